@@ -1,0 +1,1 @@
+"""How fast httpserve is beside other servers and copies: `python -m benchmarks`."""

@@ -1,0 +1,198 @@
+"""Load on one server: requests a second, and megabytes a second of a large file.
+
+Knows wrk, and has a slower generator in Python for machines without it. Knows
+nothing of which server it is. Every client is a process of its own:
+`python -m benchmarks.load drain|rate ...` is its main program.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from benchmarks.peers import REPOSITORY
+
+RECEIVE_BYTES = 1024 * 1024
+DRAIN_SECONDS = 120.0  # the longest that a client waits for its next bytes
+
+
+class LoadFailed(Exception):
+    """The load could not be put on the server, or its answers were not the file."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement: *value* in its case's unit, and how many requests failed while it was made."""
+
+    value: float
+    errors: int = 0
+
+
+def has_wrk() -> bool:
+    return shutil.which("wrk") is not None
+
+
+def request_rate(url: str, connections: int, seconds: int, *, keep_alive: bool) -> Sample:
+    """Measure requests a second over *connections* connections, for *seconds* seconds."""
+    if has_wrk():
+        return wrk_rate(url, connections, seconds, keep_alive=keep_alive)
+    arguments = ["rate", url, str(connections), str(seconds), "keep" if keep_alive else "close"]
+    answer = json.loads(run([sys.executable, "-m", "benchmarks.load", *arguments], seconds + 30))
+    return Sample(answer["rate"], answer["errors"])
+
+
+def wrk_rate(url: str, connections: int, seconds: int, *, keep_alive: bool) -> Sample:
+    closing = [] if keep_alive else ["-H", "Connection: close"]
+    output = run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *closing, url], seconds + 30)
+    rate = re.search(r"^Requests/sec:\s+([\d.]+)", output, re.MULTILINE)
+    if rate is None:
+        raise LoadFailed(f"wrk printed no rate:\n{output}")
+    errors = 0
+    if socket_errors := re.search(r"Socket errors: (.+)", output):
+        errors += sum(map(int, re.findall(r"\d+", socket_errors[1])))
+    if refused := re.search(r"Non-2xx or 3xx responses: (\d+)", output):
+        errors += int(refused[1])
+    return Sample(float(rate[1]), errors)
+
+
+def throughput(url: str, size: int, connections: int) -> Sample:
+    """Measure MB/s (10**6) while *connections* clients fetch *url* (*size* bytes) once each, all at once."""
+    command = [sys.executable, "-m", "benchmarks.load", "drain", url, str(size)]
+    clients = [
+        subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(connections)
+    ]
+    try:
+        for client in clients:
+            tell(client)  # waits until it is connected
+        started = time.perf_counter()
+        for client in clients:
+            assert client.stdin is not None
+            client.stdin.write("go\n")
+            client.stdin.flush()
+        received = [int(tell(client)) for client in clients]
+        seconds = time.perf_counter() - started
+    finally:
+        for client in clients:
+            client.kill()
+            client.communicate()
+    return Sample(size * connections / seconds / 1e6, sum(count != size for count in received))
+
+
+def tell(client: subprocess.Popen[str]) -> str:
+    assert client.stdout is not None
+    line = client.stdout.readline()
+    if not line:
+        raise LoadFailed("a client of the benchmark ended early; its message is above")
+    return line
+
+
+def run(command: list[str], timeout: float) -> str:
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout)
+    if done.returncode != 0:
+        raise LoadFailed(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+# What runs inside the clients' processes
+
+
+def request_bytes(url: str, *, keep_alive: bool) -> tuple[tuple[str, int], bytes]:
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or 80)
+    connection = "keep-alive" if keep_alive else "close"
+    head = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: {connection}\r\n\r\n"
+    return address, head.encode("ascii")
+
+
+def drain(url: str, size: int) -> None:
+    """Fetch *url* once when told to, throw its bytes away, print how many of the content came."""
+    address, request = request_bytes(url, keep_alive=False)
+    buffer = bytearray(RECEIVE_BYTES)
+    with socket.create_connection(address, timeout=DRAIN_SECONDS) as connection:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        connection.sendall(request)
+        head_bytes, received = read_head(connection, buffer)
+        while received - head_bytes < size and (count := connection.recv_into(buffer)):
+            received += count
+    print(received - head_bytes, flush=True)
+
+
+def read_head(connection: socket.socket, buffer: bytearray) -> tuple[int, int]:
+    """Receive until the head is whole. Returns its length and how many bytes have come with it."""
+    received = 0
+    while (end := buffer.find(b"\r\n\r\n", 0, received)) < 0:
+        count = connection.recv_into(memoryview(buffer)[received:])
+        if count == 0:
+            raise LoadFailed("the server closed before it had sent a head")
+        received += count
+    return end + 4, received
+
+
+@dataclass
+class Conversation:
+    """One connection of the Python generator, and what of the present answer has come."""
+
+    connection: socket.socket
+    received: bytearray = field(default_factory=bytearray)
+
+    def answer_is_whole(self) -> bool:
+        end = self.received.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", self.received[:end])
+        return length is not None and len(self.received) >= end + 4 + int(length[1])
+
+
+def rate(url: str, connections: int, seconds: float, *, keep_alive: bool) -> None:
+    """Ask for *url* over *connections* connections for *seconds*, and print the rate as JSON."""
+    address, request = request_bytes(url, keep_alive=keep_alive)
+    selector = selectors.DefaultSelector()
+    answers = errors = 0
+
+    def ask_anew() -> None:
+        connection = socket.create_connection(address)
+        connection.sendall(request)
+        selector.register(connection, selectors.EVENT_READ, Conversation(connection))
+
+    for _ in range(connections):
+        ask_anew()
+    started = time.monotonic()
+    while (now := time.monotonic()) < started + seconds:
+        for key, _ in selector.select(1.0):
+            talk: Conversation = key.data
+            piece = talk.connection.recv(RECEIVE_BYTES)
+            talk.received += piece
+            whole = talk.answer_is_whole()
+            if whole:
+                answers += 1
+                errors += not talk.received.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200"))
+            elif not piece:
+                errors += 1
+            if whole and keep_alive and piece and talk.received.startswith(b"HTTP/1.1"):
+                talk.received.clear()
+                talk.connection.sendall(request)
+            elif whole or not piece:
+                selector.unregister(talk.connection)
+                talk.connection.close()
+                ask_anew()
+    for key in list(selector.get_map().values()):
+        key.data.connection.close()
+    selector.close()
+    print(json.dumps({"rate": answers / (now - started), "errors": errors}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "drain":
+        drain(sys.argv[2], int(sys.argv[3]))
+    else:
+        rate(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), keep_alive=sys.argv[5] == "keep")
