@@ -16,7 +16,7 @@ SERVERS = tuple(SERVE)
 
 @dataclass(frozen=True)
 class Target:
-    """Ours is to be *factor* times as fast as *reference* or more, or to take less than *limit* of the unit."""
+    """Ours is to be *factor* times as fast as *reference*, or more; or to take less than *limit*."""
 
     reference: str = ""
     factor: float = 0.0
