@@ -152,43 +152,82 @@ class Conversation:
         length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", self.received[:end])
         return length is not None and len(self.received) >= end + 4 + int(length[1])
 
+    def answer_is_good(self) -> bool:
+        return self.received.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200"))
+
+    def may_ask_again(self) -> bool:
+        return self.received.startswith(b"HTTP/1.1")
+
+
+class Generator:
+    """Asks one server for one target over a number of connections at once, in one thread."""
+
+    def __init__(self, url: str, *, keep_alive: bool) -> None:
+        self._address, self._request = request_bytes(url, keep_alive=keep_alive)
+        self._keep_alive = keep_alive
+        self._selector = selectors.DefaultSelector()
+        self.answers = 0
+        self.errors = 0
+
+    def run(self, connections: int, seconds: float) -> float:
+        """Ask for *seconds*. Returns the rate of answers."""
+        for _ in range(connections):
+            self._connect()
+        started = time.monotonic()
+        while (now := time.monotonic()) < started + seconds:
+            for key, events in self._selector.select(0.1):
+                if events & selectors.EVENT_WRITE:
+                    self._ask(key.data)
+                else:
+                    self._listen(key.data)
+        for key in list(self._selector.get_map().values()):
+            key.data.connection.close()
+        self._selector.close()
+        return self.answers / (now - started)
+
+    def _connect(self) -> None:
+        connection = socket.socket()
+        connection.setblocking(False)  # a full backlog must not hold up the other connections
+        connection.connect_ex(self._address)
+        self._selector.register(connection, selectors.EVENT_WRITE, Conversation(connection))
+
+    def _ask(self, talk: Conversation) -> None:
+        talk.received.clear()
+        self._selector.modify(talk.connection, selectors.EVENT_READ, talk)
+        try:
+            talk.connection.send(self._request)
+        except OSError:
+            self._renew(talk, failed=True)
+
+    def _listen(self, talk: Conversation) -> None:
+        try:
+            piece = talk.connection.recv(RECEIVE_BYTES)
+        except OSError:
+            self._renew(talk, failed=True)
+            return
+        talk.received += piece
+        if not talk.answer_is_whole():
+            if not piece:
+                self._renew(talk, failed=True)
+            return
+        self.answers += 1
+        self.errors += not talk.answer_is_good()
+        if self._keep_alive and talk.may_ask_again():
+            self._ask(talk)
+        else:
+            self._renew(talk, failed=False)
+
+    def _renew(self, talk: Conversation, *, failed: bool) -> None:
+        self.errors += failed
+        self._selector.unregister(talk.connection)
+        talk.connection.close()
+        self._connect()
+
 
 def rate(url: str, connections: int, seconds: float, *, keep_alive: bool) -> None:
     """Ask for *url* over *connections* connections for *seconds*, and print the rate as JSON."""
-    address, request = request_bytes(url, keep_alive=keep_alive)
-    selector = selectors.DefaultSelector()
-    answers = errors = 0
-
-    def ask_anew() -> None:
-        connection = socket.create_connection(address)
-        connection.sendall(request)
-        selector.register(connection, selectors.EVENT_READ, Conversation(connection))
-
-    for _ in range(connections):
-        ask_anew()
-    started = time.monotonic()
-    while (now := time.monotonic()) < started + seconds:
-        for key, _ in selector.select(1.0):
-            talk: Conversation = key.data
-            piece = talk.connection.recv(RECEIVE_BYTES)
-            talk.received += piece
-            whole = talk.answer_is_whole()
-            if whole:
-                answers += 1
-                errors += not talk.received.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200"))
-            elif not piece:
-                errors += 1
-            if whole and keep_alive and piece and talk.received.startswith(b"HTTP/1.1"):
-                talk.received.clear()
-                talk.connection.sendall(request)
-            elif whole or not piece:
-                selector.unregister(talk.connection)
-                talk.connection.close()
-                ask_anew()
-    for key in list(selector.get_map().values()):
-        key.data.connection.close()
-    selector.close()
-    print(json.dumps({"rate": answers / (now - started), "errors": errors}))
+    generator = Generator(url, keep_alive=keep_alive)
+    print(json.dumps({"rate": generator.run(connections, seconds), "errors": generator.errors}))
 
 
 if __name__ == "__main__":
