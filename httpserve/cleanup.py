@@ -1,0 +1,90 @@
+"""Removing: trees, and at the end what was created, and nothing else.
+
+Knows the disk and the record. Follows no symlink, and touches none of the
+temporaries that are on their way in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable
+
+from httpserve.created import Kind, Mark
+from httpserve.errors import InvalidName
+from httpserve.names import is_reserved
+
+log = logging.getLogger(__name__)
+
+
+def remove_tree(path: str, *, keep: bool = False) -> None:
+    """Remove all in a directory, and (unless *keep*) the directory, if no temporary is left in it."""
+    with os.scandir(path) as entries:
+        found = list(entries)
+    for entry in found:
+        if is_reserved(entry.name):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)
+    if not keep:
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
+
+
+def remove_private(path: str) -> None:
+    """Remove a private directory, with whatever is in it."""
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.lexists(path):
+        log.warning("could not remove all of the temporary directory %s", path)
+
+
+def remove_created(marks: dict[str, Mark], place_of: Callable[[str], str]) -> None:
+    """Remove the files on record, and the directories on record that are empty then."""
+    for name in sorted(marks, reverse=True):  # what is in a directory sorts after it
+        mark = marks[name]
+        try:
+            _remove_one(name, mark, place_of(name))
+        except (OSError, InvalidName) as error:
+            log.warning("left %s: %s", name, error)
+
+
+def _remove_one(name: str, mark: Mark, place: str) -> None:
+    try:
+        found = os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if mark.kind is Kind.OVERWRITTEN:
+        log.info("left %s: it was there before, and was overwritten", name)
+    elif not mark.is_of(found):
+        log.info("left %s: somebody else replaced it since", name)
+    elif not stat.S_ISDIR(found.st_mode):
+        os.unlink(place)
+    elif not removed_empty(place):
+        log.info("left directory %s: it is not empty", name)
+
+
+def remove_empty(paths: Iterable[str]) -> None:
+    """Remove directories, the last one first, up to the first that is not empty."""
+    for path in reversed(list(paths)):
+        if not removed_empty(path):
+            return
+
+
+def removed_empty(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,173 @@
+"""A new version of a file on its way in: a temporary sibling, then one step.
+
+Knows one descriptor and one temporary path. Does not know what else is in the
+root: whoever made it publishes and keeps the record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from enum import Enum
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from httpserve.created import Identity
+from httpserve.disk_errors import translated
+from httpserve.errors import StorageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class State(Enum):
+    """The life of an incoming version: open, then one of the other two for good."""
+
+    OPEN = "open"
+    COMMITTED = "committed"
+    DISCARDED = "discarded"
+
+
+class Owner(Protocol):
+    """Who made an `Incoming`, and is told how it ends."""
+
+    def publish(self, incoming: Incoming, written: os.stat_result, sha256: str | None) -> Identity: ...
+
+    def settled(self, incoming: Incoming, *, prune: bool) -> None: ...
+
+
+class Incoming:
+    """A new version of *name* that nobody sees before `commit`.
+
+    One thread writes and commits; any other may discard meanwhile. Leaving a `with` block without a
+    commit discards.
+    """
+
+    def __init__(self, name: str, place: str, temporary: str, owner: Owner) -> None:
+        self.name = name
+        self.place = place
+        self.temporary = temporary
+        self._owner = owner
+        self._fd = -1
+        # Guards _state, _writing, _fd; held over the replacing, which no discard may split. Reentrant, as
+        # a finalizer may call abandon() in the middle of it.
+        self._lock = RLock()
+        self._state = State.OPEN
+        self._writing = False
+
+    def create(self) -> None:
+        """Make the temporary file, with the mode that the umask gives."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        with self._lock:
+            self._check()  # close() of the root may have discarded it before it was there
+            self._fd = os.open(self.temporary, flags, 0o666)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the temporary, to copy into it by other means than `write`."""
+        return self._fd
+
+    def write(self, data: Buffer) -> None:
+        """Append the whole of *data*. Blocks while the disk does.
+
+        Raises:
+            StorageError: the disk is full or fails, or the version was discarded meanwhile.
+        """
+        self._begin()
+        try:
+            with memoryview(data).cast("B") as view:
+                sent = 0
+                while sent < len(view):
+                    sent += os.write(self._fd, view[sent:])
+        except OSError as error:
+            raise translated(error, "write", self.name) from error
+        finally:
+            self._end()
+
+    def restart(self, size: int = 0) -> None:
+        """Drop all bytes after the first *size*: the source begins again."""
+        self._begin()
+        try:
+            os.ftruncate(self._fd, size)
+            os.lseek(self._fd, size, os.SEEK_SET)
+        except OSError as error:
+            raise translated(error, "write", self.name) from error
+        finally:
+            self._end()
+
+    def commit(self, sha256: str | None) -> Identity:
+        """Put the version in its place in one step; until now there was the old one, whole.
+
+        Args:
+            sha256: the hexadecimal digest of all bytes, where one was computed.
+
+        Raises:
+            StorageError: the version could not be put in its place, and is discarded.
+        """
+        with self._lock:
+            self._check()
+            try:
+                written = os.fstat(self._fd)
+                self._close()
+                identity = self._owner.publish(self, written, sha256)
+                self._state = State.COMMITTED
+            except OSError as error:
+                if isinstance(error, StorageError):
+                    raise
+                raise translated(error, "write", self.name) from error
+            finally:
+                if self._state is State.OPEN:
+                    self._drop()
+        self._owner.settled(self, prune=False)
+        return identity
+
+    def discard(self) -> None:
+        """Remove the temporary. Harmless when called again, and after a commit."""
+        self._discard(prune=True)
+
+    def abandon(self) -> None:
+        """Discard from a finalizer, which may run in the middle of anything: takes no lock of the root."""
+        self._discard(prune=False)
+
+    def _discard(self, *, prune: bool) -> None:
+        with self._lock:
+            if self._state is not State.OPEN:
+                return
+            self._drop()
+        self._owner.settled(self, prune=prune)
+
+    def _drop(self) -> None:
+        self._state = State.DISCARDED
+        if not self._writing:  # else the writer closes it: a number that is in use must not be given anew
+            self._close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.temporary)
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._check()
+            self._writing = True
+
+    def _end(self) -> None:
+        with self._lock:
+            self._writing = False
+            if self._state is State.DISCARDED:
+                self._close()
+
+    def _check(self) -> None:
+        if self._state is not State.OPEN or self._writing:
+            what = "being written by another thread" if self._writing else self._state.value
+            raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()

@@ -1,0 +1,298 @@
+"""The directory that is served: opened, read from, changed, and cleaned up on close.
+
+Knows when it is open, and how a file is opened for reading. Does not know
+HTTP, nor where bytes come from; changes are the tree's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+import tempfile
+from threading import Lock
+
+from httpserve import cleanup, journal
+from httpserve.created import Identity, Version
+from httpserve.disk_errors import translated
+from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, RootUnusable, StorageError
+from httpserve.incoming import Incoming
+from httpserve.names import checked_name
+from httpserve.tree import Tree
+
+__all__ = ["Identity", "Incoming", "OpenFile", "Root", "checked_name"]
+
+log = logging.getLogger(__name__)
+
+VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out to them
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a fifo without a writer must not hold up the server
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+class OpenFile:
+    """A regular file that is open for reading, and which version of it."""
+
+    __slots__ = ("fd", "identity", "name", "sha256")
+
+    def __init__(self, fd: int, name: str, identity: Identity, sha256: str | None) -> None:
+        self.fd = fd
+        self.name = name
+        self.identity = identity
+        self.sha256 = sha256
+
+    def close(self) -> None:
+        """Close the descriptor. Harmless when called again."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class Root:
+    """A directory to serve. Safe from any number of threads; every method blocks for the disk only."""
+
+    def __init__(self, path: str | os.PathLike[str] | None, *, remove_created: bool = True) -> None:
+        """Remember *path*; nothing on the disk is touched before `open`.
+
+        Args:
+            path: the directory, made when it is missing; None: a private temporary one, gone on close.
+            remove_created: remove on close what was created, and nothing else.
+        """
+        self.is_private = path is None
+        self._given = None if path is None else os.path.abspath(os.fspath(path))
+        self._remove_created = remove_created
+        self._lock = Lock()  # guards _tree, _made, _pid; held over opening and closing as a whole
+        self._tree: Tree | None = None
+        self._made: list[str] = []  # directories that were made for the root, outermost first
+        self._pid = 0
+        self._verified: dict[str, tuple[Identity, str]] = {}
+
+    @property
+    def path(self) -> str:
+        """The absolute real path; of a private root only while it is open."""
+        tree = self._tree
+        if tree is not None:
+            return tree.path
+        if self._given is None:
+            raise StorageError("the private directory is not open")
+        return self._given
+
+    # From opening to closing
+
+    def open(self) -> None:
+        """Make the directory where it is missing, and remove what killed processes left. Harmless when open.
+
+        Raises:
+            RootUnusable: the path is not a directory that can be written.
+        """
+        with self._lock:
+            if self._tree is not None:
+                return
+            self._made = []
+            self._pid = os.getpid()
+            self._tree = self._open_private() if self._given is None else self._open_given(self._given)
+
+    def close(self) -> None:
+        """Discard what is on its way in, and remove what was created. Harmless when closed."""
+        with self._lock:
+            tree, self._tree = self._tree, None
+            if tree is None:
+                return
+            self._verified.clear()
+            if self._pid != os.getpid():  # after a fork all of it is still the parent's
+                tree.end_journal(remove=False)
+                return
+            tree.close()
+            if self._given is None:
+                cleanup.remove_private(tree.path)
+            elif self._remove_created:
+                cleanup.remove_created(tree.created.marks, tree.place_of)
+            tree.end_journal(remove=True)
+            if self._remove_created:
+                cleanup.remove_empty(self._made)
+
+    def _open_private(self) -> Tree:
+        parent = tempfile.gettempdir()
+        try:
+            with contextlib.suppress(PermissionError):
+                journal.sweep_private(parent)
+            path = os.path.realpath(tempfile.mkdtemp(prefix=journal.PRIVATE_PREFIX))
+            return Tree(path, journal.Journal(path))
+        except OSError as error:
+            reason = f"no temporary directory could be made in {parent} ({error.strerror}); pass a directory"
+            raise RootUnusable(reason, parent) from error
+
+    def _open_given(self, given: str) -> Tree:
+        try:
+            self._make(given)
+        except OSError as error:
+            cleanup.remove_empty(self._made)
+            reason = f"{given} cannot be served: {(error.strerror or '').lower()}; pass another directory"
+            raise RootUnusable(reason, given) from error
+        path = os.path.realpath(given)
+        effective = os.access in os.supports_effective_ids
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
+            raise RootUnusable(f"{given} is not writable by this user; change that or pass another", given)
+        journal.sweep(path)
+        return Tree(path, None)
+
+    def _make(self, given: str) -> None:
+        missing = []
+        path = given
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for path in reversed(missing):
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                if not os.path.isdir(path):  # else another process made it just now
+                    raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a directory") from None
+            else:
+                self._made.append(path)
+
+    def _current(self) -> Tree:
+        tree = self._tree
+        if tree is None:
+            raise StorageError(f"{self._given or 'the private directory'} is not open")
+        return tree
+
+    # Reading
+
+    def path_of(self, name: str) -> str:
+        """Return the absolute path of a checked name, with no symlink in its directories.
+
+        Raises:
+            InvalidName: a symlink leads out of the root.
+        """
+        return self._current().place_of(name)
+
+    def open_file(self, name: str) -> OpenFile:
+        """Open a regular file for reading by its checked name. Never waits for a fifo.
+
+        Raises:
+            NotFound: there is none.
+            IsADirectory: the name is a directory's.
+            NotPermitted: it cannot be read, or is a device, a fifo or the like.
+            InvalidName: a symlink leads out of the root.
+        """
+        tree = self._tree
+        if tree is None:
+            raise NotFound(f"open {name!r}: the root is closed", name)
+        try:
+            fd = os.open(tree.prefix + name, _FLAGS)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                tree.forget_missing(name)
+                raise NotFound(f"open {name!r}: no such file", name) from None
+            raise translated(error, "open", name) from error
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise _irregular(name, found.st_mode)
+            identity = Identity.of(found)
+            version = tree.created.versions.get(name)
+            if version is None or version.identity != identity:
+                version = self._verified_version(tree, name, fd, identity)
+        except BaseException:
+            os.close(fd)
+            raise
+        return OpenFile(fd, name, identity, None if version is None else version.sha256)
+
+    def _verified_version(self, tree: Tree, name: str, fd: int, identity: Identity) -> Version | None:
+        """See that no symlink led out to this file, once for each of its versions."""
+        known = self._verified.get(name)
+        if known is None or known[0] != identity:
+            real = _real_path(fd, tree.prefix + name)
+            if not tree.holds(real):
+                raise InvalidName(name, "a symlink leads out of the root")
+            if len(self._verified) >= VERIFIED_NAMES:
+                self._verified.clear()
+            known = self._verified[name] = (identity, tree.key(real))
+        version = tree.created.versions.get(known[1])
+        return version if version is not None and version.identity == identity else None
+
+    def came_in(self, name: str) -> bool:
+        """Say whether what is under that name came in through us."""
+        tree = self._tree
+        return tree is not None and name in tree.created.versions
+
+    def digest(self, name: str, identity: Identity) -> str | None:
+        """Return the hexadecimal SHA-256 of that version, when it came in through us with one."""
+        tree = self._tree
+        version = None if tree is None else tree.created.versions.get(name)
+        return version.sha256 if version is not None and version.identity == identity else None
+
+    def created(self) -> set[str]:
+        """Return the names of files and directories that were created, without `/` at either end."""
+        tree = self._tree
+        return set() if tree is None else tree.created.names()
+
+    # Changing
+
+    def incoming(self, name: str) -> Incoming:
+        """Begin a new version of a checked name, in a temporary sibling. Parents are made.
+
+        Raises:
+            IsADirectory: there is a directory of that name.
+            NotADirectory: a part of the name is a file's.
+            NotPermitted: the directory cannot be written.
+            InvalidName: a symlink leads out of the root.
+        """
+        return self._current().incoming(name)
+
+    def create_dir(self, name: str) -> None:
+        """Make a directory and its parents. Harmless when it exists.
+
+        Raises:
+            AlreadyExists: there is a file of that name.
+        """
+        self._current().create_dir(name)
+
+    def delete(self, name: str) -> None:
+        """Remove a file, or a symlink itself. Harmless when there is none.
+
+        Raises:
+            IsADirectory: the name is a directory's.
+        """
+        self._current().delete(name)
+
+    def delete_dir(self, name: str) -> None:
+        """Remove an empty directory. Harmless when there is none.
+
+        Raises:
+            StorageError: it is not empty.
+            NotADirectory: the name is a file's.
+        """
+        self._current().delete_dir(name)
+
+    def remove_all(self, name: str) -> None:
+        """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
+        self._current().remove_all(name)
+
+    def rename(self, source: str, target: str) -> None:
+        """Move a file over what is under *target* in one step, or a directory to where nothing is.
+
+        Raises:
+            NotFound: there is no *source*.
+        """
+        self._current().rename(source, target)
+
+
+def _irregular(name: str, mode: int) -> StorageError:
+    if stat.S_ISDIR(mode):
+        return IsADirectory(f"open {name!r}: it is a directory", name)
+    return NotPermitted(f"open {name!r}: it is not a regular file", name)
+
+
+def _real_path(fd: int, path: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # not Linux, or no /proc in this container
+        return os.path.realpath(path)
