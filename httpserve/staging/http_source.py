@@ -1,0 +1,221 @@
+"""Reads an http(s) URL as a source, and resumes it where it breaks off.
+
+Knows requests, redirects and how a download is resumed. Knows nothing of where the bytes go. It imports
+requests, so it is imported on first use only.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import ssl
+import threading
+from http import HTTPStatus
+
+import requests
+import urllib3
+
+from httpserve.errors import CopyFailed
+from httpserve.staging.http_target import Address, ExactAdapter, address_of, redirected
+from httpserve.staging.messages import check_whole, missing, redacted, stalled, unreadable
+from httpserve.staging.resumption import Representation, Verdict, representation_of, verdict_on
+from httpserve.staging.sources import SourceChanged
+
+RESUME_TRIES = 5
+FIRST_PAUSE = 0.1  # seconds; doubles with each try
+MAX_REDIRECTS = 20
+# What urllib3 holds when a connection is reset is lost and fetched again, so it is to be little.
+READ_BYTES = 64 * 1024
+# A resumed answer that brought this much shows that the source is worth as many tries again.
+PROGRESS_BYTES = 256 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class HttpSource:
+    """A whole http(s) URL."""
+
+    interruptible = True
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        self.label = redacted(url)
+        self._address = address_of(url)
+        self._timeout = timeout
+        self._closed = threading.Event()
+        self._session = requests.Session()
+        self._adapter = ExactAdapter()
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
+        self._response: requests.Response | None = None
+        self._offset = 0  # bytes of the representation that were read
+        self._furthest = 0  # of them, how many at the last break-off
+        self._tries = 0  # resumptions since there was progress
+        self._held = Representation(None, None, None)
+        try:
+            self._begin(self._get(None))
+        except _BrokenOff as broken:
+            self.close()
+            raise unreadable(self.label, str(broken)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def size(self) -> int | None:
+        return self._held.size
+
+    def readinto(self, buffer: memoryview) -> int:
+        while True:
+            try:
+                data = self._read(min(len(buffer), READ_BYTES))
+            except _BrokenOff as broken:
+                self._resume(broken)
+                continue
+            buffer[: len(data)] = data
+            self._offset += len(data)
+            return len(data)
+
+    def finish(self) -> None:
+        check_whole(self.label, self._offset, self.size)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._drop()
+        self._session.close()
+
+    # Reading
+
+    def _read(self, count: int) -> bytes:
+        if self._response is None:
+            raise unreadable(self.label, "it is closed")
+        try:
+            # Any Content-Encoding stays: what is staged are the bytes that are there.
+            data: bytes = self._response.raw.read(count, decode_content=False)
+        except urllib3.exceptions.ReadTimeoutError:
+            raise stalled(self.label, self._timeout) from None
+        except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
+            raise _BrokenOff(_reason(error)) from None
+        if not data and self.size is not None and self._offset < self.size:
+            raise _BrokenOff("the connection was closed")
+        return data
+
+    def _begin(self, response: requests.Response) -> None:
+        """Take the content of *response* for the whole representation."""
+        self._response = response
+        if response.status_code != HTTPStatus.OK:
+            raise self._refused(response)
+        self._held = representation_of(response.headers)
+        self._offset = 0
+
+    # Resuming
+
+    def _resume(self, broken: _BrokenOff) -> None:
+        """Find an answer that goes on where the last broke off. Raises SourceChanged when it starts over."""
+        if self._offset >= self._furthest + PROGRESS_BYTES:
+            self._tries = 0
+        self._furthest = max(self._furthest, self._offset)
+        asked = self._offset if self._offset and self._held.validator else None
+        while self._tries < RESUME_TRIES:
+            self._wait()
+            try:
+                response = self._get(asked)
+            except _BrokenOff as again:
+                broken = again
+                continue
+            match verdict_on(response.status_code, response.headers, asked, self._held):
+                case Verdict.CONTINUE:
+                    return
+                case Verdict.ANEW:
+                    self._start_over(response)
+                    return
+                case Verdict.ASK_ANEW:
+                    asked = None
+                case Verdict.RETRY:
+                    broken = _BrokenOff(f"the server answered {_status(response)}")
+                case Verdict.FAIL:
+                    raise self._refused(response)
+        total = "an unknown number" if self.size is None else self.size
+        raise CopyFailed(
+            f"{self.label} broke off after {self._furthest} of {total} bytes and could not be resumed "
+            f"in {RESUME_TRIES} tries: {broken}",
+            self.label,
+        )
+
+    def _start_over(self, response: requests.Response) -> None:
+        had_some = self._offset > 0
+        self._begin(response)
+        if had_some:
+            _log.info("%s starts over: it changed, or cannot be resumed", self.label)
+            raise SourceChanged
+
+    def _wait(self) -> None:
+        pause = FIRST_PAUSE * 2**self._tries
+        self._tries += 1
+        _log.info("%s broke off; try %d of %d in %.1f s", self.label, self._tries, RESUME_TRIES, pause)
+        if self._closed.wait(pause):
+            raise unreadable(self.label, "it is closed")
+
+    # Asking
+
+    def _get(self, offset: int | None) -> requests.Response:
+        """Ask for the content from *offset* on, following redirects. The answer is to be dropped by _drop."""
+        self._drop()
+        address = self._address
+        for _ in range(MAX_REDIRECTS + 1):
+            self._response = self._send(address, offset)
+            location = self._response.headers.get("Location")
+            if location is None or self._response.status_code not in requests.sessions.REDIRECT_STATI:
+                return self._response
+            self._session.cookies.update(self._response.cookies)
+            self._drop()
+            address = redirected(address, location)
+        raise CopyFailed(f"{self.label} leads through more than {MAX_REDIRECTS} redirects", self.label)
+
+    def _send(self, address: Address, offset: int | None) -> requests.Response:
+        root = f"{address.scheme}://{address.authority}/"
+        fields = {"Accept-Encoding": "identity"}
+        if offset is not None and self._held.validator is not None:
+            fields |= {"Range": f"bytes={offset}-", "If-Range": self._held.validator}
+        try:
+            request = self._session.prepare_request(
+                requests.Request("GET", root, headers=fields, auth=address.auth)
+            )
+            assert request.url is not None
+            request.url = request.url.removesuffix("/") + address.target
+            settings = self._session.merge_environment_settings(root, {}, True, None, None)
+            return self._adapter.send(request, timeout=(self._timeout, self._timeout), **settings)
+        except requests.exceptions.Timeout:
+            raise stalled(self.label, self._timeout) from None
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise _BrokenOff(_reason(error)) from None
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def _refused(self, response: requests.Response) -> CopyFailed:
+        if response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+            return missing(self.label, _status(response))
+        return unreadable(self.label, f"the server answered {_status(response)}")
+
+
+class _BrokenOff(Exception):
+    """The connection ended before the content did, or could not be made. Says why, without secrets."""
+
+
+def _status(response: requests.Response) -> str:
+    return f"{response.status_code} {response.reason or ''}".strip()
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said, which requests and urllib3 wrap several times, next to the URL."""
+    innermost = ""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {seen.verify_message}"
+        if isinstance(seen, OSError) and seen.strerror:
+            innermost = seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return innermost or "the connection was closed"

@@ -1,0 +1,132 @@
+"""Sends a request target byte for byte, which requests and urllib3 would rewrite ('%2f' becomes '%2F').
+
+Knows URLs, requests' adapters and urllib3's pools. Knows nothing of answers.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes, urljoin
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from httpserve.errors import InvalidArgument
+from httpserve.staging.messages import redacted
+
+_URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+)([^#]*)", re.IGNORECASE | re.DOTALL)
+_ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_NOT_SENT_AS_IS = re.compile(r"[^\x21-\x7e]+")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_target: ContextVar[str] = ContextVar("target of the request that is being sent")
+
+
+class Address(NamedTuple):
+    """A URL in the parts that a request is made of."""
+
+    scheme: str  # lower case
+    authority: str  # host and port, without userinfo
+    target: str  # path and query exactly as given
+    auth: tuple[bytes, bytes] | None  # user and password of the userinfo
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Scheme and host with port; what one may show credentials to is in one origin."""
+        host = self.authority.lower()
+        if not re.search(r":\d+$", host):
+            host = f"{host.rstrip(':')}:{_DEFAULT_PORTS[self.scheme]}"
+        return self.scheme, host
+
+
+def address_of(url: str) -> Address:
+    """Take *url* apart; what no request line can carry is percent-encoded, all else stays. Never blocks.
+
+    Raises:
+        InvalidArgument: It is no http(s) URL.
+    """
+    match = _URL.match(url)
+    if match is None:
+        raise InvalidArgument(f"{redacted(url)} is not an http or https URL")
+    scheme, userinfo, authority, target = match.groups()
+    auth = None
+    if userinfo:
+        user, _, password = userinfo.partition(":")
+        auth = unquote_to_bytes(user), unquote_to_bytes(password)
+    target = _NOT_SENT_AS_IS.sub(_percent_encoded, target)
+    return Address(scheme.lower(), authority, target if target.startswith("/") else "/" + target, auth)
+
+
+def redirected(base: Address, location: str) -> Address:
+    """Return where *location*, as `requests` gives the field, leads to from *base*. Never blocks.
+
+    Credentials stay with the origin they were for, and follow its step from http to https.
+    """
+    # http.client decodes fields as ISO 8859-1; what is on the wire is UTF-8 or already encoded.
+    location = location.encode("latin-1").decode("utf-8", "surrogateescape").strip()
+    if not _URL.match(location):
+        # Only a relative one goes through urljoin, which takes a path apart and puts it together again.
+        location = urljoin(f"{base.scheme}://{base.authority}{base.target}", location)
+    there = address_of(location)
+    if there.auth is None and there.origin in (base.origin, _secured(base)):
+        return there._replace(auth=base.auth)
+    return there
+
+
+def _secured(base: Address) -> tuple[str, str] | None:
+    scheme, host = base.origin
+    return ("https", host[:-3] + ":443") if scheme == "http" and host.endswith(":80") else None
+
+
+def _percent_encoded(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+
+
+class ExactAdapter(HTTPAdapter):
+    """Connects as requests does, and sends the target that the request's URL holds.
+
+    What urllib3 gets to see, logs, and names in its errors, is the path without the query.
+    """
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # Any: passed through
+        super().init_poolmanager(*args, **kwargs)
+        _send_exactly(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # Any: urllib3's ProxyManager, or SOCKS'
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        _send_exactly(manager)
+        return manager
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        token = _target.set(address_of(request.url or "").target)
+        try:
+            return super().send(request, *args, **kwargs)
+        finally:
+            _target.reset(token)
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # Any: as requests has it
+        return super().request_url(request, proxies).partition("?")[0]
+
+
+def _send_exactly(manager: Any) -> None:  # Any: the attribute is undocumented in the stubs
+    pools = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _exact_pool(pool) for scheme, pool in pools.items()}
+
+
+@functools.cache
+def _exact_pool(pool: type[Any]) -> type[Any]:  # Any: classes of urllib3, or of its SOCKS part
+    if issubclass(pool.ConnectionCls, _ExactTarget):
+        return pool
+    connection = type(pool.ConnectionCls.__name__, (_ExactTarget, pool.ConnectionCls), {})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+
+class _ExactTarget:
+    """Put before a connection class of urllib3: sends the target set by the adapter in this thread."""
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:  # Any: passed through
+        proxied = _ORIGIN.match(url)
+        target = (proxied[0] if proxied else "") + _target.get()
+        super().putrequest(method, target, *args, **kwargs)  # type: ignore[misc]  # a mixin

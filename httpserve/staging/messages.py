@@ -1,0 +1,57 @@
+"""What people read about a source: its errors, with no secret in them.
+
+Knows the errors of ours and what a URL looks like. Knows nothing of how a source is read.
+"""
+
+from __future__ import annotations
+
+import re
+
+from httpserve.errors import CopyFailed, SourceNotFound, SourceStalled
+
+# The authority runs to the first '/', '?' or '#'; userinfo is all of it up to the last '@' (RFC 3986, 3.2).
+_USERINFO = re.compile(r"(?<=://)[^\s/?#]*@")
+_QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
+
+
+def redacted(text: str) -> str:
+    """Return *text* with the userinfo and the query of every URL in it replaced by an ellipsis. Never blocks.
+
+    Args:
+        text: A URL, or a message that may contain some.
+
+    Returns:
+        The text, with 'https://user:word@host/a?sig=1' as 'https://…@host/a?…'.
+    """
+    if "://" not in text:
+        return text
+    return _QUERY.sub(r"\1?…", _USERINFO.sub("…@", text))
+
+
+def missing(label: str, why: str = "") -> SourceNotFound:
+    """Return the error for a source that does not exist, for the reason *why* where one was given."""
+    return SourceNotFound(f"the source {label} does not exist{why and ': ' + why}", label)
+
+
+def unreadable(label: str, why: str) -> CopyFailed:
+    """Return the error for a source that cannot be read, for the reason *why*."""
+    return CopyFailed(f"cannot read {label}: {why}", label)
+
+
+def stalled(label: str, timeout: float) -> SourceStalled:
+    """Return the error for a source that sent nothing for *timeout* seconds."""
+    return SourceStalled(
+        f"{label} sent no byte for {timeout:g} s; pass a longer timeout if the source is that slow", label
+    )
+
+
+def changed(label: str) -> CopyFailed:
+    """Return the error for a source that became another while it was read."""
+    return CopyFailed(f"{label} changed while it was copied; copy it once it is complete", label)
+
+
+def check_whole(label: str, count: int, size: int | None) -> None:
+    """Raise CopyFailed where *count* bytes came of a source that said it has *size*."""
+    if size is not None and count != size:
+        which = "less" if count < size else "more"
+        raise CopyFailed(f"{label} gave {count} bytes, {which} than the {size} that it said it has", label)

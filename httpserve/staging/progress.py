@@ -1,0 +1,59 @@
+"""Tells how far a copy is, to a function or with a bar.
+
+Knows tqdm, where it is installed. Knows nothing of copies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from httpserve.errors import InvalidType, MissingExtra
+
+Report = Callable[[int, int | None], object]  # bytes so far, and the total or None
+
+
+def _nothing(copied: int, total: int | None) -> None:
+    """Report to nobody."""
+
+
+@contextlib.contextmanager
+def reporter(progress: Report | bool | None) -> Iterator[Report]:
+    """Give a function that reports as *progress* asks for, for the time of the block. Never blocks.
+
+    Args:
+        progress: A function of the bytes so far and the total or None; True for a bar of tqdm on stderr; None
+            or False for nothing.
+
+    Raises:
+        MissingExtra: A bar is asked for, and tqdm is not installed.
+        InvalidType: *progress* is none of these.
+    """
+    if progress is None or progress is False:
+        yield _nothing
+    elif progress is True:
+        with _bar() as report:
+            yield report
+    elif callable(progress):
+        yield progress
+    else:
+        raise InvalidType(f"progress must be a function, True or None, not {type(progress).__name__}")
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Report]:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise MissingExtra("progress=True", "progress") from None
+
+    class Bar(tqdm):  # type: ignore[type-arg]  # generic in the stubs only
+        monitor_interval = 0  # else tqdm leaves a thread behind
+
+    with Bar(unit="B", unit_scale=True, unit_divisor=1024) as bar:
+
+        def report(copied: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(copied - bar.n)
+
+        yield report

@@ -1,0 +1,95 @@
+"""What an answer to a resumed request means, decided from its head alone.
+
+Knows RFC 9110's ranges and validators. Knows nothing of sockets, and does nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*$", re.IGNORECASE)
+_STRONG_ETAG = re.compile(r'"[^"]*"$')
+# Statuses of a server that may do better in a moment.
+_FOR_A_MOMENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Representation:
+    """What is known of the bytes that a URL stands for at a time. `size` is None where it was not said."""
+
+    size: int | None
+    etag: str | None
+    validator: str | None  # the value for If-Range; None where nothing strong enough was said
+
+
+class Verdict(Enum):
+    """What to do with an answer."""
+
+    CONTINUE = "its content is what comes next"
+    ANEW = "its content is the whole, from the first byte"
+    ASK_ANEW = "of no use: ask for the whole"
+    RETRY = "ask for the same again, later"
+    FAIL = "nothing will come of it"
+
+
+def representation_of(fields: Mapping[str, str]) -> Representation:
+    """Read from the head of a 200 what can tell this representation from a later one. Never blocks."""
+    etag = fields.get("ETag")
+    length = fields.get("Content-Length", "")
+    size = int(length) if length.isdecimal() and "Transfer-Encoding" not in fields else None
+    return Representation(size, etag, _validator(fields))
+
+
+def verdict_on(status: int, fields: Mapping[str, str], asked: int | None, held: Representation) -> Verdict:
+    """Decide what an answer is worth to one who holds the first bytes of *held*. Never blocks.
+
+    Args:
+        status: The status code.
+        fields: The header fields, found without regard to case.
+        asked: The offset in bytes from which the content was asked for; None where all of it was.
+        held: The representation that the bytes before *asked* are of.
+
+    Returns:
+        The verdict.
+    """
+    if status == 200:
+        return Verdict.ANEW
+    if status == 206:
+        return Verdict.CONTINUE if _continues(fields, asked, held) else Verdict.ASK_ANEW
+    if status in (412, 416):
+        return Verdict.ASK_ANEW
+    return Verdict.RETRY if status in _FOR_A_MOMENT else Verdict.FAIL
+
+
+def _continues(fields: Mapping[str, str], asked: int | None, held: Representation) -> bool:
+    match = _CONTENT_RANGE.match(fields.get("Content-Range", ""))
+    if match is None or int(match[1]) != asked:
+        return False
+    total = None if match[3] == "*" else int(match[3])
+    if total is not None and held.size is not None and total != held.size:
+        return False
+    return fields.get("ETag", held.etag) == held.etag
+
+
+def _validator(fields: Mapping[str, str]) -> str | None:
+    etag = fields.get("ETag", "")
+    if _STRONG_ETAG.match(etag):
+        return etag
+    modified = _seconds(fields.get("Last-Modified"))
+    if modified is None:
+        return None
+    # RFC 9110, 8.8.2.2: one of the same second as the answer may be of two versions.
+    answered = _seconds(fields.get("Date"))
+    return fields["Last-Modified"] if modified < (time.time() if answered is None else answered) else None
+
+
+def _seconds(date: str | None) -> float | None:
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
