@@ -1,0 +1,10 @@
+"""`python -m httpserve`: the same as the command `httpserve`."""
+
+from __future__ import annotations
+
+import sys
+
+from httpserve.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
