@@ -1,0 +1,142 @@
+"""What is installed: the wheel's content and metadata, and what `import httpserve` loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import httpserve
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCES = ["setup.cfg", "pyproject.toml", "README.md", "LICENSE", "httpserve"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from a copy of the sources, with the backend that pyproject.toml names."""
+    copy = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
+    subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
+    (built,) = (copy / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> metadata.Distribution:
+    """Unpack the wheel, which is how a pure one is installed."""
+    folder = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    (distribution,) = metadata.distributions(path=[str(folder)])
+    return distribution
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    script = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    )
+    return set(json.loads(loaded.stdout))
+
+
+def test_wheel_is_pure_python(wheel: Path) -> None:
+    assert wheel.name == f"httpserve-{httpserve.__version__}-py3-none-any.whl"
+
+
+def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
+    package = REPOSITORY / "httpserve"
+    expected = {f"httpserve/{file.relative_to(package).as_posix()}" for file in package.rglob("*.py")}
+
+    with zipfile.ZipFile(wheel) as archive:
+        content = {name for name in archive.namelist() if ".dist-info/" not in name}
+
+    assert content == expected | {"httpserve/py.typed"}
+
+
+def test_wheel_holds_the_license(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith("/LICENSE")]
+
+    assert len(names) == 1
+
+
+def test_metadata_names_the_python_and_the_license(installed: metadata.Distribution) -> None:
+    described = installed.metadata
+
+    assert described["Name"] == "httpserve"
+    assert described["Requires-Python"] == ">=3.11"
+    assert "Apache-2.0" in {described.get("License"), described.get("License-Expression")}
+
+
+def test_runtime_needs_three_packages_with_lower_bounds_only(installed: metadata.Distribution) -> None:
+    required = [line for line in installed.requires or [] if "extra ==" not in line]
+
+    assert sorted(line.split(">=")[0] for line in required) == ["opendal", "requests", "werkzeug"]
+    assert "opendal>=0.47.9" in required
+    assert not [line for line in required if any(sign in line for sign in "<,~!")]
+
+
+def test_progress_is_an_extra(installed: metadata.Distribution) -> None:
+    required = [line for line in installed.requires or [] if line.endswith('extra == "progress"')]
+
+    assert [line.split(">=")[0] for line in required] == ["tqdm"]
+
+
+def test_entry_point_is_the_command_line(installed: metadata.Distribution) -> None:
+    (script,) = installed.entry_points.select(group="console_scripts")
+
+    assert (script.name, script.value) == ("httpserve", "httpserve.cli:main")
+
+
+def test_version_of_the_metadata_is_that_of_the_module(installed: metadata.Distribution) -> None:
+    assert installed.version == httpserve.__version__
+
+
+def test_every_public_name_is_there() -> None:
+    missing = [name for name in httpserve.__all__ if not hasattr(httpserve, name)]
+
+    assert not missing
+    assert len(set(httpserve.__all__)) == len(httpserve.__all__)
+
+
+def test_every_error_is_public() -> None:
+    from httpserve import errors
+
+    ours = {name for name, value in vars(errors).items() if isinstance(value, type)}
+
+    assert ours <= set(httpserve.__all__)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["requests", "urllib3", "tqdm", "asyncio", "argparse", "httpserve.cli", "httpserve.staging.http_source"],
+)
+def test_import_leaves_for_first_use(module: str) -> None:
+    theirs = modules_loaded_by("import opendal, werkzeug.serving")
+
+    ours = modules_loaded_by("import opendal, werkzeug.serving, httpserve") - theirs
+
+    assert module not in ours
+
+
+def test_import_leaves_the_log_without_a_handler_that_writes() -> None:
+    script = "import logging, httpserve; logging.getLogger('httpserve.access').warning('seen'); print('done')"
+
+    quiet = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    )
+
+    assert (quiet.stdout, quiet.stderr) == ("done\n", "")
