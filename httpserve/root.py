@@ -47,6 +47,11 @@ class OpenFile:
         self.identity = identity
         self.sha256 = sha256
 
+    def unchanged(self) -> bool:
+        """Say whether the file still has the size and the time that it had when it was opened."""
+        found = os.fstat(self.fd)
+        return found.st_mtime_ns == self.identity.mtime_ns and found.st_size == self.identity.size
+
     def close(self) -> None:
         """Close the descriptor. Harmless when called again."""
         fd, self.fd = self.fd, -1

@@ -1,0 +1,151 @@
+"""Every exception that a user of httpserve can catch.
+
+Knows nothing of the rest of the package. Each class that has a builtin
+relative is that too, so a plain `except FileNotFoundError` works. The message
+says what was tried, with which value, and what to do; attributes carry the
+same as data.
+"""
+
+from __future__ import annotations
+
+
+class HttpServeError(Exception):
+    """The root of all errors of httpserve."""
+
+
+class InvalidArgument(HttpServeError, ValueError):
+    """An argument that no call could do anything with."""
+
+
+class InvalidType(HttpServeError, TypeError):
+    """An argument of a type that no call could do anything with."""
+
+
+class MissingExtra(HttpServeError, ImportError):
+    """A feature that needs an optional package which is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional package: pip install 'httpserve[{extra}]'")
+        self.feature = feature
+        self.extra = extra
+
+
+# The life of the server
+
+
+class ServerNotRunning(HttpServeError, RuntimeError):
+    """The call needs a server that listens, and this one does not."""
+
+
+class AddressError(HttpServeError, OSError):
+    """The server cannot listen where it was told to. `host` and `port` say where."""
+
+    def __init__(self, message: str, host: str | None = None, port: int | None = None) -> None:
+        super().__init__(message)
+        self.host = host
+        self.port = port
+
+
+class PortInUse(AddressError):
+    """Another socket listens on that port."""
+
+
+class PortNotPermitted(AddressError, PermissionError):
+    """A port that this user may not listen on (those below 1024, as a rule)."""
+
+
+class AddressNotFound(AddressError):
+    """No interface has that address, or no route leads to that peer."""
+
+
+class RootUnusable(HttpServeError, OSError):
+    """The directory to serve cannot be made, is not a directory, or cannot be written. `root` is its path."""
+
+    def __init__(self, message: str, root: str) -> None:
+        super().__init__(message)
+        self.root = root
+
+
+# Names and storage
+
+
+class InvalidName(HttpServeError, ValueError):
+    """A name that leads out of the root, or would come back changed. `name` is what was given."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name!r} cannot be a name on the server: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class StorageError(HttpServeError, OSError):
+    """A call on the storage failed. `name` is the path that it was about."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class NotFound(StorageError, FileNotFoundError):
+    """There is nothing under that name."""
+
+
+class AlreadyExists(StorageError, FileExistsError):
+    """Something else is there already."""
+
+
+class IsADirectory(StorageError, IsADirectoryError):
+    """The call is for files, the name is a directory's."""
+
+
+class NotADirectory(StorageError, NotADirectoryError):
+    """The call is for directories, the name (or a part of it) is a file's."""
+
+
+class NotPermitted(StorageError, PermissionError):
+    """The system does not let this user do that."""
+
+
+class Unsupported(StorageError, NotImplementedError):
+    """The storage cannot do that at all."""
+
+
+# Copies into the root and out of it
+
+
+class CopyFailed(HttpServeError, OSError):
+    """A file could not be copied; what was there before is untouched. `source` and `name` say what to where."""
+
+    def __init__(self, message: str, source: str = "", name: str = "") -> None:
+        super().__init__(message)
+        self.source = source
+        self.name = name
+
+
+class SourceNotFound(CopyFailed, FileNotFoundError):
+    """The source does not exist."""
+
+
+class SourceStalled(CopyFailed, TimeoutError):
+    """The source sent no byte for the time allowed."""
+
+
+class DigestMismatch(CopyFailed, ValueError):
+    """The bytes are not those that the caller's digest promised. `expected` and `actual` are hexadecimal."""
+
+    def __init__(self, message: str, source: str, name: str, expected: str, actual: str) -> None:
+        super().__init__(message, source, name)
+        self.expected = expected
+        self.actual = actual
+
+
+# Waiting
+
+
+class WaitTimeout(HttpServeError, TimeoutError):
+    """What was waited for did not happen in time. `name` and `timeout` say what, and how many seconds."""
+
+    def __init__(self, message: str, name: str, timeout: float) -> None:
+        super().__init__(message)
+        self.name = name
+        self.timeout = timeout

@@ -1,0 +1,153 @@
+"""What leaves for one request, step by step: data that the site decides on and the serving room carries out.
+
+Knows bytes, open files and their order. Knows no WSGI, no sockets and no names
+beyond what a record needs. A plan is also an iterable of bytes, so that any
+WSGI server can send it; ours recognises it and hands the regions to the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time
+
+
+class ChangedWhileSent(OSError):
+    """The file is not what it was when the plan was made: the answer must be cut short, so that the client sees it."""
+
+
+class RegionFile(Protocol):
+    """What a region needs of an open file."""
+
+    @property
+    def fd(self) -> int: ...
+
+    def unchanged(self) -> bool:
+        """Tell whether the file still holds the version that was opened."""
+
+    def close(self) -> None: ...
+
+
+class Data(NamedTuple):
+    """Bytes that are in memory."""
+
+    data: bytes
+
+
+class Region(NamedTuple):
+    """A part of an open file, which leaves by sendfile where the system has it."""
+
+    file: RegionFile
+    offset: int
+    length: int
+
+
+class Wait(NamedTuple):
+    """A pause before the next step, in seconds."""
+
+    seconds: float
+
+
+class Abort(NamedTuple):
+    """The end of the connection in the middle of the answer: an orderly close, or a reset."""
+
+    reset: bool = False
+
+
+Step = Data | Region | Wait | Abort
+
+
+class Piece(NamedTuple):
+    """Where in the body a part of the representation begins: `start` to `stop` (exclusive) stand at `body_offset`."""
+
+    body_offset: int
+    start: int
+    stop: int
+
+
+class Subject(NamedTuple):
+    """Which bytes of which representation an answer carries, for the record."""
+
+    name: str
+    validator: str
+    total: int
+    pieces: tuple[Piece, ...]
+
+
+class Plan:
+    """The body of one answer.
+
+    Args:
+        steps: What to do, in order.
+        length: The number of bytes that the steps send in all, an `Abort` not considered.
+        subject: What the record shall say of it, None for bodies that are no file.
+        raw_fields: The header fields as bytes, ready to send, where they were made already.
+    """
+
+    __slots__ = ("length", "raw_fields", "steps", "subject")
+
+    def __init__(
+        self,
+        steps: tuple[Step, ...],
+        length: int,
+        subject: Subject | None = None,
+        raw_fields: bytes | None = None,
+    ) -> None:
+        self.steps = steps
+        self.length = length
+        self.subject = subject
+        self.raw_fields = raw_fields
+
+    def close(self) -> None:
+        """Close the files of all regions. Harmless when repeated."""
+        for step in self.steps:
+            if type(step) is Region:
+                step.file.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body as bytes. Raises `ChangedWhileSent` where a file is no longer what it was."""
+        for step in self.steps:
+            if isinstance(step, Data):
+                yield step.data
+            elif isinstance(step, Region):
+                yield from _pieces_of(step)
+            elif isinstance(step, Wait):
+                time.sleep(step.seconds)  # a server that does not know plans gave this answer a thread of its own
+            else:
+                raise ChangedWhileSent("this answer is cut on purpose")
+
+
+def _pieces_of(region: Region) -> Iterator[bytes]:
+    offset, stop = region.offset, region.offset + region.length
+    while offset < stop:
+        data = read_at(region, offset, min(READ_BYTES, stop - offset))
+        offset += len(data)
+        yield data
+
+
+def read_at(region: Region, offset: int, length: int) -> bytes:
+    """Return `length` bytes at `offset` of the file, or raise `ChangedWhileSent` when it changed before they were read."""
+    data = os.pread(region.file.fd, length, offset)
+    while 0 < len(data) < length:
+        more = os.pread(region.file.fd, length - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    if len(data) != length or not region.file.unchanged():
+        raise ChangedWhileSent("the file changed while it was sent")
+    return data
+
+
+class HandOver:
+    """The answer of an app that may not block now: call it again from a thread that may.
+
+    A server that sets `AT_ONCE` in the environ of a request gets this one
+    object instead of a body when the answer takes more than a moment.
+    """
+
+
+HAND_OVER = HandOver()
+AT_ONCE = "httpserve.at_once"

@@ -1,0 +1,221 @@
+"""The head of a request: strict grammar of RFC 9112, nothing else.
+
+Bytes in, a `Head` or a `Refused` out. Knows no socket. A strict parser of our
+own, because http.server's takes bare LF, folded fields and a doubled
+Content-Length (request smuggling), and because its answers are kept: a board
+that asks again asks with the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+MOST_LINE_BYTES = 16 * 1024
+MOST_HEAD_BYTES = 64 * 1024
+MOST_FIELDS = 200
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# Bytes above 0x7F are no part of the grammar, but U-Boot sends a path as it was typed.
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+_FIELD = re.compile(rb"(" + _TOKEN + rb"):[ \t]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+(?:%25[0-9A-Za-z._~-]+)?\]|\[v[0-9A-Fa-f]+\.[!-~]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+CHUNKED = -1  # the length of content that says itself where it ends
+
+
+class Refused(Exception):
+    """A request that gets an error and the end of its connection."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One request's head.
+
+    Attributes:
+        method: The method.
+        target: The target as it came.
+        environ: What the WSGI environ says of this request.
+        keep_alive: Whether the client wants to use the connection again.
+        content_length: The length of the content, 0 without content, or `CHUNKED`.
+        expects_continue: Whether the client waits for `100 Continue` before it sends its content.
+        http_10: Whether the client speaks HTTP/1.0.
+        range: The value of the Range field.
+        user_agent: The value of the User-Agent field.
+    """
+
+    method: str
+    target: str
+    environ: dict[str, str]
+    keep_alive: bool
+    content_length: int
+    expects_continue: bool
+    http_10: bool
+    range: str
+    user_agent: str
+
+
+class _Target(NamedTuple):
+    path: bytes
+    query: bytes
+    authority: bytes | None
+
+
+def parse(data: bytes) -> Head:
+    """Return the head that `data` is, the empty line at its end included. Raises `Refused`."""
+    line, _, block = data.partition(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise Refused(400, "the request line is malformed")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise Refused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    http_10 = minor == b"0"
+    fields = _fields(block)
+    where = _target(method, target, http_10)
+    _check_host(fields, http_10)
+    content_length = _content_length(fields, http_10)
+    options = _options(fields)
+    environ = _environ(fields)
+    environ["REQUEST_METHOD"] = method.decode("ascii")
+    environ["PATH_INFO"] = unquote_to_bytes(where.path).decode("latin-1")
+    environ["QUERY_STRING"] = where.query.decode("latin-1")
+    environ["REQUEST_URI"] = environ["RAW_URI"] = target.decode("latin-1")
+    environ["SERVER_PROTOCOL"] = "HTTP/1.0" if http_10 else "HTTP/1.1"
+    if where.authority is not None:  # RFC 9112 3.2.2: the target's authority replaces the Host field
+        environ["HTTP_HOST"] = where.authority.decode("latin-1")
+    return Head(
+        method=environ["REQUEST_METHOD"],
+        target=environ["REQUEST_URI"],
+        environ=environ,
+        keep_alive="keep-alive" in options and "close" not in options if http_10 else "close" not in options,
+        content_length=content_length,
+        expects_continue=environ.get("HTTP_EXPECT", "").lower() == "100-continue" and not http_10,
+        http_10=http_10,
+        range=environ.get("HTTP_RANGE", ""),
+        user_agent=environ.get("HTTP_USER_AGENT", ""),
+    )
+
+
+def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
+    lines = block.split(b"\r\n")[:-2]  # the field block ends with the empty line
+    if len(lines) > MOST_FIELDS:
+        raise Refused(431, f"more than {MOST_FIELDS} fields")
+    fields = []
+    for line in lines:
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise Refused(400, "a header field is malformed")
+        fields.append((match[1].lower(), match[2]))
+    return fields
+
+
+def _target(method: bytes, target: bytes, http_10: bool) -> _Target:
+    authority = None
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise Refused(400, "the target * is for OPTIONS only")
+        return _Target(b"*", b"", None)
+    if method == b"CONNECT":
+        raise Refused(501, "this is no proxy")
+    if not target.startswith(b"/"):
+        match = _ABSOLUTE.fullmatch(target)
+        if match is not None:
+            authority, target = match[1], match[2]
+            if not authority or _HOST.fullmatch(authority) is None:
+                raise Refused(400, "the authority of the target is malformed")
+        elif not http_10:
+            raise Refused(400, "the target must begin with / or be a whole http URL")
+        if not target.startswith(b"/"):
+            target = b"/" + target  # U-Boot: `wget ADDRESS host:path` asks for `path`
+    if _BAD_ESCAPE.search(target):
+        raise Refused(400, "the target has a % that no two hexadecimal digits follow")
+    path, _, query = target.partition(b"?")
+    return _Target(path, query, authority)
+
+
+def _check_host(fields: list[tuple[bytes, bytes]], http_10: bool) -> None:
+    hosts = [value for name, value in fields if name == b"host"]
+    if len(hosts) > 1:
+        raise Refused(400, "more than one Host field")
+    if not hosts and not http_10:
+        raise Refused(400, "an HTTP/1.1 request needs a Host field")
+    if hosts and _HOST.fullmatch(hosts[0]) is None:
+        raise Refused(400, "the Host field is malformed")
+
+
+def _content_length(fields: list[tuple[bytes, bytes]], http_10: bool) -> int:
+    lengths = [value for name, value in fields if name == b"content-length"]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    if codings:
+        if http_10:
+            raise Refused(400, "Transfer-Encoding has no place in HTTP/1.0")
+        if lengths:
+            raise Refused(400, "both Content-Length and Transfer-Encoding")
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise Refused(501, "the only transfer coding understood is chunked")
+        return CHUNKED
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
+        raise Refused(400, "the Content-Length is not one number")
+    return int(lengths[0])
+
+
+def _options(fields: list[tuple[bytes, bytes]]) -> set[str]:
+    values = b",".join(value for name, value in fields if name == b"connection")
+    return {option.strip(b" \t").lower().decode("latin-1") for option in values.split(b",")}
+
+
+def _environ(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    environ: dict[str, str] = {}
+    for name, value in fields:
+        if b"_" in name:  # it would be taken for the name with a hyphen
+            continue
+        key = name.decode("ascii").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+        text = value.decode("latin-1")
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
+
+
+def check_incomplete(data: bytes) -> None:
+    """Refuse what has no end yet and can never become a head. Raises `Refused`."""
+    if _BARE_LF.search(data):
+        raise Refused(400, "a line ends with LF alone; HTTP lines end with CRLF")
+    if len(data) > MOST_LINE_BYTES and data.find(b"\r\n", 0, MOST_LINE_BYTES + 2) < 0:
+        raise Refused(414, f"the request line is longer than {MOST_LINE_BYTES} bytes")
+    if len(data) > MOST_HEAD_BYTES:
+        raise Refused(431, f"the head is longer than {MOST_HEAD_BYTES} bytes")
+
+
+MOST_KEPT = 1024
+MOST_KEPT_BYTES = 2048
+_kept: dict[bytes, Head] = {}
+
+
+def parse_again(data: bytes) -> Head:
+    """Return what `parse` returns, from memory where these very bytes were parsed before. Raises `Refused`."""
+    head = _kept.get(data)
+    if head is None:
+        check_incomplete(data)
+        head = parse(data)
+        if len(data) <= MOST_KEPT_BYTES:
+            if len(_kept) >= MOST_KEPT:
+                _kept.clear()
+            _kept[data] = head
+    return head

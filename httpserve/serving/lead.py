@@ -1,0 +1,359 @@
+"""Leader and followers: one thread polls and answers what cannot block, others take over what can.
+
+Knows connections by their needs, and threads. Knows no HTTP.
+
+One thread at a time leads: it waits on the listening socket and on every
+connection that has nothing to do. When a connection needs a thread, the leader
+hands the lead to a follower and serves it; afterwards it puts the connection
+back and follows. So there is a thread for each busy connection and none for an
+idle one.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import logging
+import queue
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+
+from .connection import NEVER, Connection, Need, Service, Stage, plain_address
+from .poller import READ, WRITE, Poller
+
+log = logging.getLogger("httpserve.serving")
+
+FOLLOW_SECONDS = 10.0  # a spare thread without work ends after this
+ACCEPT_AT_ONCE = 64  # connections taken per poll, so that those already there get their turn
+LONGEST_POLL_SECONDS = 3600.0
+RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than spin
+
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Phase(Enum):
+    """The life of a lead."""
+
+    SERVING = auto()
+    DRAINING = auto()
+    CUTTING = auto()
+    OVER = auto()
+
+
+class Lead:
+    """The threads of one server.
+
+    Args:
+        listener: The listening socket, not blocking.
+        service: What its connections share.
+        poller: Closed by `run` at the end.
+        name: How its threads are called.
+    """
+
+    def __init__(self, listener: socket.socket, service: Service, poller: Poller, name: str) -> None:
+        self._listener = listener
+        self._service = service
+        self._poller = poller
+        self._name = name
+        self._listener_fd = listener.fileno()
+        # Touched by the leader alone:
+        self._now, self._wall = time.monotonic(), time.time()
+        self._ready: deque[tuple[int, int]] = deque()
+        self._deadlines: list[tuple[float, int, Connection]] = []
+        self._serial = 0  # no two entries of the heap compare their connections
+        self._accept_again = 0.0  # when to look again after the descriptors ran out; 0.0: accepting
+        self._told: set[str] = set()
+        self._listener_dropped = False
+        # Touched by every thread, each touch one step of the interpreter:
+        self._connections: dict[int, Connection] = {}
+        self._working: set[Connection] = set()
+        self._to_schedule: deque[Connection] = deque()
+        self._baton: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: lead; False: end
+        self._lock = threading.Lock()  # guards _spare, _threads, _phase, _numbers
+        self._spare = 0
+        self._threads: set[threading.Thread] = set()
+        self._phase = Phase.SERVING
+        self._numbers = 0
+        self.over = threading.Event()
+        poller.watch(self._listener_fd, READ)
+
+    # From any thread
+
+    def drain(self) -> None:
+        """Take no more connections, and end each one as soon as its answer is out."""
+        self._enter(Phase.DRAINING)
+
+    def cut(self) -> None:
+        """End every connection now."""
+        self._enter(Phase.CUTTING)
+
+    def _enter(self, phase: Phase) -> None:
+        with self._lock:
+            if self._phase.value < phase.value:
+                self._phase = phase
+        self._service.stopping = True
+        self._poller.wake()
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads that were started beside the one in `run`."""
+        with self._lock:
+            return list(self._threads)
+
+    def connections(self) -> int:
+        """Return how many connections there are."""
+        return len(self._connections)
+
+    def abandon_in_child(self) -> None:
+        """In a forked child, where none of the threads is, close the copies of the descriptors."""
+        self._poller.close()
+        for connection in self._connections.values():
+            connection.sock.close()
+
+    # Roles
+
+    def run(self) -> None:
+        """Lead, work and follow until the server is over. For the first thread."""
+        self._play(first=True)
+
+    def _play(self, *, first: bool) -> None:
+        while True:
+            connection = self._lead()
+            if connection is None:
+                return
+            self._work(connection)
+            if not self._follow(first):
+                return
+
+    def _play_and_leave(self) -> None:
+        try:
+            self._play(first=False)
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    def _follow(self, first: bool) -> bool:
+        with self._lock:
+            if self._phase is Phase.OVER:
+                return False
+            self._spare += 1
+        while True:
+            try:
+                return self._baton.get(timeout=None if first else FOLLOW_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._spare:
+                        self._spare -= 1
+                        return False
+
+    def _hand_over(self) -> bool:
+        """Let another thread lead. False when the system has no thread for us."""
+        with self._lock:
+            if self._spare:
+                self._spare -= 1
+                self._baton.put(True)
+                return True
+            self._numbers += 1
+            thread = threading.Thread(
+                target=self._play_and_leave, name=f"{self._name}-{self._numbers}", daemon=True
+            )
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # can't start new thread
+            with self._lock:
+                self._threads.discard(thread)
+            return False
+        return True
+
+    def _work(self, connection: Connection) -> None:
+        try:
+            need = connection.proceed(time.monotonic(), time.time())
+        except Exception:  # a fault of ours on one connection must not cost the others their server
+            log.exception("a connection of %s failed", connection.client)
+            need = connection.abandon(time.monotonic())
+        self._working.discard(connection)
+        self._put_back(connection, need)
+        if connection.deadline < connection.scheduled or self._phase is not Phase.SERVING:
+            self._to_schedule.append(connection)
+            self._poller.wake()
+
+    def _put_back(self, connection: Connection, need: Need) -> None:
+        if need is Need.INPUT:
+            self._poller.watch(connection.fd, READ)
+        elif need is Need.ROOM:
+            self._poller.watch(connection.fd, WRITE)
+        elif need is Need.GONE:
+            self._connections.pop(connection.fd, None)
+
+    # Leading
+
+    def _lead(self) -> Connection | None:
+        """Lead until a connection needs this thread; None when the server is over."""
+        while True:
+            while self._ready:
+                connection = self._serve_ready(*self._ready.popleft())
+                if connection is not None:
+                    return connection
+            now = time.monotonic()
+            connection = self._expire(now)
+            if connection is not None:
+                return connection
+            if self._phase is not Phase.SERVING and self._wind_up(now):
+                self._end()
+                return None
+            self._ready.extend(self._poller.poll(self._seconds_to_wait(now)))
+            self._now, self._wall = time.monotonic(), time.time()
+
+    def _serve_ready(self, fd: int, events: int) -> Connection | None:
+        connection = self._connections.get(fd)
+        if connection is None:
+            return self._accept() if fd == self._listener_fd else None
+        if connection.is_quiet():
+            need = self._guarded(connection, connection.on_input)
+            if need is Need.INPUT:
+                if connection.deadline < connection.scheduled:
+                    self._schedule(connection)
+                return None
+        else:
+            need = Need.THREAD
+        if need is not Need.GONE:  # a closed descriptor has left the poller by itself
+            self._poller.drop(fd)
+        return self._apply(connection, need)
+
+    def _guarded(self, connection: Connection, call: Callable[..., Need]) -> Need:
+        try:
+            return call(self._now, self._wall, at_once=True)
+        except Exception:  # a fault of ours on one connection must not cost the others their server
+            log.exception("a connection of %s failed", connection.client)
+            return connection.abandon(self._now)
+
+    def _apply(self, connection: Connection, need: Need) -> Connection | None:
+        """Give a connection that is not watched what it needs; return it when that is this thread."""
+        if need is Need.THREAD:
+            self._working.add(connection)
+            if self._hand_over():
+                return connection
+            self._tell_once("no more threads can be started; going on with those there are")
+            connection.never_block()
+            self._work(connection)
+            return None
+        self._put_back(connection, need)
+        if need is not Need.GONE and connection.deadline < connection.scheduled:
+            self._schedule(connection)
+        return None
+
+    # Accepting
+
+    def _accept(self) -> Connection | None:
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno in _OUT_OF_DESCRIPTORS:
+                    self._pause_accepting()
+                return None  # else: a client that left before it was taken
+            if sock.gettimeout() is not None:  # the script has called socket.setdefaulttimeout
+                sock.settimeout(None)
+            connection = Connection(sock, plain_address(address[0]), address[1], self._service, self._now)
+            self._connections[connection.fd] = connection
+            need = self._guarded(connection, connection.on_input)
+            connection = self._apply(connection, need)
+            if connection is not None:
+                return connection
+        return None
+
+    def _pause_accepting(self) -> None:
+        self._tell_once("out of descriptors; new connections wait until others end")
+        idle = [one for one in self._connections.values() if one.is_idle() and one not in self._working]
+        if idle:
+            longest = min(idle, key=lambda one: one.deadline)
+            self._poller.drop(longest.fd)
+            self._apply(longest, longest.close(self._now))
+        else:
+            self._poller.drop(self._listener_fd)
+            self._accept_again = self._now + RETRY_ACCEPT_SECONDS
+
+    def _tell_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            log.warning(message)
+
+    # Deadlines
+
+    def _schedule(self, connection: Connection) -> None:
+        connection.scheduled = connection.deadline
+        self._serial += 1
+        heapq.heappush(self._deadlines, (connection.deadline, self._serial, connection))
+
+    def _seconds_to_wait(self, now: float) -> float:
+        soonest = self._deadlines[0][0] if self._deadlines else now + LONGEST_POLL_SECONDS
+        if self._accept_again:
+            soonest = min(soonest, self._accept_again)
+        return max(0.0, soonest - now)
+
+    def _expire(self, now: float) -> Connection | None:
+        """Deal with every deadline that has come; return a connection that needs this thread."""
+        while self._to_schedule:
+            connection = self._to_schedule.popleft()
+            if connection.fd in self._connections and connection.deadline < connection.scheduled:
+                self._schedule(connection)
+        if self._accept_again and now >= self._accept_again and self._phase is Phase.SERVING:
+            self._accept_again = 0.0
+            self._poller.watch(self._listener_fd, READ)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due, _, connection = heapq.heappop(self._deadlines)
+            if due != connection.scheduled or self._connections.get(connection.fd) is not connection:
+                continue
+            taken = self._expire_one(connection, now)
+            if taken is not None:
+                return taken
+        return None
+
+    def _expire_one(self, connection: Connection, now: float) -> Connection | None:
+        connection.scheduled = NEVER
+        if connection in self._working:
+            connection_due = now + 1.0  # whoever works on it sets the deadline anew
+        elif connection.deadline > now:
+            connection_due = connection.deadline
+        else:
+            if connection.stage is not Stage.PAUSED:
+                self._poller.drop(connection.fd)
+            return self._apply(connection, connection.on_deadline(now, time.time()))
+        connection.scheduled = connection_due
+        self._serial += 1
+        heapq.heappush(self._deadlines, (connection_due, self._serial, connection))
+        return None
+
+    # The end
+
+    def _wind_up(self, now: float) -> bool:
+        """Close what is quiet, or everything when cutting. True when nothing is left."""
+        if not self._listener_dropped:
+            self._listener_dropped = True
+            if not self._accept_again:
+                self._poller.drop(self._listener_fd)
+            self._listener.close()
+        for connection in list(self._connections.values()):
+            if connection in self._working:
+                if self._phase is Phase.CUTTING:
+                    connection.interrupt()
+            elif connection.is_quiet() or self._phase is Phase.CUTTING:
+                if connection.stage is not Stage.PAUSED:
+                    self._poller.drop(connection.fd)
+                self._apply(connection, connection.close(now) if connection.is_quiet() else connection.abandon(now))
+        return not self._connections
+
+    def _end(self) -> None:
+        with self._lock:
+            self._phase = Phase.OVER
+            for _ in range(self._spare):
+                self._baton.put(False)
+            self._spare = 0
+        self._poller.close()
+        self.over.set()

@@ -1,0 +1,134 @@
+"""Carries a plan out on a socket: sendfile for regions, send for bytes, and where it stopped.
+
+Knows sockets and plans. Knows no requests. A socket that takes nothing for a
+moment ends the call, not the answer: it goes on from the same step and offset.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from enum import Enum, auto
+
+from ..plan import Abort, ChangedWhileSent, Data, Plan, Region, Step, Wait, read_at
+
+SENDFILE_BYTES = 8 * 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
+PIECE_BYTES = 256 * 1024  # where there is no sendfile
+TAIL_BYTES = 16 * 1024  # kept back until the file has proved unchanged: a mixture never completes
+MORE = getattr(socket, "MSG_MORE", 0)
+NO_WAIT = socket.MSG_DONTWAIT if hasattr(socket, "MSG_DONTWAIT") else 0
+HAS_SENDFILE = hasattr(os, "sendfile")
+
+
+class Sent(Enum):
+    """How a call to `Outgoing.send` ended."""
+
+    ALL = auto()
+    NO_ROOM = auto()
+    PAUSE = auto()
+    CUT = auto()
+    RESET = auto()
+
+
+class Outgoing:
+    """One answer on its way out.
+
+    Args:
+        head: The status line and the fields.
+        plan: The content; closed by `close`.
+
+    Attributes:
+        content_sent: How many bytes of content the kernel has taken.
+        pause: How many seconds to wait after `Sent.PAUSE`.
+    """
+
+    __slots__ = ("_at", "_head", "_index", "content_sent", "pause", "plan", "sendfile")
+
+    def __init__(self, head: bytes, plan: Plan, *, sendfile: bool = HAS_SENDFILE) -> None:
+        self._head = memoryview(head)
+        self._index = 0
+        self._at = 0
+        self.plan = plan
+        self.sendfile = sendfile
+        self.content_sent = 0
+        self.pause = 0.0
+
+    def close(self) -> None:
+        """Close the plan's files. Harmless when repeated."""
+        self.plan.close()
+
+    def send(self, sock: socket.socket) -> Sent:
+        """Send on until the end, or until the socket takes no more within its send timeout. Raises `OSError`."""
+        steps = self.plan.steps
+        try:
+            while self._head:
+                self._head = self._head[sock.send(self._head, MORE if steps else 0) :]
+            while self._index < len(steps):
+                ended = self._take(sock, steps[self._index])
+                if ended is not None:
+                    return ended
+        except BlockingIOError:
+            return Sent.NO_ROOM
+        except ChangedWhileSent:
+            return Sent.RESET  # U-Boot takes an early FIN for the end of the file, and a reset for a failure
+        return Sent.ALL
+
+    def _take(self, sock: socket.socket, step: Step) -> Sent | None:
+        if isinstance(step, Data):
+            self._send_data(sock, step.data)
+        elif isinstance(step, Region):
+            self._send_region(sock, step)
+        elif isinstance(step, Wait):
+            self._next_step()
+            self.pause = step.seconds
+            return Sent.PAUSE
+        else:
+            return Sent.RESET if step.reset else Sent.CUT
+        return None
+
+    def _next_step(self) -> None:
+        self._index += 1
+        self._at = 0
+
+    def _count(self, sent: int) -> None:
+        self._at += sent
+        self.content_sent += sent
+
+    def _send_data(self, sock: socket.socket, data: bytes) -> None:
+        flags = MORE if self._index + 1 < len(self.plan.steps) else 0
+        while self._at < len(data):
+            self._count(sock.send(memoryview(data)[self._at :], flags))
+        self._next_step()
+
+    def _send_region(self, sock: socket.socket, region: Region) -> None:
+        tail = max(0, region.length - TAIL_BYTES)
+        while self.sendfile and self._at < tail:
+            count = min(SENDFILE_BYTES, tail - self._at)
+            sent = os.sendfile(sock.fileno(), region.file.fd, region.offset + self._at, count)
+            self._count(sent)
+            if sent == 0 or not region.file.unchanged():
+                raise ChangedWhileSent("the file changed while it was sent")
+        while self._at < region.length:
+            data = memoryview(read_at(region, region.offset + self._at, min(PIECE_BYTES, region.length - self._at)))
+            while data:
+                sent = sock.send(data)
+                self._count(sent)
+                data = data[sent:]
+        self._next_step()
+
+
+def in_memory(plan: Plan, most: int) -> bytes | None:
+    """Return the whole content of a plan that has at most `most` bytes and nothing to wait for, else None.
+
+    Raises `ChangedWhileSent`.
+    """
+    if plan.length > most:
+        return None
+    steps = plan.steps
+    if len(steps) == 1:
+        step = steps[0]
+        if type(step) is Region:
+            return read_at(step, step.offset, step.length)
+    if any(isinstance(step, Wait | Abort) for step in steps):
+        return None
+    return b"".join(plan)

@@ -1,0 +1,132 @@
+"""The server: werkzeug's threaded WSGI server, with leader and followers in place of its loop.
+
+Knows how to start, drain and stop the lead in a background thread. Knows nothing of what is served.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from ..records import Ledger
+from .connection import Service
+from .lead import Lead
+from .poller import best_poller
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+BACKLOG = 1024
+MOMENT_SECONDS = 0.05  # a send that gets nowhere for so long gives its thread back
+JOIN_SECONDS = 1.0
+
+
+class _Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"  # set here, or werkzeug sets it on the class that everybody shares
+
+
+class Server(ThreadedWSGIServer):
+    """Serves a WSGI app on a bound socket.
+
+    Args:
+        sock: The bound socket; the server takes it over.
+        app: The WSGI app.
+        ledger: Where exchanges are recorded.
+        timeout: Seconds after which an answer that makes no progress is given up.
+    """
+
+    def __init__(self, sock: socket.socket, app: WSGIApplication, ledger: Ledger, *, timeout: float) -> None:
+        host, port = sock.getsockname()[:2]
+        try:
+            # werkzeug exits the process when bind fails, so it gets a descriptor that is bound; it keeps a duplicate.
+            super().__init__(host, port, app, _Handler, fd=sock.fileno())
+        finally:
+            sock.close()
+        _set_options(self.socket)
+        wildcard = host in ("0.0.0.0", "::")
+        service = Service(app, ledger, self._environ(host, port), None if wildcard else host, timeout=timeout)
+        self.socket.listen(BACKLOG)
+        self._lead = Lead(self.socket, service, best_poller(), f"httpserve:{port}")
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        _servers.add(self)
+
+    def _environ(self, host: str, port: int) -> dict[str, Any]:
+        return {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "SERVER_SOFTWARE": "httpserve",
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port),
+        }
+
+    def start(self) -> None:
+        """Serve in a background thread. A request would be answered from now on: the socket listens already."""
+        self._thread = threading.Thread(target=self.serve_forever, name=f"httpserve:{self.port}", daemon=True)
+        self._thread.start()
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until `stop`. `poll_interval` is werkzeug's and is not needed: nothing polls."""
+        self._lead.run()
+
+    def shutdown(self) -> None:
+        """Stop without a drain, as werkzeug's own name for it."""
+        self.stop(0.0)
+
+    def stop(self, timeout: float) -> bool:
+        """Drain for at most `timeout` seconds, then cut. Returns when the port is free and the threads have ended.
+
+        Returns:
+            Whether every answer under way got out whole.
+        """
+        deadline = time.monotonic() + timeout
+        self._lead.drain()
+        drained = self._lead.over.wait(max(0.0, deadline - time.monotonic()))
+        if not drained:
+            self._lead.cut()
+        self._lead.over.wait(JOIN_SECONDS)
+        for thread in [self._thread, *self._lead.threads()]:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(JOIN_SECONDS)
+        self.server_close()
+        return drained
+
+    def abandon_in_child(self) -> None:
+        """In a forked child, close the copies of the descriptors: only the parent answers."""
+        self._lead.abandon_in_child()
+        self.socket.close()
+
+
+def _set_options(sock: socket.socket) -> None:
+    """Set what every connection inherits from the listening socket."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform != "win32":
+        microseconds = int(MOMENT_SECONDS * 1e6)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, microseconds))
+
+
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for server in list(_servers):
+        server.abandon_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
