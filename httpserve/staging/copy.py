@@ -1,45 +1,25 @@
-"""Copies a source into a sink, computing SHA-256 beside the copying.
+"""Copies a source into a sink whole or not at all, and a source out to a path.
 
-Knows sources, sinks and threads. Knows nothing of what they are made of, nor of names on the server.
+Knows what a copy promises: digest, progress, no litter. Knows nothing of chunks, nor of names on the server.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
-import threading
 from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Protocol
+
+import opendal
 
 from httpserve.errors import DigestMismatch, InvalidArgument
+from httpserve.staging.pipeline import Sink, interruptibly, pump, pump_unhashed
 from httpserve.staging.progress import Report, reporter
-from httpserve.staging.sources import Source, SourceChanged
+from httpserve.staging.sinks import FileSink, OperatorSink
+from httpserve.staging.sources import Source, check_operator, check_timeout, checked_path
 
-COPY_CHUNK_BYTES = 256 * 1024  # larger writes were slower on ext4; Ctrl-C is felt within one chunk
-RING_BUFFERS = 4
-# To hand a chunk over costs as much as to hash a few KiB, so short reads are gathered up to this.
-LEAST_CHUNK_BYTES = 64 * 1024
-# Seconds that a copy which was given up waits for its thread; longer only where that sits in opendal.
-GRACE = 0.2
+__all__ = ["Sink", "copy_in", "copy_out"]
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-
-
-class Sink(Protocol):
-    """Where a copy goes: nothing of it is seen before `commit`, nothing stays after `discard`."""
-
-    def write(self, data: memoryview) -> None:
-        """Append the whole of *data*."""
-
-    def restart(self) -> None:
-        """Forget what was written."""
-
-    def commit(self, sha256: str | None) -> object:
-        """Put what was written in place, in one step."""
-
-    def discard(self) -> None:
-        """Remove what was written. Harmless twice, after commit, and while another thread writes."""
 
 
 def copy_in(
@@ -65,6 +45,7 @@ def copy_in(
 
     Raises:
         InvalidArgument: *sha256* is no digest.
+        InvalidType: *progress* is no function.
         MissingExtra: *progress* is True, and tqdm is not installed.
         DigestMismatch: The bytes are not those that *sha256* promised.
         CopyFailed: The source failed; SourceStalled and SourceNotFound say how. What the sink raises, too.
@@ -72,8 +53,7 @@ def copy_in(
     try:
         expected = _checked_digest(sha256)
         with reporter(progress) as report:
-            pump = _pump if source.interruptible else _pump_in_worker
-            digest = pump(source, sink, report)
+            digest = _pumped(source, sink, report)
         if expected is not None and digest != expected:
             raise _mismatch(source.label, expected, digest)
         sink.commit(digest)
@@ -81,6 +61,55 @@ def copy_in(
         sink.discard()
         raise
     return digest
+
+
+def copy_out(
+    read: Source, dst: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float
+) -> None:
+    """Copy all of *read* to *dst*. Blocks until done; a Ctrl-C ends it at once.
+
+    What was there before stays whole until the new is complete, on an operator as far as its service can do
+    that. Directories that are missing are made. The source stays open, and is the caller's to close.
+
+    Args:
+        read: Where the bytes come from.
+        dst: A path on *operator*; else a local path.
+        operator: The opendal operator of any service, with any layers.
+        timeout: Seconds that a remote service may take no byte.
+
+    Raises:
+        InvalidType: *dst* or *operator* is of a type that nothing can be written to.
+        InvalidArgument: *dst* or *timeout* is of a value that cannot be.
+        CopyFailed: *read* cannot be read, or *dst* cannot be written.
+    """
+    path = checked_path(dst, "dst")
+    check_operator(operator)
+    check_timeout(timeout)
+    sink = FileSink(path) if operator is None else OperatorSink(path, operator, timeout=timeout)
+
+    def job(report: Report) -> None:
+        try:
+            pump_unhashed(read, sink, report)
+            sink.commit(None)
+        except BaseException:
+            sink.discard()
+            raise
+
+    if read.interruptible and isinstance(sink, FileSink):
+        job(_unreported)
+    else:
+        # A discard on an operator may wait as any other call there, so it is left to the job.
+        interruptibly(job, _unreported, sink.discard if isinstance(sink, FileSink) else lambda: None)
+
+
+def _pumped(source: Source, sink: Sink, report: Report) -> str:
+    if source.interruptible:
+        return pump(source, sink, report)
+    return interruptibly(lambda relay: pump(source, sink, relay), report, sink.discard)
+
+
+def _unreported(copied: int, total: int | None) -> None:
+    """Nobody asked how far a copy out is."""
 
 
 def _checked_digest(sha256: str | None) -> str | None:
@@ -94,136 +123,3 @@ def _checked_digest(sha256: str | None) -> str | None:
 def _mismatch(label: str, expected: str, actual: str) -> DigestMismatch:
     message = f"{label} has the SHA-256 {actual}, not {expected} as promised; nothing was published"
     return DigestMismatch(message, label, "", expected, actual)
-
-
-# Copying, in whichever thread
-
-
-def _pump(source: Source, sink: Sink, report: Report) -> str:
-    while True:
-        try:
-            return _attempt(source, sink, report)
-        except SourceChanged:
-            sink.restart()
-
-
-def _attempt(source: Source, sink: Sink, report: Report) -> str:
-    digest = _Digest()
-    try:
-        copied = 0
-        reported: tuple[int, int | None] | None = None
-        while chunk := _filled(source, digest.free_buffer()):
-            digest.update(chunk)
-            sink.write(chunk)
-            copied += len(chunk)
-            reported = copied, source.size
-            report(*reported)
-        source.finish()
-        if reported != (copied, copied):
-            report(copied, copied)
-        return digest.hexdigest()
-    finally:
-        digest.close()
-
-
-def _filled(source: Source, buffer: memoryview) -> memoryview:
-    """Read a chunk into *buffer*. Returns the part that was filled, which is empty at the end."""
-    count = 0
-    while count < LEAST_CHUNK_BYTES:
-        read = source.readinto(buffer[count:])
-        if not read:
-            break
-        count += read
-    return buffer[:count]
-
-
-class _Digest:
-    """SHA-256 of chunks that lie in a ring of buffers, computed in a thread of its own from the second on.
-
-    A thread costs more than to hash one chunk, and hashlib lets the interpreter go on while it works.
-    """
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self._first: memoryview | None = None
-        self._thread: threading.Thread | None = None
-        self._free: SimpleQueue[memoryview] = SimpleQueue()
-        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._buffers = 0
-
-    def free_buffer(self) -> memoryview:
-        """Return a buffer that holds nothing any more; wait for one where all are in the ring."""
-        if self._buffers < RING_BUFFERS:
-            self._buffers += 1
-            return memoryview(bytearray(COPY_CHUNK_BYTES))
-        return self._free.get()
-
-    def update(self, chunk: memoryview) -> None:
-        """Hash *chunk* next. Returns at once; its buffer may be read, and is free some time later."""
-        if self._first is None:
-            self._first = chunk
-            return
-        if self._thread is None:
-            thread = threading.Thread(target=self._hash, name="httpserve:sha256", daemon=True)
-            self._full.put(self._first)
-            thread.start()
-            self._thread = thread
-        self._full.put(chunk)
-
-    def hexdigest(self) -> str:
-        """Return the digest of all chunks, after waiting for the last ones."""
-        if self._thread is None and self._first is not None:
-            self._sha256.update(self._first)
-        self.close()
-        return self._sha256.hexdigest()
-
-    def close(self) -> None:
-        """End the thread, once it has hashed what is in the ring. Calling twice is harmless."""
-        self._full.put(None)
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def _hash(self) -> None:
-        while (chunk := self._full.get()) is not None:
-            self._sha256.update(chunk)
-            self._free.put(memoryview(chunk.obj))
-
-
-# Copying where a read does not feel Ctrl-C
-
-
-class _Abandoned(Exception):
-    """Nobody waits for this copy any more."""
-
-
-def _pump_in_worker(source: Source, sink: Sink, report: Report) -> str:
-    """Copy in another thread, and wait for it so that Ctrl-C is felt, whatever the source does meanwhile."""
-    events: SimpleQueue[tuple[int, int | None] | str | BaseException] = SimpleQueue()
-    abandoned = threading.Event()
-
-    def relay(copied: int, total: int | None) -> None:
-        if abandoned.is_set():
-            raise _Abandoned
-        events.put((copied, total))
-
-    def work() -> None:
-        try:
-            events.put(_pump(source, sink, relay))
-        except BaseException as error:  # noqa: BLE001  # it is raised where the copy was asked for
-            events.put(error)
-
-    worker = threading.Thread(target=work, name="httpserve:copy", daemon=True)
-    worker.start()
-    try:
-        while isinstance(event := events.get(), tuple):
-            report(*event)
-        worker.join()
-    except BaseException:
-        abandoned.set()
-        sink.discard()
-        worker.join(GRACE)
-        raise
-    if isinstance(event, BaseException):
-        raise event
-    return event

@@ -1,0 +1,159 @@
+"""Where a file goes that is copied out: a local path, or a path on an opendal operator.
+
+Knows local files and opendal operators. Knows nothing of where the bytes come from.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+import opendal
+from opendal.layers import TimeoutLayer
+
+from httpserve.errors import CopyFailed
+from httpserve.staging.messages import redacted
+from httpserve.staging.opendal_errors import OPENDAL_ERRORS, reason_of
+from httpserve.staging.sources import operator_path
+
+if TYPE_CHECKING:
+    from opendal.file import File
+
+UPLOAD_PART_BYTES = 8 * 1024 * 1024  # of a store that takes parts; 10,000 of them are the limit of S3
+UPLOADS_AT_ONCE = 4
+
+
+def _temporary_beside(path: str) -> str:
+    directory, slash, _ = path.rpartition("/")
+    return f"{directory}{slash}.httpserve-{secrets.token_hex(8)}.part"
+
+
+class FileSink:
+    """A local path, written as a temporary sibling; a device or a pipe is written itself."""
+
+    def __init__(self, path: str) -> None:
+        self._label = repr(path)
+        # The file that a symlink leads to is replaced, and the symlink stays.
+        self._path = os.path.realpath(path)
+        self._temporary: str | None = None
+        self._lock = (
+            threading.Lock()
+        )  # guards _fd: a descriptor closed during a write may be another's by then
+        self._fd = -1
+        try:
+            self._open()
+        except OSError as error:
+            raise self._error(error) from error
+
+    def write(self, data: memoryview) -> None:
+        try:
+            with self._lock:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+        except OSError as error:
+            raise self._error(error) from error
+
+    def restart(self) -> None:
+        try:
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.ftruncate(self._fd, 0)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def commit(self, sha256: str | None) -> None:
+        try:
+            self._close()
+            if self._temporary is not None:
+                os.replace(self._temporary, self._path)
+        except OSError as error:
+            raise self._error(error) from error
+        self._temporary = None
+
+    def discard(self) -> None:
+        self._close()
+        if self._temporary is not None:
+            temporary, self._temporary = self._temporary, None
+            os.unlink(temporary)
+
+    def _open(self) -> None:
+        if os.path.exists(self._path) and not stat.S_ISREG(os.stat(self._path).st_mode):
+            # A directory refuses this, with the reason.
+            self._fd = os.open(self._path, os.O_WRONLY)
+            return
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        temporary = _temporary_beside(self._path)
+        self._fd = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+        )
+        self._temporary = temporary
+
+    def _close(self) -> None:
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _error(self, error: OSError) -> CopyFailed:
+        return CopyFailed(f"cannot write {self._label}: {error.strerror}", name=self._path)
+
+
+class OperatorSink:
+    """A path on an opendal operator, written beside it where the service can rename.
+
+    Elsewhere it is written itself: such a store shows nothing before the writer is closed, and a writer that
+    is dropped publishes nothing.
+    """
+
+    def __init__(self, path: str, operator: opendal.Operator, *, timeout: float) -> None:
+        self._label = redacted(f"{path!r} on {operator!r}")
+        self._path = operator_path(path, "dst")
+        self._operator = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
+        capability = operator.capability()
+        self._temporary = _temporary_beside(path) if capability.rename else None
+        self._takes_parts = capability.write_multi_min_size is not None
+        self._file: File | None = None
+
+    def write(self, data: memoryview) -> None:
+        try:
+            self._writer().write(bytes(data))  # it takes nothing else
+        except OPENDAL_ERRORS as error:
+            raise self._error(error) from None
+
+    def restart(self) -> None:
+        self._file = None
+
+    def commit(self, sha256: str | None) -> None:
+        try:
+            self._writer().close()
+            if self._temporary is not None:
+                self._operator.rename(self._temporary, self._path)
+        except OPENDAL_ERRORS as error:
+            raise self._error(error) from None
+        self._temporary = self._file = None
+
+    def discard(self) -> None:
+        # To close the writer would publish what there is; to drop it does not.
+        self._file = None
+        if self._temporary is not None:
+            temporary, self._temporary = self._temporary, None
+            try:
+                self._operator.delete(temporary)
+            except OPENDAL_ERRORS as error:
+                raise self._error(error) from None
+
+    def _writer(self) -> File:
+        if self._file is None:
+            path = self._path if self._temporary is None else self._temporary
+            if self._takes_parts:
+                self._file = self._operator.open(
+                    path, "wb", chunk=UPLOAD_PART_BYTES, concurrent=UPLOADS_AT_ONCE
+                )
+            else:
+                self._file = self._operator.open(path, "wb")
+        return self._file
+
+    def _error(self, error: Exception) -> CopyFailed:
+        return CopyFailed(f"cannot write {self._label}: {reason_of(error)}", name=self._path)
