@@ -1,0 +1,221 @@
+"""Decides which address a board can reach: what to bind, and what URLs say.
+
+Knows the addresses of this host and the routes from it, through `interfaces`;
+`hosts` knows the forms of names and URLs, `binding` how a socket is bound.
+Knows nothing of the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+
+from httpserve.binding import bind, bind_error
+from httpserve.errors import AddressNotFound
+from httpserve.hosts import (
+    Endpoint,
+    checked_host,
+    checked_peer,
+    checked_port,
+    resolve,
+    url_from_advertise,
+    url_host,
+    url_path,
+)
+from httpserve.interfaces import (
+    InterfaceAddress,
+    addresses_here,
+    default_source,
+    interfaces,
+    source_address,
+)
+
+__all__ = [
+    "InterfaceAddress",
+    "advertised",
+    "bind",
+    "bind_error",
+    "interfaces",
+    "listen_host",
+    "url_host",
+    "url_path",
+    "validate",
+]
+
+logger = logging.getLogger(__name__)
+
+_DISCARD_PORT = 9  # RFC 863; any port but 0 does, as nothing is sent
+_V4, _V6 = socket.AF_INET, socket.AF_INET6
+Families = Sequence[socket.AddressFamily]
+
+
+def validate(host: str | None, peer: str | None, advertise: str | None, port: int) -> None:
+    """Check the form of what a caller gave. Does not block, as it resolves nothing.
+
+    Args:
+        host: Where to listen, a name or an address, or None.
+        peer: A board, a name or an address, or None.
+        advertise: What URLs say instead, a URL or `host` or `host:port`, or None.
+        port: 0 (the system chooses) to 65535.
+
+    Raises:
+        InvalidArgument: A value that nothing could be done with; the message names it and the way out.
+    """
+    checked_port(port)
+    if host is not None:
+        checked_host(host)
+    if peer is not None:
+        checked_peer(peer)
+    if advertise is not None:
+        url_from_advertise(advertise, port)
+
+
+def listen_host(host: str | None, peer: str | None) -> str:
+    """Choose the address to bind.
+
+    *host* wins. Else it is the address that faces *peer*; for a peer that is link-local IPv6, an IPv4 or
+    global address of that interface if it has one, as a URL then needs no zone. Else it is the address that
+    other hosts reach: the source of the default route, or the address of an interface that is up, a real
+    card before a virtual one, link-local last; 127.0.0.1 where there is nothing else. A choice among several
+    is logged, one line.
+    Does not block for addresses; names take as long as the resolver.
+
+    Raises:
+        InvalidArgument: A value is malformed.
+        AddressNotFound: A name does not resolve, or no route leads to *peer*.
+    """
+    if host is not None:
+        found = resolve(host)[0].host
+        if peer is None and found in ("0.0.0.0", "::"):
+            _log_choice(_candidates(_answering(found)))
+        return found
+    if peer is not None:
+        target, found = _route(peer, (_V4, _V6))
+        _log_detour(target, found)
+        return found
+    candidates = _candidates((_V4, _V6))
+    _log_choice(candidates)
+    return candidates[0].host if candidates else "127.0.0.1"
+
+
+def advertised(
+    bound_host: str,
+    port: int,
+    *,
+    peer: str | None = None,
+    advertise: str | None = None,
+    scheme: str = "http",
+    zone: str | None = None,
+) -> str:
+    """Return the base URL, without a slash at the end, that a board uses for what listens on *bound_host*.
+
+    *advertise* overrides everything. A wildcard becomes the address that faces *peer*, or else the one that
+    other hosts reach. Any other host stays, as nothing else answers. Does not block for addresses; the name
+    of a peer takes as long as the resolver.
+
+    Args:
+        bound_host: The numeric address that the socket has, or a wildcard.
+        port: The port that the socket has.
+        peer: The board that will use the URL.
+        advertise: `http://host:port/prefix`, `host:port` or `host` (then with *port*); IPv6 in brackets.
+        scheme: `http` or `https`, unless *advertise* has one.
+        zone: How the board calls its own interface, for a link-local IPv6 address. The bench's name of it
+            means nothing to a board and never appears.
+
+    Raises:
+        InvalidArgument: *peer* or *advertise* is malformed.
+        AddressNotFound: *peer* does not resolve, or what listens cannot be reached from there.
+    """
+    if advertise is not None:
+        return url_from_advertise(advertise, port, scheme)
+    if peer is not None:
+        checked_peer(peer)
+    return f"{scheme}://{url_host(_facing_host(bound_host, peer, zone), zone)}:{port}"
+
+
+def _facing_host(bound_host: str, peer: str | None, zone: str | None) -> str:
+    if bound_host not in ("0.0.0.0", "::"):
+        return bound_host
+    families = _answering(bound_host)
+    if peer is not None:
+        return _route(peer, families, wants_link_local=zone is not None)[1]
+    candidates = _candidates(families)
+    return candidates[0].host if candidates else "127.0.0.1" if _V4 in families else "::1"
+
+
+def _answering(wildcard: str) -> Families:
+    """Return the families that a socket bound to *wildcard* answers."""
+    if wildcard == "0.0.0.0":
+        return (_V4,)
+    return (_V4, _V6) if socket.has_dualstack_ipv6() else (_V6,)
+
+
+def _route(peer: str, families: Families, wants_link_local: bool = False) -> tuple[Endpoint, str]:
+    """Return where *peer* is, and the address of one of *families* on the interface that faces it."""
+    reason = "it is of another family than what listens"
+    endpoints = resolve(checked_peer(peer), _DISCARD_PORT, what="peer")
+    for target in sorted(endpoints, key=lambda endpoint: endpoint.family not in families):
+        try:
+            source = source_address(target.family, target.sockaddr)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            continue
+        if target.family in families and (wants_link_local or "%" not in source):
+            return target, source
+        there = {here.interface for here in interfaces() if here.host == source}
+        for other in _candidates(families):
+            if other.interface in there:
+                return target, other.host
+        if target.family in families:
+            return target, source
+    raise AddressNotFound(
+        f"no address of this host faces peer={peer!r} ({reason}): see whether the interface to it is up, and "
+        f"listen on host='::' for both families; {addresses_here()}",
+        peer,
+    )
+
+
+def _candidates(families: Families) -> list[InterfaceAddress]:
+    """Return the addresses that other hosts may reach, best first. Never fe80::, which needs a zone."""
+    default_v4, default_v6 = default_source(_V4), default_source(_V6)
+    usable = [
+        here
+        for here in interfaces()
+        if here.family in families and here.is_up and here.is_ready and not here.is_loopback
+        if here.family == _V4 or not here.is_link_local
+    ]
+
+    def preference(here: InterfaceAddress) -> tuple[bool, ...]:
+        return (
+            here.address != default_v4,
+            here.is_link_local,
+            here.is_virtual,
+            not here.has_carrier,
+            here.family != _V4,
+            here.address != default_v6,
+            not here.is_unique_local,
+        )
+
+    return sorted(usable, key=preference)
+
+
+def _log_choice(candidates: list[InterfaceAddress]) -> None:
+    if not candidates:
+        return
+    chosen, *rest = candidates
+    # Another family on the same interface leads to the same boards, so it is no choice to tell of.
+    others = [str(o) for o in rest if o.interface != chosen.interface or o.family == chosen.family]
+    if others:
+        logger.info("chose %s; others are %s; peer= or host= chooses", chosen, ", ".join(others))
+
+
+def _log_detour(target: Endpoint, source: str) -> None:
+    # A USB network that is not there yet looks like this: the packets would go to the default router.
+    if not any(here.family == target.family and here.reaches(target.host) for here in interfaces()):
+        logger.info(
+            "peer %s is on no network of this host; %s faces the router to it; %s",
+            target.host,
+            source,
+            addresses_here(),
+        )

@@ -1,0 +1,110 @@
+"""Binds a socket, and says in our errors why that does not work.
+
+Knows sockets and what the system answers. Does not listen, and does not know
+who will.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from pathlib import Path
+
+from httpserve.errors import AddressError, AddressNotFound, PortInUse, PortNotPermitted
+from httpserve.hosts import Endpoint, checked_port, resolve
+from httpserve.interfaces import addresses_here, interfaces
+
+# Windows lets SO_REUSEADDR take over a port in use; elsewhere it only forgives connections in TIME_WAIT.
+_REUSE = socket.SO_REUSEADDR if os.name == "posix" else getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
+_FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a TCP socket that is bound, is not inherited by child processes, and does not listen yet.
+
+    `::` takes IPv4 as well. Does not block for an address; for a name as long as the resolver. On an error
+    no socket is left.
+
+    Args:
+        host: A name or an address, as from `listen_host`.
+        port: 0 lets the system choose.
+
+    Raises:
+        PortInUse: Another socket listens there.
+        PortNotPermitted: This user may not listen there.
+        AddressNotFound: No interface has that address.
+        InvalidArgument: A value is malformed.
+    """
+    endpoint = resolve(host, checked_port(port))[0]
+    try:
+        return _bound(endpoint)
+    except OSError as error:
+        raise bind_error(error, endpoint.host, port) from error
+
+
+def _bound(endpoint: Endpoint) -> socket.socket:
+    sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _REUSE, 1)
+        if endpoint.family == socket.AF_INET6:
+            only_v6 = endpoint.host != "::" or not socket.has_dualstack_ipv6()
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
+        sock.bind(endpoint.sockaddr)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_error(error: OSError, host: str, port: int) -> AddressError:
+    """Return ours for what `bind`, or `listen` after it, raised. Does not block.
+
+    With SO_REUSEADDR two sockets can be bound to one port; the second then fails only when it listens.
+    """
+    match error.errno:
+        case errno.EADDRINUSE:
+            return PortInUse(_in_use(host, port), host, port)
+        case errno.EACCES | errno.EPERM:
+            return PortNotPermitted(_not_permitted(host, port), host, port)
+        case errno.EADDRNOTAVAIL | errno.ENODEV:
+            return AddressNotFound(_not_available(host), host, port)
+        case errno.EAFNOSUPPORT:
+            message = f"this system has not the protocol of {host}; {addresses_here()}"
+            return AddressNotFound(message, host, port)
+        case _:
+            message = f"cannot listen on {host} port {port}: {error.strerror or error}"
+            return AddressError(message, host, port)
+
+
+def _in_use(host: str, port: int) -> str:
+    if port == 0:
+        return f"no port is free on {host}; close some of the sockets that use them"
+    return (
+        f"port {port} on {host} is taken; pass port=0 to let the system choose, or stop who has it: a server "
+        f"of this script that was not closed, or another program (ss -ltnp 'sport = :{port}' names it)"
+    )
+
+
+def _not_permitted(host: str, port: int) -> str:
+    try:
+        first_free = int(_FIRST_FREE_PORT.read_text())
+    except (OSError, ValueError):  # not Linux, or a sandbox
+        first_free = 1024
+    if port >= first_free:
+        return f"the system's security policy does not let this user listen on {host} port {port}; try port=0"
+    return (
+        f"port {port} on {host} needs a right, as all below {first_free} do; pass port=0 or one from "
+        f"{first_free} on, or have root run 'sysctl net.ipv4.ip_unprivileged_port_start={port}' "
+        f"or 'setcap cap_net_bind_service=+ep {os.path.realpath(sys.executable)}'"
+    )
+
+
+def _not_available(host: str) -> str:
+    if any(here.host == host for here in interfaces()):
+        return f"{host} is not ready, as IPv6 still looks for duplicates of it; start again in some seconds"
+    return (
+        f"no interface has {host} yet; start again when it is there, or listen on host='0.0.0.0', which "
+        f"takes addresses as they come; {addresses_here()}"
+    )

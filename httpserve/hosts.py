@@ -1,0 +1,241 @@
+"""What a host, a port or an advertised URL that a caller wrote means, and how URLs write it.
+
+Knows the forms of names and addresses, brackets, zones and quoting; asks the
+resolver for names. Knows nothing of which address suits whom.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from httpserve.errors import AddressNotFound, InvalidArgument
+from httpserve.interfaces import addresses_here, host_of, interfaces
+
+LAST_PORT = 65535
+_V4, _V6 = socket.AF_INET, socket.AF_INET6
+_NAME = r"(?:\w[\w-]*\.)*\w[\w-]*\.?"
+_PATH = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"  # RFC 3986, 3.3
+_ADVERTISE = re.compile(
+    rf"(?:(?P<scheme>https?)://)?(?:\[(?P<v6>[^\]\[/%]+)(?:%(?:25)?(?P<zone>[\w.~-]+))?\]|(?P<name>{_NAME}))"
+    rf"(?::(?P<port>\d{{1,5}}))?(?P<prefix>/{_PATH})?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to bind or connect: `host` is the numeric address, with its zone if it is link-local IPv6."""
+
+    host: str
+    family: socket.AddressFamily
+    sockaddr: tuple[Any, ...]  # Any: its shape depends on the family
+
+
+def checked_port(port: object) -> int:
+    """Return *port* if it is an int of 0 to 65535, else raise InvalidArgument."""
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= LAST_PORT:
+        raise InvalidArgument(
+            f"port={port!r} is not an int of 0 to {LAST_PORT}; port=0 lets the system choose"
+        )
+    return port
+
+
+def checked_host(host: object, what: str = "host") -> str:
+    """Return *host* without brackets if it has the form of a name or an address, else raise InvalidArgument.
+
+    Resolves nothing. *what* is the name of the argument, for the message.
+    """
+    if not isinstance(host, str):
+        raise InvalidArgument(f"{what}={host!r} is not a str; give a name or an address, '192.168.7.1' say")
+    if not host:
+        raise InvalidArgument(
+            f"{what}='' names nothing; {what}=None chooses, host='0.0.0.0' takes all addresses"
+        )
+    if re.search(r"[\s\x00-\x1f\x7f/\\@?#*]", host):
+        raise InvalidArgument(
+            f"{what}={masked(host)!r} is no host; give a name or address without scheme or path"
+        )
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        address = _address(bare)
+    except ValueError:
+        if re.search(r"[:%\[\]]", bare) or _is_broken_ipv4(bare):
+            raise InvalidArgument(
+                f"{what}={host!r} is neither a name nor an address; a port is given apart, as port="
+            ) from None
+        return bare
+    if address.is_multicast:
+        raise InvalidArgument(f"{what}={host!r} is a multicast address; give one that a single interface has")
+    return bare
+
+
+def _is_broken_ipv4(name: str) -> bool:
+    # No top-level domain is a number, so a resolver would only be asked in vain, and may take long.
+    if not name.rstrip(".").rpartition(".")[2].isdigit():
+        return False
+    try:
+        socket.inet_aton(name)  # takes the short forms too: 127.1
+    except OSError:
+        return True
+    return False
+
+
+def checked_peer(peer: object) -> str:
+    """Return *peer* without brackets if it can be one board's name or address, else raise InvalidArgument."""
+    bare = checked_host(peer, "peer")
+    try:
+        is_wildcard = _address(bare).is_unspecified
+    except ValueError:  # a name
+        return bare
+    if is_wildcard:
+        raise InvalidArgument(f"peer={peer!r} is no single board; give the address that the board has")
+    return bare
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the number of an address, wrapped IPv4 unwrapped; raises ValueError for what is none."""
+    address = ipaddress.ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
+    """Return where *host* is, IPv4 first. Does not block for an address; for a name as long as the resolver.
+
+    Args:
+        host: A name or an address; brackets are stripped, IPv4 wrapped in IPv6 is unwrapped.
+        port: The port to put into the socket addresses.
+        what: The name of the argument, for the messages.
+
+    Raises:
+        InvalidArgument: *host* is malformed, or link-local IPv6 without a zone where several would fit.
+        AddressNotFound: The name does not resolve, or the zone is no interface.
+    """
+    bare = checked_host(host, what)
+    if bare.lower().rstrip(".") == "localhost":  # RFC 6761, 6.3: never a matter for the resolver
+        bare = "127.0.0.1"
+    if ":" in bare and "%" not in bare and _address(bare).is_link_local:
+        bare = f"{bare}%{_only_zone(bare, what)}"
+    try:
+        found = dict.fromkeys(_lookup(bare, port))
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
+        reason = error.strerror if isinstance(error, OSError) else "no host name"
+        raise AddressNotFound(
+            f"{what}={host!r} does not resolve ({reason}); give an address, if it is link-local with the "
+            f"interface that it is on; {addresses_here()}",
+            host,
+            port,
+        ) from error
+    return sorted(found, key=lambda endpoint: endpoint.family != _V4)
+
+
+def _lookup(bare: str, port: int) -> Iterable[Endpoint]:
+    # As bytes, Python leaves the codec for international names (milliseconds to import) alone.
+    text = bare.encode("ascii") if bare.isascii() else bare
+    try:
+        answers = socket.getaddrinfo(text, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        if ":" in bare:  # an address, with a zone that is no interface
+            raise
+        answers = socket.getaddrinfo(text, port, type=socket.SOCK_STREAM)
+    for family, _, _, _, sockaddr in answers:
+        host = host_of(sockaddr)
+        if ":" in host:
+            yield Endpoint(host, family, sockaddr)
+        else:
+            yield Endpoint(host, _V4, (host, port))
+
+
+def _only_zone(address: str, what: str) -> str:
+    """Find the interface of a link-local address that came without one."""
+    zones = {
+        here.interface
+        for here in interfaces()
+        if here.family == _V6 and here.is_link_local and here.is_up
+        if what == "peer" or here.address == address
+    }
+    if not zones:
+        raise AddressNotFound(f"no interface has {address} or leads to it; {addresses_here()}", address)
+    if len(zones) > 1:
+        raise InvalidArgument(
+            f"{what}={address!r} is link-local and could be on {' or '.join(sorted(zones))}; "
+            f"name the interface, as in {what}='{address}%{min(zones)}'"
+        )
+    return zones.pop()
+
+
+# Into URLs
+
+
+def url_host(host: str, zone: str | None = None) -> str:
+    """Return a numeric address as URLs write it: IPv6 in brackets, with *zone* only if it is link-local.
+
+    A zone in *host* is the bench's own name of an interface; it means nothing to a board, and is left out.
+    """
+    address = _address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    suffix = f"%25{quote(zone, safe='')}" if zone and address.is_link_local else ""  # RFC 6874
+    return f"[{address}{suffix}]"
+
+
+def url_path(name: str) -> str:
+    """Return a checked name as a path for URLs: all but `/` and RFC 3986's unreserved characters is encoded.
+
+    `+`, `&`, `'`, `*`, `[` and their like are legal in a path, but shells, globbing clients (curl) and form
+    decoders read them differently; encoded they mean the same to everyone.
+    """
+    return quote(name, safe="/", errors="surrogateescape")
+
+
+def url_from_advertise(advertise: object, port: int, scheme: str = "http") -> str:
+    """Return the base URL that *advertise* means, without a slash at the end. Resolves nothing.
+
+    Args:
+        advertise: `http://host:port/prefix`, `host:port` or `host`; IPv6 in brackets, or bare without a port.
+        port: The port of a bare `host`, which is this server seen from elsewhere; a whole URL without one
+            has its scheme's own.
+        scheme: The scheme, where *advertise* has none.
+
+    Raises:
+        InvalidArgument: It has another form, or a wildcard, user, query or fragment.
+    """
+    if not isinstance(advertise, str):
+        raise InvalidArgument(f"advertise={advertise!r} is not a str; give one, '192.168.1.5:8000' say")
+    is_bare_v6 = advertise.count(":") > 1 and "[" not in advertise and "//" not in advertise
+    match = _ADVERTISE.fullmatch(f"[{advertise}]" if is_bare_v6 else advertise)
+    host = _advertised_host(match) if match else None
+    if match is None or host is None:
+        raise InvalidArgument(
+            f"advertise={masked(advertise)!r} is not what a board can use; give 'http://192.168.1.5:8000/x', "
+            "'192.168.1.5:8000', 'bench.example' or '[fd00::1]:8000', without user, query or wildcard"
+        )
+    given = match["port"]
+    if given is not None and not 0 < int(given) <= LAST_PORT:
+        raise InvalidArgument(f"advertise={advertise!r} has port {given}; a port is 1 to {LAST_PORT}")
+    suffix = f":{int(given)}" if given is not None else "" if match["scheme"] else f":{port}"
+    return f"{(match['scheme'] or scheme).lower()}://{host}{suffix}{(match['prefix'] or '').rstrip('/')}"
+
+
+def _advertised_host(match: re.Match[str]) -> str | None:
+    """Return the host as the URL says it, or None if it is no host that a board could mean."""
+    name: str | None = match["name"]
+    if name is not None and not name.rstrip(".").rpartition(".")[2].isdigit():  # else it claims to be IPv4
+        return name
+    try:
+        address = ipaddress.ip_address(name or match["v6"])
+    except ValueError:
+        return None
+    if _address(str(address)).is_unspecified or (name is None) != isinstance(address, ipaddress.IPv6Address):
+        return None
+    return url_host(str(address), match["zone"])
+
+
+def masked(url: str) -> str:
+    """Return *url* without what may be a secret, for messages."""
+    return re.sub(r"[?#].*", "?…", re.sub(r"^([a-z]+://)?.*@", r"\1…@", url, flags=re.S | re.I), flags=re.S)

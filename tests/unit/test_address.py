@@ -1,0 +1,280 @@
+"""The choice of an address where only this host's loopback interface is sure to exist."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import pytest
+
+from httpserve import address
+from httpserve.address import advertised, listen_host, validate
+from httpserve.errors import AddressNotFound, InvalidArgument
+from httpserve.interfaces import InterfaceAddress, interfaces
+
+
+def test_a_given_host_is_what_to_bind() -> None:
+    assert listen_host("127.0.0.1", None) == "127.0.0.1"
+
+
+def test_a_given_host_wins_over_a_peer() -> None:
+    assert listen_host("0.0.0.0", "127.0.0.1") == "0.0.0.0"
+
+
+def test_localhost_is_the_ipv4_loopback_address() -> None:
+    assert listen_host("localhost", None) == "127.0.0.1"
+
+
+def test_brackets_around_a_host_are_stripped() -> None:
+    assert listen_host("[::1]", None) == "::1"
+
+
+def test_a_loopback_peer_is_faced_by_loopback() -> None:
+    assert listen_host(None, "127.0.0.1") == "127.0.0.1"
+
+
+def test_a_peer_by_name_is_resolved() -> None:
+    assert listen_host(None, "localhost") == "127.0.0.1"
+
+
+def test_a_peer_that_is_an_address_of_this_host_is_faced_by_itself() -> None:
+    for here in interfaces():
+        if here.family == socket.AF_INET:
+            assert listen_host(None, here.address) == here.address
+
+
+def test_without_host_and_peer_an_address_of_this_host_is_chosen() -> None:
+    assert listen_host(None, None) in {here.host for here in interfaces()}
+
+
+def test_a_peer_that_does_not_resolve_is_named() -> None:
+    with pytest.raises(AddressNotFound, match=r"peer='x{64}\.invalid' does not resolve"):
+        listen_host(None, "x" * 64 + ".invalid")  # a label too long to be asked for: nothing leaves this host
+
+
+def test_a_bound_host_is_what_urls_say() -> None:
+    assert advertised("192.168.7.1", 8080) == "http://192.168.7.1:8080"
+
+
+def test_ipv6_is_bracketed() -> None:
+    assert advertised("fd00::1", 8080) == "http://[fd00::1]:8080"
+
+
+def test_the_zone_of_the_bench_never_appears() -> None:
+    assert advertised("fe80::1%eth0", 8080) == "http://[fe80::1]:8080"
+
+
+def test_the_zone_of_the_board_appears_where_it_is_given() -> None:
+    assert advertised("fe80::1%eth0", 8080, zone="usb0") == "http://[fe80::1%25usb0]:8080"
+
+
+def test_urls_have_the_scheme_of_the_server() -> None:
+    assert advertised("127.0.0.1", 8443, scheme="https") == "https://127.0.0.1:8443"
+
+
+def test_a_bound_host_stays_for_a_peer_elsewhere() -> None:
+    assert advertised("127.0.0.1", 8080, peer="192.168.7.2") == "http://127.0.0.1:8080"
+
+
+def test_a_bound_host_needs_no_resolving_of_the_peer() -> None:
+    assert advertised("127.0.0.1", 8080, peer="no-such-board.invalid") == "http://127.0.0.1:8080"
+
+
+def test_a_malformed_peer_is_refused_whatever_is_bound() -> None:
+    with pytest.raises(InvalidArgument, match="peer='board:80'"):
+        advertised("127.0.0.1", 8080, peer="board:80")
+
+
+@pytest.mark.parametrize("bound", ["0.0.0.0", "::", "127.0.0.1"])
+def test_what_is_advertised_overrides_everything(bound: str) -> None:
+    url = advertised(
+        bound, 8080, peer="no-such-board.invalid", advertise="http://192.168.1.5:8000/x", zone="usb0"
+    )
+
+    assert url == "http://192.168.1.5:8000/x"
+
+
+def test_an_advertised_host_without_port_has_the_port_of_the_socket() -> None:
+    assert advertised("0.0.0.0", 8080, advertise="bench", scheme="https") == "https://bench:8080"
+
+
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+def test_a_wildcard_never_appears(wildcard: str) -> None:
+    assert advertised(wildcard, 8080) not in ("http://0.0.0.0:8080", "http://[::]:8080")
+
+
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+def test_a_wildcard_becomes_the_address_that_faces_the_peer(wildcard: str) -> None:
+    assert advertised(wildcard, 8080, peer="127.0.0.1") == "http://127.0.0.1:8080"
+
+
+def test_the_ipv6_wildcard_is_faced_by_ipv6_peers() -> None:
+    assert advertised("::", 8080, peer="::1") == "http://[::1]:8080"
+
+
+def test_a_peer_of_a_family_that_nothing_listens_on_is_refused() -> None:
+    with pytest.raises(AddressNotFound, match=r"another family.*host='::'"):
+        advertised("0.0.0.0", 8080, peer="::1")
+
+
+def test_arguments_in_order_pass() -> None:
+    validate("bench.example", "fe80::2%usb0", "[fd00::1]:80/x", 0)
+
+
+def test_no_arguments_pass() -> None:
+    validate(None, None, None, 8080)
+
+
+@pytest.mark.parametrize(
+    ("host", "peer", "advertise", "port", "named"),
+    [
+        ("", None, None, 0, "host=''"),
+        ("http://bench", None, None, 0, "host='http://bench'"),
+        (None, "", None, 0, "peer=''"),
+        (None, "0.0.0.0", None, 0, r"peer='0\.0\.0\.0'"),
+        (None, None, "ftp://x", 0, "advertise='ftp://x'"),
+        (None, None, None, 65536, "port=65536"),
+        (None, None, None, True, "port=True"),
+    ],
+)
+def test_a_malformed_argument_is_named(
+    host: str | None, peer: str | None, advertise: str | None, port: int, named: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=named):
+        validate(host, peer, advertise, port)
+
+
+def test_checking_arguments_resolves_nothing() -> None:
+    validate("no-such-host.invalid", "no-such-board.invalid", "no-such-bench.invalid", 0)
+
+
+# The order of preference, on addresses that this host does not have
+
+
+def on_a_host_with(
+    monkeypatch: pytest.MonkeyPatch, *found: InterfaceAddress, default: str | None = None
+) -> None:
+    """Put a list of addresses in place of the kernel's."""
+    monkeypatch.setattr(address, "interfaces", lambda: list(found))
+    sources = {socket.AF_INET6 if ":" in (default or "") else socket.AF_INET: default}
+    monkeypatch.setattr(address, "default_source", sources.get)
+
+
+def an_address(
+    interface: str, text: str, *, is_up: bool = True, has_carrier: bool = True, is_ready: bool = True
+) -> InterfaceAddress:
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    return InterfaceAddress(
+        interface, text, family, 24, is_up=is_up, has_carrier=has_carrier, is_ready=is_ready
+    )
+
+
+CARD = an_address("eth0", "10.0.0.1")
+SECOND_CARD = an_address("eth1", "192.168.7.1")
+UNPLUGGED = an_address("eth2", "10.2.0.1", has_carrier=False)
+BRIDGE = an_address("docker0", "172.17.0.1")
+UNIQUE_LOCAL = an_address("eth3", "fd00::1")
+GLOBAL_V6 = an_address("eth3", "2001:db8::1")
+ZEROCONF = an_address("eth4", "169.254.3.4")
+UNUSABLE = (
+    an_address("lo", "127.0.0.1"),
+    an_address("lo", "::1"),
+    an_address("eth5", "10.5.0.1", is_up=False),
+    an_address("eth6", "fd00::6", is_ready=False),
+    an_address("eth0", "fe80::1"),
+)
+WORST_FIRST = [ZEROCONF, BRIDGE, GLOBAL_V6, UNIQUE_LOCAL, SECOND_CARD]
+
+
+@pytest.mark.parametrize("count", range(1, len(WORST_FIRST) + 1))
+def test_the_best_of_several_addresses_is_chosen(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    on_a_host_with(monkeypatch, *UNUSABLE, *WORST_FIRST[:count])
+
+    chosen = listen_host(None, None)
+
+    assert chosen == WORST_FIRST[count - 1].address
+
+
+def test_a_card_with_a_cable_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_host_with(monkeypatch, UNPLUGGED, CARD)
+
+    assert listen_host(None, None) == CARD.address
+
+
+@pytest.mark.parametrize("default", [SECOND_CARD, BRIDGE, ZEROCONF])
+def test_the_default_route_decides(monkeypatch: pytest.MonkeyPatch, default: InterfaceAddress) -> None:
+    on_a_host_with(monkeypatch, CARD, SECOND_CARD, BRIDGE, ZEROCONF, default=default.address)
+
+    assert listen_host(None, None) == default.address
+
+
+def test_among_ipv6_addresses_the_default_route_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_host_with(monkeypatch, UNIQUE_LOCAL, GLOBAL_V6, default=GLOBAL_V6.address)
+
+    assert listen_host(None, None) == GLOBAL_V6.address
+
+
+def test_an_ipv4_card_comes_before_an_ipv6_default_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_host_with(monkeypatch, GLOBAL_V6, CARD, default=GLOBAL_V6.address)
+
+    assert listen_host(None, None) == CARD.address
+
+
+def test_with_nothing_usable_loopback_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_host_with(monkeypatch, *UNUSABLE)
+
+    assert listen_host(None, None) == "127.0.0.1"
+
+
+def test_with_nothing_usable_a_wildcard_becomes_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_host_with(monkeypatch, *UNUSABLE)
+
+    assert advertised("0.0.0.0", 8080) == "http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
+    ("wildcard", "url"), [("0.0.0.0", "http://172.17.0.1:80"), ("::", "http://[fd00::1]:80")]
+)
+def test_a_wildcard_becomes_the_best_address_of_what_it_answers(
+    monkeypatch: pytest.MonkeyPatch, wildcard: str, url: str
+) -> None:
+    on_a_host_with(monkeypatch, *UNUSABLE, BRIDGE, UNIQUE_LOCAL)
+
+    assert advertised(wildcard, 80) == url
+
+
+@pytest.mark.parametrize("host", [None, "0.0.0.0"])
+def test_a_choice_among_several_is_one_line_with_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, host: str | None
+) -> None:
+    on_a_host_with(monkeypatch, *UNUSABLE, CARD, SECOND_CARD, BRIDGE)
+    caplog.set_level(logging.INFO)
+
+    listen_host(host, None)
+
+    assert caplog.messages == [
+        "chose 10.0.0.1 (eth0); others are 192.168.7.1 (eth1), 172.17.0.1 (docker0, virtual); "
+        "peer= or host= chooses"
+    ]
+
+
+def test_another_family_on_the_same_card_is_no_choice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_a_host_with(monkeypatch, CARD, an_address("eth0", "fd00::5"))
+    caplog.set_level(logging.INFO)
+
+    listen_host(None, None)
+
+    assert caplog.messages == []
+
+
+def test_a_named_peer_is_no_choice_to_tell_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_a_host_with(monkeypatch, *interfaces(), CARD, SECOND_CARD)
+    caplog.set_level(logging.INFO)
+
+    listen_host("0.0.0.0", "127.0.0.1")
+
+    assert caplog.messages == []

@@ -1,0 +1,214 @@
+"""Binding, and what is said when it fails; on the loopback interface."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from httpserve.binding import bind, bind_error
+from httpserve.errors import AddressError, AddressNotFound, InvalidArgument, PortInUse, PortNotPermitted
+
+REPOSITORY = Path(__file__).parents[2]
+FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no IPv6")
+
+
+def open_descriptors() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def test_port_0_lets_the_system_choose() -> None:
+    with bind("127.0.0.1", 0) as sock:
+        assert sock.getsockname()[1] > 0
+
+
+def test_a_bound_socket_does_not_listen_yet() -> None:
+    with bind("127.0.0.1", 0) as sock, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(sock.getsockname(), timeout=5)
+
+
+def test_a_bound_socket_answers_once_it_listens() -> None:
+    with bind("localhost", 0) as sock:
+        sock.listen()
+
+        with socket.create_connection(sock.getsockname(), timeout=5) as client:
+            assert client.getpeername() == sock.getsockname()
+
+
+def test_a_bound_socket_is_not_inherited_by_child_processes() -> None:
+    with bind("127.0.0.1", 0) as sock:
+        assert not sock.get_inheritable()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the option means something else")
+def test_a_port_with_connections_in_time_wait_can_be_bound_again() -> None:
+    with bind("127.0.0.1", 0) as sock:
+        sock.listen()
+        address = sock.getsockname()
+        with socket.create_connection(address, timeout=5) as client:
+            served, _ = sock.accept()
+            served.close()  # the side that closes first keeps the port in TIME_WAIT
+            assert client.recv(1) == b""
+
+    with bind(*address) as again:
+        assert again.getsockname() == address
+
+
+@needs_ipv6
+def test_the_ipv6_wildcard_takes_ipv4_too() -> None:
+    with bind("::", 0) as sock:
+        sock.listen()
+
+        with socket.create_connection(("127.0.0.1", sock.getsockname()[1]), timeout=5) as client:
+            assert client.getpeername()[0] == "127.0.0.1"
+
+
+@needs_ipv6
+def test_an_ipv6_address_takes_ipv6_only() -> None:
+    with bind("[::1]", 0) as sock:
+        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_in_use_names_itself_and_the_ways_out(host: str) -> None:
+    with bind(host, 0) as first:
+        first.listen()
+        port = first.getsockname()[1]
+
+        with pytest.raises(PortInUse) as caught:
+            bind(host, port)
+
+    message = str(caught.value)
+    assert message.startswith(
+        f"port {port} on {host} is taken; pass port=0 to let the system choose, or stop who has it"
+    )
+    assert (caught.value.host, caught.value.port) == (host, port)
+
+
+def test_a_port_that_a_wildcard_listens_on_is_in_use_for_one_address() -> None:
+    with bind("0.0.0.0", 0) as first:
+        first.listen()
+
+        with pytest.raises(PortInUse):
+            bind("127.0.0.1", first.getsockname()[1])
+
+
+def test_a_failure_to_listen_after_a_shared_bind_is_translated_too() -> None:
+    with bind("127.0.0.1", 0) as first:
+        host, port = first.getsockname()
+        with bind(host, port) as second:
+            first.listen()
+
+            with pytest.raises(OSError, match="in use") as caught:
+                second.listen()
+
+    assert isinstance(bind_error(caught.value, host, port), PortInUse)
+
+
+def test_an_address_that_no_interface_has_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(AddressNotFound) as caught:
+        bind("203.0.113.77", 8080)
+
+    message = str(caught.value)
+    assert message.startswith("no interface has 203.0.113.77 yet; ")
+    assert "host='0.0.0.0'" in message
+    assert "addresses here: 127.0.0.1 (lo)" in message
+
+
+def test_a_name_that_does_not_resolve_is_not_found() -> None:
+    with pytest.raises(AddressNotFound, match=r"host='x{64}\.invalid' does not resolve"):
+        bind("x" * 64 + ".invalid", 0)  # a label too long to be asked for: nothing leaves this host
+
+
+@pytest.mark.parametrize("port", [-1, 65536, True, "80"])
+def test_a_port_of_the_wrong_kind_is_refused(port: int) -> None:
+    with pytest.raises(InvalidArgument, match="port="):
+        bind("127.0.0.1", port)
+
+
+def test_a_failed_bind_leaves_no_descriptor() -> None:
+    before = open_descriptors()
+
+    with pytest.raises(AddressNotFound):
+        bind("203.0.113.77", 8080)
+
+    assert open_descriptors() == before
+
+
+def test_another_failure_says_where_and_why() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(AddressError) as caught:
+            bind("127.0.0.1", 8080)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert str(caught.value) == "cannot listen on 127.0.0.1 port 8080: Too many open files"
+
+
+def test_every_error_keeps_the_one_of_the_system_as_its_cause() -> None:
+    with pytest.raises(AddressNotFound) as caught:
+        bind("203.0.113.77", 8080)
+
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.EADDRNOTAVAIL
+
+
+@pytest.mark.skipif(
+    not FIRST_FREE_PORT.exists() or int(FIRST_FREE_PORT.read_text()) < 2,
+    reason="every user may listen on every port here",
+)
+def test_a_port_without_the_right_names_the_limit_and_the_ways_out() -> None:
+    code = (
+        "import os; from httpserve.address import bind\n"
+        "if os.geteuid() == 0: os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
+        "bind('127.0.0.1', 1)"
+    )
+
+    child = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    last_line = child.stderr.splitlines()[-1]
+    first_free = FIRST_FREE_PORT.read_text().strip()
+    assert last_line.startswith(
+        "httpserve.errors.PortNotPermitted: port 1 on 127.0.0.1 needs a right, as all below "
+        f"{first_free} do; pass port=0 or one from {first_free} on"
+    )
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_high_port_that_is_refused_is_a_matter_of_policy(number: int) -> None:
+    error = bind_error(OSError(number, "no"), "127.0.0.1", 8080)
+
+    assert isinstance(error, PortNotPermitted)
+    assert "security policy" in str(error)
+
+
+def test_where_the_system_tells_no_limit_it_is_1024(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("httpserve.binding._FIRST_FREE_PORT", tmp_path / "absent")
+
+    error = bind_error(OSError(errno.EACCES, "no"), "127.0.0.1", 1023)
+
+    assert "below 1024" in str(error)
+
+
+def test_no_free_port_at_all_is_told_apart_from_one_that_is_taken() -> None:
+    error = bind_error(OSError(errno.EADDRINUSE, "in use"), "127.0.0.1", 0)
+
+    assert str(error) == "no port is free on 127.0.0.1; close some of the sockets that use them"
+
+
+def test_a_protocol_that_the_system_has_not_is_named() -> None:
+    error = bind_error(OSError(errno.EAFNOSUPPORT, "no"), "::1", 8080)
+
+    assert isinstance(error, AddressNotFound)
+    assert str(error).startswith("this system has not the protocol of ::1; addresses here: ")
