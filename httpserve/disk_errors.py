@@ -5,10 +5,13 @@ Knows errno. Does not know who called what; the caller says operation and name.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 from httpserve.errors import (
     AlreadyExists,
+    HttpServeError,
     InvalidName,
     IsADirectory,
     NotADirectory,
@@ -42,3 +45,14 @@ def translated(error: OSError, operation: str, name: str) -> StorageError | Inva
     ours = _CLASSES.get(number, StorageError)(f"{operation} {name!r}: {reason[:1].lower()}{reason[1:]}", name)
     ours.errno = error.errno
     return ours
+
+
+@contextlib.contextmanager
+def speaking(operation: str, name: str) -> Iterator[None]:
+    """Translate the system's errors in a `with` block; ours pass as they are."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, HttpServeError):
+            raise
+        raise translated(error, operation, name) from error

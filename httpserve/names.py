@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from httpserve.errors import InvalidName
+from httpserve.errors import InvalidName, InvalidType
 
 RESERVED_PREFIX = ".httpserve-"  # temporaries and journals; no request and no listing sees them
 COMPONENT_BYTES = 255  # NAME_MAX of every file system in common use
@@ -36,10 +36,9 @@ def checked_name(raw: str | os.PathLike[str], *, directory: bool = False) -> str
     Raises:
         InvalidName: the name leads out of the root, would come back changed, is one of our own
             temporaries, or (without *directory*) is a directory's.
+        InvalidType: it is neither text nor a path.
     """
-    text = os.fspath(raw)
-    if not isinstance(text, str):
-        raise InvalidName(repr(text), "a name is text, not bytes")
+    text = raw if isinstance(raw, str) else _text_of(raw)
     if _PLAIN.fullmatch(text):
         return text
     components = [part for part in text.split("/") if part not in ("", ".")]
@@ -53,6 +52,13 @@ def checked_name(raw: str | os.PathLike[str], *, directory: bool = False) -> str
     for component in components:
         _check_component(text, component)
     return name
+
+
+def _text_of(raw: object) -> str:
+    text = os.fspath(raw) if isinstance(raw, os.PathLike) else raw
+    if not isinstance(text, str):
+        raise InvalidType(f"a name is a str or a path, not {type(text).__name__}")
+    return text
 
 
 def _check_text(text: str, name: str) -> None:

@@ -178,6 +178,10 @@ class Root:
         """
         return self._current().place_of(name)
 
+    def holds(self, path: str) -> bool:
+        """Say whether a path in the root, a symlink's perhaps, leads to a place in the root."""
+        return self._current().holds(os.path.realpath(path))
+
     def open_file(self, name: str) -> OpenFile:
         """Open a regular file for reading by its checked name. Never waits for a fifo.
 
@@ -261,21 +265,12 @@ class Root:
         self._current().create_dir(name)
 
     def delete(self, name: str) -> None:
-        """Remove a file, or a symlink itself. Harmless when there is none.
+        """Remove a file, an empty directory, or a symlink itself. Harmless when there is none.
 
         Raises:
-            IsADirectory: the name is a directory's.
+            StorageError: the directory is not empty.
         """
         self._current().delete(name)
-
-    def delete_dir(self, name: str) -> None:
-        """Remove an empty directory. Harmless when there is none.
-
-        Raises:
-            StorageError: it is not empty.
-            NotADirectory: the name is a file's.
-        """
-        self._current().delete_dir(name)
 
     def remove_all(self, name: str) -> None:
         """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""

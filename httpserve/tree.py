@@ -15,7 +15,7 @@ from threading import Lock
 
 from httpserve import cleanup
 from httpserve.created import Created, Identity, Kind, Version
-from httpserve.disk_errors import translated
+from httpserve.disk_errors import speaking
 from httpserve.errors import InvalidName, StorageError
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
@@ -64,7 +64,7 @@ class Tree:
 
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of *name* in a temporary sibling."""
-        with _speaking("write", name):
+        with speaking("write", name):
             place = self.place_of(name)
             if stat.S_ISDIR(_mode(place)):
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
@@ -135,23 +135,12 @@ class Tree:
                     self.created.adopt(self.key(place))
 
     def delete(self, name: str) -> None:
-        """Remove a file, or a symlink itself. Harmless when there is none."""
+        """Remove a file, an empty directory, or a symlink itself. Harmless when there is none."""
         with self._changing("delete", name) as place:
-            if stat.S_ISDIR(_mode(place)):
-                raise IsADirectoryError(errno.EISDIR, "it is a directory, whose name ends in '/'")
+            remove = os.rmdir if stat.S_ISDIR(_mode(place)) else os.unlink
             with self._lock, contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(place)
+                remove(place)
                 self.created.forget(self.key(place))
-
-    def delete_dir(self, name: str) -> None:
-        """Remove an empty directory. Harmless when there is none."""
-        with (
-            self._changing("delete directory", name) as place,
-            self._lock,
-            contextlib.suppress(FileNotFoundError),
-        ):
-            os.rmdir(place)
-            self.created.forget(self.key(place))
 
     def remove_all(self, name: str) -> None:
         """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
@@ -169,14 +158,18 @@ class Tree:
         with self._changing(f"rename to {target!r}", source) as old:
             new = self.place_of(target)
             os.lstat(old)
-            self._in_parents(new, lambda: self._move(old, new))
+            try:
+                self._in_parents(new, lambda: self._move(old, new))
+            except BaseException:
+                self._prune(os.path.dirname(new))
+                raise
 
     # Steps of the above
 
     @contextlib.contextmanager
     def _changing(self, operation: str, name: str) -> Iterator[str]:
         """Give the place of *name*; parents that are made meanwhile are on the journal."""
-        with _speaking(operation, name):
+        with speaking(operation, name):
             place = self.place_of(name)
             journal = self._entered()
             try:
@@ -239,17 +232,6 @@ class Tree:
                     return
                 self.created.forget(self.key(where))
                 where = os.path.dirname(where)
-
-
-@contextlib.contextmanager
-def _speaking(operation: str, name: str) -> Iterator[None]:
-    """Translate the system's errors; ours pass."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise translated(error, operation, name) from error
 
 
 def _lstat(place: str) -> os.stat_result | None:
