@@ -124,14 +124,16 @@ def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
     try:
         found = dict.fromkeys(_lookup(bare, port))
     except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
-        reason = error.strerror if isinstance(error, OSError) else "no host name"
-        raise AddressNotFound(
-            f"{what}={host!r} does not resolve ({reason}); give an address, if it is link-local with the "
-            f"interface that it is on; {addresses_here()}",
-            host,
-            port,
-        ) from error
+        raise AddressNotFound(_unresolved(bare, what, error), host, port) from error
     return sorted(found, key=lambda endpoint: endpoint.family != _V4)
+
+
+def _unresolved(bare: str, what: str, error: OSError | UnicodeError) -> str:
+    zone = bare.partition("%")[2]
+    if zone:
+        return f"{what}={bare!r}: no interface is called {zone} yet; {addresses_here()}"
+    reason = error.strerror if isinstance(error, OSError) else "no host name"
+    return f"{what}={bare!r} does not resolve ({reason}); give a numeric address; {addresses_here()}"
 
 
 def _lookup(bare: str, port: int) -> Iterable[Endpoint]:
