@@ -232,23 +232,28 @@ class Ledger:
         exchange.got = received
         exchange.ended = exchange.ended or now
         subject = exchange.subject
-        if subject is None or not (subject.pieces and exchange.epoch >= self._since.get(subject.name, 0)):
+        if subject is None or not subject.pieces:
             return
-        coverage = self._coverage(subject, exchange.link.client)
+        if subject.name in self._since and exchange.epoch < self._since[subject.name]:
+            return
+        clients = self._progress.get(subject.name)
+        coverage = None if clients is None else clients.get(exchange.link.client)
+        if coverage is None or coverage.validator != subject.validator:
+            coverage = self._new_coverage(subject, exchange.link.client)
+        if coverage.whole:
+            return
         spans = exchange.spans(received)
-        if not coverage.whole and (spans or whole):
+        if spans or whole:
             asked = exchange.status == 206
             coverage.add(spans, exchange.began, exchange.ended, exchange.head.user_agent, asked=asked)
 
-    def _coverage(self, subject: Subject, client: str) -> Coverage:
+    def _new_coverage(self, subject: Subject, client: str) -> Coverage:
         clients = self._progress.get(subject.name)
         if clients is None:
             while len(self._progress) >= MOST_NAMES:
                 del self._progress[next(iter(self._progress))]
             clients = self._progress[subject.name] = {}
-        coverage = clients.get(client)
-        if coverage is None or coverage.validator != subject.validator:
-            coverage = clients[client] = Coverage(subject.validator, subject.total)
+        coverage = clients[client] = Coverage(subject.validator, subject.total)
         return coverage
 
     # What the client of the library asks

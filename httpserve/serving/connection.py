@@ -103,16 +103,17 @@ class Service:
         self.linger_seconds = linger_seconds
         self.app_blocks = not getattr(app, "plans", False)
         self.stopping = False
-        self._date = b""
+        self.logs_access = False
+        self.date = b""
         self._date_second = -1
 
-    def date(self, wall: float) -> bytes:
-        """Return the Date field for this moment."""
+    def look_around(self, wall: float) -> None:
+        """Bring up to date what changes with time: the Date field, and whether accesses are logged."""
+        self.logs_access = access.isEnabledFor(logging.INFO)
         second = int(wall)
         if second != self._date_second:
-            self._date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
             self._date_second = second
-        return self._date
+            self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
 
 
 class Connection:
@@ -254,7 +255,7 @@ class Connection:
 
     def _answer(self, head: Head, now: float, wall: float, *, at_once: bool) -> Need | None:
         service = self._service
-        if at_once and (service.app_blocks or access.isEnabledFor(logging.INFO)):  # a log handler may block
+        if at_once and (service.app_blocks or service.logs_access):  # a log handler may block
             self._head = head
             return Need.THREAD
         body = self._call_app(head, at_once=at_once)
@@ -265,7 +266,7 @@ class Connection:
         plan = body if type(body) is Plan else _collected(body)
         if not head.keep_alive or service.stopping or self._cannot_drain(head):
             self._closing = True
-        start = self._start_of_answer(plan, head, wall)
+        start = self._start_of_answer(plan, head)
         exchange = Exchange(self, head, int(self._status[:3]), plan.length, plan.subject, wall, now)
         try:
             content = in_memory(plan, SMALL_BYTES)
@@ -279,11 +280,14 @@ class Connection:
         return self._send_small(start, content, exchange, now)
 
     def _call_app(self, head: Head, *, at_once: bool) -> Any:
-        environ = {**self._service.environ, **head.environ}
-        environ["REMOTE_ADDR"] = self.client
-        environ["REMOTE_PORT"] = self.client_port
-        environ["wsgi.input"] = io.BytesIO()
-        environ[AT_ONCE] = at_once
+        environ = {
+            **self._service.environ,
+            **head.environ,
+            "REMOTE_ADDR": self.client,
+            "REMOTE_PORT": self.client_port,
+            "wsgi.input": io.BytesIO(),
+            AT_ONCE: at_once,
+        }
         try:
             return self._service.app(environ, self._start_response)
         except Exception:  # an app's own error is its user's to see, and must not end the thread
@@ -301,7 +305,7 @@ class Connection:
     def _cannot_drain(self, head: Head) -> bool:
         return head.expects_continue or head.content_length > MOST_UNWANTED_BYTES
 
-    def _start_of_answer(self, plan: Plan, head: Head, wall: float) -> bytes:
+    def _start_of_answer(self, plan: Plan, head: Head) -> bytes:
         fields = plan.raw_fields
         if fields is None:
             fields = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in self._headers)
@@ -310,7 +314,7 @@ class Connection:
             connection = b"Connection: close\r\n\r\n"
         else:
             connection = b"Connection: keep-alive\r\n\r\n" if head.http_10 else b"\r\n"
-        return line + self._service.date(wall) + fields + connection
+        return line + self._service.date + fields + connection
 
     def _send_small(self, start: bytes, content: bytes, exchange: Exchange, now: float) -> Need | None:
         exchange.state = State.HANDED_OVER
@@ -387,7 +391,7 @@ class Connection:
         assert exchange is not None
         if exchange.state is not State.HANDED_OVER:
             service.ledger.handed_over(exchange, now)
-        if access.isEnabledFor(logging.INFO):
+        if service.logs_access:
             access.info("%s", AccessLine(service.ledger.record(exchange)))
         if self._closing:
             return self._end_of_answers(now)
@@ -428,7 +432,7 @@ class Connection:
         self._content = None
         plan = Plan((Data(text),), len(text))
         exchange = Exchange(self, _NO_HEAD, refused.status, len(text), None, wall, now)
-        return self._send_small(self._start_of_answer(plan, _NO_HEAD, wall), text, exchange, now)
+        return self._send_small(self._start_of_answer(plan, _NO_HEAD), text, exchange, now)
 
     def _end_of_answers(self, now: float) -> Need:
         self._fin_sent = True

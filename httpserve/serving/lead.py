@@ -207,6 +207,7 @@ class Lead:
                 return None
             self._ready.extend(self._poller.poll(self._seconds_to_wait(now)))
             self._now, self._wall = time.monotonic(), time.time()
+            self._service.look_around(self._wall)
 
     def _serve_ready(self, fd: int, events: int) -> Connection | None:
         connection = self._connections.get(fd)

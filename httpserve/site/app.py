@@ -1,0 +1,278 @@
+"""The WSGI app that answers for a root: names, representations, conditions, listings.
+
+Knows the root, and WSGI as PEP 3333 has it. Knows no sockets and no threads:
+it runs under any WSGI server. Its bodies are plans.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidName, IsADirectory, NotFound, NotPermitted, StorageError
+from ..names import checked_name, is_reserved
+from ..plan import AT_ONCE, HAND_OVER, Data, HandOver, Piece, Plan, Region, Step, Subject
+from ..root import OpenFile, Root
+from . import conditional
+from .conditional import ByteRange, Kind
+from .listing import as_html, as_json, read_entries, wants_json
+from .representation import Representation, represent
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+log = logging.getLogger(__name__)
+
+ALLOW = "GET, HEAD, OPTIONS"
+MOST_NAMES = 4096  # names and representations kept in memory; both are made anew when needed
+INDEX = "index.html"
+_KNOWN_METHODS = {"POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}
+
+Environ = dict[str, Any]
+Body = Plan | HandOver
+
+
+class Site:
+    """Answers for what is in a root.
+
+    Args:
+        root: The directory.
+        listing: Whether a directory without an index.html answers with what is in it.
+        dot_files: Whether names with a component that begins with a dot are served though others put them there.
+    """
+
+    plans = True  # answers HAND_OVER rather than block
+
+    def __init__(self, root: Root, *, listing: bool = True, dot_files: bool = False) -> None:
+        self._root = root
+        self._listing = listing
+        self._dot_files = dot_files
+        # Caches of pure results; the interpreter makes each touch one step.
+        self._names: dict[str, str] = {}
+        self._representations: dict[str, Representation] = {}
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        # A server that sets AT_ONCE knows HAND_OVER, any other gets a Plan.
+        return self._respond(environ, start_response)  # type: ignore[return-value]
+
+    def _respond(self, environ: Environ, start_response: StartResponse) -> Body:
+        method = environ["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
+            return _other_method(method, start_response)
+        path = environ["PATH_INFO"]
+        name = self._names.get(path)
+        try:
+            if name is None:
+                name = self._name(path)
+            file = self._root.open_file(name)
+        except IsADirectory:
+            return self._directory(name or "", environ, start_response)
+        except (NotFound, InvalidName, NotPermitted) as error:
+            return _not_found(error, start_response, method)
+        except StorageError as error:
+            log.warning("%s", error)
+            return _text("500 Internal Server Error", "the file cannot be read", start_response, method)
+        return self._file(file, environ, start_response)
+
+    # Names
+
+    def _name(self, path: str) -> str:
+        try:
+            text = path.encode("latin-1").decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidName(path, "it is not UTF-8") from None
+        name = checked_name(text, directory=True)
+        if not name:
+            raise IsADirectory("the root", name)
+        if "." in name and not self._is_shown(name):
+            raise NotFound(f"{name!r} is hidden", name)
+        if text.endswith("/"):
+            raise IsADirectory(f"{name!r} is asked for as a directory", name)
+        if len(self._names) >= MOST_NAMES:
+            self._names.clear()
+        if not name.startswith(".") and "/." not in name:  # whether those are shown may change
+            self._names[path] = name
+        return name
+
+    def _is_shown(self, name: str) -> bool:
+        """Tell whether a name may be seen: dot files only where they came in through us or were asked for."""
+        if self._dot_files or not (name.startswith(".") or "/." in name):
+            return True
+        return self._root.came_in(name)
+
+    # Files
+
+    def representation(self, name: str) -> Representation:
+        """Return what is known of a file as it stands. Raises what `Root.open_file` raises."""
+        file = self._root.open_file(name)
+        try:
+            return self._represent(file)
+        finally:
+            file.close()
+
+    def _represent(self, file: OpenFile) -> Representation:
+        known = self._representations.get(file.name)
+        if known is not None and known.identity == file.identity and known.sha256 == file.sha256:
+            return known
+        made = represent(file)
+        if len(self._representations) >= MOST_NAMES:
+            self._representations.clear()
+        self._representations[file.name] = made
+        return made
+
+    def _file(self, file: OpenFile, environ: Environ, start_response: StartResponse) -> Plan:
+        representation = self._represent(file)
+        is_get = environ["REQUEST_METHOD"] == "GET"
+        for field in conditional.FIELDS:
+            if field in environ:
+                verdict = conditional.decide(environ, representation.validators, is_get=is_get)
+                break
+        else:
+            verdict = conditional.WHOLE
+        if verdict.kind is Kind.WHOLE:
+            start_response("200 OK", representation.whole)
+            return _whole(file, representation, is_get)
+        if verdict.kind is Kind.PARTS:
+            if len(verdict.ranges) == 1:
+                return _one_range(file, representation, verdict.ranges[0], start_response)
+            return _many_ranges(file, representation, verdict.ranges, start_response)
+        file.close()
+        if verdict.kind is Kind.NOT_MODIFIED:
+            start_response("304 Not Modified", representation.common)
+            return Plan((), 0, _subject(representation, ()))
+        if verdict.kind is Kind.FAILED:
+            return _text("412 Precondition Failed", "the file is not the version meant", start_response, "GET")
+        size = representation.validators.size
+        fields = [("Content-Range", f"bytes */{size}"), *representation.common]
+        return _text("416 Range Not Satisfiable", f"the file has {size} bytes", start_response, "GET", fields)
+
+    # Directories
+
+    def _directory(self, name: str, environ: Environ, start_response: StartResponse) -> Body:
+        try:
+            file = self._root.open_file(f"{name}/{INDEX}" if name else INDEX)
+        except StorageError:
+            pass
+        else:
+            return self._file(file, environ, start_response)
+        method = environ["REQUEST_METHOD"]
+        if not self._listing:
+            return _text("404 Not Found", "directories are not listed", start_response, method)
+        if environ.get(AT_ONCE):
+            return HAND_OVER
+        try:
+            path = self._root.path_of(name) if name else self._root.path
+            entries = read_entries(path, self._shown_in(name))
+        except (InvalidName, StorageError, OSError) as error:
+            return _not_found(error, start_response, method)
+        if wants_json(environ.get("HTTP_ACCEPT", "")):
+            body, kind = as_json(entries), "application/json"
+        else:
+            last = name.rpartition("/")[2]
+            prefix = "" if environ["PATH_INFO"].endswith("/") or not name else f"{last}/"
+            body, kind = as_html(name, entries, prefix), "text/html; charset=utf-8"
+        fields = [("Content-Type", kind), ("Content-Length", str(len(body)))]
+        start_response("200 OK", [*fields, ("Cache-Control", "no-cache"), ("Vary", "Accept")])
+        return _data(body, method)
+
+    def _shown_in(self, directory: str) -> Callable[[os.DirEntry[str]], bool]:
+        root = self._root
+
+        def is_shown(entry: os.DirEntry[str]) -> bool:
+            if is_reserved(entry.name) or entry.name != entry.name.strip() or "\\" in entry.name:
+                return False
+            if entry.name.startswith(".") and not self._is_shown(f"{directory}/{entry.name}".lstrip("/")):
+                return False
+            return not entry.is_symlink() or root.holds(entry.path)
+
+        return is_shown
+
+
+# Answers
+
+
+def _subject(representation: Representation, pieces: tuple[Piece, ...]) -> Subject:
+    return representation.subject._replace(pieces=pieces)
+
+
+def _whole(file: OpenFile, representation: Representation, is_get: bool) -> Plan:
+    size = representation.validators.size
+    if not is_get:
+        file.close()
+        return Plan((), 0, _subject(representation, ()), representation.raw)
+    return Plan((Region(file, 0, size),), size, representation.subject, representation.raw)
+
+
+def _one_range(
+    file: OpenFile, representation: Representation, wanted: ByteRange, start_response: StartResponse
+) -> Plan:
+    start, stop = wanted
+    fields = [
+        ("Content-Type", representation.media_type),
+        ("Content-Length", str(stop - start)),
+        ("Content-Range", f"bytes {start}-{stop - 1}/{representation.validators.size}"),
+        *representation.common,
+    ]
+    start_response("206 Partial Content", fields)
+    subject = _subject(representation, (Piece(0, start, stop),))
+    return Plan((Region(file, start, stop - start),), stop - start, subject)
+
+
+def _many_ranges(
+    file: OpenFile, representation: Representation, ranges: tuple[ByteRange, ...], start_response: StartResponse
+) -> Plan:
+    # Hexadecimal digits alone: zchunk pastes it into a regular expression, SWUpdate splits at '='.
+    boundary = secrets.token_hex(12)
+    steps: list[Step] = []
+    pieces = []
+    length = 0
+    for start, stop in ranges:
+        head = (
+            f"\r\n--{boundary}\r\nContent-Type: {representation.media_type}\r\n"
+            f"Content-Range: bytes {start}-{stop - 1}/{representation.validators.size}\r\n\r\n"
+        ).encode("ascii")
+        steps += [Data(head), Region(file, start, stop - start)]
+        pieces.append(Piece(length + len(head), start, stop))
+        length += len(head) + stop - start
+    end = f"\r\n--{boundary}--\r\n".encode("ascii")
+    steps.append(Data(end))
+    length += len(end)
+    fields = [
+        ("Content-Type", f"multipart/byteranges; boundary={boundary}"),
+        ("Content-Length", str(length)),
+        *representation.common,
+    ]
+    start_response("206 Partial Content", fields)
+    return Plan(tuple(steps), length, _subject(representation, tuple(pieces)))
+
+
+def _other_method(method: str, start_response: StartResponse) -> Plan:
+    if method == "OPTIONS":
+        start_response("204 No Content", [("Allow", ALLOW)])
+        return Plan((), 0)
+    if method in _KNOWN_METHODS:
+        return _text("405 Method Not Allowed", f"files are read with {ALLOW}", start_response, method, [("Allow", ALLOW)])
+    return _text("501 Not Implemented", "that method is not known here", start_response, method)
+
+
+def _not_found(error: Exception, start_response: StartResponse, method: str) -> Plan:
+    if isinstance(error, InvalidName | NotPermitted):
+        log.info("%s", error)
+    return _text("404 Not Found", "there is no such file", start_response, method)
+
+
+def _text(
+    status: str, reason: str, start_response: StartResponse, method: str, fields: list[tuple[str, str]] | None = None
+) -> Plan:
+    body = f"{status}: {reason}\n".encode()
+    kind = ("Content-Type", "text/plain; charset=utf-8")
+    start_response(status, [kind, ("Content-Length", str(len(body))), *(fields or [])])
+    return _data(body, method)
+
+
+def _data(body: bytes, method: str) -> Plan:
+    return Plan((), 0) if method == "HEAD" else Plan((Data(body),), len(body))

@@ -1,0 +1,113 @@
+"""A directory as a page or as JSON: plain relative links, names escaped.
+
+Knows the entries and how to write them down. Knows no request beyond what it accepts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html import escape
+from typing import NamedTuple
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from ..hosts import url_path
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font-family: system-ui, sans-serif; margin: 2em; }}
+table {{ border-collapse: collapse; }}
+th, td {{ padding: .2em 1.5em .2em 0; text-align: left; }}
+td.size {{ text-align: right; font-variant-numeric: tabular-nums; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<table>
+<tr><th>Name</th><th>Size</th><th>Modified (UTC)</th></tr>
+{rows}
+</table>
+</body>
+</html>
+"""
+
+
+class Entry(NamedTuple):
+    """One file or directory of a listing; `modified` in seconds since the epoch."""
+
+    name: str
+    is_dir: bool
+    size: int
+    modified: float
+
+
+def read_entries(path: str, is_shown: Callable[[os.DirEntry[str]], bool]) -> list[Entry]:
+    """Return what is in a directory, in the order of names, directories first. Blocks for the disk.
+
+    What goes away meanwhile, or cannot be read, or is neither file nor directory, is left out.
+    """
+    entries = []
+    with os.scandir(path) as found:
+        for one in found:
+            if not is_shown(one):
+                continue
+            try:
+                info = one.stat()
+                one.name.encode("utf-8")
+            except (OSError, UnicodeEncodeError):
+                continue
+            is_dir = stat.S_ISDIR(info.st_mode)
+            if is_dir or stat.S_ISREG(info.st_mode):
+                entries.append(Entry(one.name, is_dir, info.st_size, info.st_mtime))
+    return sorted(entries, key=lambda entry: (not entry.is_dir, entry.name))
+
+
+def wants_json(accept: str) -> bool:
+    """Tell whether a client that sends this Accept field would rather have JSON than HTML."""
+    best = parse_accept_header(accept, MIMEAccept).best_match(["text/html", "application/json"])
+    return best == "application/json"
+
+
+def as_json(entries: list[Entry]) -> bytes:
+    """Return the listing as a JSON array of objects with name, type, size in bytes and mtime in seconds."""
+    rows = [
+        {
+            "name": entry.name,
+            "type": "directory" if entry.is_dir else "file",
+            "size": None if entry.is_dir else entry.size,
+            "mtime": entry.modified,
+        }
+        for entry in entries
+    ]
+    return json.dumps(rows, ensure_ascii=False).encode("utf-8") + b"\n"
+
+
+def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
+    """Return the listing as a page.
+
+    Args:
+        name: The directory's name, empty for the root.
+        entries: What is in it.
+        prefix: What each link begins with: empty where the target ended in `/`, else the directory's last component.
+    """
+    rows = [] if not name else [_row(f"{prefix}../" if prefix else "../", "../", "", "")]
+    for entry in entries:
+        shown = f"{entry.name}/" if entry.is_dir else entry.name
+        size = "" if entry.is_dir else f"{entry.size}"
+        moment = datetime.fromtimestamp(entry.modified, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        rows.append(_row(url_path(prefix + shown), shown, size, moment))
+    return _PAGE.format(title=f"/{escape(name)}{'/' if name else ''}", rows="\n".join(rows)).encode("utf-8")
+
+
+def _row(link: str, shown: str, size: str, moment: str) -> str:
+    return f'<tr><td><a href="{escape(link)}">{escape(shown)}</a></td><td class="size">{size}</td><td>{moment}</td></tr>'

@@ -1,0 +1,103 @@
+"""What is known of one version of a file before it is sent: validators, type and ready-made fields.
+
+Knows an open file. Knows no request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import mimetypes
+import time
+from email.utils import formatdate
+from typing import NamedTuple
+
+from ..plan import Piece, Subject
+from ..root import Identity, OpenFile
+from .conditional import Validators
+
+# The same types on every machine: no file of the system is read.
+_TYPES = mimetypes.MimeTypes(filenames=())
+for _type, _suffixes in {
+    "application/efi": (".efi",),  # EDK2 boots by the type, or by the suffix of the path
+    "application/vnd.efi-iso": (".iso",),
+    "application/vnd.efi-img": (".img",),
+    "application/octet-stream": (".bin", ".raucb", ".swu", ".itb", ".ipxe", ".dtb", ".dtbo", ".ubi", ".squashfs", ".zck"),
+    "application/yaml": (".yaml", ".yml"),
+    "text/markdown": (".md",),
+    "text/plain": (".log", ".cfg", ".conf", ".ini", ".sha256"),
+    "text/javascript": (".js", ".mjs"),
+    "application/gzip": (".gz", ".tgz"),
+    "application/x-xz": (".xz",),
+    "application/zstd": (".zst",),
+    "application/x-bzip2": (".bz2",),
+    "application/wasm": (".wasm",),
+}.items():
+    for _suffix in _suffixes:
+        _TYPES.add_type(_type, _suffix)
+_TYPES.encodings_map = ({}, {})  # `.img.gz` is a gzip file, not an image with a coding: a board must not inflate it
+_TYPES.suffix_map = {}
+
+_TEXT = ("text/", "application/json", "application/yaml")
+
+
+def media_type(name: str) -> str:
+    """Return the Content-Type for a name."""
+    dot = name.rfind(".")
+    suffix = name[dot:].lower() if dot > name.rfind("/") else ""
+    guessed = _TYPES.types_map[True].get(suffix, "application/octet-stream")
+    return f"{guessed}; charset=utf-8" if guessed.startswith("text/") else guessed
+
+
+class Representation(NamedTuple):
+    """One version of one file.
+
+    Attributes:
+        identity: Which version.
+        sha256: Its digest in hexadecimal, when it came in through us.
+        validators: What conditions are decided by.
+        media_type: The value of Content-Type.
+        common: The fields that a 200, 206 and 304 share.
+        whole: All fields of a 200.
+        raw: The same as bytes.
+        subject: What the record says of the whole.
+    """
+
+    identity: Identity
+    sha256: str | None
+    validators: Validators
+    media_type: str
+    common: list[tuple[str, str]]
+    whole: list[tuple[str, str]]
+    raw: bytes
+    subject: Subject
+
+
+def represent(file: OpenFile) -> Representation:
+    """Return what is known of the version that `file` is."""
+    identity = file.identity
+    # RFC 9110 8.8.2.1: no Last-Modified in the future, whatever the clock did since.
+    modified = min(identity.mtime_ns // 1_000_000_000, int(time.time()))
+    etag = _etag(identity, file.sha256)
+    kind = media_type(file.name)
+    common = [
+        ("Accept-Ranges", "bytes"),
+        ("ETag", etag),
+        ("Last-Modified", formatdate(modified, usegmt=True)),
+        ("Cache-Control", "no-cache"),
+    ]
+    if file.sha256 is not None:
+        digest = base64.b64encode(bytes.fromhex(file.sha256)).decode("ascii")
+        common.append(("Repr-Digest", f"sha-256=:{digest}:"))  # RFC 9530
+    whole = [("Content-Type", kind), ("Content-Length", str(identity.size)), *common]
+    raw = "".join(f"{name}: {value}\r\n" for name, value in whole).encode("ascii")
+    subject = Subject(file.name, etag, identity.size, (Piece(0, 0, identity.size),))
+    validators = Validators(etag, modified, identity.size)
+    return Representation(identity, file.sha256, validators, kind, common, whole, raw, subject)
+
+
+def _etag(identity: Identity, sha256: str | None) -> str:
+    if sha256 is not None:
+        return f'"{sha256}"'
+    text = "-".join(str(part) for part in identity[:4])
+    return f'"{hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()}"'
