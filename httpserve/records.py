@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from .coverage import Coverage, Intervals
-from .plan import Subject
+from httpserve.coverage import Coverage, Intervals
+from httpserve.plan import Subject
 
 MOST_RECORDS = 1000
 MOST_NAMES = 10_000  # names whose progress is kept; the oldest goes first
@@ -268,6 +268,13 @@ class Ledger:
         now = time.monotonic()
         with self._lock:
             return tuple(exchange.record(now) for exchange in self._log)
+
+    def asked_since(self, name: str) -> tuple[RequestRecord, ...]:
+        """Return the latest exchanges that began after what counts for `name` started over, oldest first."""
+        now = time.monotonic()
+        with self._lock:
+            since = self._since.get(name, 0)
+            return tuple(exchange.record(now) for exchange in self._log if exchange.epoch >= since)
 
     def forget(self, name: str) -> None:
         """Start over with what counts for `name`: what began before does not count any more."""

@@ -13,17 +13,18 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ..plan import AT_ONCE, HAND_OVER, ChangedWhileSent, Data, Plan
-from ..records import Exchange, Ledger, RequestRecord, State, printable
-from .content import Content
-from .head import Head, Refused, check_incomplete, parse_again
-from .sending import NO_WAIT, Outgoing, Sent, in_memory
+from httpserve.plan import AT_ONCE, HAND_OVER, ChangedWhileSent, Data, Plan
+from httpserve.records import Exchange, Ledger, RequestRecord, State, printable
+from httpserve.serving.content import Content
+from httpserve.serving.head import Head, Refused, check_incomplete, parse_again
+from httpserve.serving.sending import NO_WAIT, Outgoing, Sent, in_memory
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -329,6 +330,7 @@ class Connection:
             return self._cut(now, reset=False)
         if sent == len(whole):
             exchange.handed = exchange.length
+            exchange.ended = time.monotonic()
             return self._finish(now)
         exchange.state = State.UNDER_WAY
         exchange.handed = max(0, sent - len(start))
@@ -390,7 +392,7 @@ class Connection:
         service, exchange = self._service, self._exchange
         assert exchange is not None
         if exchange.state is not State.HANDED_OVER:
-            service.ledger.handed_over(exchange, now)
+            service.ledger.handed_over(exchange, time.monotonic())
         if service.logs_access:
             access.info("%s", AccessLine(service.ledger.record(exchange)))
         if self._closing:

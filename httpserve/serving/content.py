@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from .head import CHUNKED, Refused
+from httpserve.serving.head import CHUNKED, Refused
 
 MOST_LINE_BYTES = 4096  # a chunk's size with its extensions, or one trailer field
 MOST_TRAILER_BYTES = 16 * 1024

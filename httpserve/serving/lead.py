@@ -22,8 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
-from .connection import NEVER, Connection, Need, Service, Stage, plain_address
-from .poller import READ, WRITE, Poller
+from httpserve.serving.connection import NEVER, Connection, Need, Service, Stage, plain_address
+from httpserve.serving.poller import READ, WRITE, Poller
 
 log = logging.getLogger("httpserve.serving")
 

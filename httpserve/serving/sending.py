@@ -10,7 +10,7 @@ import os
 import socket
 from enum import Enum, auto
 
-from ..plan import Abort, ChangedWhileSent, Data, Plan, Region, Step, Wait, read_at
+from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, Region, Step, Wait, read_at
 
 SENDFILE_BYTES = 8 * 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
 PIECE_BYTES = 256 * 1024  # where there is no sendfile

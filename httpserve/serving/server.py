@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from ..records import Ledger
-from .connection import Service
-from .lead import Lead
-from .poller import best_poller
+from httpserve.records import Ledger
+from httpserve.serving.connection import Service
+from httpserve.serving.lead import Lead
+from httpserve.serving.poller import best_poller
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -50,13 +50,17 @@ class Server(ThreadedWSGIServer):
             super().__init__(host, port, app, _Handler, fd=sock.fileno())
         finally:
             sock.close()
-        _set_options(self.socket)
+        try:
+            _set_options(self.socket)
+            self.socket.listen(BACKLOG)
+        except BaseException:
+            self.socket.close()
+            raise
+        self.host = host  # as the socket has it: a name was resolved by whoever bound it
         wildcard = host in ("0.0.0.0", "::")
         service = Service(app, ledger, self._environ(host, port), None if wildcard else host, timeout=timeout)
-        self.socket.listen(BACKLOG)
         self._lead = Lead(self.socket, service, best_poller(), f"httpserve:{port}")
         self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
         _servers.add(self)
 
     def _environ(self, host: str, port: int) -> dict[str, Any]:
@@ -77,6 +81,15 @@ class Server(ThreadedWSGIServer):
         """Serve in a background thread. A request would be answered from now on: the socket listens already."""
         self._thread = threading.Thread(target=self.serve_forever, name=f"httpserve:{self.port}", daemon=True)
         self._thread.start()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was started."""
+        return self._thread is not None and self._thread.ident is not None
+
+    def owns(self, thread: threading.Thread) -> bool:
+        """Tell whether a thread is one of this server's."""
+        return thread is self._thread or thread in self._lead.threads()
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `stop`. `poll_interval` is werkzeug's and is not needed: nothing polls."""

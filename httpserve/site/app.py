@@ -12,14 +12,14 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidName, IsADirectory, NotFound, NotPermitted, StorageError
-from ..names import checked_name, is_reserved
-from ..plan import AT_ONCE, HAND_OVER, Data, HandOver, Piece, Plan, Region, Step, Subject
-from ..root import OpenFile, Root
-from . import conditional
-from .conditional import ByteRange, Kind
-from .listing import as_html, as_json, read_entries, wants_json
-from .representation import Representation, represent
+from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, StorageError
+from httpserve.names import checked_name, is_reserved
+from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Piece, Plan, Region, Step, Subject
+from httpserve.root import OpenFile, Root
+from httpserve.site import conditional
+from httpserve.site.conditional import ByteRange, Kind
+from httpserve.site.listing import as_html, as_json, read_entries, wants_json
+from httpserve.site.representation import Representation, represent
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

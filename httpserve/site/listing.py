@@ -16,7 +16,7 @@ from typing import NamedTuple
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from ..hosts import url_path
+from httpserve.hosts import url_path
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

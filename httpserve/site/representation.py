@@ -12,9 +12,9 @@ import time
 from email.utils import formatdate
 from typing import NamedTuple
 
-from ..plan import Piece, Subject
-from ..root import Identity, OpenFile
-from .conditional import Validators
+from httpserve.plan import Piece, Subject
+from httpserve.root import Identity, OpenFile
+from httpserve.site.conditional import Validators
 
 # The same types on every machine: no file of the system is read.
 _TYPES = mimetypes.MimeTypes(filenames=())

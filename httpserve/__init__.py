@@ -1,0 +1,69 @@
+"""httpserve: put files where the boards on a test bench can fetch them over HTTP, and know that they have them."""
+
+import logging
+
+from httpserve.client import HttpServerClient
+from httpserve.errors import (
+    AddressError,
+    AddressNotFound,
+    AlreadyExists,
+    CopyFailed,
+    DigestMismatch,
+    HttpServeError,
+    InvalidArgument,
+    InvalidName,
+    InvalidType,
+    IsADirectory,
+    MissingExtra,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+    PortInUse,
+    PortNotPermitted,
+    RootUnusable,
+    ServerNotRunning,
+    SourceNotFound,
+    SourceStalled,
+    StorageError,
+    Unsupported,
+    WaitTimeout,
+)
+from httpserve.records import DownloadRecord, RequestRecord
+from httpserve.storage import Metadata, Storage, StorageFile
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AddressError",
+    "AddressNotFound",
+    "AlreadyExists",
+    "CopyFailed",
+    "DigestMismatch",
+    "DownloadRecord",
+    "HttpServeError",
+    "HttpServerClient",
+    "InvalidArgument",
+    "InvalidName",
+    "InvalidType",
+    "IsADirectory",
+    "Metadata",
+    "MissingExtra",
+    "NotADirectory",
+    "NotFound",
+    "NotPermitted",
+    "PortInUse",
+    "PortNotPermitted",
+    "RequestRecord",
+    "RootUnusable",
+    "ServerNotRunning",
+    "SourceNotFound",
+    "SourceStalled",
+    "Storage",
+    "StorageError",
+    "StorageFile",
+    "Unsupported",
+    "WaitTimeout",
+    "__version__",
+]
+
+logging.getLogger("httpserve").addHandler(logging.NullHandler())

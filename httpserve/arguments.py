@@ -1,0 +1,27 @@
+"""Checks of arguments that several rooms take. Knows nothing but numbers."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+from httpserve.errors import InvalidArgument
+
+
+def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
+    """Return a duration as float seconds.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+        zero: Whether 0 is one.
+
+    Raises:
+        InvalidArgument: It is no number that one can wait for.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        seconds = float(value)
+        if (seconds > 0 or (zero and seconds == 0)) and seconds <= threading.TIMEOUT_MAX:
+            return seconds
+    least = "0 or more" if zero else "a positive number of"
+    raise InvalidArgument(f"{name} must be {least} seconds, not {value!r}")

@@ -1,0 +1,380 @@
+"""`HttpServerClient`: joins the rooms below into plain blocking calls, and builds URLs.
+
+Knows when the server runs. Does not know sockets, WSGI or chunks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from enum import Enum, auto
+from ipaddress import IPv6Address, ip_address
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from httpserve.address import advertised, bind, bind_error, listen_host, url_path, validate
+from httpserve.arguments import checked_seconds
+from httpserve.errors import InvalidArgument, ServerNotRunning
+from httpserve.names import checked_name
+from httpserve.records import DownloadRecord, Ledger, RequestRecord
+from httpserve.root import Root
+from httpserve.serving.server import Server
+from httpserve.site.app import Site
+from httpserve.storage import Storage
+from httpserve.waiting import Version, wait_for_download
+
+if TYPE_CHECKING:
+    import opendal
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 600.0
+STOP_SECONDS = 5.0
+
+Path = str | os.PathLike[str]
+
+
+class _State(Enum):
+    STOPPED = auto()
+    STARTING = auto()
+    RUNNING = auto()
+    STOPPING = auto()
+
+
+class _Parts:
+    """What outlives the client object by a moment: everything that has to be ended when it is forgotten."""
+
+    def __init__(self, root: Root, ledger: Ledger, site: Site) -> None:
+        self.root = root
+        self.ledger = ledger
+        self.site = site
+        self.pid = os.getpid()
+        self.changed = threading.Condition()  # guards state, server; nothing is awaited under it but itself
+        self.state = _State.STOPPED
+        self.server: Server | None = None
+
+    def move(self, wanted: _State, to: _State) -> bool:
+        """Go from one state to the next once no other thread is between two; False in another settled state."""
+        with self.changed:
+            while self.state in (_State.STARTING, _State.STOPPING):
+                self.changed.wait()
+            if self.state is not wanted:
+                return False
+            self.state = to
+            return True
+
+    def settle(self, state: _State, server: Server | None) -> None:
+        """End a transition."""
+        with self.changed:
+            self.state = state
+            self.server = server
+            self.changed.notify_all()
+        self.ledger.wake()
+
+    def running(self) -> Server | None:
+        """Return the server while it runs."""
+        server = self.server
+        return server if self.state is _State.RUNNING and self.pid == os.getpid() else None
+
+    def stop(self, timeout: float) -> bool:
+        """Stop the server. False when none ran."""
+        if not self.move(_State.RUNNING, _State.STOPPING):
+            return False
+        server = self.server
+        try:
+            if server is not None and not server.stop(timeout):
+                log.warning("cut what was still being sent after %g s", timeout)
+        finally:
+            self.settle(_State.STOPPED, None)
+        return True
+
+    def dispose(self) -> None:
+        """End everything at once, for an object that nobody has any more."""
+        if self.pid != os.getpid():
+            return  # a forked child's copy: all of it is the parent's
+        server = self.server
+        if server is not None and server.owns(threading.current_thread()):
+            # The collector ran in one of the threads that would be waited for.
+            threading.Thread(target=self.dispose, name="httpserve-dispose", daemon=True).start()
+            return
+        self.stop(0.0)
+        self.root.close()
+
+
+class HttpServerClient:
+    """A server for files that boards fetch over HTTP. Every method plainly blocks, and is safe from any thread.
+
+    As a context manager it starts on entering, and is closed on leaving. An object that is forgotten, or alive
+    when the interpreter exits, frees its port, threads and temporary directory by itself.
+    """
+
+    def __init__(
+        self,
+        root_dir: Path | None = None,
+        host: str | None = None,
+        port: int = 0,
+        timeout: float = TIMEOUT_SECONDS,
+        remove_created_on_close: bool = True,
+        *,
+        peer: str | None = None,
+        advertise: str | None = None,
+        listing: bool = True,
+        dot_files: bool = False,
+        max_records: int = 1000,
+    ) -> None:
+        """Remember the settings. Touches neither the disk nor the network.
+
+        Args:
+            root_dir: The directory to serve, made when missing; None: a private temporary one, gone on close.
+            host: Where to listen, an address or a name. None: the address that faces `peer`, or without a peer
+                the one that other hosts reach.
+            port: The port to listen on; 0 lets the system choose.
+            timeout: Seconds after which a download that makes no progress, or a remote source that sends
+                nothing, is given up.
+            remove_created_on_close: Remove on close what was created through this object, and nothing else.
+            peer: The board's address: the server listens, and URLs point, on the side that faces it.
+            advertise: What URLs say instead: `http://host:port/prefix`, `host:port` or `host`.
+            listing: Whether a directory without an index.html answers with a list of what is in it.
+            dot_files: Whether files with a leading dot are served that others put into the directory.
+            max_records: How many requests `requests` keeps.
+
+        Raises:
+            InvalidArgument: A value that nothing could be done with.
+        """
+        validate(host, peer, advertise, port)
+        if not isinstance(max_records, int) or max_records < 1:
+            raise InvalidArgument(f"max_records must be a whole number from 1 on, not {max_records!r}")
+        self._host = host
+        self._port = port
+        self._timeout = checked_seconds("timeout", timeout)
+        self._peer = peer
+        self._advertise = advertise
+        ledger = Ledger(max_records)
+        root = Root(root_dir, remove_created=remove_created_on_close, before_publish=ledger.forget)
+        site = Site(root, listing=listing, dot_files=dot_files)
+        self._parts = _Parts(root, ledger, site)
+        self._storage = Storage(root, timeout=self._timeout)
+        self._finalizer = weakref.finalize(self, self._parts.dispose)
+
+    # Starting and stopping
+
+    def start(self) -> None:
+        """Start the server. Returns when a request would be answered; on a running server at once.
+
+        Raises:
+            PortInUse: Another socket listens there.
+            PortNotPermitted: This user may not listen on that port.
+            AddressNotFound: No interface has the address, or no route leads to the peer.
+            RootUnusable: The directory cannot be made, or is not one that can be written.
+        """
+        parts = self._parts
+        if not parts.move(_State.STOPPED, _State.STARTING):
+            return
+        server = None
+        try:
+            parts.root.open()
+            server = self._listen()
+            server.start()
+        finally:
+            running = server is not None and server.is_started
+            parts.settle(_State.RUNNING if running else _State.STOPPED, server if running else None)
+        log.info("serving %s at %s", parts.root.path, self.get_url())
+
+    def _listen(self) -> Server:
+        host = listen_host(self._host, self._peer)
+        sock = bind(host, self._port)
+        port = sock.getsockname()[1]
+        try:
+            return Server(sock, self._parts.site, self._parts.ledger, timeout=self._timeout)
+        except OSError as error:
+            raise bind_error(error, host, port) from error
+
+    def stop(self, timeout: float = STOP_SECONDS) -> None:
+        """Stop the server and free the port. Blocks while downloads under way finish, at most `timeout`.
+
+        Files stay; the server can be started again.
+
+        Args:
+            timeout: Seconds that downloads may take before they are cut; default 5.
+
+        Raises:
+            ServerNotRunning: It does not run.
+        """
+        checked_seconds("timeout", timeout, zero=True)
+        if not self._parts.stop(timeout):
+            raise ServerNotRunning("stop() needs a running server; this one is stopped already")
+        log.info("stopped")
+
+    def close(self) -> None:
+        """Stop the server if it runs, and remove what was created. Blocks as `stop` does; harmless when repeated."""
+        if self._parts.stop(STOP_SECONDS):
+            log.info("stopped")
+        self._parts.root.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether requests are answered."""
+        return self._parts.running() is not None
+
+    # Where it is
+
+    def get_host(self) -> str:
+        """Return the address that the server listens on, or would listen on if it were started now.
+
+        Raises:
+            AddressNotFound: It is stopped, and no route leads to the peer or the host's name does not resolve.
+        """
+        server = self._parts.running()
+        return listen_host(self._host, self._peer) if server is None else server.host
+
+    def get_port(self) -> int:
+        """Return the port that the server listens on.
+
+        Raises:
+            ServerNotRunning: Nothing listens.
+        """
+        return self._running("get_port").port
+
+    def get_url(self, path: Path = "", peer: str | None = None) -> str:
+        """Return the URL of a file, or of the root without a `/` at the end.
+
+        Args:
+            path: A name on the server, such as `boot/Image`; it need not exist.
+            peer: The board that will use the URL, where it is not that of the constructor.
+
+        Raises:
+            ServerNotRunning: Nothing listens.
+            InvalidName: No file can have that name.
+            AddressNotFound: No route leads to the peer.
+        """
+        server = self._running("get_url")
+        base = advertised(server.host, server.port, peer=peer or self._peer, advertise=self._advertise)
+        name = checked_name(path, directory=True)
+        if not name:
+            return base
+        slash = "/" if os.fspath(path).endswith("/") else ""
+        return f"{base}/{url_path(name)}{slash}"
+
+    def _running(self, call: str) -> Server:
+        server = self._parts.running()
+        if server is None:
+            raise ServerNotRunning(f"{call}() needs a running server; call start() first")
+        return server
+
+    # Files
+
+    def put_file(
+        self,
+        dst: Path,
+        src: Path,
+        operator: opendal.Operator | None = None,
+        *,
+        sha256: str | None = None,
+        progress: Callable[[int, int | None], object] | bool | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Put a file where boards can fetch it, in one step. Blocks until the copy is complete.
+
+        A board sees the old file whole or the new file whole. Whatever fails or interrupts leaves the old one.
+
+        Args:
+            dst: The name on the server; a leading `/` means the root.
+            src: A local path, an http(s) URL, or a path on `operator`. A whole URL wins over an operator.
+            operator: A blocking OpenDAL operator of any service, with any layers.
+            sha256: The digest that the bytes must have, 64 hexadecimal digits.
+            progress: Called with the bytes so far and the total (None when unknown) at each chunk; True: a bar.
+            timeout: Seconds that a remote source may send nothing; default: that of the constructor.
+
+        Returns:
+            The URL of the file.
+
+        Raises:
+            ServerNotRunning: Nothing listens; no byte was copied.
+            InvalidName: No file can have that name.
+            SourceNotFound: There is no such source.
+            SourceStalled: The source sent nothing for `timeout` seconds.
+            DigestMismatch: The bytes are not those that `sha256` promised.
+            CopyFailed: Anything else that went wrong with the source.
+            StorageError: Anything that went wrong with the served directory.
+        """
+        self._running("put_file")
+        self._storage.store(dst, src, operator, sha256=sha256, progress=progress, timeout=timeout)
+        return self.get_url(dst)
+
+    @property
+    def storage(self) -> Storage:
+        """The served files, with the methods of Jumpstarter's OpenDAL client."""
+        return self._storage
+
+    @property
+    def children(self) -> dict[str, Storage]:
+        """The storage as users of Jumpstarter's composite client reach it: `children["storage"]`."""
+        return {"storage": self._storage}
+
+    # What happened
+
+    @property
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """The latest requests, oldest first."""
+        return self._parts.ledger.requests()
+
+    def wait_for_download(
+        self, dst: Path, timeout: float | None = None, *, client: str | None = None
+    ) -> DownloadRecord:
+        """Block until one client has received every byte of a file as it stands. A Ctrl-C ends it at once.
+
+        The bytes may come in one response or in many ranges, over any number of connections. A download since
+        the last `put_file` of that name, or since the last wait on it that succeeded, counts although it came
+        before this call; one of older content does not.
+
+        Args:
+            dst: The name on the server.
+            timeout: Seconds to wait; None: for ever.
+            client: The address of the board that must have it; None: any.
+
+        Raises:
+            WaitTimeout: It did not happen in time; the message says what did.
+            ServerNotRunning: The server does not run, or was stopped meanwhile.
+            NotFound: There is no such file (any more).
+        """
+        name = checked_name(dst)
+        if timeout is not None:
+            checked_seconds("timeout", timeout, zero=True)
+        address = None if client is None else _checked_address(client)
+        parts = self._parts
+
+        def current() -> Version:
+            parts.root.open()
+            validators = parts.site.representation(name).validators
+            return Version(validators.etag, validators.size)
+
+        return wait_for_download(
+            parts.ledger, name, current, lambda: parts.running() is not None, timeout, address
+        )
+
+    def __repr__(self) -> str:
+        parts = self._parts
+        server = parts.running()
+        where = f" http://{server.host}:{server.port}" if server is not None else ""
+        return f"<HttpServerClient {parts.state.name.lower()}{where}>"
+
+
+def _checked_address(client: object) -> str:
+    try:
+        address = ip_address(client)  # type: ignore[arg-type] # it tells what is none
+    except ValueError:
+        raise InvalidArgument(f"client must be a board's IP address, not {client!r}") from None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
