@@ -14,7 +14,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable
 
-from httpserve.created import Kind, Mark
+from httpserve.created import Kind, Mark, generation_of
 from httpserve.errors import InvalidName
 from httpserve.names import is_reserved
 
@@ -23,22 +23,30 @@ log = logging.getLogger(__name__)
 
 def remove_tree(path: str, *, keep: bool = False) -> None:
     """Remove all in a directory, and (unless *keep*) the directory, if no temporary is left in it."""
-    with os.scandir(path) as entries:
-        found = list(entries)
-    for entry in found:
-        if is_reserved(entry.name):
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            if entry.is_dir(follow_symlinks=False):
-                remove_tree(entry.path)
-            else:
-                os.unlink(entry.path)
-    if not keep:
+    directories = [path]
+    for directory in directories:  # which grows meanwhile; a tree may be deeper than calls can nest
+        with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+            directories += _emptied(list(entries))
+    for directory in reversed(directories[1:] if keep else directories):
         try:
-            os.rmdir(path)
+            os.rmdir(directory)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise
+
+
+def _emptied(entries: list[os.DirEntry[str]]) -> list[str]:
+    """Remove what is no directory; return the directories."""
+    directories = []
+    for entry in entries:
+        if is_reserved(entry.name):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            directories.append(entry.path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.path)
+    return directories
 
 
 def remove_private(path: str) -> None:
@@ -65,12 +73,23 @@ def _remove_one(name: str, mark: Mark, place: str) -> None:
         return
     if mark.kind is Kind.OVERWRITTEN:
         log.info("left %s: it was there before, and was overwritten", name)
-    elif not mark.is_of(found):
+    elif not mark.is_of(found) or _is_later(mark, place):
         log.info("left %s: somebody else replaced it since", name)
     elif not stat.S_ISDIR(found.st_mode):
         os.unlink(place)
     elif not removed_empty(place):
         log.info("left directory %s: it is not empty", name)
+
+
+def _is_later(mark: Mark, place: str) -> bool:
+    """Say whether a file was made under the number of the one on record after that was removed."""
+    if mark.generation is None:
+        return False
+    fd = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        return generation_of(fd) != mark.generation
+    finally:
+        os.close(fd)
 
 
 def remove_empty(paths: Iterable[str]) -> None:

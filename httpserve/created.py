@@ -7,9 +7,18 @@ disk. Not safe from several threads: the root's lock guards it.
 from __future__ import annotations
 
 import os
+import stat
+import struct
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Self
+
+if sys.platform == "linux":
+    import fcntl
+
+_GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION of linux/fs.h
 
 
 class Identity(NamedTuple):
@@ -24,6 +33,21 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def generation_of(fd: int) -> int | None:
+    """Return what tells a file from an earlier one with the same inode number; None where nothing does.
+
+    ext4 gives the number of a removed file to the next one that is made, so a number alone says little.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        answer = fcntl.ioctl(fd, _GET_GENERATION, bytes(8))
+    except OSError:
+        return None
+    (generation,) = struct.unpack("i", answer[:4])
+    return int(generation)
 
 
 class Kind(Enum):
@@ -42,9 +66,13 @@ class Mark:
     kind: Kind
     device: int
     inode: int
+    generation: int | None = None
 
     def is_of(self, found: os.stat_result) -> bool:
-        return (self.device, self.inode) == (found.st_dev, found.st_ino)
+        """Say whether *found* may be that thing: by its number, which may have been given anew since."""
+        is_directory = self.kind in (Kind.DIRECTORY, Kind.PARENT)
+        same = (self.device, self.inode) == (found.st_dev, found.st_ino)
+        return same and is_directory == stat.S_ISDIR(found.st_mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +97,13 @@ class Created:
         """Return what the user asked for, without `/` at either end."""
         return {name for name, mark in self.marks.copy().items() if mark.kind in _ASKED_FOR}
 
-    def file(self, name: str, version: Version, before: os.stat_result | None) -> None:
+    def file(
+        self, name: str, version: Version, before: os.stat_result | None, generation: int | None = None
+    ) -> None:
         """Record a new version of *name*, where *before* was until now."""
         ours = before is None or self._made(name, before)
         kind = Kind.FILE if ours else Kind.OVERWRITTEN
-        self.marks[name] = Mark(kind, version.identity.device, version.identity.inode)
+        self.marks[name] = Mark(kind, version.identity.device, version.identity.inode, generation)
         self.versions[name] = version
 
     def directory(self, name: str, kind: Kind, found: os.stat_result) -> None:
@@ -86,11 +116,12 @@ class Created:
         if mark is not None and mark.kind is Kind.PARENT:
             self.marks[name] = Mark(Kind.DIRECTORY, mark.device, mark.inode)
 
-    def forget(self, name: str) -> None:
-        """Forget a name and all below it: it is gone."""
+    def forget(self, name: str, *, unless: Callable[[str], bool] = lambda name: False) -> None:
+        """Forget a name and all below it, as it is gone; *unless* says what is not."""
         for known in self._within(name):
-            self.marks.pop(known, None)
-            self.versions.pop(known, None)
+            if not unless(known):
+                self.marks.pop(known, None)
+                self.versions.pop(known, None)
 
     def move(self, source: str, target: str, before: os.stat_result | None) -> None:
         """Follow a rename. What was there before stays on record as such under its new name.
@@ -127,4 +158,4 @@ class Created:
         if mark is not None and mark.kind is Kind.FILE:
             return [name]  # so that deleting many files does not look at all of them each time
         known = self.marks.keys() | self.versions.keys()
-        return [other for other in known if other == name or other.startswith(f"{name}/")]
+        return [other for other in known if not name or other == name or other.startswith(f"{name}/")]

@@ -36,23 +36,26 @@ _NAMES: dict[int, str] = {
 }
 
 
-def translated(error: OSError, operation: str, name: str) -> StorageError | InvalidName:
-    """Return our error for one of the system's. *operation* and *name* begin its message."""
+def translated(
+    error: OSError, operation: str, name: str, target: str | None = None
+) -> StorageError | InvalidName:
+    """Return our error for one of the system's. *operation*, *name* and *target* begin its message."""
     number = error.errno or 0
     if number in _NAMES:
         return InvalidName(name, _NAMES[number])
     reason = error.strerror or str(error)
-    ours = _CLASSES.get(number, StorageError)(f"{operation} {name!r}: {reason[:1].lower()}{reason[1:]}", name)
+    tried = f"{operation} {name!r}" if target is None else f"{operation} {name!r} to {target!r}"
+    ours = _CLASSES.get(number, StorageError)(f"{tried}: {reason[:1].lower()}{reason[1:]}", name)
     ours.errno = error.errno
     return ours
 
 
 @contextlib.contextmanager
-def speaking(operation: str, name: str) -> Iterator[None]:
+def speaking(operation: str, name: str, target: str | None = None) -> Iterator[None]:
     """Translate the system's errors in a `with` block; ours pass as they are."""
     try:
         yield
     except OSError as error:
         if isinstance(error, HttpServeError):
             raise
-        raise translated(error, operation, name) from error
+        raise translated(error, operation, name, target) from error

@@ -14,7 +14,7 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from httpserve.created import Identity
+from httpserve.created import Identity, generation_of
 from httpserve.disk_errors import translated
 from httpserve.errors import StorageError
 
@@ -38,7 +38,9 @@ class State(Enum):
 class Owner(Protocol):
     """Who made an `Incoming`, and is told how it ends."""
 
-    def publish(self, incoming: Incoming, written: os.stat_result, sha256: str | None) -> Identity: ...
+    def publish(
+        self, incoming: Incoming, written: os.stat_result, generation: int | None, sha256: str | None
+    ) -> Identity: ...
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None: ...
 
@@ -130,9 +132,9 @@ class Incoming:
         with self._lock:
             self._check()
             try:
-                written = os.fstat(self._fd)
+                written, generation = os.fstat(self._fd), generation_of(self._fd)
                 self._close()
-                identity = self._owner.publish(self, written, sha256)
+                identity = self._owner.publish(self, written, generation, sha256)
                 self._state = State.COMMITTED
             except OSError as error:
                 if isinstance(error, StorageError):

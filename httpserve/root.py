@@ -12,6 +12,7 @@ import logging
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from threading import Lock
 
 from httpserve import cleanup, journal
@@ -62,16 +63,24 @@ class OpenFile:
 class Root:
     """A directory to serve. Safe from any number of threads; every method blocks for the disk only."""
 
-    def __init__(self, path: str | os.PathLike[str] | None, *, remove_created: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        *,
+        remove_created: bool = True,
+        before_publish: Callable[[str], object] | None = None,
+    ) -> None:
         """Remember *path*; nothing on the disk is touched before `open`.
 
         Args:
             path: the directory, made when it is missing; None: a private temporary one, gone on close.
             remove_created: remove on close what was created, and nothing else.
+            before_publish: called with a file's name just before a new version of it is put in place.
         """
         self.is_private = path is None
         self._given = None if path is None else os.path.abspath(os.fspath(path))
         self._remove_created = remove_created
+        self._before_publish = before_publish
         self._lock = Lock()  # guards _tree, _made, _pid; held over opening and closing as a whole
         self._tree: Tree | None = None
         self._made: list[str] = []  # directories that were made for the root, outermost first
@@ -128,7 +137,7 @@ class Root:
             with contextlib.suppress(PermissionError):
                 journal.sweep_private(parent)
             path = os.path.realpath(tempfile.mkdtemp(prefix=journal.PRIVATE_PREFIX))
-            return Tree(path, journal.Journal(path))
+            return Tree(path, journal.Journal(path), self._before_publish)
         except OSError as error:
             reason = f"no temporary directory could be made in {parent} ({error.strerror}); pass a directory"
             raise RootUnusable(reason, parent) from error
@@ -145,7 +154,7 @@ class Root:
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise RootUnusable(f"{given} is not writable by this user; change that or pass another", given)
         journal.sweep(path)
-        return Tree(path, None)
+        return Tree(path, None, self._before_publish)
 
     def _make(self, given: str) -> None:
         missing = []

@@ -247,7 +247,7 @@ class Storage:
         old, new = _file_name("copy", source), _file_name("copy to", target)
         _check_differ("copy", old, new)
         self._root.open()
-        with speaking("copy", old), self.open(old, "rb") as file, self._root.incoming(new) as incoming:
+        with speaking("copy", old, new), self.open(old, "rb") as file, self._root.incoming(new) as incoming:
             incoming.copy_from(file.fileno())
             if not file.is_unchanged():
                 raise StorageError(f"copy {old!r}: it changed while it was read", old)

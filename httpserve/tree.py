@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from threading import Lock
+from threading import RLock
 
 from httpserve import cleanup
 from httpserve.created import Created, Identity, Kind, Version
@@ -20,20 +20,21 @@ from httpserve.errors import InvalidName, StorageError
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
 
-PARENT_TRIES = 16  # another thread may remove a directory as empty just after we made it
-
 
 class Tree:
     """The files under one directory. Safe from any number of threads; names are checked ones."""
 
-    def __init__(self, path: str, log_book: Journal | None) -> None:
+    def __init__(
+        self, path: str, log_book: Journal | None, before_publish: Callable[[str], object] | None = None
+    ) -> None:
         self.path = path
         self.prefix = path if path.endswith(os.sep) else path + os.sep
         self.created = Created()
         # Guards created, _underway, _journal, _closed. Held over the one system call that each record is
         # of, so that several threads with the same name are recorded in the order the disk saw them.
-        self._lock = Lock()
+        self._lock = RLock()
         self._journal = log_book
+        self._before_publish = before_publish
         self._underway: set[Incoming] = set()
         self._closed = False
 
@@ -80,17 +81,21 @@ class Tree:
                 raise
             return incoming
 
-    def publish(self, incoming: Incoming, written: os.stat_result, sha256: str | None) -> Identity:
+    def publish(
+        self, incoming: Incoming, written: os.stat_result, generation: int | None, sha256: str | None
+    ) -> Identity:
         """Put a finished version in its place, and record it. For `Incoming` only."""
         place = incoming.place
         with self._lock:
             before = _lstat(place)
+            if self._before_publish is not None:
+                self._before_publish(incoming.name)
             os.replace(incoming.temporary, place)
             # The move changes ctime, and network file systems settle mtime only when a file is closed.
             found = _lstat(place) or written
             same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
             identity = Identity.of(found if same else written)
-            self.created.file(self.key(place), Version(identity, sha256), before)
+            self.created.file(self.key(place), Version(identity, sha256), before, generation)
         return identity
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:
@@ -127,7 +132,7 @@ class Tree:
 
     def create_dir(self, name: str) -> None:
         """Make a directory and its parents. Harmless when it exists."""
-        with self._changing("create directory", name) as place:
+        with self._changing("create_dir", name) as place:
             if not os.path.isdir(place):
                 self._in_parents(place, lambda: self._mkdir(place, Kind.DIRECTORY))
             else:
@@ -144,18 +149,19 @@ class Tree:
 
     def remove_all(self, name: str) -> None:
         """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
-        with self._changing("remove all of", name or "/") as place:
+        with self._changing("remove_all", name or "/") as place:
             mode = _mode(place)
             if stat.S_ISDIR(mode):
                 cleanup.remove_tree(place, keep=place == self.path)
             elif mode:
                 os.unlink(place)
             with self._lock:
-                self.created.forget(self.key(place))
+                # What is on its way in stays, and so do the directories that hold it.
+                self.created.forget(self.key(place), unless=lambda key: os.path.lexists(self.prefix + key))
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory in one step over what is under *target*."""
-        with self._changing(f"rename to {target!r}", source) as old:
+        with self._changing("rename", source, target) as old:
             new = self.place_of(target)
             os.lstat(old)
             try:
@@ -167,9 +173,9 @@ class Tree:
     # Steps of the above
 
     @contextlib.contextmanager
-    def _changing(self, operation: str, name: str) -> Iterator[str]:
+    def _changing(self, operation: str, name: str, target: str | None = None) -> Iterator[str]:
         """Give the place of *name*; parents that are made meanwhile are on the journal."""
-        with speaking(operation, name):
+        with speaking(operation, name, target):
             place = self.place_of(name)
             journal = self._entered()
             try:
@@ -191,14 +197,12 @@ class Tree:
 
     def _in_parents(self, place: str, action: Callable[[], None]) -> None:
         """Do something in the directory of *place*, made first where it is missing."""
-        for _ in range(PARENT_TRIES):
-            try:
-                action()
-            except FileNotFoundError:
+        try:
+            action()
+        except FileNotFoundError:
+            with self._lock:  # else another thread may find the new directories empty, and remove them
                 self._make_parents(os.path.dirname(place))
-            else:
-                return
-        action()
+                action()
 
     def _make_parents(self, where: str) -> None:
         missing = []
