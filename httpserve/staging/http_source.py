@@ -15,7 +15,7 @@ from http import HTTPStatus
 import requests
 import urllib3
 
-from httpserve.errors import CopyFailed
+from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.staging.http_target import Address, ExactAdapter, address_of, redirected
 from httpserve.staging.messages import check_whole, missing, redacted, stalled, unreadable
 from httpserve.staging.resumption import Representation, Verdict, representation_of, verdict_on
@@ -68,12 +68,13 @@ class HttpSource:
         while True:
             try:
                 data = self._read(min(len(buffer), READ_BYTES))
-            except _BrokenOff as broken:
-                self._resume(broken)
-                continue
-            buffer[: len(data)] = data
-            self._offset += len(data)
-            return len(data)
+            except _BrokenOff as error:
+                broken = error
+            else:
+                buffer[: len(data)] = data
+                self._offset += len(data)
+                return len(data)
+            self._resume(broken)
 
     def finish(self) -> None:
         check_whole(self.label, self._offset, self.size)
@@ -168,7 +169,10 @@ class HttpSource:
                 return self._response
             self._session.cookies.update(self._response.cookies)
             self._drop()
-            address = redirected(address, location)
+            try:
+                address = redirected(address, location)
+            except InvalidArgument as error:
+                raise unreadable(self.label, f"it redirects to what is none: {error}") from None
         raise CopyFailed(f"{self.label} leads through more than {MAX_REDIRECTS} redirects", self.label)
 
     def _send(self, address: Address, offset: int | None) -> requests.Response:
