@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from httpserve.created import Identity, generation_of
-from httpserve.disk_errors import translated
+from httpserve.disk_errors import speaking, translated
 from httpserve.errors import StorageError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Incoming:
         self.place = place
         self.temporary = temporary
         self._owner = owner
+        self._pid = os.getpid()
         self._fd = -1
         # Guards _state, _writing, _fd; held over the replacing, which no discard may split. Reentrant, as
         # a finalizer may call abandon() in the middle of it.
@@ -129,17 +130,13 @@ class Incoming:
         Raises:
             StorageError: the version could not be put in its place, and is discarded.
         """
-        with self._lock:
+        with self._lock, speaking("write", self.name):
             self._check()
             try:
                 written, generation = os.fstat(self._fd), generation_of(self._fd)
                 self._close()
                 identity = self._owner.publish(self, written, generation, sha256)
                 self._state = State.COMMITTED
-            except OSError as error:
-                if isinstance(error, StorageError):
-                    raise
-                raise translated(error, "write", self.name) from error
             finally:
                 if self._state is State.OPEN:
                     self._drop()
@@ -165,8 +162,9 @@ class Incoming:
         self._state = State.DISCARDED
         if not self._writing:  # else the writer closes it: a number that is in use must not be given anew
             self._close()
-        with contextlib.suppress(OSError):
-            os.unlink(self.temporary)
+        if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
+            with contextlib.suppress(OSError):
+                os.unlink(self.temporary)
 
     def _begin(self) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from threading import RLock
 
 from httpserve.names import RESERVED_PREFIX
 
-if sys.platform != "win32":
+if sys.platform != "win32":  # pragma: no branch
     import fcntl
 
 CAN_LOCK = sys.platform != "win32"
@@ -41,6 +41,7 @@ class Journal:
         self._lock = RLock()
         self._underway = 0
         self._counter = 0
+        self._pid = os.getpid()
 
     def enter(self) -> None:
         """Announce a change, which `leave` ends."""
@@ -65,7 +66,8 @@ class Journal:
         """End a change. When nothing is under way, nothing is left to remember."""
         with self._lock:
             self._underway -= 1
-            if self._underway == 0 and self._fd is not None:
+            mine = self._pid == os.getpid()  # a forked child shares the file with its parent
+            if self._underway == 0 and self._fd is not None and mine:
                 os.ftruncate(self._fd, 0)
 
     def close(self, *, remove: bool = True) -> None:
@@ -122,19 +124,23 @@ def sweep_private(parent: str) -> None:
     with os.scandir(parent) as entries:
         roots = [entry.path for entry in entries if entry.name.startswith(PRIVATE_PREFIX)]
     for root in roots:
-        try:
-            found = os.lstat(root)
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                continue
-            journals = [path for path in os.listdir(root) if _JOURNAL.fullmatch(path)]
-        except OSError:
-            continue
-        if len(journals) != 1:
-            continue
-        with _dead(os.path.join(root, journals[0])) as fd:
-            if fd is not None:
+        journals = _journals_of(root)
+        with contextlib.ExitStack() as stack:
+            dead = [stack.enter_context(_dead(path)) is not None for path in journals]
+            if dead and all(dead):
                 shutil.rmtree(root, ignore_errors=True)
                 log.info("removed %s of a killed process", root)
+
+
+def _journals_of(root: str) -> list[str]:
+    """Return the journals in a private root of this user's; none where it is not that."""
+    try:
+        found = os.lstat(root)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            return []
+        return [os.path.join(root, name) for name in os.listdir(root) if _JOURNAL.fullmatch(name)]
+    except OSError:  # its owner ends just now
+        return []
 
 
 @contextlib.contextmanager

@@ -18,9 +18,10 @@ from threading import Lock
 from httpserve import cleanup, journal
 from httpserve.created import Identity, Version
 from httpserve.disk_errors import translated
-from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, RootUnusable, StorageError
+from httpserve.errors import InvalidName, NotFound, RootUnusable, StorageError
 from httpserve.incoming import Incoming
 from httpserve.names import checked_name
+from httpserve.opened import FLAGS, OpenFile, irregular, real_path
 from httpserve.tree import Tree
 
 __all__ = ["Identity", "Incoming", "OpenFile", "Root", "checked_name"]
@@ -28,36 +29,6 @@ __all__ = ["Identity", "Incoming", "OpenFile", "Root", "checked_name"]
 log = logging.getLogger(__name__)
 
 VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out to them
-_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a fifo without a writer must not hold up the server
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-
-
-class OpenFile:
-    """A regular file that is open for reading, and which version of it."""
-
-    __slots__ = ("fd", "identity", "name", "sha256")
-
-    def __init__(self, fd: int, name: str, identity: Identity, sha256: str | None) -> None:
-        self.fd = fd
-        self.name = name
-        self.identity = identity
-        self.sha256 = sha256
-
-    def unchanged(self) -> bool:
-        """Say whether the file still has the size and the time that it had when it was opened."""
-        found = os.fstat(self.fd)
-        return found.st_mtime_ns == self.identity.mtime_ns and found.st_size == self.identity.size
-
-    def close(self) -> None:
-        """Close the descriptor. Harmless when called again."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 class Root:
@@ -81,10 +52,11 @@ class Root:
         self._given = None if path is None else os.path.abspath(os.fspath(path))
         self._remove_created = remove_created
         self._before_publish = before_publish
-        self._lock = Lock()  # guards _tree, _made, _pid; held over opening and closing as a whole
+        self._lock = Lock()  # guards the fields below; held over opening and closing as a whole
         self._tree: Tree | None = None
         self._made: list[str] = []  # directories that were made for the root, outermost first
         self._pid = 0
+        self._is_inherited = False  # by a fork: what was made and created before is the parent's to remove
         self._verified: dict[str, tuple[Identity, str]] = {}
 
     @property
@@ -107,9 +79,12 @@ class Root:
         """
         with self._lock:
             if self._tree is not None:
+                if self._pid != os.getpid():
+                    self._inherit(self._tree)
                 return
             self._made = []
             self._pid = os.getpid()
+            self._is_inherited = False
             self._tree = self._open_private() if self._given is None else self._open_given(self._given)
 
     def close(self) -> None:
@@ -123,13 +98,22 @@ class Root:
                 tree.end_journal(remove=False)
                 return
             tree.close()
-            if self._given is None:
+            if self._given is None and not self._is_inherited:
                 cleanup.remove_private(tree.path)
             elif self._remove_created:
                 cleanup.remove_created(tree.created.marks, tree.place_of)
             tree.end_journal(remove=True)
             if self._remove_created:
                 cleanup.remove_empty(self._made)
+
+    def _inherit(self, tree: Tree) -> None:
+        """Go on in a forked child: the same files, and records of its own."""
+        tree.end_journal(remove=False)
+        self._made = []
+        self._pid = os.getpid()
+        self._is_inherited = True
+        self._tree = Tree(tree.path, None, self._before_publish)
+        self._tree.created.versions.update(tree.created.versions)
 
     def _open_private(self) -> Tree:
         parent = tempfile.gettempdir()
@@ -204,7 +188,7 @@ class Root:
         if tree is None:
             raise NotFound(f"open {name!r}: the root is closed", name)
         try:
-            fd = os.open(tree.prefix + name, _FLAGS)
+            fd = os.open(tree.prefix + name, FLAGS)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 tree.forget_missing(name)
@@ -213,7 +197,7 @@ class Root:
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                raise _irregular(name, found.st_mode)
+                raise irregular(name, found.st_mode)
             identity = Identity.of(found)
             version = tree.created.versions.get(name)
             if version is None or version.identity != identity:
@@ -227,7 +211,7 @@ class Root:
         """See that no symlink led out to this file, once for each of its versions."""
         known = self._verified.get(name)
         if known is None or known[0] != identity:
-            real = _real_path(fd, tree.prefix + name)
+            real = real_path(fd, tree.prefix + name)
             if not tree.holds(real):
                 raise InvalidName(name, "a symlink leads out of the root")
             if len(self._verified) >= VERIFIED_NAMES:
@@ -292,16 +276,3 @@ class Root:
             NotFound: there is no *source*.
         """
         self._current().rename(source, target)
-
-
-def _irregular(name: str, mode: int) -> StorageError:
-    if stat.S_ISDIR(mode):
-        return IsADirectory(f"open {name!r}: it is a directory", name)
-    return NotPermitted(f"open {name!r}: it is not a regular file", name)
-
-
-def _real_path(fd: int, path: str) -> str:
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:  # not Linux, or no /proc in this container
-        return os.path.realpath(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from opendal.types import EntryMode
@@ -18,6 +18,7 @@ from httpserve.errors import InvalidName
 from httpserve.names import checked_name, is_reserved
 from httpserve.root import Root
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Names = list[str]  # for the class that has a method of the name `list`
 
 
@@ -43,7 +44,7 @@ class Metadata:
         return cls(
             mode=EntryMode.Dir if stat.S_ISDIR(found.st_mode) else mode,
             content_length=found.st_size if mode is EntryMode.File else 0,
-            last_modified=datetime.fromtimestamp(found.st_mtime, UTC),
+            last_modified=_EPOCH + timedelta(microseconds=found.st_mtime_ns // 1000),
             etag=None if digest is None else f'"{digest}"',
         )
 

@@ -115,9 +115,7 @@ class ReadFile(StorageFile):
 
     def is_unchanged(self) -> bool:
         """Say whether the bytes are still those that were opened."""
-        now, before = os.fstat(self.fileno()), self.identity
-        # Not ctime: a file that is replaced or renamed meanwhile keeps its bytes.
-        return (now.st_size, now.st_mtime_ns) == (before.size, before.mtime_ns)
+        return self._file.unchanged()
 
     def readable(self) -> bool:
         self._check()

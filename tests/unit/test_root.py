@@ -403,7 +403,7 @@ def test_without_proc_symlinks_are_still_seen(root: Root, monkeypatch: pytest.Mo
         patch.setattr(os, "readlink", readlink)
 
         assert get(root, "f") == b"x"
-    monkeypatch.setattr(root_module, "_real_path", lambda fd, path: os.path.realpath(path))
+    monkeypatch.setattr(root_module, "real_path", lambda fd, path: os.path.realpath(path))
     with pytest.raises(InvalidName):
         root.open_file("out")
 
@@ -640,6 +640,95 @@ def test_a_discard_during_a_write_in_another_thread_publishes_nothing(root: Root
 
     assert len(failures) == 1
     assert names(root) == []
+
+
+def test_a_publication_is_announced_by_name(tmp_path: Path) -> None:
+    announced: list[str] = []
+    root = Root(tmp_path, before_publish=announced.append)
+    root.open()
+    put(root, "d/f")
+    root.rename("d/f", "g")
+    root.close()
+
+    assert announced == ["d/f", "g"]
+
+
+def test_a_version_that_is_settled_twice_counts_once(root: Root) -> None:
+    other = root.incoming("g")
+    incoming = root.incoming("f")
+    incoming.discard()
+
+    incoming._owner.settled(incoming, prune=False)
+    (log_book,) = Path(root.path).glob("*.journal")
+    noted = log_book.stat().st_size
+    other.discard()
+
+    assert noted > 0
+
+
+def test_the_descriptor_is_that_of_the_temporary(root: Root) -> None:
+    with root.incoming("f") as incoming:
+        incoming.write(b"data")
+        size = os.fstat(incoming.fileno()).st_size
+
+    assert size == 4
+
+
+def test_a_root_closed_between_two_steps_takes_nothing(root: Root) -> None:
+    tree = root._tree
+    assert tree is not None
+    root.close()
+
+    for call in (tree.incoming, tree.create_dir):
+        with pytest.raises(StorageError, match="closed meanwhile"):
+            call("f")
+
+
+def test_a_version_put_again_since_it_was_missed_is_not_forgotten(root: Root) -> None:
+    put(root, "f")
+    tree = root._tree
+    assert tree is not None
+
+    tree.forget_missing("f")
+
+    assert root.came_in("f")
+
+
+def test_a_root_that_another_process_makes_meanwhile_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = os.mkdir
+
+    def mkdir_second(path: str) -> None:
+        mkdir(path)
+        mkdir(path)
+
+    root = Root(tmp_path / "root")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", mkdir_second)
+        root.open()
+    root.close()
+
+    assert (tmp_path / "root").is_dir()
+
+
+def test_symlinks_in_the_root_lead_inside_or_not(root: Root, tmp_path: Path) -> None:
+    os.symlink("..", os.path.join(root.path, "out"))
+    os.symlink("f", os.path.join(root.path, "in"))
+
+    assert root.holds(os.path.join(root.path, "in"))
+    assert not root.holds(os.path.join(root.path, "out"))
+
+
+def test_an_open_file_tells_that_it_was_written_to(root: Root) -> None:
+    put(root, "f")
+    file = root.open_file("f")
+    before = file.unchanged()
+    Path(root.path, "f").write_text("longer than before")
+    after = file.unchanged()
+    file.close()
+
+    assert (before, after) == (True, False)
 
 
 def test_a_second_writer_is_refused(root: Root) -> None:

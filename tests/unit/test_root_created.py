@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import cleanup
+from httpserve.created import generation_of
 from httpserve.errors import AlreadyExists, InvalidName, IsADirectory, NotADirectory, NotFound, StorageError
 from httpserve.root import Root
 
@@ -199,6 +200,85 @@ def test_close_removes_nothing_in_a_forked_child(root: Root, tmp_path: Path) -> 
     assert sha256(root, "f") is not None
 
 
+def test_a_forked_child_that_only_ends_removes_nothing(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root, "f")
+    before = left(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 1)
+        root.close()
+
+    assert left(tmp_path) == before
+
+
+def test_a_forked_child_leaves_alone_what_its_parent_is_writing(root: Root, tmp_path: Path) -> None:
+    def sizes() -> list[int]:
+        return [path.stat().st_size for path in tmp_path.rglob(".httpserve-*")]
+
+    with root.incoming("d/f") as incoming:
+        incoming.write(b"data")
+        before = sizes()
+        child = os.fork()
+        if child == 0:
+            incoming.discard()
+            os._exit(0)
+        os.waitpid(child, 0)
+        after = sizes()
+        incoming.commit(None)
+
+    assert sorted(after) == sorted(before)
+    assert len(before) == 2
+    assert (tmp_path / "d" / "f").read_bytes() == b"data"
+
+
+def test_a_discard_in_a_forked_child_only_closes(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incoming = root.incoming("f")
+    before = left(tmp_path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 1)
+        incoming.discard()
+
+    assert left(tmp_path) == before
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_forked_child_that_goes_on_removes_what_it_created_itself(tmp_path: Path, private: bool) -> None:
+    root = Root(None if private else tmp_path)
+    root.open()
+    put(root, "parents")
+
+    child = os.fork()
+    if child == 0:
+        root.open()
+        put(root, "childs")
+        known = sha256(root, "parents") is not None
+        root.close()
+        os._exit(known)
+    _, status = os.waitpid(child, 0)
+    there = os.listdir(root.path)
+    root.close()
+
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert [name for name in there if not name.endswith(".journal")] == ["parents"]
+
+
+def test_the_record_of_a_forked_child_begins_empty(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root, "f")
+    digest = sha256(root, "f")
+
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    root.open()
+
+    assert root.created() == set()
+    assert sha256(root, "f") == digest is not None
+
+
 def test_a_root_is_used_again_after_close(root: Root, tmp_path: Path) -> None:
     put(root, "f")
     root.close()
@@ -207,6 +287,15 @@ def test_a_root_is_used_again_after_close(root: Root, tmp_path: Path) -> None:
 
     assert root.created() == {"g"}
     assert not root.came_in("f")
+
+
+def test_where_the_file_system_has_no_generations_the_number_decides(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    try:
+        assert generation_of(reading) is None
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 # What is on record

@@ -178,6 +178,39 @@ def test_a_private_root_of_a_killed_process_is_removed_by_the_next(
     assert left(tmp_path) == []
 
 
+def test_a_private_root_that_goes_just_now_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lstat(path: str) -> os.stat_result:
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    private = tmp_path / "httpserve-going"
+    private.mkdir()
+    dead_journal(private, b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", lstat)
+        journal.sweep_private(str(tmp_path))
+
+    assert private.exists()
+
+
+def test_a_private_root_is_kept_while_anybody_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "httpserve-shared"
+    private.mkdir()
+    dead_journal(private, b"")
+    living = Journal(str(private))
+
+    journal.sweep_private(str(tmp_path))
+    kept = private.exists()
+    living.close(remove=False)
+    journal.sweep_private(str(tmp_path))
+
+    assert kept
+    assert not private.exists()
+
+
 def test_other_directories_are_not_taken_for_private_roots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
