@@ -7,20 +7,25 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-MOST_RANGES = 4096  # ranges remembered one by one; the intervals themselves merge and need no bound
+MOST_RANGES = 4096  # ranges remembered one by one
+MOST_INTERVALS = 65_536  # an honest client leaves far fewer gaps; a hostile one must not fill the memory
 
 
 class Intervals:
     """A set of byte positions, kept as sorted, disjoint, non-adjacent half-open intervals."""
 
-    __slots__ = ("_starts", "_stops")
+    __slots__ = ("_size", "_starts", "_stops")
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._stops: list[int] = []
+        self._size = 0
 
     def add(self, start: int, stop: int) -> None:
-        """Put the positions from `start` up to `stop` (exclusive) in."""
+        """Put the positions from `start` up to `stop` (exclusive) in.
+
+        What touches none of `MOST_INTERVALS` intervals is left out.
+        """
         if start >= stop:
             return
         first = bisect_left(self._stops, start)
@@ -28,17 +33,21 @@ class Intervals:
         if first < last:
             start = min(start, self._starts[first])
             stop = max(stop, self._stops[last - 1])
+            self._size -= sum(self._stops[first:last]) - sum(self._starts[first:last])
+        elif len(self._starts) >= MOST_INTERVALS:
+            return
         self._starts[first:last] = [start]
         self._stops[first:last] = [stop]
+        self._size += stop - start
 
     def size(self) -> int:
         """Return how many positions are in the set."""
-        return sum(self._stops) - sum(self._starts)
+        return self._size
 
     def copy(self) -> Intervals:
         """Return an independent set with the same positions."""
         other = Intervals()
-        other._starts, other._stops = self._starts.copy(), self._stops.copy()
+        other._starts, other._stops, other._size = self._starts.copy(), self._stops.copy(), self._size
         return other
 
     def spans(self) -> tuple[tuple[int, int], ...]:
@@ -49,7 +58,17 @@ class Intervals:
 class Coverage:
     """What one client has of one version (`validator`, `total` bytes) of one file."""
 
-    __slots__ = ("answers", "began", "ended", "intervals", "ranges", "total", "user_agent", "validator", "whole")
+    __slots__ = (
+        "answers",
+        "began",
+        "ended",
+        "intervals",
+        "ranges",
+        "total",
+        "user_agent",
+        "validator",
+        "whole",
+    )
 
     def __init__(self, validator: str, total: int) -> None:
         self.validator = validator
@@ -62,8 +81,18 @@ class Coverage:
         self.user_agent = ""
         self.whole = False  # every byte has arrived; of an empty file, one answer has
 
-    def add(self, spans: list[tuple[int, int]], began: float, ended: float, user_agent: str, *, asked: bool) -> None:
-        """Count one answer: the `spans` that arrived of it; `asked` tells whether the client had asked for ranges."""
+    def add(
+        self, spans: list[tuple[int, int]], began: float, ended: float, user_agent: str, *, asked: bool
+    ) -> None:
+        """Count one answer.
+
+        Args:
+            spans: What arrived of it.
+            began: When it was asked for.
+            ended: When the last of it was handed over.
+            user_agent: Who asked.
+            asked: Whether ranges were asked for, rather than the whole.
+        """
         if self.answers == 0 or began < self.began:
             self.began = began
         self.answers += 1

@@ -54,7 +54,11 @@ class Content:
         return self._buffer
 
     def feed(self, received: bytes) -> bytes:
-        """Take the next bytes of the connection and return the data in them. Raises `Refused` for a bad chunk."""
+        """Take the next bytes of the connection and return the data in them.
+
+        Raises:
+            Refused: A chunk or a trailer is malformed.
+        """
         self._buffer += received
         data: list[bytes] = []
         while not self.done and self._step(data):
@@ -74,8 +78,6 @@ class Content:
             self._left = int(match[1], 16)
             self._next = _Next.DATA if self._left else _Next.TRAILER
         elif self._next is _Next.DATA_END:
-            if line:
-                raise Refused(400, "a chunk is longer than its size")
             self._next = _Next.SIZE
         else:
             self._take_trailer(line)
@@ -92,14 +94,16 @@ class Content:
         return True
 
     def _take_line(self) -> bytes | None:
-        end = self._buffer.find(b"\r\n")
-        if end < 0:
-            most = 2 if self._next is _Next.DATA_END else MOST_LINE_BYTES
-            if len(self._buffer) > most or b"\n" in self._buffer:
-                raise Refused(400, "a line of the chunked content is malformed")
+        line, end, rest = self._buffer.partition(b"\r\n")
+        begun = line if end else line.removesuffix(b"\r")
+        if self._next is _Next.DATA_END and begun:
+            raise Refused(400, "a chunk is longer than its size")
+        if len(begun) > MOST_LINE_BYTES or b"\n" in begun:
+            raise Refused(400, "a line of the chunked content is malformed")
+        if not end:
             return None
-        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
-        self.taken += end + 2
+        self._buffer = rest
+        self.taken += len(line) + len(end)
         return line
 
     def _take_trailer(self, line: bytes) -> None:

@@ -6,21 +6,34 @@ Pure: field values and validators in, a verdict out.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import NamedTuple
 
-from werkzeug.http import parse_date
-
 MOST_RANGES = 4096  # the head's own limit comes first
+MOST_OVERLAPS = 1  # RFC 9110 14.2: more than two ranges that overlap are a broken client, or an attack
+PART_BYTES = 150  # about what a part of a multipart answer costs besides its bytes
 
 _ETAG = r'(?:W/)?"[!#-~\x80-\xff]*"'
-_ETAGS = re.compile(rf"[ \t]*,*[ \t]*{_ETAG}(?:[ \t]*,[ \t,]*{_ETAG})*[ \t,]*")
+_ETAGS = re.compile(rf"[ \t,]*+{_ETAG}(?:[ \t]*,[ \t,]*{_ETAG})*[ \t,]*+")
 _ONE_ETAG = re.compile(_ETAG)
 _RANGES = re.compile(r"(?i:bytes)[ \t]*=([0-9,\- \t]+)")
 _RANGE = re.compile(r"(?:([0-9]+)-([0-9]*)|-([0-9]+))")
+
+# The three forms of RFC 9110 5.6.7. Lenient parsers also take two dates in one field, which must be ignored.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_LONG_DAY = r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
+_TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_DATES = (
+    re.compile(rf"{_DAY}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),
+    re.compile(rf"{_LONG_DAY}, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"),
+    re.compile(rf"{_DAY} {_MONTH} (?P<day>[0-9]{{2}}| [0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
+)
 
 # Present in the WSGI environ when there is anything to decide.
 FIELDS = (
@@ -108,11 +121,25 @@ def _matches(value: str, etag: str, *, weak: bool) -> bool:
 
 def _seconds(value: str) -> int | None:
     """Return an HTTP date in any of its three forms as seconds since the epoch; None for what is no date."""
-    try:
-        date = parse_date(value)
-        return None if date is None else int(date.astimezone(UTC).timestamp())
-    except (OverflowError, ValueError):  # year 0, or day 99
+    for form in _DATES:
+        match = form.fullmatch(value)
+        if match is not None:
+            break
+    else:
         return None
+    year = int(match["year"])
+    if len(match["year"]) == 2:
+        now = time.gmtime().tm_year
+        year += now - now % 100
+        if year > now + 50:  # RFC 9110 5.6.7: then the last century is meant
+            year -= 100
+    month = _MONTHS.index(match["month"]) + 1
+    second = int(match["second"])
+    try:
+        date = datetime(year, month, int(match["day"]), int(match["hour"]), int(match["minute"]), tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(date.timestamp()) + second if second <= 60 else None  # 60 is a leap second
 
 
 def _is_same(if_range: str, validators: Validators) -> bool:
@@ -129,16 +156,28 @@ def _parts(value: str, size: int) -> Verdict:
         return WHOLE
     if not ranges:
         return Verdict(Kind.UNSATISFIABLE)
-    if len(ranges) > 1 and sum(stop - start for start, stop in ranges) > 2 * size:
-        return WHOLE  # a flood of overlapping ranges is not answered with more than was asked for once
+    if _is_flood(ranges, size):
+        return WHOLE
     return Verdict(Kind.PARTS, tuple(ranges))
+
+
+def _is_flood(ranges: list[ByteRange], size: int) -> bool:
+    """Tell whether overlapping ranges ask for a longer answer than the whole would be (RFC 9110 17.15)."""
+    if len(ranges) <= MOST_OVERLAPS + 1 or sum(stop - start + PART_BYTES for start, stop in ranges) <= size:
+        return False
+    covered = overlaps = 0
+    for start, stop in sorted(ranges):
+        overlaps += start < covered
+        covered = max(covered, stop)
+    return overlaps > MOST_OVERLAPS
 
 
 def parse_ranges(value: str, size: int) -> list[ByteRange] | None:
     """Return the satisfiable ranges in the order asked, none of them empty.
 
     Returns:
-        None for what RFC 9110 14.2 lets a server ignore: another unit, a malformed field, too many ranges.
+        None for what RFC 9110 14.2 lets a server ignore: another unit, a malformed field, too many ranges,
+        and the last bytes of an empty representation, which are satisfiable but have no Content-Range.
     """
     match = _RANGES.fullmatch(value.strip(" \t"))
     if match is None:
@@ -164,6 +203,8 @@ def _range(spec: str, size: int) -> ByteRange | None:
         return None
     first, last, suffix = match.groups()
     if suffix is not None:
+        if size == 0 and int(suffix):
+            return None
         return ByteRange(max(0, size - int(suffix)), size)
     start = int(first)
     if not last:

@@ -98,16 +98,24 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
     Args:
         name: The directory's name, empty for the root.
         entries: What is in it.
-        prefix: What each link begins with: empty where the target ended in `/`, else the directory's last component.
+        prefix: What each link begins with: empty where the target ended in `/`, else the directory's last
+            component and a `/`.
     """
     rows = [] if not name else [_row(f"{prefix}../" if prefix else "../", "../", "", "")]
     for entry in entries:
         shown = f"{entry.name}/" if entry.is_dir else entry.name
         size = "" if entry.is_dir else f"{entry.size}"
-        moment = datetime.fromtimestamp(entry.modified, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        rows.append(_row(url_path(prefix + shown), shown, size, moment))
+        rows.append(_row(url_path(prefix + shown), shown, size, _moment(entry.modified)))
     return _PAGE.format(title=f"/{escape(name)}{'/' if name else ''}", rows="\n".join(rows)).encode("utf-8")
 
 
+def _moment(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):  # file systems know more years than dates do
+        return ""
+
+
 def _row(link: str, shown: str, size: str, moment: str) -> str:
-    return f'<tr><td><a href="{escape(link)}">{escape(shown)}</a></td><td class="size">{size}</td><td>{moment}</td></tr>'
+    anchor = f'<a href="{escape(link)}">{escape(shown)}</a>'
+    return f'<tr><td>{anchor}</td><td class="size">{size}</td><td>{moment}</td></tr>'

@@ -16,13 +16,14 @@ from httpserve.plan import Piece, Subject
 from httpserve.root import Identity, OpenFile
 from httpserve.site.conditional import Validators
 
-# The same types on every machine: no file of the system is read.
-_TYPES = mimetypes.MimeTypes(filenames=())
+# The same types on every machine: no file of the system is asked. Nor are there content codings: `.img.gz`
+# is a gzip file, not an image with a coding, as a board must not inflate it.
+_TYPES = dict(mimetypes.MimeTypes(filenames=()).types_map[True])
 for _type, _suffixes in {
     "application/efi": (".efi",),  # EDK2 boots by the type, or by the suffix of the path
     "application/vnd.efi-iso": (".iso",),
     "application/vnd.efi-img": (".img",),
-    "application/octet-stream": (".bin", ".raucb", ".swu", ".itb", ".ipxe", ".dtb", ".dtbo", ".ubi", ".squashfs", ".zck"),
+    "application/octet-stream": (".bin", ".raucb", ".swu", ".itb", ".ipxe", ".dtb", ".dtbo", ".ubi", ".zck"),
     "application/yaml": (".yaml", ".yml"),
     "text/markdown": (".md",),
     "text/plain": (".log", ".cfg", ".conf", ".ini", ".sha256"),
@@ -33,19 +34,14 @@ for _type, _suffixes in {
     "application/x-bzip2": (".bz2",),
     "application/wasm": (".wasm",),
 }.items():
-    for _suffix in _suffixes:
-        _TYPES.add_type(_type, _suffix)
-_TYPES.encodings_map = ({}, {})  # `.img.gz` is a gzip file, not an image with a coding: a board must not inflate it
-_TYPES.suffix_map = {}
-
-_TEXT = ("text/", "application/json", "application/yaml")
+    _TYPES.update(dict.fromkeys(_suffixes, _type))
 
 
 def media_type(name: str) -> str:
     """Return the Content-Type for a name."""
     dot = name.rfind(".")
     suffix = name[dot:].lower() if dot > name.rfind("/") else ""
-    guessed = _TYPES.types_map[True].get(suffix, "application/octet-stream")
+    guessed = _TYPES.get(suffix, "application/octet-stream")
     return f"{guessed}; charset=utf-8" if guessed.startswith("text/") else guessed
 
 
@@ -76,8 +72,9 @@ class Representation(NamedTuple):
 def represent(file: OpenFile) -> Representation:
     """Return what is known of the version that `file` is."""
     identity = file.identity
-    # RFC 9110 8.8.2.1: no Last-Modified in the future, whatever the clock did since.
-    modified = min(identity.mtime_ns // 1_000_000_000, int(time.time()))
+    # RFC 9110 8.8.2.1: no Last-Modified in the future, whatever the clock did since. A file system may also
+    # say years that no date has.
+    modified = max(0, min(identity.mtime_ns // 1_000_000_000, int(time.time())))
     etag = _etag(identity, file.sha256)
     kind = media_type(file.name)
     common = [
