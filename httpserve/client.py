@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Callable
-from enum import Enum, auto
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from httpserve.address import advertised, bind, bind_error, listen_host, url_path, validate
+from httpserve.address import advertised, bind, bind_error, listen_host, url_host, url_path, validate
 from httpserve.arguments import checked_seconds
-from httpserve.errors import InvalidArgument, ServerNotRunning
+from httpserve.errors import CopyFailed, InvalidArgument, ServerNotRunning, StorageError
+from httpserve.lifecycle import Life
 from httpserve.names import checked_name
-from httpserve.records import DownloadRecord, Ledger, RequestRecord
+from httpserve.ledger import Ledger
+from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.root import Root
 from httpserve.serving.server import Server
 from httpserve.site.app import Site
@@ -37,71 +38,8 @@ STOP_SECONDS = 5.0
 Path = str | os.PathLike[str]
 
 
-class _State(Enum):
-    STOPPED = auto()
-    STARTING = auto()
-    RUNNING = auto()
-    STOPPING = auto()
-
-
-class _Parts:
-    """What outlives the client object by a moment: everything that has to be ended when it is forgotten."""
-
-    def __init__(self, root: Root, ledger: Ledger, site: Site) -> None:
-        self.root = root
-        self.ledger = ledger
-        self.site = site
-        self.pid = os.getpid()
-        self.changed = threading.Condition()  # guards state, server; nothing is awaited under it but itself
-        self.state = _State.STOPPED
-        self.server: Server | None = None
-
-    def move(self, wanted: _State, to: _State) -> bool:
-        """Go from one state to the next once no other thread is between two; False in another settled state."""
-        with self.changed:
-            while self.state in (_State.STARTING, _State.STOPPING):
-                self.changed.wait()
-            if self.state is not wanted:
-                return False
-            self.state = to
-            return True
-
-    def settle(self, state: _State, server: Server | None) -> None:
-        """End a transition."""
-        with self.changed:
-            self.state = state
-            self.server = server
-            self.changed.notify_all()
-        self.ledger.wake()
-
-    def running(self) -> Server | None:
-        """Return the server while it runs."""
-        server = self.server
-        return server if self.state is _State.RUNNING and self.pid == os.getpid() else None
-
-    def stop(self, timeout: float) -> bool:
-        """Stop the server. False when none ran."""
-        if not self.move(_State.RUNNING, _State.STOPPING):
-            return False
-        server = self.server
-        try:
-            if server is not None and not server.stop(timeout):
-                log.warning("cut what was still being sent after %g s", timeout)
-        finally:
-            self.settle(_State.STOPPED, None)
-        return True
-
-    def dispose(self) -> None:
-        """End everything at once, for an object that nobody has any more."""
-        if self.pid != os.getpid():
-            return  # a forked child's copy: all of it is the parent's
-        server = self.server
-        if server is not None and server.owns(threading.current_thread()):
-            # The collector ran in one of the threads that would be waited for.
-            threading.Thread(target=self.dispose, name="httpserve-dispose", daemon=True).start()
-            return
-        self.stop(0.0)
-        self.root.close()
+class _Owner:
+    """What the client and its storage hold in common: when both are forgotten, everything ends."""
 
 
 class HttpServerClient:
@@ -152,12 +90,15 @@ class HttpServerClient:
         self._timeout = checked_seconds("timeout", timeout)
         self._peer = peer
         self._advertise = advertise
-        ledger = Ledger(max_records)
-        root = Root(root_dir, remove_created=remove_created_on_close, before_publish=ledger.forget)
-        site = Site(root, listing=listing, dot_files=dot_files)
-        self._parts = _Parts(root, ledger, site)
-        self._storage = Storage(root, timeout=self._timeout)
-        self._finalizer = weakref.finalize(self, self._parts.dispose)
+        self._ledger = Ledger(max_records)
+        self._root = Root(root_dir, remove_created=remove_created_on_close, before_publish=self._ledger.new_version)
+        self._site = Site(self._root, listing=listing, dot_files=dot_files)
+        listen = partial(_listen, self._site, self._ledger, host, peer, port, self._timeout)
+        self._life = Life(self._root, self._ledger, listen)
+        owner = _Owner()
+        self._storage = Storage(self._root, timeout=self._timeout, owner=owner)
+        self._owner = owner
+        weakref.finalize(owner, self._life.dispose)  # which must not know this object: it would live for ever
 
     # Starting and stopping
 
@@ -170,27 +111,9 @@ class HttpServerClient:
             AddressNotFound: No interface has the address, or no route leads to the peer.
             RootUnusable: The directory cannot be made, or is not one that can be written.
         """
-        parts = self._parts
-        if not parts.move(_State.STOPPED, _State.STARTING):
-            return
-        server = None
-        try:
-            parts.root.open()
-            server = self._listen()
-            server.start()
-        finally:
-            running = server is not None and server.is_started
-            parts.settle(_State.RUNNING if running else _State.STOPPED, server if running else None)
-        log.info("serving %s at %s", parts.root.path, self.get_url())
-
-    def _listen(self) -> Server:
-        host = listen_host(self._host, self._peer)
-        sock = bind(host, self._port)
-        port = sock.getsockname()[1]
-        try:
-            return Server(sock, self._parts.site, self._parts.ledger, timeout=self._timeout)
-        except OSError as error:
-            raise bind_error(error, host, port) from error
+        server = self._life.start()
+        if server is not None:
+            log.info("serving at port %d of %s", server.port, server.host)
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """Stop the server and free the port. Blocks while downloads under way finish, at most `timeout`.
@@ -204,15 +127,13 @@ class HttpServerClient:
             ServerNotRunning: It does not run.
         """
         checked_seconds("timeout", timeout, zero=True)
-        if not self._parts.stop(timeout):
+        if not self._life.stop(timeout):
             raise ServerNotRunning("stop() needs a running server; this one is stopped already")
         log.info("stopped")
 
     def close(self) -> None:
         """Stop the server if it runs, and remove what was created. Blocks as `stop` does; harmless when repeated."""
-        if self._parts.stop(STOP_SECONDS):
-            log.info("stopped")
-        self._parts.root.close()
+        self._life.close(STOP_SECONDS)
 
     def __enter__(self) -> Self:
         self.start()
@@ -226,7 +147,7 @@ class HttpServerClient:
     @property
     def is_running(self) -> bool:
         """Whether requests are answered."""
-        return self._parts.running() is not None
+        return self._life.running() is not None
 
     # Where it is
 
@@ -236,7 +157,7 @@ class HttpServerClient:
         Raises:
             AddressNotFound: It is stopped, and no route leads to the peer or the host's name does not resolve.
         """
-        server = self._parts.running()
+        server = self._life.running()
         return listen_host(self._host, self._peer) if server is None else server.host
 
     def get_port(self) -> int:
@@ -259,7 +180,9 @@ class HttpServerClient:
             InvalidName: No file can have that name.
             AddressNotFound: No route leads to the peer.
         """
-        server = self._running("get_url")
+        return self._url(self._running("get_url"), path, peer)
+
+    def _url(self, server: Server, path: Path, peer: str | None) -> str:
         base = advertised(server.host, server.port, peer=peer or self._peer, advertise=self._advertise)
         name = checked_name(path, directory=True)
         if not name:
@@ -268,7 +191,7 @@ class HttpServerClient:
         return f"{base}/{url_path(name)}{slash}"
 
     def _running(self, call: str) -> Server:
-        server = self._parts.running()
+        server = self._life.running()
         if server is None:
             raise ServerNotRunning(f"{call}() needs a running server; call start() first")
         return server
@@ -309,9 +232,14 @@ class HttpServerClient:
             CopyFailed: Anything else that went wrong with the source.
             StorageError: Anything that went wrong with the served directory.
         """
-        self._running("put_file")
-        self._storage.store(dst, src, operator, sha256=sha256, progress=progress, timeout=timeout)
-        return self.get_url(dst)
+        server = self._running("put_file")
+        try:
+            self._storage.store(dst, src, operator, sha256=sha256, progress=progress, timeout=timeout)
+        except (StorageError, CopyFailed) as error:
+            if self._life.running() is not server:
+                raise ServerNotRunning(f"the server was stopped before {os.fspath(dst)!r} was put") from error
+            raise
+        return self._url(server, dst, None)
 
     @property
     def storage(self) -> Storage:
@@ -328,7 +256,7 @@ class HttpServerClient:
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """The latest requests, oldest first."""
-        return self._parts.ledger.requests()
+        return self._ledger.requests()
 
     def wait_for_download(
         self, dst: Path, timeout: float | None = None, *, client: str | None = None
@@ -353,22 +281,35 @@ class HttpServerClient:
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)
         address = None if client is None else _checked_address(client)
-        parts = self._parts
-
-        def current() -> Version:
-            parts.root.open()
-            validators = parts.site.representation(name).validators
-            return Version(validators.etag, validators.size)
-
+        self._root.open()
         return wait_for_download(
-            parts.ledger, name, current, lambda: parts.running() is not None, timeout, address
+            self._ledger, name, partial(_version, self._site, name), self._is_running, timeout, address
         )
 
+    def _is_running(self) -> bool:
+        return self.is_running
+
     def __repr__(self) -> str:
-        parts = self._parts
-        server = parts.running()
-        where = f" http://{server.host}:{server.port}" if server is not None else ""
-        return f"<HttpServerClient {parts.state.name.lower()}{where}>"
+        server = self._life.running()
+        where = "" if server is None else f" http://{url_host(server.host)}:{server.port}"
+        return f"<HttpServerClient {self._life.state.name.lower()}{where}>"
+
+
+def _listen(
+    site: Site, ledger: Ledger, host: str | None, peer: str | None, port: int, timeout: float
+) -> Server:
+    where = listen_host(host, peer)
+    sock = bind(where, port)
+    bound = sock.getsockname()[1]
+    try:
+        return Server(sock, site, ledger, timeout=timeout)
+    except OSError as error:
+        raise bind_error(error, where, bound) from error
+
+
+def _version(site: Site, name: str) -> Version:
+    validators = site.representation(name).validators
+    return Version(validators.etag, validators.size)
 
 
 def _checked_address(client: object) -> str:

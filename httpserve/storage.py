@@ -56,12 +56,14 @@ class Storage:
     disk only, except those that copy from or to elsewhere.
     """
 
-    def __init__(self, root: Root, *, timeout: float) -> None:
+    def __init__(self, root: Root, *, timeout: float, owner: object = None) -> None:
         """Stand for the files of *root*, which is opened at the first call.
 
         Args:
             timeout: seconds that a remote source or target may send nothing.
+            owner: kept alive for as long as this object is: with it goes what closes the root.
         """
+        self._owner = owner
         self._root = root
         self._timeout = timeout
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from httpserve.errors import ServerNotRunning, WaitTimeout
-from httpserve.records import DownloadRecord, Ledger, RequestRecord
+from httpserve.ledger import Ledger
+from httpserve.records import DownloadRecord, RequestRecord
 
 SLICE_SECONDS = 0.5  # a file that others change makes no event, so look at it again after this
 FIRST_POLL_SECONDS = 0.001  # an acknowledgment makes no event either; most come at once,
 LAST_POLL_SECONDS = 0.02  # a delayed one after 40 ms
+GRACE_SECONDS = 0.045  # past the deadline, for an answer that is in the kernel whole
 MOST_NAMED = 5  # requests for other names, in a message
 
 
@@ -48,16 +50,19 @@ def wait_for_download(
         ServerNotRunning: It cannot happen any more.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    mark = ledger.mark(name)
     poll = FIRST_POLL_SECONDS
     while True:
         seen = ledger.version
         version = current()
-        record = ledger.take_download(name, version.validator, client)
+        record = ledger.take(name, version.validator, client, mark)
         if record is not None:
             return record
         if not is_running():
-            raise ServerNotRunning(f"nobody can download {name!r} any more: the server was stopped; start() it first")
+            raise ServerNotRunning(f"nobody can download {name!r}: the server does not run; start() it first")
         left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
+        if left <= 0 and ledger.is_due(name):
+            left += GRACE_SECONDS
         if left <= 0:
             assert timeout is not None
             raise WaitTimeout(_message(ledger, name, version, timeout, client), name, timeout)
@@ -66,8 +71,7 @@ def wait_for_download(
 
 
 def _message(ledger: Ledger, name: str, version: Version, timeout: float, client: str | None) -> str:
-    who = client or "nobody"
-    start = f"{who} has not downloaded {name!r}" if client else f"nobody has downloaded {name!r}"
+    start = f"{client} has not downloaded {name!r}" if client else f"nobody has downloaded {name!r}"
     return f"{start} within {timeout:g} s: {_what_happened(ledger, name, version, client)}"
 
 
@@ -80,10 +84,10 @@ def _what_happened(ledger: Ledger, name: str, version: Version, client: str | No
     if progress:
         return "; ".join(f"{address} has {amounts(got, version.size)}" for address, got in progress.items())
     asked = [record for record in ledger.asked_since(name) if client in (None, record.client)]
-    if any(record.name == name and record.bytes for record in asked):
-        return "what was fetched is an older version of it"
+    if client is None and ledger.has_any(name, version.validator):
+        return "it was downloaded before, but an earlier wait has returned that"
     if any(record.name == name for record in asked):
-        return "it was asked for, but no byte of it has arrived"
+        return "it was asked for, but nothing has arrived of the version that stands"
     others = _others(asked)
     if others:
         return f"nobody asked for it; asked for instead: {others}"
@@ -91,7 +95,8 @@ def _what_happened(ledger: Ledger, name: str, version: Version, client: str | No
 
 
 def _others(asked: list[RequestRecord]) -> str:
-    targets = dict.fromkeys(f"{record.target} ({record.status}, by {record.client})" for record in asked if record.target)
+    lines = (f"{record.target} ({record.status}, by {record.client})" for record in asked if record.target)
+    targets = dict.fromkeys(lines)
     shown = list(targets)[-MOST_NAMED:]
     more = len(targets) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

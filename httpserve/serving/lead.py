@@ -22,8 +22,9 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
-from httpserve.serving.connection import NEVER, Connection, Need, Service, Stage, plain_address
+from httpserve.serving.connection import NEVER, Connection, Need, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
+from httpserve.serving.service import Service
 
 log = logging.getLogger("httpserve.serving")
 
@@ -107,6 +108,10 @@ class Lead:
         """Return how many connections there are."""
         return len(self._connections)
 
+    def never_ran(self) -> None:
+        """Free what a lead holds that no thread has run."""
+        self._poller.close()
+
     def abandon_in_child(self) -> None:
         """In a forked child, where none of the threads is, close the copies of the descriptors."""
         self._poller.close()
@@ -176,18 +181,23 @@ class Lead:
             log.exception("a connection of %s failed", connection.client)
             need = connection.abandon(time.monotonic())
         self._working.discard(connection)
-        self._put_back(connection, need)
-        if connection.deadline < connection.scheduled or self._phase is not Phase.SERVING:
+        deadline, scheduled = connection.deadline, connection.scheduled
+        self._put_back(connection, need)  # from here on it is the leader's
+        if deadline < scheduled or self._phase is not Phase.SERVING:
             self._to_schedule.append(connection)
             self._poller.wake()
 
     def _put_back(self, connection: Connection, need: Need) -> None:
-        if need is Need.INPUT:
-            self._poller.watch(connection.fd, READ)
-        elif need is Need.ROOM:
-            self._poller.watch(connection.fd, WRITE)
-        elif need is Need.GONE:
+        if need is Need.GONE:
             self._connections.pop(connection.fd, None)
+        elif need is not Need.TIME:
+            connection.watched = True
+            self._poller.watch(connection.fd, READ if need is Need.INPUT else WRITE)
+
+    def _unwatch(self, connection: Connection) -> None:
+        if connection.watched:
+            connection.watched = False
+            self._poller.drop(connection.fd)
 
     # Leading
 
@@ -221,13 +231,15 @@ class Lead:
                 return None
         else:
             need = Need.THREAD
-        if need is not Need.GONE:  # a closed descriptor has left the poller by itself
-            self._poller.drop(fd)
+        if need is Need.GONE:
+            connection.watched = False  # a closed descriptor has left the poller by itself
+        else:
+            self._unwatch(connection)
         return self._apply(connection, need)
 
     def _guarded(self, connection: Connection, call: Callable[..., Need]) -> Need:
         try:
-            return call(self._now, self._wall, at_once=True)
+            return call(self._now, self._wall, True)
         except Exception:  # a fault of ours on one connection must not cost the others their server
             log.exception("a connection of %s failed", connection.client)
             return connection.abandon(self._now)
@@ -263,10 +275,9 @@ class Lead:
                 sock.settimeout(None)
             connection = Connection(sock, plain_address(address[0]), address[1], self._service, self._now)
             self._connections[connection.fd] = connection
-            need = self._guarded(connection, connection.on_input)
-            connection = self._apply(connection, need)
-            if connection is not None:
-                return connection
+            taken = self._apply(connection, self._guarded(connection, connection.on_input))
+            if taken is not None:
+                return taken
         return None
 
     def _pause_accepting(self) -> None:
@@ -274,7 +285,7 @@ class Lead:
         idle = [one for one in self._connections.values() if one.is_idle() and one not in self._working]
         if idle:
             longest = min(idle, key=lambda one: one.deadline)
-            self._poller.drop(longest.fd)
+            self._unwatch(longest)
             self._apply(longest, longest.close(self._now))
         else:
             self._poller.drop(self._listener_fd)
@@ -323,8 +334,7 @@ class Lead:
         elif connection.deadline > now:
             connection_due = connection.deadline
         else:
-            if connection.stage is not Stage.PAUSED:
-                self._poller.drop(connection.fd)
+            self._unwatch(connection)
             return self._apply(connection, connection.on_deadline(now, time.time()))
         connection.scheduled = connection_due
         self._serial += 1
@@ -345,8 +355,7 @@ class Lead:
                 if self._phase is Phase.CUTTING:
                     connection.interrupt()
             elif connection.is_quiet() or self._phase is Phase.CUTTING:
-                if connection.stage is not Stage.PAUSED:
-                    self._poller.drop(connection.fd)
+                self._unwatch(connection)
                 self._apply(connection, connection.close(now) if connection.is_quiet() else connection.abandon(now))
         return not self._connections
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from enum import Enum, auto
+from typing import Protocol
 
 from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, Region, Step, Wait, read_at
 
@@ -16,7 +17,7 @@ SENDFILE_BYTES = 8 * 1024 * 1024  # progress is seen, and a changed file noticed
 PIECE_BYTES = 256 * 1024  # where there is no sendfile
 TAIL_BYTES = 16 * 1024  # kept back until the file has proved unchanged: a mixture never completes
 MORE = getattr(socket, "MSG_MORE", 0)
-NO_WAIT = socket.MSG_DONTWAIT if hasattr(socket, "MSG_DONTWAIT") else 0
+NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 HAS_SENDFILE = hasattr(os, "sendfile")
 
 
@@ -30,6 +31,12 @@ class Sent(Enum):
     RESET = auto()
 
 
+class Count(Protocol):
+    """How many bytes of content the kernel has taken."""
+
+    handed: int
+
+
 class Outgoing:
     """One answer on its way out.
 
@@ -38,28 +45,36 @@ class Outgoing:
         plan: The content; closed by `close`.
 
     Attributes:
-        content_sent: How many bytes of content the kernel has taken.
         pause: How many seconds to wait after `Sent.PAUSE`.
     """
 
-    __slots__ = ("_at", "_head", "_index", "content_sent", "pause", "plan", "sendfile")
+    __slots__ = ("_at", "_count", "_head", "_index", "_plan", "_sendfile", "pause")
 
     def __init__(self, head: bytes, plan: Plan, *, sendfile: bool = HAS_SENDFILE) -> None:
         self._head = memoryview(head)
         self._index = 0
         self._at = 0
-        self.plan = plan
-        self.sendfile = sendfile
-        self.content_sent = 0
+        self._plan = plan
+        self._sendfile = sendfile
+        self._count: Count | None = None
         self.pause = 0.0
 
     def close(self) -> None:
         """Close the plan's files. Harmless when repeated."""
-        self.plan.close()
+        self._plan.close()
 
-    def send(self, sock: socket.socket) -> Sent:
-        """Send on until the end, or until the socket takes no more within its send timeout. Raises `OSError`."""
-        steps = self.plan.steps
+    def send(self, sock: socket.socket, count: Count) -> Sent:
+        """Send on until the end, or until the socket takes no more within its send timeout.
+
+        Args:
+            sock: The socket.
+            count: Told of every byte of content as the kernel takes it.
+
+        Raises:
+            OSError: The connection is over.
+        """
+        self._count = count
+        steps = self._plan.steps
         try:
             while self._head:
                 self._head = self._head[sock.send(self._head, MORE if steps else 0) :]
@@ -90,29 +105,31 @@ class Outgoing:
         self._index += 1
         self._at = 0
 
-    def _count(self, sent: int) -> None:
+    def _took(self, sent: int) -> None:
+        assert self._count is not None
         self._at += sent
-        self.content_sent += sent
+        self._count.handed += sent
 
     def _send_data(self, sock: socket.socket, data: bytes) -> None:
-        flags = MORE if self._index + 1 < len(self.plan.steps) else 0
+        flags = MORE if self._index + 1 < len(self._plan.steps) else 0
         while self._at < len(data):
-            self._count(sock.send(memoryview(data)[self._at :], flags))
+            self._took(sock.send(memoryview(data)[self._at :], flags))
         self._next_step()
 
     def _send_region(self, sock: socket.socket, region: Region) -> None:
         tail = max(0, region.length - TAIL_BYTES)
-        while self.sendfile and self._at < tail:
+        while self._sendfile and self._at < tail:
             count = min(SENDFILE_BYTES, tail - self._at)
             sent = os.sendfile(sock.fileno(), region.file.fd, region.offset + self._at, count)
-            self._count(sent)
+            self._took(sent)
             if sent == 0 or not region.file.unchanged():
                 raise ChangedWhileSent("the file changed while it was sent")
         while self._at < region.length:
-            data = memoryview(read_at(region, region.offset + self._at, min(PIECE_BYTES, region.length - self._at)))
+            length = min(PIECE_BYTES, region.length - self._at)
+            data = memoryview(read_at(region, region.offset + self._at, length))
             while data:
                 sent = sock.send(data)
-                self._count(sent)
+                self._took(sent)
                 data = data[sent:]
         self._next_step()
 

@@ -10,16 +10,15 @@ import socket
 import struct
 import sys
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from httpserve.records import Ledger
-from httpserve.serving.connection import Service
+from httpserve.ledger import Ledger
 from httpserve.serving.lead import Lead
 from httpserve.serving.poller import best_poller
+from httpserve.serving.service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -105,17 +104,20 @@ class Server(ThreadedWSGIServer):
         Returns:
             Whether every answer under way got out whole.
         """
-        deadline = time.monotonic() + timeout
+        if not self.is_started:
+            self._lead.never_ran()
+            self.server_close()
+            return True
         self._lead.drain()
-        drained = self._lead.over.wait(max(0.0, deadline - time.monotonic()))
-        if not drained:
+        try:
+            return self._lead.over.wait(timeout)
+        finally:  # also when a Ctrl-C ends the wait
             self._lead.cut()
-        self._lead.over.wait(JOIN_SECONDS)
-        for thread in [self._thread, *self._lead.threads()]:
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(JOIN_SECONDS)
-        self.server_close()
-        return drained
+            self._lead.over.wait(JOIN_SECONDS)
+            for thread in [self._thread, *self._lead.threads()]:
+                if thread is not None and thread is not threading.current_thread():
+                    thread.join(JOIN_SECONDS)
+            self.server_close()
 
     def abandon_in_child(self) -> None:
         """In a forked child, close the copies of the descriptors: only the parent answers."""

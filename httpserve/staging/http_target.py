@@ -52,10 +52,13 @@ def address_of(url: str) -> Address:
         raise InvalidArgument(f"{redacted(url)} is not an http or https URL")
     scheme, userinfo, authority, target = match.groups()
     auth = None
-    if userinfo:
-        user, _, password = userinfo.partition(":")
-        auth = unquote_to_bytes(user), unquote_to_bytes(password)
-    target = _NOT_SENT_AS_IS.sub(_percent_encoded, target)
+    try:
+        if userinfo:
+            user, _, password = userinfo.partition(":")
+            auth = unquote_to_bytes(user), unquote_to_bytes(password)
+        target = _NOT_SENT_AS_IS.sub(_percent_encoded, target)
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{redacted(url)!r} holds a lone surrogate, which no URL can") from None
     return Address(scheme.lower(), authority, target if target.startswith("/") else "/" + target, auth)
 
 

@@ -1,0 +1,139 @@
+"""The life of one server and its root: stopped, starting, running, stopping, and round again.
+
+Knows which moves are legal, and that threads, forks and the collector make them. Knows no URLs and no files.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from enum import Enum, auto
+
+from httpserve.ledger import Ledger
+from httpserve.root import Root
+from httpserve.serving.server import Server
+
+log = logging.getLogger("httpserve.client")
+
+
+class State(Enum):
+    """Where a server is in its life."""
+
+    STOPPED = auto()
+    STARTING = auto()
+    RUNNING = auto()
+    STOPPING = auto()
+
+
+_SETTLED = (State.STOPPED, State.RUNNING)
+
+
+class Life:
+    """A root and, at times, a server for it. Safe from any thread.
+
+    Args:
+        root: The directory.
+        ledger: Told when the server has stopped.
+        listen: Returns a server that listens and was not started.
+    """
+
+    def __init__(self, root: Root, ledger: Ledger, listen: Callable[[], Server]) -> None:
+        self._root = root
+        self._ledger = ledger
+        self._listen = listen
+        self._pid = os.getpid()
+        self._changed = threading.Condition()  # guards _state and _server
+        self._state = State.STOPPED
+        self._server: Server | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the server is now. Waits for nothing."""
+        return self._state if self._pid == os.getpid() else State.STOPPED
+
+    def running(self) -> Server | None:
+        """Return the server while it runs. Waits for nothing."""
+        server = self._server
+        return server if self.state is State.RUNNING else None
+
+    def start(self) -> Server | None:
+        """Open the root, listen and serve; None when it runs already. Raises what opening and listening raise."""
+        if self._leave(State.STOPPED, State.STARTING) is None:
+            return None
+        server = None
+        started = None
+        try:
+            self._root.open()
+            server = self._listen()
+            server.start()
+            started = server
+        finally:
+            if server is not None and started is None:
+                server.stop(0.0)
+            self._settle(started)
+        return started
+
+    def stop(self, timeout: float) -> bool:
+        """Stop the server. False when none ran."""
+        if self._leave(State.RUNNING, State.STOPPING) is None:
+            return False
+        try:
+            self._stop_server(timeout)
+        finally:
+            self._settle(None)
+        return True
+
+    def close(self, timeout: float) -> None:
+        """Stop the server if it runs, and close the root. Nobody starts it in between."""
+        self._leave(None, State.STOPPING)
+        try:
+            self._stop_server(timeout)
+        finally:
+            try:
+                self._root.close()
+            finally:
+                self._settle(None)
+
+    def dispose(self) -> None:
+        """End everything at once, for an object that nobody has any more."""
+        if self._pid != os.getpid():
+            return  # a forked child's copy: all of it is the parent's
+        server = self._server
+        if server is not None and server.owns(threading.current_thread()):
+            # The collector ran in one of the threads that would be waited for.
+            threading.Thread(target=self.dispose, name="httpserve-dispose", daemon=True).start()
+            return
+        self.close(0.0)
+
+    def _stop_server(self, timeout: float) -> None:
+        server = self._server
+        if server is not None and not server.stop(timeout):
+            log.warning("cut what was still being sent after %g s", timeout)
+
+    def _leave(self, wanted: State | None, to: State) -> State | None:
+        """Go on from a settled state once no other thread is between two. None when it is not the wanted one."""
+        if self._pid != os.getpid():
+            self._begin_anew()
+        with self._changed:
+            while self._state not in _SETTLED:
+                self._changed.wait()
+            if wanted is not None and self._state is not wanted:
+                return None
+            left, self._state = self._state, to
+            return left
+
+    def _settle(self, server: Server | None) -> None:
+        with self._changed:
+            self._server = server
+            self._state = State.STOPPED if server is None else State.RUNNING
+            self._changed.notify_all()
+        self._ledger.wake()
+
+    def _begin_anew(self) -> None:
+        """Be a stopped server in a forked child: threads and sockets are the parent's, a lock may be held for ever."""
+        self._changed = threading.Condition()
+        self._state = State.STOPPED
+        self._server = None
+        self._pid = os.getpid()

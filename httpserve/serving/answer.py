@@ -1,0 +1,95 @@
+"""From a head to the first bytes of an answer: the WSGI call, the status line, the fields.
+
+Knows WSGI and how an answer begins. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Plan
+from httpserve.records import printable
+from httpserve.serving.head import Head, Refused
+from httpserve.serving.service import Service
+
+log = logging.getLogger("httpserve.serving")
+
+Fields = list[tuple[str, str]]
+
+
+class Answer:
+    """One call of the app. `status` and `plan` are what came of it; the plan is `HAND_OVER` where it may block."""
+
+    __slots__ = ("_fields", "plan", "status")
+
+    def __init__(self, service: Service, head: Head, client: str, client_port: int, at_once: bool) -> None:
+        self.status = ""
+        self._fields: Fields = []
+        environ = {
+            **service.environ,
+            **head.environ,
+            "REMOTE_ADDR": client,
+            "REMOTE_PORT": client_port,
+            "wsgi.input": io.BytesIO(),
+            AT_ONCE: at_once,
+        }
+        self.plan: Plan | HandOver
+        try:
+            body: Any = service.app(environ, self._start_response)
+            self.plan = body if type(body) is Plan or body is HAND_OVER else _collected(body)
+        except Exception:  # an app's own error is its user's to see, and must not end the thread
+            log.exception("the app failed on %s %s", head.method, printable(head.target))
+            self._refuse(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
+
+    def _start_response(
+        self, status: str, headers: Fields, exc_info: object = None
+    ) -> Callable[[bytes], object]:
+        self.status = status
+        self._fields = headers
+        return _no_write
+
+    def _refuse(self, refused: Refused, *, body_wanted: bool) -> None:
+        phrase = HTTPStatus(refused.status).phrase
+        self.status = f"{refused.status} {phrase}"
+        text = f"{self.status}: {refused.reason}\n".encode()
+        self._fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+        self.plan = Plan((Data(text),), len(text)) if body_wanted else Plan((), 0)
+
+    def start(self, service: Service, plan: Plan, *, close: bool, keep_alive_said: bool) -> bytes:
+        """Return the status line and the fields, up to the empty line."""
+        fields = plan.raw_fields
+        if fields is None:
+            fields = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in self._fields)
+        line = b"HTTP/1.1 " + self.status.encode("latin-1") + b"\r\n"
+        if close:
+            connection = b"Connection: close\r\n\r\n"
+        else:  # HTTP/1.0 keeps a connection only when told so
+            connection = b"Connection: keep-alive\r\n\r\n" if keep_alive_said else b"\r\n"
+        return line + service.date + fields + connection
+
+
+class Refusal(Answer):
+    """The answer to what is no request."""
+
+    __slots__ = ()
+
+    def __init__(self, refused: Refused) -> None:
+        self._refuse(refused, body_wanted=True)
+
+
+def _no_write(data: bytes) -> object:
+    raise NotImplementedError("the write callable of PEP 3333 is not offered; return the body")
+
+
+def _collected(body: Iterable[bytes]) -> Plan:
+    try:
+        data = b"".join(body)
+    finally:
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+    return Plan((Data(data),), len(data))

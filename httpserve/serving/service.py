@@ -1,0 +1,83 @@
+"""What all connections of one server share: the app, the ledger, the seconds that things may take.
+
+Knows the time of day. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from httpserve.ledger import Ledger
+from httpserve.records import RequestRecord
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+access = logging.getLogger("httpserve.access")
+
+HEAD_SECONDS = 20.0  # a head may take so long from its first byte
+IDLE_SECONDS = 75.0  # iPXE comes back to a connection after 10 s
+LINGER_SECONDS = 2.0  # after our close, for the client's own
+
+
+class Service:
+    """What all connections of a server share.
+
+    Args:
+        app: The WSGI app. One with an attribute `plans` that is true answers `HAND_OVER` rather than block.
+        ledger: Where exchanges are recorded.
+        environ: What the WSGI environ says of the server.
+        local: Our address, None where it is another one for each connection.
+        timeout: Seconds after which an answer that makes no progress is given up.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        ledger: Ledger,
+        environ: dict[str, Any],
+        local: str | None,
+        *,
+        timeout: float,
+        head_seconds: float = HEAD_SECONDS,
+        idle_seconds: float = IDLE_SECONDS,
+        linger_seconds: float = LINGER_SECONDS,
+    ) -> None:
+        self.app = app
+        self.ledger = ledger
+        self.environ = environ
+        self.local = local
+        self.timeout = timeout
+        self.head_seconds = head_seconds
+        self.idle_seconds = idle_seconds
+        self.linger_seconds = linger_seconds
+        self.app_blocks = not getattr(app, "plans", False)
+        self.stopping = False
+        self.logs_access = False
+        self.date = b""
+        self._date_second = -1
+
+    def look_around(self, wall: float) -> None:
+        """Bring up to date what changes with time: the Date field, and whether accesses are logged."""
+        self.logs_access = access.isEnabledFor(logging.INFO)
+        second = int(wall)
+        if second != self._date_second:
+            self._date_second = second
+            self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
+
+
+def log_access(record: RequestRecord) -> None:
+    """Write one line to `httpserve.access`."""
+    access.info(
+        '%s "%s %s" %d %d bytes %.3f s "%s"%s',
+        record.client,
+        record.method,
+        record.target,
+        record.status,
+        record.bytes,
+        record.seconds,
+        record.user_agent,
+        f" range {record.range}" if record.range else "",
+    )
