@@ -121,16 +121,19 @@ def test_every_error_is_public() -> None:
     assert ours <= set(httpserve.__all__)
 
 
+@pytest.fixture(scope="module")
+def loaded_by_import() -> set[str]:
+    """Return what `import httpserve` loads besides what opendal and werkzeug load by themselves."""
+    theirs = modules_loaded_by("import opendal, werkzeug.serving")
+    return modules_loaded_by("import opendal, werkzeug.serving, httpserve") - theirs
+
+
 @pytest.mark.parametrize(
     "module",
     ["requests", "urllib3", "tqdm", "asyncio", "argparse", "httpserve.cli", "httpserve.staging.http_source"],
 )
-def test_import_leaves_for_first_use(module: str) -> None:
-    theirs = modules_loaded_by("import opendal, werkzeug.serving")
-
-    ours = modules_loaded_by("import opendal, werkzeug.serving, httpserve") - theirs
-
-    assert module not in ours
+def test_import_leaves_for_first_use(module: str, loaded_by_import: set[str]) -> None:
+    assert module not in loaded_by_import
 
 
 def test_import_leaves_the_log_without_a_handler_that_writes() -> None:

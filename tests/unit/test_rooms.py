@@ -18,17 +18,17 @@ PACKAGE = Path(__file__).resolve().parents[2] / "httpserve"
 MODULES = {
     "interfaces": {"cli", "__main__"},
     "public": {"__init__"},
-    "client": {"client"},
+    "client": {"client", "lifecycle"},
     "storage": {"storage", "storage_entries", "storage_file"},
     "staging": set[str](),
     "site": set[str](),
     "serving": set[str](),
     "root": {"root", "incoming", "created", "journal", "cleanup", "opened", "names", "disk_errors", "tree"},
-    "records": {"records", "coverage"},
+    "records": {"records", "coverage", "downloads", "ledger", "waiting"},
     "plan": {"plan"},
     "faults": {"faults"},
     "address": {"address", "binding", "hosts", "interfaces"},
-    "errors": {"errors"},
+    "errors": {"errors", "arguments"},
 }
 
 # room -> the rooms that it may import from, besides itself; each stands below it
