@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
 def unprivileged() -> Iterator[Path]:
     """Give a directory, and act as a user whom modes bind, which they do not the superuser."""
     superuser = os.geteuid() == 0
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # which any user can reach
         if superuser:
             os.chown(directory, NOBODY, -1)
             os.seteuid(NOBODY)
@@ -186,10 +186,11 @@ def test_no_place_for_a_private_root_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("x")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
 
-    with pytest.raises(RootUnusable, match="pass a directory"):
-        Root(None).open()
+        with pytest.raises(RootUnusable, match="pass a directory"):
+            Root(None).open()
 
 
 def test_many_threads_open_a_root_once() -> None:

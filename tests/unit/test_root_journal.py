@@ -214,7 +214,6 @@ def test_a_private_root_is_kept_while_anybody_uses_it(
 def test_other_directories_are_not_taken_for_private_roots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "httpserve-notes").mkdir()
     (tmp_path / "httpserve-file").write_text("x")
     (tmp_path / "elsewhere").mkdir()
@@ -222,16 +221,17 @@ def test_other_directories_are_not_taken_for_private_roots(
     (tmp_path / "httpserve-link").symlink_to("elsewhere")
     before = left(tmp_path)
 
-    root = Root(None)
-    root.open()
-    root.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        root = Root(None)
+        root.open()
+        root.close()
 
     assert left(tmp_path) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give files away")
 def test_what_other_users_left_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     private = tmp_path / "httpserve-other"
     private.mkdir()
     os.chown(dead_journal(private, b""), 65534, -1)
@@ -239,9 +239,11 @@ def test_what_other_users_left_is_left_alone(tmp_path: Path, monkeypatch: pytest
     os.chown(dead_journal(tmp_path, b""), 65534, -1)
     before = left(tmp_path)
 
-    for root in (Root(None), Root(tmp_path)):
-        root.open()
-        root.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        for root in (Root(None), Root(tmp_path)):
+            root.open()
+            root.close()
 
     assert left(tmp_path) == before
 
