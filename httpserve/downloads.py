@@ -74,6 +74,8 @@ class Downloads:
         if exchange.epoch < entry.epoch:
             return
         client = exchange.link.client
+        if _is_older(exchange, subject.validator, entry.done.get(client) or entry.partial.get(client)):
+            return
         if whole and exchange.status == 200:
             entry.partial.pop(client, None)
             head = exchange.head
@@ -155,6 +157,11 @@ class Downloads:
         """Return the epoch from which exchanges count for a name."""
         entry = self._names.get(name)
         return 0 if entry is None else entry.epoch
+
+
+def _is_older(exchange: Exchange, validator: str, counted: _Done | Coverage | None) -> bool:
+    """Tell whether an answer is of an earlier version than what was counted: slow, it ended last."""
+    return counted is not None and counted.validator != validator and exchange.began < counted.began
 
 
 def _make_room(entry: _Name) -> None:

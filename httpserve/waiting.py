@@ -88,10 +88,18 @@ def _what_happened(ledger: Ledger, name: str, version: Version, client: str | No
         return "it was downloaded before, but an earlier wait has returned that"
     if any(record.name == name for record in asked):
         return "it was asked for, but nothing has arrived of the version that stands"
+    nobody = "nobody asked" if client is None else "it did not ask"
+    elsewhere = "" if client is None else _elsewhere(ledger, name, version, client)
     others = _others(asked)
     if others:
-        return f"nobody asked for it; asked for instead: {others}"
-    return "nobody asked for it, nor for anything else"
+        return f"{nobody} for it; asked for instead: {others}{elsewhere}"
+    return f"{nobody} for it, nor for anything else{elsewhere}"
+
+
+def _elsewhere(ledger: Ledger, name: str, version: Version, client: str) -> str:
+    """Name the other addresses that asked: behind NAT a board has another one than it thinks."""
+    asked = {record.client for record in ledger.asked_since(name) if record.name == name} - {client}
+    return f"; but {', '.join(sorted(asked))} asked for it" if asked else ""
 
 
 def _others(asked: list[RequestRecord]) -> str:
@@ -106,5 +114,5 @@ def amounts(received: int, total: int) -> str:
     """Say how much of how much, in the unit that suits the total."""
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if total >= 10 * size:
-            return f"{received // size} of {total // size} {unit}"
+            return f"{received // size} of {-(-total // size)} {unit}"
     return f"{received} of {total} bytes"

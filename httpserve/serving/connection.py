@@ -419,6 +419,14 @@ class Connection:
             self._outstanding, self._progress_at = outstanding, now
         return outstanding > 0 and now - self._progress_at < self._service.timeout
 
+    def wind_up(self, now: float) -> Need:
+        """End a quiet connection of a server that stops, once the client has what the kernel still sends for us."""
+        if self._tally.latest is None or _OUTQ is None:
+            return self.close(now)
+        if self.stage is not Stage.LINGERING:
+            return self._end_of_answers(now)
+        return self.close(now) if self.outstanding() == 0 else Need.TIME
+
     def abandon(self, now: float) -> Need:
         """End the connection with a reset, whatever it is doing: U-Boot takes an early FIN for a success."""
         try:

@@ -33,6 +33,8 @@ ACCEPT_AT_ONCE = 64  # connections taken per poll, so that those already there g
 LONGEST_POLL_SECONDS = 3600.0
 RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than spin
 
+ACKNOWLEDGMENT_POLL_SECONDS = 0.005
+
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -69,6 +71,7 @@ class Lead:
         self._accept_again = 0.0  # when to look again after the descriptors ran out; 0.0: accepting
         self._told: set[str] = set()
         self._listener_dropped = False
+        self._awaits_acknowledgments = False
         # Touched by every thread, each touch one step of the interpreter:
         self._connections: dict[int, Connection] = {}
         self._working: set[Connection] = set()
@@ -305,6 +308,8 @@ class Lead:
 
     def _seconds_to_wait(self, now: float) -> float:
         soonest = self._deadlines[0][0] if self._deadlines else now + LONGEST_POLL_SECONDS
+        if self._awaits_acknowledgments:
+            soonest = now + ACKNOWLEDGMENT_POLL_SECONDS  # nothing signals one
         if self._accept_again:
             soonest = min(soonest, self._accept_again)
         return max(0.0, soonest - now)
@@ -345,6 +350,7 @@ class Lead:
 
     def _wind_up(self, now: float) -> bool:
         """Close what is quiet, or everything when cutting. True when nothing is left."""
+        self._awaits_acknowledgments = False
         if not self._listener_dropped:
             self._listener_dropped = True
             if not self._accept_again:
@@ -354,9 +360,15 @@ class Lead:
             if connection in self._working:
                 if self._phase is Phase.CUTTING:
                     connection.interrupt()
-            elif connection.is_quiet() or self._phase is Phase.CUTTING:
+            elif self._phase is Phase.CUTTING:
                 self._unwatch(connection)
                 self._apply(connection, connection.close(now) if connection.is_quiet() else connection.abandon(now))
+            elif connection.is_quiet():
+                self._unwatch(connection)
+                if connection.wind_up(now) is Need.GONE:
+                    self._apply(connection, Need.GONE)
+                else:
+                    self._awaits_acknowledgments = True
         return not self._connections
 
     def _end(self) -> None:

@@ -63,14 +63,14 @@ class Site:
         method = environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
             return _other_method(method, start_response)
-        path = environ["PATH_INFO"]
+        path = environ.get("PATH_INFO", "")
         name = self._names.get(path)
         try:
             if name is None:
                 name = self._name(path)
             file = self._root.open_file(name)
-        except IsADirectory:
-            return self._directory(name or "", environ, start_response)
+        except IsADirectory as error:
+            return self._directory(error.name, environ, start_response)
         except (NotFound, InvalidName, NotPermitted) as error:
             return _not_found(error, start_response, method)
         except StorageError as error:
@@ -134,7 +134,7 @@ class Site:
         else:
             verdict = conditional.WHOLE
         if verdict.kind is Kind.WHOLE:
-            start_response("200 OK", representation.whole)
+            start_response("200 OK", list(representation.whole))  # a server may change what it is given
             return _whole(file, representation, is_get)
         if verdict.kind is Kind.PARTS:
             if len(verdict.ranges) == 1:
@@ -142,12 +142,12 @@ class Site:
             return _many_ranges(file, representation, verdict.ranges, start_response)
         file.close()
         if verdict.kind is Kind.NOT_MODIFIED:
-            start_response("304 Not Modified", representation.common)
+            start_response("304 Not Modified", list(representation.common))
             return Plan((), 0, _subject(representation, ()))
         if verdict.kind is Kind.FAILED:
             return _text("412 Precondition Failed", "the file is not the version meant", start_response, "GET")
         size = representation.validators.size
-        fields = [("Content-Range", f"bytes */{size}"), *representation.common]
+        fields = [("Content-Range", f"bytes */{size}"), ("Accept-Ranges", "bytes")]
         return _text("416 Range Not Satisfiable", f"the file has {size} bytes", start_response, "GET", fields)
 
     # Directories
@@ -155,8 +155,8 @@ class Site:
     def _directory(self, name: str, environ: Environ, start_response: StartResponse) -> Body:
         try:
             file = self._root.open_file(f"{name}/{INDEX}" if name else INDEX)
-        except StorageError:
-            pass
+        except (StorageError, InvalidName):
+            pass  # the listing answers
         else:
             return self._file(file, environ, start_response)
         method = environ["REQUEST_METHOD"]
@@ -173,7 +173,7 @@ class Site:
             body, kind = as_json(entries), "application/json"
         else:
             last = name.rpartition("/")[2]
-            prefix = "" if environ["PATH_INFO"].endswith("/") or not name else f"{last}/"
+            prefix = "" if environ.get("PATH_INFO", "").endswith("/") or not name else f"{last}/"
             body, kind = as_html(name, entries, prefix), "text/html; charset=utf-8"
         fields = [("Content-Type", kind), ("Content-Length", str(len(body)))]
         start_response("200 OK", [*fields, ("Cache-Control", "no-cache"), ("Vary", "Accept")])

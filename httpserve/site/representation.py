@@ -63,8 +63,8 @@ class Representation(NamedTuple):
     sha256: str | None
     validators: Validators
     media_type: str
-    common: list[tuple[str, str]]
-    whole: list[tuple[str, str]]
+    common: tuple[tuple[str, str], ...]
+    whole: tuple[tuple[str, str], ...]
     raw: bytes
     subject: Subject
 
@@ -77,16 +77,16 @@ def represent(file: OpenFile) -> Representation:
     modified = max(0, min(identity.mtime_ns // 1_000_000_000, int(time.time())))
     etag = _etag(identity, file.sha256)
     kind = media_type(file.name)
-    common = [
+    common: tuple[tuple[str, str], ...] = (
         ("Accept-Ranges", "bytes"),
         ("ETag", etag),
         ("Last-Modified", formatdate(modified, usegmt=True)),
         ("Cache-Control", "no-cache"),
-    ]
+    )
     if file.sha256 is not None:
         digest = base64.b64encode(bytes.fromhex(file.sha256)).decode("ascii")
-        common.append(("Repr-Digest", f"sha-256=:{digest}:"))  # RFC 9530
-    whole = [("Content-Type", kind), ("Content-Length", str(identity.size)), *common]
+        common = (*common, ("Repr-Digest", f"sha-256=:{digest}:"))  # RFC 9530
+    whole = (("Content-Type", kind), ("Content-Length", str(identity.size)), *common)
     raw = "".join(f"{name}: {value}\r\n" for name, value in whole).encode("ascii")
     subject = Subject(file.name, etag, identity.size, (Piece(0, 0, identity.size),))
     validators = Validators(etag, modified, identity.size)
