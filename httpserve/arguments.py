@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 
 from httpserve.errors import InvalidArgument
@@ -19,9 +18,9 @@ def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
     Raises:
         InvalidArgument: It is no number that one can wait for.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        seconds = float(value)
-        if (seconds > 0 or (zero and seconds == 0)) and seconds <= threading.TIMEOUT_MAX:
-            return seconds
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # Compared first: an int may be too large for a float.
+        if (value > 0 or (zero and value == 0)) and value <= threading.TIMEOUT_MAX:
+            return float(value)
     least = "0 or more" if zero else "a positive number of"
     raise InvalidArgument(f"{name} must be {least} seconds, not {value!r}")

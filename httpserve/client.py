@@ -133,7 +133,8 @@ class HttpServerClient:
 
     def close(self) -> None:
         """Stop the server if it runs, and remove what was created. Blocks as `stop` does; harmless when repeated."""
-        self._life.close(STOP_SECONDS)
+        if self._life.close(STOP_SECONDS):
+            log.info("stopped")
 
     def __enter__(self) -> Self:
         self.start()

@@ -6,9 +6,10 @@ several threads: the ledger's lock guards it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from httpserve.coverage import Coverage
+from httpserve.plan import Subject
 from httpserve.records import DownloadRecord, Exchange, printable
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
@@ -74,43 +75,42 @@ class Downloads:
         if exchange.epoch < entry.epoch:
             return
         client = exchange.link.client
-        if _is_older(exchange, subject.validator, entry.done.get(client) or entry.partial.get(client)):
+        if any(
+            _is_older(exchange, subject.validator, counted)
+            for counted in (entry.done.get(client), entry.partial.get(client))
+        ):
             return
         if whole and exchange.status == 200:
-            entry.partial.pop(client, None)
-            head = exchange.head
-            self._serial += 1
-            entry.done[client] = _Done(
-                self._serial,
-                subject.validator,
-                subject.total,
-                exchange.began,
-                exchange.ended,
-                head.user_agent,
-                (),
-            )
+            user_agent = exchange.head.user_agent
+            self._finish(entry, client, subject, (exchange.began, exchange.ended), user_agent, ())
             return
         spans = exchange.spans(received)
         if not spans:
             return
         coverage = entry.partial.get(client)
         if coverage is None or coverage.validator != subject.validator:
-            _make_room(entry)
+            _make_room(entry.partial)
             coverage = entry.partial[client] = Coverage(subject.validator, subject.total)
         asked = exchange.status == 206
         coverage.add(spans, exchange.began, exchange.ended, exchange.head.user_agent, asked=asked)
         if coverage.whole:
-            del entry.partial[client]
-            self._serial += 1
-            entry.done[client] = _Done(
-                self._serial,
-                coverage.validator,
-                coverage.total,
-                coverage.began,
-                coverage.ended,
-                coverage.user_agent,
-                tuple(coverage.ranges),
-            )
+            when = (coverage.began, coverage.ended)
+            self._finish(entry, client, subject, when, coverage.user_agent, tuple(coverage.ranges))
+
+    def _finish(
+        self,
+        entry: _Name,
+        client: str,
+        subject: Subject,
+        when: tuple[float, float],
+        user_agent: str,
+        ranges: tuple[tuple[int, int], ...],
+    ) -> None:
+        entry.partial.pop(client, None)
+        if client not in entry.done:
+            _make_room(entry.done)
+        self._serial += 1
+        entry.done[client] = _Done(self._serial, subject.validator, subject.total, *when, user_agent, ranges)
 
     def mark(self, name: str) -> Mark:
         """Return what has been taken of a name so far."""
@@ -131,6 +131,7 @@ class Downloads:
             if client is None:
                 entry.taken = self._serial
             else:
+                _make_room(entry.taken_from)
                 entry.taken_from[address] = self._serial
             return DownloadRecord(
                 name=name,
@@ -164,7 +165,6 @@ def _is_older(exchange: Exchange, validator: str, counted: _Done | Coverage | No
     return counted is not None and counted.validator != validator and exchange.began < counted.began
 
 
-def _make_room(entry: _Name) -> None:
-    for clients in (entry.partial, entry.done, entry.taken_from):
-        while len(clients) >= MOST_CLIENTS:
-            del clients[next(iter(clients))]
+def _make_room(clients: dict[str, Any]) -> None:
+    while len(clients) >= MOST_CLIENTS:
+        del clients[next(iter(clients))]

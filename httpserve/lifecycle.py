@@ -85,9 +85,9 @@ class Life:
             self._settle(None)
         return True
 
-    def close(self, timeout: float) -> None:
-        """Stop the server if it runs, and close the root. Nobody starts it in between."""
-        self._leave(None, State.STOPPING)
+    def close(self, timeout: float) -> bool:
+        """Stop the server if it runs, and close the root. Nobody starts it in between. False when none ran."""
+        left = self._leave(None, State.STOPPING)
         try:
             self._stop_server(timeout)
         finally:
@@ -95,6 +95,7 @@ class Life:
                 self._root.close()
             finally:
                 self._settle(None)
+        return left is State.RUNNING
 
     def dispose(self) -> None:
         """End everything at once, for an object that nobody has any more."""

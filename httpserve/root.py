@@ -217,7 +217,7 @@ class Root:
             if len(self._verified) >= VERIFIED_NAMES:
                 self._verified.clear()
             known = self._verified[name] = (identity, tree.key(real))
-        version = tree.created.versions.get(known[1])
+        version = tree.version(known[1])
         return version if version is not None and version.identity == identity else None
 
     def came_in(self, name: str) -> bool:

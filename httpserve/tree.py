@@ -61,6 +61,11 @@ class Tree:
             raise InvalidName(name, "a symlink leads out of the root")
         return place
 
+    def version(self, key: str) -> Version | None:
+        """Return what is on record under a name; of a file that is put in place right now, the new version."""
+        with self._lock:
+            return self.created.versions.get(key)
+
     # Files on their way in
 
     def incoming(self, name: str) -> Incoming:

@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from httpserve.errors import InvalidArgument
 from httpserve.staging.messages import redacted
 
-_URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+)([^#]*)", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+(?=[/?#]|\Z))([^#]*)", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _NOT_SENT_AS_IS = re.compile(r"[^\x21-\x7e]+")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}

@@ -65,7 +65,7 @@ class FileSink:
 
     def commit(self, sha256: str | None) -> None:
         try:
-            self._close()
+            os.close(self._taken())
             if self._temporary is not None:
                 os.replace(self._temporary, self._path)
         except OSError as error:
@@ -73,7 +73,9 @@ class FileSink:
         self._temporary = None
 
     def discard(self) -> None:
-        self._close()
+        fd = self._taken()
+        if fd >= 0:
+            os.close(fd)
         if self._temporary is not None:
             temporary, self._temporary = self._temporary, None
             os.unlink(temporary)
@@ -90,11 +92,11 @@ class FileSink:
         )
         self._temporary = temporary
 
-    def _close(self) -> None:
+    def _taken(self) -> int:
+        """Return the descriptor, to be closed; -1 where that was done."""
         with self._lock:
             fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        return fd
 
     def _error(self, error: OSError) -> CopyFailed:
         return CopyFailed(f"cannot write {self._label}: {error.strerror}", name=self._path)
