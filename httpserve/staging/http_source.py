@@ -181,9 +181,7 @@ class HttpSource:
         if offset is not None and self._held.validator is not None:
             fields |= {"Range": f"bytes={offset}-", "If-Range": self._held.validator}
         try:
-            request = self._session.prepare_request(
-                requests.Request("GET", root, headers=fields, auth=address.auth)
-            )
+            request = self._session.prepare_request(requests.Request("GET", root, headers=fields, auth=address.auth))
             assert request.url is not None
             request.url = request.url.removesuffix("/") + address.target
             settings = self._session.merge_environment_settings(root, {}, True, None, None)

@@ -53,9 +53,7 @@ def pump_unhashed(source: Source, sink: Sink, report: Report) -> None:
     _until_unchanged(_unhashed, source, sink, report)
 
 
-def _until_unchanged(
-    attempt: Callable[[Source, Sink, Report], T], source: Source, sink: Sink, report: Report
-) -> T:
+def _until_unchanged(attempt: Callable[[Source, Sink, Report], T], source: Source, sink: Sink, report: Report) -> T:
     while True:
         try:
             return attempt(source, sink, report)

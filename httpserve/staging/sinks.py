@@ -39,9 +39,7 @@ class FileSink:
         # The file that a symlink leads to is replaced, and the symlink stays.
         self._path = os.path.realpath(path)
         self._temporary: str | None = None
-        self._lock = (
-            threading.Lock()
-        )  # guards _fd: a descriptor closed during a write may be another's by then
+        self._lock = threading.Lock()  # guards _fd: a descriptor closed during a write may be another's by then
         self._fd = -1
         try:
             self._open()
@@ -87,9 +85,7 @@ class FileSink:
             return
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         temporary = _temporary_beside(self._path)
-        self._fd = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
-        )
+        self._fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         self._temporary = temporary
 
     def _taken(self) -> int:
@@ -150,9 +146,7 @@ class OperatorSink:
         if self._file is None:
             path = self._path if self._temporary is None else self._temporary
             if self._takes_parts:
-                self._file = self._operator.open(
-                    path, "wb", chunk=UPLOAD_PART_BYTES, concurrent=UPLOADS_AT_ONCE
-                )
+                self._file = self._operator.open(path, "wb", chunk=UPLOAD_PART_BYTES, concurrent=UPLOADS_AT_ONCE)
             else:
                 self._file = self._operator.open(path, "wb")
         return self._file

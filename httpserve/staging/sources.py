@@ -58,9 +58,7 @@ class Source(Protocol):
         """Let go of it. Does not block; calling twice is harmless."""
 
 
-def open_source(
-    src: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float
-) -> Source:
+def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float) -> Source:
     """Open what *src* and *operator* name. Blocks until the source has answered, at most about *timeout*.
 
     Args:

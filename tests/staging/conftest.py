@@ -1,21 +1,10 @@
-"""What the tests of staging share: no thread of a copy may outlive its test."""
+"""What the tests of staging share."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    yield
-    for thread in threading.enumerate():
-        if thread.name.startswith("httpserve:"):
-            thread.join(10)
-            assert not thread.is_alive()
 
 
 @pytest.fixture

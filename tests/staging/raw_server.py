@@ -8,7 +8,7 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -74,10 +74,17 @@ def target(head: bytes) -> str:
     return head.decode("latin-1").split(" ", 2)[1]
 
 
-def interrupt_when(happened: threading.Event) -> None:
-    """Press Ctrl-C once *happened* is set, or after 10 s."""
-    happened.wait(10)
-    os.kill(os.getpid(), signal.SIGINT)
+@contextlib.contextmanager
+def ctrl_c_after(count: int) -> Iterator[Callable[[int, int | None], None]]:
+    """Give a progress function that presses Ctrl-C, from another thread, once *count* bytes were copied."""
+    killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
+
+    def progress(copied: int, total: int | None) -> None:
+        if copied >= count and killer.ident is None:
+            killer.start()
+
+    yield progress
+    killer.join()
 
 
 class RawServer:

@@ -26,7 +26,7 @@ from httpserve.staging.copy import copy_in
 from httpserve.staging.http_source import HttpSource
 from httpserve.staging.sinks import FileSink
 from httpserve.staging.sources import open_source
-from tests.staging.raw_server import Answer, End, RawServer, answer, field, interrupt_when, resumed, target
+from tests.staging.raw_server import Answer, End, RawServer, answer, ctrl_c_after, field, resumed, target
 
 CONTENT = random.Random(7).randbytes(700_001)
 OTHER = random.Random(8).randbytes(500_003)
@@ -38,9 +38,16 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_source, "FIRST_PAUSE", 0.001)
 
 
-def fetch(url: str, dst: Path, *, timeout: float = 10.0, sha256: str | None = None) -> bytes:
+def fetch(
+    url: str,
+    dst: Path,
+    *,
+    timeout: float = 10.0,
+    sha256: str | None = None,
+    progress: Callable[[int, int | None], object] | None = None,
+) -> bytes:
     with contextlib.closing(open_source(url, timeout=timeout)) as source:
-        copy_in(source, FileSink(str(dst)), sha256=sha256)
+        copy_in(source, FileSink(str(dst)), sha256=sha256, progress=progress)
     return dst.read_bytes()
 
 
@@ -174,9 +181,7 @@ def test_what_is_not_there_is_source_not_found(status: str) -> None:
         open_source(server.url(), timeout=10)
 
 
-@pytest.mark.parametrize(
-    "status", ["401 Unauthorized", "403 Forbidden", "206 Partial Content", "503 Busy", "204 No"]
-)
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "206 Partial Content", "503 Busy", "204 No"])
 def test_any_other_status_is_named(status: str) -> None:
     with RawServer(answer(status=status)) as server, pytest.raises(CopyFailed, match=status):
         open_source(server.url(), timeout=10)
@@ -218,9 +223,7 @@ def test_a_host_that_cannot_be_is_refused(url: str) -> None:
 # Redirects
 
 
-@pytest.mark.parametrize(
-    "status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"]
-)
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
 def test_a_redirect_is_followed(status: str, dst: Path) -> None:
     with RawServer(answer(status=status, Location="/there"), answer(CONTENT)) as server:
         assert fetch(server.url(), dst) == CONTENT
@@ -362,9 +365,7 @@ def test_one_that_changed_meanwhile_starts_over(dst: Path) -> None:
 @pytest.mark.parametrize(
     "useless",
     [
-        answer(
-            OTHER[400_000:], "206 Partial", ETag='"v2"', Content_Range=f"bytes 400000-500002/{len(CONTENT)}"
-        ),
+        answer(OTHER[400_000:], "206 Partial", ETag='"v2"', Content_Range=f"bytes 400000-500002/{len(CONTENT)}"),
         answer(OTHER[400_000:], "206 Partial", ETag='"v1"', Content_Range="bytes 400000-500002/500003"),
         answer(CONTENT[9:], "206 Partial", ETag='"v1"', Content_Range=f"bytes 9-700000/{len(CONTENT)}"),
         answer(CONTENT[9:], "206 Partial", ETag='"v1"'),
@@ -387,17 +388,13 @@ def test_a_206_that_nobody_asked_for_is_not_spliced(dst: Path) -> None:
 
 
 def test_a_broken_chunked_download_is_resumed(dst: Path) -> None:
-    start = answer(
-        b"%x\r\n%s" % (len(CONTENT), CONTENT[:400_000]), length=-1, Transfer_Encoding="chunked", ETag='"v1"'
-    )
+    start = answer(b"%x\r\n%s" % (len(CONTENT), CONTENT[:400_000]), length=-1, Transfer_Encoding="chunked", ETag='"v1"')
     with RawServer(start, resumed(CONTENT)) as server:
         assert fetch(server.url(), dst) == CONTENT
 
 
 def test_a_server_that_is_away_for_a_moment_is_asked_again(dst: Path) -> None:
-    with RawServer(
-        broken(400_000, ETag='"v1"'), Answer(b""), answer(status="503 Busy"), resumed(CONTENT)
-    ) as server:
+    with RawServer(broken(400_000, ETag='"v1"'), Answer(b""), answer(status="503 Busy"), resumed(CONTENT)) as server:
         assert fetch(server.url(), dst) == CONTENT
 
 
@@ -472,19 +469,18 @@ def test_a_stall_in_the_content_ends_the_copy(dst: Path) -> None:
 
 
 def test_ctrl_c_ends_a_read_that_waits_and_leaves_nothing(dst: Path) -> None:
-    with RawServer(broken(400_000, end=End.STALL)) as server:
-        killer = threading.Thread(target=interrupt_when, args=(server.stalling,))
-        killer.start()
-        with pytest.raises(KeyboardInterrupt):
-            fetch(server.url(), dst, timeout=600)
-        killer.join()
+    stalling = broken(400_000, end=End.STALL)
+    with (
+        RawServer(stalling) as server,
+        ctrl_c_after(393_216) as progress,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        fetch(server.url(), dst, timeout=600, progress=progress)
 
     assert os.listdir(dst.parent) == []
 
 
-def test_ctrl_c_ends_a_pause(
-    dst: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_ctrl_c_ends_a_pause(dst: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(http_source, "FIRST_PAUSE", 600)
     caplog.set_level(logging.INFO, "httpserve")
     killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))

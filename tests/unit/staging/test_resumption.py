@@ -1,0 +1,91 @@
+"""What an answer to a resumed request means, by tables."""
+
+from __future__ import annotations
+
+import pytest
+from requests.structures import CaseInsensitiveDict
+
+from httpserve.staging.resumption import Representation, Verdict, representation_of, verdict_on
+
+HELD = Representation(100, '"v1"', '"v1"')
+OLD = "Mon, 01 Jan 2024 00:00:00 GMT"
+LATER = "Mon, 01 Jan 2024 00:00:01 GMT"
+
+
+def fields(**values: str) -> CaseInsensitiveDict[str]:
+    return CaseInsensitiveDict({name.replace("_", "-"): value for name, value in values.items()})
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (fields(), Representation(None, None, None)),
+        (fields(content_length="0"), Representation(0, None, None)),
+        (fields(content_length="12"), Representation(12, None, None)),
+        (fields(content_length="12, 12"), Representation(None, None, None)),
+        (fields(content_length="12", transfer_encoding="chunked"), Representation(None, None, None)),
+        (fields(etag='"a"'), Representation(None, '"a"', '"a"')),
+        (fields(etag='W/"a"'), Representation(None, 'W/"a"', None)),
+        (fields(etag="bare"), Representation(None, "bare", None)),
+        (fields(etag='W/"a"', last_modified=OLD), Representation(None, 'W/"a"', OLD)),
+        (fields(etag='"a"', last_modified=OLD), Representation(None, '"a"', '"a"')),
+        (fields(last_modified=OLD, date=LATER), Representation(None, None, OLD)),
+        (fields(last_modified=OLD, date=OLD), Representation(None, None, None)),
+        (fields(last_modified=LATER, date=OLD), Representation(None, None, None)),
+        (fields(last_modified=OLD, date="yesterday"), Representation(None, None, OLD)),
+        (fields(last_modified="yesterday"), Representation(None, None, None)),
+        (fields(last_modified="Mon, 01 Jan 2999 00:00:00 GMT"), Representation(None, None, None)),
+    ],
+)
+def test_a_head_says_what_its_representation_is(head: CaseInsensitiveDict[str], expected: Representation) -> None:
+    assert representation_of(head) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "held", "verdict"),
+    [
+        (fields(content_range="bytes 40-99/100", etag='"v1"'), HELD, Verdict.CONTINUE),
+        (fields(content_range="bytes 40-99/100"), HELD, Verdict.CONTINUE),
+        (fields(content_range="BYTES  40-99/*"), HELD, Verdict.CONTINUE),
+        (fields(content_range="bytes 40-59/100"), HELD, Verdict.CONTINUE),
+        (fields(content_range="bytes 40-99/100"), Representation(None, None, OLD), Verdict.CONTINUE),
+        (fields(content_range="bytes 40-99/100", etag='"v2"'), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-98/99", etag='"v1"'), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 39-99/100", etag='"v1"'), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="items 40-99/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes */100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_type="multipart/byteranges"), HELD, Verdict.ASK_ANEW),
+    ],
+)
+def test_a_206_continues_only_what_is_held(
+    head: CaseInsensitiveDict[str], held: Representation, verdict: Verdict
+) -> None:
+    assert verdict_on(206, head, 40, held) is verdict
+
+
+def test_a_206_that_nobody_asked_for_is_of_no_use() -> None:
+    assert verdict_on(206, fields(content_range="bytes 0-99/100"), None, HELD) is Verdict.ASK_ANEW
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, Verdict.ANEW),
+        (412, Verdict.ASK_ANEW),
+        (416, Verdict.ASK_ANEW),
+        (408, Verdict.RETRY),
+        (429, Verdict.RETRY),
+        (500, Verdict.RETRY),
+        (502, Verdict.RETRY),
+        (503, Verdict.RETRY),
+        (504, Verdict.RETRY),
+        (204, Verdict.FAIL),
+        (304, Verdict.FAIL),
+        (401, Verdict.FAIL),
+        (403, Verdict.FAIL),
+        (404, Verdict.FAIL),
+        (501, Verdict.FAIL),
+    ],
+)
+def test_a_status_says_what_to_do(status: int, verdict: Verdict) -> None:
+    assert verdict_on(status, fields(), 40, HELD) is verdict
