@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Self
 from httpserve.address import advertised, bind, bind_error, listen_host, url_host, url_path, validate
 from httpserve.arguments import checked_seconds
 from httpserve.errors import CopyFailed, InvalidArgument, ServerNotRunning, StorageError
+from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
 from httpserve.names import checked_name
-from httpserve.ledger import Ledger
 from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.root import Root
 from httpserve.serving.server import Server

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from httpserve.coverage import Coverage
-from httpserve.plan import Subject
 from httpserve.records import DownloadRecord, Exchange, printable
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
@@ -17,15 +16,10 @@ MOST_CLIENTS = 1000  # per name, likewise
 
 
 class _Done(NamedTuple):
-    """A whole download; `serial` orders it among other downloads and waits."""
+    """A whole download, in one answer or by ranges; `serial` orders it among other downloads and waits."""
 
     serial: int
-    validator: str
-    total: int
-    began: float
-    ended: float
-    user_agent: str
-    ranges: tuple[tuple[int, int], ...]
+    by: Exchange | Coverage
 
 
 class Mark(NamedTuple):
@@ -75,42 +69,33 @@ class Downloads:
         if exchange.epoch < entry.epoch:
             return
         client = exchange.link.client
-        if any(
-            _is_older(exchange, subject.validator, counted)
-            for counted in (entry.done.get(client), entry.partial.get(client))
-        ):
+        done = entry.done.get(client)
+        if done is not None and _is_older(exchange, subject.validator, done.by):
+            return
+        coverage = entry.partial.get(client)
+        if coverage is not None and _is_older(exchange, subject.validator, coverage):
             return
         if whole and exchange.status == 200:
-            user_agent = exchange.head.user_agent
-            self._finish(entry, client, subject, (exchange.began, exchange.ended), user_agent, ())
+            self._finish(entry, client, exchange)
             return
         spans = exchange.spans(received)
         if not spans:
             return
-        coverage = entry.partial.get(client)
         if coverage is None or coverage.validator != subject.validator:
             _make_room(entry.partial)
             coverage = entry.partial[client] = Coverage(subject.validator, subject.total)
         asked = exchange.status == 206
         coverage.add(spans, exchange.began, exchange.ended, exchange.head.user_agent, asked=asked)
         if coverage.whole:
-            when = (coverage.began, coverage.ended)
-            self._finish(entry, client, subject, when, coverage.user_agent, tuple(coverage.ranges))
+            self._finish(entry, client, coverage)
 
-    def _finish(
-        self,
-        entry: _Name,
-        client: str,
-        subject: Subject,
-        when: tuple[float, float],
-        user_agent: str,
-        ranges: tuple[tuple[int, int], ...],
-    ) -> None:
-        entry.partial.pop(client, None)
+    def _finish(self, entry: _Name, client: str, by: Exchange | Coverage) -> None:
+        if entry.partial:
+            entry.partial.pop(client, None)
         if client not in entry.done:
             _make_room(entry.done)
         self._serial += 1
-        entry.done[client] = _Done(self._serial, subject.validator, subject.total, *when, user_agent, ranges)
+        entry.done[client] = _Done(self._serial, by)
 
     def mark(self, name: str) -> Mark:
         """Return what has been taken of a name so far."""
@@ -122,10 +107,10 @@ class Downloads:
         entry = self._names.get(name)
         if entry is None:
             return None
-        for address, done in entry.done.items():
-            if done.validator != validator or client not in (None, address):
+        for address, (serial, by) in entry.done.items():
+            if _validator(by) != validator or client not in (None, address):
                 continue
-            if done.serial <= max(mark.taken, mark.taken_from.get(address, 0)):
+            if serial <= max(mark.taken, mark.taken_from.get(address, 0)):
                 continue
             self._serial += 1
             if client is None:
@@ -133,20 +118,13 @@ class Downloads:
             else:
                 _make_room(entry.taken_from)
                 entry.taken_from[address] = self._serial
-            return DownloadRecord(
-                name=name,
-                client=address,
-                bytes=done.total,
-                seconds=done.ended - done.began,
-                user_agent=printable(done.user_agent),
-                ranges=done.ranges,
-            )
+            return _record(name, address, by)
         return None
 
     def has_any(self, name: str, validator: str) -> bool:
         """Tell whether anybody has the whole of this version, taken or not."""
         entry = self._names.get(name)
-        return entry is not None and any(done.validator == validator for done in entry.done.values())
+        return entry is not None and any(_validator(done.by) == validator for done in entry.done.values())
 
     def partial(self, name: str, validator: str) -> dict[str, Coverage]:
         """Return what clients have of this version that have not all of it."""
@@ -160,9 +138,22 @@ class Downloads:
         return 0 if entry is None else entry.epoch
 
 
-def _is_older(exchange: Exchange, validator: str, counted: _Done | Coverage | None) -> bool:
+def _validator(by: Exchange | Coverage) -> str:
+    if isinstance(by, Coverage):
+        return by.validator
+    return by.subject.validator if by.subject else ""
+
+
+def _is_older(exchange: Exchange, validator: str, counted: Exchange | Coverage) -> bool:
     """Tell whether an answer is of an earlier version than what was counted: slow, it ended last."""
-    return counted is not None and counted.validator != validator and exchange.began < counted.began
+    return exchange.began < counted.began and _validator(counted) != validator
+
+
+def _record(name: str, client: str, by: Exchange | Coverage) -> DownloadRecord:
+    seconds = by.ended - by.began
+    if isinstance(by, Exchange):
+        return DownloadRecord(name, client, by.length, seconds, printable(by.head.user_agent), ())
+    return DownloadRecord(name, client, by.total, seconds, printable(by.user_agent), tuple(by.ranges))
 
 
 def _make_room(clients: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 
 from httpserve.coverage import Intervals
 from httpserve.downloads import Downloads, Mark
-from httpserve.records import DownloadRecord, Exchange, RequestRecord, State
+from httpserve.records import DownloadRecord, Ends, Exchange, RequestRecord, State
 
 MOST_RECORDS = 1000
 _IN_KERNEL = (State.LEAVING, State.HANDED_OVER)
@@ -73,6 +73,8 @@ class Ledger:
         exchange.state = State.RECEIVED if whole else State.CUT
         exchange.got = received
         exchange.ended = exchange.ended or now
+        if not isinstance(exchange.link, Ends):
+            exchange.link = exchange.link.ends()  # the record must not keep the connection
         self._downloads.add(exchange, received, whole=whole)
 
     # What the library's user asks

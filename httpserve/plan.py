@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time
@@ -85,9 +85,11 @@ class Plan:
         length: The number of bytes that the steps send in all, an `Abort` not considered.
         subject: What the record shall say of it, None for bodies that are no file.
         raw_fields: The header fields as bytes, ready to send, where they were made already.
+        again: Returns the content once more for the very same request, or None when the answer is another one by
+            now. A server may ask this instead of the app.
     """
 
-    __slots__ = ("length", "raw_fields", "steps", "subject")
+    __slots__ = ("again", "length", "raw_fields", "steps", "subject")
 
     def __init__(
         self,
@@ -95,11 +97,13 @@ class Plan:
         length: int,
         subject: Subject | None = None,
         raw_fields: bytes | None = None,
+        again: Callable[[], bytes | None] | None = None,
     ) -> None:
         self.steps = steps
         self.length = length
         self.subject = subject
         self.raw_fields = raw_fields
+        self.again = again
 
     def close(self) -> None:
         """Close the files of all regions. Harmless when repeated."""
@@ -129,7 +133,7 @@ def _pieces_of(region: Region) -> Iterator[bytes]:
 
 
 def read_at(region: Region, offset: int, length: int) -> bytes:
-    """Return `length` bytes at `offset` of the file, or raise `ChangedWhileSent` when it changed before they were read."""
+    """Return `length` bytes at `offset` of the file; raise `ChangedWhileSent` when it changed before they were read."""
     data = os.pread(region.file.fd, length, offset)
     while 0 < len(data) < length:
         more = os.pread(region.file.fd, length - len(data), offset + len(data))

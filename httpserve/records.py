@@ -74,6 +74,17 @@ class DownloadRecord:
     ranges: tuple[tuple[int, int], ...]
 
 
+class Ends:
+    """Both ends of a connection that is over, as far as records are concerned."""
+
+    __slots__ = ("client", "client_port", "local")
+
+    def __init__(self, client: str, client_port: int, local: str) -> None:
+        self.client = client
+        self.client_port = client_port
+        self.local = local
+
+
 class Link(Protocol):
     """What a record needs of a connection."""
 
@@ -88,6 +99,9 @@ class Link(Protocol):
 
     def outstanding(self) -> int:
         """Return how many of the bytes handed to the kernel the client has not acknowledged."""
+
+    def ends(self) -> Ends:
+        """Return what is left to say of the connection once its exchanges are settled."""
 
 
 class Head(Protocol):
@@ -144,7 +158,7 @@ class Exchange:
         wall: float,
         began: float,
     ) -> None:
-        self.link = link
+        self.link: Link | Ends = link
         self.head = head
         self.status = status
         self.length = length
@@ -159,9 +173,10 @@ class Exchange:
 
     def received(self) -> int:
         """Return how many bytes of content the client has acknowledged. Only under the ledger's lock."""
-        if self.state is State.RECEIVED or self.state is State.CUT:
+        link = self.link
+        if isinstance(link, Ends):
             return self.got
-        return max(0, self.handed - self.link.outstanding()) if self.handed else 0
+        return max(0, self.handed - link.outstanding()) if self.handed else 0
 
     def record(self, now: float) -> RequestRecord:
         """Return this exchange as it stands. Only under the ledger's lock."""

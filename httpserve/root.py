@@ -207,6 +207,24 @@ class Root:
             raise
         return OpenFile(fd, name, identity, None if version is None else version.sha256)
 
+    def read_again(self, name: str, identity: Identity) -> bytes | None:
+        """Return all bytes of a version that `open_file` has opened before; None when it no longer stands."""
+        tree = self._tree
+        if tree is None:
+            return None
+        try:
+            fd = os.open(tree.prefix + name, FLAGS)
+        except OSError:
+            return None
+        try:
+            data = os.pread(fd, identity.size, 0)
+            found = os.fstat(fd)  # after the read: what has not changed until now was not changed before either
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return data if Identity.of(found) == identity and len(data) == identity.size else None
+
     def _verified_version(self, tree: Tree, name: str, fd: int, identity: Identity) -> Version | None:
         """See that no symlink led out to this file, once for each of its versions."""
         known = self._verified.get(name)

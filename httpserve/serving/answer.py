@@ -14,7 +14,7 @@ from typing import Any
 from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Plan
 from httpserve.records import printable
 from httpserve.serving.head import Head, Refused
-from httpserve.serving.service import Service
+from httpserve.serving.service import Service, connection_field
 
 log = logging.getLogger("httpserve.serving")
 
@@ -59,17 +59,13 @@ class Answer:
         self._fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
         self.plan = Plan((Data(text),), len(text)) if body_wanted else Plan((), 0)
 
-    def start(self, service: Service, plan: Plan, *, close: bool, keep_alive_said: bool) -> bytes:
+    def start(self, service: Service, plan: Plan, head: Head, *, close: bool) -> bytes:
         """Return the status line and the fields, up to the empty line."""
         fields = plan.raw_fields
         if fields is None:
             fields = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in self._fields)
         line = b"HTTP/1.1 " + self.status.encode("latin-1") + b"\r\n"
-        if close:
-            connection = b"Connection: close\r\n\r\n"
-        else:  # HTTP/1.0 keeps a connection only when told so
-            connection = b"Connection: keep-alive\r\n\r\n" if keep_alive_said else b"\r\n"
-        return line + service.date + fields + connection
+        return line + service.date + fields + connection_field(head, close=close) + b"\r\n"
 
 
 class Refusal(Answer):

@@ -16,12 +16,12 @@ import time
 from enum import Enum, auto
 
 from httpserve.plan import ChangedWhileSent, Data, HandOver, Plan
-from httpserve.records import Exchange, State
+from httpserve.records import Ends, Exchange, State
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content
 from httpserve.serving.head import Head, Refused, check_incomplete, parse_again
 from httpserve.serving.sending import NO_WAIT, Outgoing, Sent, in_memory
-from httpserve.serving.service import Service, log_access
+from httpserve.serving.service import Repeat, Service, log_access
 from httpserve.serving.tally import Tally
 
 try:
@@ -82,6 +82,7 @@ class Connection:
         "_buffer",
         "_closing",
         "_content",
+        "_ends",
         "_fin_sent",
         "_half_closed",
         "_head",
@@ -89,6 +90,7 @@ class Connection:
         "_outgoing",
         "_outstanding",
         "_progress_at",
+        "_raw_head",
         "_service",
         "_tally",
         "client",
@@ -118,12 +120,14 @@ class Connection:
         self._buffer = b""
         self._closing = False
         self._content: Content | None = None
+        self._ends: Ends | None = None
         self._fin_sent = False
         self._half_closed = False
         self._head: Head | None = None
         self._outgoing: Outgoing | None = None
         self._outstanding = 0
         self._progress_at = now
+        self._raw_head = b""
 
     # What others ask
 
@@ -136,6 +140,12 @@ class Connection:
             except OSError:
                 self._local = ""
         return self._local
+
+    def ends(self) -> Ends:
+        """Return what records keep of this connection."""
+        if self._ends is None:
+            self._ends = Ends(self.client, self.client_port, self.local)
+        return self._ends
 
     def outstanding(self) -> int:
         """Return how many bytes handed to the kernel the client has not acknowledged.
@@ -176,6 +186,11 @@ class Connection:
             if self._buffer:
                 self._buffer += received
             else:
+                repeat = self._service.repeats.get(received)
+                if repeat is not None and not self._service.logs_access:
+                    need = self._answer_again(repeat, received, now, wall)
+                    if need is not None:
+                        return need
                 self._buffer = received
                 self.deadline = now + self._service.head_seconds
             return self.serve(now, wall, at_once)
@@ -227,15 +242,12 @@ class Connection:
                 break
             buffer = buffer[2:]
         end = buffer.find(b"\r\n\r\n") + 4
-        if end == len(buffer):
-            self._buffer = b""
-            return parse_again(buffer)
         if end == 3:
             self._buffer = buffer
             check_incomplete(buffer)
             return None
-        self._buffer = buffer[end:]
-        return parse_again(buffer[:end])
+        self._raw_head, self._buffer = buffer[:end], buffer[end:]
+        return parse_again(self._raw_head)
 
     # One answer
 
@@ -253,7 +265,7 @@ class Connection:
         if not head.keep_alive or service.stopping or self._cannot_drain(head):
             self._closing = True
         exchange = Exchange(self, head, int(answer.status[:3]), plan.length, plan.subject, wall, now)
-        start = answer.start(service, plan, close=self._closing, keep_alive_said=head.http_10)
+        start = answer.start(service, plan, head, close=self._closing)
         try:
             content = in_memory(plan, SMALL_BYTES)
         except ChangedWhileSent:
@@ -265,7 +277,22 @@ class Connection:
             self.stage = Stage.SENDING
             return Need.THREAD if at_once else self._send_on(now)
         plan.close()
+        if plan.again is not None and plan.raw_fields is not None:
+            service.remember(self._raw_head, Repeat(plan.again, head, answer.status, plan.raw_fields, plan.subject))
         return self._send_small(start, content, exchange, now)
+
+    def _answer_again(self, repeat: Repeat, raw_head: bytes, now: float, wall: float) -> Need | None:
+        """Answer what was answered before. None when the app has to be asked."""
+        service = self._service
+        content = repeat.again()
+        if content is None or service.stopping:
+            service.repeats.pop(raw_head, None)
+            return None
+        head = repeat.head
+        if not head.keep_alive:
+            self._closing = True
+        exchange = Exchange(self, head, 200, len(content), repeat.subject, wall, now)
+        return self._send_small(repeat.line + service.date + repeat.end, content, exchange, now)
 
     def _cannot_drain(self, head: Head) -> bool:
         return head.expects_continue or head.content_length > MOST_UNWANTED_BYTES
@@ -374,7 +401,7 @@ class Connection:
         plan = answer.plan
         assert isinstance(plan, Plan)
         exchange = Exchange(self, _NO_HEAD, refused.status, plan.length, None, wall, now)
-        start = answer.start(self._service, plan, close=True, keep_alive_said=False)
+        start = answer.start(self._service, plan, _NO_HEAD, close=True)
         return self._send_small(start, b"".join(plan), exchange, now) or Need.GONE
 
     def _end_of_answers(self, now: float) -> Need:

@@ -72,6 +72,7 @@ class Lead:
         self._told: set[str] = set()
         self._listener_dropped = False
         self._awaits_acknowledgments = False
+        self.has_cut = False  # an answer was under way when everything had to end
         # Touched by every thread, each touch one step of the interpreter:
         self._connections: dict[int, Connection] = {}
         self._working: set[Connection] = set()
@@ -359,10 +360,15 @@ class Lead:
         for connection in list(self._connections.values()):
             if connection in self._working:
                 if self._phase is Phase.CUTTING:
+                    self.has_cut = True
                     connection.interrupt()
             elif self._phase is Phase.CUTTING:
                 self._unwatch(connection)
-                self._apply(connection, connection.close(now) if connection.is_quiet() else connection.abandon(now))
+                if connection.is_quiet():
+                    self._apply(connection, connection.close(now))
+                else:
+                    self.has_cut = True
+                    self._apply(connection, connection.abandon(now))
             elif connection.is_quiet():
                 self._unwatch(connection)
                 if connection.wind_up(now) is Need.GONE:

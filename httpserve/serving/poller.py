@@ -89,7 +89,7 @@ class EpollPoller:
 
 
 class SelectorPoller:
-    """Elsewhere: changes are handed to the polling thread, since a selector may not notice those made behind its back."""
+    """Elsewhere: the polling thread makes all changes, since a selector may not notice those behind its back."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()

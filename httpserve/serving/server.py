@@ -110,7 +110,7 @@ class Server(ThreadedWSGIServer):
             return True
         self._lead.drain()
         try:
-            return self._lead.over.wait(timeout)
+            self._lead.over.wait(timeout)
         finally:  # also when a Ctrl-C ends the wait
             self._lead.cut()
             self._lead.over.wait(JOIN_SECONDS)
@@ -118,6 +118,7 @@ class Server(ThreadedWSGIServer):
                 if thread is not None and thread is not threading.current_thread():
                     thread.join(JOIN_SECONDS)
             self.server_close()
+        return not self._lead.has_cut
 
     def abandon_in_child(self) -> None:
         """In a forked child, close the copies of the descriptors: only the parent answers."""

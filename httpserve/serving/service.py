@@ -6,11 +6,14 @@ Knows the time of day. Knows no sockets.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from httpserve.ledger import Ledger
+from httpserve.plan import Subject
 from httpserve.records import RequestRecord
+from httpserve.serving.head import Head
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -20,6 +23,42 @@ access = logging.getLogger("httpserve.access")
 HEAD_SECONDS = 20.0  # a head may take so long from its first byte
 IDLE_SECONDS = 75.0  # iPXE comes back to a connection after 10 s
 LINGER_SECONDS = 2.0  # after our close, for the client's own
+MOST_REPEATS = 1024
+
+
+class Repeat:
+    """How to answer a request whose very bytes came before, without asking the app.
+
+    Attributes:
+        again: Returns the content, or None when the app has to be asked.
+        head: What the bytes mean.
+        line: The status line.
+        end: The fields, up to the empty line.
+        subject: What the record says of it.
+    """
+
+    __slots__ = ("again", "end", "head", "line", "subject")
+
+    def __init__(
+        self,
+        again: Callable[[], bytes | None],
+        head: Head,
+        status: str,
+        fields: bytes,
+        subject: Subject | None,
+    ) -> None:
+        self.again = again
+        self.head = head
+        self.subject = subject
+        self.line = b"HTTP/1.1 " + status.encode("latin-1") + b"\r\n"
+        self.end = fields + connection_field(head, close=not head.keep_alive) + b"\r\n"
+
+
+def connection_field(head: Head, *, close: bool) -> bytes:
+    """Return the Connection field of an answer, which only a close and HTTP/1.0 need."""
+    if close:
+        return b"Connection: close\r\n"
+    return b"Connection: keep-alive\r\n" if head.http_10 else b""
 
 
 class Service:
@@ -58,6 +97,13 @@ class Service:
         self.logs_access = False
         self.date = b""
         self._date_second = -1
+        self.repeats: dict[bytes, Repeat] = {}
+
+    def remember(self, raw_head: bytes, repeat: Repeat) -> None:
+        """Keep how to answer a request that comes with these bytes."""
+        if len(self.repeats) >= MOST_REPEATS:
+            self.repeats.clear()
+        self.repeats[raw_head] = repeat
 
     def look_around(self, wall: float) -> None:
         """Bring up to date what changes with time: the Date field, and whether accesses are logged."""

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, StorageError
@@ -135,7 +136,8 @@ class Site:
             verdict = conditional.WHOLE
         if verdict.kind is Kind.WHOLE:
             start_response("200 OK", list(representation.whole))  # a server may change what it is given
-            return _whole(file, representation, is_get)
+            again = partial(self._root.read_again, file.name, representation.identity)
+            return _whole(file, representation, again if is_get else None)
         if verdict.kind is Kind.PARTS:
             if len(verdict.ranges) == 1:
                 return _one_range(file, representation, verdict.ranges[0], start_response)
@@ -199,12 +201,12 @@ def _subject(representation: Representation, pieces: tuple[Piece, ...]) -> Subje
     return representation.subject._replace(pieces=pieces)
 
 
-def _whole(file: OpenFile, representation: Representation, is_get: bool) -> Plan:
+def _whole(file: OpenFile, representation: Representation, again: Callable[[], bytes | None] | None) -> Plan:
     size = representation.validators.size
-    if not is_get:
+    if again is None:
         file.close()
         return Plan((), 0, _subject(representation, ()), representation.raw)
-    return Plan((Region(file, 0, size),), size, representation.subject, representation.raw)
+    return Plan((Region(file, 0, size),), size, representation.subject, representation.raw, again)
 
 
 def _one_range(
@@ -255,7 +257,8 @@ def _other_method(method: str, start_response: StartResponse) -> Plan:
         start_response("204 No Content", [("Allow", ALLOW)])
         return Plan((), 0)
     if method in _KNOWN_METHODS:
-        return _text("405 Method Not Allowed", f"files are read with {ALLOW}", start_response, method, [("Allow", ALLOW)])
+        reason = f"files are read with {ALLOW}"
+        return _text("405 Method Not Allowed", reason, start_response, method, [("Allow", ALLOW)])
     return _text("501 Not Implemented", "that method is not known here", start_response, method)
 
 
