@@ -49,7 +49,10 @@ def start() -> Iterator[Start]:
 
 def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    return process.stdout.readline().removesuffix("\n")
+    assert process.stderr is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read()
+    return line.removesuffix("\n")
 
 
 def fetch(url: str) -> bytes:
