@@ -24,3 +24,18 @@ def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
             return float(value)
     least = "0 or more" if zero else "a positive number of"
     raise InvalidArgument(f"{name} must be {least} seconds, not {value!r}")
+
+
+def checked_count(name: str, value: object) -> int:
+    """Return a number of things.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+
+    Raises:
+        InvalidArgument: It is no whole number from 1 on.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise InvalidArgument(f"{name} must be a whole number from 1 on, not {value!r}")

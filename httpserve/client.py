@@ -15,14 +15,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from httpserve.address import advertised, bind, bind_error, listen_host, url_host, url_path, validate
-from httpserve.arguments import checked_seconds
+from httpserve.arguments import checked_count, checked_seconds
 from httpserve.errors import CopyFailed, InvalidArgument, ServerNotRunning, StorageError
-from httpserve.ledger import Ledger
+from httpserve.ledger import MOST_RECORDS, Ledger
 from httpserve.lifecycle import Life
 from httpserve.names import checked_name
 from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.root import Root
 from httpserve.serving.server import Server
+from httpserve.serving.service import Limits, most_connections
 from httpserve.site.app import Site
 from httpserve.storage import Storage
 from httpserve.waiting import Version, wait_for_download
@@ -61,7 +62,9 @@ class HttpServerClient:
         advertise: str | None = None,
         listing: bool = True,
         dot_files: bool = False,
-        max_records: int = 1000,
+        max_records: int = MOST_RECORDS,
+        max_connections: int | None = None,
+        lost_after: float = 30.0,
     ) -> None:
         """Remember the settings. Touches neither the disk nor the network.
 
@@ -78,13 +81,18 @@ class HttpServerClient:
             listing: Whether a directory without an index.html answers with a list of what is in it.
             dot_files: Whether files with a leading dot are served that others put into the directory.
             max_records: How many requests `requests` keeps.
+            max_connections: The most connections at a time; beyond it the longest idle one makes room, else new
+                ones wait. None: what fits the limit of descriptors.
+            lost_after: Seconds without a sign of life after which a board is taken for lost.
 
         Raises:
             InvalidArgument: A value that nothing could be done with.
         """
         validate(host, peer, advertise, port)
-        if not isinstance(max_records, int) or max_records < 1:
-            raise InvalidArgument(f"max_records must be a whole number from 1 on, not {max_records!r}")
+        checked_count("max_records", max_records)
+        if max_connections is None:
+            max_connections = most_connections()
+        lost = checked_seconds("lost_after", lost_after)
         self._host = host
         self._port = port
         self._timeout = checked_seconds("timeout", timeout)
@@ -93,7 +101,8 @@ class HttpServerClient:
         self._ledger = Ledger(max_records)
         self._root = Root(root_dir, remove_created=remove_created_on_close, before_publish=self._ledger.new_version)
         self._site = Site(self._root, listing=listing, dot_files=dot_files)
-        listen = partial(_listen, self._site, self._ledger, host, peer, port, self._timeout)
+        limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
+        listen = partial(_listen, self._site, self._ledger, host, peer, port, limits)
         self._life = Life(self._root, self._ledger, listen)
         owner = _Owner()
         self._storage = Storage(self._root, timeout=self._timeout, owner=owner)
@@ -297,13 +306,13 @@ class HttpServerClient:
 
 
 def _listen(
-    site: Site, ledger: Ledger, host: str | None, peer: str | None, port: int, timeout: float
+    site: Site, ledger: Ledger, host: str | None, peer: str | None, port: int, limits: Limits
 ) -> Server:
     where = listen_host(host, peer)
     sock = bind(where, port)
     bound = sock.getsockname()[1]
     try:
-        return Server(sock, site, ledger, timeout=timeout)
+        return Server(sock, site, ledger, limits)
     except OSError as error:
         raise bind_error(error, where, bound) from error
 

@@ -12,7 +12,7 @@ from collections import deque
 
 from httpserve.coverage import Intervals
 from httpserve.downloads import Downloads, Mark
-from httpserve.records import DownloadRecord, Ends, Exchange, RequestRecord, State
+from httpserve.records import DownloadRecord, End, Ends, Exchange, RequestRecord, State
 
 MOST_RECORDS = 1000
 _IN_KERNEL = (State.LEAVING, State.HANDED_OVER)
@@ -52,13 +52,14 @@ class Ledger:
             exchange.ended = now
             self._note()
 
-    def settle(self, exchange: Exchange, received: int, now: float) -> None:
-        """Close an exchange of whose content the client has `received` bytes.
+    def settle(self, exchange: Exchange, received: int, now: float, end: End) -> None:
+        """Close an exchange of whose content the client has `received` bytes; `end` says why, where that is not all.
 
         Must be called while the connection's descriptor is still open: until then others may ask it.
         """
         with self._lock:
             if exchange in self._open:
+                exchange.end = end
                 self._close(exchange, received, now)
                 self._note()
 

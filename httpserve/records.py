@@ -36,6 +36,8 @@ class RequestRecord:
         user_agent: The value of the User-Agent field, control characters escaped.
         completed: Whether the whole answer was sent and nothing of it is known to be lost.
         name: The file that was answered with, empty when none was.
+        outcome: `completed`, `under way`, or how it ended before it was complete: `closed` or `reset` by the client,
+            `lost` (it did not answer any more), `cut` by the server.
     """
 
     time: float
@@ -51,6 +53,7 @@ class RequestRecord:
     user_agent: str
     completed: bool
     name: str
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,16 @@ class Head(Protocol):
     def user_agent(self) -> str: ...
 
 
+class End(Enum):
+    """How an exchange ended."""
+
+    COMPLETED = "completed"
+    CLOSED = "closed"  # by the client, in good order, before it had everything
+    RESET = "reset"  # by the client
+    LOST = "lost"  # the client did not answer any more: no power, no cable
+    CUT = "cut"  # by us: the file changed, nothing moved for too long, the server stopped
+
+
 class State(Enum):
     """Where an exchange is."""
 
@@ -135,6 +148,7 @@ class Exchange:
 
     __slots__ = (
         "began",
+        "end",
         "ended",
         "epoch",
         "got",
@@ -166,6 +180,7 @@ class Exchange:
         self.wall = wall
         self.began = began
         self.ended = 0.0
+        self.end = End.COMPLETED
         self.epoch = 0
         self.handed = 0
         self.got = 0
@@ -198,7 +213,13 @@ class Exchange:
             user_agent=printable(self.head.user_agent),
             completed=sent,
             name=self.subject.name if self.subject else "",
+            outcome=self._outcome(sent),
         )
+
+    def _outcome(self, sent: bool) -> str:
+        if sent:
+            return End.COMPLETED.value
+        return self.end.value if self.state is State.CUT else "under way"
 
     def spans(self, received: int) -> list[tuple[int, int]]:
         """Return which parts of the representation the first `received` bytes of the content carried."""

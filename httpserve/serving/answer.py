@@ -9,12 +9,13 @@ import io
 import logging
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from traceback import format_exc
 from typing import Any
 
 from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Plan
 from httpserve.records import printable
 from httpserve.serving.head import Head, Refused
-from httpserve.serving.service import Service, connection_field
+from httpserve.serving.service import Service, connection_field, say
 
 log = logging.getLogger("httpserve.serving")
 
@@ -41,8 +42,8 @@ class Answer:
         try:
             body: Any = service.app(environ, self._start_response)
             self.plan = body if type(body) is Plan or body is HAND_OVER else _collected(body)
-        except Exception:  # an app's own error is its user's to see, and must not end the thread
-            log.exception("the app failed on %s %s", head.method, printable(head.target))
+        except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
+            say(log, logging.ERROR, "the app failed on %s %s:\n%s", head.method, printable(head.target), format_exc())
             self._refuse(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
 
     def _start_response(

@@ -7,30 +7,23 @@ a call does nothing that may block.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 import struct
-import sys
 import time
 from enum import Enum, auto
 
 from httpserve.plan import ChangedWhileSent, Data, HandOver, Plan
-from httpserve.records import Ends, Exchange, State
+from httpserve.records import End, Ends, Exchange, State
+from httpserve.serving import tcp
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content
 from httpserve.serving.head import Head, Refused, check_incomplete, parse_again
 from httpserve.serving.sending import NO_WAIT, Outgoing, Sent, in_memory
-from httpserve.serving.service import Repeat, Service, log_access
+from httpserve.serving.service import Repeat, Service, log_access, say
 from httpserve.serving.tally import Tally
-
-try:
-    import fcntl
-    import termios
-
-    _OUTQ: int | None = termios.TIOCOUTQ if sys.platform == "linux" else None  # the same number as SIOCOUTQ
-except ImportError:  # pragma: no cover - Windows
-    _OUTQ = None
 
 log = logging.getLogger("httpserve.serving")
 
@@ -41,6 +34,7 @@ SMALL_BYTES = 128 * 1024  # an answer up to here leaves with its head, from memo
 MOST_UNWANTED_BYTES = 1024 * 1024  # of a request's content that is read and thrown away
 MOST_EMPTY_LINES = 8  # before a request line (RFC 9112 2.2 asks for one at least)
 NEVER = float("inf")
+_UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -91,6 +85,7 @@ class Connection:
         "_outstanding",
         "_progress_at",
         "_raw_head",
+        "_refused",
         "_service",
         "_tally",
         "client",
@@ -111,7 +106,7 @@ class Connection:
         self.client = client
         self.client_port = client_port
         self.stage = Stage.READING
-        self.deadline = now + service.idle_seconds
+        self.deadline = now + service.limits.idle
         self.scheduled = NEVER
         self.watched = False
         self._service = service
@@ -128,6 +123,7 @@ class Connection:
         self._outstanding = 0
         self._progress_at = now
         self._raw_head = b""
+        self._refused: Refused | None = None
 
     # What others ask
 
@@ -152,12 +148,7 @@ class Connection:
 
         Where the system does not tell, everything counts until a next request or a close proves it.
         """
-        if _OUTQ is None:
-            return sys.maxsize
-        try:
-            queued = int.from_bytes(fcntl.ioctl(self.fd, _OUTQ, b"\0\0\0\0"), sys.byteorder)
-        except OSError:
-            return sys.maxsize
+        queued = tcp.outstanding(self.fd)
         return queued - 1 if self._fin_sent and queued else queued  # a FIN counts as one
 
     def is_idle(self) -> bool:
@@ -176,8 +167,8 @@ class Connection:
             received = self.sock.recv(RECEIVE_BYTES, NO_WAIT)
         except BlockingIOError:
             return Need.INPUT
-        except OSError:
-            return self.close(now)
+        except OSError as error:
+            return self.close(now, end_by(error))
         if not received:
             return self._on_end_of_input(now)
         if self._tally.latest is not None:
@@ -192,11 +183,11 @@ class Connection:
                     if need is not None:
                         return need
                 self._buffer = received
-                self.deadline = now + self._service.head_seconds
+                self.deadline = now + self._service.limits.head
             return self.serve(now, wall, at_once)
         if self.stage is Stage.LINGERING:
             return Need.INPUT
-        need = self._drain(received, now, wall)
+        need = self._drain(received, now, wall, at_once)
         return self.serve(now, wall, at_once) if need is None else need
 
     def _asked_on(self, now: float) -> None:
@@ -208,7 +199,7 @@ class Connection:
             self._tally.arrived(now)
 
     def _on_end_of_input(self, now: float) -> Need:
-        if self._tally.latest is None or self.outstanding() == 0 or _OUTQ is None:
+        if self._tally.latest is None or self.outstanding() == 0 or not tcp.TELLS_OUTSTANDING:
             return self.close(now)
         # The client has sent its last, and still takes what it asked for. The end of input would be reported
         # for ever, so look at what it has acknowledged by the clock.
@@ -226,7 +217,7 @@ class Connection:
                 try:
                     head = self._take_head()
                 except Refused as refused:
-                    return self._refuse(refused, now, wall)
+                    return self._refuse(refused, now, wall, at_once)
                 if head is None:
                     return Need.INPUT
                 if head.content_length:
@@ -307,9 +298,9 @@ class Connection:
             sent = self.sock.send(start + content, NO_WAIT)
         except BlockingIOError:
             sent = 0
-        except OSError:
+        except OSError as error:
             exchange.state = State.UNDER_WAY
-            return self.close(now)
+            return self.close(now, end_by(error))
         if sent == len(start) + len(content):
             exchange.handed = exchange.length
             exchange.ended = time.monotonic()
@@ -323,6 +314,8 @@ class Connection:
 
     def proceed(self, now: float, wall: float) -> Need:
         """Go on with whatever the last call left, and block where that is needed."""
+        if self._refused is not None:
+            return self._refuse(self._refused, now, wall, False)
         if self._outgoing is not None:
             need = self._send_on(now)
             if need is not None:
@@ -334,15 +327,12 @@ class Connection:
         outgoing, exchange = self._outgoing, self._tally.latest
         assert outgoing is not None
         assert exchange is not None
-        before = exchange.handed
         try:
             ended = outgoing.send(self.sock, exchange)
-        except OSError:
-            ended = Sent.CUT
+        except OSError as error:
+            return self.close(now, end_by(error))
         if ended is Sent.NO_ROOM:
-            if exchange.handed > before:
-                self._progress_at = now
-            return self._wait_for_room(now)
+            return self._wait_for_room(time.monotonic())
         if ended is Sent.PAUSE:
             self.stage = Stage.PAUSED
             self.deadline = now + outgoing.pause
@@ -355,12 +345,20 @@ class Connection:
             if service.logs_access:
                 log_access(service.ledger.record(exchange))
             return self._finish(now)
-        return self.abandon(now) if ended is Sent.RESET else self.close(now)
+        return self.abandon(now) if ended is Sent.RESET else self.close(now, End.CUT)
 
     def _wait_for_room(self, now: float) -> Need:
+        """Give the thread back until the client has taken more; from now on no send holds a thread for a moment."""
         self.stage = Stage.SENDING
-        self.deadline = now + self._service.timeout
+        self._outstanding, self._progress_at = self.outstanding(), now
+        self.never_block()
+        self.deadline = now + self._look_seconds()
         return Need.ROOM
+
+    def _look_seconds(self) -> float:
+        """Return how often to look whether a client goes on taking."""
+        limits = self._service.limits
+        return min(limits.lost / 12, limits.timeout / 4)
 
     def _finish(self, now: float) -> Need | None:
         exchange = self._tally.latest
@@ -368,23 +366,23 @@ class Connection:
         if self._closing:
             return self._end_of_answers(now)
         self.stage = Stage.READING
-        self.deadline = now + self._service.idle_seconds
+        self.deadline = now + self._service.limits.idle
         if self._content is not None:
             received, self._buffer = self._buffer, b""
-            return self._drain(received, now, exchange.wall)
+            return self._drain(received, now, exchange.wall, True)
         return None if self._buffer else Need.INPUT
 
-    def _drain(self, received: bytes, now: float, wall: float) -> Need | None:
+    def _drain(self, received: bytes, now: float, wall: float, at_once: bool) -> Need | None:
         """Throw content away that nobody wants. None when it has ended and the next request has begun."""
         content = self._content
         assert content is not None
         try:
             content.feed(received)
         except Refused as refused:
-            return self._refuse(refused, now, wall)
+            return self._refuse(refused, now, wall, at_once)
         if not content.done:
             if content.taken > MOST_UNWANTED_BYTES:
-                return self._refuse(Refused(413, "nobody wants that much content"), now, wall)
+                return self._refuse(Refused(413, "nobody wants that much content"), now, wall, at_once)
             self.stage = Stage.DRAINING
             return Need.INPUT
         self._content = None
@@ -394,8 +392,13 @@ class Connection:
 
     # Ends
 
-    def _refuse(self, refused: Refused, now: float, wall: float) -> Need:
-        log.info("%s port %s: %s: %s", self.client, self.client_port, refused.status, refused.reason)
+    def _refuse(self, refused: Refused, now: float, wall: float, at_once: bool) -> Need:
+        if log.isEnabledFor(logging.INFO):
+            if at_once:  # a log handler may block
+                self._refused = refused
+                return Need.THREAD
+            say(log, logging.INFO, "%s port %d: %d: %s", self.client, self.client_port, refused.status, refused.reason)
+        self._refused = None
         self._closing = True
         answer = Refusal(refused)
         plan = answer.plan
@@ -416,7 +419,7 @@ class Connection:
         # A close while input is unread would reset the connection before the client has read our answer.
         self._buffer = b""
         self.stage = Stage.LINGERING
-        self.deadline = now + self._service.linger_seconds
+        self.deadline = now + self._service.limits.linger
         self._progress_at = now
         return Need.INPUT
 
@@ -425,50 +428,50 @@ class Connection:
         if self.stage is Stage.PAUSED:
             self.stage = Stage.SENDING
             return Need.THREAD
-        if self.stage is Stage.SENDING:
-            return self.abandon(now)
-        if self._is_still_taking(now):
-            if self._half_closed:
-                self.deadline = now + HALF_CLOSED_SECONDS
-                return Need.TIME
-            self.deadline = now + self._service.linger_seconds
-            return Need.INPUT
+        if self._tally.latest is not None and (self.outstanding() or self.stage is Stage.SENDING):
+            return self._look_at_sending(now)
         if self._buffer and self.stage is Stage.READING:
-            return self._refuse(Refused(408, "the head took too long"), now, wall)
+            return self._refuse(Refused(408, "the head took too long"), now, wall, True)
         return self.close(now)
 
-    def _is_still_taking(self, now: float) -> bool:
-        """Tell whether the kernel still sends for us, and the client goes on taking it."""
-        if self._tally.latest is None or _OUTQ is None:
-            return False
+    def _look_at_sending(self, now: float) -> Need:
+        """Give up a client that is gone, or takes nothing more; one that takes anything at all may go on."""
+        if tcp.is_lost(self.sock, self._service.limits.lost):
+            return self.abandon(now, End.LOST)
         outstanding = self.outstanding()
         if outstanding != self._outstanding:
             self._outstanding, self._progress_at = outstanding, now
-        return outstanding > 0 and now - self._progress_at < self._service.timeout
+        elif now - self._progress_at >= self._service.limits.timeout:
+            return self.abandon(now)
+        if self._half_closed:
+            self.deadline = now + HALF_CLOSED_SECONDS
+            return Need.TIME
+        self.deadline = now + self._look_seconds()
+        return Need.ROOM if self.stage is Stage.SENDING else Need.INPUT
 
     def wind_up(self, now: float) -> Need:
         """End a quiet connection of a server that stops, once the client has what the kernel still sends for us."""
-        if self._tally.latest is None or _OUTQ is None:
+        if self._tally.latest is None or not tcp.TELLS_OUTSTANDING:
             return self.close(now)
         if self.stage is not Stage.LINGERING:
             return self._end_of_answers(now)
         return self.close(now) if self.outstanding() == 0 else Need.TIME
 
-    def abandon(self, now: float) -> Need:
+    def abandon(self, now: float, end: End = End.CUT) -> Need:
         """End the connection with a reset, whatever it is doing: U-Boot takes an early FIN for a success."""
         try:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except OSError:
             pass  # the client was first
-        return self.close(now)
+        return self.close(now, end)
 
-    def close(self, now: float) -> Need:
-        """Settle the records and close the socket."""
+    def close(self, now: float, end: End = End.CLOSED) -> Need:
+        """Settle the records, where `end` is for what was under way, and close the socket."""
         if self._outgoing is not None:
             self._outgoing.close()
             self._outgoing = None
         if self._tally.latest is not None:
-            self._tally.ended(self.outstanding(), now)
+            self._tally.ended(self.outstanding(), now, end)
         self.sock.close()
         return Need.GONE
 
@@ -484,6 +487,11 @@ class Connection:
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # it is over already
+
+
+def end_by(error: OSError) -> End:
+    """Return how a connection ended that fails with this error."""
+    return End.LOST if error.errno in _UNREACHABLE else End.RESET
 
 
 def plain_address(address: str) -> str:

@@ -21,14 +21,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
+from traceback import format_exc
 
 from httpserve.serving.connection import NEVER, Connection, Need, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
-from httpserve.serving.service import Service
+from httpserve.serving.service import Service, say
 
 log = logging.getLogger("httpserve.serving")
 
 FOLLOW_SECONDS = 10.0  # a spare thread without work ends after this
+EVICT_AT_ONCE = 32  # looking for the longest idle ones takes a while among thousands
 ACCEPT_AT_ONCE = 64  # connections taken per poll, so that those already there get their turn
 LONGEST_POLL_SECONDS = 3600.0
 RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than spin
@@ -181,8 +183,8 @@ class Lead:
     def _work(self, connection: Connection) -> None:
         try:
             need = connection.proceed(time.monotonic(), time.time())
-        except Exception:  # a fault of ours on one connection must not cost the others their server
-            log.exception("a connection of %s failed", connection.client)
+        except Exception:  # noqa: BLE001 - a fault on one connection must not cost the others their server
+            say(log, logging.ERROR, "a connection of %s failed:\n%s", connection.client, format_exc())
             need = connection.abandon(time.monotonic())
         self._working.discard(connection)
         deadline, scheduled = connection.deadline, connection.scheduled
@@ -244,8 +246,8 @@ class Lead:
     def _guarded(self, connection: Connection, call: Callable[..., Need]) -> Need:
         try:
             return call(self._now, self._wall, True)
-        except Exception:  # a fault of ours on one connection must not cost the others their server
-            log.exception("a connection of %s failed", connection.client)
+        except Exception:  # noqa: BLE001 - a fault on one connection must not cost the others their server
+            say(log, logging.ERROR, "a connection of %s failed:\n%s", connection.client, format_exc())
             return connection.abandon(self._now)
 
     def _apply(self, connection: Connection, need: Need) -> Connection | None:
@@ -267,13 +269,18 @@ class Lead:
 
     def _accept(self) -> Connection | None:
         for _ in range(ACCEPT_AT_ONCE):
+            if len(self._connections) >= self._service.limits.connections and not self._make_room():
+                self._pause_accepting()
+                return None
             try:
                 sock, address = self._listener.accept()
             except BlockingIOError:
                 return None
             except OSError as error:
                 if error.errno in _OUT_OF_DESCRIPTORS:
-                    self._pause_accepting()
+                    self._tell_once("out of descriptors; new connections wait until others end")
+                    if not self._make_room():
+                        self._pause_accepting()
                 return None  # else: a client that left before it was taken
             if sock.gettimeout() is not None:  # the script has called socket.setdefaulttimeout
                 sock.settimeout(None)
@@ -284,21 +291,35 @@ class Lead:
                 return taken
         return None
 
+    def _make_room(self) -> bool:
+        """Close the longest idle connections. False when none has been idle for long enough."""
+        limits = self._service.limits
+        longest_first = heapq.nsmallest(
+            EVICT_AT_ONCE,
+            (
+                (one.deadline, one.fd)
+                for one in list(self._connections.values())
+                if one.is_idle()
+                and one not in self._working
+                and one.deadline - limits.idle <= self._now - limits.short_idle
+            ),
+        )
+        for _, fd in longest_first:
+            connection = self._connections[fd]
+            self._unwatch(connection)
+            self._apply(connection, connection.close(self._now))
+        return bool(longest_first)
+
     def _pause_accepting(self) -> None:
-        self._tell_once("out of descriptors; new connections wait until others end")
-        idle = [one for one in self._connections.values() if one.is_idle() and one not in self._working]
-        if idle:
-            longest = min(idle, key=lambda one: one.deadline)
-            self._unwatch(longest)
-            self._apply(longest, longest.close(self._now))
-        else:
+        """Let new connections wait in the backlog until one ends, and look again soon in any case."""
+        if not self._accept_again:
             self._poller.drop(self._listener_fd)
-            self._accept_again = self._now + RETRY_ACCEPT_SECONDS
+        self._accept_again = self._now + RETRY_ACCEPT_SECONDS
 
     def _tell_once(self, message: str) -> None:
         if message not in self._told:
             self._told.add(message)
-            log.warning(message)
+            say(log, logging.WARNING, message)
 
     # Deadlines
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import sys
 import threading
 import weakref
@@ -18,13 +17,13 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from httpserve.ledger import Ledger
 from httpserve.serving.lead import Lead
 from httpserve.serving.poller import best_poller
-from httpserve.serving.service import Service
+from httpserve.serving.service import Limits, Service
+from httpserve.serving.tcp import set_up_listener
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 BACKLOG = 1024
-MOMENT_SECONDS = 0.05  # a send that gets nowhere for so long gives its thread back
 JOIN_SECONDS = 1.0
 
 
@@ -39,10 +38,10 @@ class Server(ThreadedWSGIServer):
         sock: The bound socket; the server takes it over.
         app: The WSGI app.
         ledger: Where exchanges are recorded.
-        timeout: Seconds after which an answer that makes no progress is given up.
+        limits: How long things may take.
     """
 
-    def __init__(self, sock: socket.socket, app: WSGIApplication, ledger: Ledger, *, timeout: float) -> None:
+    def __init__(self, sock: socket.socket, app: WSGIApplication, ledger: Ledger, limits: Limits) -> None:
         host, port = sock.getsockname()[:2]
         try:
             # werkzeug exits the process when bind fails, so it gets a descriptor that is bound; it keeps a duplicate.
@@ -50,14 +49,14 @@ class Server(ThreadedWSGIServer):
         finally:
             sock.close()
         try:
-            _set_options(self.socket)
+            set_up_listener(self.socket, limits.lost)
             self.socket.listen(BACKLOG)
         except BaseException:
             self.socket.close()
             raise
         self.host = host  # as the socket has it: a name was resolved by whoever bound it
         wildcard = host in ("0.0.0.0", "::")
-        service = Service(app, ledger, self._environ(host, port), None if wildcard else host, timeout=timeout)
+        service = Service(app, ledger, self._environ(host, port), None if wildcard else host, limits)
         self._lead = Lead(self.socket, service, best_poller(), f"httpserve:{port}")
         self._thread: threading.Thread | None = None
         _servers.add(self)
@@ -124,16 +123,6 @@ class Server(ThreadedWSGIServer):
         """In a forked child, close the copies of the descriptors: only the parent answers."""
         self._lead.abandon_in_child()
         self.socket.close()
-
-
-def _set_options(sock: socket.socket) -> None:
-    """Set what every connection inherits from the listening socket."""
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sys.platform != "win32":
-        microseconds = int(MOMENT_SECONDS * 1e6)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, microseconds))
 
 
 _servers: weakref.WeakSet[Server] = weakref.WeakSet()

@@ -1,12 +1,13 @@
 """What all connections of one server share: the app, the ledger, the seconds that things may take.
 
-Knows the time of day. Knows no sockets.
+Knows limits and the time of day. Knows no sockets.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,44 @@ if TYPE_CHECKING:
 
 access = logging.getLogger("httpserve.access")
 
-HEAD_SECONDS = 20.0  # a head may take so long from its first byte
-IDLE_SECONDS = 75.0  # iPXE comes back to a connection after 10 s
-LINGER_SECONDS = 2.0  # after our close, for the client's own
 MOST_REPEATS = 1024
+DESCRIPTORS_KEPT = 64  # for the user's script
+FEWEST_CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long things may take, in seconds, and how many there may be.
+
+    Attributes:
+        timeout: An answer that makes no progress is given up after this.
+        lost: A client that acknowledges nothing any more is given up after this.
+        head: A head must be complete so long after its first byte, however it drips.
+        idle: A connection without a request is closed after this.
+        short_idle: When connections are short, an idle one is kept for this at least: iPXE comes back after 10 s.
+        linger: After our close, for the client's own.
+        connections: The most connections at a time; more wait in the backlog.
+    """
+
+    timeout: float = 600.0
+    lost: float = 30.0
+    head: float = 20.0
+    idle: float = 75.0
+    short_idle: float = 15.0
+    linger: float = 2.0
+    connections: int = 1024
+
+
+def most_connections() -> int:
+    """Return how many connections fit the limit of descriptors: a busy one needs another for its file."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover - Windows
+        return 1024
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 100_000
+    return max(FEWEST_CONNECTIONS, (soft - DESCRIPTORS_KEPT) * 2 // 3)
 
 
 class Repeat:
@@ -69,7 +104,7 @@ class Service:
         ledger: Where exchanges are recorded.
         environ: What the WSGI environ says of the server.
         local: Our address, None where it is another one for each connection.
-        timeout: Seconds after which an answer that makes no progress is given up.
+        limits: How long things may take.
     """
 
     def __init__(
@@ -78,20 +113,13 @@ class Service:
         ledger: Ledger,
         environ: dict[str, Any],
         local: str | None,
-        *,
-        timeout: float,
-        head_seconds: float = HEAD_SECONDS,
-        idle_seconds: float = IDLE_SECONDS,
-        linger_seconds: float = LINGER_SECONDS,
+        limits: Limits,
     ) -> None:
         self.app = app
         self.ledger = ledger
         self.environ = environ
         self.local = local
-        self.timeout = timeout
-        self.head_seconds = head_seconds
-        self.idle_seconds = idle_seconds
-        self.linger_seconds = linger_seconds
+        self.limits = limits
         self.app_blocks = not getattr(app, "plans", False)
         self.stopping = False
         self.logs_access = False
@@ -114,9 +142,19 @@ class Service:
             self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
 
 
+def say(logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
+    """Log, and survive a handler of the user's that raises: it must not cost the boards their server."""
+    try:
+        logger.log(level, message, *arguments)
+    except Exception:  # noqa: BLE001, S110 - there is nowhere left to tell it
+        pass
+
+
 def log_access(record: RequestRecord) -> None:
     """Write one line to `httpserve.access`."""
-    access.info(
+    say(
+        access,
+        logging.INFO,
         '%s "%s %s" %d %d bytes %.3f s "%s"%s',
         record.client,
         record.method,

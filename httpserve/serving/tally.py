@@ -6,7 +6,7 @@ Knows exchanges and the ledger. Knows no sockets: it is told how many bytes are 
 from __future__ import annotations
 
 from httpserve.ledger import Ledger
-from httpserve.records import Exchange, State
+from httpserve.records import End, Exchange, State
 
 
 class Tally:
@@ -37,18 +37,18 @@ class Tally:
         if latest is None or latest.state is not State.HANDED_OVER:
             return
         self.latest = None
-        self._ledger.settle(latest, latest.length, now)
+        self._ledger.settle(latest, latest.length, now, End.COMPLETED)
         if self._earlier:
             for exchange in self._earlier:
-                self._ledger.settle(exchange, exchange.length, now)
+                self._ledger.settle(exchange, exchange.length, now, End.COMPLETED)
             self._earlier = []
 
-    def ended(self, outstanding: int, now: float) -> None:
+    def ended(self, outstanding: int, now: float, end: End) -> None:
         """Count as received what the client has acknowledged: the bytes outstanding are of the latest answers."""
         if self.latest is None:
             return
         for exchange in [self.latest, *reversed(self._earlier)]:
-            self._ledger.settle(exchange, max(0, exchange.handed - outstanding), now)
+            self._ledger.settle(exchange, max(0, exchange.handed - outstanding), now, end)
             outstanding = max(0, outstanding - exchange.handed)
         self.latest = None
         self._earlier = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
@@ -64,7 +64,7 @@ def _until_unchanged(attempt: Callable[[Source, Sink, Report], T], source: Sourc
 def _unhashed(source: Source, sink: Sink, report: Report) -> None:
     buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
     copied = 0
-    while chunk := _filled(source, buffer):
+    for chunk in _chunks(source, lambda: buffer):
         sink.write(chunk)
         copied += len(chunk)
         report(copied, source.size)
@@ -77,7 +77,7 @@ def _hashed(source: Source, sink: Sink, report: Report) -> str:
     try:
         copied = 0
         reported: tuple[int, int | None] | None = None
-        while chunk := _filled(source, digest.free_buffer()):
+        for chunk in _chunks(source, digest.free_buffer):
             digest.update(chunk)
             sink.write(chunk)
             copied += len(chunk)
@@ -91,15 +91,17 @@ def _hashed(source: Source, sink: Sink, report: Report) -> str:
         digest.close()
 
 
-def _filled(source: Source, buffer: memoryview) -> memoryview:
-    """Read a chunk into *buffer*. Returns the part that was filled, which is empty at the end."""
-    count = 0
-    while count < LEAST_CHUNK_BYTES:
-        read = source.readinto(buffer[count:])
-        if not read:
-            break
-        count += read
-    return buffer[:count]
+def _chunks(source: Source, free_buffer: Callable[[], memoryview]) -> Iterator[memoryview]:
+    """Give all of *source* in chunks, each in a buffer that is asked for."""
+    read = 1
+    while read:
+        buffer = free_buffer()
+        count = 0
+        while read and count < LEAST_CHUNK_BYTES:
+            read = source.readinto(buffer[count:])
+            count += read
+        if count:
+            yield buffer[:count]
 
 
 class _Digest:
@@ -197,15 +199,16 @@ def interruptibly(job: Callable[[Report], T], report: Report, abandon: Callable[
             events.put(_Outcome(None, error))
 
     worker = threading.Thread(target=work, name="httpserve:copy", daemon=True)
-    worker.start()
     try:
+        worker.start()  # it waits until the thread runs, so a Ctrl-C can arrive here as well
         while isinstance(event := events.get(), tuple):
             report(*event)
         worker.join()
     except BaseException:
         abandoned.set()
         abandon()
-        worker.join(GRACE)
+        if worker.is_alive():
+            worker.join(GRACE)
         raise
     if event.error is not None:
         raise event.error

@@ -5,6 +5,7 @@ Knows local files and opendal operators. Knows nothing of where the bytes come f
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import stat
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 UPLOAD_PART_BYTES = 8 * 1024 * 1024  # of a store that takes parts; 10,000 of them are the limit of S3
 UPLOADS_AT_ONCE = 4
+
+_log = logging.getLogger(__name__)
 
 
 def _temporary_beside(path: str) -> str:
@@ -76,7 +79,11 @@ class FileSink:
             os.close(fd)
         if self._temporary is not None:
             temporary, self._temporary = self._temporary, None
-            os.unlink(temporary)
+            try:
+                os.unlink(temporary)
+            except OSError as error:
+                # What made the copy fail is the error to raise, not this one.
+                _log.warning("%s could not be removed: %s", temporary, error.strerror)
 
     def _open(self) -> None:
         if os.path.exists(self._path) and not stat.S_ISREG(os.stat(self._path).st_mode):
@@ -140,7 +147,7 @@ class OperatorSink:
             try:
                 self._operator.delete(temporary)
             except OPENDAL_ERRORS as error:
-                raise self._error(error) from None
+                _log.warning("%s beside %s could not be removed: %s", temporary, self._label, reason_of(error))
 
     def _writer(self) -> File:
         if self._file is None:

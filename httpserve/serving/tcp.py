@@ -1,0 +1,68 @@
+"""What the kernel knows of a TCP connection, and how listening sockets are set up.
+
+Knows socket options. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # pragma: no cover - Windows
+    pass
+
+TELLS_OUTSTANDING = sys.platform == "linux"
+MOMENT_SECONDS = 0.05  # a send that gets nowhere for so long gives its thread back
+
+_TCP_INFO_BYTES = 60
+_RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED = 2, 3, 56  # offsets in struct tcp_info
+
+
+def outstanding(fd: int) -> int:
+    """Return how many bytes handed to the kernel the client has not acknowledged, a FIN counted as one.
+
+    Where the system does not tell, all of them until a next request or a close proves otherwise.
+    """
+    if not TELLS_OUTSTANDING:
+        return sys.maxsize
+    try:
+        # TIOCOUTQ is the number of SIOCOUTQ.
+        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+    except OSError:
+        return sys.maxsize
+
+
+def is_lost(sock: socket.socket, seconds: float) -> bool:
+    """Tell whether the other end has left what was sent unanswered for nearly `seconds`.
+
+    Not TCP_USER_TIMEOUT: it also ends the connection of a board that is alive and takes nothing for a while, since it
+    is busy erasing its flash. Such a board answers the probes of its closed window, a dead one does not.
+    """
+    if not TELLS_OUTSTANDING:
+        return False
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return True
+    unanswered = info[_RETRANSMITS] or info[_PROBES]
+    (milliseconds,) = struct.unpack_from("I", info, _LAST_ACK_RECEIVED)
+    return bool(unanswered) and milliseconds >= 0.8 * seconds * 1000
+
+
+def set_up_listener(sock: socket.socket, lost_seconds: float) -> None:
+    """Set what every connection inherits from the listening socket."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # An idle connection to a board without power: half the time until the first probe, then four of them.
+    for option, seconds in (("TCP_KEEPIDLE", lost_seconds / 2), ("TCP_KEEPINTVL", lost_seconds / 8)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), max(1, round(seconds)))
+    if hasattr(socket, "TCP_KEEPCNT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    if sys.platform != "win32":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, int(MOMENT_SECONDS * 1e6)))
