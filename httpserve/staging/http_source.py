@@ -133,7 +133,7 @@ class HttpSource:
                     asked = None
                 case Verdict.RETRY:
                     broken = _BrokenOff(f"the server answered {_status(response)}")
-                case Verdict.FAIL:
+                case _:
                     raise self._refused(response)
         total = "an unknown number" if self.size is None else self.size
         raise CopyFailed(

@@ -42,7 +42,7 @@ def answer(
     **fields: str | None,
 ) -> Answer:
     """Make an answer with a Content-Length of *length*, by default that of *body*; negative: without one."""
-    lines = [f"HTTP/1.1 {status}"]
+    lines = [f"HTTP/1.1 {status}", "Connection: close"]
     if length is None or length >= 0:
         lines.append(f"Content-Length: {len(body) if length is None else length}")
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value is not None]

@@ -152,6 +152,17 @@ def test_a_proxy_gets_the_whole_url_byte_for_byte(dst: Path, monkeypatch: pytest
     assert field(proxy.heads[0], "Host") == "files.example"
 
 
+def test_a_redirect_is_followed_through_a_proxy(dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(answer(status="302 Found", Location="/there?sig=%2f"), answer(CONTENT)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+
+        fetch("http://files.example/a", dst)
+
+    assert target(proxy.heads[1]) == "http://files.example/there?sig=%2f"
+
+
 # The answer
 
 

@@ -61,6 +61,14 @@ def test_a_server_that_refuses_head_is_read_all_the_same(dst: Path) -> None:
         assert fetch("file", over_http(server), dst) == CONTENT
 
 
+def test_a_directory_that_the_service_does_not_know_as_one_is_refused() -> None:
+    with RawServer(answer(status="405 Method Not Allowed")) as server:
+        operator = over_http(server)
+
+        with pytest.raises(CopyFailed, match="is a directory"):
+            open_source("dir/", operator, timeout=10)
+
+
 @pytest.mark.parametrize(("status", "error"), [("404 Not Found", SourceNotFound), ("403 Forbidden", CopyFailed)])
 def test_what_the_service_refuses_is_ours(status: str, error: type[CopyFailed]) -> None:
     with RawServer(answer(status=status)) as server, pytest.raises(CopyFailed) as caught:

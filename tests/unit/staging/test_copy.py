@@ -285,6 +285,21 @@ def test_what_progress_raises_ends_the_copy_and_publishes_nothing(dst: Path, int
     assert_untouched(dst)
 
 
+def test_what_progress_raises_after_the_last_byte_still_publishes_nothing(dst: Path) -> None:
+    source = Scripted(*pieces(LARGE), interruptible=False)
+
+    def stop(copied: int, total: int | None) -> None:
+        assert source.reader is not None
+        source.reader.join(10)
+        raise SourceStalled("enough")
+
+    with pytest.raises(SourceStalled, match="enough"):
+        copy_in(source, FileSink(str(dst)), progress=stop)
+
+    assert source.finished == 1
+    assert_untouched(dst)
+
+
 def test_progress_true_shows_a_bar(dst: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tqdm")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -230,3 +231,38 @@ def test_a_service_that_cannot_be_written_says_so() -> None:
 def test_blanks_at_the_end_of_a_path_on_an_operator_are_refused(operator: opendal.Operator) -> None:
     with pytest.raises(InvalidArgument, match="dst"):
         OperatorSink("file ", operator, timeout=10)
+
+
+def test_a_directory_on_an_operator_cannot_be_replaced(tmp_path: Path, operator: opendal.Operator) -> None:
+    operator.create_dir("dir/")
+    sink = OperatorSink("dir", operator, timeout=10)
+    sink.write(memoryview(b"new"))
+
+    with pytest.raises(CopyFailed, match="is a directory"):
+        sink.commit(None)
+    sink.discard()
+
+    assert os.listdir(tmp_path) == ["dir"]
+
+
+# A temporary that cannot be removed does not hide what made the copy fail
+
+
+def test_a_temporary_that_cannot_be_removed_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sink = FileSink(str(tmp_path / "gone" / "file"))
+    shutil.rmtree(tmp_path / "gone")
+
+    sink.discard()
+
+    assert "could not be removed: No such file" in caplog.text
+
+
+def test_a_temporary_that_an_operator_does_not_remove_is_logged(
+    tmp_path: Path, operator: opendal.Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = OperatorSink("dir/file", operator, timeout=10)
+    (tmp_path / "dir").write_bytes(b"a file now")
+
+    sink.discard()
+
+    assert "could not be removed: is not a directory" in caplog.text
