@@ -122,7 +122,7 @@ def _matches(value: str, etag: str, *, weak: bool) -> bool:
 def _seconds(value: str) -> int | None:
     """Return an HTTP date in any of its three forms as seconds since the epoch; None for what is no date."""
     for form in _DATES:
-        match = form.fullmatch(value)
+        match = form.fullmatch(value.strip(" \t"))
         if match is not None:
             break
     else:

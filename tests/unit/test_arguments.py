@@ -1,0 +1,45 @@
+"""Claims about durations that users give."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pytest
+
+from httpserve.arguments import checked_seconds
+from httpserve.errors import InvalidArgument
+
+
+@pytest.mark.parametrize("value", [1, 0.001, 600.0, threading.TIMEOUT_MAX])
+def test_a_positive_number_is_a_duration(value: float) -> None:
+    seconds = checked_seconds("timeout", value)
+
+    assert seconds == value
+    assert type(seconds) is float
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -0.0])
+def test_zero_is_a_duration_only_where_it_says_so(value: float) -> None:
+    assert checked_seconds("timeout", value, zero=True) == 0.0
+    with pytest.raises(InvalidArgument, match=r"timeout must be a positive number of seconds, not -?0"):
+        checked_seconds("timeout", value)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(-1, id="negative"),
+        pytest.param(math.nan, id="no number"),
+        pytest.param(math.inf, id="for ever"),
+        pytest.param(threading.TIMEOUT_MAX * 2, id="more than a lock can wait"),
+        pytest.param(10**400, id="more than a float can hold"),
+        pytest.param(True, id="a truth value"),
+        pytest.param("5", id="text"),
+        pytest.param(None, id="nothing"),
+    ],
+)
+def test_what_one_cannot_wait_for_is_refused(value: object, zero: bool) -> None:
+    with pytest.raises(InvalidArgument, match=r"^idle must be .* seconds, not "):
+        checked_seconds("idle", value, zero=zero)

@@ -1,0 +1,434 @@
+"""Claims about the ledger: whose download is whole, of which version, since when, and how one waits for it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from httpserve import downloads
+from httpserve.ledger import Ledger
+from httpserve.plan import Piece, Subject
+from httpserve.records import DownloadRecord, End, Ends, Exchange
+
+
+@dataclass
+class Line:
+    """A connection as a record sees it: so many bytes are on their way."""
+
+    client: str = "10.0.0.2"
+    client_port: int = 4711
+    local: str = "10.0.0.1"
+    on_their_way: int = 0
+
+    def outstanding(self) -> int:
+        return self.on_their_way
+
+    def ends(self) -> Ends:
+        return Ends(self.client, self.client_port, self.local)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A head as a record sees it."""
+
+    method: str = "GET"
+    target: str = "/f"
+    range: str = ""
+    user_agent: str = "curl"
+
+
+def subject(*spans: tuple[int, int], name: str = "f", validator: str = '"v"', total: int = 10) -> Subject:
+    """What an answer carries whose content is those spans, one behind the other."""
+    pieces, offset = [], 0
+    for start, stop in spans:
+        pieces.append(Piece(offset, start, stop))
+        offset += stop - start
+    return Subject(name, validator, total, tuple(pieces))
+
+
+WHOLE = subject((0, 10))
+
+
+def begun(
+    ledger: Ledger,
+    what: Subject | None = WHOLE,
+    *,
+    line: Line | None = None,
+    asked: Asked | None = None,
+    status: int = 200,
+    began: float = 100.0,
+) -> Exchange:
+    length = sum(piece.stop - piece.start for piece in what.pieces) if what else 3
+    exchange = Exchange(line or Line(), asked or Asked(), status, length, what, 1000.0, began)
+    ledger.begin(exchange)
+    return exchange
+
+
+def received(ledger: Ledger, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
+    """Let the kernel take the whole answer, and the client all of it, or only `count` bytes."""
+    exchange.handed = exchange.length
+    ledger.handed_over(exchange, now)
+    ledger.settle(exchange, exchange.length if count is None else count, now, End.CLOSED)
+
+
+def took(ledger: Ledger, client: str | None = None, validator: str = '"v"', name: str = "f") -> DownloadRecord | None:
+    """Return what a wait that begins now would return at once."""
+    return ledger.take(name, validator, client, ledger.mark(name))
+
+
+# A whole download
+
+
+def test_a_client_that_received_every_byte_has_the_download() -> None:
+    ledger = Ledger()
+
+    received(ledger, begun(ledger))
+
+    assert took(ledger) == DownloadRecord(
+        name="f", client="10.0.0.2", bytes=10, seconds=1.0, user_agent="curl", ranges=()
+    )
+
+
+def test_a_download_is_taken_once() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger))
+
+    assert took(ledger)
+    assert not took(ledger)
+
+
+def test_ranges_over_several_connections_make_a_download_together() -> None:
+    ledger = Ledger()
+    first = begun(ledger, subject((5, 10)), status=206, line=Line(client_port=1), began=100.0)
+    second = begun(ledger, subject((0, 3), (3, 6)), status=206, line=Line(client_port=2), began=102.0)
+
+    received(ledger, second, now=103.0)
+    before = took(ledger)
+    received(ledger, first, now=104.0)
+    record = took(ledger)
+
+    assert not before
+    assert record is not None
+    assert (record.ranges, record.seconds) == (((0, 3), (3, 6), (5, 10)), 4.0)
+
+
+def test_ranges_of_two_clients_do_not_make_a_download() -> None:
+    ledger = Ledger()
+
+    received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line("10.0.0.2")))
+    received(ledger, begun(ledger, subject((5, 10)), status=206, line=Line("10.0.0.3")))
+
+    assert not took(ledger)
+
+
+def test_a_part_of_an_answer_that_was_cut_counts_for_the_rest_to_come() -> None:
+    ledger = Ledger()
+
+    received(ledger, begun(ledger), 4)
+    received(ledger, begun(ledger, subject((4, 10)), status=206))
+
+    assert took(ledger)
+
+
+def test_a_head_or_304_is_no_download() -> None:
+    ledger = Ledger()
+
+    received(ledger, begun(ledger, subject()))
+
+    assert not took(ledger)
+
+
+def test_an_empty_file_is_downloaded_by_one_whole_answer() -> None:
+    ledger = Ledger()
+
+    received(ledger, begun(ledger, subject((0, 0), total=0)))
+
+    assert took(ledger)
+
+
+def test_an_empty_file_is_not_downloaded_by_an_answer_that_was_cut() -> None:
+    ledger = Ledger()
+
+    ledger.settle(begun(ledger, subject((0, 0), total=0)), 0, 101.0, End.CLOSED)
+
+    assert not took(ledger)
+
+
+def test_only_the_client_that_is_meant_counts() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, line=Line("10.0.0.2")))
+    received(ledger, begun(ledger, line=Line("10.0.0.3")))
+
+    record = took(ledger, "10.0.0.3")
+
+    assert record is not None
+    assert record.client == "10.0.0.3"
+    assert not took(ledger, "10.0.0.4")
+
+
+def test_a_download_of_another_version_does_not_count() -> None:
+    ledger = Ledger()
+
+    received(ledger, begun(ledger, subject((0, 10), validator='"old"')))
+
+    assert not took(ledger)
+
+
+def test_bytes_of_two_versions_are_never_added_up() -> None:
+    ledger = Ledger()
+
+    received(ledger, begun(ledger, subject((0, 5), validator='"old"'), status=206))
+    received(ledger, begun(ledger, subject((5, 10)), status=206))
+
+    assert not took(ledger)
+
+
+def test_what_began_before_a_new_version_does_not_count() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+
+    ledger.new_version("f")
+    received(ledger, exchange)
+
+    assert not took(ledger)
+    assert ledger.asked_since("f") == ()
+
+
+def test_what_ended_before_a_new_version_does_not_count() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger))
+
+    ledger.new_version("f")
+
+    assert not took(ledger)
+
+
+def test_what_begins_after_a_new_version_counts() -> None:
+    ledger = Ledger()
+    ledger.new_version("f")
+    ledger.new_version("other")
+
+    received(ledger, begun(ledger))
+
+    assert len(ledger.asked_since("f")) == 1
+    assert took(ledger)
+
+
+def test_of_two_whole_downloads_of_a_client_the_last_is_told() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, began=100.0), now=101.0)
+
+    received(ledger, begun(ledger, began=200.0), now=209.0)
+    record = took(ledger)
+
+    assert record is not None
+    assert record.seconds == 9.0
+
+
+def test_waits_that_were_under_way_at_once_all_get_the_download() -> None:
+    ledger = Ledger()
+    marks = [ledger.mark("f"), ledger.mark("f")]
+
+    received(ledger, begun(ledger))
+
+    assert all(ledger.take("f", '"v"', None, mark) for mark in marks)
+    assert not took(ledger)
+
+
+def test_a_wait_on_one_client_takes_nothing_from_a_wait_on_another() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, line=Line("10.0.0.2")))
+    received(ledger, begun(ledger, line=Line("10.0.0.3")))
+
+    assert took(ledger, "10.0.0.2")
+    assert not took(ledger, "10.0.0.2")
+    assert took(ledger, "10.0.0.3")
+    assert not took(ledger)
+
+
+def test_after_a_wait_on_any_client_only_new_downloads_count_for_anybody() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, line=Line("10.0.0.2")))
+    received(ledger, begun(ledger, line=Line("10.0.0.3")))
+
+    assert took(ledger)
+    assert not took(ledger, "10.0.0.3")
+    received(ledger, begun(ledger, line=Line("10.0.0.3")))
+    assert took(ledger, "10.0.0.3")
+
+
+def test_a_download_that_was_taken_is_still_known() -> None:
+    ledger = Ledger()
+    before = ledger.has_any("f", '"v"')
+    received(ledger, begun(ledger))
+
+    took(ledger)
+
+    assert (before, ledger.has_any("f", '"v"'), ledger.has_any("f", '"old"')) == (False, True, False)
+
+
+@pytest.mark.parametrize("status", [200, 206])
+def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: int) -> None:
+    ledger = Ledger()
+    slow = begun(ledger, subject((0, 10), validator='"old"'), status=status, began=100.0)
+    received(ledger, begun(ledger, subject((0, 5)), status=206, began=105.0))
+
+    received(ledger, slow, 7)
+    received(ledger, begun(ledger, subject((5, 10)), status=206, began=106.0))
+
+    assert took(ledger)
+
+
+def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, subject((0, 5), validator='"old"'), status=206, began=100.0))
+
+    received(ledger, begun(ledger, subject((0, 7)), status=206, began=105.0))
+
+    assert (ledger.progress("f", '"old"'), ledger.progress("f", '"v"')) == ({}, {"10.0.0.2": 7})
+
+
+def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
+    ledger = Ledger()
+
+    for number in range(3):
+        received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line(f"10.0.0.{number}")))
+
+    assert ledger.progress("f", '"v"') == {"10.0.0.1": 5, "10.0.0.2": 5}
+
+
+def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_idle() -> None:
+    line = Line(on_their_way=10)
+    ledger = Ledger()
+    exchange = begun(ledger, line=line)
+    exchange.handed = 10
+    ledger.handed_over(exchange, 101.0)
+
+    before = took(ledger)
+    line.on_their_way = 0
+
+    assert not before
+    assert took(ledger)
+
+
+def test_progress_of_so_many_names_is_kept_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "MOST_NAMES", 2)
+    ledger = Ledger()
+
+    for name in ("f", "g", "h"):
+        received(ledger, begun(ledger, subject((0, 10), name=name)))
+
+    taken = [name for name in ("f", "g", "h") if took(ledger, name=name)]
+    assert taken == ["g", "h"]
+
+
+@given(st.lists(st.integers(1, 39), max_size=6), st.permutations(range(7)))
+def test_any_cut_into_ranges_in_any_order_is_whole_with_the_last_one_and_not_before(
+    cuts: list[int], order: list[int]
+) -> None:
+    marks = sorted({0, *cuts, 40})
+    spans = list(pairwise(marks))
+    ledger = Ledger()
+
+    taken = []
+    for index in (index for index in order if index < len(spans)):
+        received(ledger, begun(ledger, subject(spans[index], total=40), status=206))
+        taken.append(took(ledger) is not None)
+
+    assert taken == [False] * (len(spans) - 1) + [True]
+
+
+# Progress
+
+
+def test_progress_counts_what_arrived_and_what_is_under_way_once() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, subject((0, 4)), status=206))
+    exchange = begun(ledger, subject((2, 10)), status=206, line=Line(on_their_way=1))
+    exchange.handed = 5
+
+    assert ledger.progress("f", '"v"') == {"10.0.0.2": 6}
+
+
+def test_progress_is_of_each_client_that_version_and_that_name() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, subject((0, 4)), status=206))
+    received(ledger, begun(ledger, subject((0, 3), validator='"old"'), status=206, line=Line("10.0.0.3")))
+    begun(ledger, subject((0, 3), name="g"), line=Line("10.0.0.4")).handed = 3
+    begun(ledger, subject((0, 3), validator='"old"'), line=Line("10.0.0.5")).handed = 3
+    begun(ledger, line=Line("10.0.0.6")).handed = 2
+    begun(ledger, None).handed = 3
+
+    assert ledger.progress("f", '"v"') == {"10.0.0.2": 4, "10.0.0.6": 2}
+
+
+def test_progress_leaves_out_what_began_before_a_new_version() -> None:
+    ledger = Ledger()
+    begun(ledger).handed = 10
+
+    ledger.new_version("f")
+
+    assert ledger.progress("f", '"v"') == {}
+
+
+def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, subject((0, 4)), status=206))
+    begun(ledger, subject((4, 10)), status=206).handed = 6
+
+    ledger.progress("f", '"v"')
+
+    assert not took(ledger)
+
+
+# Waiting for a change
+
+
+def test_a_change_since_one_looked_ends_the_wait_at_once() -> None:
+    ledger = Ledger()
+    seen = ledger.version
+    ledger.wake()
+
+    ledger.wait_for_change("f", seen, 50.0, 50.0)
+
+    assert ledger.version != seen
+
+
+@pytest.mark.parametrize("event", ["handed over", "settled", "woken"])
+def test_a_wait_ends_with_the_next_event(event: str) -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    seen = ledger.version
+    waiter = threading.Thread(target=ledger.wait_for_change, args=("f", seen, 50.0, 50.0), daemon=True)
+    waiter.start()
+
+    if event == "handed over":
+        ledger.handed_over(exchange, 101.0)
+    elif event == "settled":
+        ledger.settle(exchange, 10, 101.0, End.CLOSED)
+    else:
+        ledger.wake()
+    waiter.join(20.0)
+
+    assert not waiter.is_alive()
+
+
+def test_a_wait_without_an_event_ends_in_time() -> None:
+    Ledger().wait_for_change("f", 0, 0.001, 50.0)
+
+
+def test_a_wait_looks_again_soon_while_an_acknowledgment_is_due() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, line=Line(on_their_way=10))
+    exchange.handed = 10
+    ledger.handed_over(exchange, 101.0)
+
+    ledger.wait_for_change("f", ledger.version, 50.0, 0.001)

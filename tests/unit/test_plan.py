@@ -1,0 +1,158 @@
+"""Claims about plans: what an ordinary WSGI server gets of them, and what becomes of a file that changes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from httpserve.plan import READ_BYTES, Abort, ChangedWhileSent, Data, Plan, Region, Step, Wait, read_at
+from httpserve.root import OpenFile, Root
+
+CONTENT = bytes(range(256)) * 4
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    root = Root(tmp_path)
+    root.open()
+    yield root
+    root.close()
+
+
+@pytest.fixture
+def file(root: Root, tmp_path: Path) -> Iterator[OpenFile]:
+    (tmp_path / "f").write_bytes(CONTENT)
+    file = root.open_file("f")
+    yield file
+    file.close()
+
+
+def test_a_plan_is_the_bytes_of_its_steps_in_order(file: OpenFile) -> None:
+    plan = Plan((Data(b"<"), Region(file, 3, 4), Data(b"|"), Region(file, 0, 2), Data(b">")), 9)
+
+    body = b"".join(plan)
+
+    assert body == b"<" + CONTENT[3:7] + b"|" + CONTENT[:2] + b">"
+
+
+def test_a_plan_without_steps_is_an_empty_body() -> None:
+    assert list(Plan((), 0)) == []
+
+
+def test_an_empty_region_yields_nothing(file: OpenFile) -> None:
+    assert list(Plan((Region(file, 5, 0),), 0)) == []
+
+
+def test_a_large_region_comes_in_pieces(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * (READ_BYTES + 1))
+    file = root.open_file("large")
+
+    pieces = [len(piece) for piece in Plan((Region(file, 0, READ_BYTES + 1),), READ_BYTES + 1)]
+    file.close()
+
+    assert pieces == [READ_BYTES, 1]
+
+
+def test_a_wait_takes_its_time_and_sends_nothing() -> None:
+    began = time.monotonic()
+
+    body = list(Plan((Data(b"a"), Wait(0.01), Data(b"b")), 2))
+
+    assert body == [b"a", b"b"]
+    assert time.monotonic() - began >= 0.01
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_an_abort_ends_the_body_with_an_error(reset: bool) -> None:
+    body = iter(Plan((Data(b"a"), Abort(reset), Data(b"b")), 2))
+    first = next(body)
+
+    with pytest.raises(ChangedWhileSent):
+        next(body)
+
+    assert first == b"a"
+
+
+def test_close_closes_the_file_of_every_region_and_may_be_repeated(root: Root, file: OpenFile) -> None:
+    other = root.open_file("f")
+    plan = Plan((Data(b"a"), Region(file, 0, 1), Region(other, 0, 1), Region(file, 1, 1)), 4)
+
+    plan.close()
+    plan.close()
+
+    assert (file.fd, other.fd) == (-1, -1)
+
+
+def test_a_file_that_became_shorter_is_not_sent(file: OpenFile, tmp_path: Path) -> None:
+    os.truncate(tmp_path / "f", 10)
+
+    with pytest.raises(ChangedWhileSent):
+        list(Plan((Region(file, 0, len(CONTENT)),), len(CONTENT)))
+
+
+def test_a_file_that_lost_all_its_bytes_is_not_sent(file: OpenFile, tmp_path: Path) -> None:
+    os.truncate(tmp_path / "f", 0)
+
+    with pytest.raises(ChangedWhileSent):
+        read_at(Region(file, 0, 5), 0, 5)
+
+
+def test_a_file_that_became_longer_is_not_sent(file: OpenFile, tmp_path: Path) -> None:
+    with (tmp_path / "f").open("ab") as end:
+        end.write(b"more")
+
+    with pytest.raises(ChangedWhileSent):
+        read_at(Region(file, 0, 5), 0, 5)
+
+
+def test_a_file_that_was_rewritten_in_place_is_not_sent(file: OpenFile, tmp_path: Path) -> None:
+    found = os.stat(tmp_path / "f")
+    os.utime(tmp_path / "f", ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+
+    with pytest.raises(ChangedWhileSent):
+        read_at(Region(file, 0, 5), 0, 5)
+
+
+def test_a_file_that_was_replaced_is_sent_as_it_was_opened(file: OpenFile, tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"new")
+    os.replace(tmp_path / "new", tmp_path / "f")
+
+    body = b"".join(Plan((Region(file, 0, len(CONTENT)),), len(CONTENT)))
+
+    assert body == CONTENT
+
+
+def test_a_file_system_that_reads_short_is_asked_again(file: OpenFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, length, offset: pread(fd, min(length, 3), offset))
+
+    data = read_at(Region(file, 2, 8), 2, 8)
+
+    assert data == CONTENT[2:10]
+
+
+def test_any_cut_of_a_file_into_regions_gives_its_bytes_back(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(CONTENT)
+
+    @given(st.lists(st.integers(0, len(CONTENT)), max_size=8))
+    def check(cuts: list[int]) -> None:
+        marks = sorted([0, *cuts, len(CONTENT)])
+        root = Root(tmp_path)
+        root.open()
+        file = root.open_file("f")
+        steps: list[Step] = [Region(file, start, stop - start) for start, stop in pairwise(marks)]
+        plan = Plan(tuple(steps), len(CONTENT))
+        try:
+            assert b"".join(plan) == CONTENT
+        finally:
+            plan.close()
+            root.close()
+
+    check()

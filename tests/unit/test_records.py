@@ -1,0 +1,307 @@
+"""Claims about one exchange and its record: what was asked, what has arrived of the answer."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from httpserve import records
+from httpserve.ledger import Ledger
+from httpserve.plan import Piece, Subject
+from httpserve.records import End, Ends, Exchange, State, printable
+
+
+@dataclass
+class Line:
+    """A connection as a record sees it: so many bytes are on their way."""
+
+    client: str = "10.0.0.2"
+    client_port: int = 4711
+    local: str = "10.0.0.1"
+    on_their_way: int = 0
+
+    def outstanding(self) -> int:
+        return self.on_their_way
+
+    def ends(self) -> Ends:
+        return Ends(self.client, self.client_port, self.local)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A head as a record sees it."""
+
+    method: str = "GET"
+    target: str = "/f"
+    range: str = ""
+    user_agent: str = "curl"
+
+
+def subject(*spans: tuple[int, int], name: str = "f", validator: str = '"v"', total: int = 10) -> Subject:
+    """What an answer carries whose content is those spans, one behind the other."""
+    pieces, offset = [], 0
+    for start, stop in spans:
+        pieces.append(Piece(offset, start, stop))
+        offset += stop - start
+    return Subject(name, validator, total, tuple(pieces))
+
+
+WHOLE = subject((0, 10))
+
+
+def begun(
+    ledger: Ledger,
+    what: Subject | None = WHOLE,
+    *,
+    line: Line | None = None,
+    asked: Asked | None = None,
+    status: int = 200,
+    began: float = 100.0,
+) -> Exchange:
+    length = sum(piece.stop - piece.start for piece in what.pieces) if what else 3
+    exchange = Exchange(line or Line(), asked or Asked(), status, length, what, 1000.0, began)
+    ledger.begin(exchange)
+    return exchange
+
+
+def received(ledger: Ledger, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
+    """Let the kernel take the whole answer, and the client all of it, or only `count` bytes."""
+    exchange.handed = exchange.length
+    ledger.handed_over(exchange, now)
+    ledger.settle(exchange, exchange.length if count is None else count, now, End.CLOSED)
+
+
+# One exchange
+
+
+def test_a_record_says_who_asked_what_and_got_what() -> None:
+    ledger = Ledger()
+    asked = Asked("GET", "/f?q", "bytes=2-5", "wget")
+
+    received(ledger, begun(ledger, subject((2, 6)), asked=asked, status=206))
+
+    assert ledger.requests() == (
+        records.RequestRecord(
+            time=1000.0,
+            client="10.0.0.2",
+            client_port=4711,
+            local="10.0.0.1",
+            method="GET",
+            target="/f?q",
+            status=206,
+            range="bytes=2-5",
+            bytes=4,
+            seconds=1.0,
+            user_agent="wget",
+            completed=True,
+            name="f",
+            outcome="completed",
+        ),
+    )
+
+
+def test_control_characters_of_a_request_are_escaped_in_its_record() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, None, asked=Asked("GET", "/\x1b[2J", "bytes=\r\n", "cu\x00rl"))
+
+    record = ledger.record(exchange)
+
+    assert (record.target, record.range, record.user_agent) == ("/\\x1b[2J", "bytes=\\r\\n", "cu\\x00rl")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text", "plain text"),
+        ("grüße", "grüße"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x7f\x9b", "\\x7f\\x9b"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\udcff", "\\udcff"),
+        ("\U000e0001", "\\U000e0001"),
+    ],
+)
+def test_what_does_not_print_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_whatever_a_client_sends_fits_on_a_terminal(text: str) -> None:
+    assert printable(text).isprintable()
+
+
+def test_bytes_count_as_received_once_they_are_acknowledged() -> None:
+    line = Line(on_their_way=4)
+    ledger = Ledger()
+    exchange = begun(ledger, line=line)
+    exchange.handed = 7
+
+    record = ledger.record(exchange)
+
+    assert (record.bytes, record.completed) == (3, False)
+
+
+def test_bytes_of_an_earlier_answer_on_their_way_do_not_make_a_negative_count() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, line=Line(on_their_way=400))
+    exchange.handed = 7
+
+    assert ledger.record(exchange).bytes == 0
+
+
+def test_nothing_is_asked_of_a_connection_that_has_sent_nothing() -> None:
+    ledger = Ledger()
+
+    assert ledger.record(begun(ledger, line=Line(on_their_way=-5))).bytes == 0
+
+
+def test_an_answer_just_handed_over_counts_as_completed_while_its_acknowledgment_may_be_delayed() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, line=Line(on_their_way=10))
+    exchange.handed = 10
+    now = time.monotonic()
+    ledger.handed_over(exchange, now)
+
+    with ledger._lock:
+        early, late = exchange.record(now + 0.1), exchange.record(now + records.ACK_DELAY_SECONDS)
+
+    assert (early.completed, early.bytes) == (True, 10)
+    assert (late.completed, late.bytes) == (False, 0)
+
+
+def test_a_small_answer_counts_as_completed_as_soon_as_a_client_can_have_it() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    exchange.state = State.LEAVING
+    exchange.ended = time.monotonic()
+
+    assert ledger.record(exchange).completed
+
+
+def test_an_answer_handed_over_and_acknowledged_is_completed_however_late_one_asks() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    exchange.handed = 10
+    ledger.handed_over(exchange, 101.0)
+
+    record = ledger.record(exchange)
+
+    assert (record.completed, record.seconds) == (True, 1.0)
+
+
+def test_an_answer_that_was_cut_is_not_completed() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+
+    ledger.settle(exchange, 4, 103.0, End.CLOSED)
+
+    record = ledger.record(exchange)
+    assert (record.completed, record.bytes, record.seconds) == (False, 4, 3.0)
+
+
+@pytest.mark.parametrize("end", [End.CLOSED, End.RESET, End.LOST, End.CUT])
+def test_a_record_says_how_an_answer_ended_that_is_not_complete(end: End) -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    before = ledger.record(exchange).outcome
+
+    ledger.settle(exchange, 4, 103.0, end)
+
+    assert (before, ledger.record(exchange).outcome) == ("under way", end.value)
+
+
+def test_a_complete_answer_is_complete_however_its_connection_ended() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    exchange.handed = 10
+    ledger.handed_over(exchange, 101.0)
+
+    ledger.settle(exchange, 10, 103.0, End.RESET)
+
+    assert ledger.record(exchange).outcome == "completed"
+
+
+def test_a_record_does_not_keep_the_connection() -> None:
+    ledger = Ledger()
+    line = Line()
+    alive = weakref.ref(line)
+    received(ledger, begun(ledger, line=line))
+
+    del line
+
+    assert alive() is None
+    assert ledger.requests()[0].client == "10.0.0.2"
+
+
+def test_an_answer_handed_over_but_not_all_received_is_not_completed() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+
+    received(ledger, exchange, 9)
+
+    assert (exchange.state, ledger.record(exchange).completed) == (State.CUT, False)
+
+
+def test_an_answer_is_settled_once() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    ledger.settle(exchange, 10, 103.0, End.CLOSED)
+
+    ledger.settle(exchange, 0, 104.0, End.CLOSED)
+
+    assert ledger.record(exchange).bytes == 10
+
+
+def test_an_answer_without_a_file_has_no_name() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, None, status=404)
+
+    received(ledger, exchange)
+
+    assert ledger.record(exchange).name == ""
+    assert exchange.spans(3) == []
+
+
+def test_no_more_than_so_many_records_are_kept_and_the_oldest_goes_first() -> None:
+    ledger = Ledger(most=2)
+
+    for status in (200, 404, 206):
+        received(ledger, begun(ledger, None, status=status))
+
+    assert [record.status for record in ledger.requests()] == [404, 206]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9), st.integers(0, 5)), max_size=6),
+    st.integers(0, 120),
+)
+def test_spans_are_the_parts_that_the_first_bytes_of_the_content_carry(
+    parts: list[tuple[int, int, int]], count: int
+) -> None:
+    pieces: list[Piece] = []
+    content: list[int | None] = []
+    for start, length, overhead in parts:
+        content += [None] * overhead
+        pieces.append(Piece(len(content), start, start + length))
+        content += range(start, start + length)
+    exchange = Exchange(Line(), Asked(), 206, len(content), Subject("f", "v", 60, tuple(pieces)), 0.0, 0.0)
+
+    spans = exchange.spans(min(count, len(content)))
+
+    carried = [position for start, stop in spans for position in range(start, stop)]
+    assert carried == [position for position in content[:count] if position is not None]
+
+
+def test_a_record_is_data_that_can_be_compared_and_replaced() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger))
+
+    record = ledger.requests()[0]
+
+    assert replace(record, status=206) != record
+    assert record == ledger.requests()[0]

@@ -1,0 +1,297 @@
+"""Claims about waiting for a download, and about what the timeout says."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
+from httpserve.ledger import Ledger
+from httpserve.plan import Piece, Subject
+from httpserve.records import DownloadRecord, End, Ends, Exchange
+from httpserve.waiting import Version, amounts, wait_for_download
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class Line:
+    """A connection as a record sees it: so many bytes are on their way."""
+
+    client_port = 4711
+    local = "10.0.0.1"
+
+    def __init__(self, client: str = "10.0.0.2") -> None:
+        self.client = client
+        self.on_their_way = 0
+
+    def outstanding(self) -> int:
+        return self.on_their_way
+
+    def ends(self) -> Ends:
+        return Ends(self.client, self.client_port, self.local)
+
+
+class Asked:
+    """A head as a record sees it."""
+
+    method = "GET"
+    range = ""
+    user_agent = "curl"
+
+    def __init__(self, target: str = "/f") -> None:
+        self.target = target
+
+
+def begun(
+    ledger: Ledger,
+    *,
+    start: int = 0,
+    size: int = 10,
+    client: str = "10.0.0.2",
+    validator: str = "v",
+    name: str = "f",
+    target: str = "/f",
+    status: int = 200,
+) -> Exchange:
+    subject = Subject(name, validator, size, (Piece(0, start, size),)) if name else None
+    length = size - start
+    exchange = Exchange(Line(client), Asked(target), status, length, subject, 0.0, time.monotonic())
+    ledger.begin(exchange)
+    return exchange
+
+
+def received(ledger: Ledger, exchange: Exchange, count: int | None = None) -> None:
+    exchange.handed = exchange.length
+    ledger.handed_over(exchange, time.monotonic())
+    ledger.settle(exchange, exchange.length if count is None else count, time.monotonic(), End.CLOSED)
+
+
+def wait(
+    ledger: Ledger,
+    timeout: float | None = 20.0,
+    *,
+    client: str | None = None,
+    size: int = 10,
+    validator: str = "v",
+    running: bool = True,
+) -> DownloadRecord:
+    return wait_for_download(ledger, "f", lambda: Version(validator, size), lambda: running, timeout, client)
+
+
+def said(ledger: Ledger, *, client: str | None = None, size: int = 10) -> str:
+    with pytest.raises(WaitTimeout) as caught:
+        wait(ledger, 0.001, client=client, size=size)
+    assert (caught.value.name, caught.value.timeout) == ("f", 0.001)
+    return str(caught.value)
+
+
+# Waiting
+
+
+@pytest.mark.parametrize("timeout", [20.0, None])
+def test_a_download_before_the_wait_is_returned_at_once(timeout: float | None) -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger))
+
+    assert wait(ledger, timeout).client == "10.0.0.2"
+
+
+@pytest.mark.parametrize("timeout", [20.0, None])
+def test_a_download_during_the_wait_ends_it(timeout: float | None) -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    waits = threading.Event()
+    records: list[DownloadRecord] = []
+
+    def current() -> Version:
+        waits.set()
+        return Version("v", 10)
+
+    waiter = threading.Thread(
+        target=lambda: records.append(wait_for_download(ledger, "f", current, lambda: True, timeout, None)),
+        daemon=True,
+    )
+    waiter.start()
+    waits.wait(20.0)
+    received(ledger, exchange)
+    waiter.join(20.0)
+
+    assert [record.bytes for record in records] == [10]
+
+
+def test_an_acknowledgment_that_makes_no_event_is_noticed() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    exchange.handed = 10
+    line = exchange.link
+    assert isinstance(line, Line)
+    line.on_their_way = 10
+    ledger.handed_over(exchange, time.monotonic())
+    looks = 0
+
+    def current() -> Version:
+        nonlocal looks
+        looks += 1
+        if looks == 8:
+            line.on_their_way = 0
+        return Version("v", 10)
+
+    record = wait_for_download(ledger, "f", current, lambda: True, 20.0, None)
+
+    assert record.bytes == 10
+
+
+def test_an_answer_in_the_kernel_gets_a_moment_past_the_deadline() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    exchange.handed = 10
+    line = exchange.link
+    assert isinstance(line, Line)
+    line.on_their_way = 10
+    ledger.handed_over(exchange, time.monotonic())
+    looks = 0
+
+    def current() -> Version:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            line.on_their_way = 0
+        return Version("v", 10)
+
+    record = wait_for_download(ledger, "f", current, lambda: True, 1e-9, None)
+
+    assert record.bytes == 10
+
+
+def test_a_stopped_server_ends_the_wait_with_what_to_do() -> None:
+    with pytest.raises(ServerNotRunning, match=r"'f'.*start\(\) it first"):
+        wait(Ledger(), running=False)
+
+
+def test_a_download_from_before_the_stop_still_counts() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger))
+
+    assert wait(ledger, running=False).bytes == 10
+
+
+def test_a_file_that_is_gone_ends_the_wait() -> None:
+    def current() -> Version:
+        raise NotFound("no such file", "f")
+
+    with pytest.raises(NotFound):
+        wait_for_download(Ledger(), "f", current, lambda: True, 20.0, None)
+
+
+# What the timeout says
+
+
+def test_the_message_says_how_much_of_it_each_client_has() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, size=58 * MIB, client="192.168.7.2"), 41 * MIB)
+    begun(ledger, size=58 * MIB, client="192.168.7.3").handed = 2 * MIB
+    begun(ledger, size=58 * MIB, client="192.168.7.4")
+
+    assert said(ledger, size=58 * MIB) == (
+        "nobody has downloaded 'f' within 0.001 s: 192.168.7.2 has 41 of 58 MiB; 192.168.7.3 has 2 of 58 MiB"
+    )
+
+
+def test_the_message_says_what_the_client_that_was_meant_has() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, client="192.168.7.2"), 4)
+    received(ledger, begun(ledger, client="192.168.7.3"), 5)
+
+    assert said(ledger, client="192.168.7.2") == (
+        "192.168.7.2 has not downloaded 'f' within 0.001 s: 192.168.7.2 has 4 of 10 bytes"
+    )
+
+
+def test_the_message_says_that_nobody_asked_at_all() -> None:
+    assert said(Ledger()).endswith(": nobody asked for it, nor for anything else")
+
+
+def test_the_message_says_what_was_asked_for_instead() -> None:
+    ledger = Ledger()
+    for _ in range(2):
+        received(ledger, begun(ledger, name="", target="/F", status=404))
+    received(ledger, begun(ledger, name="g", target="/g", client="10.0.0.3"))
+
+    assert said(ledger).endswith(
+        ": nobody asked for it; asked for instead: /F (404, by 10.0.0.2), /g (200, by 10.0.0.3)"
+    )
+
+
+def test_the_message_names_the_last_five_of_many_and_says_how_many_more() -> None:
+    ledger = Ledger()
+    for number in range(8):
+        received(ledger, begun(ledger, name="", target=f"/{number}", status=404))
+
+    message = said(ledger)
+
+    assert "/2 " not in message
+    assert message.endswith(
+        "/3 (404, by 10.0.0.2), /4 (404, by 10.0.0.2), /5 (404, by 10.0.0.2), "
+        "/6 (404, by 10.0.0.2), /7 (404, by 10.0.0.2) and 3 more"
+    )
+
+
+def test_a_request_without_a_target_is_not_named() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, name="", target="", status=400))
+
+    assert said(ledger).endswith(": nobody asked for it, nor for anything else")
+
+
+@pytest.mark.parametrize("validator", ["v", "old"])
+def test_the_message_says_that_what_was_asked_for_brought_nothing_of_this_version(validator: str) -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, validator=validator)
+    ledger.settle(exchange, 0 if validator == "v" else 10, time.monotonic(), End.CLOSED)
+
+    assert said(ledger).endswith(": it was asked for, but nothing has arrived of the version that stands")
+
+
+def test_the_message_says_that_an_earlier_wait_had_the_download() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger))
+    wait(ledger)
+
+    assert said(ledger).endswith(": it was downloaded before, but an earlier wait has returned that")
+
+
+def test_the_message_names_other_addresses_that_asked_as_a_board_behind_nat_has_another_one() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, client="10.0.0.9"))
+    received(ledger, begun(ledger, client="10.0.0.8"))
+
+    assert said(ledger, client="192.168.7.2").endswith(
+        ": it did not ask for it, nor for anything else; but 10.0.0.8, 10.0.0.9 asked for it"
+    )
+
+
+def test_the_message_says_what_the_client_that_was_meant_asked_for_instead() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, name="", target="/F", status=404))
+
+    assert said(ledger, client="10.0.0.2").endswith(": it did not ask for it; asked for instead: /F (404, by 10.0.0.2)")
+
+
+@pytest.mark.parametrize(
+    ("got", "total", "text"),
+    [
+        (0, 0, "0 of 0 bytes"),
+        (3, 10 * KIB - 1, "3 of 10239 bytes"),
+        (9 * KIB, 10 * KIB, "9 of 10 KiB"),
+        (41 * MIB, 58 * MIB, "41 of 58 MiB"),
+        (41 * MIB + 5, 58 * MIB + 5, "41 of 59 MiB"),
+        (58 * MIB + 4, 58 * MIB + 5, "58 of 59 MiB"),
+        (1 * GIB, 20 * GIB, "1 of 20 GiB"),
+    ],
+)
+def test_amounts_are_told_in_the_unit_of_the_total_and_never_look_complete(got: int, total: int, text: str) -> None:
+    assert amounts(got, total) == text
