@@ -69,7 +69,7 @@ class Connection:
         scheduled: The lead's: when it will look at the deadline next.
         sock: The socket.
         stage: What the connection does.
-        watched: The lead's: whether its poller knows the descriptor.
+        watched: The lead's: what its poller watches the descriptor for.
     """
 
     __slots__ = (
@@ -108,7 +108,7 @@ class Connection:
         self.stage = Stage.READING
         self.deadline = now + service.limits.idle
         self.scheduled = NEVER
-        self.watched = False
+        self.watched = 0
         self._service = service
         self._tally = Tally(service.ledger)
         self._local = service.local
@@ -423,7 +423,7 @@ class Connection:
         self._progress_at = now
         return Need.INPUT
 
-    def on_deadline(self, now: float, wall: float) -> Need:
+    def on_deadline(self, now: float, wall: float, at_once: bool) -> Need:
         """Decide what becomes of a connection whose deadline has come."""
         if self.stage is Stage.PAUSED:
             self.stage = Stage.SENDING
@@ -431,7 +431,7 @@ class Connection:
         if self._tally.latest is not None and (self.outstanding() or self.stage is Stage.SENDING):
             return self._look_at_sending(now)
         if self._buffer and self.stage is Stage.READING:
-            return self._refuse(Refused(408, "the head took too long"), now, wall, True)
+            return self._refuse(Refused(408, "the head took too long"), now, wall, at_once)
         return self.close(now)
 
     def _look_at_sending(self, now: float) -> Need:
@@ -466,14 +466,17 @@ class Connection:
         return self.close(now, end)
 
     def close(self, now: float, end: End = End.CLOSED) -> Need:
-        """Settle the records, where `end` is for what was under way, and close the socket."""
+        """Settle the records, where `end` is for what was under way. The socket goes with `release`."""
         if self._outgoing is not None:
             self._outgoing.close()
             self._outgoing = None
         if self._tally.latest is not None:
             self._tally.ended(self.outstanding(), now, end)
-        self.sock.close()
         return Need.GONE
+
+    def release(self) -> None:
+        """Close the socket of a connection that is gone."""
+        self.sock.close()
 
     # For the threads
 

@@ -37,6 +37,7 @@ RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than s
 
 ACKNOWLEDGMENT_POLL_SECONDS = 0.005
 
+_EVENTS = {Need.INPUT: READ, Need.ROOM: WRITE}
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -75,10 +76,10 @@ class Lead:
         self._listener_dropped = False
         self._awaits_acknowledgments = False
         self.has_cut = False  # an answer was under way when everything had to end
-        # Touched by every thread, each touch one step of the interpreter:
         self._connections: dict[int, Connection] = {}
-        self._working: set[Connection] = set()
-        self._to_schedule: deque[Connection] = deque()
+        self._working: set[Connection] = set()  # other threads own these
+        # Touched by every thread, each touch one step of the interpreter:
+        self._returned: deque[tuple[Connection, Need]] = deque()
         self._baton: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: lead; False: end
         self._lock = threading.Lock()  # guards _spare, _threads, _phase, _numbers
         self._spare = 0
@@ -181,29 +182,17 @@ class Lead:
         return True
 
     def _work(self, connection: Connection) -> None:
+        """Serve a connection, and give it back to whoever leads: the leader alone watches and schedules."""
         try:
             need = connection.proceed(time.monotonic(), time.time())
         except Exception:  # noqa: BLE001 - a fault on one connection must not cost the others their server
-            say(log, logging.ERROR, "a connection of %s failed:\n%s", connection.client, format_exc())
-            need = connection.abandon(time.monotonic())
-        self._working.discard(connection)
-        deadline, scheduled = connection.deadline, connection.scheduled
-        self._put_back(connection, need)  # from here on it is the leader's
-        if deadline < scheduled or self._phase is not Phase.SERVING:
-            self._to_schedule.append(connection)
-            self._poller.wake()
+            need = self._failed(connection)
+        self._returned.append((connection, need))
+        self._poller.wake()
 
-    def _put_back(self, connection: Connection, need: Need) -> None:
-        if need is Need.GONE:
-            self._connections.pop(connection.fd, None)
-        elif need is not Need.TIME:
-            connection.watched = True
-            self._poller.watch(connection.fd, READ if need is Need.INPUT else WRITE)
-
-    def _unwatch(self, connection: Connection) -> None:
-        if connection.watched:
-            connection.watched = False
-            self._poller.drop(connection.fd)
+    def _failed(self, connection: Connection) -> Need:
+        say(log, logging.ERROR, "a connection of %s failed:\n%s", connection.client, format_exc())
+        return connection.abandon(time.monotonic())
 
     # Leading
 
@@ -214,6 +203,7 @@ class Lead:
                 connection = self._serve_ready(*self._ready.popleft())
                 if connection is not None:
                     return connection
+            self._take_back()
             now = time.monotonic()
             connection = self._expire(now)
             if connection is not None:
@@ -225,33 +215,46 @@ class Lead:
             self._now, self._wall = time.monotonic(), time.time()
             self._service.look_around(self._wall)
 
+    def _take_back(self) -> None:
+        while self._returned:
+            connection, need = self._returned.popleft()
+            self._working.discard(connection)
+            if self._phase is Phase.CUTTING and need is not Need.GONE:
+                need = connection.abandon(self._now)
+            self._apply(connection, need)
+
     def _serve_ready(self, fd: int, events: int) -> Connection | None:
         connection = self._connections.get(fd)
         if connection is None:
             return self._accept() if fd == self._listener_fd else None
-        if connection.is_quiet():
-            need = self._guarded(connection, connection.on_input)
-            if need is Need.INPUT:
-                if connection.deadline < connection.scheduled:
-                    self._schedule(connection)
-                return None
-        else:
-            need = Need.THREAD
-        if need is Need.GONE:
-            connection.watched = False  # a closed descriptor has left the poller by itself
-        else:
-            self._unwatch(connection)
+        if not connection.is_quiet():
+            return self._apply(connection, Need.THREAD)
+        need = self._guarded(connection, connection.on_input)
+        if need is Need.INPUT:
+            if connection.deadline < connection.scheduled:
+                self._schedule(connection)
+            return None
         return self._apply(connection, need)
 
-    def _guarded(self, connection: Connection, call: Callable[..., Need]) -> Need:
+    def _guarded(self, connection: Connection, call: Callable[[float, float, bool], Need]) -> Need:
         try:
             return call(self._now, self._wall, True)
         except Exception:  # noqa: BLE001 - a fault on one connection must not cost the others their server
-            say(log, logging.ERROR, "a connection of %s failed:\n%s", connection.client, format_exc())
-            return connection.abandon(self._now)
+            return self._failed(connection)
 
     def _apply(self, connection: Connection, need: Need) -> Connection | None:
-        """Give a connection that is not watched what it needs; return it when that is this thread."""
+        """Give a connection what it needs; return it when that is this thread."""
+        events = _EVENTS.get(need, 0)
+        if connection.watched != events:
+            if connection.watched:
+                self._poller.drop(connection.fd)
+            if events:
+                self._poller.watch(connection.fd, events)
+            connection.watched = events
+        if need is Need.GONE:
+            self._connections.pop(connection.fd, None)
+            connection.release()  # not before: its descriptor is the next connection's
+            return None
         if need is Need.THREAD:
             self._working.add(connection)
             if self._hand_over():
@@ -260,8 +263,7 @@ class Lead:
             connection.never_block()
             self._work(connection)
             return None
-        self._put_back(connection, need)
-        if need is not Need.GONE and connection.deadline < connection.scheduled:
+        if connection.deadline < connection.scheduled:
             self._schedule(connection)
         return None
 
@@ -306,7 +308,6 @@ class Lead:
         )
         for _, fd in longest_first:
             connection = self._connections[fd]
-            self._unwatch(connection)
             self._apply(connection, connection.close(self._now))
         return bool(longest_first)
 
@@ -338,10 +339,6 @@ class Lead:
 
     def _expire(self, now: float) -> Connection | None:
         """Deal with every deadline that has come; return a connection that needs this thread."""
-        while self._to_schedule:
-            connection = self._to_schedule.popleft()
-            if connection.fd in self._connections and connection.deadline < connection.scheduled:
-                self._schedule(connection)
         if self._accept_again and now >= self._accept_again and self._phase is Phase.SERVING:
             self._accept_again = 0.0
             self._poller.watch(self._listener_fd, READ)
@@ -357,15 +354,10 @@ class Lead:
     def _expire_one(self, connection: Connection, now: float) -> Connection | None:
         connection.scheduled = NEVER
         if connection in self._working:
-            connection_due = now + 1.0  # whoever works on it sets the deadline anew
-        elif connection.deadline > now:
-            connection_due = connection.deadline
-        else:
-            self._unwatch(connection)
-            return self._apply(connection, connection.on_deadline(now, time.time()))
-        connection.scheduled = connection_due
-        self._serial += 1
-        heapq.heappush(self._deadlines, (connection_due, self._serial, connection))
+            return None  # scheduled again when it comes back
+        if connection.deadline <= now:
+            return self._apply(connection, self._guarded(connection, connection.on_deadline))
+        self._schedule(connection)
         return None
 
     # The end
@@ -384,18 +376,15 @@ class Lead:
                     self.has_cut = True
                     connection.interrupt()
             elif self._phase is Phase.CUTTING:
-                self._unwatch(connection)
                 if connection.is_quiet():
                     self._apply(connection, connection.close(now))
                 else:
                     self.has_cut = True
                     self._apply(connection, connection.abandon(now))
             elif connection.is_quiet():
-                self._unwatch(connection)
-                if connection.wind_up(now) is Need.GONE:
-                    self._apply(connection, Need.GONE)
-                else:
-                    self._awaits_acknowledgments = True
+                need = connection.wind_up(now)
+                self._apply(connection, need)
+                self._awaits_acknowledgments |= need is not Need.GONE
         return not self._connections
 
     def _end(self) -> None:
