@@ -18,6 +18,9 @@ from werkzeug.http import parse_accept_header
 
 from httpserve.hosts import url_path
 
+# JSON has no charset, but clients ask for one.
+_JSON = ("application/json", "application/json; charset=utf-8")
+_OFFERED = ("text/html", *_JSON)
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -74,8 +77,8 @@ def read_entries(path: str, is_shown: Callable[[os.DirEntry[str]], bool]) -> lis
 
 def wants_json(accept: str) -> bool:
     """Tell whether a client that sends this Accept field would rather have JSON than HTML."""
-    best = parse_accept_header(accept, MIMEAccept).best_match(["text/html", "application/json"])
-    return best == "application/json"
+    best = parse_accept_header(accept, MIMEAccept).best_match(_OFFERED)
+    return best in _JSON
 
 
 def as_json(entries: list[Entry]) -> bytes:

@@ -1,0 +1,216 @@
+"""Claims about listings: which entries, in which order, and that no name breaks a page or a link."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from httpserve.site.listing import Entry, as_html, as_json, read_entries, wants_json
+
+HOSTILE = [
+    "a b",
+    "a#b",
+    "a?b=c&d",
+    "a%20b",
+    "100%",
+    "a+b",
+    "<script>alert(1)<script>",
+    '"><img src=x onerror=alert(1)>',
+    "'quoted'",
+    "&amp;",
+    "javascript:alert(1)",
+    "http:",
+    "{title}{0}",
+    "grün",
+    "日本語",
+    "new\nline",
+    "tab\there",
+    "\x1b[2J",
+    "\u202egnp.exe",
+    "~",
+    "...",
+    "-rf",
+    "x" * 200,
+]
+
+
+def file(name: str, size: int = 5, modified: float = 784111777.0) -> Entry:
+    return Entry(name, False, size, modified)
+
+
+def directory(name: str) -> Entry:
+    return Entry(name, True, 4096, 784111777.0)
+
+
+def links(page: bytes) -> list[str]:
+    return [unescape(link) for link in re.findall(r'<a href="([^"]*)"', page.decode())]
+
+
+# Entries
+
+
+def test_directories_come_first_then_names_in_order(tmp_path: Path) -> None:
+    for name in ("b", "a", "C"):
+        (tmp_path / name).touch()
+    for name in ("z", "d"):
+        (tmp_path / name).mkdir()
+
+    entries = read_entries(str(tmp_path), lambda entry: True)
+
+    assert [entry.name for entry in entries] == ["d", "z", "C", "a", "b"]
+
+
+def test_an_entry_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"hello")
+    os.utime(tmp_path / "f", (5, 7.5))
+
+    assert read_entries(str(tmp_path), lambda entry: True) == [Entry("f", False, 5, 7.5)]
+
+
+def test_only_what_is_shown_is_an_entry(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "b").touch()
+
+    entries = read_entries(str(tmp_path), lambda entry: entry.name == "b")
+
+    assert [entry.name for entry in entries] == ["b"]
+
+
+def test_what_cannot_be_fetched_is_no_entry(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    with open(os.fsencode(tmp_path) + b"/\xff", "wb"):
+        pass
+
+    assert read_entries(str(tmp_path), lambda entry: True) == []
+
+
+def test_a_symlink_is_an_entry_as_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "link").symlink_to("d")
+
+    assert [entry.is_dir for entry in read_entries(str(tmp_path), lambda entry: True)] == [True, True]
+
+
+def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_entries(str(tmp_path / "gone"), lambda entry: True)
+
+
+# What the client would rather have
+
+
+@pytest.mark.parametrize(
+    ("accept", "json_wanted"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/html", False),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+        ("application/json", True),
+        ("Application/JSON", True),
+        ("application/json, text/plain, */*", True),
+        ("application/*", True),
+        ("application/json;q=0.5, text/html", False),
+        ("application/json, text/html;q=0.5", True),
+        ("application/json;q=0, */*", False),
+        ("text/plain", False),
+        ("application/json; charset=utf-8", True),
+        ("json", False),
+        (";;;,,,=", False),
+        ("application/json;q=x", False),
+    ],
+)
+def test_json_goes_to_those_who_prefer_it(accept: str, json_wanted: bool) -> None:
+    assert wants_json(accept) is json_wanted
+
+
+@given(st.text(max_size=40))
+def test_no_accept_field_breaks_the_choice(accept: str) -> None:
+    assert wants_json(accept) in (True, False)
+
+
+# JSON
+
+
+def test_json_says_name_type_size_and_time() -> None:
+    body = as_json([directory("d"), file("f")])
+
+    assert json.loads(body) == [
+        {"name": "d", "type": "directory", "size": None, "mtime": 784111777.0},
+        {"name": "f", "type": "file", "size": 5, "mtime": 784111777.0},
+    ]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_json_gives_every_name_back(name: str) -> None:
+    assert json.loads(as_json([file(name)]))[0]["name"] == name
+
+
+# HTML
+
+
+def test_a_page_shows_names_sizes_and_times() -> None:
+    page = as_html("d/e", [directory("sub"), file("f", 12345)], "").decode()
+
+    assert "<title>/d/e/</title>" in page
+    assert ">sub/</a></td><td" in page
+    assert '>f</a></td><td class="size">12345</td><td>1994-11-06 08:49:37</td>' in page
+
+
+def test_the_root_leads_nowhere_up() -> None:
+    assert links(as_html("", [file("f")], "")) == ["f"]
+    assert "<title>/</title>" in as_html("", [], "").decode()
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix"), [pytest.param("/d/e/", "", id="slash"), pytest.param("/d/e", "e/", id="no slash")]
+)
+def test_links_are_relative_and_lead_right_with_and_without_a_slash_at_the_end(target: str, prefix: str) -> None:
+    found = links(as_html("d/e", [directory("sub"), file("f")], prefix))
+
+    assert [urljoin(f"http://bench{target}", link) for link in found] == [
+        "http://bench/d/",
+        "http://bench/d/e/sub/",
+        "http://bench/d/e/f",
+    ]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("prefix", ["", "d/"])
+def test_no_name_breaks_a_link(name: str, prefix: str) -> None:
+    base = "http://bench/d/" if not prefix else "http://bench/d"
+
+    up, link = links(as_html("d", [file(name)], prefix))
+
+    url = urlsplit(urljoin(base, link))
+    assert up == f"{prefix}../"
+    assert (url.netloc, unquote(url.path), url.query, url.fragment) == ("bench", f"/d/{name}", "", "")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_breaks_the_page(name: str) -> None:
+    plain = as_html("x", [file("x")], "").decode()
+
+    page = as_html(name, [file(name)], "").decode()
+
+    tags = re.compile(r"<[^>]*>")
+    without_links = [tag for tag in tags.findall(page) if not tag.startswith("<a ")]
+    assert without_links == [tag for tag in tags.findall(plain) if not tag.startswith("<a ")]
+    assert unescape(page).count(name) >= 3
+
+
+@pytest.mark.parametrize("modified", [-1e15, -1e11, 1e12, 1e15, 1e20])
+def test_a_time_beyond_all_dates_is_left_out(modified: float) -> None:
+    page = as_html("", [file("f", modified=modified)], "").decode()
+
+    assert "<td></td>" in page
