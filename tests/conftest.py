@@ -25,16 +25,23 @@ def our_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("httpserve")]
 
 
-def tcp_sockets() -> set[str]:
-    """Return the TCP sockets that this process has open, by inode."""
+def _server_of(thread: threading.Thread) -> str:
+    return thread.name.partition("-")[0]  # httpserve:PORT, and httpserve:PORT-1 for its others
+
+
+def tcp_sockets() -> dict[str, int]:
+    """Return the TCP sockets that this process has open, and the local port of each, by inode."""
     mine = _own_sockets()
-    inodes: set[str] = set()
+    ports: dict[str, int] = {}
     for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         try:
-            inodes |= {line.split()[9] for line in Path(table).read_text().splitlines()[1:]}
+            lines = Path(table).read_text().splitlines()[1:]
         except OSError:  # not Linux, or no IPv6
             continue
-    return inodes & mine
+        for fields in map(str.split, lines):
+            if fields[9] in mine:
+                ports[fields[9]] = int(fields[1].rpartition(":")[2], 16)
+    return ports
 
 
 def _own_sockets() -> set[str]:
@@ -58,20 +65,38 @@ def private_directories() -> set[str]:
     return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("httpserve")}
 
 
+def _others(servers: set[str]) -> list[threading.Thread]:
+    return [thread for thread in our_threads() if _server_of(thread) not in servers]
+
+
+def _new_sockets(before: dict[str, int], servers: set[str]) -> dict[str, int]:
+    return {
+        inode: port
+        for inode, port in tcp_sockets().items()
+        if inode not in before and f"httpserve:{port}" not in servers
+    }
+
+
+@pytest.fixture(scope="session")
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for the tests' directories for temporary files, which take `mktemp` long to number."""
+    return tmp_path_factory.mktemp("tmp")
+
+
 @pytest.fixture(autouse=True)
-def _nothing_is_left(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_is_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # A directory of its own, as other runs on this machine have private directories too.
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("tmp")))
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp(dir=temporary))
     before = tcp_sockets()
-    threads = our_threads()  # those of a test that has failed are held against that one alone
+    # What several tests share, or one that has failed left, is not held against this one.
+    servers = {_server_of(thread) for thread in our_threads()}
     yield
-    for thread in our_threads():
-        if thread not in threads:
-            thread.join(JOIN_SECONDS)
-    if tcp_sockets() - before:
+    for thread in _others(servers):
+        thread.join(JOIN_SECONDS)
+    if _new_sockets(before, servers):
         gc.collect()  # a client of the test that was left to the collector is no leak of ours
-    assert [thread for thread in our_threads() if thread not in threads] == []
-    assert tcp_sockets() - before == set()
+    assert _others(servers) == []
+    assert _new_sockets(before, servers) == {}
     assert private_directories() == set()
 
 

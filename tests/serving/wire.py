@@ -5,6 +5,8 @@ Knows sockets, and of HTTP what it takes to tell where an answer ends: Content-L
 
 from __future__ import annotations
 
+import array
+import functools
 import socket
 import struct
 import subprocess
@@ -20,6 +22,7 @@ from typing import Self
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 10.0  # for what should take milliseconds
 LOOK_SECONDS = 0.002
+BIG_BYTES = 12 << 20  # more than the buffers of both sides take
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -172,10 +175,12 @@ def eventually(fact: Callable[[], object], what: str = "it") -> None:
         nothing.wait(LOOK_SECONDS)
 
 
+@functools.cache
 def pattern(size: int, seed: int = 0) -> bytes:
     """Return bytes in which every 8 say where they stand and which file they are of."""
-    count = size // 8 + 1
-    return b"".join((position << 8 | seed & 255).to_bytes(8, "big") for position in range(count))[:size]
+    numbers = array.array("Q", range(seed, seed + (size // 8 + 1 << 8), 256))
+    numbers.byteswap()
+    return numbers.tobytes()[:size]
 
 
 def script(code: str, *arguments: str) -> subprocess.Popen[str]:

@@ -1,0 +1,134 @@
+"""Files that change while they are sent: old bytes whole, or cut so that the client sees it; never a mixture."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient
+from tests.serving.wire import BIG_BYTES, Wire, pattern
+
+
+def start_download(client: HttpServerClient, target: str = "/f") -> Wire:
+    """Begin a download that fits into no buffer, and stop reading."""
+    wire = Wire(client.get_port(), receive_bytes=65536)
+    wire.get(target)
+    head = wire.read_head()
+    assert f"Content-Length: {BIG_BYTES}\r\n".encode() in head
+    return wire
+
+
+def test_a_file_replaced_while_it_is_sent_is_sent_whole_from_the_old_bytes(
+    site: HttpServerClient, tmp_path: Path
+) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(BIG_BYTES, 1))
+    (tmp_path / "new").write_bytes(pattern(BIG_BYTES, 2))
+    with start_download(site) as wire:
+        os.replace(tmp_path / "new", tmp_path / "root" / "f")
+
+        assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES, 1)
+        assert wire.ask("/f").body == pattern(BIG_BYTES, 2)
+
+
+def test_a_file_put_while_the_old_one_is_sent_leaves_that_whole(site: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(pattern(BIG_BYTES, 1))
+    (tmp_path / "new").write_bytes(pattern(BIG_BYTES, 2))
+    site.put_file("f", tmp_path / "old")
+    with start_download(site) as wire:
+        site.put_file("f", tmp_path / "new")
+
+        assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES, 1)
+        assert wire.ask("/f").body == pattern(BIG_BYTES, 2)
+
+
+def test_a_file_deleted_while_it_is_sent_is_sent_whole(site: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(BIG_BYTES))
+    with start_download(site) as wire:
+        (tmp_path / "root" / "f").unlink()
+
+        assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES)
+        assert wire.ask("/f").status == 404
+
+
+@pytest.mark.parametrize("left", [0, 1000, BIG_BYTES - 1])
+def test_a_file_truncated_while_it_is_sent_is_cut_so_that_the_client_sees_it(
+    site: HttpServerClient, tmp_path: Path, left: int
+) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(BIG_BYTES))
+    with start_download(site) as wire:
+        os.truncate(tmp_path / "root" / "f", left)
+
+        data = wire.rest_until_any_end()
+
+    assert len(data) < BIG_BYTES
+
+
+@pytest.mark.parametrize("where", ["first byte", "last byte", "everything"])
+def test_a_file_rewritten_in_place_while_it_is_sent_is_cut_so_that_the_client_sees_it(
+    site: HttpServerClient, tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(BIG_BYTES, 1))
+    with start_download(site) as wire:
+        with open(tmp_path / "root" / "f", "r+b") as file:
+            if where == "everything":
+                file.write(pattern(BIG_BYTES, 2))
+            else:
+                file.seek(0 if where == "first byte" else BIG_BYTES - 1)
+                file.write(b"X")
+
+        data = wire.rest_until_any_end()
+
+    assert len(data) < BIG_BYTES
+
+
+def test_a_file_that_grows_while_it_is_sent_is_cut_or_of_the_old_length(site: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(BIG_BYTES))
+    with start_download(site) as wire:
+        with open(tmp_path / "root" / "f", "ab") as file:
+            file.write(b"more")
+
+        data = wire.rest_until_any_end()
+
+    assert len(data) <= BIG_BYTES
+    assert data == pattern(BIG_BYTES)[: len(data)]
+
+
+def test_a_truncated_range_among_many_is_cut(site: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(BIG_BYTES))
+    with Wire(site.get_port(), receive_bytes=65536) as wire:
+        wire.get("/f", f"Range: bytes=0-{BIG_BYTES // 2},{BIG_BYTES // 2 + 9}-")
+        length = int(wire.read_head().split(b"Content-Length: ")[1].split(b"\r\n")[0])
+        os.truncate(tmp_path / "root" / "f", BIG_BYTES // 2)
+
+        assert len(wire.rest_until_any_end()) < length
+
+
+def test_a_small_file_replaced_all_the_time_is_always_whole(bench: HttpServerClient, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        (tmp_path / str(seed)).write_bytes(pattern(50_000 * seed, seed))
+    bench.put_file("f", tmp_path / "1")
+    done = threading.Event()
+
+    def replace() -> int:
+        rounds = 0
+        while not done.is_set():
+            rounds += 1
+            bench.put_file("f", tmp_path / str(1 + rounds % 2))
+        return rounds
+
+    with ThreadPoolExecutor() as pool, Wire(bench.get_port()) as wire:
+        replacing = pool.submit(replace)
+        try:
+            for _ in range(300):
+                answer = wire.ask("/f")
+                others = {pattern(50_000, 1): pattern(100_000, 2), pattern(100_000, 2): pattern(50_000, 1)}
+                assert answer.body in others
+                assert answer["ETag"] != f'"{hashlib.sha256(others[answer.body]).hexdigest()}"'
+        finally:
+            done.set()
+        assert replacing.result(10) > 10
