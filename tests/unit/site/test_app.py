@@ -1,0 +1,814 @@
+"""Claims about the app that answers for a root: a plain WSGI app, which any server can run.
+
+Most of them ask it through werkzeug's test client under wsgiref's validator,
+which sees that both sides keep to PEP 3333; one through a real server of wsgiref.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urljoin
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.validate import validator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.test import Client, EnvironBuilder, TestResponse, create_environ, run_wsgi_app
+
+from httpserve.errors import NotFound
+from httpserve.plan import AT_ONCE, HAND_OVER, Plan
+from httpserve.root import Root
+from httpserve.site import app as app_module
+from httpserve.site.app import Site
+
+CONTENT = bytes(range(256)) * 4
+DIGEST = hashlib.sha256(CONTENT)
+Ask = Callable[..., TestResponse]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    root = Root(tmp_path / "root")
+    root.open()
+    yield root
+    root.close()
+
+
+@pytest.fixture
+def top(root: Root) -> Path:
+    """The served directory, for other hands to change."""
+    return Path(root.path)
+
+
+def asking(site: Site) -> Ask:
+    client = Client(validator(site))
+
+    def ask(target: str, method: str = "GET", **fields: str) -> TestResponse:
+        headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        response = client.open(target, method=method, headers=headers)
+        response.get_data()
+        response.close()
+        return response
+
+    return ask
+
+
+@pytest.fixture
+def ask(root: Root) -> Ask:
+    """Ask a site with its defaults for a target, as `ask("/f", Range="bytes=0-1")`."""
+    return asking(Site(root))
+
+
+def put(root: Root, name: str, data: bytes = CONTENT) -> None:
+    with root.incoming(name) as incoming:
+        incoming.write(data)
+        incoming.commit(hashlib.sha256(data).hexdigest())
+
+
+def listed(response: TestResponse) -> list[str]:
+    return [entry["name"] for entry in json.loads(response.data)]
+
+
+# Files
+
+
+def test_a_file_is_answered_with_its_bytes_and_fields(root: Root, ask: Ask) -> None:
+    put(root, "boot/disk.img")
+
+    response = ask("/boot/disk.img")
+
+    assert (response.status, response.data) == ("200 OK", CONTENT)
+    assert dict(response.headers) == {
+        "Content-Type": "application/vnd.efi-img",
+        "Content-Length": "1024",
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{DIGEST.hexdigest()}"',
+        "Last-Modified": response.headers["Last-Modified"],
+        "Cache-Control": "no-cache",
+        "Repr-Digest": f"sha-256=:{base64.b64encode(DIGEST.digest()).decode()}:",
+    }
+
+
+def test_head_says_what_get_would_and_sends_nothing(root: Root, ask: Ask) -> None:
+    put(root, "f")
+
+    response = ask("/f", "HEAD")
+
+    assert (response.status, response.data) == ("200 OK", b"")
+    assert dict(response.headers) == dict(ask("/f").headers)
+
+
+def test_an_empty_file_is_a_file(root: Root, ask: Ask) -> None:
+    put(root, "f", b"")
+
+    response = ask("/f")
+
+    assert (response.status_code, response.data, response.headers["Content-Length"]) == (200, b"", "0")
+
+
+@pytest.mark.parametrize("name", ["f", "d/f"])
+def test_what_other_hands_change_is_seen_at_the_next_request(root: Root, top: Path, ask: Ask, name: str) -> None:
+    (top / "d").mkdir()
+    path = top / name
+    absent = ask(f"/{name}").status_code
+    path.write_bytes(b"one")
+    first = ask(f"/{name}")
+    path.write_bytes(b"three")
+    second = ask(f"/{name}")
+    (top / "new").write_bytes(b"seven!!")
+    os.replace(top / "new", path)
+    third = ask(f"/{name}")
+    path.unlink()
+
+    assert absent == 404
+    assert [first.data, second.data, third.data] == [b"one", b"three", b"seven!!"]
+    assert len({response.headers["ETag"] for response in (first, second, third)}) == 3
+    assert ask(f"/{name}").status_code == 404
+
+
+def test_a_file_of_ours_that_others_overwrite_loses_its_digest(root: Root, top: Path, ask: Ask) -> None:
+    put(root, "f")
+    before = ask("/f").headers["ETag"]
+
+    (top / "f").write_bytes(b"other")
+
+    after = ask("/f")
+    assert after.headers["ETag"] != before
+    assert "Repr-Digest" not in after.headers
+
+
+def test_the_same_version_is_looked_at_once(root: Root) -> None:
+    put(root, "f")
+    site = Site(root)
+
+    assert site.representation("f") is site.representation("f")
+
+
+def test_the_representation_of_what_is_not_there_is_an_error(root: Root) -> None:
+    with pytest.raises(NotFound):
+        Site(root).representation("f")
+
+
+def test_more_files_than_are_remembered_are_served_all_the_same(
+    root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "MOST_NAMES", 2)
+    for number in range(5):
+        put(root, f"f{number}", b"%d" % number)
+
+    assert [ask(f"/f{number}").data for number in (0, 1, 2, 3, 4, 0)] == [b"0", b"1", b"2", b"3", b"4", b"0"]
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param("/a/b/f", id="plain"),
+        pytest.param("//a///b/f", id="doubled slashes"),
+        pytest.param("/./a/./b/f", id="dots"),
+        pytest.param("/%61/b%2Ff", id="encoded"),
+    ],
+)
+def test_a_file_has_one_name_however_it_is_written_and_needs_no_redirect(root: Root, target: str) -> None:
+    put(root, "a/b/f")
+
+    assert raw(Site(root), target)[:2] == ("200 OK", CONTENT)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "a#b",
+        "a?b",
+        "100%",
+        "a+b",
+        "a&b=c;d",
+        "grün",
+        "日本語.bin",
+        "a:b",
+        "'\"<>",
+        "[x]*",
+        "x" * 200,
+        "new\nline",
+        "~",
+        "...",
+    ],
+)
+def test_every_legal_name_is_found_under_its_encoded_form(root: Root, ask: Ask, name: str) -> None:
+    put(root, name)
+
+    assert ask("/" + quote(name)).data == CONTENT
+
+
+def raw(site: Site, target: str, method: str = "GET") -> tuple[str, bytes, dict[str, str]]:
+    """Ask for a target as it would come off the wire, which werkzeug's client would tidy up."""
+    environ = create_environ("/", method=method)
+    environ["PATH_INFO"] = http_path(target)
+    body, status, headers = run_wsgi_app(site, environ, buffered=True)
+    return status, b"".join(body), dict(headers)
+
+
+def http_path(target: str) -> str:
+    def decoded(match: re.Match[str]) -> str:
+        return chr(int(match[1], 16))
+
+    return re.sub(r"%([0-9A-Fa-f]{2})", decoded, target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/../secret",
+        "/..",
+        "/../",
+        "/d/../../secret",
+        "/d/..",
+        "/%2e%2e/secret",
+        "/..%2fsecret",
+        "/%2e%2e%2fsecret",
+        "/..%5csecret",
+        "/d%5c..%5c..%5csecret",
+        "/..%00/secret",
+        "/d/f%00",
+        "/d/f%00.txt",
+        "/%c0%ae%c0%ae/secret",
+        "/%c0%af..%c0%afsecret",
+        "/%e0%80%ae%e0%80%ae/secret",
+        "/%ff",
+        "/%ed%a0%80",
+        "/d/%20",
+        "/%20d/f",
+        "/d/f%20",
+        "/d/f%0a",
+        "/d/f/",
+        "/d/f/g",
+        "/" + "x" * 300,
+        "/" + "x/" * 3000,
+        "/.httpserve-secret",
+    ],
+)
+def test_no_target_leads_out_or_to_another_name(root: Root, top: Path, target: str) -> None:
+    put(root, "d/f")
+    (top.parent / "secret").write_bytes(b"secret")
+    (top / ".httpserve-secret").write_bytes(b"secret")
+
+    status, body, _ = raw(Site(root), target)
+
+    assert (status, b"secret" in body, CONTENT in body) == ("404 Not Found", False, False)
+
+
+@given(st.text(st.characters(codec="latin-1"), max_size=30))
+def test_no_path_breaks_the_app(path: str) -> None:
+    root = Root(None)
+    root.open()
+    try:
+        environ = EnvironBuilder().get_environ()
+        environ["PATH_INFO"] = path
+        status = run_wsgi_app(Site(root), environ, buffered=True)[1]
+    finally:
+        root.close()
+
+    assert status.split()[0] in ("200", "404")
+
+
+def test_a_name_that_is_refused_is_logged_with_the_reason(root: Root, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "httpserve"):
+        raw(Site(root), "/a%5cb")
+
+    assert "backslash" in caplog.text
+
+
+def test_a_path_may_be_left_out(root: Root) -> None:
+    environ = create_environ("/", headers={"Accept": "application/json"})
+    del environ["PATH_INFO"]
+
+    body, status, _ = run_wsgi_app(Site(root), environ, buffered=True)
+
+    assert (status, json.loads(b"".join(body))) == ("200 OK", [])
+
+
+# Symlinks
+
+
+def test_a_symlink_that_leads_out_is_neither_served_nor_listed(root: Root, top: Path, ask: Ask) -> None:
+    (top.parent / "secret").write_bytes(b"secret")
+    (top.parent / "outside").mkdir()
+    (top.parent / "outside" / "f").write_bytes(b"secret")
+    (top / "file").symlink_to("../secret")
+    (top / "directory").symlink_to("../outside")
+
+    statuses = [ask(target).status_code for target in ("/file", "/directory", "/directory/", "/directory/f")]
+
+    assert statuses == [404, 404, 404, 404]
+    assert listed(ask("/", Accept="application/json")) == []
+
+
+def test_a_symlink_that_stays_inside_is_served_and_listed(root: Root, top: Path, ask: Ask) -> None:
+    put(root, "d/f")
+    (top / "file").symlink_to("d/f")
+    (top / "directory").symlink_to("d")
+
+    assert [ask("/file").data, ask("/directory/f").data] == [CONTENT, CONTENT]
+    assert listed(ask("/", Accept="application/json")) == ["d", "directory", "file"]
+    assert listed(ask("/directory/", Accept="application/json")) == ["f"]
+
+
+def test_an_index_that_leads_out_is_not_served(root: Root, top: Path, ask: Ask) -> None:
+    (top.parent / "secret").write_bytes(b"secret")
+    (top / "index.html").symlink_to("../secret")
+
+    response = ask("/", Accept="application/json")
+
+    assert (response.status_code, listed(response)) == (200, [])
+
+
+def test_a_symlink_that_is_turned_outwards_later_is_not_followed(root: Root, top: Path, ask: Ask) -> None:
+    put(root, "inside")
+    (top.parent / "secret").write_bytes(b"secret")
+    (top / "link").symlink_to("inside")
+    before = ask("/link").status_code
+
+    (top / "link").unlink()
+    (top / "link").symlink_to("../secret")
+
+    assert (before, ask("/link").status_code) == (200, 404)
+
+
+# Dot files
+
+
+def test_dot_files_of_others_are_neither_served_nor_listed(root: Root, top: Path, ask: Ask) -> None:
+    (top / ".git").mkdir()
+    (top / ".git" / "config").touch()
+    (top / ".env").touch()
+    (top / "d").mkdir()
+    (top / "d" / ".env").touch()
+
+    targets = ["/.git", "/.git/", "/.git/config", "/.env", "/d/.env", "//.env", "/%2egit/config"]
+
+    assert {raw(Site(root), target)[0] for target in targets} == {"404 Not Found"}
+    assert listed(ask("/", Accept="application/json")) == ["d"]
+    assert listed(ask("/d/", Accept="application/json")) == []
+
+
+def test_dot_files_that_came_in_through_us_are_served_and_listed(root: Root, ask: Ask) -> None:
+    put(root, ".config")
+    put(root, "d/.config")
+
+    assert [ask("/.config").data, ask("/d/.config").data] == [CONTENT, CONTENT]
+    assert listed(ask("/", Accept="application/json")) == ["d", ".config"]
+    assert listed(ask("/d/", Accept="application/json")) == [".config"]
+
+
+def test_dot_files_of_others_are_served_and_listed_when_asked_for(root: Root, top: Path) -> None:
+    (top / ".well-known").mkdir()
+    (top / ".well-known" / "f").write_bytes(b"f")
+    ask = asking(Site(root, dot_files=True))
+
+    assert ask("/.well-known/f").data == b"f"
+    assert listed(ask("/", Accept="application/json")) == [".well-known"]
+
+
+def test_our_own_temporaries_are_not_served_though_dot_files_are(root: Root) -> None:
+    put(root, "f")
+    ask = asking(Site(root, dot_files=True))
+
+    with root.incoming("f") as incoming:
+        incoming.write(b"half")
+        temporary = os.path.basename(incoming.temporary)
+
+        assert ask(f"/{temporary}").status_code == 404
+        assert listed(ask("/", Accept="application/json")) == ["f"]
+
+
+# Directories
+
+
+def test_a_directory_is_answered_with_its_index(root: Root, ask: Ask) -> None:
+    put(root, "d/index.html", b"<p>hello")
+    put(root, "index.html", b"<p>root")
+
+    assert [ask("/d/").data, ask("/d").data, ask("/").data] == [b"<p>hello", b"<p>hello", b"<p>root"]
+    assert ask("/d/").headers["Content-Type"] == "text/html; charset=utf-8"
+    assert ask("/d/", Range="bytes=0-2").data == b"<p>"
+
+
+def test_a_directory_named_like_an_index_is_listed(root: Root, top: Path, ask: Ask) -> None:
+    (top / "index.html").mkdir()
+
+    assert listed(ask("/", Accept="application/json")) == ["index.html"]
+
+
+@pytest.mark.parametrize("target", ["/d", "/d/"])
+def test_a_directory_is_listed_with_and_without_a_slash_and_no_redirect(root: Root, ask: Ask, target: str) -> None:
+    put(root, "d/f g")
+    put(root, "d/sub/f")
+
+    response = ask(target)
+
+    links = re.findall(r'href="([^"]*)"', response.text)
+    assert response.status_code == 200
+    assert [urljoin(f"http://bench{target}", link) for link in links] == [
+        "http://bench/",
+        "http://bench/d/sub/",
+        "http://bench/d/f%20g",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "text/html; charset=utf-8"),
+        ("text/html", "text/html; charset=utf-8"),
+        ("application/json", "application/json"),
+    ],
+)
+def test_a_listing_comes_as_the_client_would_have_it(root: Root, ask: Ask, accept: str, kind: str) -> None:
+    response = ask("/", Accept=accept)
+
+    assert dict(response.headers) == {
+        "Content-Type": kind,
+        "Content-Length": str(len(response.data)),
+        "Cache-Control": "no-cache",
+        "Vary": "Accept",
+    }
+
+
+def test_head_of_a_listing_sends_nothing(root: Root, ask: Ask) -> None:
+    response = ask("/", "HEAD")
+
+    assert (response.status_code, response.data) == (200, b"")
+    assert response.headers["Content-Length"] == ask("/").headers["Content-Length"]
+
+
+def test_a_listing_follows_the_directory(root: Root, top: Path, ask: Ask) -> None:
+    before = listed(ask("/", Accept="application/json"))
+    (top / "f").touch()
+
+    assert (before, listed(ask("/", Accept="application/json"))) == ([], ["f"])
+
+
+@pytest.mark.parametrize("name", ["a\\b", " a", "a ", "a\n"])
+def test_what_no_target_can_name_is_not_listed(root: Root, top: Path, ask: Ask, name: str) -> None:
+    (top / name).touch()
+
+    assert listed(ask("/", Accept="application/json")) == []
+
+
+def test_every_name_that_is_listed_is_found_under_its_link(root: Root, top: Path, ask: Ask) -> None:
+    names = ["<b>", "a:b", '"', "'", "a b", "%41", "#", "?", "&amp;", "new\nline", "grün"]
+    for number, name in enumerate(names):
+        (top / name).write_bytes(b"%d" % number)
+
+    links = re.findall(r'href="([^"]*)"', ask("/").text)
+
+    assert sorted(int(ask(f"/{link}").data) for link in links) == list(range(len(names)))
+
+
+def test_listings_can_be_switched_off(root: Root) -> None:
+    put(root, "d/f")
+    put(root, "e/index.html", b"<p>")
+    ask = asking(Site(root, listing=False))
+
+    assert [ask(target).status_code for target in ("/", "/d", "/d/", "/e/", "/d/f")] == [404, 404, 404, 200, 200]
+
+
+def test_a_listing_is_handed_over_by_a_server_that_may_not_block_now(root: Root) -> None:
+    environ = create_environ("/")
+    environ[AT_ONCE] = True
+
+    answer: object = Site(root)(environ, unexpected)
+
+    assert answer is HAND_OVER
+
+
+def unexpected(*args: Any) -> Any:
+    pytest.fail("no answer should begin")
+
+
+def test_a_directory_that_may_not_be_read_is_not_there(
+    root: Root, top: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (top / "d").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("/d"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    assert ask("/d").status_code == 404
+
+
+# Methods
+
+
+def test_options_says_what_is_allowed(root: Root, ask: Ask) -> None:
+    response = ask("/whatever", "OPTIONS")
+
+    assert (response.status, response.data) == ("204 No Content", b"")
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"])
+def test_a_known_method_that_is_not_allowed_says_which_are(root: Root, method: str) -> None:
+    status, body, fields = raw(Site(root), "/f", method)
+
+    assert (status, fields["Allow"]) == ("405 Method Not Allowed", "GET, HEAD, OPTIONS")
+    assert body == b"405 Method Not Allowed: files are read with GET, HEAD, OPTIONS\n"
+
+
+@pytest.mark.parametrize("method", ["BREW", "PROPFIND", "get", "M-SEARCH"])
+def test_an_unknown_method_is_not_implemented(root: Root, method: str) -> None:
+    status, body, _ = raw(Site(root), "/f", method)
+
+    assert status == "501 Not Implemented"
+    assert body
+
+
+# Conditions and ranges
+
+
+def test_a_client_that_has_the_version_is_told_so(root: Root, ask: Ask) -> None:
+    put(root, "f")
+    first = ask("/f")
+
+    for fields in (
+        {"If_None_Match": first.headers["ETag"]},
+        {"If_None_Match": "W/" + first.headers["ETag"]},
+        {"If_Modified_Since": first.headers["Last-Modified"]},
+    ):
+        response = ask("/f", **fields)
+
+        assert (response.status, response.data) == ("304 Not Modified", b"")
+        assert response.headers["ETag"] == first.headers["ETag"]
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert "Content-Type" not in response.headers
+
+
+def test_a_version_that_is_not_the_one_meant_fails(root: Root, ask: Ask) -> None:
+    put(root, "f")
+
+    response = ask("/f", If_Match='"other"', Range="bytes=0-1")  # as EDK2 resumes
+
+    assert response.status == "412 Precondition Failed"
+    assert response.data == b"412 Precondition Failed: the file is not the version meant\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "start", "stop"),
+    [("bytes=0-3", 0, 4), ("bytes=1000-", 1000, 1024), ("bytes=-24", 1000, 1024), ("bytes=1000-9999", 1000, 1024)],
+)
+def test_one_range_is_answered_with_exactly_what_was_asked(
+    root: Root, ask: Ask, value: str, start: int, stop: int
+) -> None:
+    put(root, "f")
+
+    response = ask("/f", Range=value)
+
+    assert (response.status, response.data) == ("206 Partial Content", CONTENT[start:stop])
+    assert response.headers["Content-Range"] == f"bytes {start}-{stop - 1}/1024"
+    assert response.headers["Content-Length"] == str(stop - start)
+    assert response.headers["Accept-Ranges"] == "bytes"  # Custota asks for it in 206 too
+
+
+def test_a_range_beyond_the_end_is_told_the_size(root: Root, ask: Ask) -> None:
+    put(root, "f")
+
+    response = ask("/f", Range="bytes=1024-")  # as curl -C - on a whole file
+
+    assert response.status == "416 Range Not Satisfiable"
+    assert dict(response.headers) == {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(len(response.data)),
+        "Content-Range": "bytes */1024",
+        "Accept-Ranges": "bytes",
+    }
+
+
+def test_head_ignores_range(root: Root, ask: Ask) -> None:
+    put(root, "f")
+
+    response = ask("/f", "HEAD", Range="bytes=0-1")
+
+    assert (response.status_code, response.headers["Content-Length"]) == (200, "1024")
+
+
+def test_a_resumption_of_another_version_gets_the_whole(root: Root, ask: Ask) -> None:
+    put(root, "f")
+
+    assert ask("/f", Range="bytes=5-", If_Range='"other"').status_code == 200
+    assert ask("/f", Range="bytes=5-", If_Range=ask("/f").headers["ETag"]).data == CONTENT[5:]
+
+
+def test_many_ranges_come_in_the_form_that_zchunk_and_swupdate_can_read(
+    root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda count: "0123456789abcdef01234567")
+    put(root, "f.bin")
+
+    response = ask("/f.bin", Range="bytes=100-101,0-0,-1")
+
+    assert response.status == "206 Partial Content"
+    assert response.data == (
+        b"\r\n--0123456789abcdef01234567\r\n"
+        b"Content-Type: application/octet-stream\r\n"
+        b"Content-Range: bytes 100-101/1024\r\n"
+        b"\r\nde"
+        b"\r\n--0123456789abcdef01234567\r\n"
+        b"Content-Type: application/octet-stream\r\n"
+        b"Content-Range: bytes 0-0/1024\r\n"
+        b"\r\n\0"
+        b"\r\n--0123456789abcdef01234567\r\n"
+        b"Content-Type: application/octet-stream\r\n"
+        b"Content-Range: bytes 1023-1023/1024\r\n"
+        b"\r\n\xff"
+        b"\r\n--0123456789abcdef01234567--\r\n"
+    )
+    assert response.headers["Content-Type"] == "multipart/byteranges; boundary=0123456789abcdef01234567"
+    assert response.headers["Content-Length"] == str(len(response.data))
+    assert response.headers["Accept-Ranges"] == "bytes"
+    assert "Content-Range" not in response.headers
+
+
+def test_the_boundary_is_of_hexadecimal_digits_and_another_one_each_time(root: Root, ask: Ask) -> None:
+    put(root, "f")
+
+    kinds = [ask("/f", Range="bytes=0-1,4-5").headers["Content-Type"] for _ in range(2)]
+
+    assert all(re.fullmatch(r"multipart/byteranges; boundary=[0-9a-f]{24}", kind) for kind in kinds)
+    assert kinds[0] != kinds[1]
+
+
+def test_255_ranges_are_answered_part_by_part(root: Root, ask: Ask) -> None:
+    put(root, "f")
+    ranges = ",".join(f"{at * 4}-{at * 4 + 1}" for at in range(255))
+
+    response = ask("/f", Range=f"bytes={ranges}")
+
+    found = re.findall(rb"Content-Range: bytes (\d+)-(\d+)/1024\r\n\r\n(..)", response.data, re.S)
+    assert len(found) == 255
+    assert all(data == CONTENT[int(start) : int(stop) + 1] for start, stop, data in found)
+
+
+def plan_of(root: Root, target: str, **fields: str) -> Plan:
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    environ = create_environ(target, headers=headers)
+    answer = Site(root)(environ, lambda status, headers, exc_info=None: lambda data: None)
+    assert isinstance(answer, Plan)
+    return answer
+
+
+def test_a_plan_says_for_the_record_which_bytes_stand_where(root: Root) -> None:
+    put(root, "f")
+
+    plan = plan_of(root, "/f", Range="bytes=100-109,0-4")
+    body = b"".join(plan)
+    plan.close()
+
+    assert plan.length == len(body)
+    assert plan.subject is not None
+    assert (plan.subject.name, plan.subject.total) == ("f", 1024)
+    assert [body[at : at + stop - start] for at, start, stop in plan.subject.pieces] == [
+        CONTENT[100:110],
+        CONTENT[:5],
+    ]
+    assert all(first.body_offset < second.body_offset for first, second in pairwise(plan.subject.pieces))
+
+
+def test_the_plan_of_a_304_carries_no_bytes(root: Root) -> None:
+    put(root, "f")
+
+    plan = plan_of(root, "/f", If_None_Match="*")
+
+    assert (plan.steps, plan.length, plan.subject and plan.subject.pieces) == ((), 0, ())
+
+
+def test_the_plan_of_a_whole_has_its_fields_ready(root: Root) -> None:
+    put(root, "f")
+
+    plan = plan_of(root, "/f")
+    plan.close()
+
+    assert plan.raw_fields is not None
+    assert plan.raw_fields.startswith(b"Content-Type: application/octet-stream\r\nContent-Length: 1024\r\n")
+
+
+def test_a_whole_can_be_had_again_until_the_file_changes(root: Root, top: Path) -> None:
+    put(root, "f")
+    plan = plan_of(root, "/f")
+    plan.close()
+    assert plan.again is not None
+
+    before = plan.again()
+    (top / "f").write_bytes(b"other")
+
+    assert (before, plan.again()) == (CONTENT, None)
+
+
+def test_no_descriptor_stays_open_whatever_the_answer(root: Root, ask: Ask) -> None:
+    put(root, "f")
+    put(root, "index.html")
+    before = len(os.listdir("/proc/self/fd"))
+
+    for fields in ({}, {"Range": "bytes=0-1"}, {"Range": "bytes=9999-"}, {"Range": "bytes=0-1,3-4"}):
+        ask("/f", **fields)
+    for fields in ({"If_None_Match": "*"}, {"If_Match": '"x"'}):
+        ask("/f", **fields)
+    for target in ("/f", "/"):
+        ask(target, "HEAD")
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# Failures
+
+
+def test_what_may_not_be_read_is_not_there(root: Root, top: Path, ask: Ask) -> None:
+    os.mkfifo(top / "fifo")
+
+    assert ask("/fifo").status_code == 404
+
+
+def test_a_root_that_is_closed_has_nothing(root: Root, ask: Ask) -> None:
+    put(root, "f")
+
+    root.close()
+
+    assert [ask("/f").status_code, ask("/").status_code] == [404, 404]
+
+
+def test_a_disk_that_fails_is_an_error_of_the_server_and_a_line_in_the_log(
+    root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(root, "f")
+
+    def fail(path: str, flags: int) -> int:
+        raise OSError(5, "Input/output error", path)
+
+    monkeypatch.setattr(os, "open", fail)
+    response = ask("/f")
+
+    assert (response.status_code, response.data) == (500, b"500 Internal Server Error: the file cannot be read\n")
+    assert "input/output error" in caplog.text.lower()
+
+
+def test_head_of_what_is_not_there_sends_nothing(root: Root, ask: Ask) -> None:
+    response = ask("/f", "HEAD")
+
+    assert (response.status_code, response.data) == (404, b"")
+
+
+# Another server
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing on stderr."""
+
+
+def test_it_runs_under_a_server_that_does_not_know_plans(root: Root) -> None:
+    put(root, "f")
+    server = make_server("127.0.0.1", 0, Site(root), handler_class=Quiet)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+
+    def get(**fields: str) -> tuple[int, bytes, list[tuple[str, str]]]:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        try:
+            headers = {name.replace("_", "-"): value for name, value in fields.items()}
+            connection.request("GET", "/f", headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(), response.getheaders()
+        finally:
+            connection.close()
+
+    try:
+        answers = [get(), get(If_None_Match="*"), get(Range="bytes=0-3"), get(Range="bytes=0-3,8-9"), get()]
+    finally:
+        server.shutdown()
+        thread.join(20)
+        server.server_close()
+
+    assert [status for status, _, _ in answers] == [200, 304, 206, 206, 200]
+    assert [answers[0][1], answers[2][1], answers[4][1]] == [CONTENT, CONTENT[:4], CONTENT]
+    for _, _, fields in answers:  # a server may add to the list that it is given; the next answer must not show it
+        names = [name for name, _ in fields]
+        assert len(names) == len(set(names))
