@@ -30,6 +30,7 @@ log = logging.getLogger("httpserve.serving")
 RECEIVE_BYTES = 8192
 PROVEN_BYTES = 8192  # an answer up to here is acknowledged by whoever asks on, read or not
 HALF_CLOSED_SECONDS = 0.2
+MOMENT_SECONDS = 0.05  # a thread waits for so long until a client has taken more
 SMALL_BYTES = 128 * 1024  # an answer up to here leaves with its head, from memory
 MOST_UNWANTED_BYTES = 1024 * 1024  # of a request's content that is read and thrown away
 MOST_EMPTY_LINES = 8  # before a request line (RFC 9112 2.2 asks for one at least)
@@ -83,6 +84,7 @@ class Connection:
         "_local",
         "_outgoing",
         "_outstanding",
+        "_patience",
         "_progress_at",
         "_raw_head",
         "_refused",
@@ -121,6 +123,7 @@ class Connection:
         self._head: Head | None = None
         self._outgoing: Outgoing | None = None
         self._outstanding = 0
+        self._patience = 0.0
         self._progress_at = now
         self._raw_head = b""
         self._refused: Refused | None = None
@@ -265,7 +268,9 @@ class Connection:
         if content is None:
             self._tally.begin(exchange)
             self._outgoing = Outgoing(start, plan)
+            self._patience = MOMENT_SECONDS
             self.stage = Stage.SENDING
+            os.set_blocking(self.fd, False)
             return Need.THREAD if at_once else self._send_on(now)
         plan.close()
         if plan.again is not None and plan.raw_fields is not None:
@@ -310,6 +315,7 @@ class Connection:
         exchange.handed = max(0, sent - len(start))
         left = content[exchange.handed :]
         self._outgoing = Outgoing(start[sent:], Plan((Data(left),), len(left)))
+        os.set_blocking(self.fd, False)
         return self._wait_for_room(now)
 
     def proceed(self, now: float, wall: float) -> Need:
@@ -317,6 +323,8 @@ class Connection:
         if self._refused is not None:
             return self._refuse(self._refused, now, wall, False)
         if self._outgoing is not None:
+            # Who took long to make room is slow, and does not get a thread to wait for the next time.
+            self._patience = MOMENT_SECONDS if now - self._progress_at < MOMENT_SECONDS else 0.0
             need = self._send_on(now)
             if need is not None:
                 return need
@@ -327,12 +335,18 @@ class Connection:
         outgoing, exchange = self._outgoing, self._tally.latest
         assert outgoing is not None
         assert exchange is not None
+        room = None
         try:
-            ended = outgoing.send(self.sock, exchange)
+            while True:
+                ended = outgoing.send(self.sock, exchange)
+                if ended is not Sent.NO_ROOM:
+                    break
+                if room is None:
+                    room = tcp.Room(self.fd)
+                if not room.comes_within(self._patience):
+                    return self._wait_for_room(time.monotonic())
         except OSError as error:
             return self.close(now, end_by(error))
-        if ended is Sent.NO_ROOM:
-            return self._wait_for_room(time.monotonic())
         if ended is Sent.PAUSE:
             self.stage = Stage.PAUSED
             self.deadline = now + outgoing.pause
@@ -348,10 +362,9 @@ class Connection:
         return self.abandon(now) if ended is Sent.RESET else self.close(now, End.CUT)
 
     def _wait_for_room(self, now: float) -> Need:
-        """Give the thread back until the client has taken more; from now on no send holds a thread for a moment."""
+        """Give the thread back until the client has taken more."""
         self.stage = Stage.SENDING
         self._outstanding, self._progress_at = self.outstanding(), now
-        self.never_block()
         self.deadline = now + self._look_seconds()
         return Need.ROOM
 
@@ -480,9 +493,9 @@ class Connection:
 
     # For the threads
 
-    def never_block(self) -> None:
-        """Let sends return at once when the socket takes no more, instead of after a moment."""
-        os.set_blocking(self.fd, False)
+    def hurry(self) -> None:
+        """Do without waiting in the next call: the only thread there is makes it."""
+        self._progress_at = float("-inf")
 
     def interrupt(self) -> None:
         """Let a send that another thread is in fail. The only call that any thread may make."""

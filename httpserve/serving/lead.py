@@ -260,7 +260,7 @@ class Lead:
             if self._hand_over():
                 return connection
             self._tell_once("no more threads can be started; going on with those there are")
-            connection.never_block()
+            connection.hurry()
             self._work(connection)
             return None
         if connection.deadline < connection.scheduled:

@@ -12,10 +12,10 @@ from enum import Enum, auto
 from typing import Protocol
 
 from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, Region, Step, Wait, read_at
+from httpserve.serving.tcp import QUEUE_BYTES
 
-SENDFILE_BYTES = 8 * 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
-PIECE_BYTES = 256 * 1024  # where there is no sendfile
-TAIL_BYTES = 16 * 1024  # kept back until the file has proved unchanged: a mixture never completes
+SENDFILE_BYTES = 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
+PIECE_BYTES = 128 * 1024  # of what is copied
 MORE = getattr(socket, "MSG_MORE", 0)
 NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 HAS_SENDFILE = hasattr(os, "sendfile")
@@ -40,22 +40,31 @@ class Count(Protocol):
 class Outgoing:
     """One answer on its way out.
 
+    sendfile gives the kernel references to the pages of the file, not copies: while they are queued, here or (on the
+    loopback) with the receiver, a change of the file in its place changes them too. So the last bytes of an answer, as
+    many as the queues can hold, leave as copies, and the last piece only after a look whether the file has changed.
+    Then what left by reference has arrived, or the answer is cut: a mixture never completes.
+
     Args:
         head: The status line and the fields.
         plan: The content; closed by `close`.
+        sendfile: Whether to use sendfile.
+        queue_bytes: What the queues can hold.
 
     Attributes:
         pause: How many seconds to wait after `Sent.PAUSE`.
     """
 
-    __slots__ = ("_at", "_count", "_head", "_index", "_plan", "_sendfile", "pause")
+    __slots__ = ("_at", "_by_reference", "_count", "_head", "_index", "_plan", "pause")
 
-    def __init__(self, head: bytes, plan: Plan, *, sendfile: bool = HAS_SENDFILE) -> None:
+    def __init__(
+        self, head: bytes, plan: Plan, *, sendfile: bool = HAS_SENDFILE, queue_bytes: int = QUEUE_BYTES
+    ) -> None:
         self._head = memoryview(head)
         self._index = 0
         self._at = 0
         self._plan = plan
-        self._sendfile = sendfile
+        self._by_reference = plan.length - queue_bytes if sendfile else 0  # how much of what is left may go so
         self._count: Count | None = None
         self.pause = 0.0
 
@@ -64,7 +73,7 @@ class Outgoing:
         self._plan.close()
 
     def send(self, sock: socket.socket, count: Count) -> Sent:
-        """Send on until the end, or until the socket takes no more within its send timeout.
+        """Send on until the end, or until the socket, which does not block, takes no more.
 
         Args:
             sock: The socket.
@@ -108,6 +117,7 @@ class Outgoing:
     def _took(self, sent: int) -> None:
         assert self._count is not None
         self._at += sent
+        self._by_reference -= sent
         self._count.handed += sent
 
     def _send_data(self, sock: socket.socket, data: bytes) -> None:
@@ -117,9 +127,8 @@ class Outgoing:
         self._next_step()
 
     def _send_region(self, sock: socket.socket, region: Region) -> None:
-        tail = max(0, region.length - TAIL_BYTES)
-        while self._sendfile and self._at < tail:
-            count = min(SENDFILE_BYTES, tail - self._at)
+        while self._by_reference > 0 and self._at < region.length:
+            count = min(SENDFILE_BYTES, self._by_reference, region.length - self._at)
             sent = os.sendfile(sock.fileno(), region.file.fd, region.offset + self._at, count)
             self._took(sent)
             if sent == 0 or not region.file.unchanged():

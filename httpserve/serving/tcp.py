@@ -5,6 +5,7 @@ Knows socket options. Knows no HTTP.
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import sys
@@ -16,7 +17,7 @@ except ImportError:  # pragma: no cover - Windows
     pass
 
 TELLS_OUTSTANDING = sys.platform == "linux"
-MOMENT_SECONDS = 0.05  # a send that gets nowhere for so long gives its thread back
+NOT_SENT_BYTES = 128 * 1024  # queued ahead of what is in flight; with more the caches overflow, and it is slower
 
 _TCP_INFO_BYTES = 60
 _RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED = 2, 3, 56  # offsets in struct tcp_info
@@ -34,6 +35,18 @@ def outstanding(fd: int) -> int:
         return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
     except OSError:
         return sys.maxsize
+
+
+class Room:
+    """Whether a socket takes more."""
+
+    def __init__(self, fd: int) -> None:
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def comes_within(self, seconds: float) -> bool:
+        """Wait until the socket takes more, or is over; False when it is not so in time."""
+        return bool(self._poll.poll(seconds * 1000))
 
 
 def is_lost(sock: socket.socket, seconds: float) -> bool:
@@ -64,5 +77,20 @@ def set_up_listener(sock: socket.socket, lost_seconds: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), max(1, round(seconds)))
     if hasattr(socket, "TCP_KEEPCNT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-    if sys.platform != "win32":
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, int(MOMENT_SECONDS * 1e6)))
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
+
+
+def _most_queued() -> int:
+    """Return how many bytes the send queue here and the receive queue there can hold, on one machine."""
+    most = 0
+    for name in ("tcp_wmem", "tcp_rmem"):
+        try:
+            with open(f"/proc/sys/net/ipv4/{name}", encoding="ascii") as file:
+                most += int(file.read().split()[2])
+        except (OSError, ValueError, IndexError):
+            most += 6 * 1024 * 1024  # Linux's default for the larger of both
+    return most
+
+
+QUEUE_BYTES = _most_queued()
