@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from httpserve.arguments import checked_seconds
+from httpserve.arguments import checked_count, checked_seconds
 from httpserve.errors import InvalidArgument
 
 
@@ -43,3 +43,14 @@ def test_zero_is_a_duration_only_where_it_says_so(value: float) -> None:
 def test_what_one_cannot_wait_for_is_refused(value: object, zero: bool) -> None:
     with pytest.raises(InvalidArgument, match=r"^idle must be .* seconds, not "):
         checked_seconds("idle", value, zero=zero)
+
+
+@pytest.mark.parametrize("value", [1, 2, 10**30])
+def test_a_number_of_things_is_whole_and_from_one_on(value: int) -> None:
+    assert checked_count("most", value) == value
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.0, "1", None])
+def test_any_other_number_of_things_is_refused(value: object) -> None:
+    with pytest.raises(InvalidArgument, match=r"^most must be a whole number from 1 on, not "):
+        checked_count("most", value)

@@ -284,6 +284,17 @@ def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: i
     assert took(ledger)
 
 
+@pytest.mark.parametrize("status", [200, 206])
+def test_an_old_version_that_is_done_last_does_not_hide_that_the_new_one_is_whole(status: int) -> None:
+    ledger = Ledger()
+    slow = begun(ledger, subject((0, 10), validator='"old"'), status=status, began=100.0)
+    received(ledger, begun(ledger, began=105.0))
+
+    received(ledger, slow, 10 if status == 200 else 7)
+
+    assert took(ledger)
+
+
 def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
     ledger = Ledger()
     received(ledger, begun(ledger, subject((0, 5), validator='"old"'), status=206, began=100.0))
@@ -291,6 +302,16 @@ def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
     received(ledger, begun(ledger, subject((0, 7)), status=206, began=105.0))
 
     assert (ledger.progress("f", '"old"'), ledger.progress("f", '"v"')) == ({}, {"10.0.0.2": 7})
+
+
+def test_so_many_clients_that_have_the_whole_are_kept_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
+    ledger = Ledger()
+
+    for number in range(3):
+        received(ledger, begun(ledger, line=Line(f"10.0.0.{number}")))
+
+    assert [bool(took(ledger, f"10.0.0.{number}")) for number in range(3)] == [False, True, True]
 
 
 def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
