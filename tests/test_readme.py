@@ -87,9 +87,9 @@ def test_further_script_runs_as_written(number: int, bench: Path) -> None:
 
 @pytest.mark.parametrize("command", ["demo", "test"])
 def test_each_of_the_two_commands_stands_in_the_readme_and_in_the_script(command: str) -> None:
-    script = (REPOSITORY / "run").read_text(encoding="utf-8")
+    script = (REPOSITORY / ".ci" / "do").read_text(encoding="utf-8")
 
-    assert any(f"./run {command}" in block for block in blocks("sh"))
+    assert any(f".ci/do {command}" in block for block in blocks("sh"))
     assert re.search(rf"^ +{command}\)$", script, re.MULTILINE)
 
 
