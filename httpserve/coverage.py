@@ -81,9 +81,7 @@ class Coverage:
         self.user_agent = ""
         self.whole = False  # every byte has arrived; of an empty file, one answer has
 
-    def add(
-        self, spans: list[tuple[int, int]], began: float, ended: float, user_agent: str, *, asked: bool
-    ) -> None:
+    def add(self, spans: list[tuple[int, int]], began: float, ended: float, user_agent: str, *, asked: bool) -> None:
         """Count one answer.
 
         Args:
