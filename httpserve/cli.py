@@ -94,8 +94,7 @@ def serve(path: str, host: str | None, port: int) -> None:
     """Serve *path*, print its URL once a request would be answered, and block until a signal."""
     if not os.path.exists(path):  # a client would make the directory
         raise NotFound(f"there is no file or directory {path!r} to serve", path)
-    is_directory = os.path.isdir(path)
-    with HttpServerClient(path if is_directory else None, host, port) as client:
-        url = client.get_url() if is_directory else client.put_file(os.path.basename(path), path)
-        print(url, flush=True)
+    directory, name = (path, "") if os.path.isdir(path) else os.path.split(os.path.abspath(path))
+    with HttpServerClient(directory, host, port, read_only=True, only=name or None) as client:
+        print(client.get_url(name), flush=True)
         threading.Event().wait()

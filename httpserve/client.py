@@ -62,6 +62,8 @@ class HttpServerClient:
         advertise: str | None = None,
         listing: bool = True,
         dot_files: bool = False,
+        read_only: bool = False,
+        only: str | None = None,
         max_records: int = MOST_RECORDS,
         max_connections: int | None = None,
         lost_after: float = 30.0,
@@ -80,6 +82,8 @@ class HttpServerClient:
             advertise: What URLs say instead: `http://host:port/prefix`, `host:port` or `host`.
             listing: Whether a directory without an index.html answers with a list of what is in it.
             dot_files: Whether files with a leading dot are served that others put into the directory.
+            read_only: Change nothing in `root_dir`, which must be there and need not be writable.
+            only: Serve this one file of `root_dir`, and nothing beside it.
             max_records: How many requests `requests` keeps.
             max_connections: The most connections at a time; beyond it the longest idle one makes room, else new
                 ones wait. None: what fits the limit of descriptors.
@@ -99,8 +103,16 @@ class HttpServerClient:
         self._peer = peer
         self._advertise = advertise
         self._ledger = Ledger(max_records)
-        self._root = Root(root_dir, remove_created=remove_created_on_close, before_publish=self._ledger.new_version)
-        self._site = Site(self._root, listing=listing, dot_files=dot_files)
+        if read_only and root_dir is None:
+            raise InvalidArgument("read_only=True needs a root_dir: a private directory would stay empty")
+        self._root = Root(
+            root_dir,
+            remove_created=remove_created_on_close,
+            read_only=read_only,
+            before_publish=self._ledger.new_version,
+        )
+        name = None if only is None else checked_name(only)
+        self._site = Site(self._root, listing=listing, dot_files=dot_files, only=name)
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
         listen = partial(_listen, self._site, self._ledger, host, peer, port, limits)
         self._life = Life(self._root, self._ledger, listen)

@@ -39,6 +39,7 @@ class Root:
         path: str | os.PathLike[str] | None,
         *,
         remove_created: bool = True,
+        read_only: bool = False,
         before_publish: Callable[[str], object] | None = None,
     ) -> None:
         """Remember *path*; nothing on the disk is touched before `open`.
@@ -46,11 +47,13 @@ class Root:
         Args:
             path: the directory, made when it is missing; None: a private temporary one, gone on close.
             remove_created: remove on close what was created, and nothing else.
+            read_only: change nothing in the directory, which must be there; it need not be writable.
             before_publish: called with a file's name just before a new version of it is put in place.
         """
         self.is_private = path is None
         self._given = None if path is None else os.path.abspath(os.fspath(path))
         self._remove_created = remove_created
+        self._read_only = read_only
         self._before_publish = before_publish
         self._lock = Lock()  # guards the fields below; held over opening and closing as a whole
         self._tree: Tree | None = None
@@ -134,6 +137,8 @@ class Root:
             reason = f"{given} cannot be served: {(error.strerror or '').lower()}; pass another directory"
             raise RootUnusable(reason, given) from error
         path = os.path.realpath(given)
+        if self._read_only:
+            return Tree(path, None)
         effective = os.access in os.supports_effective_ids
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise RootUnusable(f"{given} is not writable by this user; change that or pass another", given)
@@ -144,6 +149,8 @@ class Root:
         missing = []
         path = given
         while not os.path.isdir(path):
+            if self._read_only:
+                raise FileNotFoundError(errno.ENOENT, "There is no such directory")
             missing.append(path)
             path = os.path.dirname(path)
         for path in reversed(missing):
@@ -159,6 +166,12 @@ class Root:
         tree = self._tree
         if tree is None:
             raise StorageError(f"{self._given or 'the private directory'} is not open")
+        return tree
+
+    def _changeable(self) -> Tree:
+        tree = self._current()
+        if self._read_only:
+            raise NotPermitted(f"{tree.path} is served read-only; pass read_only=False to change it")
         return tree
 
     # Reading
@@ -265,7 +278,7 @@ class Root:
             NotPermitted: the directory cannot be written.
             InvalidName: a symlink leads out of the root.
         """
-        return self._current().incoming(name)
+        return self._changeable().incoming(name)
 
     def create_dir(self, name: str) -> None:
         """Make a directory and its parents. Harmless when it exists.
@@ -273,7 +286,7 @@ class Root:
         Raises:
             AlreadyExists: there is a file of that name.
         """
-        self._current().create_dir(name)
+        self._changeable().create_dir(name)
 
     def delete(self, name: str) -> None:
         """Remove a file, an empty directory, or a symlink itself. Harmless when there is none.
@@ -281,11 +294,11 @@ class Root:
         Raises:
             StorageError: the directory is not empty.
         """
-        self._current().delete(name)
+        self._changeable().delete(name)
 
     def remove_all(self, name: str) -> None:
         """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
-        self._current().remove_all(name)
+        self._changeable().remove_all(name)
 
     def rename(self, source: str, target: str) -> None:
         """Move a file over what is under *target* in one step, or a directory to where nothing is.
@@ -293,4 +306,4 @@ class Root:
         Raises:
             NotFound: there is no *source*.
         """
-        self._current().rename(source, target)
+        self._changeable().rename(source, target)

@@ -30,8 +30,6 @@ from httpserve.errors import (
 )
 from httpserve.names import checked_name
 from httpserve.root import Identity, Root
-from httpserve.staging.copy import copy_in
-from httpserve.staging.sources import open_source
 from httpserve.storage_entries import Metadata, Names, listed
 from httpserve.storage_file import ReadFile, StorageFile, WriteFile
 
@@ -129,6 +127,9 @@ class Storage:
         Raises:
             DigestMismatch: the bytes are others than *sha256* promised.
         """
+        from httpserve.staging.copy import copy_in  # on first use: a script that puts nothing does without
+        from httpserve.staging.sources import open_source
+
         name = _file_name("write", dst)
         self._root.open()
         source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)

@@ -19,8 +19,6 @@ import opendal
 from httpserve.disk_errors import translated
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType, StorageError, Unsupported
 from httpserve.root import Identity, Incoming, OpenFile
-from httpserve.staging.copy import copy_in, copy_out
-from httpserve.staging.sources import open_source
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -175,6 +173,8 @@ class ReadFile(StorageFile):
 
     def read_into_path(self, path: str | os.PathLike[str], operator: opendal.Operator | None = None) -> None:
         self._check()
+        from httpserve.staging.copy import copy_out  # on first use, as in storage.py
+
         copy_out(_Rest(self), path, operator, timeout=self._timeout)
 
     def close(self) -> None:
@@ -267,6 +267,9 @@ class WriteFile(StorageFile):
     def write_from_path(self, path: str | os.PathLike[str], operator: opendal.Operator | None = None) -> None:
         self._check()
         self._check_good("write")
+        from httpserve.staging.copy import copy_in  # on first use, as in storage.py
+        from httpserve.staging.sources import open_source
+
         source = open_source(path, operator, timeout=self._timeout)
         try:
             copy_in(source, _Tail(self))

@@ -43,14 +43,18 @@ class Site:
         root: The directory.
         listing: Whether a directory without an index.html answers with what is in it.
         dot_files: Whether names with a component that begins with a dot are served though others put them there.
+        only: The one file to serve, None for all.
     """
 
     plans = True  # answers HAND_OVER rather than block
 
-    def __init__(self, root: Root, *, listing: bool = True, dot_files: bool = False) -> None:
+    def __init__(
+        self, root: Root, *, listing: bool = True, dot_files: bool = False, only: str | None = None
+    ) -> None:
         self._root = root
         self._listing = listing
         self._dot_files = dot_files
+        self._only = only
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
         self._representations: dict[str, Representation] = {}
@@ -89,7 +93,7 @@ class Site:
         name = checked_name(text, directory=True)
         if not name:
             raise IsADirectory("the root", name)
-        if "." in name and not self._is_shown(name):
+        if not self._is_shown(name):
             raise NotFound(f"{name!r} is hidden", name)
         if text.endswith("/"):
             raise IsADirectory(f"{name!r} is asked for as a directory", name)
@@ -101,6 +105,8 @@ class Site:
 
     def _is_shown(self, name: str) -> bool:
         """Tell whether a name may be seen: dot files only where they came in through us or were asked for."""
+        if self._only is not None:
+            return name == self._only
         if self._dot_files or not (name.startswith(".") or "/." in name):
             return True
         return self._root.came_in(name)
@@ -155,8 +161,11 @@ class Site:
     # Directories
 
     def _directory(self, name: str, environ: Environ, start_response: StartResponse) -> Body:
+        index = f"{name}/{INDEX}" if name else INDEX
         try:
-            file = self._root.open_file(f"{name}/{INDEX}" if name else INDEX)
+            if not self._is_shown(index):
+                raise NotFound(f"{index!r} is hidden", index)
+            file = self._root.open_file(index)
         except (StorageError, InvalidName):
             pass  # the listing answers
         else:
@@ -187,7 +196,7 @@ class Site:
         def is_shown(entry: os.DirEntry[str]) -> bool:
             if is_reserved(entry.name) or entry.name != entry.name.strip() or "\\" in entry.name:
                 return False
-            if entry.name.startswith(".") and not self._is_shown(f"{directory}/{entry.name}".lstrip("/")):
+            if not self._is_shown(f"{directory}/{entry.name}" if directory else entry.name):
                 return False
             return not entry.is_symlink() or root.holds(entry.path)
 
