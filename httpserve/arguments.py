@@ -18,10 +18,10 @@ def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
     Raises:
         InvalidArgument: It is no number that one can wait for.
     """
-    # Compared before it is converted: an int may be too large for a float.
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and (value > 0 or (zero and value == 0)) and value <= threading.TIMEOUT_MAX:
-        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        is_long_enough = value > 0 or (zero and value == 0)
+        if is_long_enough and value <= threading.TIMEOUT_MAX:  # an int may be too large for a float
+            return float(value)
     least = "0 or more" if zero else "a positive number of"
     raise InvalidArgument(f"{name} must be {least} seconds, not {value!r}")
 

@@ -18,7 +18,7 @@ from threading import Lock
 from httpserve import cleanup, journal
 from httpserve.created import Identity, Version
 from httpserve.disk_errors import translated
-from httpserve.errors import InvalidName, NotFound, RootUnusable, StorageError
+from httpserve.errors import InvalidName, NotFound, NotPermitted, RootUnusable, StorageError
 from httpserve.incoming import Incoming
 from httpserve.names import checked_name
 from httpserve.opened import FLAGS, OpenFile, irregular, real_path
