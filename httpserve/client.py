@@ -336,7 +336,9 @@ def _version(site: Site, name: str) -> Version:
 
 def _checked_address(client: object) -> str:
     try:
-        address = ip_address(client)  # type: ignore[arg-type] # it tells what is none
+        if not isinstance(client, str):  # it would take a number, too
+            raise ValueError
+        address = ip_address(client)
     except ValueError:
         raise InvalidArgument(f"client must be a board's IP address, not {client!r}") from None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

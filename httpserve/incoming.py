@@ -6,7 +6,6 @@ root: whoever made it publishes and keeps the record.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from enum import Enum
@@ -64,6 +63,7 @@ class Incoming:
         self._lock = RLock()
         self._state = State.OPEN
         self._writing = False
+        self.is_litter = False  # the temporary could not be removed
 
     def create(self) -> None:
         """Make the temporary file, with the mode that the umask gives."""
@@ -163,8 +163,12 @@ class Incoming:
         if not self._writing:  # else the writer closes it: a number that is in use must not be given anew
             self._close()
         if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
-            with contextlib.suppress(OSError):
+            try:
                 os.unlink(self.temporary)
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError:
+                self.is_litter = True
 
     def _begin(self) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ owner; without fcntl nothing is ever swept.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -41,6 +42,7 @@ class Journal:
         self._lock = RLock()
         self._underway = 0
         self._counter = 0
+        self._littered = False  # something could not be removed: whoever opens the root next is to try again
         self._pid = os.getpid()
 
     def enter(self) -> None:
@@ -62,29 +64,37 @@ class Journal:
         """Write down a directory that is about to be made for a file in it."""
         self._note(_DIRECTORY, path)
 
-    def leave(self) -> None:
-        """End a change. When nothing is under way, nothing is left to remember."""
+    def leave(self, *, littered: bool = False) -> None:
+        """End a change. When nothing is under way, nothing is left to remember, except litter that had to stay."""
         with self._lock:
             self._underway -= 1
+            self._littered |= littered
             mine = self._pid == os.getpid()  # a forked child shares the file with its parent
-            if self._underway == 0 and self._fd is not None and mine:
+            if self._underway == 0 and self._fd is not None and mine and not self._littered:
                 os.ftruncate(self._fd, 0)
 
     def close(self, *, remove: bool = True) -> None:
-        """Give up the lock; *remove* the file as well, as its owner does."""
+        """Give up the lock; *remove* the file as well, as its owner does, unless litter is on record."""
         with self._lock:
             fd, self._fd = self._fd, None
         if fd is None:
             return
-        if remove:
-            with contextlib.suppress(FileNotFoundError):
+        try:
+            if remove and not self._littered:
                 os.unlink(self._path)
-        os.close(fd)
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # a root that is read-only by now, or replaced; the next start removes it
+            log.info("left %s: %s", self._path, error)
+        finally:
+            os.close(fd)
 
     def _note(self, kind: bytes, path: str) -> None:
         with self._lock:
             if self._fd is not None:
-                os.write(self._fd, kind + os.fsencode(path) + _END)
+                record = kind + os.fsencode(path) + _END
+                if os.write(self._fd, record) < len(record):  # what follows half a record would belong to it
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _take(root: str) -> tuple[str, str, int | None]:

@@ -112,7 +112,7 @@ class Tree:
         if prune:
             self._prune(os.path.dirname(incoming.place))
         if self._journal is not None:  # pragma: no branch - incoming() began it
-            self._journal.leave()
+            self._journal.leave(littered=incoming.is_litter)
 
     def close(self) -> None:
         """Discard what is on its way in. What comes later is refused."""

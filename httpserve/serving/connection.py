@@ -67,6 +67,7 @@ class Connection:
         client_port: The client's port.
         deadline: When `on_deadline` is due, by the monotonic clock.
         fd: The socket's descriptor.
+        idle_since: When the last answer had been handed over.
         scheduled: The lead's: when it will look at the deadline next.
         sock: The socket.
         stage: What the connection does.
@@ -81,7 +82,9 @@ class Connection:
         "_fin_sent",
         "_half_closed",
         "_head",
+        "_head_has_begun",
         "_local",
+        "_look_seconds",
         "_outgoing",
         "_outstanding",
         "_patience",
@@ -94,6 +97,7 @@ class Connection:
         "client_port",
         "deadline",
         "fd",
+        "idle_since",
         "scheduled",
         "sock",
         "stage",
@@ -111,6 +115,8 @@ class Connection:
         self.deadline = now + service.limits.idle
         self.scheduled = NEVER
         self.watched = 0
+        self.idle_since = now
+        self._look_seconds = service.limits.look
         self._service = service
         self._tally = Tally(service.ledger)
         self._local = service.local
@@ -121,6 +127,7 @@ class Connection:
         self._fin_sent = False
         self._half_closed = False
         self._head: Head | None = None
+        self._head_has_begun = False
         self._outgoing: Outgoing | None = None
         self._outstanding = 0
         self._patience = 0.0
@@ -186,7 +193,6 @@ class Connection:
                     if need is not None:
                         return need
                 self._buffer = received
-                self.deadline = now + self._service.limits.head
             return self.serve(now, wall, at_once)
         if self.stage is Stage.LINGERING:
             return Need.INPUT
@@ -222,7 +228,11 @@ class Connection:
                 except Refused as refused:
                     return self._refuse(refused, now, wall, at_once)
                 if head is None:
+                    if self._buffer and not self._head_has_begun:
+                        self._head_has_begun = True
+                        self.deadline = now + self._service.limits.head
                     return Need.INPUT
+                self._head_has_begun = False
                 if head.content_length:
                     self._content = Content(head.content_length)
             need = self._answer(head, now, wall, at_once)
@@ -346,7 +356,8 @@ class Connection:
                 if not room.comes_within(self._patience):
                     return self._wait_for_room(time.monotonic())
         except OSError as error:
-            return self.close(now, end_by(error))
+            return self.close(time.monotonic(), end_by(error))
+        now = time.monotonic()  # it may have taken minutes
         if ended is Sent.PAUSE:
             self.stage = Stage.PAUSED
             self.deadline = now + outgoing.pause
@@ -365,13 +376,8 @@ class Connection:
         """Give the thread back until the client has taken more."""
         self.stage = Stage.SENDING
         self._outstanding, self._progress_at = self.outstanding(), now
-        self.deadline = now + self._look_seconds()
+        self.deadline = now + self._look_seconds
         return Need.ROOM
-
-    def _look_seconds(self) -> float:
-        """Return how often to look whether a client goes on taking."""
-        limits = self._service.limits
-        return min(limits.lost / 12, limits.timeout / 4)
 
     def _finish(self, now: float) -> Need | None:
         exchange = self._tally.latest
@@ -379,7 +385,8 @@ class Connection:
         if self._closing:
             return self._end_of_answers(now)
         self.stage = Stage.READING
-        self.deadline = now + self._service.limits.idle
+        self.idle_since = now
+        self.deadline = now + self._look_seconds
         if self._content is not None:
             received, self._buffer = self._buffer, b""
             return self._drain(received, now, exchange.wall, True)
@@ -441,8 +448,14 @@ class Connection:
         if self.stage is Stage.PAUSED:
             self.stage = Stage.SENDING
             return Need.THREAD
-        if self._tally.latest is not None and (self.outstanding() or self.stage is Stage.SENDING):
-            return self._look_at_sending(now)
+        if self._tally.latest is not None:
+            if self.stage is Stage.SENDING or self.outstanding():
+                return self._look_at_sending(now)
+            self._tally.arrived(now)
+        idle_until = self.idle_since + self._service.limits.idle
+        if self.is_idle() and now < idle_until:
+            self.deadline = idle_until
+            return Need.INPUT
         if self._buffer and self.stage is Stage.READING:
             return self._refuse(Refused(408, "the head took too long"), now, wall, at_once)
         return self.close(now)
@@ -459,7 +472,7 @@ class Connection:
         if self._half_closed:
             self.deadline = now + HALF_CLOSED_SECONDS
             return Need.TIME
-        self.deadline = now + self._look_seconds()
+        self.deadline = now + self._look_seconds
         return Need.ROOM if self.stage is Stage.SENDING else Need.INPUT
 
     def wind_up(self, now: float) -> Need:

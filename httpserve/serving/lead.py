@@ -248,9 +248,9 @@ class Lead:
         if connection.watched != events:
             if connection.watched:
                 self._poller.drop(connection.fd)
-            if events:
-                self._poller.watch(connection.fd, events)
-            connection.watched = events
+            connection.watched = 0
+            if events and not self._watch(connection, events):
+                need = connection.abandon(self._now)
         if need is Need.GONE:
             self._connections.pop(connection.fd, None)
             connection.release()  # not before: its descriptor is the next connection's
@@ -266,6 +266,15 @@ class Lead:
         if connection.deadline < connection.scheduled:
             self._schedule(connection)
         return None
+
+    def _watch(self, connection: Connection, events: int) -> bool:
+        try:
+            self._poller.watch(connection.fd, events)
+        except OSError:  # epoll has limits of its own
+            self._tell_once("the system lets no more connections be watched; those beyond are reset")
+            return False
+        connection.watched = events
+        return True
 
     # Accepting
 
@@ -299,11 +308,11 @@ class Lead:
         longest_first = heapq.nsmallest(
             EVICT_AT_ONCE,
             (
-                (one.deadline, one.fd)
+                (one.idle_since, one.fd)
                 for one in list(self._connections.values())
                 if one.is_idle()
                 and one not in self._working
-                and one.deadline - limits.idle <= self._now - limits.short_idle
+                and one.idle_since <= self._now - limits.short_idle
             ),
         )
         for _, fd in longest_first:

@@ -24,6 +24,7 @@ access = logging.getLogger("httpserve.access")
 MOST_REPEATS = 1024
 DESCRIPTORS_KEPT = 64  # for the user's script
 FEWEST_CONNECTIONS = 16
+MANY_DESCRIPTORS = 1024  # with more, not every connection will want a file at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Limits:
     linger: float = 2.0
     connections: int = 1024
 
+    @property
+    def look(self) -> float:
+        """How often to look whether a client goes on taking what was sent."""
+        return min(self.lost / 12, self.timeout / 4, self.idle)
+
 
 def most_connections() -> int:
     """Return how many connections fit the limit of descriptors: a busy one needs another for its file."""
@@ -58,7 +64,8 @@ def most_connections() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 100_000
-    return max(FEWEST_CONNECTIONS, (soft - DESCRIPTORS_KEPT) * 2 // 3)
+    left = soft - DESCRIPTORS_KEPT
+    return max(FEWEST_CONNECTIONS, left * 2 // 3 if soft > MANY_DESCRIPTORS else left // 2)
 
 
 class Repeat:

@@ -19,6 +19,7 @@ except ImportError:  # pragma: no cover - Windows
 TELLS_OUTSTANDING = sys.platform == "linux"
 NOT_SENT_BYTES = 128 * 1024  # queued ahead of what is in flight; with more the caches overflow, and it is slower
 
+_TCP_RTO_MAX_MS = 44
 _TCP_INFO_BYTES = 60
 _RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED = 2, 3, 56  # offsets in struct tcp_info
 
@@ -53,7 +54,8 @@ def is_lost(sock: socket.socket, seconds: float) -> bool:
     """Tell whether the other end has left what was sent unanswered for nearly `seconds`.
 
     Not TCP_USER_TIMEOUT: it also ends the connection of a board that is alive and takes nothing for a while, since it
-    is busy erasing its flash. Such a board answers the probes of its closed window, a dead one does not.
+    is busy erasing its flash. Such a board answers the probes of its closed window, a dead one does not. One probe
+    may be under way, or have been lost.
     """
     if not TELLS_OUTSTANDING:
         return False
@@ -61,9 +63,9 @@ def is_lost(sock: socket.socket, seconds: float) -> bool:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
         return True
-    unanswered = info[_RETRANSMITS] or info[_PROBES]
+    unanswered = info[_RETRANSMITS] + info[_PROBES]
     (milliseconds,) = struct.unpack_from("I", info, _LAST_ACK_RECEIVED)
-    return bool(unanswered) and milliseconds >= 0.8 * seconds * 1000
+    return unanswered >= 2 and milliseconds >= 0.8 * seconds * 1000
 
 
 def set_up_listener(sock: socket.socket, lost_seconds: float) -> None:
@@ -71,14 +73,25 @@ def set_up_listener(sock: socket.socket, lost_seconds: float) -> None:
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # An idle connection to a board without power: half the time until the first probe, then four of them.
-    for option, seconds in (("TCP_KEEPIDLE", lost_seconds / 2), ("TCP_KEEPINTVL", lost_seconds / 8)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), max(1, round(seconds)))
-    if hasattr(socket, "TCP_KEEPCNT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    _set_probes(sock, lost_seconds)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
+
+
+def _set_probes(sock: socket.socket, lost_seconds: float) -> None:
+    # An idle connection to a board without power: half the time until the first probe, the rest in even steps.
+    idle = min(32767, max(1, int(lost_seconds / 2)))
+    interval = min(32767, max(1, int(lost_seconds / 8)))
+    count = min(127, max(1, int((lost_seconds - idle) // interval)))
+    for option, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", count)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    # Probes of a closed window back off to two minutes by default: too seldom to tell who is lost.
+    milliseconds = int(min(120.0, max(1.0, lost_seconds / 8)) * 1000)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, milliseconds)
+    except OSError:
+        pass  # Linux before 6.15
 
 
 def _most_queued() -> int:

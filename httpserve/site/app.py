@@ -6,6 +6,7 @@ it runs under any WSGI server. Its bodies are plans.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -55,6 +56,7 @@ class Site:
         self._listing = listing
         self._dot_files = dot_files
         self._only = only
+        self._told_out_of_descriptors = False
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
         self._representations: dict[str, Representation] = {}
@@ -79,9 +81,18 @@ class Site:
         except (NotFound, InvalidName, NotPermitted) as error:
             return _not_found(error, start_response, method)
         except StorageError as error:
+            return self._failed(error, start_response, method)
+        return self._file(file, environ, start_response)
+
+    def _failed(self, error: StorageError, start_response: StartResponse, method: str) -> Plan:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
             log.warning("%s", error)
             return _text("500 Internal Server Error", "the file cannot be read", start_response, method)
-        return self._file(file, environ, start_response)
+        if not self._told_out_of_descriptors:
+            self._told_out_of_descriptors = True
+            log.warning("out of descriptors: files cannot be opened until others are closed")
+        wait = [("Retry-After", "1")]
+        return _text("503 Service Unavailable", "the server is busy", start_response, method, wait)
 
     # Names
 
