@@ -93,7 +93,9 @@ class Journal:
         with self._lock:
             if self._fd is not None:
                 record = kind + os.fsencode(path) + _END
-                if os.write(self._fd, record) < len(record):  # what follows half a record would belong to it
+                written = os.write(self._fd, record)
+                if written < len(record):  # the disk is full, and what followed half a record would belong to it
+                    os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

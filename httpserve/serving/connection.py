@@ -80,6 +80,7 @@ class Connection:
         "_content",
         "_ends",
         "_fin_sent",
+        "_given_up",
         "_half_closed",
         "_head",
         "_head_has_begun",
@@ -125,6 +126,7 @@ class Connection:
         self._content: Content | None = None
         self._ends: Ends | None = None
         self._fin_sent = False
+        self._given_up: End | None = None
         self._half_closed = False
         self._head: Head | None = None
         self._head_has_begun = False
@@ -332,6 +334,8 @@ class Connection:
         """Go on with whatever the last call left, and block where that is needed."""
         if self._refused is not None:
             return self._refuse(self._refused, now, wall, False)
+        if self._given_up is not None:
+            return self.abandon(now, self._given_up)
         if self._outgoing is not None:
             # Who took long to make room is slow, and does not get a thread to wait for the next time.
             self._patience = MOMENT_SECONDS if now - self._progress_at < MOMENT_SECONDS else 0.0
@@ -346,9 +350,10 @@ class Connection:
         assert outgoing is not None
         assert exchange is not None
         room = None
+        count = _Count(exchange, self._service)
         try:
             while True:
-                ended = outgoing.send(self.sock, exchange)
+                ended = outgoing.send(self.sock, count)
                 if ended is not Sent.NO_ROOM:
                     break
                 if room is None:
@@ -365,10 +370,7 @@ class Connection:
         self._outgoing = None
         outgoing.close()
         if ended is Sent.ALL:
-            service = self._service
-            service.ledger.handed_over(exchange, time.monotonic())
-            if service.logs_access:
-                log_access(service.ledger.record(exchange))
+            self._service.ledger.handed_over(exchange, now)
             return self._finish(now)
         return self.abandon(now) if ended is Sent.RESET else self.close(now, End.CUT)
 
@@ -450,7 +452,7 @@ class Connection:
             return Need.THREAD
         if self._tally.latest is not None:
             if self.stage is Stage.SENDING or self.outstanding():
-                return self._look_at_sending(now)
+                return self._look_at_sending(now, at_once)
             self._tally.arrived(now)
         idle_until = self.idle_since + self._service.limits.idle
         if self.is_idle() and now < idle_until:
@@ -460,15 +462,15 @@ class Connection:
             return self._refuse(Refused(408, "the head took too long"), now, wall, at_once)
         return self.close(now)
 
-    def _look_at_sending(self, now: float) -> Need:
+    def _look_at_sending(self, now: float, at_once: bool) -> Need:
         """Give up a client that is gone, or takes nothing more; one that takes anything at all may go on."""
         if tcp.is_lost(self.sock, self._service.limits.lost):
-            return self.abandon(now, End.LOST)
+            return self._give_up(End.LOST, now, at_once)
         outstanding = self.outstanding()
         if outstanding != self._outstanding:
             self._outstanding, self._progress_at = outstanding, now
         elif now - self._progress_at >= self._service.limits.timeout:
-            return self.abandon(now)
+            return self._give_up(End.CUT, now, at_once)
         if self._half_closed:
             self.deadline = now + HALF_CLOSED_SECONDS
             return Need.TIME
@@ -483,6 +485,12 @@ class Connection:
             return self._end_of_answers(now)
         return self.close(now) if self.outstanding() == 0 else Need.TIME
 
+    def _give_up(self, end: End, now: float, at_once: bool) -> Need:
+        if at_once and self._service.logs_access:  # a log handler may block
+            self._given_up = end
+            return Need.THREAD
+        return self.abandon(now, end)
+
     def abandon(self, now: float, end: End = End.CUT) -> Need:
         """End the connection with a reset, whatever it is doing: U-Boot takes an early FIN for a success."""
         try:
@@ -496,8 +504,12 @@ class Connection:
         if self._outgoing is not None:
             self._outgoing.close()
             self._outgoing = None
-        if self._tally.latest is not None:
+        latest = self._tally.latest
+        if latest is not None:
+            was_under_way = latest.state is State.UNDER_WAY
             self._tally.ended(self.outstanding(), now, end)
+            if was_under_way and self._service.logs_access:
+                log_access(self._service.ledger.record(latest))
         return Need.GONE
 
     def release(self) -> None:
@@ -516,6 +528,33 @@ class Connection:
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # it is over already
+
+
+class _Count:
+    """Counts what the kernel takes of an answer, and says before the last send that it is as good as complete."""
+
+    __slots__ = ("_exchange", "_service")
+
+    def __init__(self, exchange: Exchange, service: Service) -> None:
+        self._exchange = exchange
+        self._service = service
+
+    @property
+    def handed(self) -> int:
+        return self._exchange.handed
+
+    @handed.setter
+    def handed(self, count: int) -> None:
+        self._exchange.handed = count
+
+    def before_last(self) -> None:
+        """Complete the record, and log, before the last bytes leave: who has the answer finds both."""
+        exchange, service = self._exchange, self._service
+        if exchange.state is State.UNDER_WAY:
+            exchange.state = State.LEAVING
+            exchange.ended = time.monotonic()
+            if service.logs_access:
+                log_access(service.ledger.record(exchange))
 
 
 def end_by(error: OSError) -> End:

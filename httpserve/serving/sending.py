@@ -32,9 +32,12 @@ class Sent(Enum):
 
 
 class Count(Protocol):
-    """How many bytes of content the kernel has taken."""
+    """Who counts the bytes of content that the kernel has taken."""
 
     handed: int
+
+    def before_last(self) -> None:
+        """Be told that the next send holds all that is left: from then on the client may have everything."""
 
 
 class Outgoing:
@@ -55,7 +58,7 @@ class Outgoing:
         pause: How many seconds to wait after `Sent.PAUSE`.
     """
 
-    __slots__ = ("_at", "_by_reference", "_count", "_head", "_index", "_plan", "pause")
+    __slots__ = ("_at", "_by_reference", "_count", "_head", "_index", "_left", "_plan", "pause")
 
     def __init__(
         self, head: bytes, plan: Plan, *, sendfile: bool = HAS_SENDFILE, queue_bytes: int = QUEUE_BYTES
@@ -64,6 +67,7 @@ class Outgoing:
         self._index = 0
         self._at = 0
         self._plan = plan
+        self._left = plan.length
         self._by_reference = plan.length - queue_bytes if sendfile else 0  # how much of what is left may go so
         self._count: Count | None = None
         self.pause = 0.0
@@ -117,14 +121,23 @@ class Outgoing:
     def _took(self, sent: int) -> None:
         assert self._count is not None
         self._at += sent
+        self._left -= sent
         self._by_reference -= sent
         self._count.handed += sent
 
     def _send_data(self, sock: socket.socket, data: bytes) -> None:
         flags = MORE if self._index + 1 < len(self._plan.steps) else 0
         while self._at < len(data):
-            self._took(sock.send(memoryview(data)[self._at :], flags))
+            self._copy(sock, memoryview(data)[self._at :], flags)
         self._next_step()
+
+    def _copy(self, sock: socket.socket, data: memoryview, flags: int = 0) -> int:
+        assert self._count is not None
+        if len(data) == self._left:
+            self._count.before_last()
+        sent = sock.send(data, flags)
+        self._took(sent)
+        return sent
 
     def _send_region(self, sock: socket.socket, region: Region) -> None:
         while self._by_reference > 0 and self._at < region.length:
@@ -137,9 +150,7 @@ class Outgoing:
             length = min(PIECE_BYTES, region.length - self._at)
             data = memoryview(read_at(region, region.offset + self._at, length))
             while data:
-                sent = sock.send(data)
-                self._took(sent)
-                data = data[sent:]
+                data = data[self._copy(sock, data) :]
         self._next_step()
 
 

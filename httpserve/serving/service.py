@@ -162,7 +162,7 @@ def log_access(record: RequestRecord) -> None:
     say(
         access,
         logging.INFO,
-        '%s "%s %s" %d %d bytes %.3f s "%s"%s',
+        '%s "%s %s" %d %d bytes %.3f s "%s"%s%s',
         record.client,
         record.method,
         record.target,
@@ -171,4 +171,5 @@ def log_access(record: RequestRecord) -> None:
         record.seconds,
         record.user_agent,
         f" range {record.range}" if record.range else "",
+        "" if record.completed else f" {record.outcome}",
     )
