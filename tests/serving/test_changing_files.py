@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from httpserve import HttpServerClient
-from tests.serving.wire import BIG_BYTES, Wire, pattern
+from tests.serving.wire import BIG_BYTES, Wire, eventually, pattern
 
 
 def start_download(client: HttpServerClient, target: str = "/f") -> Wire:
@@ -66,6 +67,49 @@ def test_a_file_truncated_while_it_is_sent_is_cut_so_that_the_client_sees_it(
         data = wire.rest_until_any_end()
 
     assert len(data) < BIG_BYTES
+
+
+def read_after(change: Callable[[Path], object], client: HttpServerClient, path: Path) -> bytes:
+    """Return what a client gets of a file that changes when all of it is in the kernel's hands."""
+    with Wire(client.get_port(), receive_bytes=65536) as wire:
+        wire.get(f"/{path.name}", "Connection: close")
+        wire.read_head()
+        eventually(lambda: not busy(client), "the kernel has what it takes")
+        change(path)
+        return wire.rest_until_any_end()
+
+
+def busy(client: HttpServerClient) -> bool:
+    """Say whether a file is open for sending, and has not been waited with for the client."""
+    seconds = [record.seconds for record in client.requests]
+    return not client.requests[-1].completed and seconds[-1] < 0.2
+
+
+def write_into(path: Path, data: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.write(data)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: os.truncate(path, 1000),
+    "halved": lambda path: os.truncate(path, path.stat().st_size // 2 + 5),
+    "emptied": lambda path: os.truncate(path, 0),
+    "written over": lambda path: path.write_bytes(pattern(path.stat().st_size, 2)),
+    "written into": lambda path: write_into(path, pattern(path.stat().st_size, 2)),
+}
+
+
+@pytest.mark.parametrize("size", [200_000, 3 << 20])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_when_the_kernel_has_it_is_of_the_old_bytes_or_cut(
+    site: HttpServerClient, tmp_path: Path, size: int, change: str
+) -> None:
+    path = tmp_path / "root" / "f"
+    path.write_bytes(pattern(size))
+
+    data = read_after(CHANGES[change], site, path)
+
+    assert len(data) < size or data == pattern(size)
 
 
 @pytest.mark.parametrize("where", ["first byte", "last byte", "everything"])
