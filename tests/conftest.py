@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -31,33 +32,22 @@ def _server_of(thread: threading.Thread) -> str:
 
 def tcp_sockets() -> dict[str, int]:
     """Return the TCP sockets that this process has open, and the local port of each, by inode."""
-    mine = _own_sockets()
     ports: dict[str, int] = {}
-    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:  # not Linux, or no IPv6
-            continue
-        for fields in map(str.split, lines):
-            if fields[9] in mine:
-                ports[fields[9]] = int(fields[1].rpartition(":")[2], 16)
-    return ports
-
-
-def _own_sockets() -> set[str]:
-    inodes: set[str] = set()
     try:
         numbers = os.listdir("/proc/self/fd")
     except OSError:  # not Linux
-        return inodes
+        return ports
     for number in numbers:
         try:
             link = os.readlink(f"/proc/self/fd/{number}")
-        except OSError:  # the one that listed them
+            if link.startswith("socket:["):
+                # Not by /proc/net/tcp: it lists every connection of the machine that is in TIME_WAIT.
+                with socket.socket(fileno=os.dup(int(number))) as copy:
+                    if copy.family in (socket.AF_INET, socket.AF_INET6) and copy.type == socket.SOCK_STREAM:
+                        ports[link[8:-1]] = copy.getsockname()[1]
+        except OSError:  # the descriptor that listed them, or one that another thread has closed
             continue
-        if link.startswith("socket:["):
-            inodes.add(link[8:-1])
-    return inodes
+    return ports
 
 
 def private_directories() -> set[str]:
