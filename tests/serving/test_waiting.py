@@ -433,7 +433,7 @@ def test_ranges_of_one_board_survive_the_wait_for_another(bench: HttpServerClien
     assert bench.wait_for_download("Image", 5, client=OTHER).bytes == SIZE
 
 
-@pytest.mark.parametrize("client", ["board", "", "127.0.0.1:80", "256.0.0.1"])
+@pytest.mark.parametrize("client", ["board", "", "127.0.0.1:80", "256.0.0.1", 5])
 def test_a_client_that_is_no_address_is_refused(bench: HttpServerClient, client: object) -> None:
     with pytest.raises(InvalidArgument, match="client"):
         bench.wait_for_download("Image", 1, client=client)  # type: ignore[arg-type]
