@@ -23,7 +23,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from traceback import format_exc
 
-from httpserve.serving.connection import NEVER, Connection, Need, plain_address
+from httpserve.serving.connection import Connection
+from httpserve.serving.line import NEVER, Need, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
 from httpserve.serving.service import Service, say
 
