@@ -104,7 +104,8 @@ def _not_permitted(host: str, port: int) -> str:
 def _not_available(host: str) -> str:
     if any(here.host == host for here in interfaces()):
         return f"{host} is not ready, as IPv6 still looks for duplicates of it; start again in some seconds"
+    wildcard = "::" if ":" in host else "0.0.0.0"
     return (
-        f"no interface has {host} yet; start again when it is there, or listen on host='0.0.0.0', which "
+        f"no interface has {host} yet; start again when it is there, or listen on host={wildcard!r}, which "
         f"takes addresses as they come; {addresses_here()}"
     )

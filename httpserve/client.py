@@ -299,6 +299,7 @@ class HttpServerClient:
             ServerNotRunning: The server does not run, or was stopped meanwhile.
             NotFound: There is no such file (any more).
         """
+        self._running("wait_for_download")
         name = checked_name(dst)
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)

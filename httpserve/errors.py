@@ -8,9 +8,22 @@ same as data.
 
 from __future__ import annotations
 
+import errno
+from typing import ClassVar
+
 
 class HttpServeError(Exception):
     """The root of all errors of httpserve."""
+
+
+class _SystemError(HttpServeError, OSError):
+    """An error that code which knows only the system's recognises by its `errno`."""
+
+    number: ClassVar[int | None] = None
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.errno = self.number
 
 
 class InvalidArgument(HttpServeError, ValueError):
@@ -37,7 +50,7 @@ class ServerNotRunning(HttpServeError, RuntimeError):
     """The call needs a server that listens, and this one does not."""
 
 
-class AddressError(HttpServeError, OSError):
+class AddressError(_SystemError):
     """The server cannot listen where it was told to. `host` and `port` say where."""
 
     def __init__(self, message: str, host: str | None = None, port: int | None = None) -> None:
@@ -49,16 +62,22 @@ class AddressError(HttpServeError, OSError):
 class PortInUse(AddressError):
     """Another socket listens on that port."""
 
+    number = errno.EADDRINUSE
+
 
 class PortNotPermitted(AddressError, PermissionError):
     """A port that this user may not listen on (those below 1024, as a rule)."""
+
+    number = errno.EACCES
 
 
 class AddressNotFound(AddressError):
     """No interface has that address, or no route leads to that peer."""
 
+    number = errno.EADDRNOTAVAIL
 
-class RootUnusable(HttpServeError, OSError):
+
+class RootUnusable(_SystemError):
     """The directory to serve cannot be made, is not a directory, or cannot be written. `root` is its path."""
 
     def __init__(self, message: str, root: str) -> None:
@@ -78,7 +97,7 @@ class InvalidName(HttpServeError, ValueError):
         self.reason = reason
 
 
-class StorageError(HttpServeError, OSError):
+class StorageError(_SystemError):
     """A call on the storage failed. `name` is the path that it was about."""
 
     def __init__(self, message: str, name: str = "") -> None:
@@ -89,31 +108,43 @@ class StorageError(HttpServeError, OSError):
 class NotFound(StorageError, FileNotFoundError):
     """There is nothing under that name."""
 
+    number = errno.ENOENT
+
 
 class AlreadyExists(StorageError, FileExistsError):
     """Something else is there already."""
+
+    number = errno.EEXIST
 
 
 class IsADirectory(StorageError, IsADirectoryError):
     """The call is for files, the name is a directory's."""
 
+    number = errno.EISDIR
+
 
 class NotADirectory(StorageError, NotADirectoryError):
     """The call is for directories, the name (or a part of it) is a file's."""
+
+    number = errno.ENOTDIR
 
 
 class NotPermitted(StorageError, PermissionError):
     """The system does not let this user do that."""
 
+    number = errno.EACCES
+
 
 class Unsupported(StorageError, NotImplementedError):
     """The storage cannot do that at all."""
+
+    number = errno.ENOTSUP
 
 
 # Copies into the root and out of it
 
 
-class CopyFailed(HttpServeError, OSError):
+class CopyFailed(_SystemError):
     """A file could not be copied; what was there before is untouched. `source` and `name` say what to where."""
 
     def __init__(self, message: str, source: str = "", name: str = "") -> None:
@@ -125,9 +156,13 @@ class CopyFailed(HttpServeError, OSError):
 class SourceNotFound(CopyFailed, FileNotFoundError):
     """The source does not exist."""
 
+    number = errno.ENOENT
+
 
 class SourceStalled(CopyFailed, TimeoutError):
     """The source sent no byte for the time allowed."""
+
+    number = errno.ETIMEDOUT
 
 
 class DigestMismatch(CopyFailed, ValueError):
@@ -142,8 +177,10 @@ class DigestMismatch(CopyFailed, ValueError):
 # Waiting
 
 
-class WaitTimeout(HttpServeError, TimeoutError):
+class WaitTimeout(_SystemError, TimeoutError):
     """What was waited for did not happen in time. `name` and `timeout` say what, and how many seconds."""
+
+    number = errno.ETIMEDOUT
 
     def __init__(self, message: str, name: str, timeout: float) -> None:
         super().__init__(message)

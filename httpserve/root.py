@@ -18,7 +18,15 @@ from threading import Lock
 from httpserve import cleanup, journal
 from httpserve.created import Identity, Version
 from httpserve.disk_errors import translated
-from httpserve.errors import InvalidName, NotFound, NotPermitted, RootUnusable, StorageError
+from httpserve.errors import (
+    InvalidArgument,
+    InvalidName,
+    InvalidType,
+    NotFound,
+    NotPermitted,
+    RootUnusable,
+    StorageError,
+)
 from httpserve.incoming import Incoming
 from httpserve.names import checked_name
 from httpserve.opened import FLAGS, OpenFile, irregular, real_path
@@ -51,7 +59,7 @@ class Root:
             before_publish: called with a file's name just before a new version of it is put in place.
         """
         self.is_private = path is None
-        self._given = None if path is None else os.path.abspath(os.fspath(path))
+        self._given = None if path is None else os.path.abspath(_checked_root(path))
         self._remove_created = remove_created
         self._read_only = read_only
         self._before_publish = before_publish
@@ -307,3 +315,13 @@ class Root:
             NotFound: there is no *source*.
         """
         self._changeable().rename(source, target)
+
+
+def _checked_root(path: object) -> str:
+    """Return the path of a root as a str. Raises InvalidType or InvalidArgument for what is none."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise InvalidType(f"root_dir must be a str or a path, not {path!r}")
+    if not text or "\0" in text:
+        raise InvalidArgument(f"root_dir {text!r} is no path; leave it out for a private directory")
+    return text

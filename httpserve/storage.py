@@ -21,6 +21,7 @@ from httpserve.disk_errors import speaking
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
+    InvalidName,
     IsADirectory,
     NotADirectory,
     NotFound,
@@ -344,6 +345,8 @@ def _parts(path: Path) -> tuple[str, bool]:
 
 def _file_name(operation: str, path: Path) -> str:
     name, is_directory = _parts(path)
+    if not os.fspath(path):
+        raise InvalidName("", "it is empty, and a file is meant")
     if is_directory:
         raise IsADirectory(f"{operation} {os.fspath(path)!r}: a path that ends in '/' is a directory's", name)
     return name

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import opendal
 
+from httpserve.arguments import checked_seconds
 from httpserve.errors import DigestMismatch, InvalidArgument
 from httpserve.staging.pipeline import Sink, interruptibly, pump, pump_unhashed
 from httpserve.staging.progress import Report, reporter
 from httpserve.staging.sinks import FileSink, OperatorSink
-from httpserve.staging.sources import Source, check_operator, check_timeout, checked_path
+from httpserve.staging.sources import Source, check_operator, checked_path
 
 __all__ = ["Sink", "copy_in", "copy_out"]
 
@@ -84,7 +85,7 @@ def copy_out(
     """
     path = checked_path(dst, "dst")
     check_operator(operator)
-    check_timeout(timeout)
+    checked_seconds("timeout", timeout)
     sink = FileSink(path) if operator is None else OperatorSink(path, operator, timeout=timeout)
 
     def job(report: Report) -> None:

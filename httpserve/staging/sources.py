@@ -13,10 +13,12 @@ import re
 import stat
 import threading
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 import opendal
 from opendal.layers import TimeoutLayer
 
+from httpserve.arguments import checked_seconds
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType
 from httpserve.staging.messages import changed, check_whole, missing, redacted, unreadable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, source_error
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
+_ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal operator for other services"
 
 
 class SourceChanged(Exception):
@@ -78,8 +81,9 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
     """
     path = checked_path(src, "src")
     check_operator(operator)
-    check_timeout(timeout)
+    checked_seconds("timeout", timeout)
     if _HTTP_URL.match(path):
+        _check_port(path)
         # Here, because requests takes 100 ms to import and most never need it.
         from httpserve.staging.http_source import HttpSource
 
@@ -87,6 +91,15 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
     if operator is not None:
         return OperatorSource(path, operator, timeout=timeout)
     return FileSource(path)
+
+
+def _check_port(url: str) -> None:
+    try:
+        port = urlsplit(url).port
+    except ValueError as error:
+        raise InvalidArgument(f"the URL {redacted(url)} is malformed: {str(error).lower()}") from None
+    if port == 0:
+        raise InvalidArgument(f"the URL {redacted(url)} is malformed: nothing listens on port 0")
 
 
 def checked_path(path: object, argument: str) -> str:
@@ -108,12 +121,6 @@ def check_operator(operator: object) -> None:
         raise InvalidType(f"operator must be an opendal.Operator or None, not {type(operator).__name__}")
 
 
-def check_timeout(timeout: float) -> None:
-    """Raise InvalidArgument unless *timeout* is a number of seconds that one can wait."""
-    if not 0 < timeout <= threading.TIMEOUT_MAX:
-        raise InvalidArgument(f"timeout must be a positive number of seconds, not {timeout!r}")
-
-
 def operator_path(path: str, argument: str) -> str:
     """Return *path* for an operator. Raises InvalidArgument where opendal would take it for another one."""
     if path != path.strip():
@@ -127,7 +134,7 @@ class FileSource:
     interruptible = True
 
     def __init__(self, path: str) -> None:
-        self.label = repr(path)
+        self.label = redacted(repr(path))
         self.size: int | None = None
         self._read = 0
         try:
@@ -158,7 +165,7 @@ class FileSource:
 
     def _error(self, error: OSError) -> CopyFailed:
         if error.errno == errno.ENOENT:
-            return missing(self.label)
+            return missing(self.label, _ONLY_HTTP if "://" in self.label else "")
         return unreadable(self.label, error.strerror or str(error))
 
 
