@@ -159,6 +159,18 @@ class SourceNotFound(CopyFailed, FileNotFoundError):
     number = errno.ENOENT
 
 
+class CopyIsADirectory(CopyFailed, IsADirectoryError):
+    """What should be copied, or written over, is a directory."""
+
+    number = errno.EISDIR
+
+
+class CopyNotPermitted(CopyFailed, PermissionError):
+    """The system, or the service, does not let this user read the source or write the target."""
+
+    number = errno.EACCES
+
+
 class SourceStalled(CopyFailed, TimeoutError):
     """The source sent no byte for the time allowed."""
 

@@ -12,6 +12,7 @@ from collections import deque
 
 from httpserve.coverage import Intervals
 from httpserve.downloads import Downloads, Mark
+from httpserve.latch import Latch
 from httpserve.records import DownloadRecord, End, Ends, Exchange, RequestRecord, State
 
 MOST_RECORDS = 1000
@@ -27,13 +28,12 @@ class Ledger:
 
     def __init__(self, most: int = MOST_RECORDS) -> None:
         self._lock = threading.Lock()  # guards everything below
-        self._changed = threading.Condition(self._lock)
         self._log: deque[Exchange] = deque(maxlen=most)
         self._open: set[Exchange] = set()
         self._downloads = Downloads()
         self._epoch = 0  # grows with each new version of a file
         self._version = 0  # grows with every event that a waiter may wait for
-        self._waiters = 0
+        self._waiters: set[Latch] = set()
 
     # What the serving room tells
 
@@ -66,7 +66,9 @@ class Ledger:
     def _note(self) -> None:
         self._version += 1
         if self._waiters:
-            self._changed.notify_all()
+            for waiter in self._waiters:
+                waiter.open()
+            self._waiters.clear()
 
     def _close(self, exchange: Exchange, received: int, now: float) -> None:
         self._open.discard(exchange)
@@ -152,14 +154,17 @@ class Ledger:
 
         At most `poll` seconds when an acknowledgment of `name` is due: it makes no event.
         """
+        latch = Latch()
         with self._lock:
             if self._version != seen:
                 return
-            self._waiters += 1
-            try:
-                self._changed.wait(min(seconds, poll) if self._is_due(name) else seconds)
-            finally:
-                self._waiters -= 1
+            self._waiters.add(latch)
+            is_due = self._is_due(name)
+        try:
+            latch.wait(min(seconds, poll) if is_due else seconds)
+        finally:
+            with self._lock:
+                self._waiters.discard(latch)
 
     def progress(self, name: str, validator: str) -> dict[str, int]:
         """Return how many bytes of this version each client has that has not all, answers under way included."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from enum import Enum, auto
 
+from httpserve.latch import Latch
 from httpserve.ledger import Ledger
 from httpserve.root import Root
 from httpserve.serving.server import Server
@@ -44,7 +45,8 @@ class Life:
         self._ledger = ledger
         self._listen = listen
         self._pid = os.getpid()
-        self._changed = threading.Condition()  # guards _state and _server
+        self._lock = threading.Lock()  # guards _state, _server and _settled
+        self._settled = Latch(is_open=True)  # closed between two settled states
         self._state = State.STOPPED
         self._server: Server | None = None
 
@@ -117,24 +119,28 @@ class Life:
         """Go on from a settled state once no other thread is between two. None when it is not the wanted one."""
         if self._pid != os.getpid():
             self._begin_anew()
-        with self._changed:
-            while self._state not in _SETTLED:
-                self._changed.wait()
-            if wanted is not None and self._state is not wanted:
-                return None
-            left, self._state = self._state, to
-            return left
+        while True:
+            with self._lock:
+                if self._state in _SETTLED:
+                    if wanted is not None and self._state is not wanted:
+                        return None
+                    left, self._state = self._state, to
+                    self._settled = Latch()
+                    return left
+                settled = self._settled
+            settled.wait()
 
     def _settle(self, server: Server | None) -> None:
-        with self._changed:
+        with self._lock:
             self._server = server
             self._state = State.STOPPED if server is None else State.RUNNING
-            self._changed.notify_all()
+        self._settled.open()
         self._ledger.wake()
 
     def _begin_anew(self) -> None:
         """Be a stopped server in a forked child: threads and sockets are the parent's, a lock may be held for ever."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._settled = Latch(is_open=True)
         self._state = State.STOPPED
         self._server = None
         self._pid = os.getpid()

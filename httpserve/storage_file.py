@@ -270,11 +270,15 @@ class WriteFile(StorageFile):
         from httpserve.staging.copy import copy_in  # on first use, as in storage.py
         from httpserve.staging.sources import open_source
 
-        source = open_source(path, operator, timeout=self._timeout)
         try:
-            copy_in(source, _Tail(self))
-        finally:
-            source.close()
+            source = open_source(path, operator, timeout=self._timeout)
+            try:
+                copy_in(source, _Tail(self))
+            finally:
+                source.close()
+        except BaseException:
+            self._fail()
+            raise
 
     def close(self) -> None:
         """Publish what was written, in one step. Harmless when called again.

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from traceback import format_exc
 
+from httpserve.latch import Latch
 from httpserve.serving.connection import Connection
 from httpserve.serving.line import NEVER, Need, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
@@ -87,7 +88,7 @@ class Lead:
         self._threads: set[threading.Thread] = set()
         self._phase = Phase.SERVING
         self._numbers = 0
-        self.over = threading.Event()
+        self.over = Latch()
         poller.watch(self._listener_fd, READ)
 
     # From any thread
@@ -404,4 +405,4 @@ class Lead:
                 self._baton.put(False)
             self._spare = 0
         self._poller.close()
-        self.over.set()
+        self.over.open()

@@ -5,9 +5,10 @@ Knows the errors of ours and what a URL looks like. Knows nothing of how a sourc
 
 from __future__ import annotations
 
+import errno
 import re
 
-from httpserve.errors import CopyFailed, SourceNotFound, SourceStalled
+from httpserve.errors import CopyFailed, CopyIsADirectory, CopyNotPermitted, SourceNotFound, SourceStalled
 
 # The authority runs to the first '/', '?' or '#'; userinfo is all of it up to the last '@' (RFC 3986, 3.2).
 _USERINFO = re.compile(r"(?<=://)[^\s/?#]*@")
@@ -33,9 +34,20 @@ def missing(label: str, why: str = "") -> SourceNotFound:
     return SourceNotFound(f"the source {label} does not exist{why and ': ' + why}", label)
 
 
-def unreadable(label: str, why: str) -> CopyFailed:
-    """Return the error for a source that cannot be read, for the reason *why*."""
-    return CopyFailed(f"cannot read {label}: {why}", label)
+def unreadable(label: str, why: str, number: int | None = None) -> CopyFailed:
+    """Return the error for a source that cannot be read, for the reason *why*; *number* is the system's for it."""
+    return _class_for(number)(f"cannot read {label}: {why}", label)
+
+
+def unwritable(label: str, why: str, name: str, number: int | None = None) -> CopyFailed:
+    """Return the error for a target that cannot be written, for the reason *why*; *number* is the system's for it."""
+    return _class_for(number)(f"cannot write {label}: {why}", name=name)
+
+
+def _class_for(number: int | None) -> type[CopyFailed]:
+    if number == errno.EISDIR:
+        return CopyIsADirectory
+    return CopyNotPermitted if number in (errno.EACCES, errno.EPERM, errno.EROFS) else CopyFailed
 
 
 def stalled(label: str, timeout: float) -> SourceStalled:

@@ -46,6 +46,7 @@ _KIND_OF_ERRNO = {
     errno.EACCES: "PermissionDenied",
     errno.EPERM: "PermissionDenied",
 }
+_ERRNO_OF_KIND = {"IsADirectory": errno.EISDIR, "PermissionDenied": errno.EACCES}
 _STORAGE_ERROR_OF_KIND: dict[str, type[errors.StorageError]] = {
     "NotFound": errors.NotFound,
     "AlreadyExists": errors.AlreadyExists,
@@ -75,6 +76,11 @@ def kind_of(error: BaseException) -> str:
     if name == "Unexpected" and (found := _OS_ERROR.search(str(error))):
         return _KIND_OF_ERRNO.get(int(found[1]), name)
     return name
+
+
+def number_of(error: BaseException) -> int | None:
+    """Return the system's number for the kind of *error*, None where it has none. Never blocks."""
+    return _ERRNO_OF_KIND.get(kind_of(error))
 
 
 def is_stall(error: BaseException) -> bool:
@@ -130,4 +136,4 @@ def source_error(error: Exception, label: str, timeout: float) -> errors.CopyFai
         return stalled(label, timeout)
     if kind_of(error) == "NotFound":
         return missing(label)
-    return unreadable(label, reason_of(error))
+    return unreadable(label, reason_of(error), number_of(error))

@@ -16,8 +16,8 @@ import opendal
 from opendal.layers import TimeoutLayer
 
 from httpserve.errors import CopyFailed
-from httpserve.staging.messages import redacted
-from httpserve.staging.opendal_errors import OPENDAL_ERRORS, reason_of
+from httpserve.staging.messages import redacted, unwritable
+from httpserve.staging.opendal_errors import OPENDAL_ERRORS, number_of, reason_of
 from httpserve.staging.sources import operator_path
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class FileSink:
         return fd
 
     def _error(self, error: OSError) -> CopyFailed:
-        return CopyFailed(f"cannot write {self._label}: {error.strerror}", name=self._path)
+        return unwritable(self._label, error.strerror or str(error), self._path, error.errno)
 
 
 class OperatorSink:
@@ -159,4 +159,4 @@ class OperatorSink:
         return self._file
 
     def _error(self, error: Exception) -> CopyFailed:
-        return CopyFailed(f"cannot write {self._label}: {reason_of(error)}", name=self._path)
+        return unwritable(self._label, reason_of(error), self._path, number_of(error))

@@ -96,10 +96,10 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
 def _check_port(url: str) -> None:
     try:
         port = urlsplit(url).port
-    except ValueError as error:
-        raise InvalidArgument(f"the URL {redacted(url)} is malformed: {str(error).lower()}") from None
+    except ValueError:
+        port = 0
     if port == 0:
-        raise InvalidArgument(f"the URL {redacted(url)} is malformed: nothing listens on port 0")
+        raise InvalidArgument(f"the URL {redacted(url)} is malformed: a port is a number from 1 to 65535")
 
 
 def checked_path(path: object, argument: str) -> str:
@@ -166,7 +166,7 @@ class FileSource:
     def _error(self, error: OSError) -> CopyFailed:
         if error.errno == errno.ENOENT:
             return missing(self.label, _ONLY_HTTP if "://" in self.label else "")
-        return unreadable(self.label, error.strerror or str(error))
+        return unreadable(self.label, error.strerror or str(error), error.errno)
 
 
 class OperatorSource:
@@ -229,7 +229,7 @@ class OperatorSource:
             _log.debug("%s does not say its size", self.label)
             return None
         if metadata.is_dir:
-            raise unreadable(self.label, "it is a directory; its files can be copied one by one")
+            raise unreadable(self.label, "it is a directory; its files can be copied one by one", errno.EISDIR)
         return metadata
 
     def _stat_again(self) -> Metadata | None:

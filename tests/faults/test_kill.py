@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tests.serving.wire import REPOSITORY, Wire, pattern
 pytestmark = pytest.mark.skipif(not hasattr(signal, "pidfd_send_signal"), reason="needs Linux's pidfd")
 
 OLD, ONE, TWO = pattern(3_000_000, 1), pattern(2_500_000, 2), pattern(2_000_000, 3)
-LONGEST_SECONDS = 0.04  # a put takes some hundredths
+PUTS = 6.0  # the longest that a child lives, in the time that a put takes on this machine
 DYING_SECONDS = 10_000  # in ms: for what takes one
 
 TEMPLATE = """
@@ -81,6 +82,14 @@ def kill_one(template: subprocess.Popen[str], order: str, after: float) -> None:
         os.close(pid)
 
 
+def seconds_of_a_put(where: Path, source: Path) -> float:
+    """Return how long a put takes here and now."""
+    with HttpServerClient(where, host="127.0.0.1") as client:
+        began = time.monotonic()
+        client.put_file("image", source)
+        return time.monotonic() - began
+
+
 @pytest.mark.parametrize("name", ["image", "boards/seven/image"])
 @pytest.mark.parametrize("kind", ["path", "operator", "bytes"])
 def test_whatever_the_moment_of_a_kill_a_board_gets_old_or_new_whole_and_no_litter_stays(
@@ -93,9 +102,10 @@ def test_whatever_the_moment_of_a_kill_a_board_gets_old_or_new_whole_and_no_litt
     (sources / "two").write_bytes(TWO)
     (root / "image").write_bytes(OLD)
     chance = random.Random(f"{name} {kind}")
+    longest = PUTS * seconds_of_a_put(tmp_path / "trial", sources / "one")
     versions = []
     for _ in range(17):
-        kill_one(template, f"{root}|{sources}|{name}|{kind}", chance.uniform(0, LONGEST_SECONDS))
+        kill_one(template, f"{root}|{sources}|{name}|{kind}", chance.uniform(0, longest))
 
         with HttpServerClient(root, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
             found = {str(path.relative_to(root)) for path in root.rglob("*")}
@@ -103,6 +113,7 @@ def test_whatever_the_moment_of_a_kill_a_board_gets_old_or_new_whole_and_no_litt
 
         if answer.status == 404:
             assert found == {"image"}
+            versions.append(-1)
         else:
             parents = [str(parent) for parent in Path(name).parents][:-1]
             assert found == {"image", name, *parents}

@@ -72,7 +72,7 @@ def begin_wait(
 
     future = pool.submit(wait)
     begun.wait(10)
-    eventually(lambda: client._ledger._waiters > 0 or future.done(), "it waits")
+    eventually(lambda: len(client._ledger._waiters) > 0 or future.done(), "it waits")
     return future
 
 
@@ -463,7 +463,7 @@ def test_an_ipv4_client_of_a_dual_socket_is_called_by_its_ipv4_address() -> None
 
 def test_every_wait_that_began_before_a_download_sees_it(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
     waiting = [begin_wait(pool, bench) for _ in range(5)]
-    eventually(lambda: bench._ledger._waiters == 5, "all wait")
+    eventually(lambda: len(bench._ledger._waiters) == 5, "all wait")
 
     fetch(bench)
 
@@ -542,13 +542,6 @@ def test_a_wait_on_a_stopped_server_says_so(bench: HttpServerClient) -> None:
 
     with pytest.raises(ServerNotRunning):
         bench.wait_for_download("Image", 1)
-
-
-def test_a_download_before_a_stop_can_still_be_asked_for(bench: HttpServerClient) -> None:
-    fetch(bench)
-    bench.stop()
-
-    assert bench.wait_for_download("Image", 1).bytes == SIZE
 
 
 def test_a_name_without_a_file_is_not_waited_for(bench: HttpServerClient) -> None:

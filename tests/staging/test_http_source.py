@@ -219,13 +219,15 @@ def test_no_http_at_all_is_named() -> None:
         open_source(server.url(), timeout=10)
 
 
-@pytest.mark.parametrize("url", ["http://", "http:///path", "http://?x"])
-def test_a_url_without_a_host_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["http://", "http:///path", "http://?x", "http://h:port/x", "http://h:99999/x", "http://h:0/"]
+)
+def test_a_url_without_a_host_or_with_an_impossible_port_is_refused(url: str) -> None:
     with pytest.raises(InvalidArgument, match="URL"):
         open_source(url, timeout=10)
 
 
-@pytest.mark.parametrize("url", ["http://*/x", "http://127.0.0.1:port/x", "http://" + "a" * 70 + ".example/"])
+@pytest.mark.parametrize("url", ["http://*/x", "http://" + "a" * 70 + ".example/"])
 def test_a_host_that_cannot_be_is_refused(url: str) -> None:
     with pytest.raises(CopyFailed):
         open_source(url, timeout=10)

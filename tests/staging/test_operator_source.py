@@ -16,7 +16,7 @@ import opendal
 import pytest
 from opendal.layers import RetryLayer
 
-from httpserve.errors import CopyFailed, SourceNotFound, SourceStalled
+from httpserve.errors import CopyFailed, CopyNotPermitted, SourceNotFound, SourceStalled
 from httpserve.staging import pipeline
 from httpserve.staging.copy import copy_in
 from httpserve.staging.sinks import FileSink
@@ -69,7 +69,7 @@ def test_a_directory_that_the_service_does_not_know_as_one_is_refused() -> None:
             open_source("dir/", operator, timeout=10)
 
 
-@pytest.mark.parametrize(("status", "error"), [("404 Not Found", SourceNotFound), ("403 Forbidden", CopyFailed)])
+@pytest.mark.parametrize(("status", "error"), [("404 Not Found", SourceNotFound), ("403 Forbidden", CopyNotPermitted)])
 def test_what_the_service_refuses_is_ours(status: str, error: type[CopyFailed]) -> None:
     with RawServer(answer(status=status)) as server, pytest.raises(CopyFailed) as caught:
         open_source("file", over_http(server), timeout=10)

@@ -108,7 +108,7 @@ def test_errors_of_ours_stay_as_they_are() -> None:
         ("NotFound (permanent) at read => no", errors.SourceNotFound),
         ("Unexpected (temporary) at Reader::read => io operation timeout reached", errors.SourceStalled),
         ("Unexpected (temporary) at stat => operation timeout reached", errors.SourceStalled),
-        ("PermissionDenied (permanent) at read => no", errors.CopyFailed),
+        ("PermissionDenied (permanent) at read => no", errors.CopyNotPermitted),
     ],
 )
 def test_the_error_of_a_source_says_how_it_failed(text: str, cls: type[errors.CopyFailed]) -> None:

@@ -1,0 +1,38 @@
+"""The targets by name, their seeds, and where their corpora lie. Knows no fuzzer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from tests.fuzz import site_checks
+from tests.fuzz.checks import check_conditions, check_content, check_head
+
+CORPUS = Path(__file__).parent / "corpus"
+NAMES = ("head", "content", "conditions", "plans", "names")
+
+Check = Callable[[bytes], str]
+
+
+@contextmanager
+def check_of(name: str) -> Iterator[Check]:
+    """Give the check of a target, with what it needs on the disk, which is removed at the end."""
+    if name in _PURE:
+        yield _PURE[name]
+        return
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as directory, _ON_DISK[name](Path(directory)) as check:
+        yield check
+
+
+_PURE: dict[str, Check] = {"head": check_head, "content": check_content, "conditions": check_conditions}
+_ON_DISK: dict[str, Callable[[Path], AbstractContextManager[Check]]] = {
+    "plans": site_checks.plans,
+    "names": site_checks.names,
+}
+
+
+def stored(name: str) -> list[Path]:
+    """Return the corpus of a target, in an order that stays."""
+    return sorted((CORPUS / name).iterdir())
