@@ -81,6 +81,7 @@ class Version:
 
     identity: Identity
     sha256: str | None
+    shares_second: bool = False  # with the version before: their times of change differ in less than HTTP can say
 
 
 _ASKED_FOR = (Kind.FILE, Kind.DIRECTORY)
@@ -96,6 +97,11 @@ class Created:
     def names(self) -> set[str]:
         """Return what the user asked for, without `/` at either end."""
         return {name for name, mark in self.marks.copy().items() if mark.kind in _ASKED_FOR}
+
+    def holds(self, name: str) -> bool:
+        """Say whether a file that came in, or a directory that was made, is on record under a name."""
+        mark = self.marks.get(name)
+        return name in self.versions or (mark is not None and mark.kind in (Kind.DIRECTORY, Kind.PARENT))
 
     def file(
         self, name: str, version: Version, before: os.stat_result | None, generation: int | None = None
@@ -146,7 +152,7 @@ class Created:
         if version is not None:
             new = Identity.of(found)
             if new[:-1] == version.identity[:-1]:
-                self.versions[name] = Version(new, version.sha256)
+                self.versions[name] = Version(new, version.sha256, version.shares_second)
 
     def _made(self, name: str, found: os.stat_result) -> bool:
         """Say whether *found*, which is under *name*, was made by us where nothing was."""

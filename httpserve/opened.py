@@ -24,13 +24,16 @@ FLAGS = (
 class OpenFile:
     """A regular file that is open for reading, and which version of it."""
 
-    __slots__ = ("fd", "identity", "name", "sha256")
+    __slots__ = ("fd", "identity", "name", "sha256", "shares_second")
 
-    def __init__(self, fd: int, name: str, identity: Identity, sha256: str | None) -> None:
+    def __init__(
+        self, fd: int, name: str, identity: Identity, sha256: str | None, *, shares_second: bool = False
+    ) -> None:
         self.fd = fd
         self.name = name
         self.identity = identity
         self.sha256 = sha256
+        self.shares_second = shares_second  # as in `Version`
 
     def unchanged(self) -> bool:
         """Say whether the file still has the size and the time that it had when it was opened."""

@@ -226,7 +226,9 @@ class Root:
         except BaseException:
             os.close(fd)
             raise
-        return OpenFile(fd, name, identity, None if version is None else version.sha256)
+        if version is None:
+            return OpenFile(fd, name, identity, None)
+        return OpenFile(fd, name, identity, version.sha256, shares_second=version.shares_second)
 
     def read_again(self, name: str, identity: Identity) -> bytes | None:
         """Return all bytes of a version that `open_file` has opened before; None when it no longer stands."""
@@ -260,9 +262,9 @@ class Root:
         return version if version is not None and version.identity == identity else None
 
     def came_in(self, name: str) -> bool:
-        """Say whether what is under that name came in through us."""
+        """Say whether what is under that name, a file or a directory, came in through us."""
         tree = self._tree
-        return tree is not None and name in tree.created.versions
+        return tree is not None and tree.created.holds(name)
 
     def digest(self, name: str, identity: Identity) -> str | None:
         """Return the hexadecimal SHA-256 of that version, when it came in through us with one."""

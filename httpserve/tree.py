@@ -20,6 +20,8 @@ from httpserve.errors import InvalidName, StorageError
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
 
+SECOND_NS = 1_000_000_000
+
 
 class Tree:
     """The files under one directory. Safe from any number of threads; names are checked ones."""
@@ -100,7 +102,9 @@ class Tree:
             found = _lstat(place) or written
             same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
             identity = Identity.of(found if same else written)
-            self.created.file(self.key(place), Version(identity, sha256), before, generation)
+            shares_second = before is not None and before.st_mtime_ns // SECOND_NS == identity.mtime_ns // SECOND_NS
+            version = Version(identity, sha256, shares_second)
+            self.created.file(self.key(place), version, before, generation)
         return identity
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:

@@ -12,7 +12,7 @@ from httpserve.plan import ChangedWhileSent, HandOver, Plan
 from httpserve.records import Exchange
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content
-from httpserve.serving.head import Head, Refused, check_incomplete, parse_again
+from httpserve.serving.head import Head, Refused, check_incomplete, describe, parse_again
 from httpserve.serving.line import MOMENT_SECONDS, Line, Need, Stage, end_by
 from httpserve.serving.sending import NO_WAIT, in_memory
 from httpserve.serving.service import Repeat, Service, say
@@ -112,7 +112,7 @@ class Connection(Line):
             buffer = buffer[2:]
         end = buffer.find(b"\r\n\r\n") + 4
         if end == 3:
-            self._buffer = buffer
+            self._raw_head, self._buffer = b"", buffer
             check_incomplete(buffer)
             return None
         self._raw_head, self._buffer = buffer[:end], buffer[end:]
@@ -227,8 +227,9 @@ class Connection(Line):
         answer = Refusal(refused)
         plan = answer.plan
         assert isinstance(plan, Plan)
-        exchange = Exchange(self, _NO_HEAD, refused.status, plan.length, None, wall, now)
-        start = answer.start(self._service, plan, _NO_HEAD, close=True)
+        head = describe(self._raw_head or self._buffer)
+        exchange = Exchange(self, head, refused.status, plan.length, None, wall, now)
+        start = answer.start(self._service, plan, head, close=True)
         return self._send_small(start, b"".join(plan), exchange, now) or Need.GONE
 
     def on_deadline(self, now: float, wall: float, at_once: bool) -> Need:
@@ -247,15 +248,3 @@ class Connection(Line):
         if self._buffer and self.stage is Stage.READING:
             return self._refuse(Refused(408, "the head took too long"), now, wall, at_once)
         return self.close(now)
-
-_NO_HEAD = Head(
-    method="",
-    target="",
-    environ={},
-    keep_alive=False,
-    content_length=0,
-    expects_continue=False,
-    http_10=False,
-    range="",
-    user_agent="",
-)

@@ -215,6 +215,24 @@ def check_incomplete(data: bytes) -> None:
         raise Refused(431, f"the head is longer than {MOST_HEAD_BYTES} bytes")
 
 
+def describe(data: bytes) -> Head:
+    """Return what can be said of a head that was refused: its method and target as far as they can be made out."""
+    line = data[:MOST_DESCRIBED_BYTES].lstrip(b"\r\n").partition(b"\r\n")[0].decode("latin-1")
+    method, _, rest = line.partition(" ")
+    return Head(
+        method=method if rest else "",
+        target=rest.rpartition(" ")[0] or rest or line,
+        environ={},
+        keep_alive=False,
+        content_length=0,
+        expects_continue=False,
+        http_10=False,
+        range="",
+        user_agent="",
+    )
+
+
+MOST_DESCRIBED_BYTES = 200
 MOST_KEPT = 1024
 MOST_KEPT_BYTES = 2048
 _kept: dict[bytes, Head] = {}

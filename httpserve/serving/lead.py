@@ -380,6 +380,10 @@ class Lead:
             self._listener_dropped = True
             if not self._accept_again:
                 self._poller.drop(self._listener_fd)
+            try:
+                self._listener.shutdown(socket.SHUT_RDWR)  # a child between fork and exec has a copy that listens, too
+            except OSError:
+                pass  # not every system does that to a listening socket
             self._listener.close()
         for connection in list(self._connections.values()):
             if connection in self._working:

@@ -266,6 +266,7 @@ class Line(ABC):
     def wind_up(self, now: float) -> Need:
         """End a quiet connection of a server that stops, once the client has what the kernel still sends for us."""
         if self._tally.latest is None or not tcp.TELLS_OUTSTANDING:
+            self.interrupt()  # a child between fork and exec has a copy, which would keep it open
             return self.close(now)
         if self.stage is not Stage.LINGERING:
             return self._end_of_answers(now)

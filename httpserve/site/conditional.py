@@ -71,11 +71,15 @@ class Verdict:
 
 
 class Validators(NamedTuple):
-    """A representation as far as conditions go: a strong ETag, the time in whole seconds, the size."""
+    """A representation as far as conditions go: a strong ETag, the time in whole seconds, the size.
+
+    The date is weak where the version before has the same (RFC 9110 8.8.2.2): nobody can tell by it which one is meant.
+    """
 
     etag: str
     modified: int
     size: int
+    date_is_strong: bool = True
 
 
 WHOLE = Verdict(Kind.WHOLE)
@@ -99,7 +103,8 @@ def decide(fields: Mapping[str, str], validators: Validators, *, is_get: bool) -
             return Verdict(Kind.NOT_MODIFIED)
     elif if_modified is not None:
         limit = _seconds(if_modified)
-        if limit is not None and validators.modified <= limit:
+        is_weak = limit == validators.modified and not validators.date_is_strong
+        if limit is not None and validators.modified <= limit and not is_weak:
             return Verdict(Kind.NOT_MODIFIED)
     wanted = fields.get("HTTP_RANGE")
     if wanted is None or not is_get:  # RFC 9110 14.2: a server ignores Range for other methods than GET
@@ -147,7 +152,7 @@ def _is_same(if_range: str, validators: Validators) -> bool:
     value = if_range.strip(" \t")
     if value.startswith(('"', "W/")):
         return value == validators.etag
-    return _seconds(value) == validators.modified
+    return validators.date_is_strong and _seconds(value) == validators.modified
 
 
 def _parts(value: str, size: int) -> Verdict:

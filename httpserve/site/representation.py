@@ -89,7 +89,7 @@ def represent(file: OpenFile) -> Representation:
     whole = (("Content-Type", kind), ("Content-Length", str(identity.size)), *common)
     raw = "".join(f"{name}: {value}\r\n" for name, value in whole).encode("ascii")
     subject = Subject(file.name, etag, identity.size, (Piece(0, 0, identity.size),))
-    validators = Validators(etag, modified, identity.size)
+    validators = Validators(etag, modified, identity.size, not file.shares_second)
     return Representation(identity, file.sha256, validators, kind, common, whole, raw, subject)
 
 

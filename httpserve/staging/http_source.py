@@ -17,7 +17,7 @@ import urllib3
 
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.staging.http_target import Address, ExactAdapter, address_of, redirected
-from httpserve.staging.messages import check_whole, missing, redacted, stalled, unreadable
+from httpserve.staging.messages import check_whole, missing, redacted_url, stalled, unreadable
 from httpserve.staging.resumption import Representation, Verdict, representation_of, verdict_on
 from httpserve.staging.sources import SourceChanged
 
@@ -38,7 +38,7 @@ class HttpSource:
     interruptible = True
 
     def __init__(self, url: str, *, timeout: float) -> None:
-        self.label = redacted(url)
+        self.label = redacted_url(url)
         self._address = address_of(url)
         self._timeout = timeout
         self._closed = threading.Event()

@@ -15,7 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from httpserve.errors import InvalidArgument
-from httpserve.staging.messages import redacted
+from httpserve.staging.messages import redacted_url
 
 _URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+(?=[/?#]|\Z))([^#]*)", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
@@ -49,7 +49,7 @@ def address_of(url: str) -> Address:
     """
     match = _URL.match(url)
     if match is None:
-        raise InvalidArgument(f"{redacted(url)} is not an http or https URL")
+        raise InvalidArgument(f"{redacted_url(url)} is not an http or https URL")
     scheme, userinfo, authority, target = match.groups()
     auth = None
     try:
@@ -58,7 +58,7 @@ def address_of(url: str) -> Address:
             auth = unquote_to_bytes(user), unquote_to_bytes(password)
         target = _NOT_SENT_AS_IS.sub(_percent_encoded, target)
     except UnicodeEncodeError:
-        raise InvalidArgument(f"{redacted(url)!r} holds a lone surrogate, which no URL can") from None
+        raise InvalidArgument(f"{redacted_url(url)!r} holds a lone surrogate, which no URL can") from None
     return Address(scheme.lower(), authority, target if target.startswith("/") else "/" + target, auth)
 
 

@@ -11,6 +11,7 @@ import re
 from httpserve.errors import CopyFailed, CopyIsADirectory, CopyNotPermitted, SourceNotFound, SourceStalled
 
 # The authority runs to the first '/', '?' or '#'; userinfo is all of it up to the last '@' (RFC 3986, 3.2).
+_URL_LIKE = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/+")
 _USERINFO = re.compile(r"(?<=://)[^\s/?#]*@")
 _QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
 
@@ -27,6 +28,19 @@ def redacted(text: str) -> str:
     if "://" not in text:
         return text
     return _QUERY.sub(r"\1?…", _USERINFO.sub("…@", text))
+
+
+def redacted_url(url: str) -> str:
+    """Return one URL, whatever blanks it has in it, with an ellipsis for its userinfo, query and fragment."""
+    match = _URL_LIKE.match(url)
+    if match is None:
+        return url
+    scheme, rest = match[0], url[match.end() :]
+    place = re.split(r"[?#]", rest, maxsplit=1)
+    authority, slash, path = place[0].partition("/")
+    if "@" in authority:
+        authority = "…@" + authority.rpartition("@")[2]
+    return f"{scheme}{authority}{slash}{path}" + (f"{rest[len(place[0])]}…" if len(place) > 1 else "")
 
 
 def missing(label: str, why: str = "") -> SourceNotFound:

@@ -20,7 +20,7 @@ from opendal.layers import TimeoutLayer
 
 from httpserve.arguments import checked_seconds
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType
-from httpserve.staging.messages import changed, check_whole, missing, redacted, unreadable
+from httpserve.staging.messages import changed, check_whole, missing, redacted, redacted_url, unreadable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, source_error
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _check_port(url: str) -> None:
     except ValueError:
         port = 0
     if port == 0:
-        raise InvalidArgument(f"the URL {redacted(url)} is malformed: a port is a number from 1 to 65535")
+        raise InvalidArgument(f"the URL {redacted_url(url)} is malformed: a port is a number from 1 to 65535")
 
 
 def checked_path(path: object, argument: str) -> str:
@@ -109,7 +109,7 @@ def checked_path(path: object, argument: str) -> str:
     if not isinstance(path, str):
         raise InvalidType(f"{argument} must be a str or a path, not {type(path).__name__}")
     if "\0" in path:
-        raise InvalidArgument(f"{argument} {redacted(path)!r} contains a NUL character; no path can")
+        raise InvalidArgument(f"{argument} {redacted_url(path)!r} contains a NUL character; no path can")
     return path
 
 
@@ -134,13 +134,14 @@ class FileSource:
     interruptible = True
 
     def __init__(self, path: str) -> None:
-        self.label = redacted(repr(path))
+        self.label = repr(redacted_url(path))
         self.size: int | None = None
         self._read = 0
         try:
             self._file = open(path, "rb", buffering=0)
         except OSError as error:
-            raise self._error(error) from error
+            # Theirs shows the path, which may be a URL with secrets.
+            raise self._error(error) from (error if redacted_url(path) == path else None)
         self._before = os.fstat(self._file.fileno())
         # Files in /proc and devices say 0 and have more; a pipe has no size at all.
         if stat.S_ISREG(self._before.st_mode) and self._before.st_size:
@@ -165,7 +166,7 @@ class FileSource:
 
     def _error(self, error: OSError) -> CopyFailed:
         if error.errno == errno.ENOENT:
-            return missing(self.label, _ONLY_HTTP if "://" in self.label else "")
+            return missing(self.label, _ONLY_HTTP if ":/" in self.label else "")
         return unreadable(self.label, error.strerror or str(error), error.errno)
 
 
