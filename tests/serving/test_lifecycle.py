@@ -287,6 +287,21 @@ def test_the_port_is_free_although_silent_and_half_asked_connections_were_open(b
         assert half.rest_until_any_end() == b""
 
 
+def test_a_copy_of_the_descriptor_in_a_child_that_was_just_forked_does_not_keep_the_port(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+    server = bench._life.running()
+    assert server is not None
+    copy = os.dup(server.socket.fileno())  # what a child has between fork and exec
+    try:
+        bench.stop()
+
+        assert is_free(port)
+        with pytest.raises(ConnectionRefusedError):
+            Wire(port)
+    finally:
+        os.close(copy)
+
+
 def test_nothing_answers_after_stop(bench: HttpServerClient) -> None:
     port = bench.get_port()
 

@@ -121,12 +121,13 @@ sys.stdin.readline()
 def test_ctrl_c_ends_a_wait_for_a_download_at_once(tmp_path: Path) -> None:
     code = """
 try:
+    print("waiting", flush=True)
     client.wait_for_download("huge")
 except KeyboardInterrupt:
     print("interrupted", client.is_running)
 client.stop()
 """
-    with serving("print('waiting', flush=True)\n" + code, tmp_path) as (process, _):
+    with serving(code, tmp_path) as (process, _):
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -174,7 +175,7 @@ def test_ctrl_c_in_a_with_block_stops_and_cleans_up(tmp_path: Path) -> None:
     code = """
 with client:
     print("in", flush=True)
-    threading.Event().wait()
+    threading.Event().wait()  # a Ctrl-C from here on leaves the block
 """
     with serving(code, tmp_path) as (process, _):
         assert process.stdout is not None
