@@ -1,8 +1,8 @@
 """The old style: no `with`, no annotations, just calls that block.
 
-    python examples/plain_script.py IMAGE [ADDRESS]
+    python examples/plain_script.py [IMAGE [ADDRESS]]
 
-ADDRESS is the board's (127.0.0.1 when left out: fetch the URL from another terminal).
+IMAGE is this script when left out. ADDRESS is the board's (127.0.0.1 when left out: fetch the URL from another terminal).
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 import httpserve
 
-image = sys.argv[1]
+image = sys.argv[1] if len(sys.argv) > 1 else __file__
 board = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
 name = os.path.basename(image)
 

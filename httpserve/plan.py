@@ -85,8 +85,8 @@ class Plan:
         length: The number of bytes that the steps send in all, an `Abort` not considered.
         subject: What the record shall say of it, None for bodies that are no file.
         raw_fields: The header fields as bytes, ready to send, where they were made already.
-        again: Returns the content once more for the very same request, or None when the answer is another one by
-            now. A server may ask this instead of the app.
+        again: Writes the content once more into a buffer of its length, for the very same request; False when the
+            answer is another one by now. A server may ask this instead of the app.
     """
 
     __slots__ = ("again", "length", "raw_fields", "steps", "subject")
@@ -97,7 +97,7 @@ class Plan:
         length: int,
         subject: Subject | None = None,
         raw_fields: bytes | None = None,
-        again: Callable[[], bytes | None] | None = None,
+        again: Callable[[memoryview], bool] | None = None,
     ) -> None:
         self.steps = steps
         self.length = length

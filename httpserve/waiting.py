@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from httpserve.errors import ServerNotRunning, WaitTimeout
+from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
 from httpserve.ledger import Ledger
 from httpserve.records import DownloadRecord, RequestRecord
 
@@ -54,12 +54,17 @@ def wait_for_download(
     poll = FIRST_POLL_SECONDS
     while True:
         seen = ledger.version
-        version = current()
+        try:
+            version = current()
+        except NotFound:
+            if not is_running():  # its directory is gone with it
+                raise _not_running(name) from None
+            raise
         record = ledger.take(name, version.validator, client, mark)
         if record is not None:
             return record
         if not is_running():
-            raise ServerNotRunning(f"nobody can download {name!r}: the server does not run; start() it first")
+            raise _not_running(name)
         left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
         if left <= 0 and ledger.is_due(name):
             left += GRACE_SECONDS
@@ -68,6 +73,10 @@ def wait_for_download(
             raise WaitTimeout(_message(ledger, name, version, timeout, client), name, timeout)
         ledger.wait_for_change(name, seen, min(left, SLICE_SECONDS), poll)
         poll = FIRST_POLL_SECONDS if ledger.version != seen else min(2 * poll, LAST_POLL_SECONDS)
+
+
+def _not_running(name: str) -> ServerNotRunning:
+    return ServerNotRunning(f"nobody can download {name!r}: the server does not run; start() it first")
 
 
 def _message(ledger: Ledger, name: str, version: Version, timeout: float, client: str | None) -> str:

@@ -146,21 +146,24 @@ class Connection(Line):
             return Need.THREAD if at_once else self._send_on(now)
         plan.close()
         if plan.again is not None and plan.raw_fields is not None:
-            service.remember(self._raw_head, Repeat(plan.again, head, answer.status, plan.raw_fields, plan.subject))
-        return self._send_small(start, content, exchange, now)
+            repeat = Repeat(plan.again, head, answer.status, plan.raw_fields, plan.length, plan.subject)
+            service.remember(self._raw_head, repeat)
+        return self._send_small(start + content, len(start), exchange, now)
 
     def _answer_again(self, repeat: Repeat, raw_head: bytes, now: float, wall: float) -> Need | None:
         """Answer what was answered before. None when the app has to be asked."""
         service = self._service
-        content = repeat.again()
-        if content is None or service.stopping:
+        start = repeat.line + service.date + repeat.end
+        size, whole = len(start), service.buffer[: len(start) + repeat.length]
+        if service.stopping or not repeat.again(whole[size:]):
             service.repeats.pop(raw_head, None)
             return None
+        whole[:size] = start
         head = repeat.head
         if not head.keep_alive:
             self._closing = True
-        exchange = Exchange(self, head, 200, len(content), repeat.subject, wall, now)
-        return self._send_small(repeat.line + service.date + repeat.end, content, exchange, now)
+        exchange = Exchange(self, head, 200, repeat.length, repeat.subject, wall, now)
+        return self._send_small(whole, size, exchange, now)
 
     def _has_unread(self) -> bool:
         return self._content is not None or bool(self._buffer)
@@ -230,7 +233,7 @@ class Connection(Line):
         head = describe(self._raw_head or self._buffer)
         exchange = Exchange(self, head, refused.status, plan.length, None, wall, now)
         start = answer.start(self._service, plan, head, close=True)
-        return self._send_small(start, b"".join(plan), exchange, now) or Need.GONE
+        return self._send_small(start + b"".join(plan), len(start), exchange, now) or Need.GONE
 
     def on_deadline(self, now: float, wall: float, at_once: bool) -> Need:
         """Decide what becomes of a connection whose deadline has come."""

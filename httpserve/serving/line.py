@@ -146,28 +146,29 @@ class Line(ABC):
     def _finish(self, now: float) -> Need | None:
         """Go on after the whole answer was handed over. None when more can be done at once."""
 
-    def _send_small(self, start: bytes, content: bytes, exchange: Exchange, now: float) -> Need | None:
+    def _send_small(self, whole: bytes | memoryview, start: int, exchange: Exchange, now: float) -> Need | None:
+        """Send an answer at once, of which the content begins at `start`."""
         exchange.state = State.LEAVING
         exchange.ended = now
         self._tally.begin(exchange)
         if self._service.logs_access:  # before the bytes leave, so that who has the answer finds the line
             log_access(self._service.ledger.record(exchange))
         try:
-            sent = self.sock.send(start + content, NO_WAIT)
+            sent = self.sock.send(whole, NO_WAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
             exchange.state = State.UNDER_WAY
             return self.close(now, end_by(error))
-        if sent == len(start) + len(content):
+        if sent == len(whole):
             exchange.handed = exchange.length
             exchange.ended = time.monotonic()
             exchange.state = State.HANDED_OVER
             return self._finish(now)
         exchange.state = State.UNDER_WAY
-        exchange.handed = max(0, sent - len(start))
-        left = content[exchange.handed :]
-        self._outgoing = Outgoing(start[sent:], Plan((Data(left),), len(left)))
+        exchange.handed = max(0, sent - start)
+        left = bytes(whole[max(sent, start) :])
+        self._outgoing = Outgoing(bytes(whole[sent:start]), Plan((Data(left),), len(left)))
         os.set_blocking(self.fd, False)
         return self._wait_for_room(now)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 access = logging.getLogger("httpserve.access")
 
 MOST_REPEATS = 1024
+MOST_REPEATED_BYTES = 132 * 1024
+DATE_BYTES = 64  # more than a Date field takes
 DESCRIPTORS_KEPT = 64  # for the user's script
 FEWEST_CONNECTIONS = 16
 MANY_DESCRIPTORS = 1024  # with more, not every connection will want a file at the same time
@@ -72,25 +74,28 @@ class Repeat:
     """How to answer a request whose very bytes came before, without asking the app.
 
     Attributes:
-        again: Returns the content, or None when the app has to be asked.
+        again: Writes the content into a buffer; False when the app has to be asked.
         head: What the bytes mean.
         line: The status line.
         end: The fields, up to the empty line.
+        length: The length of the content.
         subject: What the record says of it.
     """
 
-    __slots__ = ("again", "end", "head", "line", "subject")
+    __slots__ = ("again", "end", "head", "length", "line", "subject")
 
     def __init__(
         self,
-        again: Callable[[], bytes | None],
+        again: Callable[[memoryview], bool],
         head: Head,
         status: str,
         fields: bytes,
+        length: int,
         subject: Subject | None,
     ) -> None:
         self.again = again
         self.head = head
+        self.length = length
         self.subject = subject
         self.line = b"HTTP/1.1 " + status.encode("latin-1") + b"\r\n"
         self.end = fields + connection_field(head, close=not head.keep_alive) + b"\r\n"
@@ -133,9 +138,12 @@ class Service:
         self.date = b""
         self._date_second = -1
         self.repeats: dict[bytes, Repeat] = {}
+        self.buffer = memoryview(bytearray(MOST_REPEATED_BYTES))  # the leader's
 
     def remember(self, raw_head: bytes, repeat: Repeat) -> None:
         """Keep how to answer a request that comes with these bytes."""
+        if len(repeat.line) + len(repeat.end) + repeat.length > MOST_REPEATED_BYTES - DATE_BYTES:
+            return
         if len(self.repeats) >= MOST_REPEATS:
             self.repeats.clear()
         self.repeats[raw_head] = repeat

@@ -144,7 +144,8 @@ class Site:
 
     def _file(self, file: OpenFile, environ: Environ, start_response: StartResponse) -> Plan:
         representation = self._represent(file)
-        is_get = environ["REQUEST_METHOD"] == "GET"
+        method = environ["REQUEST_METHOD"]
+        is_get = method == "GET"
         for field in conditional.FIELDS:
             if field in environ:
                 verdict = conditional.decide(environ, representation.validators, is_get=is_get)
@@ -164,10 +165,10 @@ class Site:
             start_response("304 Not Modified", list(representation.common))
             return Plan((), 0, _subject(representation, ()))
         if verdict.kind is Kind.FAILED:
-            return _text("412 Precondition Failed", "the file is not the version meant", start_response, "GET")
+            return _text("412 Precondition Failed", "the file is not the version meant", start_response, method)
         size = representation.validators.size
         fields = [("Content-Range", f"bytes */{size}"), ("Accept-Ranges", "bytes")]
-        return _text("416 Range Not Satisfiable", f"the file has {size} bytes", start_response, "GET", fields)
+        return _text("416 Range Not Satisfiable", f"the file has {size} bytes", start_response, method, fields)
 
     # Directories
 
@@ -221,7 +222,7 @@ def _subject(representation: Representation, pieces: tuple[Piece, ...]) -> Subje
     return representation.subject._replace(pieces=pieces)
 
 
-def _whole(file: OpenFile, representation: Representation, again: Callable[[], bytes | None] | None) -> Plan:
+def _whole(file: OpenFile, representation: Representation, again: Callable[[memoryview], bool] | None) -> Plan:
     size = representation.validators.size
     if again is None:
         file.close()

@@ -668,9 +668,9 @@ def test_255_ranges_are_answered_part_by_part(root: Root, ask: Ask) -> None:
     assert all(data == CONTENT[int(start) : int(stop) + 1] for start, stop, data in found)
 
 
-def plan_of(root: Root, target: str, **fields: str) -> Plan:
+def plan_of(root: Root, target: str, *, method: str = "GET", **fields: str) -> Plan:
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
-    environ = create_environ(target, headers=headers)
+    environ = create_environ(target, method=method, headers=headers)
     answer = Site(root)(environ, lambda status, headers, exc_info=None: lambda data: None)
     assert isinstance(answer, Plan)
     return answer
@@ -711,16 +711,27 @@ def test_the_plan_of_a_whole_has_its_fields_ready(root: Root) -> None:
     assert plan.raw_fields.startswith(b"Content-Type: application/octet-stream\r\nContent-Length: 1024\r\n")
 
 
+def test_a_failed_precondition_of_a_head_has_no_content(root: Root) -> None:
+    put(root, "f")
+
+    plan = plan_of(root, "/f", method="HEAD", If_Match='"other"')
+
+    assert b"".join(plan) == b""
+
+
 def test_a_whole_can_be_had_again_until_the_file_changes(root: Root, top: Path) -> None:
     put(root, "f")
     plan = plan_of(root, "/f")
     plan.close()
     assert plan.again is not None
 
-    before = plan.again()
+    buffer = memoryview(bytearray(len(CONTENT)))
+
+    before = plan.again(buffer)
+    content = bytes(buffer)
     (top / "f").write_bytes(b"other")
 
-    assert (before, plan.again()) == (CONTENT, None)
+    assert (before, content, plan.again(buffer)) == (True, CONTENT, False)
 
 
 def test_no_descriptor_stays_open_whatever_the_answer(root: Root, ask: Ask) -> None:
