@@ -2,7 +2,8 @@
 
     python examples/plain_script.py [IMAGE [ADDRESS]]
 
-IMAGE is this script when left out. ADDRESS is the board's (127.0.0.1 when left out: fetch the URL from another terminal).
+IMAGE is this script when left out. ADDRESS is the board's (127.0.0.1 when left out: fetch the URL from another
+terminal).
 """
 
 import os

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.fuzz.minimise import MOST_ENTRY_BYTES, chosen, store
-from tests.fuzz.targets import CORPUS, NAMES, check_of, stored
+from tests.fuzz.targets import CORPUS, NAMES, check_of, is_seed, stored
 
 UNIT_SECONDS = 5  # an input that takes longer is a finding: some expression tries all ways to read it
 # Each line of a dictionary is a word of libFuzzer's own syntax.
@@ -32,10 +32,11 @@ def main() -> int:
         if arguments.seconds and not searched(arguments.target, Path(found), arguments.seconds):
             return 1
         inputs = [path.read_bytes() for path in [*stored(arguments.target), *Path(found).iterdir()]]
+    seeds = [path.read_bytes() for path in stored(arguments.target) if is_seed(path)]
     with check_of(arguments.target) as check:
-        entries = chosen(check, inputs)
+        entries = chosen(check, seeds, inputs)
     store(arguments.target, entries)
-    print(f"{arguments.target}: {len(entries)} of {len(inputs)} entries kept, {sum(map(len, entries))} bytes")
+    print(f"{arguments.target}: {len(seeds)} seeds, {len(entries)} of {len(inputs)} others kept")
     return 0
 
 

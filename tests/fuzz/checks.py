@@ -43,8 +43,10 @@ def check_head(data: bytes) -> str:
     assert head.parse_again(raw) == head.parse_again(raw) == found
     for cut in range(0, len(raw), 1 + len(raw) // 64):
         head.check_incomplete(raw[:cut])  # a head that drips in is refused at no point of it
-    _check_framing(raw, found)
-    _check_environ(found)
+    said = [(name.lower(), value.strip(BLANKS)) for name, _, value in _lines(raw)]
+    _check_framing(said, found)
+    _check_fields(said, found)
+    _check_target(found)
     assert head.parse(_written_again(found)) == found
     return f"1.{int(not found.http_10)} {found.keep_alive} {found.expects_continue} {min(found.content_length, 1)}"
 
@@ -59,6 +61,7 @@ def _check_beginning(data: bytes) -> str:
         except Refused:
             return f"beginning {refused.status} {refused.reason}"
         raise AssertionError("a beginning was refused, and the whole is not") from refused
+    assert b"\n" not in data.replace(b"\r\n", b"")
     return "beginning"
 
 
@@ -108,10 +111,12 @@ def _is_text(value: bytes) -> bool:
     return all(byte == 0x09 or (byte >= 0x20 and byte != 0x7F) for byte in value)
 
 
-def _check_framing(raw: bytes, found: Head) -> None:
+def _lines(raw: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    return [line.partition(b":") for line in raw.split(b"\r\n")[1:-2]]
+
+
+def _check_framing(said: list[tuple[bytes, bytes]], found: Head) -> None:
     """Where the content ends is said once, and by one field alone."""
-    pairs = [line.partition(b":") for line in raw.split(b"\r\n")[1:-2]]
-    said = [(name.strip(BLANKS).lower(), value.strip(BLANKS)) for name, _, value in pairs]
     lengths = [value for name, value in said if name == b"content-length"]
     codings = [value for name, value in said if name == b"transfer-encoding"]
     if found.content_length == CHUNKED:
@@ -127,11 +132,25 @@ def _check_framing(raw: bytes, found: Head) -> None:
     assert hosts or found.http_10
 
 
-def _check_environ(found: Head) -> None:
-    for key, value in found.environ.items():
-        assert key == key.upper()
-        assert key.isascii()
-        assert key == "PATH_INFO" or _is_text(value.encode("latin-1"))
+def _check_fields(said: list[tuple[bytes, bytes]], found: Head) -> None:
+    """What WSGI is told of the fields is what they say."""
+    expected: dict[str, str] = {}
+    for name, value in said:
+        key = "HTTP_" + name.decode("ascii").upper().replace("-", "_")
+        if b"_" not in name:
+            text = value.decode("latin-1")
+            expected[key] = f"{expected[key]},{text}" if key in expected else text
+    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if f"HTTP_{key}" in expected:
+            expected[key] = expected.pop(f"HTTP_{key}")
+    told = {key: value for key, value in found.environ.items() if key.startswith(("HTTP_", "CONTENT_"))}
+    if not found.target.startswith(("/", "*")):
+        expected["HTTP_HOST"] = told.get("HTTP_HOST", "")
+        told.setdefault("HTTP_HOST", "")
+    assert told == expected
+
+
+def _check_target(found: Head) -> None:
     path = found.environ["PATH_INFO"]
     assert path.startswith("/") or (path == "*" and found.method == "OPTIONS")
     assert len(path) + len(found.environ["QUERY_STRING"]) <= len(found.target) + 1
@@ -395,11 +414,34 @@ def _read_ranges(value: str, size: int) -> list[tuple[int, int]] | None:
 
 
 def _check_tags(fields: dict[str, str], verdict: Verdict) -> None:
-    if_match, if_none_match = fields.get(FIELDS["M"]), fields.get(FIELDS["N"])
-    if if_match is not None and if_match != "*":
-        assert verdict.kind is Kind.FAILED or ETAG in if_match
-    if if_none_match is not None and if_none_match != "*":
-        assert verdict.kind is not Kind.NOT_MODIFIED or ETAG in if_none_match
+    for letter, kind, weak in (("M", Kind.FAILED, False), ("N", Kind.NOT_MODIFIED, True)):
+        value = fields.get(FIELDS[letter])
+        if value is None:
+            continue
+        tags = [] if value == "*" else _read_tags(value)
+        matches = value == "*" or ETAG in tags or (weak and f"W/{ETAG}" in tags)
+        alone = decided({FIELDS[letter]: value}, 1).kind
+        assert alone is (kind if matches is weak else Kind.WHOLE)
+    if_range = fields.get(FIELDS["I"], ETAG)
+    assert verdict.kind is not Kind.PARTS or if_range == ETAG or not if_range.startswith(("W", '"'))
+
+
+def _read_tags(value: str) -> list[str]:
+    """Read a list of entity tags, none where it is malformed."""
+    tags: list[str] = []
+    while True:
+        rest = value.lstrip(" \t,")
+        if not rest:
+            return tags
+        between = value[: len(value) - len(rest)]
+        start = 3 if rest.startswith('W/"') else 1
+        end = rest.find('"', start)
+        if end < 0 or rest[start - 1] != '"' or (tags and "," not in between):
+            return []
+        if not all(one == "!" or "#" <= one <= "~" or one >= "\x80" for one in rest[start:end]):
+            return []
+        tags.append(rest[: end + 1])
+        value = rest[end + 1 :]
 
 
 def _check_date(value: str) -> int:
@@ -412,16 +454,18 @@ def _check_date(value: str) -> int:
             seconds = calendar.timegm(time.strptime(value, pattern))
         except ValueError:
             continue
-        moments = [seconds] if form != 1 else [seconds + century for century in (_century(seconds, -1), 0)]
-        assert any(_is_moment(field, moment) for moment in moments)
+        if form == 1:
+            seconds = _nearest(seconds)
+        assert _is_moment(field, seconds)
         return form
     raise AssertionError(f"{value!r} is no date")
 
 
-def _century(seconds: int, direction: int) -> int:
-    """Return how far it is to the same date a century on or back, in seconds."""
-    then = time.gmtime(seconds)
-    return calendar.timegm((then.tm_year + 100 * direction, *then[1:6])) - seconds
+def _nearest(seconds: int) -> int:
+    """Return the same date of the century where its year is not more than 50 years ahead (RFC 9110 5.6.7)."""
+    then, this_year = time.gmtime(seconds), time.gmtime().tm_year
+    (year,) = [year for year in range(this_year - 49, this_year + 51) if year % 100 == then.tm_year % 100]
+    return calendar.timegm((year, *then[1:6]))
 
 
 def _is_moment(field: dict[str, str], seconds: int) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tests.fuzz.targets import CORPUS, Check
+from tests.fuzz.targets import CORPUS, Check, is_seed
 
 MOST_ENTRIES = 150
 MOST_ENTRY_BYTES = 2048
@@ -50,28 +50,27 @@ def reached_by(check: Check, data: bytes) -> Reached:
     return {(*step, min(count.bit_length(), 4)) for step, count in found.items()} | {(outcome,)}
 
 
-def chosen(check: Check, inputs: Iterable[bytes]) -> list[bytes]:
-    """Return the smallest inputs that reach something new each, at most `MOST_ENTRIES`."""
+def chosen(check: Check, seeds: list[bytes], inputs: Iterable[bytes]) -> list[bytes]:
+    """Return the smallest inputs that reach something new each, beyond the seeds; both together `MOST_ENTRIES`."""
     candidates = sorted({data for data in inputs if len(data) <= MOST_ENTRY_BYTES}, key=lambda data: (len(data), data))
     for data in candidates[:20]:
         check(data)  # what only the first call of a process does counts for no input
-    known: Reached = set()
+    known: Reached = set().union(*(reached_by(check, data) for data in seeds))
     kept: list[bytes] = []
     for data in candidates:
         reached = reached_by(check, data)
-        if not reached <= known and len(kept) < MOST_ENTRIES:
+        if not reached <= known and len(seeds) + len(kept) < MOST_ENTRIES:
             kept.append(data)
             known |= reached
     return kept
 
 
 def store(name: str, entries: list[bytes]) -> None:
-    """Make `entries` the corpus of a target."""
+    """Make `entries` what the corpus of a target holds beside the seeds."""
     directory = CORPUS / name
-    directory.mkdir(parents=True, exist_ok=True)
     wanted = {hashlib.sha256(data).hexdigest()[:16]: data for data in entries}
     for path in directory.iterdir():
-        if path.name not in wanted:
+        if path.name not in wanted and not is_seed(path):
             path.unlink()
     for digest, data in wanted.items():
         (directory / digest).write_bytes(data)

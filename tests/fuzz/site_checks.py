@@ -73,7 +73,9 @@ class Asked:
         raw = "".join(f"{name}: {value}\r\n" for name, value in self._lines).encode()
         assert self.plan.raw_fields in (None, raw)
         if self.plan.again is not None:
-            assert self.plan.again() == self.body
+            again = bytearray(self.plan.length)
+            assert self.plan.again(memoryview(again))
+            assert again == self.body
 
 
 def _read(step: object) -> bytes:
@@ -223,6 +225,8 @@ class NameCheck:
                 _check_is_no_name(same)
             return "".join(one for one in why if one.isalpha())[-20:]
         assert checked_name(name, directory=True) == name
+        assert name == name.strip()
+        assert not {"\\", "\0"} & set(name)
         assert not name.startswith("/")
         assert not name.endswith("/")
         assert not any(part in ("", ".", "..") or is_reserved(part) for part in name.split("/") if name)

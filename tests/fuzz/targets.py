@@ -36,3 +36,8 @@ _ON_DISK: dict[str, Callable[[Path], AbstractContextManager[Check]]] = {
 def stored(name: str) -> list[Path]:
     """Return the corpus of a target, in an order that stays."""
     return sorted((CORPUS / name).iterdir())
+
+
+def is_seed(path: Path) -> bool:
+    """Tell whether an entry was written by hand, and stays whatever it reaches."""
+    return path.name.startswith("seed-")

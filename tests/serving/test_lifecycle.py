@@ -287,7 +287,7 @@ def test_the_port_is_free_although_silent_and_half_asked_connections_were_open(b
         assert half.rest_until_any_end() == b""
 
 
-def test_a_copy_of_the_descriptor_in_a_child_that_was_just_forked_does_not_keep_the_port(bench: HttpServerClient) -> None:
+def test_a_copy_of_the_descriptor_in_a_child_just_forked_does_not_keep_the_port(bench: HttpServerClient) -> None:
     port = bench.get_port()
     server = bench._life.running()
     assert server is not None
