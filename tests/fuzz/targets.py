@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.fuzz import site_checks
-from tests.fuzz.checks import check_conditions, check_content, check_head
+from tests.fuzz.conditions import check_conditions
+from tests.fuzz.contents import check_content
+from tests.fuzz.heads import check_head
+from tests.fuzz.names import names
+from tests.fuzz.plans import plans
 
 CORPUS = Path(__file__).parent / "corpus"
 NAMES = ("head", "content", "conditions", "plans", "names")
@@ -28,8 +31,8 @@ def check_of(name: str) -> Iterator[Check]:
 
 _PURE: dict[str, Check] = {"head": check_head, "content": check_content, "conditions": check_conditions}
 _ON_DISK: dict[str, Callable[[Path], AbstractContextManager[Check]]] = {
-    "plans": site_checks.plans,
-    "names": site_checks.names,
+    "plans": plans,
+    "names": names,
 }
 
 
