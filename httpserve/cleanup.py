@@ -58,10 +58,10 @@ def remove_private(path: str) -> None:
 
 def remove_created(marks: dict[str, Mark], place_of: Callable[[str], str]) -> None:
     """Remove the files on record, and the directories on record that are empty then."""
-    for name in sorted(marks, reverse=True):  # what is in a directory sorts after it
-        mark = marks[name]
+    known = marks.copy()  # a change that began before the end may still forget one
+    for name in sorted(known, reverse=True):  # what is in a directory sorts after it
         try:
-            _remove_one(name, mark, place_of(name))
+            _remove_one(name, known[name], place_of(name))
         except (OSError, InvalidName) as error:
             log.warning("left %s: %s", name, error)
 

@@ -94,6 +94,7 @@ class Tree:
         """Put a finished version in its place, and record it. For `Incoming` only."""
         place = incoming.place
         with self._lock:
+            self._check_open()
             before = _lstat(place)
             if self._before_publish is not None:
                 self._before_publish(incoming.name)
@@ -226,11 +227,13 @@ class Tree:
         if kind is Kind.PARENT and self._journal is not None:
             self._journal.note_directory(self.key(place))
         with self._lock:
+            self._check_open()  # what came into being after the end would not be removed
             os.mkdir(place)
             self.created.directory(self.key(place), kind, os.lstat(place))
 
     def _move(self, old: str, new: str, target: str) -> None:
         with self._lock:
+            self._check_open()
             before = _lstat(new)
             if self._before_publish is not None:
                 self._before_publish(target)
