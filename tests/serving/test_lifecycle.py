@@ -729,7 +729,7 @@ def outcome(call):
 
 
 def run_as_another_user(code: str, *arguments: str) -> list[str]:
-    with script(AS_ANOTHER_USER + code, *arguments) as process:
+    with script(AS_ANOTHER_USER + code, *arguments, measured=os.geteuid() != 0) as process:
         out, err = process.communicate(timeout=20)
     assert err == ""
     return out.splitlines()

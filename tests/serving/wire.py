@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import functools
+import os
 import socket
 import struct
 import subprocess
@@ -121,6 +122,7 @@ class Wire:
     def answer(self, *, to_head: bool = False) -> Answer:
         """Return the next answer, whose body is as long as Content-Length says, or empty without one."""
         head = self.read_head()
+        assert head.startswith(b"HTTP/1.1 "), f"no answer begins here: {head[:80]!r}"
         answer = Answer(head, b"")
         if to_head or "Content-Length" not in answer:
             return answer
@@ -183,11 +185,19 @@ def pattern(size: int, seed: int = 0) -> bytes:
     return numbers.tobytes()[:size]
 
 
-def script(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Run a script of a user in a process of its own; its stdin, stdout and stderr are pipes."""
+def script(code: str, *arguments: str, measured: bool = True) -> subprocess.Popen[str]:
+    """Run a script of a user in a process of its own; its stdin, stdout and stderr are pipes.
+
+    Args:
+        code: The script.
+        arguments: Its arguments.
+        measured: Whether its coverage is measured too, which takes the right to write the data file.
+    """
+    environment = {name: value for name, value in os.environ.items() if measured or not name.startswith("COV")}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=REPOSITORY,
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

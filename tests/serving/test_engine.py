@@ -1,0 +1,410 @@
+"""The engine under apps and limits of a test's own: what blocks, pauses, fails, is too much, or runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from httpserve import HttpServerClient
+from httpserve.plan import Abort, Data, Plan, Step
+from httpserve.serving.service import Limits
+from tests.serving.limited import AFTER, BEFORE, Blocking, Limited
+from tests.serving.wire import Wire, eventually, pattern, script
+
+StartResponse = Callable[..., object]
+
+
+# Apps as others write them
+
+
+def test_an_app_that_may_block_is_answered_for(capfd: pytest.CaptureFixture[str]) -> None:
+    with Limited(Limits(), app=Blocking()) as server, server.wire() as wire:
+        for size in (0, 1, 200_000, 3 << 20):
+            assert wire.ask(f"/{size}").body == b"x" * size
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_app_that_blocks_holds_up_nobody() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            entered.set()
+            leave.wait(10)
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with Limited(Limits(), app=app) as server, server.wire() as slow, server.wire() as quick:
+        slow.get("/slow")
+        entered.wait(10)
+        try:
+            assert [quick.ask("/").body for _ in range(20)] == [b"ok"] * 20
+        finally:
+            leave.set()
+        assert slow.answer().body == b"ok"
+
+
+def test_the_body_of_an_app_is_closed() -> None:
+    closed = threading.Event()
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"o"
+            yield b"k"
+
+        def close(self) -> None:
+            closed.set()
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Body:
+        start_response("200 OK", [("Content-Length", "2")])
+        return Body()
+
+    with Limited(Limits(), app=app) as server, server.wire() as wire:
+        assert wire.ask("/").body == b"ok"
+
+    assert closed.is_set()
+
+
+def _fail_in_call(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    raise ZeroDivisionError("the app's own fault")
+
+
+def _fail_in_body(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Length", "100")])
+    yield b"some"
+    raise ZeroDivisionError("the app's own fault")
+
+
+@pytest.mark.parametrize("app", [_fail_in_call, _fail_in_body])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_app_that_raises_is_a_500_and_a_log_entry(
+    app: StartResponse, method: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Limited(Limits(), app=app) as server, server.wire() as wire:
+        assert [wire.ask("/", method=method).status for _ in range(3)] == [500] * 3
+
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 3
+    assert "ZeroDivisionError" in errors[0].getMessage()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_environ_says_who_asks_and_where() -> None:
+    seen: dict[str, Any] = {}
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        seen.update(environ)
+        start_response("204 No Content", [])
+        return []
+
+    with Limited(Limits(), app=app) as server, server.wire() as wire:
+        wire.ask("/a%20b/%C3%BC?x=%20", "X-Board: one", "X-Board: two")
+        port = wire.sock.getsockname()[1]
+
+    assert (seen["REQUEST_METHOD"], seen["QUERY_STRING"]) == ("GET", "x=%20")
+    assert seen["PATH_INFO"] == "/a b/ü".encode().decode("latin-1")
+    assert (seen["REMOTE_ADDR"], int(seen["REMOTE_PORT"])) == ("127.0.0.1", port)
+    assert (seen["SERVER_NAME"], seen["SERVER_PORT"]) == ("127.0.0.1", str(server.port))
+    assert seen["HTTP_X_BOARD"] in ("one,two", "one, two")
+    assert (seen["HTTP_HOST"], seen["SERVER_PROTOCOL"], seen["wsgi.url_scheme"]) == ("bench", "HTTP/1.1", "http")
+
+
+# Plans
+
+
+def test_a_pause_in_an_answer_holds_up_nobody_and_takes_no_thread() -> None:
+    with Limited(Limits()) as server, contextlib.ExitStack() as stack:
+        pausing = [stack.enter_context(server.wire()) for _ in range(30)]
+        for wire in pausing:
+            wire.get("/wait/0.3")
+        with server.wire() as quick:
+            assert quick.ask("/5").body == b"xxxxx"
+        threads = sum(thread.name.startswith(f"httpserve:{server.port}") for thread in threading.enumerate())
+
+        assert [wire.answer().body for wire in pausing] == [BEFORE + AFTER] * 30
+        assert threads < 30
+
+
+def test_what_stands_before_a_pause_leaves_before_it() -> None:
+    with Limited(Limits()) as server, server.wire() as wire:
+        wire.get("/wait/30")
+        wire.read_head()
+
+        assert wire.read_exactly(len(BEFORE)) == BEFORE
+
+
+def test_a_stop_cuts_a_pause() -> None:
+    with Limited(Limits()) as server, server.wire() as wire:
+        wire.get("/wait/600")
+        wire.read_head()
+        wire.read_exactly(len(BEFORE))
+        began = time.monotonic()
+        server._server.stop(0.1)
+
+        assert wire.rest_until_any_end() == b""
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_cut_on_purpose_is_an_orderly_close_or_a_reset(reset: bool) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Plan:
+        start_response("200 OK", [("Content-Length", "100")])
+        steps: tuple[Step, ...] = (Data(b"some"), Abort(reset=reset))
+        return Plan(steps, 100)
+
+    with Limited(Limits(), app=app) as server, server.wire() as wire:
+        wire.get("/")
+        if reset:
+            with pytest.raises(ConnectionResetError):
+                wire.rest()
+        else:
+            assert wire.rest().endswith(b"\r\n\r\nsome")
+
+        eventually(lambda: server.connections() == 0, "the end was seen")
+        assert not server.only().completed
+
+
+# Limits
+
+
+@pytest.mark.parametrize("begun", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_a_head_that_takes_too_long_is_408(begun: bytes) -> None:
+    with Limited(Limits(head=0.2)) as server, server.wire() as wire:
+        wire.send(begun)
+
+        assert wire.answer().status == 408
+        assert wire.rest_until_any_end() == b""
+
+
+def test_a_head_that_drips_is_408_all_the_same() -> None:
+    with Limited(Limits(head=0.3)) as server, server.wire() as wire:
+        wire.send(b"GET / HTTP/1.1\r\n")
+        pace = threading.Event()
+        with contextlib.suppress(ConnectionError):
+            for number in range(2000):
+                wire.send(b"X-%d: y\r\n" % number if number < 150 else b"")
+                if pace.wait(0.005) or server._ledger.requests():
+                    break
+
+        assert server.only().status == 408
+
+
+def test_content_that_takes_too_long_ends_the_connection() -> None:
+    with Limited(Limits(head=0.2), app=Blocking()) as server, server.wire() as wire:
+        wire.send(b"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12")
+
+        assert wire.answer().status == 200
+        assert wire.rest_until_any_end() == b""
+
+
+def test_more_unwanted_content_than_is_worth_reading_ends_the_connection() -> None:
+    with Limited(Limits(linger=0.1)) as server, server.wire() as wire:
+        wire.send(b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert wire.answer().status == 200
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                wire.send(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+        with contextlib.suppress(ConnectionError):
+            wire.rest()
+        eventually(lambda: server.connections() == 0, "it was ended")
+
+
+def test_an_idle_connection_is_closed_after_its_time_and_not_before_an_answer() -> None:
+    with Limited(Limits(idle=0.3)) as server, server.wire() as silent, server.wire() as used:
+        assert used.ask("/2").body == b"xx"
+
+        assert silent.rest() == b""
+        assert used.rest() == b""
+
+
+def test_as_many_connections_as_allowed_are_served_and_the_others_wait_for_their_turn() -> None:
+    with Limited(Limits(connections=4, short_idle=0.1)) as server, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.wire()) for _ in range(20)]
+        for wire in wires:
+            wire.get("/2")
+
+        assert [wire.answer().body for wire in wires] == [b"xx"] * 20
+        assert server.connections() <= 4
+
+
+def test_a_connection_that_is_at_work_is_not_closed_for_another() -> None:
+    with Limited(Limits(connections=2)) as server, contextlib.ExitStack() as stack:
+        working = [stack.enter_context(server.wire(receive_bytes=65536)) for _ in range(2)]
+        for wire in working:
+            wire.get("/20000000", "Connection: close")
+            wire.read_head()
+        waiting = stack.enter_context(server.wire())
+        waiting.get("/2")
+
+        assert [len(wire.read_exactly(20_000_000)) for wire in working] == [20_000_000] * 2
+        assert waiting.answer().body == b"xx"
+
+
+def test_a_flood_of_connections_and_requests_leaves_nothing_behind() -> None:
+    with Limited(Limits()) as server:
+
+        def flood(_: int) -> None:
+            for _ in range(30):
+                with server.wire() as wire:
+                    wire.get("/10")
+                    wire.get("/200000")
+                    wire.reset()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(flood, range(8)))
+
+        eventually(lambda: server.connections() == 0, "all ended")
+        with server.wire() as wire:
+            assert wire.ask("/3").body == b"xxx"
+
+
+# What runs out
+
+
+def test_without_new_threads_the_server_goes_on_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+
+    def refused(self: threading.Thread) -> None:
+        if re.fullmatch(r"httpserve:\d+-\d+", self.name):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with Limited(Limits()) as server, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.wire(receive_bytes=65536)) for _ in range(5)]
+        for wire in wires:
+            wire.get("/3000000")
+            wire.read_head()
+        with server.wire() as quick:
+            assert quick.ask("/2").body == b"xx"
+
+        assert [len(wire.read_exactly(3_000_000)) for wire in wires] == [3_000_000] * 5
+
+    assert sum("no more threads" in record.getMessage() for record in caplog.records) == 1
+
+
+OUT_OF_DESCRIPTORS = """
+import resource, socket, sys
+from httpserve import HttpServerClient
+client = HttpServerClient(host="127.0.0.1")
+client.start()
+client.storage.write_bytes("f", b"content")
+client.storage.write_bytes("large", bytes(1 << 20))
+used = len(__import__("os").listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + 5, used + 5))
+print(client.get_port(), flush=True)
+sys.stdin.readline()
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + 5, used + 5))
+client.close()
+print(client.is_running)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system does not list descriptors")
+def test_out_of_descriptors_the_server_goes_on_when_there_are_some_again() -> None:
+    with script(OUT_OF_DESCRIPTORS, measured=False) as process, contextlib.ExitStack() as stack:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        wires = [stack.enter_context(Wire(port)) for _ in range(40)]
+        for wire in wires:
+            wire.get("/large", "Connection: close")
+        answers = []
+        for wire in wires:
+            with contextlib.suppress(ConnectionError):
+                answers.append(wire.answer())
+            wire.close()
+        with Wire(port) as last:
+            assert last.ask("/f").body == b"content"
+
+        out, err = process.communicate("\n", timeout=20)
+
+    assert {answer.status for answer in answers} <= {200, 503}
+    assert all(answer.body == bytes(1 << 20) for answer in answers if answer.status == 200)
+    assert (process.returncode, out, err) == (0, "False\n", "")
+
+
+# The same answer again and again
+
+
+def test_an_answer_given_again_is_whole_although_the_client_takes_it_in_parts(bench: HttpServerClient) -> None:
+    bench.storage.write_bytes("a", pattern(100_000, 1))
+    bench.storage.write_bytes("b", pattern(100_000, 2))
+    with Wire(bench.get_port(), receive_bytes=65536) as slow, Wire(bench.get_port()) as quick:
+        for asked in range(1, 61):  # more than both queues take
+            slow.get("/a")
+            if asked % 10 == 0:
+                assert quick.ask("/b").body == pattern(100_000, 2)
+
+        assert [slow.answer().body for _ in range(60)] == [pattern(100_000, 1)] * 60
+
+
+@pytest.mark.parametrize("how", ["in place", "replaced", "put", "touched back", "removed", "now a directory"])
+def test_an_answer_given_again_is_of_the_file_as_it_stands(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    before = path.stat()
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        assert [wire.ask("/f").body for _ in range(5)] == [b"old"] * 5
+        match how:
+            case "in place":
+                path.write_bytes(b"new")
+            case "replaced":
+                (tmp_path / "g").write_bytes(b"new")
+                os.replace(tmp_path / "g", path)
+            case "put":
+                client.storage.write_bytes("f", b"new")
+            case "touched back":
+                path.write_bytes(b"new")
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            case _:
+                path.unlink()
+        if how == "now a directory":
+            path.mkdir()
+
+        again = [wire.ask("/f") for _ in range(3)]
+
+    if how == "removed":
+        assert [answer.status for answer in again] == [404] * 3
+    elif how == "now a directory":
+        assert all(answer["Content-Type"].startswith("text/html") for answer in again)
+    else:
+        assert [answer.body for answer in again] == [b"new"] * 3
+
+
+def test_a_dot_file_of_others_is_not_given_again_after_ours_has_gone(tmp_path: Path) -> None:
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        client.storage.write_bytes(".f", b"ours")
+        assert [wire.ask("/.f").body for _ in range(3)] == [b"ours"] * 3
+        client.storage.delete(".f")
+        (tmp_path / ".f").write_bytes(b"theirs")
+
+        assert wire.ask("/.f").status == 404
+
+
+def test_a_symlink_that_comes_to_lead_out_is_not_followed_again(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "in").mkdir(parents=True)
+    (root / "in" / "f").write_bytes(b"inside")
+    (tmp_path / "f").write_bytes(b"secret")
+    (root / "link").symlink_to("in")
+    with HttpServerClient(root, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        assert [wire.ask("/link/f").body for _ in range(3)] == [b"inside"] * 3
+        (root / "link").unlink()
+        (root / "link").symlink_to("..")
+        os.replace(root / "link", root / "link")
+
+        assert wire.ask("/link/f").status == 404
