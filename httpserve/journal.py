@@ -73,6 +73,10 @@ class Journal:
             if self._underway == 0 and self._fd is not None and mine and not self._littered:
                 os.ftruncate(self._fd, 0)
 
+    def renew_lock(self) -> None:
+        """Make the lock anew in a forked child."""
+        self._lock = RLock()
+
     def close(self, *, remove: bool = True) -> None:
         """Give up the lock; *remove* the file as well, as its owner does, unless litter is on record."""
         with self._lock:

@@ -12,6 +12,7 @@ import logging
 import os
 import stat
 import tempfile
+import weakref
 from collections.abc import Callable
 from threading import Lock
 
@@ -69,6 +70,7 @@ class Root:
         self._pid = 0
         self._is_inherited = False  # by a fork: what was made and created before is the parent's to remove
         self._verified: dict[str, tuple[Identity, str]] = {}
+        _roots.add(self)
 
     @property
     def path(self) -> str:
@@ -116,6 +118,12 @@ class Root:
             tree.end_journal(remove=True)
             if self._remove_created:
                 cleanup.remove_empty(self._made)
+
+    def renew_locks(self) -> None:
+        """Make the locks anew in a forked child: a thread that is not there may hold them."""
+        self._lock = Lock()
+        if self._tree is not None:
+            self._tree.renew_locks()
 
     def _inherit(self, tree: Tree) -> None:
         """Go on in a forked child: the same files, and records of its own."""
@@ -343,3 +351,15 @@ def _read_into(fd: int, into: memoryview) -> int:
     data = os.pread(fd, len(into), 0)
     into[: len(data)] = data
     return len(data)
+
+
+_roots: weakref.WeakSet[Root] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for root in list(_roots):
+        root.renew_locks()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_after_fork_in_child)

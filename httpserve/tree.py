@@ -131,6 +131,12 @@ class Tree:
         if self._journal is not None:
             self._journal.close(remove=remove)
 
+    def renew_locks(self) -> None:
+        """Make the locks anew in a forked child."""
+        self._lock = RLock()
+        if self._journal is not None:
+            self._journal.renew_lock()
+
     # Other changes
 
     def forget_missing(self, name: str) -> None:

@@ -1,0 +1,177 @@
+"""`multiprocessing` with fork in a script that serves: the child neither answers nor deletes, and can serve itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scripts import ended, go_on, line_of, ran, running
+from tests.serving.wire import Wire
+
+pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+
+SERVING = """
+import multiprocessing, warnings
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+fork = multiprocessing.get_context("fork")
+client = HttpServerClient({root}, host="127.0.0.1")
+client.start()
+client.storage.write_bytes("image", b"parent" * 100_000)
+"""
+ROOTS = ["None", "root"]
+
+
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("end", ["pass", "client.close()", "client.storage.list('/'); client.close()", "sys.exit(0)"])
+def test_a_child_that_ends_leaves_server_and_files_to_its_parent(tmp_path: Path, root: str, end: str) -> None:
+    code = f"""
+{SERVING.format(root=root)}
+def child():
+    {end}
+child = fork.Process(target=child)
+child.start()
+child.join(10)
+tell(child.exitcode, client.is_running, fetched(client, "image") == (200, b"parent" * 100_000))
+client.close()
+"""
+    lines = ran(code, tmp_path)
+
+    assert lines == ["0 True True"]
+
+
+def test_a_pool_of_children_at_work_answers_nothing_while_the_parent_serves(tmp_path: Path) -> None:
+    code = f"""
+{SERVING.format(root="None")}
+from concurrent.futures import ProcessPoolExecutor
+def job(number):
+    return number, client.is_running, os.getpid()
+with ProcessPoolExecutor(4, mp_context=fork) as pool:
+    first = list(pool.map(job, range(20)))
+    answers = {{fetched(client, "image")[0] for _ in range(50)}}
+    port = client.get_port()
+    client.stop()
+    try:
+        HTTPConnection("127.0.0.1", port, timeout=5).connect()
+        tell("somebody answers")
+    except ConnectionRefusedError:
+        pass
+    again = HttpServerClient(host="127.0.0.1", port=port)
+    again.start()
+    again.close()
+tell(sorted(number for number, _, _ in first) == list(range(20)))
+tell({{running for _, running, _ in first}}, os.getpid() in {{pid for _, _, pid in first}}, answers)
+client.close()
+"""
+    lines = ran(code, tmp_path)
+
+    assert lines == ["True", "{False} False {200}"]
+
+
+def test_a_child_forked_in_the_middle_of_a_put_and_a_download_disturbs_neither(tmp_path: Path) -> None:
+    code = f"""
+{SERVING.format(root="root")}
+source = os.path.join(where, "tmp", "source")
+with open(source, "wb") as file:
+    file.write(b"next" * 1_000_000)
+def child():
+    client.close()
+def progress(copied, total):
+    child_process = fork.Process(target=child)
+    child_process.start()
+    child_process.join(10)
+    assert child_process.exitcode == 0
+connection = HTTPConnection("127.0.0.1", client.get_port(), timeout=10)
+connection.request("GET", "/image")
+answer = connection.getresponse()
+client.put_file("image", source, progress=progress)
+tell(answer.read() == b"parent" * 100_000, fetched(client, "image") == (200, b"next" * 1_000_000))
+connection.close()
+client.close()
+tell(names(root) if os.path.isdir(root) else [])
+os.unlink(source)
+"""
+    lines = ran(code, tmp_path)
+
+    assert lines == ["True True", "[]"]
+
+
+def test_a_child_serves_by_a_client_of_its_own_and_by_its_copy_of_the_parents(tmp_path: Path) -> None:
+    code = f"""
+{SERVING.format(root="None")}
+def child():
+    with HttpServerClient(host="127.0.0.1") as mine:
+        mine.storage.write_bytes("image", b"child")
+        assert fetched(mine, "image") == (200, b"child")
+    client.start()
+    assert fetched(client, "image")[0] == 200
+    client.storage.write_bytes("of the child", b"x")
+    client.close()
+child = fork.Process(target=child)
+child.start()
+child.join(10)
+tell(child.exitcode, client.storage.list("/") == ["/", "image"], fetched(client, "image")[0])
+client.close()
+"""
+    lines = ran(code, tmp_path)
+
+    assert lines == ["0 True 200"]
+
+
+def test_children_forked_while_other_threads_put_and_list_do_not_hang(tmp_path: Path) -> None:
+    code = f"""
+{SERVING.format(root="None")}
+end = threading.Event()
+def work():
+    number = 0
+    while not end.is_set():
+        number += 1
+        client.storage.write_bytes("image", bytes([number % 256]) * 1000)
+        client.storage.scan("/")
+        fetched(client, "image")
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+def child():
+    client.close()
+    with HttpServerClient(host="127.0.0.1") as mine:
+        assert mine.storage.list("/") == ["/"]
+codes = []
+for _ in range(20):
+    process = fork.Process(target=child)
+    process.start()
+    process.join(10)
+    codes.append(process.exitcode)
+end.set()
+for thread in threads:
+    thread.join()
+tell(set(codes), client.storage.exists("image"))
+client.close()
+"""
+    lines = ran(code, tmp_path)
+
+    assert lines == ["{0} True"]
+
+
+def test_a_child_that_outlives_its_parent_answers_nobody(tmp_path: Path) -> None:
+    code = f"""
+{SERVING.format(root="None")}
+reader, writer = os.pipe()
+port = client.get_port()
+if os.fork() == 0:
+    os.close(1), os.close(2)
+    sys.stdin.readline()
+    os._exit(0)
+tell(port)
+client.close()
+"""
+    with running(code, tmp_path) as process:
+        port = int(line_of(process))
+        assert process.stdout is not None
+        process.stdout.read()
+
+        with pytest.raises(ConnectionRefusedError):
+            Wire(port)
+        go_on(process)
+        ended(process)

@@ -1,0 +1,235 @@
+"""Ctrl-C in every call that blocks, in scripts of users: it is felt, nothing is torn, and the client goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scripts import ended, line_of, running
+from tests.serving.wire import Wire, eventually
+from tests.staging.raw_server import Answer, End, RawServer, answer
+
+STARTED = """
+client = HttpServerClient(root, host="127.0.0.1")
+client.start()
+client.storage.write_bytes("image", b"old")
+"""
+# The call is interrupted by a real SIGINT from outside; whatever it was, the client is usable afterwards.
+CALL = """
+def interrupted(call):
+    try:
+        tell("calling")
+        call()
+    except KeyboardInterrupt:
+        return True
+    return False
+felt = interrupted(lambda: {call})
+tell(felt, names(root), client.is_running, fetched(client, "image"))
+client.put_file("after", "/dev/null")
+client.close()
+"""
+
+
+@contextmanager
+def calling(code: str, call: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a script up to a call that blocks."""
+    with running(code + CALL.format(call=call), tmp_path) as process:
+        assert line_of(process) == "calling"
+        yield process
+
+
+def sleeps(process: subprocess.Popen[str]) -> bool:
+    """Tell whether the main thread waits for something."""
+    fields = Path(f"/proc/{process.pid}/task/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0] == "S"
+
+
+def felt(process: subprocess.Popen[str]) -> list[str]:
+    process.send_signal(signal.SIGINT)
+    return ended(process)
+
+
+GOES_ON = ["True ['image'] True (200, b'old')"]
+
+@pytest.mark.parametrize("begun", [b"", b"some bytes"])
+@pytest.mark.parametrize("call", ["client.put_file('image', {url!r})", "client.storage.write_from_path('new', {url!r})"])
+def test_ctrl_c_ends_a_copy_from_a_url_that_stalls(tmp_path: Path, call: str, begun: bytes) -> None:
+    with (
+        RawServer(answer(begun, length=1000, end=End.STALL)) as server,
+        calling(STARTED, call.format(url=server.url()), tmp_path) as process,
+    ):
+        assert server.stalling.wait(10)
+
+        assert felt(process) == GOES_ON
+
+
+def test_ctrl_c_ends_a_copy_from_a_url_that_does_not_answer_at_all(tmp_path: Path) -> None:
+    with (
+        RawServer(Answer(b"", End.STALL)) as server,
+        calling(STARTED, f"client.put_file('image', {server.url()!r})", tmp_path) as process,
+    ):
+        assert server.stalling.wait(10)
+
+        assert felt(process) == GOES_ON
+
+
+def test_ctrl_c_ends_the_pause_before_a_url_is_tried_again(tmp_path: Path) -> None:
+    with (
+        RawServer(answer(b"a", length=1000)) as server,
+        calling(STARTED, f"client.put_file('image', {server.url()!r})", tmp_path) as process,
+    ):
+        eventually(lambda: len(server.heads) == 4, "its fourth try")
+
+        assert felt(process) == GOES_ON
+
+
+def test_ctrl_c_ends_a_copy_from_an_operator_that_stalls(tmp_path: Path) -> None:
+    code = """
+import opendal
+opendal.Operator("memory").write("a", b"x")  # which starts what opendal keeps
+before_all = ours()
+"""
+    with RawServer(answer(b"", length=1000), answer(b"some", length=1000, end=End.STALL)) as server:
+        operator = f"opendal.Operator('http', endpoint='http://127.0.0.1:{server.port}')"
+        with calling(code + STARTED, f"client.put_file('image', 'file', {operator})", tmp_path) as process:
+            assert server.stalling.wait(10)
+
+            process.send_signal(signal.SIGINT)
+            line = line_of(process)
+            process.kill()  # opendal itself waits until the server lets go, which is after this
+
+    assert line == GOES_ON[0]
+
+
+def test_ctrl_c_ends_a_copy_from_a_pipe_that_nobody_writes(tmp_path: Path) -> None:
+    code = """
+pipe = os.path.join(where, "pipe")
+os.mkfifo(pipe)
+writer = os.open(pipe, os.O_RDWR)
+"""
+    call = "client.put_file('image', pipe)"
+    with calling(STARTED + code, call, tmp_path) as process:
+        eventually(lambda: sleeps(process), "it waits")
+
+        process.send_signal(signal.SIGINT)
+        line = line_of(process)
+        process.kill()
+
+    assert line == GOES_ON[0]
+
+
+def test_ctrl_c_ends_a_copy_of_a_local_file_without_end(tmp_path: Path) -> None:
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 32, 1 << 32))
+def progress(copied, total):
+    if copied == 1 << 18:
+        tell("going")
+"""
+    with calling(code + STARTED, "client.put_file('image', '/dev/zero', progress=progress)", tmp_path) as process:
+        line_of(process)
+
+        assert felt(process) == GOES_ON
+
+
+def test_ctrl_c_ends_a_write_to_the_storage(tmp_path: Path) -> None:
+    code = """
+def write():
+    with client.storage.open("image", "wb") as file:
+        for _ in range(20_000):
+            file.write(bytes(100_000))
+            if file.tell() == 100_000:
+                tell("going")
+"""
+    with calling(STARTED + code, "write()", tmp_path) as process:
+        line_of(process)
+
+        assert felt(process) == GOES_ON
+
+
+def test_ctrl_c_ends_a_copy_out_to_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    code = """
+client.storage.write_bytes("big", bytes(1 << 20))
+pipe = os.path.join(where, "pipe")
+os.mkfifo(pipe)
+reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+"""
+    call = "client.storage.read_into_path('big', pipe)"
+    with calling(STARTED + code, call, tmp_path) as process:
+        eventually(lambda: sleeps(process), "it waits")
+
+        process.send_signal(signal.SIGINT)
+        line = line_of(process)
+        process.kill()
+
+    assert line == "True ['big', 'image'] True (200, b'old')"
+
+
+def test_ctrl_c_ends_a_hash_of_a_big_file(tmp_path: Path) -> None:
+    code = """
+with open(os.path.join(root, "big"), "wb") as file:
+    file.truncate(1 << 40)
+"""
+    with calling(STARTED + code, "client.storage.hash('big')", tmp_path) as process:
+        eventually(lambda: "big" in links(process), "it reads")
+
+        process.send_signal(signal.SIGINT)
+        line = line_of(process)
+        process.kill()
+
+    assert line == "True ['big', 'image'] True (200, b'old')"
+
+
+def links(process: subprocess.Popen[str]) -> str:
+    """Return what a process has open."""
+    opened = []
+    for link in Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            opened.append(str(link.readlink()))
+        except OSError:  # it was closed in between
+            continue
+    return " ".join(opened)
+
+
+@pytest.mark.parametrize("timeout", ["None", "600"])
+def test_ctrl_c_ends_a_wait_for_a_download(tmp_path: Path, timeout: str) -> None:
+    with calling(STARTED, f"client.wait_for_download('image', timeout={timeout})", tmp_path) as process:
+        eventually(lambda: sleeps(process), "it waits")
+
+        assert felt(process) == GOES_ON
+
+
+@pytest.mark.parametrize("call", ["client.stop(timeout=600)", "client.close()"])
+def test_ctrl_c_ends_a_stop_that_drains_and_the_client_starts_again(tmp_path: Path, call: str) -> None:
+    code = """
+with open(os.path.join(root, "big"), "wb") as file:
+    file.truncate(1 << 30)
+tell(client.get_port())
+sys.stdin.readline()
+tell("calling")
+try:
+    {call}
+    felt = False
+except KeyboardInterrupt:
+    felt = True
+left = [thread.name for thread in threading.enumerate() if thread.name.startswith("httpserve")]
+tell(felt, client.is_running, left)
+client.start()
+tell(client.is_running)
+client.close()
+"""
+    with running(STARTED + code.format(call=call), tmp_path) as process, Wire(int(line_of(process))) as wire:
+        wire.get("/big")
+        wire.read_head()
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        line_of(process)
+        eventually(lambda: sleeps(process), "it drains")
+
+        assert felt(process) == ["True False []", "True"]
