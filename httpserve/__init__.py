@@ -27,6 +27,7 @@ from httpserve.errors import (
     SourceNotFound,
     SourceStalled,
     StorageError,
+    SystemFailure,
     Unsupported,
     WaitTimeout,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Storage",
     "StorageError",
     "StorageFile",
+    "SystemFailure",
     "Unsupported",
     "WaitTimeout",
     "__version__",

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-from httpserve import HttpServeError, HttpServerClient, NotFound, __version__
+from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
 
 EXIT_ERROR = 1
 LAST_PORT = 65535
@@ -90,11 +90,34 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def checked_file(path: str) -> tuple[str, str]:
+    """Return the directory and the name of a file that can be served, wherever symlinks lead."""
+    real = os.path.realpath(path)
+    try:
+        with open(real, "rb"):
+            pass
+    except OSError as error:
+        raise NotPermitted(f"{path!r} cannot be read: {(error.strerror or '').lower()}", path) from error
+    if not os.path.isfile(real):
+        raise NotPermitted(f"{path!r} is neither a directory nor a regular file", path)
+    directory, name = os.path.split(real)
+    return directory, name
+
+
+def say_url(url: str) -> None:
+    """Print the URL, which is all that goes to stdout."""
+    try:
+        print(url, flush=True)
+    except OSError as error:
+        sys.stdout = None  # or the interpreter tries once more at its end
+        raise StorageError(f"the URL {url} could not be written to stdout: {error.strerror}") from error
+
+
 def serve(path: str, host: str | None, port: int) -> None:
     """Serve *path*, print its URL once a request would be answered, and block until a signal."""
     if not os.path.exists(path):  # a client would make the directory
         raise NotFound(f"there is no file or directory {path!r} to serve", path)
-    directory, name = (path, "") if os.path.isdir(path) else os.path.split(os.path.abspath(path))
+    directory, name = (path, "") if os.path.isdir(path) else checked_file(path)
     with HttpServerClient(directory, host, port, read_only=True, only=name or None) as client:
-        print(client.get_url(name), flush=True)
+        say_url(client.get_url(name))
         threading.Event().wait()

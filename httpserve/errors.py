@@ -16,7 +16,7 @@ class HttpServeError(Exception):
     """The root of all errors of httpserve."""
 
 
-class _SystemError(HttpServeError, OSError):
+class SystemFailure(HttpServeError, OSError):
     """An error that code which knows only the system's recognises by its `errno`."""
 
     number: ClassVar[int | None] = None
@@ -50,7 +50,7 @@ class ServerNotRunning(HttpServeError, RuntimeError):
     """The call needs a server that listens, and this one does not."""
 
 
-class AddressError(_SystemError):
+class AddressError(SystemFailure):
     """The server cannot listen where it was told to. `host` and `port` say where."""
 
     def __init__(self, message: str, host: str | None = None, port: int | None = None) -> None:
@@ -77,7 +77,7 @@ class AddressNotFound(AddressError):
     number = errno.EADDRNOTAVAIL
 
 
-class RootUnusable(_SystemError):
+class RootUnusable(SystemFailure):
     """The directory to serve cannot be made, is not a directory, or cannot be written. `root` is its path."""
 
     def __init__(self, message: str, root: str) -> None:
@@ -97,7 +97,7 @@ class InvalidName(HttpServeError, ValueError):
         self.reason = reason
 
 
-class StorageError(_SystemError):
+class StorageError(SystemFailure):
     """A call on the storage failed. `name` is the path that it was about."""
 
     def __init__(self, message: str, name: str = "") -> None:
@@ -144,7 +144,7 @@ class Unsupported(StorageError, NotImplementedError):
 # Copies into the root and out of it
 
 
-class CopyFailed(_SystemError):
+class CopyFailed(SystemFailure):
     """A file could not be copied; what was there before is untouched. `source` and `name` say what to where."""
 
     def __init__(self, message: str, source: str = "", name: str = "") -> None:
@@ -189,7 +189,7 @@ class DigestMismatch(CopyFailed, ValueError):
 # Waiting
 
 
-class WaitTimeout(_SystemError, TimeoutError):
+class WaitTimeout(SystemFailure, TimeoutError):
     """What was waited for did not happen in time. `name` and `timeout` say what, and how many seconds."""
 
     number = errno.ETIMEDOUT

@@ -6,8 +6,10 @@ but looking and assigning happens under its lock.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections import deque
 
 from httpserve.coverage import Intervals
@@ -34,6 +36,7 @@ class Ledger:
         self._epoch = 0  # grows with each new version of a file
         self._version = 0  # grows with every event that a waiter may wait for
         self._waiters: set[Latch] = set()
+        _ledgers.add(self)
 
     # What the serving room tells
 
@@ -178,3 +181,20 @@ class Ledger:
                     for start, stop in exchange.spans(exchange.received()):
                         intervals.add(start, stop)
             return {client: intervals.size() for client, intervals in sets.items()}
+
+    def _begin_anew(self) -> None:
+        """In a forked child: the lock may be held by a thread that is not here."""
+        self._lock = threading.Lock()
+        self._waiters = set()
+
+
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for ledger in list(_ledgers):
+        ledger._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

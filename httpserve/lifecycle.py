@@ -10,11 +10,13 @@ import os
 import threading
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 
 from httpserve.latch import Latch
 from httpserve.ledger import Ledger
 from httpserve.root import Root
 from httpserve.serving.server import Server
+from httpserve.uninterrupted import uninterrupted
 
 log = logging.getLogger("httpserve.client")
 
@@ -28,7 +30,19 @@ class State(Enum):
     STOPPING = auto()
 
 
+LOOK_SECONDS = 0.05  # how often a call that waits for another one looks whether it was given up
 _SETTLED = (State.STOPPED, State.RUNNING)
+
+
+class _Call:
+    """One call of start, stop or close: whether it was the one to move on, and whether a Ctrl-C has ended it."""
+
+    def __init__(self) -> None:
+        self.has_left = False
+        self.is_given_up = False
+
+    def give_up(self) -> None:
+        self.is_given_up = True
 
 
 class Life:
@@ -61,8 +75,36 @@ class Life:
         return server if self.state is State.RUNNING else None
 
     def start(self) -> Server | None:
-        """Open the root, listen and serve; None when it runs already. Raises what opening and listening raise."""
-        if self._leave(State.STOPPED, State.STARTING) is None:
+        """Open the root, listen and serve; None when it runs already. Raises what opening and listening raise.
+
+        A Ctrl-C leaves it stopped.
+        """
+        call = _Call()
+        return uninterrupted(partial(self._start, call), call.give_up, self._undo_start)
+
+    def stop(self, timeout: float) -> bool:
+        """Stop the server. False when none ran. A Ctrl-C cuts what is under way, and stops it all the same."""
+        call = _Call()
+        return uninterrupted(partial(self._stop, call, timeout), partial(self._hurry, call))
+
+    def close(self, timeout: float) -> bool:
+        """Stop the server if it runs, and close the root. Nobody starts it in between. False when none ran."""
+        call = _Call()
+        return uninterrupted(partial(self._close, call, timeout), partial(self._hurry, call))
+
+    def _hurry(self, call: _Call) -> None:
+        """At a Ctrl-C: cut the server if this call is what stops it, else wait no longer for whoever does."""
+        call.give_up()
+        server = self._server
+        if call.has_left and server is not None:
+            server.cut()
+
+    def _undo_start(self, server: Server | None) -> None:
+        if server is not None:
+            self._stop(_Call(), 0.0)
+
+    def _start(self, call: _Call) -> Server | None:
+        if self._leave(call, State.STOPPED, State.STARTING) is None:
             return None
         server = None
         started = None
@@ -77,9 +119,8 @@ class Life:
             self._settle(started)
         return started
 
-    def stop(self, timeout: float) -> bool:
-        """Stop the server. False when none ran."""
-        if self._leave(State.RUNNING, State.STOPPING) is None:
+    def _stop(self, call: _Call, timeout: float) -> bool:
+        if self._leave(call, State.RUNNING, State.STOPPING) is None:
             return False
         try:
             self._stop_server(timeout)
@@ -87,9 +128,8 @@ class Life:
             self._settle(None)
         return True
 
-    def close(self, timeout: float) -> bool:
-        """Stop the server if it runs, and close the root. Nobody starts it in between. False when none ran."""
-        left = self._leave(None, State.STOPPING)
+    def _close(self, call: _Call, timeout: float) -> bool:
+        left = self._leave(call, None, State.STOPPING)
         try:
             self._stop_server(timeout)
         finally:
@@ -108,14 +148,14 @@ class Life:
             # The collector ran in one of the threads that would be waited for.
             threading.Thread(target=self.dispose, name="httpserve-dispose", daemon=True).start()
             return
-        self.close(0.0)
+        self._close(_Call(), 0.0)
 
     def _stop_server(self, timeout: float) -> None:
         server = self._server
         if server is not None and not server.stop(timeout):
             log.warning("cut what was still being sent after %g s", timeout)
 
-    def _leave(self, wanted: State | None, to: State) -> State | None:
+    def _leave(self, call: _Call, wanted: State | None, to: State) -> State | None:
         """Go on from a settled state once no other thread is between two. None when it is not the wanted one."""
         if self._pid != os.getpid():
             self._begin_anew()
@@ -126,9 +166,12 @@ class Life:
                         return None
                     left, self._state = self._state, to
                     self._settled = Latch()
+                    call.has_left = True
                     return left
                 settled = self._settled
-            settled.wait()
+            while not settled.wait(LOOK_SECONDS):
+                if call.is_given_up:
+                    raise KeyboardInterrupt
 
     def _settle(self, server: Server | None) -> None:
         with self._lock:

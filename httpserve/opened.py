@@ -36,7 +36,10 @@ class OpenFile:
         self.shares_second = shares_second  # as in `Version`
 
     def unchanged(self) -> bool:
-        """Say whether the file still has the size and the time that it had when it was opened."""
+        """Say whether the file still has the size and the time that it had when it was opened.
+
+        Not its ctime: a file that is replaced or deleted while it is sent gets another one, and its bytes stay.
+        """
         found = os.fstat(self.fd)
         return found.st_mtime_ns == self.identity.mtime_ns and found.st_size == self.identity.size
 

@@ -247,6 +247,7 @@ class WriteFile(StorageFile):
 
         Raises:
             StorageError: the disk is full or fails; nothing will be published.
+            InvalidType: *data* is no bytes; as with Python's own files nothing was written, and writing can go on.
         """
         try:
             view = memoryview(data).cast("B")

@@ -32,7 +32,7 @@ from httpserve.serving.service import Service, say
 log = logging.getLogger("httpserve.serving")
 
 FOLLOW_SECONDS = 10.0  # a spare thread without work ends after this
-EVICT_AT_ONCE = 32  # looking for the longest idle ones takes a while among thousands
+EVICTED_PART = 32  # of all connections at once: looking for the longest idle takes a while among thousands
 ACCEPT_AT_ONCE = 64  # connections taken per poll, so that those already there get their turn
 LONGEST_POLL_SECONDS = 3600.0
 RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than spin
@@ -308,7 +308,7 @@ class Lead:
         """Close the longest idle connections. False when none has been idle for long enough."""
         limits = self._service.limits
         longest_first = heapq.nsmallest(
-            EVICT_AT_ONCE,
+            max(1, len(self._connections) // EVICTED_PART),
             (
                 (one.idle_since, one.fd)
                 for one in list(self._connections.values())

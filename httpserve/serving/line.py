@@ -194,7 +194,7 @@ class Line(ABC):
                     break
                 if room is None:
                     room = tcp.Room(self.fd)
-                if not room.comes_within(self._patience):
+                if not self._comes_within_a_moment(room):
                     return self._wait_for_room(time.monotonic())
         except OSError as error:
             return self.close(time.monotonic(), end_by(error))
@@ -209,6 +209,16 @@ class Line(ABC):
             self._service.ledger.handed_over(exchange, now)
             return self._finish(now)
         return self.abandon(now) if ended is Sent.RESET else self.close(now, End.CUT)
+
+    def _comes_within_a_moment(self, room: tcp.Room) -> bool:
+        """Wait for a quick client, unless as many threads wait already as may."""
+        seats = self._service.seats
+        if not self._patience or not seats.acquire(blocking=False):
+            return room.comes_within(0.0)
+        try:
+            return room.comes_within(self._patience)
+        finally:
+            seats.release()
 
     def _wait_for_room(self, now: float) -> Need:
         """Give the thread back until the client has taken more."""
@@ -343,6 +353,11 @@ class _Count:
             exchange.ended = time.monotonic()
             if service.logs_access:
                 log_access(service.ledger.record(exchange))
+
+    def not_last(self) -> None:
+        """Take back that it was the last send: should nothing come of the rest, that is logged, too."""
+        self._exchange.state = State.UNDER_WAY
+        self._exchange.ended = 0.0
 
 
 def end_by(error: OSError) -> End:

@@ -39,6 +39,9 @@ class Count(Protocol):
     def before_last(self) -> None:
         """Be told that the next send holds all that is left: from then on the client may have everything."""
 
+    def not_last(self) -> None:
+        """Be told that it was not all taken."""
+
 
 class Outgoing:
     """One answer on its way out.
@@ -90,7 +93,7 @@ class Outgoing:
         steps = self._plan.steps
         try:
             while self._head:
-                self._head = self._head[sock.send(self._head, MORE if steps else 0) :]
+                self._head = self._head[sock.send(self._head, self._more(0)) :]
             while self._index < len(steps):
                 ended = self._take(sock, steps[self._index])
                 if ended is not None:
@@ -126,16 +129,27 @@ class Outgoing:
         self._count.handed += sent
 
     def _send_data(self, sock: socket.socket, data: bytes) -> None:
-        flags = MORE if self._index + 1 < len(self._plan.steps) else 0
+        flags = self._more(self._index + 1)
         while self._at < len(data):
-            self._copy(sock, memoryview(data)[self._at :], flags)
+            self._copy(sock, memoryview(data)[self._at : self._at + PIECE_BYTES], flags)
         self._next_step()
+
+    def _more(self, index: int) -> int:
+        """Return the flag that lets the kernel wait for the step at `index`, if it sends something at once."""
+        steps = self._plan.steps
+        return MORE if index < len(steps) and isinstance(steps[index], Data | Region) else 0
 
     def _copy(self, sock: socket.socket, data: memoryview, flags: int = 0) -> int:
         assert self._count is not None
-        if len(data) == self._left:
+        is_last = len(data) == self._left
+        if is_last:
             self._count.before_last()
-        sent = sock.send(data, flags)
+        sent = 0
+        try:
+            sent = sock.send(data, flags)
+        finally:
+            if is_last and sent < len(data):
+                self._count.not_last()
         self._took(sent)
         return sent
 

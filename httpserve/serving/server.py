@@ -5,6 +5,8 @@ Knows how to start, drain and stop the lead in a background thread. Knows nothin
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - imported here, or by the first getaddrinfo, inside the first start()
+import importlib.metadata  # noqa: F401 - likewise by werkzeug
 import os
 import socket
 import sys
@@ -96,6 +98,10 @@ class Server(ThreadedWSGIServer):
     def shutdown(self) -> None:
         """Stop without a drain, as werkzeug's own name for it."""
         self.stop(0.0)
+
+    def cut(self) -> None:
+        """End every connection now, whatever `stop` is waiting for."""
+        self._lead.cut()
 
     def stop(self, timeout: float) -> bool:
         """Drain for at most `timeout` seconds, then cut. Returns when the port is free and the threads have ended.

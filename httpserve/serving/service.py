@@ -6,6 +6,7 @@ Knows limits and the time of day. Knows no sockets.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 access = logging.getLogger("httpserve.access")
 
+MOST_WAITING = 4  # threads that wait for a moment until their client has taken more
 MOST_REPEATS = 1024
 MOST_REPEATED_BYTES = 132 * 1024
 DATE_BYTES = 64  # more than a Date field takes
@@ -137,6 +139,7 @@ class Service:
         self.logs_access = False
         self.date = b""
         self._date_second = -1
+        self.seats = threading.BoundedSemaphore(MOST_WAITING)
         self.repeats: dict[bytes, Repeat] = {}
         self.buffer = memoryview(bytearray(MOST_REPEATED_BYTES))  # the leader's
 
@@ -153,6 +156,8 @@ class Service:
         self.logs_access = access.isEnabledFor(logging.INFO)
         second = int(wall)
         if second != self._date_second:
+            if second < self._date_second:  # set back: no Last-Modified may be later than Date (RFC 9110 8.8.2.1)
+                self.repeats.clear()
             self._date_second = second
             self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
 

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -135,7 +136,8 @@ class Site:
     def _represent(self, file: OpenFile) -> Representation:
         known = self._representations.get(file.name)
         if known is not None and known.identity == file.identity and known.sha256 == file.sha256:
-            return known
+            if known.validators.modified <= time.time():  # else the clock was set back meanwhile
+                return known
         made = represent(file)
         if len(self._representations) >= MOST_NAMES:
             self._representations.clear()

@@ -96,5 +96,5 @@ def represent(file: OpenFile) -> Representation:
 def _etag(identity: Identity, sha256: str | None) -> str:
     if sha256 is not None:
         return f'"{sha256}"'
-    text = "-".join(str(part) for part in identity[:4])
+    text = "-".join(str(part) for part in identity)
     return f'"{hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()}"'

@@ -173,8 +173,17 @@ def test_a_port_without_the_right_names_the_limit_and_the_ways_out() -> None:
         "bind('127.0.0.1', 1)"
     )
 
+    # Another user cannot write what the coverage of a child process is measured into.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
     child = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
 
     last_line = child.stderr.splitlines()[-1]

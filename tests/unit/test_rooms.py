@@ -28,7 +28,7 @@ MODULES = {
     "plan": {"plan"},
     "faults": {"faults"},
     "address": {"address", "binding", "hosts", "interfaces"},
-    "errors": {"errors", "arguments", "latch"},
+    "errors": {"errors", "arguments", "latch", "uninterrupted"},
 }
 
 # room -> the rooms that it may import from, besides itself; each stands below it
