@@ -135,9 +135,13 @@ class Site:
 
     def _represent(self, file: OpenFile) -> Representation:
         known = self._representations.get(file.name)
-        if known is not None and known.identity == file.identity and known.sha256 == file.sha256:
-            if known.validators.modified <= time.time():  # else the clock was set back meanwhile
-                return known
+        if (
+            known is not None
+            and known.identity == file.identity
+            and known.sha256 == file.sha256
+            and known.validators.modified <= time.time()  # else the clock was set back meanwhile
+        ):
+            return known
         made = represent(file)
         if len(self._representations) >= MOST_NAMES:
             self._representations.clear()
