@@ -2,16 +2,18 @@
 
     python examples/plain_script.py [IMAGE [ADDRESS]]
 
-IMAGE is this script when left out. ADDRESS is the board's (127.0.0.1 when left out: fetch the URL from another
-terminal).
+ADDRESS is the board's (127.0.0.1 when left out: fetch the URL from another terminal). Without arguments the script
+serves itself, and another Python plays the board.
 """
 
 import os
+import subprocess
 import sys
 
 import httpserve
 
 image = sys.argv[1] if len(sys.argv) > 1 else __file__
+PLAY_BOARD = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1]).read()"
 board = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
 name = os.path.basename(image)
 
@@ -21,6 +23,8 @@ try:
     url = server.put_file(name, image)
     print("on the board, run: wget '%s'" % url)
     sys.stdout.flush()
+    if len(sys.argv) == 1:
+        subprocess.Popen([sys.executable, "-c", PLAY_BOARD, url]).wait()
 
     download = server.wait_for_download(name, timeout=600)
     print("%s has %d bytes after %.1f s" % (download.client, download.bytes, download.seconds))

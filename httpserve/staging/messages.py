@@ -11,7 +11,7 @@ import re
 from httpserve.errors import CopyFailed, CopyIsADirectory, CopyNotPermitted, SourceNotFound, SourceStalled
 
 # The authority runs to the first '/', '?' or '#'; userinfo is all of it up to the last '@' (RFC 3986, 3.2).
-_URL_LIKE = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/+")
+_URL_LIKE = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z][A-Za-z0-9+.-]+:/)/*")
 _USERINFO = re.compile(r"(?<=://)[^\s/?#]*@")
 _QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
 
@@ -40,7 +40,8 @@ def redacted_url(url: str) -> str:
     authority, slash, path = place[0].partition("/")
     if "@" in authority:
         authority = "…@" + authority.rpartition("@")[2]
-    return f"{scheme}{authority}{slash}{path}" + (f"{rest[len(place[0])]}…" if len(place) > 1 else "")
+    shown = f"{scheme}{authority}{slash}{path}" + (f"{rest[len(place[0])]}…" if len(place) > 1 else "")
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
 
 
 def missing(label: str, why: str = "") -> SourceNotFound:
