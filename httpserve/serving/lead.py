@@ -281,10 +281,13 @@ class Lead:
     # Accepting
 
     def _accept(self) -> Connection | None:
-        for _ in range(ACCEPT_AT_ONCE):
-            if len(self._connections) >= self._service.limits.connections and not self._make_room():
-                self._pause_accepting()
-                return None
+        for at in range(ACCEPT_AT_ONCE):
+            if len(self._connections) >= self._service.limits.connections:
+                if at > 0:
+                    return None  # nobody may be waiting any more: only the poller says so without taking one
+                if not self._make_room():
+                    self._pause_accepting()
+                    return None
             try:
                 sock, address = self._listener.accept()
             except BlockingIOError:
