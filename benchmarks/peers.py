@@ -58,6 +58,7 @@ class Running:
 
     name: str
     port: int
+    pid: int  # of the process that serves, or (nginx) that has started the one that does
 
 
 # What runs inside the servers' processes
@@ -192,7 +193,7 @@ def running(name: str, root: Path) -> Iterator[Running]:
         line = process.stdout.readline()
         if not line.strip().isdigit():
             raise PeerFailed(f"{name} did not start; to see why: {' '.join(command)}")
-        server = Running(name, int(line))
+        server = Running(name, int(line), process.pid)
         wait_until_it_accepts(server)
         yield server
     finally:

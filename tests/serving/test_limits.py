@@ -12,7 +12,7 @@ import pytest
 from httpserve.serving.service import Limits
 from tests.conftest import our_threads
 from tests.serving.limited import AFTER, BEFORE, Limited
-from tests.serving.wire import Wire
+from tests.serving.wire import Wire, eventually
 
 DRIP_SECONDS = 0.02
 BIG_BYTES = 20_000_000  # more than the buffers of both ends take
@@ -175,7 +175,7 @@ def test_an_idle_connection_is_kept_for_a_while_also_when_room_is_needed() -> No
 
 
 def test_a_connection_at_work_makes_no_room_and_the_next_waits_until_it_ends() -> None:
-    with Limited(Limits(connections=1, short_idle=0.1)) as server, server.wire(receive_bytes=65536) as first:
+    with Limited(Limits(connections=1, short_idle=0.1, linger=0.2)) as server, server.wire(receive_bytes=524288) as first:
         first.get(f"/{BIG_BYTES}", "Connection: close")
         first.read_head()
 
@@ -201,6 +201,17 @@ def test_there_are_never_more_connections_than_the_most() -> None:
 
 
 # Transfers
+
+
+def test_a_transfer_without_progress_is_given_up_after_the_timeout() -> None:
+    with Limited(Limits(timeout=0.5)) as server, server.wire(receive_bytes=4096) as wire:
+        wire.get(f"/{BIG_BYTES}")
+        wire.read_head()
+
+        eventually(lambda: server.only().outcome == "cut", "the end")
+        assert server.only().seconds >= 0.5
+        with pytest.raises(ConnectionResetError):
+            wire.read_exactly(BIG_BYTES)
 
 
 def test_a_slow_transfer_that_moves_is_never_cut() -> None:
@@ -241,6 +252,18 @@ def _handed(server: Limited) -> int:
 # What waits holds no thread
 
 
+def test_a_pause_takes_its_time() -> None:
+    with Limited(Limits()) as server, server.wire() as wire:
+        wire.get("/wait/0.3")
+        wire.read_head()
+        assert wire.read_exactly(len(BEFORE)) == BEFORE
+        began = time.monotonic()
+
+        assert wire.read_exactly(len(AFTER)) == AFTER
+
+        assert time.monotonic() - began >= 0.2
+
+
 def test_pauses_hold_no_thread() -> None:
     with Limited(Limits()) as server:
         wires = [server.wire() for _ in range(100)]
@@ -254,3 +277,15 @@ def test_pauses_hold_no_thread() -> None:
         for wire in wires:
             assert wire.read_exactly(len(AFTER)) == AFTER
             wire.close()
+
+
+def test_a_pause_is_not_shortened_by_what_the_client_sends_meanwhile() -> None:
+    with Limited(Limits()) as server, server.wire() as wire:
+        wire.get("/wait/0.5")
+        wire.read_head()
+        wire.read_exactly(len(BEFORE))
+        wire.get("/10")
+
+        assert stays_silent(wire, 0.3)
+        assert wire.read_exactly(len(AFTER)) == AFTER
+        assert wire.answer().status == 200

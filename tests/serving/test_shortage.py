@@ -16,9 +16,12 @@ from typing import Any
 
 import pytest
 
+from httpserve import HttpServerClient
+from httpserve.serving.service import most_connections
+from tests.conftest import our_threads
 from tests.serving.wire import Wire, eventually, script
 
-HANDFUL = 12  # of threads: some that work, and a few that are about to end
+HANDFUL = 16  # of threads: some that work, some that wait a moment, and a few that are about to end
 BOARDS = 1000
 SLOW_SECONDS = 1.5
 SLOW_PIECE = 1024  # every tenth of a second: 10 KB/s
@@ -116,6 +119,21 @@ def wires(port: int, count: int) -> Iterator[list[Wire]]:
 
 
 # Threads
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_thousand_boards_that_read_slowly_take_a_handful_of_threads(bench: HttpServerClient) -> None:
+    bench.storage.write_bytes("f", b"x" * FILE_BYTES)
+    boards = min(BOARDS, most_connections(), (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100) // 3)
+    peak = 0
+    with SlowBoards(bench.get_port(), boards) as slow:
+        began = time.monotonic()
+        while time.monotonic() - began < SLOW_SECONDS:
+            slow.read()
+            peak = max(peak, len(our_threads()))
+
+        assert slow.fewest() > SLOW_PIECE
+    assert peak <= HANDFUL
 
 
 class SlowBoards:
