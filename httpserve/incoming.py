@@ -7,6 +7,7 @@ root: whoever made it publishes and keeps the record.
 from __future__ import annotations
 
 import errno
+import io
 import os
 from enum import Enum
 from threading import RLock
@@ -58,7 +59,8 @@ class Incoming:
         self._owner = owner
         self._pid = os.getpid()
         self._fd = -1
-        # Guards _state, _writing, _fd; held over the replacing, which no discard may split. Reentrant, as
+        self._file: io.FileIO | None = None  # owns _fd; unlike a number, it closes itself when a Ctrl-C loses it
+        # Guards _state, _writing, _fd, _file; held over the replacing, which no discard may split. Reentrant, as
         # a finalizer may call abandon() in the middle of it.
         self._lock = RLock()
         self._state = State.OPEN
@@ -67,10 +69,10 @@ class Incoming:
 
     def create(self) -> None:
         """Make the temporary file, with the mode that the umask gives."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         with self._lock:
             self._check()  # close() of the root may have discarded it before it was there
-            self._fd = os.open(self.temporary, flags, 0o666)
+            self._file = io.FileIO(self.temporary, "x+b")
+            self._fd = self._file.fileno()
 
     def fileno(self) -> int:
         """Return the descriptor of the temporary, to copy into it by other means than `write`."""
@@ -187,9 +189,14 @@ class Incoming:
             raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        file, self._file, self._fd = self._file, None, -1
+        if file is not None:
+            file.close()
+
+    def __del__(self) -> None:
+        # A Ctrl-C may come before the `with` block is entered. This attribute is the last that __init__ sets.
+        if hasattr(self, "is_litter"):
+            self.abandon()
 
     def __enter__(self) -> Self:
         return self

@@ -311,8 +311,7 @@ class WriteFile(StorageFile):
             self.discard()
 
     def __del__(self) -> None:
-        # In place of IOBase's, which would close, that is publish.
-        self._incoming.abandon()
+        """In place of IOBase's, which would close, that is publish: a version that is forgotten discards itself."""
 
     def _check_good(self, operation: str) -> None:
         if self._writing is _Writing.FAILED:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+import weakref
 from collections.abc import Callable, Iterator
 from threading import RLock
 
@@ -37,7 +38,7 @@ class Tree:
         self._lock = RLock()
         self._journal = log_book
         self._before_publish = before_publish
-        self._underway: set[Incoming] = set()
+        self._underway: dict[str, weakref.ref[Incoming]] = {}  # by temporary; one that is forgotten discards itself
         self._closed = False
 
     # Places
@@ -78,9 +79,9 @@ class Tree:
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
             journal = self._entered()
             incoming = Incoming(name, place, os.path.join(os.path.dirname(place), journal.temporary()), self)
-            self._underway.add(incoming)
+            self._underway[incoming.temporary] = weakref.ref(incoming)
             try:
-                self._check_open()  # after add(): either close() finds it there, or we find it closed
+                self._check_open()  # after that: either close() finds it there, or we find it closed
                 journal.note_file(self.key(incoming.temporary))
                 self._in_parents(place, incoming.create)
             except BaseException:
@@ -110,9 +111,7 @@ class Tree:
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:
         """Forget what is no longer on its way in, with the parents made for it. For `Incoming` only."""
-        try:
-            self._underway.remove(incoming)
-        except KeyError:  # settled meanwhile, by a finalizer or by close
+        if self._underway.pop(incoming.temporary, None) is None:  # settled meanwhile, by a finalizer or by close
             return
         if prune:
             self._prune(os.path.dirname(incoming.place))
@@ -123,8 +122,10 @@ class Tree:
         """Discard what is on its way in. What comes later is refused."""
         with self._lock:
             self._closed = True
-        for incoming in list(self._underway):
-            incoming.discard()
+        for reference in list(self._underway.values()):
+            incoming = reference()
+            if incoming is not None:
+                incoming.discard()
 
     def end_journal(self, *, remove: bool) -> None:
         """Give up the journal, if one was begun."""

@@ -5,6 +5,8 @@ Knows local files and opendal operators. Knows nothing of where the bytes come f
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import secrets
@@ -44,6 +46,7 @@ class FileSink:
         self._temporary: str | None = None
         self._lock = threading.Lock()  # guards _fd: a descriptor closed during a write may be another's by then
         self._fd = -1
+        self._file: io.FileIO | None = None  # owns _fd; unlike a number, it closes itself when a Ctrl-C loses it
         try:
             self._open()
         except OSError as error:
@@ -66,7 +69,8 @@ class FileSink:
 
     def commit(self, sha256: str | None) -> None:
         try:
-            os.close(self._taken())
+            if not self._close():
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if self._temporary is not None:
                 os.replace(self._temporary, self._path)
         except OSError as error:
@@ -74,9 +78,7 @@ class FileSink:
         self._temporary = None
 
     def discard(self) -> None:
-        fd = self._taken()
-        if fd >= 0:
-            os.close(fd)
+        self._close()
         if self._temporary is not None:
             temporary, self._temporary = self._temporary, None
             try:
@@ -85,21 +87,33 @@ class FileSink:
                 # What made the copy fail is the error to raise, not this one.
                 _log.warning("%s could not be removed: %s", temporary, error.strerror)
 
+    def __del__(self) -> None:
+        # A Ctrl-C may come before anybody holds it.
+        if hasattr(self, "_file"):
+            self.discard()
+
     def _open(self) -> None:
         if os.path.exists(self._path) and not stat.S_ISREG(os.stat(self._path).st_mode):
             # A directory refuses this, with the reason.
-            self._fd = os.open(self._path, os.O_WRONLY)
+            self._file = io.FileIO(self._path, "wb")
+            self._fd = self._file.fileno()
             return
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        temporary = _temporary_beside(self._path)
-        self._fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        self._temporary = temporary
+        self._temporary = _temporary_beside(self._path)
+        try:
+            self._file = io.FileIO(self._temporary, "xb")
+        except OSError:
+            self._temporary = None
+            raise
+        self._fd = self._file.fileno()
 
-    def _taken(self) -> int:
-        """Return the descriptor, to be closed; -1 where that was done."""
+    def _close(self) -> bool:
+        """Close the file; False where that was done."""
         with self._lock:
-            fd, self._fd = self._fd, -1
-        return fd
+            file, self._file, self._fd = self._file, None, -1
+        if file is not None:
+            file.close()
+        return file is not None
 
     def _error(self, error: OSError) -> CopyFailed:
         return unwritable(self._label, error.strerror or str(error), self._path, error.errno)

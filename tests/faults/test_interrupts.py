@@ -57,7 +57,9 @@ def felt(process: subprocess.Popen[str]) -> list[str]:
 GOES_ON = ["True ['image'] True (200, b'old')"]
 
 @pytest.mark.parametrize("begun", [b"", b"some bytes"])
-@pytest.mark.parametrize("call", ["client.put_file('image', {url!r})", "client.storage.write_from_path('new', {url!r})"])
+@pytest.mark.parametrize(
+    "call", ["client.put_file('image', {url!r})", "client.storage.write_from_path('new', {url!r})"]
+)
 def test_ctrl_c_ends_a_copy_from_a_url_that_stalls(tmp_path: Path, call: str, begun: bytes) -> None:
     with (
         RawServer(answer(begun, length=1000, end=End.STALL)) as server,

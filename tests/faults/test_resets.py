@@ -81,12 +81,14 @@ def test_a_stop_while_clients_reset_frees_the_port(client: HttpServerClient) -> 
     for wire in wires:
         wire.get("/image")
         wire.read_head()
-    resetting = threading.Thread(target=lambda: [wire.reset() for wire in wires])
-    resetting.start()
+    resetting = [threading.Thread(target=wire.reset) for wire in wires]
+    for thread in resetting:
+        thread.start()
 
     client.stop(timeout=10)
 
-    resetting.join()
+    for thread in resetting:
+        thread.join()
     again = HttpServerClient(host="127.0.0.1", port=port)
     again.start()
     again.close()
