@@ -175,7 +175,8 @@ def test_an_idle_connection_is_kept_for_a_while_also_when_room_is_needed() -> No
 
 
 def test_a_connection_at_work_makes_no_room_and_the_next_waits_until_it_ends() -> None:
-    with Limited(Limits(connections=1, short_idle=0.1, linger=0.2)) as server, server.wire(receive_bytes=524288) as first:
+    limits = Limits(connections=1, short_idle=0.1, linger=0.2)
+    with Limited(limits) as server, server.wire(receive_bytes=524288) as first:
         first.get(f"/{BIG_BYTES}", "Connection: close")
         first.read_head()
 
