@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -235,3 +236,42 @@ client.close()
         eventually(lambda: sleeps(process), "it drains")
 
         assert felt(process) == ["True False []", "True"]
+
+
+def test_ctrl_c_ends_a_start_that_waits_for_a_stop(tmp_path: Path) -> None:
+    code = """
+with open(os.path.join(root, "big"), "wb") as file:
+    file.truncate(1 << 30)
+tell(client.get_port())
+sys.stdin.readline()
+stopping = threading.Thread(target=client.stop, args=(600,))
+stopping.start()
+while client.is_running:
+    pass
+tell("calling")
+try:
+    client.start()
+    felt = False
+except KeyboardInterrupt:
+    felt = True
+tell(felt, client.is_running)
+stopping.join()
+client.start()
+tell(fetched(client, "image"))
+client.close()
+"""
+    with running(STARTED + code, tmp_path) as process, contextlib.ExitStack() as stack:
+        wire = stack.enter_context(Wire(int(line_of(process))))
+        wire.get("/big")
+        wire.read_head()
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        line_of(process)
+        eventually(lambda: sleeps(process), "it waits")
+        process.send_signal(signal.SIGINT)
+        line = line_of(process)
+        wire.reset()
+
+        assert line == "True False"
+        assert ended(process) == ["(200, b'old')"]
