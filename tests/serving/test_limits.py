@@ -162,6 +162,22 @@ def test_the_idle_time_begins_when_a_long_transfer_has_ended() -> None:
 # Room for new connections
 
 
+def test_the_longest_idle_connection_makes_room() -> None:
+    with (
+        Limited(Limits(connections=3, short_idle=0.3)) as server,
+        server.wire() as first,
+        server.wire() as second,
+        server.wire() as third,
+    ):
+        assert [wire.ask("/10").status for wire in (first, second, third, first)] == [200] * 4
+
+        with server.wire() as fourth:
+            assert fourth.ask("/10").status == 200
+
+            assert second.rest() == b""
+            assert [wire.ask("/10").status for wire in (first, third, fourth)] == [200] * 3
+
+
 def test_an_idle_connection_is_kept_for_a_while_also_when_room_is_needed() -> None:
     with Limited(Limits(connections=1, short_idle=0.5)) as server, server.wire() as first:
         assert first.ask("/10").status == 200
