@@ -120,8 +120,8 @@ def rounds(
     assert bench.stdin is not None
     assert bench.stdout is not None
     told: dict[str, Any] = {"wrong": [], "done": {}, "errors": {}}
-    while time.monotonic() < until:
-        bench.stdin.write(f"{ROUND_SECONDS}\n")
+    while (left := until - time.monotonic()) > 0:
+        bench.stdin.write(f"{min(left, ROUND_SECONDS)}\n")
         bench.stdin.flush()
         kill_another(where, set(contents.values()), samples)
         line = bench.stdout.readline()

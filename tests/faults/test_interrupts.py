@@ -275,3 +275,67 @@ client.close()
 
         assert line == "True False"
         assert ended(process) == ["(200, b'old')"]
+
+
+AT_RANDOM = """
+import random, struct
+reader, writer = os.pipe()
+parent = os.getpid()
+if not os.fork():  # presses Ctrl-C when it is told: a thread would have to wait for the interpreter lock
+    os.close(writer)
+    while told := os.read(reader, 8):
+        at = time.perf_counter() + struct.unpack("d", told)[0]
+        while time.perf_counter() < at:
+            pass
+        os.kill(parent, signal.SIGINT)
+    os._exit(0)
+os.close(reader)
+source = os.path.join(where, "tmp", "source")
+with open(source, "wb") as file:
+    file.write(bytes(1_000_000))
+client = HttpServerClient(root, host="127.0.0.1")
+def stopped():
+    if client.is_running:
+        client.stop(0)
+calls = {
+    "start": (stopped, client.start),
+    "stop": (client.start, lambda: client.stop(0)),
+    "close": (client.start, client.close),
+    "put_file": (client.start, lambda: client.put_file("image", source)),
+    "write_bytes": (client.start, lambda: client.storage.write_bytes("image", bytes(1_000_000))),
+}
+prepare, call = calls[sys.argv[2]]
+prepare()
+began = time.perf_counter()
+call()
+longest = 1.2 * (time.perf_counter() - began)
+for _ in range(40):
+    prepare()
+    try:
+        os.write(writer, struct.pack("d", random.uniform(0, longest)))
+        call()
+        time.sleep(0.5)  # it comes in any case
+    except KeyboardInterrupt:
+        pass
+    assert not [name for name in names(root) if name.endswith(".part")] if os.path.isdir(root) else True
+    client.start()
+    client.storage.write_bytes("image", b"x")
+    assert fetched(client, "image") == (200, b"x")
+client.close()
+os.close(writer)
+os.unlink(source)
+"""
+
+
+@pytest.mark.parametrize("call", ["start", "stop", "close", "put_file", "write_bytes"])
+def test_ctrl_c_at_any_moment_of_a_call_leaves_no_thread_socket_or_litter_and_the_client_usable(
+    tmp_path: Path, call: str
+) -> None:
+    with running(AT_RANDOM, tmp_path, call) as process:
+        _, errors = process.communicate(timeout=30)
+
+    # Python tells nobody of a Ctrl-C that comes in a callback of its own for weak references, and says so.
+    told = [line for line in errors.splitlines() if line.startswith("Exception ignored")]
+    assert process.returncode == 0, errors
+    assert all("WeakSet" in line for line in told)
+    assert errors.count("Traceback") == len(told)
