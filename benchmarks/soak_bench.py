@@ -30,6 +30,7 @@ WORKERS = 12
 NAMES = ["images/0", "images/1", "images/2", "small"]
 FULL_BYTES = 100_000  # the largest file while the disk is "full"
 JOIN_SECONDS = 30.0
+PAUSE_SECONDS = (0.1, 0.3)  # before a Ctrl-C
 AGAIN_SECONDS = 1.0
 
 
@@ -114,18 +115,19 @@ class Bench:
     # In the main thread
 
     def _interrupted(self, call: Callable[[], object]) -> None:
+        felt = threading.Event()
+        user = threading.Thread(target=press_ctrl_c, args=(felt,))
         try:
-            # Python notes a signal after a blocking read only, if it came while this thread waited for the
-            # interpreter lock: a user presses Ctrl-C again, too.
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.05, 0.2), AGAIN_SECONDS)
+            user.start()
             try:
                 call()
             except HttpServeError as error:  # the client is stopped just now, or was
                 self.errors[type(error).__name__] += 1
             signal.pause()
         except KeyboardInterrupt:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            felt.set()
             self.done[f"Ctrl-C in {call.__name__.strip('_')}"] += 1
+        user.join()
 
     def _wait_for_ever(self) -> None:
         self._client.wait_for_download(random.choice(NAMES), client="127.0.0.9")
@@ -205,6 +207,17 @@ class Bench:
         self._root.mkdir(exist_ok=True)
 
 
+def press_ctrl_c(felt: threading.Event) -> None:
+    """Press Ctrl-C after a while, and again until it is felt.
+
+    Python notes a signal after a blocking read only, if it came while its thread waited for the interpreter lock.
+    """
+    pause = random.uniform(*PAUSE_SECONDS)
+    while not felt.wait(pause):
+        os.kill(os.getpid(), signal.SIGINT)
+        pause = AGAIN_SECONDS
+
+
 def at_rest() -> dict[str, int]:
     """Return what this process has: bytes of memory, open descriptors, threads."""
     gc.collect()
@@ -222,7 +235,6 @@ def main() -> int:
     access = logging.getLogger("httpserve.access")
     access.setLevel(logging.INFO)
     access.addHandler(Refuses())
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # for whoever looks at one that hangs
     bench = Bench(where, port)
     for line in sys.stdin:

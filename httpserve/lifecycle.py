@@ -79,6 +79,8 @@ class Life:
 
         A Ctrl-C leaves it stopped.
         """
+        if self.running() is not None:
+            return None
         call = _Call()
         return uninterrupted(partial(self._start, call), call.give_up, self._undo_start)
 

@@ -49,6 +49,10 @@ class OpenFile:
         if fd >= 0:
             os.close(fd)
 
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):  # a Ctrl-C may come before anybody holds it
+            self.close()
+
 
 def irregular(name: str, mode: int) -> StorageError:
     """Return the error for what is no file that could be sent."""

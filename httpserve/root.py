@@ -12,9 +12,9 @@ import logging
 import os
 import stat
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable
-from threading import Lock
 
 from httpserve import cleanup, journal
 from httpserve.created import Identity, Version
@@ -32,6 +32,7 @@ from httpserve.incoming import Incoming
 from httpserve.names import checked_name
 from httpserve.opened import FLAGS, OpenFile, irregular, real_path
 from httpserve.tree import Tree
+from httpserve.uninterrupted import sigint_held
 
 __all__ = ["Identity", "Incoming", "OpenFile", "Root", "checked_name"]
 
@@ -64,7 +65,7 @@ class Root:
         self._remove_created = remove_created
         self._read_only = read_only
         self._before_publish = before_publish
-        self._lock = Lock()  # guards the fields below; held over opening and closing as a whole
+        self._lock = threading.Lock()  # guards the fields below; held over opening and closing as a whole
         self._tree: Tree | None = None
         self._made: list[str] = []  # directories that were made for the root, outermost first
         self._pid = 0
@@ -121,7 +122,7 @@ class Root:
 
     def renew_locks(self) -> None:
         """Make the locks anew in a forked child: a thread that is not there may hold them."""
-        self._lock = Lock()
+        self._lock = threading.Lock()
         if self._tree is not None:
             self._tree.renew_locks()
 
@@ -213,6 +214,19 @@ class Root:
             NotPermitted: it cannot be read, or is a device, a fifo or the like.
             InvalidName: a symlink leads out of the root.
         """
+        if threading.get_ident() != threading.main_thread().ident:
+            return self._open_file(name)
+        file = None
+        try:
+            with sigint_held():  # which would lose the number of a descriptor that was opened
+                file = self._open_file(name)
+        except BaseException:
+            if file is not None:
+                file.close()
+            raise
+        return file
+
+    def _open_file(self, name: str) -> OpenFile:
         tree = self._tree
         if tree is None:
             raise NotFound(f"open {name!r}: the root is closed", name)

@@ -36,7 +36,7 @@ def uninterrupted(body: Callable[[], T], hurry: Callable[[], object], undo: Call
     while True:
         try:
             if not is_started:
-                with _sigint_held():  # Thread.start waits, and cannot be interrupted without harm while it does
+                with sigint_held():  # Thread.start waits, and cannot be interrupted without harm while it does
                     thread.start()
                     is_started = True
             done.wait()
@@ -71,8 +71,8 @@ def _run(body: Callable[[], T], outcome: list[Callable[[], T]], done: Latch) -> 
 
 
 @contextlib.contextmanager
-def _sigint_held() -> Iterator[None]:
-    """Put off a Ctrl-C to the end of the block."""
+def sigint_held() -> Iterator[None]:
+    """Put off a Ctrl-C to the end of the block. For the main thread only."""
     held: list[tuple[Any, ...]] = []
     before = signal.getsignal(signal.SIGINT)
     if before is None:  # not Python's to change
