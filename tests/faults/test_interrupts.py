@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from httpserve.root import Root
 from tests.faults.scripts import ended, line_of, running
 from tests.serving.wire import Wire, eventually
 from tests.staging.raw_server import Answer, End, RawServer, answer
@@ -275,6 +277,28 @@ client.close()
 
         assert line == "True False"
         assert ended(process) == ["(200, b'old')"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_ctrl_c_while_a_file_is_opened_loses_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "image").write_bytes(b"x")
+    root = Root(tmp_path)
+    root.open()
+    really_open = os.open
+
+    def open_and_press_ctrl_c(path: str, flags: int) -> int:
+        fd = really_open(path, flags)
+        signal.raise_signal(signal.SIGINT)
+        return fd
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", open_and_press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            root.open_file("image")
+
+    assert os.listdir("/proc/self/fd") == before
+    root.close()
 
 
 AT_RANDOM = """
