@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from httpserve.created import Identity, generation_of
 from httpserve.disk_errors import speaking, translated
 from httpserve.errors import StorageError
+from httpserve.uninterrupted import sigint_held
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -71,8 +72,9 @@ class Incoming:
         """Make the temporary file, with the mode that the umask gives."""
         with self._lock:
             self._check()  # close() of the root may have discarded it before it was there
-            self._file = io.FileIO(self.temporary, "x+b")
-            self._fd = self._file.fileno()
+            with sigint_held():  # which would lose the file between two steps
+                self._file = io.FileIO(self.temporary, "x+b")
+                self._fd = self._file.fileno()
 
     def fileno(self) -> int:
         """Return the descriptor of the temporary, to copy into it by other means than `write`."""
@@ -189,9 +191,9 @@ class Incoming:
             raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
 
     def _close(self) -> None:
-        file, self._file, self._fd = self._file, None, -1
-        if file is not None:
-            file.close()
+        if self._file is not None:
+            self._file.close()  # before it is let go: a Ctrl-C in between would lose it
+        self._file, self._fd = None, -1
 
     def __del__(self) -> None:
         # A Ctrl-C may come before the `with` block is entered. This attribute is the last that __init__ sets.

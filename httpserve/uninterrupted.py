@@ -72,10 +72,11 @@ def _run(body: Callable[[], T], outcome: list[Callable[[], T]], done: Latch) -> 
 
 @contextlib.contextmanager
 def sigint_held() -> Iterator[None]:
-    """Put off a Ctrl-C to the end of the block. For the main thread only."""
+    """Put off a Ctrl-C to the end of the block. Does nothing in other threads, which feel none."""
     held: list[tuple[Any, ...]] = []
-    before = signal.getsignal(signal.SIGINT)
-    if before is None:  # not Python's to change
+    is_felt = threading.get_ident() == threading.main_thread().ident
+    before = signal.getsignal(signal.SIGINT) if is_felt else None
+    if before is None:  # or not Python's to change
         yield
         return
     signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))

@@ -21,6 +21,7 @@ from httpserve.errors import CopyFailed
 from httpserve.staging.messages import redacted, unwritable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, number_of, reason_of
 from httpserve.staging.sources import operator_path
+from httpserve.uninterrupted import sigint_held
 
 if TYPE_CHECKING:
     from opendal.file import File
@@ -101,18 +102,20 @@ class FileSink:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         self._temporary = _temporary_beside(self._path)
         try:
-            self._file = io.FileIO(self._temporary, "xb")
+            with sigint_held():  # which would lose the file between two steps
+                self._file = io.FileIO(self._temporary, "xb")
+                self._fd = self._file.fileno()
         except OSError:
             self._temporary = None
             raise
-        self._fd = self._file.fileno()
 
     def _close(self) -> bool:
         """Close the file; False where that was done."""
         with self._lock:
-            file, self._file, self._fd = self._file, None, -1
-        if file is not None:
-            file.close()
+            file = self._file
+            if file is not None:
+                file.close()  # before it is let go: a Ctrl-C in between would lose it
+            self._file, self._fd = None, -1
         return file is not None
 
     def _error(self, error: OSError) -> CopyFailed:

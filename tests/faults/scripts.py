@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.serving.wire import REPOSITORY
+from tests.serving.wire import REPOSITORY, unmeasured
 
 LONGEST_SECONDS = 30.0  # for what should take one
 
@@ -78,11 +78,15 @@ assert names(tempfile.tempdir) == [], names(tempfile.tempdir)
 
 
 def start(code: str, where: Path, *arguments: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """Start a script whose work directory is *where*, under a command such as `unshare`."""
+    """Start a script whose work directory is *where*, under a command such as `unshare`.
+
+    Its coverage is not measured: a Ctrl-C inside the lock of coverage's own tracer would lock it for good.
+    """
     text = PRELUDE + code + EPILOGUE
     return subprocess.Popen(
         [*under, sys.executable, "-W", "always::ResourceWarning", "-c", text, str(where), *arguments],
         cwd=REPOSITORY,
+        env=unmeasured(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

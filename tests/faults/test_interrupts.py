@@ -69,6 +69,7 @@ def test_ctrl_c_ends_a_copy_from_a_url_that_stalls(tmp_path: Path, call: str, be
         calling(STARTED, call.format(url=server.url()), tmp_path) as process,
     ):
         assert server.stalling.wait(10)
+        eventually(lambda: sleeps(process))
 
         assert felt(process) == GOES_ON
 
@@ -358,8 +359,9 @@ def test_ctrl_c_at_any_moment_of_a_call_leaves_no_thread_socket_or_litter_and_th
     with running(AT_RANDOM, tmp_path, call) as process:
         _, errors = process.communicate(timeout=30)
 
-    # Python tells nobody of a Ctrl-C that comes in a callback of its own for weak references, and says so.
+    # Python tells nobody of a Ctrl-C that comes in a finalizer, or in a callback of its own for weak references, and
+    # says so.
     told = [line for line in errors.splitlines() if line.startswith("Exception ignored")]
     assert process.returncode == 0, errors
-    assert all("WeakSet" in line for line in told)
+    assert all("WeakSet" in line or "__del__" in line for line in told), errors
     assert errors.count("Traceback") == len(told)

@@ -185,6 +185,11 @@ def pattern(size: int, seed: int = 0) -> bytes:
     return numbers.tobytes()[:size]
 
 
+def unmeasured() -> dict[str, str]:
+    """Return the environment for a process whose coverage is not to be measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+
 def script(code: str, *arguments: str, measured: bool = True) -> subprocess.Popen[str]:
     """Run a script of a user in a process of its own; its stdin, stdout and stderr are pipes.
 
@@ -193,11 +198,10 @@ def script(code: str, *arguments: str, measured: bool = True) -> subprocess.Pope
         arguments: Its arguments.
         measured: Whether its coverage is measured too, which takes the right to write the data file.
     """
-    environment = {name: value for name, value in os.environ.items() if measured or not name.startswith("COV")}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=REPOSITORY,
-        env=environment,
+        env=None if measured else unmeasured(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
