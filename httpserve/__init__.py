@@ -1,38 +1,44 @@
 """httpserve: put files where the boards on a test bench can fetch them over HTTP, and know that they have them."""
 
 import logging
+from typing import TYPE_CHECKING
 
-from httpserve.client import HttpServerClient
-from httpserve.errors import (
-    AddressError,
-    AddressNotFound,
-    AlreadyExists,
-    CopyFailed,
-    CopyIsADirectory,
-    CopyNotPermitted,
-    DigestMismatch,
-    HttpServeError,
-    InvalidArgument,
-    InvalidName,
-    InvalidType,
-    IsADirectory,
-    MissingExtra,
-    NotADirectory,
-    NotFound,
-    NotPermitted,
-    PortInUse,
-    PortNotPermitted,
-    RootUnusable,
-    ServerNotRunning,
-    SourceNotFound,
-    SourceStalled,
-    StorageError,
-    SystemFailure,
-    Unsupported,
-    WaitTimeout,
-)
-from httpserve.records import DownloadRecord, RequestRecord
-from httpserve.storage import Metadata, Storage, StorageFile
+from httpserve.first_use import public_names
+
+if TYPE_CHECKING:
+    from httpserve.client import HttpServerClient
+    from httpserve.errors import (
+        AddressError,
+        AddressNotFound,
+        AlreadyExists,
+        CopyFailed,
+        CopyIsADirectory,
+        CopyNotPermitted,
+        DigestMismatch,
+        HttpServeError,
+        InvalidArgument,
+        InvalidName,
+        InvalidType,
+        IsADirectory,
+        MissingExtra,
+        NotADirectory,
+        NotFound,
+        NotPermitted,
+        PortInUse,
+        PortNotPermitted,
+        RootUnusable,
+        ServerNotRunning,
+        SourceNotFound,
+        SourceStalled,
+        StorageError,
+        SystemFailure,
+        Unsupported,
+        WaitTimeout,
+    )
+    from httpserve.records import DownloadRecord, RequestRecord
+    from httpserve.storage import Metadata, Storage, StorageFile
+else:  # what pytest's plugin imports at every start must cost nothing
+    __getattr__, __dir__ = public_names(__name__, ("errors", "records", "storage", "client"))
 
 __version__ = "0.1.0"
 

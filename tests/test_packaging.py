@@ -123,9 +123,9 @@ def test_every_error_is_public() -> None:
 
 @pytest.fixture(scope="module")
 def loaded_by_import() -> set[str]:
-    """Return what `import httpserve` loads besides what opendal and werkzeug load by themselves."""
+    """Return what the client loads besides what opendal and werkzeug load by themselves."""
     theirs = modules_loaded_by("import opendal, werkzeug.serving")
-    return modules_loaded_by("import opendal, werkzeug.serving, httpserve") - theirs
+    return modules_loaded_by("import opendal, werkzeug.serving; from httpserve import HttpServerClient") - theirs
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,39 @@ def loaded_by_import() -> set[str]:
 )
 def test_import_leaves_for_first_use(module: str, loaded_by_import: set[str]) -> None:
     assert module not in loaded_by_import
+
+
+def test_import_alone_loads_nothing_of_the_package() -> None:
+    loaded = modules_loaded_by("import httpserve")
+
+    assert {name for name in loaded if name.startswith("httpserve")} == {"httpserve", "httpserve.first_use"}
+    assert not loaded & {"opendal", "werkzeug"}
+
+
+def test_each_public_name_is_what_its_module_defines() -> None:
+    """Pickles and tracebacks name the module, so it must be there."""
+    classes = {name: value for name, value in vars(httpserve).items() if name in httpserve.__all__}
+
+    for name, value in classes.items():
+        if isinstance(value, type):
+            assert getattr(sys.modules[value.__module__], name) is value
+
+
+def test_unknown_name_is_no_attribute_and_says_so() -> None:
+    script = "import httpserve; httpserve.HttpServer"
+
+    failed = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+
+    assert "module 'httpserve' has no attribute 'HttpServer'. Did you mean" in failed.stderr
+
+
+def test_names_can_be_listed_before_any_was_used() -> None:
+    script = "import httpserve; print(sorted(set(httpserve.__all__) - set(dir(httpserve))))"
+    starred = "from httpserve import *; print(HttpServerClient.__name__, NotFound.__name__)"
+
+    for line, expected in ((script, "[]\n"), (starred, "HttpServerClient NotFound\n")):
+        run = [sys.executable, "-W", "error", "-c", line]
+        assert subprocess.run(run, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout == expected
 
 
 def test_import_leaves_the_log_without_a_handler_that_writes() -> None:
