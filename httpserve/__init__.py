@@ -7,6 +7,7 @@ from httpserve.first_use import public_names
 
 if TYPE_CHECKING:
     from httpserve.client import HttpServerClient
+    from httpserve.doctor import Finding, Report
     from httpserve.errors import (
         AddressError,
         AddressNotFound,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from httpserve.records import DownloadRecord, RequestRecord
     from httpserve.storage import Metadata, Storage, StorageFile
 else:  # what pytest's plugin imports at every start must cost nothing
-    __getattr__, __dir__ = public_names(__name__, ("errors", "records", "storage", "client"))
+    __getattr__, __dir__ = public_names(__name__, ("errors", "records", "storage", "doctor", "client"))
 
 __version__ = "0.1.0"
 
@@ -51,6 +52,7 @@ __all__ = [
     "CopyNotPermitted",
     "DigestMismatch",
     "DownloadRecord",
+    "Finding",
     "HttpServeError",
     "HttpServerClient",
     "InvalidArgument",
@@ -64,6 +66,7 @@ __all__ = [
     "NotPermitted",
     "PortInUse",
     "PortNotPermitted",
+    "Report",
     "RequestRecord",
     "RootUnusable",
     "ServerNotRunning",

@@ -111,7 +111,7 @@ def interfaces() -> list[InterfaceAddress]:
     """
     if sys.platform == "linux":
         try:
-            return _parse_addresses(_from_netlink())
+            return _parse_addresses(netlink(_RTM_GETADDR, _RTM_NEWADDR, _IFADDRMSG.size))
         except OSError as error:  # a sandbox without netlink
             logger.debug("netlink does not answer (%s); asking the resolver for addresses", error)
     return _from_resolver()
@@ -183,6 +183,7 @@ _NLMSG_HEADER = struct.Struct("=IHHII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 _RTATTR = struct.Struct("=HH")
 _RTM_NEWADDR, _RTM_GETADDR, _NLMSG_ERROR, _NLMSG_DONE = 20, 22, 2, 3
+_NETLINK_SECONDS = 1.0  # it answers in microseconds; a sandbox may swallow the question
 _REQUEST_DUMP = 0x1 | 0x300
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_DADFAILED_OR_TENTATIVE = 0x08 | 0x40
@@ -190,26 +191,35 @@ _SIOCGIFFLAGS = 0x8913
 _IFF_UP, _IFF_POINTOPOINT, _IFF_RUNNING = 0x1, 0x10, 0x40
 
 
-def _from_netlink() -> Iterator[bytes]:
+def netlink(question: int, answer: int, size: int) -> Iterator[bytes]:
+    """Give the entries of one of the kernel's lists. Blocks for microseconds; at most a second for each part.
+
+    Args:
+        question: The number of the request for the list, such as that of RTM_GETADDR.
+        answer: The number of the messages that hold an entry each.
+        size: The bytes of the fixed part of the request.
+
+    Raises:
+        OSError: The kernel refuses or does not answer, as in a sandbox.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.settimeout(1.0)  # it answers in microseconds; a sandbox may swallow the question
-        length = _NLMSG_HEADER.size + _IFADDRMSG.size
-        kernel.send(_NLMSG_HEADER.pack(length, _RTM_GETADDR, _REQUEST_DUMP, 1, 0) + bytes(_IFADDRMSG.size))
+        kernel.settimeout(_NETLINK_SECONDS)
+        kernel.send(_NLMSG_HEADER.pack(_NLMSG_HEADER.size + size, question, _REQUEST_DUMP, 1, 0) + bytes(size))
         is_complete = False
         while not is_complete:
-            payloads, is_complete = _read_answer(kernel.recv(1 << 16))
+            payloads, is_complete = _read_answer(kernel.recv(1 << 16), answer)
             yield from payloads
 
 
-def _read_answer(data: bytes) -> tuple[list[bytes], bool]:
-    """Return the addresses in one answer of the kernel, and whether it was the last."""
+def _read_answer(data: bytes, answer: int = _RTM_NEWADDR) -> tuple[list[bytes], bool]:
+    """Return the entries in one answer of the kernel, and whether it was the last."""
     payloads: list[bytes] = []
     for kind, payload in _split_messages(data):
         if kind == _NLMSG_DONE:
             return payloads, True
         if kind == _NLMSG_ERROR:
             raise OSError(-struct.unpack_from("=i", payload)[0], "netlink refuses to list addresses")
-        if kind == _RTM_NEWADDR:
+        if kind == answer:
             payloads.append(payload)
     return payloads, False
 
@@ -238,7 +248,7 @@ def _parse_address(payload: bytes, control: socket.socket) -> InterfaceAddress:
     import fcntl  # absent on Windows
 
     family, prefix_length, flags, _, index = _IFADDRMSG.unpack_from(payload)
-    attributes = dict(_split_attributes(payload[_IFADDRMSG.size :]))
+    attributes = dict(netlink_attributes(payload[_IFADDRMSG.size :]))
     if _IFA_FLAGS in attributes:
         flags = struct.unpack("=I", attributes[_IFA_FLAGS])[0]
     # On a point-to-point link IFA_ADDRESS is the other end, and IFA_LOCAL is ours.
@@ -260,7 +270,8 @@ def _parse_address(payload: bytes, control: socket.socket) -> InterfaceAddress:
     )
 
 
-def _split_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def netlink_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Split what follows the fixed part of an entry: number and value of each attribute."""
     while len(data) >= _RTATTR.size:
         length, kind = _RTATTR.unpack_from(data)
         yield kind, data[_RTATTR.size : length]

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "httpserve"
 MODULES = {
     "interfaces": {"cli", "__main__", "pytest_plugin"},
     "public": {"__init__", "first_use"},
-    "client": {"client", "lifecycle"},
+    "client": {"client", "doctor", "lifecycle"},
     "storage": {"storage", "storage_entries", "storage_file"},
     "staging": set[str](),
     "site": set[str](),
@@ -27,7 +27,7 @@ MODULES = {
     "records": {"records", "coverage", "downloads", "ledger", "waiting"},
     "plan": {"plan"},
     "faults": {"faults"},
-    "address": {"address", "binding", "hosts", "interfaces"},
+    "address": {"address", "binding", "hosts", "interfaces", "routes"},
     "errors": {"errors", "arguments", "latch", "uninterrupted"},
 }
 

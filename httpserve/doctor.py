@@ -1,0 +1,53 @@
+"""Why nothing arrives: looks at a server and the host that it runs on, and says what may be wrong and what to do.
+
+Knows what the address room finds out about this host. Changes nothing, and sends nothing beyond this host. Does not
+know sockets, nor how a finding is printed on a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        status: `ok`, `warn` (may be why nothing arrives) or `fail` (nothing can arrive, or not all).
+        check: What was looked at, one word such as `bind`, `url` or `firewall`. Several findings may have the same.
+        message: What was found, with its values.
+        next_step: What to do; empty where there is nothing to do.
+        data: The same values for programs: only what JSON can say.
+    """
+
+    status: str
+    check: str
+    message: str
+    next_step: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict, hash=False)  # Any: of JSON
+
+    def __str__(self) -> str:
+        line = f"{self.status:<4}  {self.check}: {self.message}"
+        return f"{line}\n      -> {self.next_step}" if self.next_step else line
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `doctor()` found, in the order in which to read it."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed. Warnings are no failures."""
+        return all(finding.status != "fail" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:  # Any: of JSON
+        """Return the same for `json.dumps`: `ok`, and `findings` with the fields of `Finding`."""
+        return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.findings))

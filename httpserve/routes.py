@@ -1,0 +1,108 @@
+"""Where packets to a board go, and whether the kernel has ever heard of it.
+
+Knows the routing table and the list of neighbours, both of which it only reads; nothing is sent. Does not know which
+address suits whom.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from httpserve.hosts import Endpoint
+from httpserve.interfaces import default_source, interfaces, netlink, netlink_attributes, source_address
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How packets to a board leave.
+
+    `is_near` says that no router is between, `is_default` that they go to the default router for want of any
+    other way, `is_here` that the board is this host itself.
+    """
+
+    peer: str
+    source: str
+    interface: str
+    is_near: bool
+    is_default: bool
+    is_here: bool
+
+
+def route_to(target: Endpoint) -> Route:
+    """Return how packets to *target* leave. Does not block and sends nothing.
+
+    Raises:
+        OSError: No route leads there.
+    """
+    source = source_address(target.family, target.sockaddr)
+    here = [address for address in interfaces() if address.family == target.family]
+    own = next((address for address in here if address.host == source), None)
+    zone = target.host.partition("%")[2]
+    is_near = any(
+        address.reaches(target.host) for address in here if address.is_up and zone in ("", address.interface)
+    )
+    return Route(
+        target.host,
+        source,
+        own.interface if own else "",
+        is_near,
+        not is_near and source == default_source(target.family),
+        any(address.host == target.host for address in here)
+        or ipaddress.ip_address(target.host.partition("%")[0]).is_loopback,
+    )
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """What the kernel knows of a host on the same network: `mac` is empty while it has not answered."""
+
+    interface: str
+    address: str
+    mac: str
+    has_answered: bool
+
+
+# linux/neighbour.h
+_NDMSG = struct.Struct("=BBHiHBB")
+_RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NUD_ANSWERED = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
+
+
+def neighbours() -> list[Neighbour]:
+    """List the hosts that the kernel has talked to, or tried to. Empty where it does not say, as outside Linux.
+
+    Blocks for microseconds. An entry goes away some minutes after the last packet.
+    """
+    if sys.platform != "linux":
+        return []
+    try:
+        return _parse_neighbours(netlink(_RTM_GETNEIGH, _RTM_NEWNEIGH, _NDMSG.size))
+    except OSError as error:  # a sandbox without netlink
+        logger.debug("netlink does not list neighbours: %s", error)
+        return []
+
+
+def _parse_neighbours(payloads: Iterable[bytes]) -> list[Neighbour]:
+    found = []
+    for payload in payloads:
+        family, _, _, index, state, _, _ = _NDMSG.unpack_from(payload)
+        attributes = dict(netlink_attributes(payload[_NDMSG.size :]))
+        if family not in (socket.AF_INET, socket.AF_INET6) or _NDA_DST not in attributes:
+            continue
+        try:
+            interface = socket.if_indextoname(index)
+        except OSError:  # the interface went away since the list was made
+            continue
+        has_answered = bool(state & _NUD_ANSWERED)
+        mac = attributes.get(_NDA_LLADDR, b"").hex(":") if has_answered else ""
+        found.append(Neighbour(interface, str(ipaddress.ip_address(attributes[_NDA_DST])), mac, has_answered))
+    return found
