@@ -21,6 +21,7 @@ from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Piece, Plan, Regi
 from httpserve.root import OpenFile, Root
 from httpserve.site import conditional
 from httpserve.site.conditional import ByteRange, Kind
+from httpserve.site.digests import SUFFIX, DigestFile, digest_file
 from httpserve.site.listing import as_html, as_json, read_entries, wants_json
 from httpserve.site.representation import Representation, represent
 
@@ -46,17 +47,25 @@ class Site:
         listing: Whether a directory without an index.html answers with what is in it.
         dot_files: Whether names with a component that begins with a dot are served though others put them there.
         only: The one file to serve, None for all.
+        digests: Whether `NAME.sha256` answers with the digest of a file that came in through us.
     """
 
     plans = True  # answers HAND_OVER rather than block
 
     def __init__(
-        self, root: Root, *, listing: bool = True, dot_files: bool = False, only: str | None = None
+        self,
+        root: Root,
+        *,
+        listing: bool = True,
+        dot_files: bool = False,
+        only: str | None = None,
+        digests: bool = True,
     ) -> None:
         self._root = root
         self._listing = listing
         self._dot_files = dot_files
         self._only = only
+        self._digests = digests and only is None
         self._told_out_of_descriptors = False
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
@@ -73,10 +82,14 @@ class Site:
             return _other_method(method, start_response)
         path = environ.get("PATH_INFO", "")
         name = self._names.get(path)
+        file: OpenFile | DigestFile
         try:
-            if name is None:
-                name = self._name(path)
-            file = self._root.open_file(name)
+            try:
+                if name is None:
+                    name = self._name(path)
+                file = self._root.open_file(name)
+            except NotFound as error:
+                file = self._digest_file(error)
         except IsADirectory as error:
             return self._directory(error.name, environ, start_response)
         except (NotFound, InvalidName, NotPermitted) as error:
@@ -127,13 +140,25 @@ class Site:
 
     def representation(self, name: str) -> Representation:
         """Return what is known of a file as it stands. Raises what `Root.open_file` raises."""
-        file = self._root.open_file(name)
+        file: OpenFile | DigestFile
+        try:
+            file = self._root.open_file(name)
+        except NotFound as error:
+            file = self._digest_file(error)
         try:
             return self._represent(file)
         finally:
             file.close()
 
-    def _represent(self, file: OpenFile) -> Representation:
+    def _digest_file(self, error: NotFound) -> DigestFile:
+        """Return the digest that is asked for where no file of that name is, or raise the error again."""
+        is_shown = self._digests and self._is_shown(error.name.removesuffix(SUFFIX))
+        found = digest_file(self._root, error.name) if is_shown else None
+        if found is None:
+            raise error
+        return found
+
+    def _represent(self, file: OpenFile | DigestFile) -> Representation:
         known = self._representations.get(file.name)
         if (
             known is not None
@@ -148,7 +173,7 @@ class Site:
         self._representations[file.name] = made
         return made
 
-    def _file(self, file: OpenFile, environ: Environ, start_response: StartResponse) -> Plan:
+    def _file(self, file: OpenFile | DigestFile, environ: Environ, start_response: StartResponse) -> Plan:
         representation = self._represent(file)
         method = environ["REQUEST_METHOD"]
         is_get = method == "GET"
@@ -228,16 +253,24 @@ def _subject(representation: Representation, pieces: tuple[Piece, ...]) -> Subje
     return representation.subject._replace(pieces=pieces)
 
 
-def _whole(file: OpenFile, representation: Representation, again: Callable[[memoryview], bool] | None) -> Plan:
+def _whole(
+    file: OpenFile | DigestFile, representation: Representation, again: Callable[[memoryview], bool] | None
+) -> Plan:
     size = representation.validators.size
     if again is None:
         file.close()
         return Plan((), 0, _subject(representation, ()), representation.raw)
-    return Plan((Region(file, 0, size),), size, representation.subject, representation.raw, again)
+    return Plan((_part(file, 0, size),), size, representation.subject, representation.raw, again)
+
+
+def _part(file: OpenFile | DigestFile, start: int, stop: int) -> Step:
+    if isinstance(file, DigestFile):
+        return Data(file.data[start:stop])
+    return Region(file, start, stop - start)
 
 
 def _one_range(
-    file: OpenFile, representation: Representation, wanted: ByteRange, start_response: StartResponse
+    file: OpenFile | DigestFile, representation: Representation, wanted: ByteRange, start_response: StartResponse
 ) -> Plan:
     start, stop = wanted
     fields = [
@@ -248,11 +281,14 @@ def _one_range(
     ]
     start_response("206 Partial Content", fields)
     subject = _subject(representation, (Piece(0, start, stop),))
-    return Plan((Region(file, start, stop - start),), stop - start, subject)
+    return Plan((_part(file, start, stop),), stop - start, subject)
 
 
 def _many_ranges(
-    file: OpenFile, representation: Representation, ranges: tuple[ByteRange, ...], start_response: StartResponse
+    file: OpenFile | DigestFile,
+    representation: Representation,
+    ranges: tuple[ByteRange, ...],
+    start_response: StartResponse,
 ) -> Plan:
     # Hexadecimal digits alone: zchunk pastes it into a regular expression, SWUpdate splits at '='.
     boundary = secrets.token_hex(12)
@@ -264,7 +300,7 @@ def _many_ranges(
             f"\r\n--{boundary}\r\nContent-Type: {representation.media_type}\r\n"
             f"Content-Range: bytes {start}-{stop - 1}/{representation.validators.size}\r\n\r\n"
         ).encode("ascii")
-        steps += [Data(head), Region(file, start, stop - start)]
+        steps += [Data(head), _part(file, start, stop)]
         pieces.append(Piece(length + len(head), start, stop))
         length += len(head) + stop - start
     end = f"\r\n--{boundary}--\r\n".encode("ascii")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from httpserve.plan import Piece, Subject
 from httpserve.root import Identity, OpenFile
 from httpserve.site.conditional import Validators
+from httpserve.site.digests import DigestFile
 
 # The same types on every machine: no file of the system is asked. Nor are there content codings: `.img.gz`
 # is a gzip file, not an image with a coding, as a board must not inflate it.
@@ -69,7 +70,7 @@ class Representation(NamedTuple):
     subject: Subject
 
 
-def represent(file: OpenFile) -> Representation:
+def represent(file: OpenFile | DigestFile) -> Representation:
     """Return what is known of the version that `file` is."""
     identity = file.identity
     # RFC 9110 8.8.2.1: no Last-Modified in the future, whatever the clock did since. A file system may also

@@ -1,0 +1,216 @@
+"""`NAME.sha256`: answered for files that came in through us, as any file is, and for nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from httpserve.errors import NotFound
+from httpserve.plan import Plan
+from httpserve.root import Root
+from httpserve.site.app import Site
+
+CONTENT = b"an image" * 1000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+LINE = f"{DIGEST}  f.img\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    root = Root(tmp_path / "root")
+    root.open()
+    yield root
+    root.close()
+
+
+def put(root: Root, name: str, data: bytes = CONTENT, *, digest: bool = True) -> None:
+    with root.incoming(name) as incoming:
+        incoming.write(data)
+        incoming.commit(hashlib.sha256(data).hexdigest() if digest else None)
+
+
+def ask(site: Site, target: str, method: str = "GET", **fields: str) -> TestResponse:
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    response = Client(site).open(target, method=method, headers=headers)
+    response.get_data()
+    response.close()
+    return response
+
+
+@pytest.mark.parametrize("name", ["f.img", "a/b/f.img"])
+def test_a_digest_stands_in_the_form_of_sha256sum_under_the_last_part_of_the_name(root: Root, name: str) -> None:
+    put(root, name)
+
+    response = ask(Site(root), f"/{name}.sha256")
+
+    assert response.status_code == 200
+    assert response.text == LINE
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.headers["Content-Length"] == str(len(LINE))
+
+
+def test_head_says_the_same_without_the_digest(root: Root) -> None:
+    put(root, "f.img")
+    whole = ask(Site(root), "/f.img.sha256")
+
+    response = ask(Site(root), "/f.img.sha256", method="HEAD")
+
+    assert response.status_code == 200
+    assert response.data == b""
+    assert dict(response.headers) == dict(whole.headers)
+
+
+def test_ranges_of_a_digest_are_served(root: Root) -> None:
+    put(root, "f.img")
+
+    one = ask(Site(root), "/f.img.sha256", Range="bytes=0-63")
+    two = ask(Site(root), "/f.img.sha256", Range="bytes=0-3,64-65")
+    none = ask(Site(root), "/f.img.sha256", Range="bytes=1000-")
+
+    assert (one.status_code, one.text) == (206, DIGEST)
+    assert one.headers["Content-Range"] == f"bytes 0-63/{len(LINE)}"
+    assert two.status_code == 206
+    assert DIGEST[:4].encode() in two.data
+    assert (none.status_code, none.headers["Content-Range"]) == (416, f"bytes */{len(LINE)}")
+
+
+def test_conditions_on_a_digest_are_obeyed_and_its_tag_is_not_that_of_the_file(root: Root) -> None:
+    put(root, "f.img")
+    site = Site(root)
+    first = ask(site, "/f.img.sha256")
+    tag = first.headers["ETag"]
+
+    same = ask(site, "/f.img.sha256", If_None_Match=tag)
+    by_date = ask(site, "/f.img.sha256", If_Modified_Since=first.headers["Last-Modified"])
+    put(root, "f.img", b"another image")
+    changed = ask(site, "/f.img.sha256", If_None_Match=tag)
+    failed = ask(site, "/f.img.sha256", If_Match=tag)
+
+    assert tag != ask(site, "/f.img").headers["ETag"]
+    assert (same.status_code, by_date.status_code) == (304, 304)
+    assert (changed.status_code, failed.status_code) == (200, 412)
+    assert changed.text == f"{hashlib.sha256(b'another image').hexdigest()}  f.img\n"
+
+
+def test_what_is_recorded_is_a_file_of_its_own(root: Root) -> None:
+    put(root, "f.img")
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/f.img.sha256"}
+
+    plan = Site(root)(environ, lambda status, fields: None)  # type: ignore[arg-type]
+
+    assert isinstance(plan, Plan)
+    assert plan.subject is not None
+    assert plan.subject.name == "f.img.sha256"
+    assert plan.subject.total == len(LINE)
+    assert plan.subject.validator == Site(root).representation("f.img.sha256").validators.etag
+
+
+def test_a_real_file_is_never_shadowed(root: Root) -> None:
+    put(root, "f.img")
+    (Path(root.path) / "f.img.sha256").write_text("my own\n")
+    site = Site(root)
+
+    assert ask(site, "/f.img.sha256").text == "my own\n"
+
+    (Path(root.path) / "f.img.sha256").unlink()
+    assert ask(site, "/f.img.sha256").text == LINE
+
+
+def test_a_real_directory_is_never_shadowed(root: Root) -> None:
+    put(root, "f.img")
+    put(root, "f.img.sha256/f")
+
+    assert "href" in ask(Site(root), "/f.img.sha256/").text
+    assert "href" in ask(Site(root), "/f.img.sha256").text
+
+
+def test_a_digest_that_is_a_file_has_a_digest_too(root: Root) -> None:
+    put(root, "f.img.sha256", b"mine\n")
+
+    response = ask(Site(root), "/f.img.sha256.sha256")
+
+    assert response.text == f"{hashlib.sha256(b'mine' + bytes([10])).hexdigest()}  f.img.sha256\n"
+
+
+def test_digests_are_not_listed(root: Root) -> None:
+    put(root, "f.img")
+
+    assert "sha256" not in ask(Site(root), "/").text
+    assert "sha256" not in ask(Site(root), "/", Accept="application/json").text
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/others.sha256",  # whose digest nobody has computed
+        "/plain.sha256",  # that came in without one
+        "/missing.sha256",
+        "/d.sha256",  # a directory's
+        "/d/.sha256",
+        "/.sha256",
+        "/f.img.sha256/",
+        "/f.img.sha256.sha256",  # the digest of a digest that is no file
+        "/f.img.sha1",
+        "/f.img.SHA256",
+        "/.httpserve-x.sha256",
+    ],
+)
+def test_there_is_no_digest_of(root: Root, target: str) -> None:
+    put(root, "f.img")
+    put(root, "d/f.img")
+    put(root, "plain", digest=False)
+    (Path(root.path) / "others").write_bytes(CONTENT)
+
+    assert ask(Site(root), target).status_code == 404
+
+
+def test_a_file_that_another_hand_has_changed_has_none(root: Root) -> None:
+    put(root, "f.img")
+    with open(Path(root.path) / "f.img", "ab") as file:
+        file.write(b"more")
+
+    assert ask(Site(root), "/f.img.sha256").status_code == 404
+
+
+def test_digests_can_be_switched_off(root: Root) -> None:
+    put(root, "f.img")
+    site = Site(root, digests=False)
+
+    assert ask(site, "/f.img.sha256").status_code == 404
+    with pytest.raises(NotFound):
+        site.representation("f.img.sha256")
+
+
+def test_beside_the_one_file_of_a_site_there_is_nothing(root: Root) -> None:
+    put(root, "f.img")
+
+    assert ask(Site(root, only="f.img"), "/f.img.sha256").status_code == 404
+
+
+def test_a_dot_file_that_came_in_has_a_digest_and_that_of_others_has_none(root: Root) -> None:
+    put(root, ".ours")
+    (Path(root.path) / ".theirs").write_bytes(CONTENT)
+    site = Site(root, dot_files=False)
+
+    assert ask(site, "/.ours.sha256").text == f"{DIGEST}  .ours\n"
+    assert ask(site, "/.theirs.sha256").status_code == 404
+
+
+def test_a_name_with_a_newline_is_escaped_as_sha256sum_does(root: Root) -> None:
+    put(root, "a\nb")
+
+    assert ask(Site(root), "/a%0Ab.sha256").text == f"\\{DIGEST}  a\\nb\n"
+
+
+def test_a_file_that_is_removed_takes_its_digest_along(root: Root) -> None:
+    put(root, "f.img")
+    site = Site(root)
+    assert ask(site, "/f.img.sha256").status_code == 200
+
+    root.delete("f.img")
+
+    assert ask(site, "/f.img.sha256").status_code == 404
