@@ -64,6 +64,7 @@ class HttpServerClient:
         dot_files: bool = False,
         read_only: bool = False,
         only: str | None = None,
+        digests: bool = True,
         max_records: int = MOST_RECORDS,
         max_connections: int | None = None,
         lost_after: float = 30.0,
@@ -84,6 +85,8 @@ class HttpServerClient:
             dot_files: Whether files with a leading dot are served that others put into the directory.
             read_only: Change nothing in `root_dir`, which must be there and need not be writable.
             only: Serve this one file of `root_dir`, and nothing beside it.
+            digests: Whether `NAME.sha256` answers with the digest of a file that was put here, as `sha256sum -c`
+                reads it. It is not listed, and a file of that name goes first.
             max_records: How many requests `requests` keeps.
             max_connections: The most connections at a time; beyond it the longest idle one makes room, else new
                 ones wait. None: what fits the limit of descriptors.
@@ -112,7 +115,7 @@ class HttpServerClient:
             before_publish=self._ledger.new_version,
         )
         name = None if only is None else checked_name(only)
-        self._site = Site(self._root, listing=listing, dot_files=dot_files, only=name)
+        self._site = Site(self._root, listing=listing, dot_files=dot_files, only=name, digests=digests)
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
         listen = partial(_listen, self._site, self._ledger, host, peer, port, limits)
         self._life = Life(self._root, self._ledger, listen)
