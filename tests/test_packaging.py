@@ -102,6 +102,12 @@ def test_entry_point_is_the_command_line(installed: metadata.Distribution) -> No
     assert (script.name, script.value) == ("httpserve", "httpserve.cli:main")
 
 
+def test_pytest_finds_the_plugin(installed: metadata.Distribution) -> None:
+    (plugin,) = installed.entry_points.select(group="pytest11")
+
+    assert (plugin.name, plugin.value) == ("httpserve", "httpserve.pytest_plugin")
+
+
 def test_version_of_the_metadata_is_that_of_the_module(installed: metadata.Distribution) -> None:
     assert installed.version == httpserve.__version__
 
