@@ -30,6 +30,7 @@ from httpserve.interfaces import (
     interfaces,
     source_address,
 )
+from httpserve.routes import is_near, route_to
 
 __all__ = [
     "InterfaceAddress",
@@ -71,7 +72,7 @@ def validate(host: str | None, peer: str | None, advertise: str | None, port: in
         url_from_advertise(advertise, port)
 
 
-def listen_host(host: str | None, peer: str | None) -> str:
+def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False) -> str:
     """Choose the address to bind.
 
     *host* wins. Else it is the address that faces *peer*; for a peer that is link-local IPv6, an IPv4 or
@@ -80,6 +81,12 @@ def listen_host(host: str | None, peer: str | None) -> str:
     card before a virtual one, link-local last; 127.0.0.1 where there is nothing else. A choice among several
     is logged, one line.
     Does not block for addresses; names take as long as the resolver.
+
+    Args:
+        host: Where to listen, a name or an address, or None.
+        peer: The board, a name or an address, or None.
+        is_awaited: Whether the caller waits for the network of *peer* to come up. Until it does, packets to it go to
+            the default router, which is no answer then.
 
     Raises:
         InvalidArgument: A value is malformed.
@@ -92,6 +99,12 @@ def listen_host(host: str | None, peer: str | None) -> str:
         return found
     if peer is not None:
         target, found = _route(peer, (_V4, _V6))
+        if is_awaited and _takes_default_route(target):
+            raise AddressNotFound(
+                f"no interface is on the network of peer={peer!r} yet, packets to it would go to the default router; "
+                f"see whether its interface is up, or start() without waiting to listen there; {addresses_here()}",
+                peer,
+            )
         _log_detour(target, found)
         return found
     candidates = _candidates((_V4, _V6))
@@ -210,9 +223,16 @@ def _log_choice(candidates: list[InterfaceAddress]) -> None:
         logger.info("chose %s; others are %s; peer= or host= chooses", chosen, ", ".join(others))
 
 
+def _takes_default_route(target: Endpoint) -> bool:
+    try:
+        return route_to(target).is_default
+    except OSError:  # the interface went away meanwhile
+        return False
+
+
 def _log_detour(target: Endpoint, source: str) -> None:
     # A USB network that is not there yet looks like this: the packets would go to the default router.
-    if not any(here.family == target.family and here.reaches(target.host) for here in interfaces()):
+    if not is_near(target):
         logger.info(
             "peer %s is on no network of this host; %s faces the router to it; %s",
             target.host,

@@ -126,16 +126,22 @@ class HttpServerClient:
 
     # Starting and stopping
 
-    def start(self) -> None:
+    def start(self, wait_for_address: float = 0.0) -> None:
         """Start the server. Returns when a request would be answered; on a running server at once.
+
+        Args:
+            wait_for_address: Seconds to wait for an address that no interface has yet: that of `host`, or one on the
+                network of `peer`, such as that of a USB network which is not up; default 0. A Ctrl-C ends the wait
+                at once, and so does a `stop` or `close` in another thread.
 
         Raises:
             PortInUse: Another socket listens there.
             PortNotPermitted: This user may not listen on that port.
             AddressNotFound: No interface has the address, or no route leads to the peer.
             RootUnusable: The directory cannot be made, or is not one that can be written.
+            ServerNotRunning: It was stopped while it waited for an address.
         """
-        server = self._life.start()
+        server = self._life.start(checked_seconds("wait_for_address", wait_for_address, zero=True))
         if server is not None:
             log.info("serving at port %d of %s", server.port, server.host)
 
@@ -322,9 +328,9 @@ class HttpServerClient:
 
 
 def _listen(
-    site: Site, ledger: Ledger, host: str | None, peer: str | None, port: int, limits: Limits
+    site: Site, ledger: Ledger, host: str | None, peer: str | None, port: int, limits: Limits, is_awaited: bool
 ) -> Server:
-    where = listen_host(host, peer)
+    where = listen_host(host, peer, is_awaited=is_awaited)
     sock = bind(where, port)
     bound = sock.getsockname()[1]
     try:

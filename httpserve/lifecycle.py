@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 
+from httpserve.errors import AddressNotFound, ServerNotRunning
 from httpserve.latch import Latch
 from httpserve.ledger import Ledger
 from httpserve.root import Root
@@ -31,18 +33,30 @@ class State(Enum):
 
 
 LOOK_SECONDS = 0.05  # how often a call that waits for another one looks whether it was given up
+ADDRESS_POLL_SECONDS = 0.1  # a new address makes no event that every system tells
 _SETTLED = (State.STOPPED, State.RUNNING)
 
 
 class _Call:
-    """One call of start, stop or close: whether it was the one to move on, and whether a Ctrl-C has ended it."""
+    """One call of start, stop or close: whether it was the one to move on, what it has ended, and what has ended it.
+
+    A Ctrl-C gives it up; a stop or close in another thread calls off a start that waits for an address.
+    """
 
     def __init__(self) -> None:
         self.has_left = False
+        self.has_called_off = False
         self.is_given_up = False
+        self.is_called_off = False
+        self.is_over = Latch()  # open when it need not wait for anything any more
 
     def give_up(self) -> None:
         self.is_given_up = True
+        self.is_over.open()
+
+    def call_off(self) -> None:
+        self.is_called_off = True
+        self.is_over.open()
 
 
 class Life:
@@ -51,18 +65,21 @@ class Life:
     Args:
         root: The directory.
         ledger: Told when the server has stopped.
-        listen: Returns a server that listens and was not started.
+        listen: Returns a server that listens and was not started. Its argument says whether the address may still
+            come: then AddressNotFound is no reason to give up, nor to listen anywhere else.
     """
 
-    def __init__(self, root: Root, ledger: Ledger, listen: Callable[[], Server]) -> None:
+    def __init__(self, root: Root, ledger: Ledger, listen: Callable[[bool], Server]) -> None:
         self._root = root
         self._ledger = ledger
         self._listen = listen
         self._pid = os.getpid()
-        self._lock = threading.Lock()  # guards _state, _server and _settled
+        self._lock = threading.Lock()  # guards _state, _server, _starting and _settled
         self._settled = Latch(is_open=True)  # closed between two settled states
         self._state = State.STOPPED
         self._server: Server | None = None
+        self._starting: _Call | None = None  # while it may wait for an address
+        self.started_at = 0.0  # when it last began to run, in seconds since the epoch
 
     @property
     def state(self) -> State:
@@ -74,15 +91,18 @@ class Life:
         server = self._server
         return server if self.state is State.RUNNING else None
 
-    def start(self) -> Server | None:
+    def start(self, wait_for_address: float = 0.0) -> Server | None:
         """Open the root, listen and serve; None when it runs already. Raises what opening and listening raise.
 
-        A Ctrl-C leaves it stopped.
+        A Ctrl-C leaves it stopped. So does a stop or close in another thread while it waits for an address.
+
+        Args:
+            wait_for_address: Seconds that the address may take to come.
         """
         if self.running() is not None:
             return None
         call = _Call()
-        return uninterrupted(partial(self._start, call), call.give_up, self._undo_start)
+        return uninterrupted(partial(self._start, call, wait_for_address), call.give_up, self._undo_start)
 
     def stop(self, timeout: float) -> bool:
         """Stop the server. False when none ran. A Ctrl-C cuts what is under way, and stops it all the same."""
@@ -105,14 +125,14 @@ class Life:
         if server is not None:
             self._stop(_Call(), 0.0)
 
-    def _start(self, call: _Call) -> Server | None:
+    def _start(self, call: _Call, wait_for_address: float) -> Server | None:
         if self._leave(call, State.STOPPED, State.STARTING) is None:
             return None
         server = None
         started = None
         try:
             self._root.open()
-            server = self._listen()
+            server = self._listen_when_possible(call, wait_for_address) if wait_for_address else self._listen(False)
             server.start()
             started = server
         finally:
@@ -121,9 +141,32 @@ class Life:
             self._settle(started)
         return started
 
+    def _listen_when_possible(self, call: _Call, seconds: float) -> Server:
+        """Listen as soon as the address is there."""
+        deadline = time.monotonic() + seconds
+        is_told = False
+        with self._lock:
+            self._starting = call  # from now on a stop need not wait for it
+        while True:
+            try:
+                return self._listen(True)
+            except AddressNotFound as error:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    message = f"waited {seconds:g} s in vain: {error}"
+                    raise AddressNotFound(message, error.host, error.port) from error
+                if not is_told:
+                    log.info("waiting up to %g s for an address: %s", seconds, error)
+                    is_told = True
+            call.is_over.wait(min(left, ADDRESS_POLL_SECONDS))
+            if call.is_given_up:
+                raise KeyboardInterrupt
+            if call.is_called_off:
+                raise ServerNotRunning("start() was still waiting for an address when the server was stopped")
+
     def _stop(self, call: _Call, timeout: float) -> bool:
         if self._leave(call, State.RUNNING, State.STOPPING) is None:
-            return False
+            return call.has_called_off  # no server ran yet, but this call has ended the wait for one
         try:
             self._stop_server(timeout)
         finally:
@@ -171,6 +214,9 @@ class Life:
                     call.has_left = True
                     return left
                 settled = self._settled
+                if to is State.STOPPING and self._starting is not None:
+                    self._starting.call_off()
+                    call.has_called_off = True
             while not settled.wait(LOOK_SECONDS):
                 if call.is_given_up:
                     raise KeyboardInterrupt
@@ -178,6 +224,9 @@ class Life:
     def _settle(self, server: Server | None) -> None:
         with self._lock:
             self._server = server
+            self._starting = None
+            if server is not None:
+                self.started_at = time.time()
             self._state = State.STOPPED if server is None else State.RUNNING
         self._settled.open()
         self._ledger.wake()
@@ -188,4 +237,5 @@ class Life:
         self._settled = Latch(is_open=True)
         self._state = State.STOPPED
         self._server = None
+        self._starting = None
         self._pid = os.getpid()

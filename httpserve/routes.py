@@ -45,18 +45,25 @@ def route_to(target: Endpoint) -> Route:
     source = source_address(target.family, target.sockaddr)
     here = [address for address in interfaces() if address.family == target.family]
     own = next((address for address in here if address.host == source), None)
-    zone = target.host.partition("%")[2]
-    is_near = any(
-        address.reaches(target.host) for address in here if address.is_up and zone in ("", address.interface)
-    )
+    near = is_near(target)
     return Route(
         target.host,
         source,
         own.interface if own else "",
-        is_near,
-        not is_near and source == default_source(target.family),
+        near,
+        not near and source == default_source(target.family),
         any(address.host == target.host for address in here)
         or ipaddress.ip_address(target.host.partition("%")[0]).is_loopback,
+    )
+
+
+def is_near(target: Endpoint) -> bool:
+    """Tell whether *target* is on a network of this host that is up, with no router between. Does not block."""
+    zone = target.host.partition("%")[2]
+    return any(
+        here.family == target.family and here.is_up and here.reaches(target.host)
+        for here in interfaces()
+        if zone in ("", here.interface)
     )
 
 
