@@ -14,12 +14,13 @@ from typing import Self
 
 from opendal.types import EntryMode
 
+from httpserve.display import Listing
 from httpserve.errors import InvalidName
 from httpserve.names import checked_name, is_reserved
 from httpserve.root import Root
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Names = list[str]  # for the class that has a method of the name `list`
+Names = list[str]  # for the class that has a method of the name `list`; what it returns shows itself as a Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def listed(root: Root, name: str, *, is_directory: bool, recursive: bool) -> Nam
     own: Names = []
     if is_directory:
         if not os.path.isdir(root.path_of(name)):
-            return []
+            return Listing()
         own.append(f"{name}/")
         waiting = _entries(root, name)
     else:
@@ -74,7 +75,7 @@ def listed(root: Root, name: str, *, is_directory: bool, recursive: bool) -> Nam
         # Symlinks to directories are shown, but may lead in a circle.
         if recursive and entry.endswith("/") and not os.path.islink(root.path_of(entry[:-1])):
             waiting += _entries(root, entry[:-1])
-    return own + sorted(found)
+    return Listing(own + sorted(found))
 
 
 def _entries(root: Root, name: str) -> Names:

@@ -28,6 +28,7 @@ MODULES = {
     "plan": {"plan"},
     "faults": {"faults"},
     "address": {"address", "binding", "hosts", "interfaces", "routes"},
+    "display": {"display", "watch", "variables"},
     "errors": {"errors", "arguments", "latch", "uninterrupted"},
 }
 
@@ -45,17 +46,19 @@ BELOW = {
         "plan",
         "faults",
         "address",
+        "display",
         "errors",
     },
-    "storage": {"staging", "root", "errors"},
+    "storage": {"staging", "root", "display", "errors"},
     "staging": {"errors"},
     "site": {"root", "records", "plan", "faults", "address", "errors"},
     "serving": {"root", "records", "plan", "faults", "errors"},
     "root": {"errors"},
-    "records": {"plan", "errors"},
+    "records": {"plan", "display", "errors"},
     "plan": {"faults", "errors"},
     "faults": {"errors"},
     "address": {"errors"},
+    "display": {"errors"},
     "errors": set[str](),
 }
 

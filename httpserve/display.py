@@ -1,0 +1,235 @@
+"""What records, listings and the client look like on a page and in a terminal: tables, escaped.
+
+Knows how to write down what it is given, by the names of its attributes. Reads nothing else, asks nobody and waits
+for nothing. Does not know notebooks, nor where the records come from.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from typing import Any, NamedTuple, SupportsIndex, TypeVar, overload
+
+T_co = TypeVar("T_co", covariant=True)
+
+MOST_ROWS = 50  # of a table: the newest; a notebook is saved with all that it shows
+MOST_LINES = 20  # in a terminal
+MOST_NAMES = 200  # of a listing
+MOST_BOUND = 40  # the most characters of one value in a terminal
+LINK_VARIABLE = "HTTPSERVE_LINK"
+
+_COPY = 'style="user-select:all"'  # one click marks all of it
+_LEFT = ' style="text-align:left"'
+
+
+class Records(tuple[T_co, ...]):
+    """A tuple of records that shows itself as a table."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> T_co: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Records[T_co]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> T_co | Records[T_co]:
+        """Return one record, or as many as a slice says, which show themselves likewise."""
+        if isinstance(index, slice):
+            return Records(super().__getitem__(index))
+        return super().__getitem__(index)
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # IPython's printer, which has no type to import
+        printer.text(repr(self))
+
+
+class Listing(list[str]):
+    """A list of names that shows itself as one below the other."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        shown = "".join(f"<tr><td{_LEFT}>{_code(name)}</td></tr>" for name in self[:MOST_NAMES])
+        return f"<table><tr><th{_LEFT}>{_counted(self, 'name')}</th></tr>{shown}</table>{_more(self, MOST_NAMES)}"
+
+
+class _Column(NamedTuple):
+    """What to show of a record: which attribute, under which heading, and whether it is a number."""
+
+    name: str
+    heading: str
+    is_number: bool = False
+
+
+# In this order; a record has some of them.
+_COLUMNS = (
+    _Column("time", "time"),
+    _Column("client", "client"),
+    _Column("method", "method"),
+    _Column("target", "target"),
+    _Column("name", "file"),
+    _Column("status", "status", True),
+    _Column("bytes", "received", True),
+    _Column("acknowledged", "received", True),
+    _Column("total", "of", True),
+    _Column("rate", "per second", True),
+    _Column("seconds", "seconds", True),
+    _Column("state", "state"),
+    _Column("outcome", "state"),
+    _Column("nearest", "nearest names"),
+    _Column("user_agent", "user agent"),
+)
+_SIZES = ("bytes", "acknowledged", "total", "rate")
+
+
+def as_html(records: Sequence[object], most: int = MOST_ROWS) -> str:
+    """Return a table of the latest records. Everything in it is escaped.
+
+    Args:
+        records: Any with the attributes of those in `httpserve.records`, all of one class.
+        most: How many rows there are at most; default 50.
+    """
+    latest = records[-most:] if most else []
+    if not latest:
+        return "<em>nothing yet</em>" if not records else ""
+    columns = _columns(latest[-1])
+    heads = "".join(f"<th{'' if column.is_number else _LEFT}>{column.heading}</th>" for column in columns)
+    rows = "".join(f"<tr>{''.join(_cells(record, columns))}</tr>" for record in latest)
+    return f"<table><tr>{heads}</tr>{rows}</table>{_more(records, most)}"
+
+
+def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:
+    """Return the latest records as lines, for a terminal; the first line says how many there are."""
+    if not records:
+        return "(nothing yet)"
+    columns = _columns(records[-1])
+    rows = [[column.heading for column in columns]]
+    rows += [[_bounded(_shown(record, column)) for column in columns] for record in records[-most:]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(_padded(row, widths, columns)).rstrip() for row in rows]
+    before = len(records) - most
+    return "\n".join([_counted(records, "record"), *lines, *([f"({before} before these)"] if before > 0 else [])])
+
+
+def server_html(state: str, url: str | None, port: int, root: str | None, requests: Sequence[object] | None) -> str:
+    """Return what a notebook shows of a client.
+
+    Args:
+        state: Where it is in its life, in a word.
+        url: What a board is to be told; None: nothing listens, or it is not known without asking others.
+        port: Where it listens; 0: nowhere.
+        root: The directory that is served; None: it is not there yet.
+        requests: What was asked last; None: not known at this moment.
+    """
+    rows = [("state", escape(state))]
+    if url is not None:
+        rows.append(("URL for the board", _code(url)))
+        rows.append(("in this browser", _anchor(browser_link(url, port))))
+    elif port:
+        rows.append(("port", f"{port}; get_url() says where a board finds it"))
+    if root is not None:
+        rows.append(("serves", _code(root)))
+    cells = "".join(f"<tr><th{_LEFT}>{name}</th><td{_LEFT}>{value}</td></tr>" for name, value in rows)
+    last = "" if not requests else f"<div>last requests</div>{as_html(requests)}"
+    return f"<div><strong>HttpServerClient</strong><table>{cells}</table>{last}</div>"
+
+
+def browser_link(url: str, port: int) -> str | None:
+    """Return where the notebook's browser finds the server, which may be elsewhere than where a board does.
+
+    The template in the environment's `HTTPSERVE_LINK` says so, such as `/proxy/{port}/`. Without one it is the
+    board's URL. None for a template that leads nowhere.
+    """
+    template = os.environ.get(LINK_VARIABLE, "")
+    if not template:
+        return f"{url}/"
+    try:
+        link = template.format(port=port)
+    except (ValueError, LookupError, AttributeError):
+        return None
+    return link if link.startswith(("/", "http://", "https://")) else None
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    if count < 1024**2:
+        return f"{count / 1024:.1f} KiB"
+    if count < 1024**3:
+        return f"{count / 1024**2:.1f} MiB"
+    return f"{count / 1024**3:.1f} GiB"
+
+
+def moment(seconds: float) -> str:
+    """Return a time since the epoch as a clock on this host shows it."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
+def _columns(record: object) -> list[_Column]:
+    has_target = hasattr(record, "target")
+    return [
+        column
+        for column in _COLUMNS
+        if hasattr(record, column.name) and not (has_target and column.name in ("name", "user_agent"))
+    ]
+
+
+def _cells(record: object, columns: Iterable[_Column]) -> Iterator[str]:
+    for column in columns:
+        value = escape(_shown(record, column))
+        align = ' style="text-align:right"' if column.is_number else _LEFT
+        yield f"<td{align}>{value}</td>"
+
+
+def _shown(record: object, column: _Column) -> str:
+    value = getattr(record, column.name)
+    if column.name == "time":
+        return moment(value)
+    if column.name == "seconds":
+        return f"{value:.3f}"
+    if column.name in _SIZES:
+        return size(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _padded(row: Sequence[str], widths: Sequence[int], columns: Sequence[_Column]) -> Iterator[str]:
+    for text, width, column in zip(row, widths, columns, strict=True):
+        yield text.rjust(width) if column.is_number else text.ljust(width)
+
+
+def _bounded(text: str) -> str:
+    text = "".join(char if char.isprintable() else "�" for char in text)
+    return text if len(text) <= MOST_BOUND else f"{text[: MOST_BOUND - 1]}…"
+
+
+def _code(text: str) -> str:
+    return f"<code {_COPY}>{escape(text)}</code>"
+
+
+def _anchor(link: str | None) -> str:
+    if link is None:
+        return f"<em>{LINK_VARIABLE} is no template of a link; such as /proxy/{{port}}/</em>"
+    return f'<a href="{escape(link)}" target="_blank" rel="noopener noreferrer">{escape(link)}</a>'
+
+
+def _counted(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
+
+
+def _more(things: Sequence[object], most: int) -> str:
+    left = len(things) - most
+    return f"<div>and {left} more</div>" if left > 0 else ""

@@ -1,0 +1,154 @@
+"""Shows a client's transfers in a notebook as they happen, below the cell that asked for it.
+
+Knows IPython's display and, where they are installed, ipywidgets. Does not know what a transfer is, beyond what
+`display` makes of it, and starts nothing but its own thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any, Protocol
+
+from httpserve.display import as_html, as_text, size
+from httpserve.errors import HttpServeError
+from httpserve.latch import Latch
+
+SECONDS = 0.5  # between two looks
+MOST_SHOWN = 10
+JOIN_SECONDS = 5.0
+
+Bundle = dict[str, str]  # what to show, by media type
+
+
+class Watched(Protocol):
+    """What is asked of a client."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    @property
+    def transfers(self) -> Sequence[Any]: ...  # records, of which `display` knows what to show
+
+    def get_url(self) -> str: ...
+
+
+class Watch:
+    """A live table of transfers in the output of one cell. It ends with the server, or when it is closed.
+
+    A thread of its own looks at the client twice a second, and shows only what has changed. What it shows goes to
+    the place where it began, whatever other cells run meanwhile. It does not keep the client alive.
+    """
+
+    def __init__(self, client: Watched) -> None:
+        """Show the table as it is now, and go on in a thread. Returns at once.
+
+        Raises:
+            HttpServeError: This is no notebook.
+        """
+        shell = _notebook()
+        if shell is None:
+            raise HttpServeError("watch() shows in a Jupyter notebook, and this is none; poll `transfers` instead")
+        self._client = weakref.ref(client)
+        self._url = client.get_url()
+        self._ended = Latch()
+        self._cell = shell.execution_count
+        self._shell = shell
+        self._shown = self._bundle(client.transfers, "live")
+        self._place = _place(shell, self._shown)
+        self._thread = threading.Thread(target=self._go_on, name="httpserve-watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether what is shown still follows the client."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Show the last state and end. Blocks for a moment, at most 5 s; harmless when repeated."""
+        self._ended.open()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(JOIN_SECONDS)
+
+    def _go_on(self) -> None:
+        transfers: Sequence[Any] = ()
+        ends = ""
+        while not ends:
+            is_closed = self._ended.wait(SECONDS)
+            client = self._client()
+            if client is None:
+                ends = "the server is gone"
+            else:
+                if not client.is_running:
+                    ends = "the server was stopped"
+                elif is_closed:
+                    ends = "closed"
+                transfers = client.transfers
+            del client  # which nobody may have but this thread
+            self._show(self._bundle(transfers, ends or "live"))
+
+    def _show(self, bundle: Bundle) -> None:
+        if bundle != self._shown:
+            self._shown = bundle
+            self._place(bundle)
+
+    def _bundle(self, transfers: Sequence[Any], state: str) -> Bundle:
+        under_way = [transfer for transfer in transfers if transfer.state == "under way"]
+        title = f"{len(under_way)} under way, {len(transfers)} in all, {state}"
+        bars = "".join(f"<div>{_bar(transfer)}</div>" for transfer in under_way[-MOST_SHOWN:])
+        table = as_html(transfers, MOST_SHOWN)
+        head = f"<div><code>{escape(self._url)}</code>: {escape(title)}</div>"
+        return {
+            "text/html": f"<div>{head}{bars}{table}</div>",
+            "text/plain": f"{self._url}: {title}\n{as_text(transfers, MOST_SHOWN)}",
+        }
+
+    def __repr__(self) -> str:
+        return f"<Watch of {self._url}, {'live' if self.is_live else 'ended'}>"
+
+    def _ipython_display_(self) -> None:
+        if self._shell.execution_count != self._cell:  # in the cell that made it, it is shown already
+            self._shell.display_pub.publish({"text/plain": repr(self)})
+
+
+def _bar(transfer: Any) -> str:  # a record, as in Watched
+    done = f"{size(transfer.acknowledged)} of {size(transfer.total)}, {size(transfer.rate)}/s"
+    return (
+        f'<progress value="{transfer.acknowledged:d}" max="{max(transfer.total, 1):d}"></progress> '
+        f"{escape(transfer.client)} {escape(transfer.name)}: {done}"
+    )
+
+
+def _notebook() -> Any:
+    """Return the shell of a Jupyter kernel if this runs in one, else None. IPython has no types."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell if getattr(shell, "kernel", None) is not None else None
+
+
+def _place(shell: Any, first: Bundle) -> Callable[[Bundle], None]:
+    """Show something below the running cell, and return what changes it later, from any thread."""
+    widgets = _widgets()
+    if widgets is not None:
+        widget = widgets.HTML(first["text/html"])
+        shell.display_pub.publish(widget._repr_mimebundle_() | {"text/plain": first["text/plain"]})
+        return lambda bundle: setattr(widget, "value", bundle["text/html"])
+    # This publisher, whatever a cell that captures its output puts there meanwhile. A change goes to where its
+    # display_id was shown, whichever cell runs then.
+    publisher = shell.display_pub
+    transient = {"display_id": f"httpserve-{uuid.uuid4().hex}"}
+    publisher.publish(first, transient=transient)
+    return lambda bundle: publisher.publish(bundle, transient=transient, update=True)
+
+
+def _widgets() -> Any:
+    """Return ipywidgets where it is installed; it has no types."""
+    try:
+        return importlib.import_module("ipywidgets")
+    except ImportError:
+        return None
