@@ -1,0 +1,71 @@
+"""Every code block in README.md and in docs/ is run, or is parsed and says above it why that is all."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import NOTES, PAGES, Block, blocks_of
+from tests.docs.playing import build, run
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+RUN = {"python", "sh", "console", "robot"}
+PARSED = {"toml", "ini", "json"}
+SHOWN = {"text"}  # what something prints
+
+
+def blocks(*languages: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language in languages]
+
+
+def parametrized(found: list[Block]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("block", found, ids=str)
+
+
+@parametrized([block for block in blocks(*RUN) if not block.not_run])
+def test_block_runs_as_written(block: Block, tmp_path: Path) -> None:
+    build(tmp_path)
+
+    run(block, tmp_path)
+
+
+@parametrized(blocks(*PARSED))
+def test_block_of_settings_can_be_read(block: Block) -> None:
+    if block.language == "toml":
+        tomllib.loads(block.text)
+    elif block.language == "ini":
+        configparser.ConfigParser().read_string(block.text)
+    else:
+        for value in block.text.splitlines() if block.text.count("\n{") else [block.text]:
+            json.loads(value)
+
+
+@parametrized([block for block in blocks("sh", "python") if block.not_run])
+def test_block_that_is_not_run_has_no_fault_of_syntax(block: Block) -> None:
+    if block.language == "python":
+        compile(block.whole, str(block), "exec")
+    else:
+        subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+
+
+@parametrized(BLOCKS)
+def test_block_has_a_language_and_notes_that_mean_something(block: Block) -> None:
+    unknown = {note for note in block.notes if note not in NOTES and not note.startswith("not run: ")}
+
+    assert block.language in RUN | PARSED | SHOWN or block.not_run, "say why it is not run: <!-- not run: REASON -->"
+    assert not unknown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_fence_of_the_page_is_found(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+
+    fences = [line for line in lines if line.lstrip().startswith(("```", "~~~"))]
+
+    assert len(fences) % 2 == 0
+    assert sum("{" in fence for fence in fences) + len(blocks_of(page)) == len(fences) // 2
