@@ -1,0 +1,213 @@
+"""What to type on a board: a table of templates, a line for each client that boards run.
+
+Knows how each console writes a command, and what its client cannot do. Does not know the server or its files: it is
+given a URL, and the digest where one is known.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from httpserve.errors import InvalidArgument
+
+Value = str | int | os.PathLike[str]
+
+
+class Wanted(NamedTuple):
+    """What a command fetches.
+
+    Attributes:
+        name: The name on the server.
+        url: Its URL, as the board sees it.
+        sha256: Its digest in hexadecimal; None: nothing is checked.
+        size: Its size, where the digest is known.
+    """
+
+    name: str
+    url: str
+    sha256: str | None = None
+    size: int = 0
+
+
+def _bare(text: str) -> str:
+    """Return a word for a console that knows no quotes, or other ones than a shell."""
+    if not re.fullmatch(r"[A-Za-z0-9._~/:%@,+=\[\]${}-]+", text):
+        raise InvalidArgument(f"{text!r} has a character that this console takes for its own; use plain letters")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How a client is told to fetch.
+
+    Attributes:
+        fetch: The command.
+        check: What follows where the digest is known; empty where the client can compare nothing.
+        check_device: The same where a device was written, which is longer than the file.
+        values: What a caller may say, and what holds if nothing is said; None: it must be said.
+        quoted: How the console writes a word.
+        ipv6: Whether it can reach an IPv6 address.
+        tls: Whether it can speak https.
+    """
+
+    fetch: str
+    check: str = ""
+    check_device: str = ""
+    values: Mapping[str, str | None] = field(default_factory=dict)
+    quoted: Callable[[str], str] = shlex.quote
+    ipv6: bool = True
+    tls: bool = True
+
+
+# hash with a variable and test: `hash -v` would be shorter, and few boards have it. filesize is set first, since a
+# download of nothing leaves the old one, and the old image in memory would pass.
+_UBOOT_CHECK = 'hash sha256 {address} ${{filesize}} h && test "${{h}}" = {sha256}'
+_UBOOT_VALUES = {"address": "${loadaddr}"}
+_SHELL_VALUES = {"output": "", "device": ""}
+_PYTHON_FETCH = "import sys,urllib.request as u;u.urlretrieve(*sys.argv[1:])"
+_PYTHON_CHECK = (
+    'import hashlib,sys;h=hashlib.sha256();f=open(sys.argv[1],"rb");'
+    '[h.update(b) for b in iter(lambda:f.read(65536),b"")];'
+    'sys.exit(0 if h.hexdigest()==sys.argv[2] else "sha256 differs")'
+)
+
+# docs/boards.md says where each of them is documented.
+TEMPLATES: dict[str, Template] = {
+    "u-boot": Template(
+        "setenv httpdstp {port}; setenv filesize 0; wget {address} {host}:{path}",
+        _UBOOT_CHECK,
+        values=_UBOOT_VALUES,
+        quoted=_bare,
+        ipv6=False,
+        tls=False,
+    ),
+    "u-boot-lwip": Template(
+        "setenv filesize 0; wget {address} {url}", _UBOOT_CHECK, values=_UBOOT_VALUES, quoted=_bare, ipv6=False
+    ),
+    # An image of the same name that is there already would be found first. iPXE parts words at blanks alone.
+    "ipxe": Template(
+        "imgfree {image} ; imgfetch --name {image} {url}",
+        "sha256sum --set sum {image} && iseq ${{sum}} {sha256}",
+        quoted=_bare,
+    ),
+    # No check: GRUB reads a file anew for each command, so it would check another download.
+    "grub": Template("{use} (http,{authority}){path}", values={"use": "linux"}, quoted=_bare, tls=False),
+    "wget": Template(
+        "wget -O {output} {url}",
+        "echo {line} | sha256sum -c -",
+        "sync && head -c {size} {output} | sha256sum | grep -q ^{sha256}",
+        values=_SHELL_VALUES,
+    ),
+    "busybox": Template(
+        "busybox wget -O {output} {url}",
+        "echo {line} | busybox sha256sum -c -",
+        "sync && busybox head -c {size} {output} | busybox sha256sum | busybox grep -q ^{sha256}",
+        values=_SHELL_VALUES,
+    ),
+    "curl": Template(
+        "curl -f -o {output} {url}",
+        "echo {line} | sha256sum -c -",
+        "sync && head -c {size} {output} | sha256sum | grep -q ^{sha256}",
+        values=_SHELL_VALUES,
+    ),
+    # These three check by themselves: signatures, and the digests in what is signed.
+    "rauc": Template("rauc install {url}"),
+    "swupdate": Template("swupdate -d {download}"),
+    "ostree": Template(
+        "ostree remote add --repo={repo} --force --no-gpg-verify {remote} {url} && "
+        "ostree pull --repo={repo} {remote} {ref}",
+        values={"ref": None, "remote": "httpserve", "repo": "/ostree/repo"},
+    ),
+    "python": Template(
+        f"python3 -c {shlex.quote(_PYTHON_FETCH)} {{url}} {{output}}",
+        f"python3 -c {shlex.quote(_PYTHON_CHECK)} {{output}} {{sha256}}",
+        values={"output": ""},
+    ),
+}
+
+_ADDRESS = re.compile(r"\$\{\w+\}|\$\w+|(?:0[xX])?[0-9A-Fa-f]+")
+_WORD = re.compile(r"[A-Za-z0-9_]+")
+
+
+def command(tool: str, wanted: Wanted, values: Mapping[str, Value]) -> str:
+    """Return the one line that makes a client fetch, and check what came where it can. Does not block.
+
+    Args:
+        tool: A key of `TEMPLATES`.
+        wanted: What to fetch.
+        values: What the template leaves open, by name.
+
+    Raises:
+        InvalidArgument: There is no such tool or value, one is missing or malformed, or the client cannot use the URL.
+    """
+    template = TEMPLATES.get(tool) if isinstance(tool, str) else None
+    if template is None:
+        raise InvalidArgument(f"there is no command for {tool!r}; there is one for {', '.join(TEMPLATES)}")
+    last = wanted.name.rpartition("/")[2]
+    words = {**_words_of_url(tool, template, wanted.url), **_words_of_values(tool, template, values)}
+    if "output" in words:
+        words["output"] = words.pop("device", "") or words["output"] or _checked("output", last)
+    words["image"] = quote(_relative(last), safe="/")
+    words["download"] = f"-u {wanted.url}"
+    words["size"] = str(wanted.size)
+    text = template.fetch
+    if wanted.sha256 is not None and template.check:
+        words["sha256"] = wanted.sha256
+        words["line"] = f"{wanted.sha256}  {words.get('output', '')}"
+        text += f" && {template.check_device if values.get('device') else template.check}"
+    used = {name for name in words if f"{{{name}}}" in text}
+    return text.format(**{name: template.quoted(words[name]) for name in used})
+
+
+def _words_of_url(tool: str, template: Template, url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if ":" in host and not template.ipv6:
+        raise InvalidArgument(f"{tool} knows no IPv6, and {url} has it; say host= or peer= with an IPv4 address")
+    if parts.scheme == "https" and not template.tls:
+        raise InvalidArgument(f"{tool} knows no TLS, and {url} needs it; give the board an http URL")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    name = f"[{host}]" if ":" in host else host
+    # GRUB before 2.12 takes no port.
+    authority = name if port == 80 else f"{name}:{port}"
+    return {"url": url, "host": host, "port": str(port), "authority": authority, "path": parts.path or "/"}
+
+
+def _words_of_values(tool: str, template: Template, values: Mapping[str, Value]) -> dict[str, str]:
+    for name in values:
+        if name not in template.values:
+            known = ", ".join(f"{name}=" for name in template.values) or "none"
+            raise InvalidArgument(f"the command for {tool} takes no {name}=; it takes {known}")
+    words = {}
+    for name, default in template.values.items():
+        value = values.get(name, default)
+        if value is None:
+            raise InvalidArgument(f"the command for {tool} needs {name}=")
+        words[name] = _checked(name, value) if name in values else str(value)
+    return words
+
+
+def _checked(name: str, value: object) -> str:
+    if name == "address" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return hex(value)
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise InvalidArgument(f"{name}= must be text, not {value!r}")
+    if name == "address" and not _ADDRESS.fullmatch(text):
+        raise InvalidArgument(f"address= must be a hexadecimal number or such as ${{loadaddr}}, not {text!r}")
+    if name == "use" and not _WORD.fullmatch(text):
+        raise InvalidArgument(f"use= must be a command of GRUB, such as linux or initrd, not {text!r}")
+    if not text or not text.isprintable() or "\\" in text:
+        raise InvalidArgument(f"{name}= must be text without backslashes and control characters, not {text!r}")
+    return _relative(text)
+
+
+def _relative(path: str) -> str:
+    """Return a path that no program takes for an option, nor for its standard output."""
+    return f"./{path}" if path.startswith("-") else path
