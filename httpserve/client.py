@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Self
 
 from httpserve.address import advertised, bind, bind_error, listen_host, url_host, url_path, validate
 from httpserve.arguments import checked_count, checked_seconds
-from httpserve.errors import CopyFailed, InvalidArgument, ServerNotRunning, StorageError
+from httpserve.commands import Value, Wanted, command
+from httpserve.errors import (
+    CopyFailed,
+    InvalidArgument,
+    IsADirectory,
+    NotFound,
+    NotPermitted,
+    ServerNotRunning,
+    StorageError,
+)
 from httpserve.ledger import MOST_RECORDS, Ledger
 from httpserve.lifecycle import Life
 from httpserve.names import checked_name
@@ -212,6 +221,41 @@ class HttpServerClient:
             AddressNotFound: No route leads to the peer.
         """
         return self._url(self._running("get_url"), path, peer)
+
+    def command(
+        self, name: Path, tool: str, *, peer: str | None = None, sha256: bool = True, **values: Value
+    ) -> str:
+        """Return the line to type on a board so that it fetches a file. Reads no file, and does not block.
+
+        The line fails (in a shell: with a status that is not 0) when the file does not come, or comes changed as far
+        as the client can see: docs/boards.md has what each one needs.
+
+        Args:
+            name: The name on the server; for ostree that of the repository.
+            tool: u-boot, u-boot-lwip, ipxe, grub, wget, busybox, curl, rauc, swupdate, ostree or python.
+            peer: The board that will use the line, where it is not that of the constructor.
+            sha256: Whether the line compares the digest of what came, where the client can and the file was put here.
+            values: `address=` (U-Boot; default `${loadaddr}`), `output=` (wget, busybox, curl, python; default the last
+                part of the name), `device=` (wget, busybox, curl; written instead of a file), `use=` (GRUB; default
+                `linux`), `ref=`, `remote=` and `repo=` (ostree).
+
+        Raises:
+            ServerNotRunning: Nothing listens.
+            InvalidArgument: There is no such tool or value, or that client cannot use the URL.
+            InvalidName: No file can have that name.
+            AddressNotFound: No route leads to the peer.
+        """
+        url = self._url(self._running("command"), name, peer)
+        checked = checked_name(name, directory=True)
+        wanted = Wanted(checked, url)
+        if sha256:
+            try:
+                known = self._site.representation(checked)
+            except (NotFound, IsADirectory, NotPermitted):
+                pass  # it need not be there yet
+            else:
+                wanted = Wanted(checked, url, known.sha256, known.validators.size)
+        return command(tool, wanted, values)
 
     def _url(self, server: Server, path: Path, peer: str | None) -> str:
         base = advertised(server.host, server.port, peer=peer or self._peer, advertise=self._advertise)
