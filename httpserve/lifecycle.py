@@ -43,7 +43,8 @@ class _Call:
     A Ctrl-C gives it up; a stop or close in another thread calls off a start that waits for an address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, address_seconds: float = 0.0) -> None:
+        self.address_seconds = address_seconds  # that a start waits for an address
         self.has_left = False
         self.has_called_off = False
         self.is_given_up = False
@@ -101,8 +102,8 @@ class Life:
         """
         if self.running() is not None:
             return None
-        call = _Call()
-        return uninterrupted(partial(self._start, call, wait_for_address), call.give_up, self._undo_start)
+        call = _Call(wait_for_address)
+        return uninterrupted(partial(self._start, call), call.give_up, self._undo_start)
 
     def stop(self, timeout: float) -> bool:
         """Stop the server. False when none ran. A Ctrl-C cuts what is under way, and stops it all the same."""
@@ -125,14 +126,14 @@ class Life:
         if server is not None:
             self._stop(_Call(), 0.0)
 
-    def _start(self, call: _Call, wait_for_address: float) -> Server | None:
+    def _start(self, call: _Call) -> Server | None:
         if self._leave(call, State.STOPPED, State.STARTING) is None:
             return None
         server = None
         started = None
         try:
             self._root.open()
-            server = self._listen_when_possible(call, wait_for_address) if wait_for_address else self._listen(False)
+            server = self._listen_when_possible(call) if call.address_seconds else self._listen(False)
             server.start()
             started = server
         finally:
@@ -141,12 +142,11 @@ class Life:
             self._settle(started)
         return started
 
-    def _listen_when_possible(self, call: _Call, seconds: float) -> Server:
+    def _listen_when_possible(self, call: _Call) -> Server:
         """Listen as soon as the address is there."""
+        seconds = call.address_seconds
         deadline = time.monotonic() + seconds
         is_told = False
-        with self._lock:
-            self._starting = call  # from now on a stop need not wait for it
         while True:
             try:
                 return self._listen(True)
@@ -211,6 +211,7 @@ class Life:
                         return None
                     left, self._state = self._state, to
                     self._settled = Latch()
+                    self._starting = call if call.address_seconds else None
                     call.has_left = True
                     return left
                 settled = self._settled

@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -95,7 +95,11 @@ class Place:
 
     def call(self, function: Callable[[], _Result]) -> _Result:
         """Call inside the namespace, and return or raise what that does."""
-        return self._thread.submit(function).result()
+        return self.submit(function).result()
+
+    def submit(self, function: Callable[[], _Result]) -> Future[_Result]:
+        """Call inside the namespace, and return at once with what will come of it."""
+        return self._thread.submit(function)
 
     def ip(self, *lines: str) -> None:
         """Change the network, one command of `ip` a line."""
