@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Unsupported,
         WaitTimeout,
     )
-    from httpserve.records import DownloadRecord, RequestRecord
+    from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer
     from httpserve.storage import Metadata, Storage, StorageFile
 else:  # what pytest's plugin imports at every start must cost nothing
     __getattr__, __dir__ = public_names(__name__, ("errors", "records", "storage", "doctor", "client"))
@@ -60,6 +60,7 @@ __all__ = [
     "InvalidType",
     "IsADirectory",
     "Metadata",
+    "Missing",
     "MissingExtra",
     "NotADirectory",
     "NotFound",
@@ -76,6 +77,7 @@ __all__ = [
     "StorageError",
     "StorageFile",
     "SystemFailure",
+    "Transfer",
     "Unsupported",
     "WaitTimeout",
     "__version__",

@@ -10,7 +10,6 @@ import os
 import weakref
 from collections.abc import Callable
 from functools import partial
-from ipaddress import IPv6Address, ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -29,13 +28,13 @@ from httpserve.errors import (
 from httpserve.ledger import MOST_RECORDS, Ledger
 from httpserve.lifecycle import Life
 from httpserve.names import checked_name
-from httpserve.records import DownloadRecord, RequestRecord
+from httpserve.observed import Observed
 from httpserve.root import Root
 from httpserve.serving.server import Server
 from httpserve.serving.service import Limits, most_connections
 from httpserve.site.app import Site
 from httpserve.storage import Storage
-from httpserve.waiting import Version, wait_for_download
+from httpserve.tree import Told
 
 if TYPE_CHECKING:
     import opendal
@@ -52,7 +51,7 @@ class _Owner:
     """What the client and its storage hold in common: when both are forgotten, everything ends."""
 
 
-class HttpServerClient:
+class HttpServerClient(Observed):
     """A server for files that boards fetch over HTTP. Every method plainly blocks, and is safe from any thread.
 
     As a context manager it starts on entering, and is closed on leaving. An object that is forgotten, or alive
@@ -114,20 +113,20 @@ class HttpServerClient:
         self._timeout = checked_seconds("timeout", timeout)
         self._peer = peer
         self._advertise = advertise
-        self._ledger = Ledger(max_records)
+        ledger = Ledger(max_records)
         if read_only and root_dir is None:
             raise InvalidArgument("read_only=True needs a root_dir: a private directory would stay empty")
-        self._root = Root(
+        root = Root(
             root_dir,
             remove_created=remove_created_on_close,
             read_only=read_only,
-            before_publish=self._ledger.new_version,
+            told=Told(before_publish=ledger.new_version, after_removal=ledger.wake),
         )
         name = None if only is None else checked_name(only)
-        self._site = Site(self._root, listing=listing, dot_files=dot_files, only=name, digests=digests)
+        site = Site(root, listing=listing, dot_files=dot_files, only=name, digests=digests)
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
-        listen = partial(_listen, self._site, self._ledger, host, peer, port, limits)
-        self._life = Life(self._root, self._ledger, listen)
+        life = Life(root, ledger, partial(_listen, site, ledger, host, peer, port, limits))
+        super().__init__(ledger, root, site, life)
         owner = _Owner()
         self._storage = Storage(self._root, timeout=self._timeout, owner=owner)
         self._owner = owner
@@ -183,11 +182,6 @@ class HttpServerClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether requests are answered."""
-        return self._life.running() is not None
 
     # Where it is
 
@@ -326,45 +320,6 @@ class HttpServerClient:
         """The storage as users of Jumpstarter's composite client reach it: `children["storage"]`."""
         return {"storage": self._storage}
 
-    # What happened
-
-    @property
-    def requests(self) -> tuple[RequestRecord, ...]:
-        """The latest requests, oldest first."""
-        return self._ledger.requests()
-
-    def wait_for_download(
-        self, dst: Path, timeout: float | None = None, *, client: str | None = None
-    ) -> DownloadRecord:
-        """Block until one client has received every byte of a file as it stands. A Ctrl-C ends it at once.
-
-        The bytes may come in one response or in many ranges, over any number of connections. A download since
-        the last `put_file` of that name, or since the last wait on it that succeeded, counts although it came
-        before this call; one of older content does not.
-
-        Args:
-            dst: The name on the server.
-            timeout: Seconds to wait; None: for ever.
-            client: The address of the board that must have it; None: any.
-
-        Raises:
-            WaitTimeout: It did not happen in time; the message says what did.
-            ServerNotRunning: The server does not run, or was stopped meanwhile.
-            NotFound: There is no such file (any more).
-        """
-        self._running("wait_for_download")
-        name = checked_name(dst)
-        if timeout is not None:
-            checked_seconds("timeout", timeout, zero=True)
-        address = None if client is None else _checked_address(client)
-        self._root.open()
-        return wait_for_download(
-            self._ledger, name, partial(_version, self._site, name), self._is_running, timeout, address
-        )
-
-    def _is_running(self) -> bool:
-        return self.is_running
-
     def __repr__(self) -> str:
         server = self._life.running()
         where = "" if server is None else f" http://{url_host(server.host)}:{server.port}"
@@ -381,19 +336,3 @@ def _listen(
         return Server(sock, site, ledger, limits)
     except OSError as error:
         raise bind_error(error, where, bound) from error
-
-
-def _version(site: Site, name: str) -> Version:
-    validators = site.representation(name).validators
-    return Version(validators.etag, validators.size)
-
-
-def _checked_address(client: object) -> str:
-    try:
-        if not isinstance(client, str):  # it would take a number, too
-            raise ValueError
-        address = ip_address(client)
-    except ValueError:
-        raise InvalidArgument(f"client must be a board's IP address, not {client!r}") from None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)

@@ -63,6 +63,8 @@ class Coverage:
         "began",
         "ended",
         "intervals",
+        "known",
+        "local",
         "ranges",
         "total",
         "user_agent",
@@ -79,7 +81,27 @@ class Coverage:
         self.began = 0.0
         self.ended = 0.0
         self.user_agent = ""
+        self.local = ""
+        self.known = ""
         self.whole = False  # every byte has arrived; of an empty file, one answer has
+
+    def copy(self) -> Coverage:
+        """Return an independent coverage with the same content."""
+        other = Coverage(self.validator, self.total)
+        for name in ("answers", "began", "ended", "user_agent", "local", "known", "whole"):
+            setattr(other, name, getattr(self, name))
+        other.intervals = self.intervals.copy()
+        other.ranges = self.ranges.copy()
+        return other
+
+    def received(self) -> int:
+        """Return how many bytes have arrived, each counted once."""
+        return self.intervals.size()
+
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """Return the (start, stop) pairs that have not arrived, in order."""
+        edges = [0, *(edge for span in self.intervals.spans() for edge in span), self.total]
+        return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
 
     def add(self, spans: list[tuple[int, int]], began: float, ended: float, user_agent: str, *, asked: bool) -> None:
         """Count one answer.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from httpserve.coverage import Coverage
 from httpserve.records import DownloadRecord, Exchange, printable
+from httpserve.wanted import Who
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
 MOST_CLIENTS = 1000  # per name, likewise
@@ -30,14 +31,16 @@ class Mark(NamedTuple):
 
 
 class _Name:
-    __slots__ = ("done", "epoch", "partial", "taken", "taken_from")
+    __slots__ = ("done", "first", "partial", "shared", "taken", "taken_from", "used")
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch  # exchanges that began before do not count
+    def __init__(self, first: int) -> None:
+        self.first = first  # the number of the first exchange that counts
         self.partial: dict[str, Coverage] = {}
         self.done: dict[str, _Done] = {}
+        self.shared: set[str] = set()  # addresses to which two whole answers went at the same time
         self.taken = 0
         self.taken_from: dict[str, int] = {}
+        self.used: dict[int, int] = {}  # number of an exchange -> how many bytes a wait wanted that it counted for
 
 
 class Downloads:
@@ -47,26 +50,28 @@ class Downloads:
         self._names: dict[str, _Name] = {}
         self._serial = 0
 
-    def start_over(self, name: str, epoch: int) -> None:
-        """Forget all about a name: a new version is put in place, and counts from this epoch on."""
+    def start_over(self, name: str, first: int) -> None:
+        """Forget all about a name: a new version is put in place, and exchanges count from this number on."""
         self._names.pop(name, None)
-        self._new(name, epoch)
+        self._new(name, first)
 
-    def _new(self, name: str, epoch: int) -> _Name:
+    def _new(self, name: str, first: int) -> _Name:
         while len(self._names) >= MOST_NAMES:
             del self._names[next(iter(self._names))]
-        entry = self._names[name] = _Name(epoch)
+        entry = self._names[name] = _Name(first)
         return entry
+
+    def _entry(self, name: str) -> _Name:
+        entry = self._names.get(name)
+        return self._new(name, 0) if entry is None else entry
 
     def add(self, exchange: Exchange, received: int, *, whole: bool) -> None:
         """Count what has arrived of an answer."""
         subject = exchange.subject
         if subject is None or not subject.pieces:
             return
-        entry = self._names.get(subject.name)
-        if entry is None:
-            entry = self._new(subject.name, 0)
-        if exchange.epoch < entry.epoch:
+        entry = self._entry(subject.name)
+        if exchange.number < entry.first:
             return
         client = exchange.link.client
         done = entry.done.get(client)
@@ -76,16 +81,16 @@ class Downloads:
         if coverage is not None and _is_older(exchange, subject.validator, coverage):
             return
         if whole and exchange.status == 200:
+            if done is not None and exchange.began < done.by.ended:
+                entry.shared.add(client)
             self._finish(entry, client, exchange)
             return
-        spans = exchange.spans(received)
-        if not spans:
+        if not exchange.spans(received):
             return
         if coverage is None or coverage.validator != subject.validator:
             _make_room(entry.partial)
             coverage = entry.partial[client] = Coverage(subject.validator, subject.total)
-        asked = exchange.status == 206
-        coverage.add(spans, exchange.began, exchange.ended, exchange.head.user_agent, asked=asked)
+        cover(coverage, exchange, received)
         if coverage.whole:
             self._finish(entry, client, coverage)
 
@@ -97,45 +102,121 @@ class Downloads:
         self._serial += 1
         entry.done[client] = _Done(self._serial, by)
 
+    # What waits take
+
     def mark(self, name: str) -> Mark:
         """Return what has been taken of a name so far."""
         entry = self._names.get(name)
         return Mark(0, {}) if entry is None else Mark(entry.taken, dict(entry.taken_from))
 
-    def take(self, name: str, validator: str, client: str | None, mark: Mark) -> DownloadRecord | None:
-        """Return a whole download of this version, by any client or by that one, which nobody took before the mark."""
+    def take(self, name: str, validator: str, who: Who, mark: Mark) -> list[DownloadRecord] | None:
+        """Return whole downloads of this version, by whom it takes, which nobody took before the mark."""
         entry = self._names.get(name)
         if entry is None:
             return None
-        for address, (serial, by) in entry.done.items():
-            if _validator(by) != validator or client not in (None, address):
-                continue
-            if serial <= max(mark.taken, mark.taken_from.get(address, 0)):
-                continue
-            self._serial += 1
-            if client is None:
-                entry.taken = self._serial
-            else:
-                _make_room(entry.taken_from)
-                entry.taken_from[address] = self._serial
-            return _record(name, address, by)
-        return None
+        has = {
+            client: done.by
+            for client, done in entry.done.items()
+            if _validator(done.by) == validator and done.serial > max(mark.taken, mark.taken_from.get(client, 0))
+        }
+        chosen = who.choose(has)
+        if chosen is None:
+            return None
+        self.took(name, who, chosen)
+        return [record(name, client, as_coverage(has[client]), shared=client in entry.shared) for client in chosen]
+
+    def took(self, name: str, who: Who, chosen: list[str]) -> None:
+        """Count everything that came so far as taken, by a wait for anybody or for these."""
+        entry = self._entry(name)
+        self._serial += 1
+        for client in chosen:
+            entry.partial.pop(client, None)
+        if not who.addresses:
+            entry.taken = self._serial
+            return
+        for client in chosen:
+            _make_room(entry.taken_from)
+            entry.taken_from[client] = self._serial
+
+    def use(self, name: str, numbers: list[int], wanted: int) -> None:
+        """Note which exchanges counted for a wait, and how many bytes that wanted."""
+        used = self._entry(name).used
+        for number in numbers:
+            _make_room(used)
+            used[number] = max(wanted, used.get(number, 0))
+
+    def used(self, name: str) -> dict[int, int]:
+        """Return which exchanges have counted for waits, by their numbers, and how many bytes those wanted."""
+        entry = self._names.get(name)
+        return {} if entry is None else entry.used
+
+    # What there is
+
+    def coverages(self, name: str, validator: str, mark: Mark | None = None) -> dict[str, Coverage]:
+        """Return copies of what clients have of this version; where it was taken before a mark, without that."""
+        entry = self._names.get(name)
+        if entry is None:
+            return {}
+        found = {
+            client: as_coverage(done.by).copy()
+            for client, done in entry.done.items()
+            if _validator(done.by) == validator
+            and (mark is None or done.serial > max(mark.taken, mark.taken_from.get(client, 0)))
+        }
+        for client, coverage in entry.partial.items():
+            if coverage.validator == validator and client not in found:
+                found[client] = coverage.copy()
+        return found
 
     def has_any(self, name: str, validator: str) -> bool:
         """Tell whether anybody has the whole of this version, taken or not."""
         entry = self._names.get(name)
         return entry is not None and any(_validator(done.by) == validator for done in entry.done.values())
 
-    def partial(self, name: str, validator: str) -> dict[str, Coverage]:
-        """Return what clients have of this version that have not all of it."""
+    def shares(self, name: str, client: str) -> bool:
+        """Tell whether two whole answers about a name went to this address at the same time."""
         entry = self._names.get(name)
-        clients = {} if entry is None else entry.partial
-        return {client: coverage for client, coverage in clients.items() if coverage.validator == validator}
+        return entry is not None and client in entry.shared
 
-    def epoch(self, name: str) -> int:
-        """Return the epoch from which exchanges count for a name."""
+    def first(self, name: str) -> int:
+        """Return the number from which exchanges count for a name."""
         entry = self._names.get(name)
-        return 0 if entry is None else entry.epoch
+        return 0 if entry is None else entry.first
+
+
+def cover(coverage: Coverage, exchange: Exchange, received: int) -> None:
+    """Count what a client has received of an answer."""
+    asked = exchange.status == 206
+    spans = exchange.spans(received)
+    coverage.add(spans, exchange.began, exchange.ended, exchange.head.user_agent, asked=asked)
+    coverage.local = exchange.link.local
+    coverage.known = exchange.link.known
+
+
+def as_coverage(by: Exchange | Coverage) -> Coverage:
+    """Return what a whole download came by as a coverage."""
+    if isinstance(by, Coverage):
+        return by
+    subject = by.subject
+    assert subject is not None
+    coverage = Coverage(subject.validator, subject.total)
+    cover(coverage, by, by.length)
+    return coverage
+
+
+def record(name: str, client: str, coverage: Coverage, *, shared: bool) -> DownloadRecord:
+    """Return what a client has as a record."""
+    return DownloadRecord(
+        name=name,
+        client=client,
+        bytes=coverage.received(),
+        seconds=max(0.0, coverage.ended - coverage.began),
+        user_agent=printable(coverage.user_agent),
+        ranges=tuple(coverage.ranges),
+        total=coverage.total,
+        known=coverage.known,
+        shared=shared or client == coverage.local,
+    )
 
 
 def _validator(by: Exchange | Coverage) -> str:
@@ -149,13 +230,6 @@ def _is_older(exchange: Exchange, validator: str, counted: Exchange | Coverage) 
     return exchange.began < counted.began and _validator(counted) != validator
 
 
-def _record(name: str, client: str, by: Exchange | Coverage) -> DownloadRecord:
-    seconds = by.ended - by.began
-    if isinstance(by, Exchange):
-        return DownloadRecord(name, client, by.length, seconds, printable(by.head.user_agent), ())
-    return DownloadRecord(name, client, by.total, seconds, printable(by.user_agent), tuple(by.ranges))
-
-
-def _make_room(clients: dict[str, Any]) -> None:
+def _make_room(clients: dict[Any, Any]) -> None:
     while len(clients) >= MOST_CLIENTS:
         del clients[next(iter(clients))]

@@ -190,11 +190,35 @@ class DigestMismatch(CopyFailed, ValueError):
 
 
 class WaitTimeout(SystemFailure, TimeoutError):
-    """What was waited for did not happen in time. `name` and `timeout` say what, and how many seconds."""
+    """What was waited for did not happen in time.
+
+    Attributes:
+        name: The name that it was about.
+        timeout: How many seconds the wait had.
+        happened: What did happen: `nobody connected`, `asked for other names`, `stopped` (it was started, and stopped
+            at byte `received` of `total`), or `ranges missing`.
+        received: How many bytes the client has that has most, each counted once.
+        total: The size of the file.
+        missing: The (start, stop) pairs that this client has not, stop exclusive.
+    """
 
     number = errno.ETIMEDOUT
 
-    def __init__(self, message: str, name: str, timeout: float) -> None:
+    def __init__(
+        self,
+        message: str,
+        name: str,
+        timeout: float,
+        *,
+        happened: str,
+        received: int = 0,
+        total: int = 0,
+        missing: tuple[tuple[int, int], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.name = name
         self.timeout = timeout
+        self.happened = happened
+        self.received = received
+        self.total = total
+        self.missing = missing

@@ -7,17 +7,21 @@ but looking and assigning happens under its lock.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
 from collections import deque
 
-from httpserve.coverage import Intervals
+from httpserve.coverage import Coverage
 from httpserve.downloads import Downloads, Mark
 from httpserve.latch import Latch
-from httpserve.records import DownloadRecord, End, Ends, Exchange, RequestRecord, State
+from httpserve.records import DownloadRecord, End, Ends, Exchange, RequestRecord, State, Transfer
+from httpserve.wanted import Asked, Who
+from httpserve.watching import Watch, add_underway
 
 MOST_RECORDS = 1000
+MOST_ADDRESSES = 1000
 _IN_KERNEL = (State.LEAVING, State.HANDED_OVER)
 
 
@@ -31,20 +35,34 @@ class Ledger:
     def __init__(self, most: int = MOST_RECORDS) -> None:
         self._lock = threading.Lock()  # guards everything below
         self._log: deque[Exchange] = deque(maxlen=most)
+        self._missing: deque[Exchange] = deque(maxlen=most)
         self._open: set[Exchange] = set()
+        self._connections: dict[str, int] = {}
         self._downloads = Downloads()
-        self._epoch = 0  # grows with each new version of a file
+        self._asked: dict[Asked, int] = {}  # which exchange a wait for such a request took last
+        self._number = 0  # of the latest exchange or new version of a file
         self._version = 0  # grows with every event that a waiter may wait for
         self._waiters: set[Latch] = set()
+        self._watches: set[weakref.ref[Watch]] = set()  # a wait that is forgotten ends its watch
         _ledgers.add(self)
 
     # What the serving room tells
 
+    def connected(self, client: str) -> None:
+        """Count a connection. In the leader's thread alone, so without the lock."""
+        connections = self._connections
+        if client not in connections and len(connections) >= MOST_ADDRESSES:
+            client = ""
+        connections[client] = connections.get(client, 0) + 1
+
     def begin(self, exchange: Exchange) -> None:
         """Take in an exchange whose answer is about to leave."""
         with self._lock:
-            exchange.epoch = self._epoch
+            self._number += 1
+            exchange.number = self._number
             self._log.append(exchange)
+            if exchange.status == 404:
+                self._missing.append(exchange)
             self._open.add(exchange)
             self._note()
 
@@ -82,6 +100,11 @@ class Ledger:
         if not isinstance(exchange.link, Ends):
             exchange.link = exchange.link.ends()  # the record must not keep the connection
         self._downloads.add(exchange, received, whole=whole)
+        if self._watches:
+            for reference in self._watches:
+                watch = reference()
+                if watch is not None:
+                    watch.feed(exchange, received)
 
     # What the library's user asks
 
@@ -96,20 +119,38 @@ class Ledger:
         with self._lock:
             return tuple(exchange.record(now) for exchange in self._log)
 
-    def asked_since(self, name: str) -> tuple[RequestRecord, ...]:
-        """Return the latest exchanges that began after the last new version of `name`, oldest first."""
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Return the latest exchanges that carry content of files, oldest first."""
         now = time.monotonic()
         with self._lock:
-            since = self._downloads.epoch(name)
-            return tuple(exchange.record(now) for exchange in self._log if exchange.epoch >= since)
+            forgotten = self._open.difference(self._log)  # still under way, and never left out
+            known = (*sorted(forgotten, key=lambda exchange: exchange.number), *self._log)
+            return tuple(exchange.transfer(now) for exchange in known if exchange.subject and exchange.subject.pieces)
+
+    def missing(self) -> tuple[RequestRecord, ...]:
+        """Return the latest requests for what was not there, oldest first."""
+        now = time.monotonic()
+        with self._lock:
+            return tuple(exchange.record(now) for exchange in self._missing)
+
+    def connections(self) -> dict[str, int]:
+        """Return how many connections each client has made; those of too many addresses count for the empty one."""
+        return dict(self._connections)
+
+    def asked_since(self, name: str, first: int | None = None) -> tuple[RequestRecord, ...]:
+        """Return the latest exchanges from a number on, or since the last new version of `name`, oldest first."""
+        now = time.monotonic()
+        with self._lock:
+            first = self._downloads.first(name) if first is None else first
+            return tuple(exchange.record(now) for exchange in self._log if exchange.number >= first)
 
     # Waiting
 
     def new_version(self, name: str) -> None:
         """Start over with a name: answers that began before do not count for it any more."""
         with self._lock:
-            self._epoch += 1
-            self._downloads.start_over(name, self._epoch)
+            self._number += 1
+            self._downloads.start_over(name, self._number)
             self._note()
 
     def wake(self) -> None:
@@ -122,19 +163,33 @@ class Ledger:
         """A number that is another one after each event; for `wait_for_change`."""
         return self._version
 
+    @property
+    def next_number(self) -> int:
+        """The number that the next exchange will have at least."""
+        return self._number + 1
+
     def mark(self, name: str) -> Mark:
         """Return what has been taken of a name so far; a wait begins with it."""
         with self._lock:
             return self._downloads.mark(name)
 
-    def take(self, name: str, validator: str, client: str | None, mark: Mark) -> DownloadRecord | None:
-        """Return a whole download of this version that was not taken before the mark."""
+    def take(self, name: str, validator: str, who: Who, mark: Mark) -> list[DownloadRecord] | None:
+        """Return whole downloads of this version that were not taken before the mark."""
         now = time.monotonic()
         with self._lock:
             for exchange in self._open_on(name):
                 if exchange.state is State.HANDED_OVER and exchange.received() == exchange.length:
                     self._close(exchange, exchange.length, now)
-            return self._downloads.take(name, validator, client, mark)
+            return self._downloads.take(name, validator, who, mark)
+
+    def coverages(self, name: str, validator: str, mark: Mark) -> dict[str, Coverage]:
+        """Return what each client has of this version since the mark, answers under way included."""
+        with self._lock:
+            found = self._downloads.coverages(name, validator, mark)
+            first = self._downloads.first(name)
+            underway = [exchange for exchange in self._open_on(name) if exchange.number >= first]
+            add_underway(found, underway, validator)
+            return found
 
     def has_any(self, name: str, validator: str) -> bool:
         """Tell whether anybody has the whole of this version, taken or not."""
@@ -144,43 +199,133 @@ class Ledger:
     def is_due(self, name: str) -> bool:
         """Tell whether an answer about `name` is in the kernel whose acknowledgment may come any moment."""
         with self._lock:
-            return self._is_due(name)
+            return any(exchange.state in _IN_KERNEL for exchange in self._open_on(name))
 
-    def _is_due(self, name: str) -> bool:
-        return any(exchange.state in _IN_KERNEL for exchange in self._open_on(name))
+    def is_underway(self, name: str) -> bool:
+        """Tell whether an answer about `name` is under way: what of it arrives makes no event."""
+        with self._lock:
+            return bool(self._open_on(name))
 
     def _open_on(self, name: str) -> list[Exchange]:
         return [exchange for exchange in self._open if exchange.subject and exchange.subject.name == name]
 
-    def wait_for_change(self, name: str, seen: int, seconds: float, poll: float) -> None:
-        """Block until something has happened since `version` was `seen`, at most `seconds`.
-
-        At most `poll` seconds when an acknowledgment of `name` is due: it makes no event.
-        """
+    def wait_for_change(self, seen: int, seconds: float) -> None:
+        """Block until something has happened since `version` was `seen`, at most `seconds`."""
         latch = Latch()
         with self._lock:
             if self._version != seen:
                 return
             self._waiters.add(latch)
-            is_due = self._is_due(name)
         try:
-            latch.wait(min(seconds, poll) if is_due else seconds)
+            latch.wait(seconds)
         finally:
             with self._lock:
                 self._waiters.discard(latch)
 
-    def progress(self, name: str, validator: str) -> dict[str, int]:
-        """Return how many bytes of this version each client has that has not all, answers under way included."""
+    # Waiting for what not every answer counts for
+
+    def watch_from_now(self, name: str, who: Who) -> Watch:
+        """Begin to watch what begins from now on. To be ended by `unwatch`."""
         with self._lock:
-            partial = self._downloads.partial(name, validator)
-            sets = {client: coverage.intervals.copy() for client, coverage in partial.items()}
-            since = self._downloads.epoch(name)
-            for exchange in self._open_on(name):
-                if exchange.subject and exchange.subject.validator == validator and exchange.epoch >= since:
-                    intervals = sets.setdefault(exchange.link.client, Intervals())
-                    for start, stop in exchange.spans(exchange.received()):
-                        intervals.add(start, stop)
-            return {client: intervals.size() for client, intervals in sets.items()}
+            return self._begin_watch(Watch(name, first=self._number + 1, predicate=who.predicate))
+
+    def watch(self, name: str, who: Who, validator: str, wanted: int, since: float | None) -> Watch:
+        """Begin to watch a name, and count what has come since its last new version, or since a time.
+
+        What counted for a wait that wanted as much is left out, unless a time is given. To be ended by `unwatch`.
+        """
+        with self._lock:
+            used = {number for number, before in self._downloads.used(name).items() if before >= wanted}
+            first = self._downloads.first(name)
+            if since is None and who.predicate is None and not used:
+                coverages = self._downloads.coverages(name, validator, self._downloads.mark(name))
+                watch = Watch(name, first=first, coverages=coverages)
+                watch.note_numbers(exchange for exchange in self._log if exchange not in self._open)
+                return self._begin_watch(watch)
+            watch = Watch(name, first=first if since is None else 0, since=since, predicate=who.predicate)
+            for exchange in self._log:
+                if exchange not in self._open and (since is not None or exchange.number not in used):
+                    watch.feed(exchange, exchange.got)
+            return self._begin_watch(watch)
+
+    def _begin_watch(self, watch: Watch) -> Watch:
+        self._watches = {reference for reference in self._watches if reference() is not None}
+        self._watches.add(weakref.ref(watch))
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """End a watch. Harmless when repeated."""
+        with self._lock:
+            self._watches.discard(weakref.ref(watch))
+
+    def unjudged(self, watch: Watch) -> list[tuple[int, RequestRecord]]:
+        """Return the exchanges about which a watch's predicate must be asked, with their numbers."""
+        now = time.monotonic()
+        with self._lock:
+            return [(one.number, one.record(now)) for one in watch.unjudged(self._open_on(watch.name))]
+
+    def judge(self, watch: Watch, verdicts: dict[int, bool]) -> None:
+        """Take in what a watch's predicate said."""
+        with self._lock:
+            watch.judge(verdicts)
+
+    def standings(self, watch: Watch, validator: str) -> dict[str, Coverage]:
+        """Return what each client has of this version, as far as it counts for a watch."""
+        with self._lock:
+            return watch.standings(validator, self._open_on(watch.name))
+
+    def shares(self, name: str, client: str) -> bool:
+        """Tell whether two whole answers about a name went to this address at the same time."""
+        with self._lock:
+            return self._downloads.shares(name, client)
+
+    def used(self, watch: Watch, who: Who, chosen: list[str], wanted: int, *, is_whole: bool) -> None:
+        """Note that a wait has succeeded by what these clients have: the next one must see more, or another download.
+
+        Args:
+            watch: What counted for it.
+            who: Whom it waited for.
+            chosen: Who has it.
+            wanted: How many bytes it wanted.
+            is_whole: Whether their downloads are at their end.
+        """
+        with self._lock:
+            numbers = [number for client in chosen for number in watch.numbers.get(client, ())]
+            self._downloads.use(watch.name, numbers, sys.maxsize if is_whole else wanted)
+            if is_whole:
+                self._downloads.took(watch.name, who, chosen)
+
+    # Waiting for a request
+
+    def find_request(
+        self, asked: Asked, first: int | None, since: float | None
+    ) -> tuple[list[tuple[int, RequestRecord]], int]:
+        """Return the requests that fit, with their numbers, and the number from which to look the next time.
+
+        Args:
+            asked: What was asked for. A predicate is left to the caller.
+            first: The number of the first exchange that may fit; None: after the last one that such a wait took.
+            since: When it may have come, in seconds since the epoch; where it is given, `first` is not looked at.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if since is not None:
+                first = 0
+            elif first is None:
+                first = max(self._asked.get(asked, 0) + 1, self._downloads.first(asked.name or ""))
+            found = [
+                (exchange.number, exchange.record(now))
+                for exchange in self._log
+                if exchange.number >= first and (since is None or exchange.wall >= since) and asked.fits(exchange)
+            ]
+            return found, self._number + 1
+
+    def took_request(self, asked: Asked, number: int) -> None:
+        """Note that a wait for such a request has returned this one."""
+        with self._lock:
+            if len(self._asked) >= MOST_ADDRESSES:
+                self._asked.clear()
+            self._asked[asked] = number
 
     def _begin_anew(self) -> None:
         """In a forked child: the lock may be held by a thread that is not here."""

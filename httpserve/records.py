@@ -9,13 +9,48 @@ swallows a whole kernel image for a board that reads nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from httpserve.plan import Subject
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
+ACKED, HANDED_OVER = "acked", "handed_over"
+UNDER_WAY = "under way"
+SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
+
+
+class Fields(Mapping[str, str]):
+    """The fields of a request, by names of any case."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
+        self._items: dict[str, tuple[str, str]] = {}
+        for name, value in items:
+            before = self._items.get(name.lower())
+            self._items[name.lower()] = (name, f"{before[1]}, {value}" if before else value)
+
+    def __getitem__(self, name: str) -> str:
+        return self._items[name.lower()][1]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return repr(dict(self._items.values()))
+
+
+NO_FIELDS = Fields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +73,9 @@ class RequestRecord:
         name: The file that was answered with, empty when none was.
         outcome: `completed`, `under way`, or how it ended before it was complete: `closed` or `reset` by the client,
             `lost` (it did not answer any more), `cut` by the server.
+        fields: The fields of the request as they came, by names of any case.
+        known: How it is known what the client has received: `acked` by its TCP, or only `handed_over` to the
+            system, on systems that tell no more (what is not `completed` may be less then).
     """
 
     time: float
@@ -54,19 +92,85 @@ class RequestRecord:
     completed: bool
     name: str
     outcome: str
+    fields: Mapping[str, str] = field(default_factory=Fields, repr=False, compare=False)
+    known: str = ACKED
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The content of a file on its way to one client, or there: one answer.
+
+    Attributes:
+        time: When it was asked for, in seconds since the epoch.
+        name: The file's name on the server.
+        client: The client's address.
+        client_port: The client's port.
+        local: The address of ours that it asked.
+        method: The method, such as `GET`.
+        target: The target as it stood in the request, control characters escaped.
+        status: The status code of the answer.
+        ranges: The (start, stop) pairs that were asked for, stop exclusive; empty when the whole was.
+        sent: Bytes of content that the system has taken from us.
+        acknowledged: Bytes of content that the client has received.
+        total: Bytes of content of the whole answer.
+        rate: Bytes received in a second: lately while it is under way, on average once it is over.
+        seconds: From the request until its last byte was handed over (until now while it is under way).
+        user_agent: The value of the User-Agent field, control characters escaped.
+        state: As the `outcome` of a request's record.
+        known: As in a request's record.
+    """
+
+    time: float
+    name: str
+    client: str
+    client_port: int
+    local: str
+    method: str
+    target: str
+    status: int
+    ranges: tuple[tuple[int, int], ...]
+    sent: int
+    acknowledged: int
+    total: int
+    rate: float
+    seconds: float
+    user_agent: str
+    state: str
+    known: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A request for what is not there.
+
+    Attributes:
+        time: When it arrived, in seconds since the epoch.
+        client: The client's address.
+        name: The name that was asked for.
+        nearest: Names that exist and are like it, the nearest first.
+    """
+
+    time: float
+    client: str
+    name: str
+    nearest: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadRecord:
-    """A whole file that one client has received.
+    """A file that one client has received: the whole, or as much of it as was waited for.
 
     Attributes:
         name: The file's name on the server.
         client: The client's address.
-        bytes: The size of the file.
-        seconds: From the first request that contributed to the last byte that was missing.
+        bytes: How many bytes of the file it has received, each counted once.
+        seconds: From the first request that contributed to the last byte that did.
         user_agent: The value of the last request's User-Agent field.
         ranges: The (start, stop) pairs that arrived by ranges, stop exclusive; empty when the whole was asked for.
+        total: The size of the file.
+        known: `acked` by the client's TCP, or only `handed_over` to the system, on systems that tell no more.
+        shared: Whether this address is known to stand for more than one board: it is this host's own (QEMU's user
+            network, a tunnel), or two whole downloads went to it at the same time (NAT, containers).
     """
 
     name: str
@@ -75,17 +179,21 @@ class DownloadRecord:
     seconds: float
     user_agent: str
     ranges: tuple[tuple[int, int], ...]
+    total: int
+    known: str = ACKED
+    shared: bool = False
 
 
 class Ends:
     """Both ends of a connection that is over, as far as records are concerned."""
 
-    __slots__ = ("client", "client_port", "local")
+    __slots__ = ("client", "client_port", "known", "local")
 
-    def __init__(self, client: str, client_port: int, local: str) -> None:
+    def __init__(self, client: str, client_port: int, local: str, known: str = ACKED) -> None:
         self.client = client
         self.client_port = client_port
         self.local = local
+        self.known = known
 
 
 class Link(Protocol):
@@ -99,6 +207,9 @@ class Link(Protocol):
 
     @property
     def local(self) -> str: ...
+
+    @property
+    def known(self) -> str: ...
 
     def outstanding(self) -> int:
         """Return how many of the bytes handed to the kernel the client has not acknowledged."""
@@ -121,6 +232,9 @@ class Head(Protocol):
 
     @property
     def user_agent(self) -> str: ...
+
+    @property
+    def fields(self) -> Mapping[str, str]: ...
 
 
 class End(Enum):
@@ -150,12 +264,13 @@ class Exchange:
         "began",
         "end",
         "ended",
-        "epoch",
         "got",
         "handed",
         "head",
         "length",
         "link",
+        "number",
+        "sample",
         "state",
         "status",
         "subject",
@@ -181,9 +296,10 @@ class Exchange:
         self.began = began
         self.ended = 0.0
         self.end = End.COMPLETED
-        self.epoch = 0
+        self.number = 0  # its place in the order of exchanges and new versions
         self.handed = 0
         self.got = 0
+        self.sample = (began, 0, 0.0)  # when a snapshot was taken, what had been received by then, and how fast
         self.state = State.UNDER_WAY
 
     def received(self) -> int:
@@ -214,12 +330,47 @@ class Exchange:
             completed=sent,
             name=self.subject.name if self.subject else "",
             outcome=self._outcome(sent),
+            fields=self.head.fields,
+            known=self.link.known,
         )
+
+    def transfer(self, now: float) -> Transfer:
+        """Return this exchange, which has a subject, as a transfer. Only under the ledger's lock."""
+        record, subject = self.record(now), self.subject
+        assert subject is not None
+        return Transfer(
+            time=record.time,
+            name=record.name,
+            client=record.client,
+            client_port=record.client_port,
+            local=record.local,
+            method=record.method,
+            target=record.target,
+            status=record.status,
+            ranges=tuple((piece.start, piece.stop) for piece in subject.pieces) if record.status == 206 else (),
+            sent=self.length if record.completed else self.handed,
+            acknowledged=record.bytes,
+            total=self.length,
+            rate=self._rate(record, now),
+            seconds=record.seconds,
+            user_agent=record.user_agent,
+            state=record.outcome,
+            known=record.known,
+        )
+
+    def _rate(self, record: RequestRecord, now: float) -> float:
+        if record.outcome != UNDER_WAY:
+            return record.bytes / record.seconds if record.seconds > 0 else 0.0
+        at, had, rate = self.sample
+        if now - at >= SAMPLE_SECONDS:
+            rate = (record.bytes - had) / (now - at)
+            self.sample = (now, record.bytes, rate)
+        return rate
 
     def _outcome(self, sent: bool) -> str:
         if sent:
             return End.COMPLETED.value
-        return self.end.value if self.state is State.CUT else "under way"
+        return self.end.value if self.state is State.CUT else UNDER_WAY
 
     def spans(self, received: int) -> list[tuple[int, int]]:
         """Return which parts of the representation the first `received` bytes of the content carried."""
@@ -241,3 +392,12 @@ def printable(text: str) -> str:
 
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def name_asked(target: str) -> str:
+    """Return the name that a target asks for, whether there is such a file or not; the empty one for the root."""
+    path = target.partition("?")[0]
+    if "://" in path:
+        path = path.partition("://")[2].partition("/")[2]
+    decoded = unquote_to_bytes(path.encode("latin-1", "replace")).decode("utf-8", "replace")
+    return printable("/".join(part for part in decoded.split("/") if part))

@@ -14,7 +14,6 @@ import stat
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable
 
 from httpserve import cleanup, journal
 from httpserve.created import Identity, Version
@@ -31,7 +30,7 @@ from httpserve.errors import (
 from httpserve.incoming import Incoming
 from httpserve.names import checked_name
 from httpserve.opened import FLAGS, OpenFile, irregular, real_path
-from httpserve.tree import Tree
+from httpserve.tree import Told, Tree
 from httpserve.uninterrupted import sigint_held
 
 __all__ = ["Identity", "Incoming", "OpenFile", "Root", "checked_name"]
@@ -50,7 +49,7 @@ class Root:
         *,
         remove_created: bool = True,
         read_only: bool = False,
-        before_publish: Callable[[str], object] | None = None,
+        told: Told | None = None,
     ) -> None:
         """Remember *path*; nothing on the disk is touched before `open`.
 
@@ -58,13 +57,13 @@ class Root:
             path: the directory, made when it is missing; None: a private temporary one, gone on close.
             remove_created: remove on close what was created, and nothing else.
             read_only: change nothing in the directory, which must be there; it need not be writable.
-            before_publish: called with a file's name just before a new version of it is put in place.
+            told: who is told of changes.
         """
         self.is_private = path is None
         self._given = None if path is None else os.path.abspath(_checked_root(path))
         self._remove_created = remove_created
         self._read_only = read_only
-        self._before_publish = before_publish
+        self._told = Told() if told is None else told
         self._lock = threading.Lock()  # guards the fields below; held over opening and closing as a whole
         self._tree: Tree | None = None
         self._made: list[str] = []  # directories that were made for the root, outermost first
@@ -132,7 +131,7 @@ class Root:
         self._made = []
         self._pid = os.getpid()
         self._is_inherited = True
-        self._tree = Tree(tree.path, None, self._before_publish)
+        self._tree = Tree(tree.path, None, self._told)
         self._tree.created.versions.update(tree.created.versions)
 
     def _open_private(self) -> Tree:
@@ -141,7 +140,7 @@ class Root:
             with contextlib.suppress(PermissionError):
                 journal.sweep_private(parent)
             path = os.path.realpath(tempfile.mkdtemp(prefix=journal.PRIVATE_PREFIX))
-            return Tree(path, journal.Journal(path), self._before_publish)
+            return Tree(path, journal.Journal(path), self._told)
         except OSError as error:
             reason = f"no temporary directory could be made in {parent} ({error.strerror}); pass a directory"
             raise RootUnusable(reason, parent) from error
@@ -155,12 +154,12 @@ class Root:
             raise RootUnusable(reason, given) from error
         path = os.path.realpath(given)
         if self._read_only:
-            return Tree(path, None)
+            return Tree(path, None, self._told)
         effective = os.access in os.supports_effective_ids
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise RootUnusable(f"{given} is not writable by this user; change that or pass another", given)
         journal.sweep(path)
-        return Tree(path, None, self._before_publish)
+        return Tree(path, None, self._told)
 
     def _make(self, given: str) -> None:
         missing = []

@@ -13,6 +13,7 @@ import stat
 import weakref
 from collections.abc import Callable, Iterator
 from threading import RLock
+from typing import NamedTuple
 
 from httpserve import cleanup
 from httpserve.created import Created, Identity, Kind, Version
@@ -24,12 +25,22 @@ from httpserve.journal import Journal
 SECOND_NS = 1_000_000_000
 
 
+class Told(NamedTuple):
+    """Who is told of changes.
+
+    Attributes:
+        before_publish: Called with a file's name just before a new version of it is put in place.
+        after_removal: Called when something was removed or moved away.
+    """
+
+    before_publish: Callable[[str], object] = lambda name: None
+    after_removal: Callable[[], object] = lambda: None
+
+
 class Tree:
     """The files under one directory. Safe from any number of threads; names are checked ones."""
 
-    def __init__(
-        self, path: str, log_book: Journal | None, before_publish: Callable[[str], object] | None = None
-    ) -> None:
+    def __init__(self, path: str, log_book: Journal | None, told: Told) -> None:
         self.path = path
         self.prefix = path if path.endswith(os.sep) else path + os.sep
         self.created = Created()
@@ -37,7 +48,7 @@ class Tree:
         # of, so that several threads with the same name are recorded in the order the disk saw them.
         self._lock = RLock()
         self._journal = log_book
-        self._before_publish = before_publish
+        self._told = told
         self._underway: dict[str, weakref.ref[Incoming]] = {}  # by temporary; one that is forgotten discards itself
         self._closed = False
 
@@ -97,8 +108,7 @@ class Tree:
         with self._lock:
             self._check_open()
             before = _lstat(place)
-            if self._before_publish is not None:
-                self._before_publish(incoming.name)
+            self._told.before_publish(incoming.name)
             os.replace(incoming.temporary, place)
             # The move changes ctime, and network file systems settle mtime only when a file is closed.
             found = _lstat(place) or written
@@ -163,6 +173,7 @@ class Tree:
             with self._lock, contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 remove(place)
                 self.created.forget(self.key(place))
+        self._told.after_removal()
 
     def remove_all(self, name: str) -> None:
         """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
@@ -175,6 +186,7 @@ class Tree:
             with self._lock:
                 # What is on its way in stays, and so do the directories that hold it.
                 self.created.forget(self.key(place), unless=lambda key: os.path.lexists(self.prefix + key))
+        self._told.after_removal()
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory in one step over what is under *target*."""
@@ -186,6 +198,7 @@ class Tree:
             except BaseException:
                 self._prune(os.path.dirname(new))
                 raise
+        self._told.after_removal()
 
     # Steps of the above
 
@@ -242,8 +255,7 @@ class Tree:
         with self._lock:
             self._check_open()
             before = _lstat(new)
-            if self._before_publish is not None:
-                self._before_publish(target)
+            self._told.before_publish(target)
             os.replace(old, new)
             self.created.move(self.key(old), self.key(new), before)
             self.created.moved(self.key(new), os.lstat(new))

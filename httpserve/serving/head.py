@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from httpserve.records import NO_FIELDS, Fields
+
 MOST_LINE_BYTES = 16 * 1024
 MOST_HEAD_BYTES = 64 * 1024
 MOST_FIELDS = 200
@@ -62,6 +64,7 @@ class Head:
         http_10: Whether the client speaks HTTP/1.0.
         range: The value of the Range field.
         user_agent: The value of the User-Agent field.
+        fields: All fields, for records.
     """
 
     method: str
@@ -73,6 +76,7 @@ class Head:
     http_10: bool
     range: str
     user_agent: str
+    fields: Fields
 
 
 class _Target(NamedTuple):
@@ -114,6 +118,7 @@ def parse(data: bytes) -> Head:
         http_10=http_10,
         range=environ.get("HTTP_RANGE", ""),
         user_agent=environ.get("HTTP_USER_AGENT", ""),
+        fields=Fields((name.decode("ascii"), value.decode("latin-1")) for name, value in fields),
     )
 
 
@@ -229,6 +234,7 @@ def describe(data: bytes) -> Head:
         http_10=False,
         range="",
         user_agent="",
+        fields=NO_FIELDS,
     )
 
 

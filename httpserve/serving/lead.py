@@ -302,6 +302,7 @@ class Lead:
                 sock.settimeout(None)
             connection = Connection(sock, plain_address(address[0]), address[1], self._service, self._now)
             self._connections[connection.fd] = connection
+            self._service.ledger.connected(connection.client)
             taken = self._apply(connection, self._guarded(connection, connection.on_input))
             if taken is not None:
                 return taken

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from enum import Enum, auto
 
 from httpserve.plan import Data, Plan
-from httpserve.records import End, Ends, Exchange, State
+from httpserve.records import ACKED, HANDED_OVER, End, Ends, Exchange, State
 from httpserve.serving import tcp
 from httpserve.serving.sending import NO_WAIT, Outgoing, Sent
 from httpserve.serving.service import Service, log_access
@@ -122,10 +122,15 @@ class Line(ABC):
                 self._local = ""
         return self._local
 
+    @property
+    def known(self) -> str:
+        """How it is known what the client has received."""
+        return ACKED if tcp.TELLS_OUTSTANDING else HANDED_OVER
+
     def ends(self) -> Ends:
         """Return what records keep of this connection."""
         if self._ends is None:
-            self._ends = Ends(self.client, self.client_port, self.local)
+            self._ends = Ends(self.client, self.client_port, self.local, self.known)
         return self._ends
 
     def outstanding(self) -> int:

@@ -64,7 +64,7 @@ class Site:
         self._root = root
         self._listing = listing
         self._dot_files = dot_files
-        self._only = only
+        self.only = only
         self._digests = digests and only is None
         self._told_out_of_descriptors = False
         # Caches of pure results; the interpreter makes each touch one step.
@@ -130,8 +130,8 @@ class Site:
 
     def _is_shown(self, name: str) -> bool:
         """Tell whether a name may be seen: dot files only where they came in through us or were asked for."""
-        if self._only is not None:
-            return name == self._only
+        if self.only is not None:
+            return name == self.only
         if self._dot_files or not (name.startswith(".") or "/." in name):
             return True
         return self._root.came_in(name)

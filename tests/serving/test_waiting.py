@@ -436,7 +436,7 @@ def test_ranges_of_one_board_survive_the_wait_for_another(bench: HttpServerClien
 @pytest.mark.parametrize("client", ["board", "", "127.0.0.1:80", "256.0.0.1", 5])
 def test_a_client_that_is_no_address_is_refused(bench: HttpServerClient, client: object) -> None:
     with pytest.raises(InvalidArgument, match="client"):
-        bench.wait_for_download("Image", 1, client=client)  # type: ignore[arg-type]
+        bench.wait_for_download("Image", 1, client=client)  # type: ignore[call-overload]
 
 
 def test_an_ipv6_client_may_be_written_in_any_form() -> None:
@@ -567,7 +567,7 @@ def test_a_name_that_no_file_can_have_is_refused(bench: HttpServerClient, name: 
 @pytest.mark.parametrize("timeout", [-1, "1", float("nan"), True])
 def test_a_timeout_that_is_none_is_refused(bench: HttpServerClient, timeout: object) -> None:
     with pytest.raises(InvalidArgument, match="timeout"):
-        bench.wait_for_download("Image", timeout)  # type: ignore[arg-type]
+        bench.wait_for_download("Image", timeout)  # type: ignore[call-overload]
 
 
 # What is said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -12,44 +11,10 @@ from hypothesis import strategies as st
 
 from httpserve import downloads
 from httpserve.ledger import Ledger
-from httpserve.plan import Piece, Subject
-from httpserve.records import DownloadRecord, End, Ends, Exchange
-
-
-@dataclass
-class Line:
-    """A connection as a record sees it: so many bytes are on their way."""
-
-    client: str = "10.0.0.2"
-    client_port: int = 4711
-    local: str = "10.0.0.1"
-    on_their_way: int = 0
-
-    def outstanding(self) -> int:
-        return self.on_their_way
-
-    def ends(self) -> Ends:
-        return Ends(self.client, self.client_port, self.local)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A head as a record sees it."""
-
-    method: str = "GET"
-    target: str = "/f"
-    range: str = ""
-    user_agent: str = "curl"
-
-
-def subject(*spans: tuple[int, int], name: str = "f", validator: str = '"v"', total: int = 10) -> Subject:
-    """What an answer carries whose content is those spans, one behind the other."""
-    pieces, offset = [], 0
-    for start, stop in spans:
-        pieces.append(Piece(offset, start, stop))
-        offset += stop - start
-    return Subject(name, validator, total, tuple(pieces))
-
+from httpserve.plan import Subject
+from httpserve.records import DownloadRecord, End, Exchange
+from httpserve.wanted import Who
+from tests.unit.exchanges import Asked, Line, subject
 
 WHOLE = subject((0, 10))
 
@@ -78,7 +43,15 @@ def received(ledger: Ledger, exchange: Exchange, count: int | None = None, now: 
 
 def took(ledger: Ledger, client: str | None = None, validator: str = '"v"', name: str = "f") -> DownloadRecord | None:
     """Return what a wait that begins now would return at once."""
-    return ledger.take(name, validator, client, ledger.mark(name))
+    whom = Who() if client is None else Who(addresses=(client,))
+    records = ledger.take(name, validator, whom, ledger.mark(name))
+    return records[0] if records else None
+
+
+def progress(ledger: Ledger, validator: str) -> dict[str, int]:
+    """Return how many bytes of a version each client has."""
+    coverages = ledger.coverages("f", validator, ledger.mark("f"))
+    return {client: coverage.received() for client, coverage in coverages.items()}
 
 
 # A whole download
@@ -90,7 +63,7 @@ def test_a_client_that_received_every_byte_has_the_download() -> None:
     received(ledger, begun(ledger))
 
     assert took(ledger) == DownloadRecord(
-        name="f", client="10.0.0.2", bytes=10, seconds=1.0, user_agent="curl", ranges=()
+        name="f", client="10.0.0.2", bytes=10, seconds=1.0, user_agent="curl", ranges=(), total=10
     )
 
 
@@ -236,7 +209,7 @@ def test_waits_that_were_under_way_at_once_all_get_the_download() -> None:
 
     received(ledger, begun(ledger))
 
-    assert all(ledger.take("f", '"v"', None, mark) for mark in marks)
+    assert all(ledger.take("f", '"v"', Who(), mark) for mark in marks)
     assert not took(ledger)
 
 
@@ -301,7 +274,7 @@ def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
 
     received(ledger, begun(ledger, subject((0, 7)), status=206, began=105.0))
 
-    assert (ledger.progress("f", '"old"'), ledger.progress("f", '"v"')) == ({}, {"10.0.0.2": 7})
+    assert (progress(ledger, '"old"'), progress(ledger, '"v"')) == ({}, {"10.0.0.2": 7})
 
 
 def test_so_many_clients_that_have_the_whole_are_kept_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +296,7 @@ def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
     for number in range(3):
         received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line(f"10.0.0.{number}")))
 
-    assert ledger.progress("f", '"v"') == {"10.0.0.1": 5, "10.0.0.2": 5}
+    assert progress(ledger, '"v"') == {"10.0.0.1": 5, "10.0.0.2": 5}
 
 
 def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_idle() -> None:
@@ -376,7 +349,7 @@ def test_progress_counts_what_arrived_and_what_is_under_way_once() -> None:
     exchange = begun(ledger, subject((2, 10)), status=206, line=Line(on_their_way=1))
     exchange.handed = 5
 
-    assert ledger.progress("f", '"v"') == {"10.0.0.2": 6}
+    assert progress(ledger, '"v"') == {"10.0.0.2": 6}
 
 
 def test_progress_is_of_each_client_that_version_and_that_name() -> None:
@@ -388,7 +361,7 @@ def test_progress_is_of_each_client_that_version_and_that_name() -> None:
     begun(ledger, line=Line("10.0.0.6")).handed = 2
     begun(ledger, None).handed = 3
 
-    assert ledger.progress("f", '"v"') == {"10.0.0.2": 4, "10.0.0.6": 2}
+    assert progress(ledger, '"v"') == {"10.0.0.2": 4, "10.0.0.6": 2}
 
 
 def test_progress_leaves_out_what_began_before_a_new_version() -> None:
@@ -397,7 +370,7 @@ def test_progress_leaves_out_what_began_before_a_new_version() -> None:
 
     ledger.new_version("f")
 
-    assert ledger.progress("f", '"v"') == {}
+    assert progress(ledger, '"v"') == {}
 
 
 def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
@@ -405,7 +378,7 @@ def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
     received(ledger, begun(ledger, subject((0, 4)), status=206))
     begun(ledger, subject((4, 10)), status=206).handed = 6
 
-    ledger.progress("f", '"v"')
+    progress(ledger, '"v"')
 
     assert not took(ledger)
 
@@ -418,7 +391,7 @@ def test_a_change_since_one_looked_ends_the_wait_at_once() -> None:
     seen = ledger.version
     ledger.wake()
 
-    ledger.wait_for_change("f", seen, 50.0, 50.0)
+    ledger.wait_for_change(seen, 50.0)
 
     assert ledger.version != seen
 
@@ -428,7 +401,7 @@ def test_a_wait_ends_with_the_next_event(event: str) -> None:
     ledger = Ledger()
     exchange = begun(ledger)
     seen = ledger.version
-    waiter = threading.Thread(target=ledger.wait_for_change, args=("f", seen, 50.0, 50.0), daemon=True)
+    waiter = threading.Thread(target=ledger.wait_for_change, args=(seen, 50.0), daemon=True)
     waiter.start()
 
     if event == "handed over":
@@ -443,13 +416,16 @@ def test_a_wait_ends_with_the_next_event(event: str) -> None:
 
 
 def test_a_wait_without_an_event_ends_in_time() -> None:
-    Ledger().wait_for_change("f", 0, 0.001, 50.0)
+    Ledger().wait_for_change(0, 0.001)
 
 
-def test_a_wait_looks_again_soon_while_an_acknowledgment_is_due() -> None:
+def test_an_acknowledgment_is_due_while_an_answer_is_in_the_kernel() -> None:
     ledger = Ledger()
     exchange = begun(ledger, line=Line(on_their_way=10))
+    before = ledger.is_due("f")
     exchange.handed = 10
     ledger.handed_over(exchange, 101.0)
+    during = ledger.is_due("f")
+    ledger.settle(exchange, 10, 101.0, End.COMPLETED)
 
-    ledger.wait_for_change("f", ledger.version, 50.0, 0.001)
+    assert (before, during, ledger.is_due("f")) == (False, True, False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,43 +13,8 @@ from hypothesis import strategies as st
 from httpserve import records
 from httpserve.ledger import Ledger
 from httpserve.plan import Piece, Subject
-from httpserve.records import End, Ends, Exchange, State, printable
-
-
-@dataclass
-class Line:
-    """A connection as a record sees it: so many bytes are on their way."""
-
-    client: str = "10.0.0.2"
-    client_port: int = 4711
-    local: str = "10.0.0.1"
-    on_their_way: int = 0
-
-    def outstanding(self) -> int:
-        return self.on_their_way
-
-    def ends(self) -> Ends:
-        return Ends(self.client, self.client_port, self.local)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A head as a record sees it."""
-
-    method: str = "GET"
-    target: str = "/f"
-    range: str = ""
-    user_agent: str = "curl"
-
-
-def subject(*spans: tuple[int, int], name: str = "f", validator: str = '"v"', total: int = 10) -> Subject:
-    """What an answer carries whose content is those spans, one behind the other."""
-    pieces, offset = [], 0
-    for start, stop in spans:
-        pieces.append(Piece(offset, start, stop))
-        offset += stop - start
-    return Subject(name, validator, total, tuple(pieces))
-
+from httpserve.records import End, Exchange, State, printable
+from tests.unit.exchanges import Asked, Line, subject
 
 WHOLE = subject((0, 10))
 

@@ -26,6 +26,7 @@ from httpserve.errors import (
     StorageError,
 )
 from httpserve.root import Identity, Incoming, Root
+from httpserve.tree import Told
 
 NOBODY = 65534
 
@@ -645,7 +646,7 @@ def test_a_discard_during_a_write_in_another_thread_publishes_nothing(root: Root
 
 def test_a_publication_is_announced_by_name(tmp_path: Path) -> None:
     announced: list[str] = []
-    root = Root(tmp_path, before_publish=announced.append)
+    root = Root(tmp_path, told=Told(before_publish=announced.append))
     root.open()
     put(root, "d/f")
     root.rename("d/f", "g")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
 from httpserve.ledger import Ledger
 from httpserve.plan import Piece, Subject
-from httpserve.records import DownloadRecord, End, Ends, Exchange
-from httpserve.waiting import Version, amounts, wait_for_download
+from httpserve.records import DownloadRecord, End, Ends, Exchange, Fields
+from httpserve.verdict import amounts
+from httpserve.waiting import Terms, Version, wait_for_download
+from httpserve.wanted import Who
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -23,6 +26,7 @@ class Line:
 
     client_port = 4711
     local = "10.0.0.1"
+    known = "acked"
 
     def __init__(self, client: str = "10.0.0.2") -> None:
         self.client = client
@@ -41,6 +45,7 @@ class Asked:
     method = "GET"
     range = ""
     user_agent = "curl"
+    fields = Fields()
 
     def __init__(self, target: str = "/f") -> None:
         self.target = target
@@ -70,6 +75,22 @@ def received(ledger: Ledger, exchange: Exchange, count: int | None = None) -> No
     ledger.settle(exchange, exchange.length if count is None else count, time.monotonic(), End.CLOSED)
 
 
+ANYBODY = Who()
+
+
+def waited(
+    ledger: Ledger,
+    current: Callable[[], Version],
+    timeout: float | None = 20.0,
+    *,
+    who: Who = ANYBODY,
+    running: bool = True,
+    nearest: tuple[str, ...] = (),
+) -> DownloadRecord:
+    terms = Terms("f", current, lambda: running, lambda name: nearest, who, timeout=timeout)
+    return wait_for_download(ledger, terms)[0]
+
+
 def wait(
     ledger: Ledger,
     timeout: float | None = 20.0,
@@ -79,7 +100,8 @@ def wait(
     validator: str = "v",
     running: bool = True,
 ) -> DownloadRecord:
-    return wait_for_download(ledger, "f", lambda: Version(validator, size), lambda: running, timeout, client)
+    whom = Who() if client is None else Who(addresses=(client,))
+    return waited(ledger, lambda: Version(validator, size), timeout, who=whom, running=running)
 
 
 def said(ledger: Ledger, *, client: str | None = None, size: int = 10) -> str:
@@ -112,7 +134,7 @@ def test_a_download_during_the_wait_ends_it(timeout: float | None) -> None:
         return Version("v", 10)
 
     waiter = threading.Thread(
-        target=lambda: records.append(wait_for_download(ledger, "f", current, lambda: True, timeout, None)),
+        target=lambda: records.append(waited(ledger, current, timeout)),
         daemon=True,
     )
     waiter.start()
@@ -140,7 +162,7 @@ def test_an_acknowledgment_that_makes_no_event_is_noticed() -> None:
             line.on_their_way = 0
         return Version("v", 10)
 
-    record = wait_for_download(ledger, "f", current, lambda: True, 20.0, None)
+    record = waited(ledger, current, 20.0)
 
     assert record.bytes == 10
 
@@ -162,7 +184,7 @@ def test_an_answer_in_the_kernel_gets_a_moment_past_the_deadline() -> None:
             line.on_their_way = 0
         return Version("v", 10)
 
-    record = wait_for_download(ledger, "f", current, lambda: True, 1e-9, None)
+    record = waited(ledger, current, 1e-9)
 
     assert record.bytes == 10
 
@@ -184,7 +206,7 @@ def test_a_file_that_is_gone_ends_the_wait() -> None:
         raise NotFound("no such file", "f")
 
     with pytest.raises(NotFound):
-        wait_for_download(Ledger(), "f", current, lambda: True, 20.0, None)
+        waited(Ledger(), current, 20.0)
 
 
 # What the timeout says
@@ -197,7 +219,9 @@ def test_the_message_says_how_much_of_it_each_client_has() -> None:
     begun(ledger, size=58 * MIB, client="192.168.7.4")
 
     assert said(ledger, size=58 * MIB) == (
-        "nobody has downloaded 'f' within 0.001 s: 192.168.7.2 has 41 of 58 MiB; 192.168.7.3 has 2 of 58 MiB"
+        "nobody has downloaded 'f' within 0.001 s: "
+        "192.168.7.2 has 41 of 58 MiB: started, stopped at byte 42991616 of 60817408 (the client closed the connection); "
+        "192.168.7.3 has 2 of 58 MiB: started, stopped at byte 2097152 of 60817408 (it is still under way)"
     )
 
 
@@ -207,12 +231,13 @@ def test_the_message_says_what_the_client_that_was_meant_has() -> None:
     received(ledger, begun(ledger, client="192.168.7.3"), 5)
 
     assert said(ledger, client="192.168.7.2") == (
-        "192.168.7.2 has not downloaded 'f' within 0.001 s: 192.168.7.2 has 4 of 10 bytes"
+        "192.168.7.2 has not downloaded 'f' within 0.001 s: 192.168.7.2 has 4 of 10 bytes: "
+        "started, stopped at byte 4 of 10 (the client closed the connection)"
     )
 
 
 def test_the_message_says_that_nobody_asked_at_all() -> None:
-    assert said(Ledger()).endswith(": nobody asked for it, nor for anything else")
+    assert said(Ledger()).endswith(": nobody asked for it, nor for anything else: nobody connected")
 
 
 def test_the_message_says_what_was_asked_for_instead() -> None:
@@ -244,7 +269,7 @@ def test_a_request_without_a_target_is_not_named() -> None:
     ledger = Ledger()
     received(ledger, begun(ledger, name="", target="", status=400))
 
-    assert said(ledger).endswith(": nobody asked for it, nor for anything else")
+    assert said(ledger).endswith(": nobody asked for it, nor for anything else: nobody connected")
 
 
 @pytest.mark.parametrize("validator", ["v", "old"])
@@ -253,7 +278,9 @@ def test_the_message_says_that_what_was_asked_for_brought_nothing_of_this_versio
     exchange = begun(ledger, validator=validator)
     ledger.settle(exchange, 0 if validator == "v" else 10, time.monotonic(), End.CLOSED)
 
-    assert said(ledger).endswith(": it was asked for, but nothing has arrived of the version that stands")
+    assert said(ledger).endswith(
+        ": it was asked for, but nothing has arrived of the version that stands (the client closed the connection)"
+    )
 
 
 def test_the_message_says_that_an_earlier_wait_had_the_download() -> None:
@@ -270,7 +297,7 @@ def test_the_message_names_other_addresses_that_asked_as_a_board_behind_nat_has_
     received(ledger, begun(ledger, client="10.0.0.8"))
 
     assert said(ledger, client="192.168.7.2").endswith(
-        ": it did not ask for it, nor for anything else; but 10.0.0.8, 10.0.0.9 asked for it"
+        ": it did not ask for it, nor for anything else: it never connected; but 10.0.0.8, 10.0.0.9 asked for it"
     )
 
 

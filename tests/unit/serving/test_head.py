@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from httpserve.serving import head as head_module
+from httpserve.records import Fields
 from httpserve.serving.head import (
     CHUNKED,
     MOST_FIELDS,
@@ -71,6 +72,7 @@ def test_a_head_says_what_was_asked() -> None:
         http_10=False,
         range="bytes=0-1",
         user_agent="curl/8",
+        fields=Fields([("host", "bench"), ("user-agent", "curl/8"), ("range", "bytes=0-1"), ("x-two", "a, b")]),
     )
 
 

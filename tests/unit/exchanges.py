@@ -1,0 +1,46 @@
+"""Exchanges as the records' room sees them, without a socket: a connection, a head, and what an answer carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from httpserve.plan import Piece, Subject
+from httpserve.records import Ends, Fields
+
+
+@dataclass
+class Line:
+    """A connection as a record sees it: so many bytes are on their way."""
+
+    client: str = "10.0.0.2"
+    client_port: int = 4711
+    local: str = "10.0.0.1"
+    on_their_way: int = 0
+    known: str = "acked"
+
+    def outstanding(self) -> int:
+        return self.on_their_way
+
+    def ends(self) -> Ends:
+        return Ends(self.client, self.client_port, self.local)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A head as a record sees it."""
+
+    method: str = "GET"
+    target: str = "/f"
+    range: str = ""
+    user_agent: str = "curl"
+    fields: Mapping[str, str] = field(default_factory=Fields)
+
+
+def subject(*spans: tuple[int, int], name: str = "f", validator: str = '"v"', total: int = 10) -> Subject:
+    """What an answer carries whose content is those spans, one behind the other."""
+    pieces, offset = [], 0
+    for start, stop in spans:
+        pieces.append(Piece(offset, start, stop))
+        offset += stop - start
+    return Subject(name, validator, total, tuple(pieces))
