@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from httpserve.address import advertised, bind, bind_error, listen_host, url_host, url_path, validate
+from httpserve.address import advertised, bind, bind_error, listen_host, url_path, validate
 from httpserve.arguments import checked_count, checked_seconds
 from httpserve.commands import Value, Wanted, command
 from httpserve.errors import (
@@ -32,12 +33,15 @@ from httpserve.observed import Observed
 from httpserve.root import Root
 from httpserve.serving.server import Server
 from httpserve.serving.service import Limits, most_connections
+from httpserve.shown import Shown
 from httpserve.site.app import Site
 from httpserve.storage import Storage
 from httpserve.tree import Told
 
 if TYPE_CHECKING:
     import opendal
+
+    from httpserve.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +134,8 @@ class HttpServerClient(Observed):
         owner = _Owner()
         self._storage = Storage(self._root, timeout=self._timeout, owner=owner)
         self._owner = owner
+        self._shown = Shown(self._life, self._root, self._ledger, peer, advertise)
+        self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # which must not know this object: it would live for ever
 
     # Starting and stopping
@@ -149,6 +155,10 @@ class HttpServerClient(Observed):
             RootUnusable: The directory cannot be made, or is not one that can be written.
             ServerNotRunning: It was stopped while it waited for an address.
         """
+        if "IPython" in sys.modules and not self.is_running:
+            from httpserve.variables import before_start
+
+            before_start(self, self._port)
         server = self._life.start(checked_seconds("wait_for_address", wait_for_address, zero=True))
         if server is not None:
             log.info("serving at port %d of %s", server.port, server.host)
@@ -320,10 +330,31 @@ class HttpServerClient(Observed):
         """The storage as users of Jumpstarter's composite client reach it: `children["storage"]`."""
         return {"storage": self._storage}
 
+    # How it shows itself
+
+    def watch(self) -> Watch:
+        """Show transfers below this cell of a notebook, as they happen. Returns at once.
+
+        It ends with the server, when it is closed, or at the next `watch()`. Shown with ipywidgets where they are
+        installed, else by an output that changes.
+
+        Raises:
+            ServerNotRunning: Nothing listens.
+            HttpServeError: This is no Jupyter notebook; the message says what to do instead.
+        """
+        from httpserve.watch import Watch
+
+        self._running("watch")
+        former, self._watch = self._watch, Watch(self)
+        if former is not None:
+            former.close()
+        return self._watch
+
     def __repr__(self) -> str:
-        server = self._life.running()
-        where = "" if server is None else f" http://{url_host(server.host)}:{server.port}"
-        return f"<HttpServerClient {self._life.state.name.lower()}{where}>"
+        return self._shown.line()
+
+    def _repr_html_(self) -> str:
+        return self._shown.page()
 
 
 def _listen(

@@ -137,6 +137,16 @@ class Ledger:
         """Return how many connections each client has made; those of too many addresses count for the empty one."""
         return dict(self._connections)
 
+    def glance(self, most: int) -> tuple[RequestRecord, ...] | None:
+        """Return the latest exchanges, at most `most`, oldest first; None when the lock is held. Waits for nothing."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            now = time.monotonic()
+            return tuple(exchange.record(now) for exchange in list(self._log)[-most:])
+        finally:
+            self._lock.release()
+
     def asked_since(self, name: str, first: int | None = None) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges from a number on, or since the last new version of `name`, oldest first."""
         now = time.monotonic()

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, overload
 
 from httpserve.arguments import checked_seconds
+from httpserve.display import Records
 from httpserve.errors import InvalidArgument, InvalidType, ServerNotRunning
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
@@ -54,7 +55,7 @@ class Observed:
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """The latest requests, oldest first. Blocks for a moment only."""
-        return self._ledger.requests()
+        return Records(self._ledger.requests())
 
     @property
     def transfers(self) -> tuple[Transfer, ...]:
@@ -62,7 +63,7 @@ class Observed:
 
         Each is one answer, as it stands: a client that asks for ranges makes many.
         """
-        return self._ledger.transfers()
+        return Records(self._ledger.transfers())
 
     @property
     def connections(self) -> dict[str, int]:
@@ -83,7 +84,7 @@ class Observed:
             if name not in found:
                 within = len(found) * len(names) <= MOST_COMPARED
                 found[name] = nearest(name, names) if within else ()
-        return tuple(
+        return Records(
             Missing(request.time, request.client, name, found[name])
             for request in requests
             for name in [name_asked(request.target)]

@@ -53,8 +53,19 @@ class Fields(Mapping[str, str]):
 NO_FIELDS = Fields()
 
 
+class _Shown:
+    """A record that a notebook shows as a table of one row."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from httpserve.display import as_html
+
+        return as_html([self])
+
+
 @dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(_Shown):
     """One request and what was answered.
 
     Attributes:
@@ -97,7 +108,7 @@ class RequestRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(_Shown):
     """The content of a file on its way to one client, or there: one answer.
 
     Attributes:
@@ -140,7 +151,7 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(_Shown):
     """A request for what is not there.
 
     Attributes:
@@ -157,7 +168,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class DownloadRecord:
+class DownloadRecord(_Shown):
     """A file that one client has received: the whole, or as much of it as was waited for.
 
     Attributes:

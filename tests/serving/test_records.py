@@ -182,7 +182,7 @@ def test_records_are_a_tuple_of_values_that_change_no_more(bench: HttpServerClie
         before = bench.requests
         wire.ask("/a")
 
-    assert type(before) is tuple
+    assert isinstance(before, tuple)
     assert len(before) == 1
     with pytest.raises(FrozenInstanceError):
         before[0].status = 0  # type: ignore[misc]

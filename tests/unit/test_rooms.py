@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "httpserve"
 MODULES = {
     "interfaces": {"cli", "__main__", "pytest_plugin"},
     "public": {"__init__", "first_use"},
-    "client": {"client", "commands", "observed", "doctor", "lifecycle"},
+    "client": {"client", "commands", "observed", "shown", "doctor", "lifecycle"},
     "storage": {"storage", "storage_entries", "storage_file"},
     "staging": set[str](),
     "site": set[str](),
