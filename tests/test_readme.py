@@ -78,10 +78,3 @@ def test_each_of_the_two_commands_stands_in_the_readme_and_in_the_script(command
 
     assert any(f".ci/do {command}" in block for block in blocks("sh"))
     assert re.search(rf"^ +{command}\)$", script, re.MULTILINE)
-
-
-def test_links_lead_to_files_of_the_repository() -> None:
-    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
-
-    assert targets
-    assert not [target for target in targets if not (REPOSITORY / target).exists()]

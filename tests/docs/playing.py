@@ -31,6 +31,8 @@ BUILT = {"board.img": 300_000, "zImage": 100_000, "board.dtb": 1_000}
 
 TOOLS = {"bash", "busybox", "curl", "robot", "sha256sum", "wget"}  # skipped where they are missing
 
+UNUSED = ["cacheprovider", "hypothesispytest", "labgrid", "pytest_cov"]  # plugins that take a second of each run
+
 FRAGMENT = """*** Settings ***
 Library    httpserve.robot.HttpServe    host=127.0.0.1
 
@@ -82,8 +84,8 @@ def command(block: Block, text: str, directory: Path) -> list[str]:
     suffix = {"python": "py", "robot": "robot"}.get(block.language, "sh")
     file = directory / (block.file or f"block.{suffix}")
     file.write_text(text, encoding="utf-8")
+    need_tools(text)
     if suffix == "sh":
-        need_tools(text)
         return ["bash", "-e", file.name]
     if suffix == "robot":
         need_tools("robot")
@@ -109,7 +111,7 @@ def environment(*, measured: bool) -> dict[str, str]:
         "PATH": search_path(),
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
-        "PYTEST_ADDOPTS": "--httpserve-host 127.0.0.1 -p no:cacheprovider -p no:labgrid",
+        "PYTEST_ADDOPTS": " ".join(["--httpserve-host 127.0.0.1", *(f"-p no:{name}" for name in UNUSED)]),
     }
 
 

@@ -1,0 +1,40 @@
+"""The site has every page and every public name. That it builds without a warning is shown by `.ci/do docs`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import httpserve
+from httpserve import errors
+from tests.docs.blocks import PAGES, REPOSITORY
+
+DOCS = REPOSITORY / "docs"
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    listed = set(re.findall(r"^\.\. auto\w+:: httpserve\.(\w+)", (DOCS / "api.md").read_text("utf-8"), re.MULTILINE))
+    assert "errors" in listed  # as a whole
+
+    missing = {name for name in httpserve.__all__ if name not in listed and not hasattr(errors, name)}
+
+    assert missing == {"__version__"}
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "index.md").read_text("utf-8").splitlines()
+
+    missing = {page.stem for page in PAGES if page.parent == DOCS} - {"index"} - set(index)
+
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_the_page_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
+
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+
+    assert not broken
