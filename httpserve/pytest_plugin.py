@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from pluggy import Result
 
-    from httpserve import HttpServerClient, RequestRecord
+    from httpserve import HttpServerClient, Missing, RequestRecord, Transfer
 
 MOST_LINES = 40  # of each kind in a report; the latest are kept
 
@@ -85,7 +85,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Result[pytes
 
 def _account(client: HttpServerClient) -> str:
     """Return the requests, the transfers and the missing names of a client, as text."""
-    return "\n".join([*_listed("requests", [_request(record) for record in client.requests])])
+    return "\n".join(
+        [
+            *_listed("requests", [_request(record) for record in client.requests]),
+            *_listed("transfers", [_transfer(transfer) for transfer in client.transfers]),
+            *_listed("missing names", [_missing(missing) for missing in client.missing]),
+        ]
+    )
 
 
 def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
@@ -104,6 +110,18 @@ def _request(record: RequestRecord) -> str:
         f"{_clock(record.time)} {record.client} {record.method} {record.target}{part}: {record.status}, "
         f"{record.bytes} bytes in {record.seconds:.3f} s, {record.outcome} ({record.user_agent or 'no user agent'})"
     )
+
+
+def _transfer(transfer: Transfer) -> str:
+    return (
+        f"{_clock(transfer.time)} {transfer.client} {transfer.name}: {transfer.acknowledged} of {transfer.total} bytes"
+        f" arrived, {transfer.rate:.0f} bytes/s, {transfer.state}"
+    )
+
+
+def _missing(missing: Missing) -> str:
+    nearest = ", ".join(missing.nearest)
+    return f"{_clock(missing.time)} {missing.client} {missing.name}" + (f" (there is {nearest})" if nearest else "")
 
 
 def _clock(epoch: float) -> str:

@@ -147,6 +147,10 @@ def test_report_of_a_failing_test_says_what_the_boards_asked_for(pytester: pytes
             "requests: 2",
             "  ??:??:??.??? 127.0.0.1 GET /board.img: 200, 8 bytes in 0.* s, completed (Python-urllib/*)",
             "  ??:??:??.??? 127.0.0.1 GET /baord.img: 404, *",
+            "transfers: *",
+            "  ??:??:??.??? 127.0.0.1 board.img: 8 of 8 bytes arrived, * bytes/s, completed",
+            "missing names: 1",
+            "  ??:??:??.??? 127.0.0.1 baord.img (there is board.img)",
         ]
     )
     result.stdout.fnmatch_lines(["requests: 50", "  (10 earlier ones are left out)", "* GET /lib/10: 404, *"])
