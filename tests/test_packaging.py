@@ -15,7 +15,7 @@ import pytest
 import httpserve
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCES = ["setup.cfg", "pyproject.toml", "README.md", "LICENSE", "httpserve"]
+SOURCES = ["setup.cfg", "pyproject.toml", "README.md", "LICENSE", "docs/httpserve.1", "httpserve"]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, copy)
+            (copy / name).parent.mkdir(exist_ok=True)
+            shutil.copy(source, copy / name)
     build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
     subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
     (built,) = (copy / "dist").glob("*.whl")
@@ -63,7 +64,8 @@ def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         content = {name for name in archive.namelist() if ".dist-info/" not in name}
 
-    assert content == expected | {"httpserve/py.typed"}
+    man_page = f"httpserve-{httpserve.__version__}.data/data/share/man/man1/httpserve.1"
+    assert content == expected | {"httpserve/py.typed", man_page}
 
 
 def test_wheel_holds_the_license(wheel: Path) -> None:

@@ -5,68 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import httpserve
 from httpserve import cli
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-END_SECONDS = 20
-
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Start `python -m httpserve` with arguments; what a test leaves running is killed."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def started(*arguments: str | os.PathLike[str], cwd: Path = REPOSITORY) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "httpserve", *arguments],
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        return process
-
-    yield started
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-def first_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    line = process.stdout.readline()
-    assert line, process.stderr.read()
-    return line.removesuffix("\n")
-
-
-def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url) as response:
-        content: bytes = response.read()
-    return content
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "boot").mkdir()
-    (tmp_path / "boot" / "zImage").write_bytes(b"kernel" * 1000)
-    (tmp_path / "a file.txt").write_bytes(b"text")
-    return tmp_path
+from tests.interfaces.command import END_SECONDS, end, fetch, first_line
+from tests.interfaces.conftest import Start
+from tests.serving.wire import eventually
 
 
 def everything_in(folder: Path) -> dict[str, bytes | None]:
@@ -204,3 +152,187 @@ def test_sigterm_handler_of_the_caller_is_put_back(
     assert code == 1
     assert signal.getsignal(signal.SIGTERM) is before
     assert "nothing" in capsys.readouterr().err
+
+
+# Where it listens, and what it says
+
+
+def test_peer_and_advertise_decide_what_the_url_says(start: Start, folder: Path) -> None:
+    facing = first_line(start(folder, "--peer", "127.0.0.1"))
+    behind = first_line(start(folder / "a file.txt", "-b", "127.0.0.1", "--advertise", "bench.example:8080/files"))
+
+    assert facing.startswith("http://127.0.0.1:")
+    assert behind == "http://bench.example:8080/files/a%20file.txt"
+
+
+def test_directory_named_like_a_command_is_served_by_its_path(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "doctor").mkdir()
+    (tmp_path / "doctor" / "file").write_bytes(b"healthy")
+
+    url = first_line(start("./doctor", "-b", "127.0.0.1", cwd=tmp_path))
+
+    assert fetch(f"{url}/file") == b"healthy"
+
+
+def test_quiet_leaves_errors_alone_on_stderr(start: Start, folder: Path) -> None:
+    process = start(folder, "-b", "127.0.0.1", "-q", "--progress")
+    fetch(f"{first_line(process)}/boot/zImage")
+
+    assert end(process) == (0, "", "")
+    assert "no file or directory" in end(start(folder / "none", "-q"), told=False)[2]
+
+
+def test_loud_and_quiet_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["-v", "-q"])
+
+    assert ended.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+# The port file
+
+
+def test_port_file_is_there_when_the_url_is_and_gone_at_the_end(start: Start, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "port"
+    process = start(folder, "-b", "127.0.0.1", "--port-file", file)
+    url = first_line(process)
+    during = file.read_text()
+
+    code, _, _ = end(process)
+
+    assert during == f"{url.rpartition(':')[2]}\n"
+    assert code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
+
+
+def test_port_file_replaces_an_old_one_in_one_step(start: Start, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "port"
+    file.write_text("an old one")
+    seen = []
+
+    def changed() -> bool:
+        seen.append(file.read_text())
+        return seen[-1] != "an old one"
+
+    process = start(folder, "-b", "127.0.0.1", "--port-file", file)
+    eventually(changed, "the port")
+
+    assert seen[-1] == f"{first_line(process).rpartition(':')[2]}\n"
+
+
+def test_port_file_that_another_server_has_replaced_stays(start: Start, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "port"
+    first = start(folder, "-b", "127.0.0.1", "--port-file", file)
+    first_line(first)
+    second = start(folder, "-b", "127.0.0.1", "--port-file", file)
+    url = first_line(second)
+
+    end(first)
+
+    assert file.read_text() == f"{url.rpartition(':')[2]}\n"
+
+
+def test_port_file_can_be_a_named_pipe(start: Start, folder: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = start(folder, "-b", "127.0.0.1", "--port-file", pipe)
+
+    port = pipe.read_text()
+
+    assert port == f"{first_line(process).rpartition(':')[2]}\n"
+    end(process)
+    assert pipe.is_fifo()
+
+
+def test_port_file_that_cannot_be_written_ends_it_with_one_line(start: Start, folder: Path, tmp_path: Path) -> None:
+    code, output, errors = end(start(folder, "-b", "127.0.0.1", "--port-file", tmp_path / "no" / "port"), told=False)
+
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert "the port could not be written to" in errors
+
+
+# Streams that break, and signals
+
+
+def test_url_that_nobody_can_read_ends_it_with_one_line(start: Start, folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(folder, "-b", "127.0.0.1", stdout=writer)
+    os.close(writer)
+
+    _, errors = process.communicate(timeout=END_SECONDS)
+
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert errors.startswith("httpserve: the URL http://127.0.0.1:")
+
+
+def test_stderr_that_nobody_reads_disturbs_nothing(start: Start, folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(folder, "-b", "127.0.0.1", "-vv", "--progress", stderr=writer)
+    os.close(writer)
+    url = first_line(process)
+
+    assert fetch(f"{url}/boot/zImage") == b"kernel" * 1000
+    assert fetch(f"{url}/boot/zImage") == b"kernel" * 1000
+    assert end(process)[:2] == (0, "")
+
+
+@pytest.mark.parametrize("command", [[], ["put"], ["doctor"]], ids=["serve", "put", "doctor"])
+def test_help_into_a_closed_pipe_says_nothing_more(start: Start, command: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(*command, "--help", stdout=writer)
+    os.close(writer)
+
+    _, errors = process.communicate(timeout=END_SECONDS)
+
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_closed_stdout_and_stderr_are_no_error(start: Start, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "port"
+    process = start(
+        folder,
+        "-b",
+        "127.0.0.1",
+        "--port-file",
+        file,
+        stdout=None,
+        stderr=None,
+        preexec_fn=lambda: os.closerange(1, 3),
+    )
+    eventually(file.exists, "the port file")
+
+    assert fetch(f"http://127.0.0.1:{file.read_text().strip()}/boot/zImage") == b"kernel" * 1000
+    assert end(process)[0] == 0
+
+
+def test_end_of_the_terminal_ends_it_in_order_but_not_under_nohup(start: Start, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "port"
+    process = start(folder, "-b", "127.0.0.1", "--port-file", file)
+    first_line(process)
+    kept = start(
+        folder, "-b", "127.0.0.1", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    url = first_line(kept)
+
+    process.send_signal(signal.SIGHUP)
+    kept.send_signal(signal.SIGHUP)
+
+    assert end(process, told=False) == (0, "", "")
+    assert not file.exists()
+    assert fetch(f"{url}/boot/zImage") == b"kernel" * 1000
+
+
+def test_impatient_ctrl_c_leaves_no_traceback(start: Start, folder: Path) -> None:
+    process = start(folder, "-b", "127.0.0.1", measured=False)
+    first_line(process)
+
+    for _ in range(20):
+        process.send_signal(signal.SIGINT)
+    _, output, errors = end(process, told=False)
+
+    assert (output, errors) == ("", "")

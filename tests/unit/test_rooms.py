@@ -16,9 +16,20 @@ PACKAGE = Path(__file__).resolve().parents[2] / "httpserve"
 
 # room -> its modules at the top of the package; a folder of the same name belongs to it as a whole
 MODULES = {
-    "interfaces": {"cli", "__main__", "pytest_plugin"},
+    "interfaces": {
+        "cli",
+        "cli_arguments",
+        "cli_doctor",
+        "cli_events",
+        "cli_ready",
+        "cli_screen",
+        "cli_serving",
+        "cli_signals",
+        "__main__",
+        "pytest_plugin",
+    },
     "public": {"__init__", "first_use"},
-    "client": {"client", "commands", "observed", "shown", "doctor", "lifecycle"},
+    "client": {"client", "commands", "observed", "shown", "doctor", "lifecycle", "selftest"},
     "storage": {"storage", "storage_entries", "storage_file"},
     "staging": set[str](),
     "site": set[str](),
@@ -27,7 +38,7 @@ MODULES = {
     "records": {"records", "coverage", "downloads", "ledger", "verdict", "waiting", "wanted", "watching"},
     "plan": {"plan"},
     "faults": {"faults"},
-    "address": {"address", "binding", "hosts", "interfaces", "routes"},
+    "address": {"address", "binding", "hosts", "interfaces", "routes", "asking", "surroundings"},
     "display": {"display", "watch", "variables"},
     "errors": {"errors", "arguments", "latch", "uninterrupted"},
 }

@@ -1,0 +1,137 @@
+"""Writes the man page of `httpserve` to stdout, from the texts that `httpserve --help` prints.
+
+    python docs/manpage.py > docs/httpserve.1
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from httpserve import __version__
+from httpserve.cli_arguments import DESCRIPTIONS, EXAMPLES, PARSERS, USAGE
+from httpserve.cli_events import KINDS
+
+SOURCE_COLUMNS = 72  # mandoc wants 80 at most, and escapes take some
+
+LIKE_A_COMMAND = "A directory or file that is named like a command is written with a path: ./put."
+
+OUTPUT = (
+    "The URL is the only thing on stdout, one line, printed when a request would be answered. Everything else goes to "
+    "stderr: what --command and --qr show, the log, errors, and the progress of downloads.",
+    "On a terminal each download has a line that changes while it is under way, and one that stays when it is over. "
+    "Elsewhere --progress prints plain lines: when a download starts, every 5 seconds, and when it is over.",
+    "A byte counts when the board's TCP has acknowledged it.",
+)
+
+WAITING = (
+    "With --exit-after, a download counts whether it comes in one response or in many ranges. N boards are N "
+    "addresses: boards behind one router or one emulator count once. A name that ends in a comma and digits is "
+    "written with ,1 behind it.",
+    "The command then ends with 0. Other downloads that are under way are given 5 seconds to finish.",
+)
+
+STATUS = (
+    ("0", "Ctrl-C, SIGTERM or the end of the terminal ended it; with --exit-after: the boards have the file."),
+    (
+        "1",
+        "An error, told in one line on stderr. With --exit-after: the boards do not have the file, since the time is "
+        "over or a signal came before. doctor: something is wrong.",
+    ),
+    ("2", "The command line makes no sense."),
+)
+
+EVENTS = (
+    "With --json, stdout has one JSON object a line instead of the URL. Each has the fields event and time (seconds "
+    "since the epoch), and those listed here. Sizes are bytes, durations are seconds, rates are bytes in a second; "
+    "ranges are pairs of first byte and the one after the last, empty where the whole file was asked for. Further "
+    "fields and events may come in later versions.",
+    "A transfer is one response with the content of a file. Its events have the same id.",
+)
+
+ALSO = {"put": "It takes all options above, and:", "doctor": "It takes --bind, --port, --peer and --advertise, and:"}
+
+PORT_FILE = (
+    "The file of --port-file has the port and a newline. It appears whole, when the server is ready, and is removed "
+    "at the end unless somebody else has replaced it. A named pipe or a device is written to and left.",
+)
+
+COMPLETION = (
+    "Where argcomplete is installed (pip install 'httpserve[completion]'), this line completes options and names in "
+    "bash and zsh:",
+)
+
+
+def escaped(text: str) -> str:
+    """Return a line as roff takes it literally."""
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
+    return f"\\&{text}" if text.startswith(".") else text
+
+
+def filled(text: str) -> Iterator[str]:
+    """Give a text in lines as short as they should be in the source of a man page."""
+    return map(escaped, textwrap.wrap(text, SOURCE_COLUMNS, break_long_words=False, break_on_hyphens=False))
+
+
+def paragraphs(texts: Iterable[str]) -> Iterator[str]:
+    """Give each text as a paragraph."""
+    for number, text in enumerate(texts):
+        if number:
+            yield ".PP"
+        yield from filled(text)
+
+
+def option(action: argparse.Action) -> str:
+    """Return an option as it is written: bold what is typed, italic what stands for something."""
+    value = f" \\fI{escaped(str(action.metavar))}\\fR" if action.metavar else ""
+    if not action.option_strings:
+        return value.strip()
+    return ", ".join(f"\\fB{escaped(name)}\\fR" for name in action.option_strings) + value
+
+
+def options(command: str, known: set[tuple[str, str]]) -> Iterator[str]:
+    """Give the arguments of a command that are not in `known`, and add them to it."""
+    for action in PARSERS[command]()._actions:
+        written, text = option(action), action.help or ""
+        if (written, text) not in known:
+            known.add((written, text))
+            yield from (".TP", written, *filled(text))
+
+
+def page() -> Iterator[str]:
+    """Give the lines of the man page."""
+    yield ".\\\" Made by docs/manpage.py from the texts of httpserve --help; do not edit."
+    yield f'.TH HTTPSERVE 1 "" "httpserve {__version__}" "User Commands"'
+    yield from (".SH NAME", "httpserve \\- put files where boards on a test bench can fetch them over HTTP")
+    yield ".SH SYNOPSIS"
+    for number, line in enumerate(USAGE[""].splitlines()):
+        if number:
+            yield ".br"
+        yield f"\\fBhttpserve\\fR {escaped(line.strip().removeprefix('httpserve '))}"
+    yield from (".SH DESCRIPTION", *paragraphs((DESCRIPTIONS[""], LIKE_A_COMMAND)))
+    known: set[tuple[str, str]] = set()
+    yield from (".SH OPTIONS", *options("", known))
+    for command, also in ALSO.items():
+        yield from (f'.SH "HTTPSERVE {command.upper()}"', f"\\fBhttpserve\\fR {escaped(USAGE[command][10:])}", ".PP")
+        yield from (*paragraphs((DESCRIPTIONS[command], also)), *options(command, known))
+    yield from (".SH OUTPUT", *paragraphs(OUTPUT))
+    yield from (".SH WAITING", *paragraphs(WAITING))
+    yield ".SH EXIT STATUS"
+    for code, meaning in STATUS:
+        yield from (".TP", f"\\fB{code}\\fR", *filled(meaning))
+    yield from (".SH EVENTS", *paragraphs(EVENTS))
+    for name, kind in KINDS.items():
+        yield from (".TP", f"\\fB{escaped(name)}\\fR", *filled(kind.meaning), ".br", *filled(", ".join(kind.fields)))
+    yield from (".SH FILES", *paragraphs(PORT_FILE))
+    yield from (".SH COMPLETION", *paragraphs(COMPLETION))
+    yield from (".PP", ".nf", escaped('    eval "$(register-python-argcomplete httpserve)"'), ".fi")
+    yield from (".SH EXAMPLES", ".nf")
+    lines = [line for texts in EXAMPLES.values() for text in texts for line in text.splitlines()]
+    yield from map(escaped, dict.fromkeys(lines))
+    yield ".fi"
+
+
+if __name__ == "__main__":
+    sys.stdout.write("".join(f"{line}\n" for line in page()))

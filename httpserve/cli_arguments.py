@@ -1,0 +1,293 @@
+"""The command line of `httpserve`, described once: for parsing, for `--help`, for the man page, for completion.
+
+Knows arguments and their texts. Does nothing with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from httpserve import __version__
+
+LAST_PORT = 65535
+HELP_COLUMNS = 80
+HELP_INDENT = 26
+TOOLS = (  # what --command knows, for completion alone: the client says what it really knows
+    "u-boot",
+    "u-boot-lwip",
+    "ipxe",
+    "grub",
+    "wget",
+    "busybox",
+    "curl",
+    "rauc",
+    "swupdate",
+    "ostree",
+    "python",
+)
+COMMANDS = ("put", "doctor")  # what the first word may be instead of an option or a path
+
+USAGE = {
+    "": "httpserve [OPTION]... [PATH]\n"
+    "       httpserve put SRC DST [OPTION]...\n"
+    "       httpserve doctor [OPTION]... [PATH]",
+    "put": "httpserve put SRC DST [OPTION]...",
+    "doctor": "httpserve doctor [OPTION]... [PATH]",
+}
+
+DESCRIPTIONS = {
+    "": "Serve a directory, or one file, over HTTP. Prints its URL when ready; Ctrl-C ends it.",
+    "put": "Serve SRC under the name DST, from a private directory that is gone in the end. Prints its URL when ready.",
+    "doctor": "Look for reasons why nothing arrives at a board, and say what to do. Changes nothing, and sends nothing "
+    "beyond this host. Exit code 0: nothing is wrong; 1: something is.",
+}
+
+EXAMPLES = {
+    "": (
+        "httpserve build/ --peer 192.168.7.2",
+        "httpserve board.img --command u-boot --qr",
+        "httpserve build/ --exit-after board.img,2 --timeout 600",
+        "httpserve put build/zImage boot/zImage --exit-after-download",
+        "httpserve ./put                      (a directory of that name)",
+    ),
+    "put": (
+        "httpserve put build/zImage boot/zImage --exit-after-download",
+        "httpserve put https://ci.example/board.img board.img --timeout 600 \\\n      --exit-after-download",
+    ),
+    "doctor": ("httpserve doctor --peer 192.168.7.2", "httpserve doctor --json"),
+}
+
+
+class ExitAfter(NamedTuple):
+    """What must have been downloaded, and by how many boards, before the command ends by itself."""
+
+    name: str
+    boards: int
+
+
+class Options(argparse.Namespace):
+    """What a command line says, with the types that the parser sees to."""
+
+    path: str
+    src: str | None  # None but for `put`
+    dst: str
+    sha256: str | None
+    exit_after_download: bool
+    bind: str | None
+    port: int
+    peer: str | None
+    advertise: str | None
+    exit_after: ExitAfter | None
+    timeout: float | None
+    port_file: str | None
+    command: list[str]
+    qr: bool
+    progress: bool | None
+    json: bool
+    verbose: int
+    quiet: bool
+
+
+def parse(words: Sequence[str]) -> tuple[str, Options]:
+    """Return the command, which is empty for plain serving, and its options.
+
+    Raises:
+        SystemExit: with 2, the arguments make no sense; with 0, after `--help` and `--version`.
+    """
+    command = words[0] if words and words[0] in COMMANDS else ""
+    parser = PARSERS[command]()
+    options = parser.parse_args(words[1:] if command else words, Options())
+    if command != "doctor":
+        _check_exit(parser, options)
+    return command, options
+
+
+def _check_exit(parser: argparse.ArgumentParser, options: Options) -> None:
+    if options.exit_after_download:
+        if options.exit_after is not None:
+            parser.error("--exit-after-download and --exit-after exclude each other")
+        options.exit_after = ExitAfter(options.dst, 1)
+    if options.timeout is not None and options.exit_after is None:
+        parser.error("--timeout needs --exit-after: it says how long to wait for that")
+    is_clear = options.src is not None or options.exit_after is not None or not os.path.isdir(options.path)
+    if options.command and not is_clear:
+        parser.error("--command needs to know the file: give one as PATH, or by --exit-after NAME")
+
+
+class _Compact(argparse.RawDescriptionHelpFormatter):
+    """Writes `-b, --bind ADDRESS` on every Python, and keeps within a terminal's usual width."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=HELP_INDENT, width=HELP_COLUMNS - 1)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return str(action.metavar)
+        return invocation(action)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def invocation(action: argparse.Action) -> str:
+    """Return how an option is written, such as `-b, --bind ADDRESS`."""
+    value = f" {action.metavar}" if action.metavar else ""
+    return ", ".join(action.option_strings) + value
+
+
+def serve_parser() -> argparse.ArgumentParser:
+    """Describe `httpserve PATH`."""
+    parser = _parser("")
+    parser.add_argument("path", nargs="?", default=".", metavar="PATH", help="a directory or a file (default: .)")
+    _add_where(parser)
+    _add_serving(parser)
+    parser.add_argument("--version", action="version", version=f"httpserve {__version__}", help="print the version")
+    parser.set_defaults(src=None, dst="", sha256=None, exit_after_download=False)
+    return parser
+
+
+def put_parser() -> argparse.ArgumentParser:
+    """Describe `httpserve put SRC DST`."""
+    parser = _parser("put")
+    parser.add_argument("src", metavar="SRC", help="a file, or an http(s) URL")
+    parser.add_argument("dst", metavar="DST", help="its name on the server, such as boot/zImage")
+    parser.add_argument("--exit-after-download", action="store_true", help="end once a board has it")
+    parser.add_argument("--sha256", metavar="HEX", help="the digest that SRC must have")
+    _add_where(parser)
+    _add_serving(parser)
+    return parser
+
+
+def doctor_parser() -> argparse.ArgumentParser:
+    """Describe `httpserve doctor`."""
+    parser = _parser("doctor")
+    parser.add_argument("path", nargs="?", default=".", metavar="PATH", help="a directory or a file (default: .)")
+    _add_where(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    return parser
+
+
+PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+    "": serve_parser,
+    "put": put_parser,
+    "doctor": doctor_parser,
+}
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"httpserve {command}".rstrip(),
+        usage=USAGE[command],
+        description=DESCRIPTIONS[command],
+        epilog="\n  ".join(("examples:", *EXAMPLES[command])),
+        formatter_class=_Compact,
+        allow_abbrev=False,  # a script that abbreviates breaks with the next option
+    )
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-b", "--bind", metavar="ADDRESS", help="listen there (default: what other hosts reach)")
+    add("-p", "--port", type=port_number, default=0, metavar="PORT", help="listen there (default: a free port)")
+    add("--peer", metavar="ADDRESS", help="the board: listen on the side that faces it")
+    add("--advertise", metavar="URL", help="what URLs say instead: URL, HOST or HOST:PORT")
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--exit-after",
+        type=exit_after,
+        metavar="NAME[,N]",
+        help="end once a board has NAME (N boards: N addresses)",
+    )
+    add("--timeout", type=seconds, metavar="S", help="with it: give up after S seconds, exit code 1")
+    add("--port-file", metavar="F", help="write the port to F when ready, remove F at the end")
+    tool = add(
+        "--command",
+        action="append",
+        default=[],
+        metavar="CLIENT",
+        help="say what to type on the board: u-boot, wget, ...",
+    )
+    tool.completer = _tools  # type: ignore[attr-defined]  # where argcomplete looks
+    add("--qr", action="store_true", help="show the URL as a QR code")
+    add(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show downloads on stderr (default: on a terminal)",
+    )
+    add("--json", action="store_true", help="print events, one JSON object a line, not the URL")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="count", default=0, help="log requests to stderr; twice for more")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+
+
+def port_number(text: str) -> int:
+    """Read a port, or say in argparse's way why it is none."""
+    if text.isascii() and text.isdigit() and int(text) <= LAST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: a whole number from 0 to {LAST_PORT}")
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if value > 0 and math.isfinite(value):
+        return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+
+
+def exit_after(text: str) -> ExitAfter:
+    """Read `NAME` or `NAME,N`; a name that ends in a comma and digits is written with `,1` behind it."""
+    counted = re.fullmatch(r"(.+),([0-9]+)", text, re.DOTALL)
+    name, boards = (counted[1], int(counted[2])) if counted else (text, 1)
+    if not name or boards < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file's name, or NAME,N with N boards")
+    return ExitAfter(name, boards)
+
+
+# Completion
+
+
+def complete(words: Sequence[str]) -> None:
+    """Answer a shell that asks for completions, and exit; return at once when none asks."""
+    if "_ARGCOMPLETE" not in os.environ:
+        return
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    typed = os.environ.get("COMP_LINE", "").split()
+    before = int(os.environ["_ARGCOMPLETE"])  # words of the line before the first argument
+    command = typed[before] if len(typed) > before and typed[before] in COMMANDS else ""
+    is_being_typed = os.environ.get("COMP_LINE", "").endswith(command)
+    if command and not is_being_typed:
+        os.environ["_ARGCOMPLETE"] = str(before + 1)
+        argcomplete.autocomplete(PARSERS[command]())
+    else:
+        parser = serve_parser()
+        path = next(action for action in parser._actions if action.dest == "path")
+        path.completer = _paths_and_commands  # type: ignore[attr-defined]
+        argcomplete.autocomplete(parser)
+
+
+def _paths_and_commands(prefix: str, **_: Any) -> Iterable[str]:
+    import argcomplete.completers
+
+    commands = [command for command in COMMANDS if command.startswith(prefix)]
+    return [*commands, *argcomplete.completers.FilesCompleter()(prefix)]
+
+
+def _tools(**_: Any) -> Iterable[str]:
+    return TOOLS

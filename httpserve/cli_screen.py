@@ -1,0 +1,246 @@
+"""Where the command line shows what happens: a live line for each transfer on a terminal, plain lines elsewhere.
+
+Knows streams, the width of a terminal, and what an event looks like to a person. Does not know where events come from.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from httpserve.cli_events import Event
+
+COLUMNS, ROWS = 80, 24  # of a terminal that does not say
+WORN_ROWS = 2  # that the prompt and what the user types take
+UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dumb" one knows
+
+
+class Stream:
+    """A stream of the process that may break at any time: whoever read it has gone.
+
+    Args:
+        stream: The stream; None when the process was started without it.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> None:
+        """Write and flush. Nothing is raised: `error` says what went wrong, and nothing is written from then on."""
+        if self._stream is None or self.error is not None:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            self.error = error
+            self._silence(self._stream)
+
+    def flush(self) -> None:
+        """Write what was left in the buffer, by argparse for example."""
+        self.write("")
+
+    def _silence(self, stream: TextIO) -> None:
+        """Let what is still buffered go nowhere, or the interpreter complains about it at its end."""
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError):  # no file at all
+            return
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether lines can be changed in their place."""
+        return self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def encoding(self) -> str:
+        """The name of the stream's encoding."""
+        return getattr(self._stream, "encoding", None) or "ascii"
+
+    def size(self) -> tuple[int, int]:
+        """Return the columns and rows of the terminal."""
+        try:
+            assert self._stream is not None
+            columns, rows = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            columns = rows = 0
+        return columns or COLUMNS, rows or ROWS
+
+
+class Lines:
+    """Plain lines for people. Safe from any thread."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._lock = threading.Lock()  # guards the stream, and in Screen what stands on it
+        self._stream = stream
+
+    def say(self, text: str) -> None:
+        """Write a text, of one line or several, and a newline."""
+        with self._lock:
+            self._stream.write(f"{text}\n")
+
+    def tell(self, event: Event) -> None:
+        """Write what a person wants to know of an event, if anything."""
+        show = TEXTS.get(event.kind)
+        if show is not None:
+            self.say(show(event.fields))
+
+    def busy(self, text: str) -> None:
+        """Show what is being done before anything is served; only a terminal has a place for it."""
+
+    def refresh(self) -> None:
+        """Bring up to date what can be changed in its place; called after some events were told."""
+
+    def close(self) -> None:
+        """Leave the stream to others."""
+
+
+class Screen(Lines):
+    """A terminal: lines for what is over, and below them a live one for each transfer under way."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self._live: dict[int, str] = {}  # by transfer
+        self._drawn = 0  # how many live lines stand on the screen
+        self._over: list[str] = []  # lines that are to stay, not written yet
+
+    def say(self, text: str) -> None:
+        """Write a text above the live lines."""
+        with self._lock:
+            self._over.append(text)
+            self._draw()
+
+    def tell(self, event: Event) -> None:
+        """Remember the live line of a transfer, or what stays of it when it is over; `refresh` writes them."""
+        fields = event.fields
+        with self._lock:
+            if event.kind in ("transfer-started", "transfer-progress"):
+                self._live[fields["id"]] = _progress(fields)
+            elif event.kind == "transfer-ended":
+                self._live.pop(fields["id"], None)
+                self._over.append(_ended(fields))
+
+    def busy(self, text: str) -> None:
+        """Show one live line, or none for an empty text."""
+        with self._lock:
+            self._live = {0: text} if text else {}
+            self._draw()
+
+    def refresh(self) -> None:
+        """Write all lines anew."""
+        with self._lock:
+            if self._live or self._drawn or self._over:
+                self._draw()
+
+    def close(self) -> None:
+        """Remove the live lines."""
+        with self._lock:
+            self._live.clear()
+        self.refresh()
+
+    def _draw(self) -> None:
+        """Write what stays, and below it the live lines. The cursor then stands at the start of the line after them."""
+        columns, rows = self._stream.size()
+        lines = list(self._live.values())
+        room = max(1, rows - WORN_ROWS)
+        if len(lines) > room:
+            lines[room - 1 :] = [f"... and {len(lines) - room + 1} more"]
+        back = f"\r{UP.format(self._drawn)}{CLEAR_BELOW}" if self._drawn else ""
+        stay = "".join(f"{line}\n" for line in self._over)
+        live = "".join(f"{cut(line, columns - 1)}\n" for line in lines)
+        self._drawn = len(lines)
+        self._over.clear()
+        self._stream.write(back + stay + live)
+
+
+class LogTo(logging.Handler):
+    """Writes the log through the same lines, so that it does not run into live ones."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self._lines.say(self.format(record))
+
+
+# What a person reads
+
+
+def _started(fields: Mapping[str, Any]) -> str:
+    return f"{_who(fields)}: started, {amount(fields['total'])}"
+
+
+def _progress(fields: Mapping[str, Any]) -> str:
+    got, total = fields.get("acknowledged", 0), fields["total"]
+    parts = [f"{_who(fields)}: {percent(got, total):>4}", f"{amount(got)} of {amount(total)}"]
+    rate = fields.get("rate", 0)
+    if rate:
+        parts += [f"{amount(rate)}/s", f"{clock((total - got) / rate)} left"]
+    return ", ".join(parts)
+
+
+def _ended(fields: Mapping[str, Any]) -> str:
+    got, total = fields["acknowledged"], fields["total"]
+    if fields["state"] == "completed":
+        return f"{_who(fields)}: completed, {amount(total)} in {fields['seconds']:.1f} s, {amount(fields['rate'])}/s"
+    return f"{_who(fields)}: {fields['state']} at {amount(got)} of {amount(total)}"
+
+
+def _who(fields: Mapping[str, Any]) -> str:
+    return f"{printable(fields['name'])} to {fields['client']}"
+
+
+TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "transfer-started": _started,
+    "transfer-progress": _progress,
+    "transfer-ended": _ended,
+}
+
+
+def amount(count: float) -> str:
+    """Say how many bytes, in the unit that suits."""
+    for unit, size in UNITS:
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def percent(part: int, whole: int) -> str:
+    """Say how much of the whole; 100 % only when it is all."""
+    return f"{100 * part // whole if whole else 100} %"
+
+
+def clock(seconds: float) -> str:
+    """Say how long, as `m:ss` or `h:mm:ss`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def printable(text: str) -> str:
+    """Return a name as it may stand on a terminal: control characters and what is no text are escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for char in text
+    )
+
+
+def cut(text: str, columns: int) -> str:
+    """Return as much of a text as fits into so many columns; the characters of East Asia take two."""
+    used = 0
+    for place, char in enumerate(text):
+        used += 0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        if used > columns:
+            return text[:place]
+    return text

@@ -1,0 +1,198 @@
+"""`httpserve PATH` and `httpserve put SRC DST`: serve until a signal, or until the boards have what they came for.
+
+Knows exit codes, and which stream a line belongs on. Knows of the package only what it exports.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
+from httpserve.cli_arguments import Options
+from httpserve.cli_events import Event, Watch
+from httpserve.cli_ready import port_file, qr_code
+from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount, printable
+from httpserve.cli_signals import ignore_signals
+
+EXIT_ERROR = 1
+LOOK_SECONDS = 0.1  # how often transfers are looked at
+JSON_PROGRESS_SECONDS = 0.5  # between two events about the progress of one transfer
+LINE_PROGRESS_SECONDS = 5.0  # between two plain lines about it
+FOREVER_SECONDS = 86400.0  # a signal ends it
+
+
+class Serving:
+    """One run of `httpserve PATH` or `httpserve put SRC DST`.
+
+    Args:
+        options: What the command line says.
+        out: Where URLs, or events, go.
+        err: Where everything else goes.
+    """
+
+    def __init__(self, options: Options, out: Stream, err: Stream) -> None:
+        self._options = options
+        self._out = out
+        self._err = err
+        wanted = options.progress if options.progress is not None else err.is_terminal and not options.json
+        self._shows_progress = wanted and not options.quiet
+        self._lines = Screen(err) if err.is_terminal else Lines(err)
+        self._watch: Watch | None = None
+
+    def run(self) -> int:
+        """Serve until a signal or the end that was asked for, and return the exit code."""
+        log_to(self._lines, self._options)
+        code, reason, message = 0, "signal", ""
+        try:
+            try:
+                self._serve()
+            finally:
+                ignore_signals()  # a second Ctrl-C until here is one below
+            reason = "downloaded"
+        except KeyboardInterrupt:
+            awaited = self._options.exit_after
+            if awaited is not None:  # exit code 0 says that a board has it
+                code, message = EXIT_ERROR, f"ended by a signal before {awaited.name!r} was downloaded"
+        except HttpServeError as error:
+            code, reason, message = EXIT_ERROR, "error", one_line(error)
+        ignore_signals()
+        self._look()
+        self._lines.close()
+        self._tell(Event("stopped", {"reason": reason, "code": code, "message": message}))
+        if message:
+            self._lines.say(f"httpserve: {printable(message)}")
+        return code
+
+    def _serve(self) -> None:
+        options = self._options
+        client, name = self._client()
+        with ThreadPoolExecutor(1, "httpserve-cli") as pool, client:
+            if options.src is not None:
+                self._put(client, options.src)
+            url = client.get_url(name)
+            notes = self._what_to_type(client, name)
+            picture = qr_code(url, self._err.encoding) if options.qr else ""
+            if options.json or self._shows_progress:
+                self._watch = Watch(client, self._progress_seconds(), all_kinds=options.json)
+            with port_file(options.port_file, client.get_port()):
+                self._say_ready(client, url)
+                for note in notes:
+                    self._tell(note)
+                    self._lines.say(note.fields["text"])
+                if picture:
+                    self._lines.say(picture)
+                self._until_the_end(client, pool)
+
+    def _client(self) -> tuple[HttpServerClient, str]:
+        """Return a client that is not started, and the name that its URL has."""
+        options = self._options
+        if options.src is not None:
+            return client_for(None, options), options.dst
+        directory, name = what_to_serve(options.path)
+        return client_for(directory, options, only=name or None), name
+
+    def _put(self, client: HttpServerClient, src: str) -> None:
+        client.put_file(self._options.dst, src, sha256=self._options.sha256, progress=self._copying)
+        self._lines.busy("")
+
+    def _copying(self, done: int, total: int | None) -> None:
+        of = "" if total is None else f" of {amount(total)}"
+        self._lines.busy(f"copying {printable(self._options.dst)}: {amount(done)}{of}")
+
+    def _what_to_type(self, client: HttpServerClient, name: str) -> list[Event]:
+        if not name and self._options.exit_after is not None:
+            name = self._options.exit_after.name
+        return [
+            Event("command", {"tool": tool, "name": name, "text": client.command(name, tool)})
+            for tool in self._options.command
+        ]
+
+    def _progress_seconds(self) -> float:
+        if self._options.json:
+            return JSON_PROGRESS_SECONDS
+        return LOOK_SECONDS / 2 if self._err.is_terminal else LINE_PROGRESS_SECONDS
+
+    def _say_ready(self, client: HttpServerClient, url: str) -> None:
+        options = self._options
+        where = {"url": url, "host": client.get_host(), "port": client.get_port()}
+        what = {"path": options.path if options.src is None else options.src, "pid": os.getpid()}
+        self._tell(Event("listening", {**where, **what, "version": __version__}))
+        if not options.json:
+            self._out.write(f"{url}\n")
+        if self._out.error is not None:
+            raise StorageError(f"the URL {url} could not be written to stdout: {self._out.error.strerror}")
+
+    def _until_the_end(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+        awaited = self._options.exit_after
+        end = None
+        if awaited is not None:
+            end = pool.submit(client.wait_for_download, awaited.name, self._options.timeout, clients=awaited.boards)
+        while end is None or not end.done():
+            self._look()
+            if self._out.error is not None:
+                raise StorageError(f"events could not be written to stdout any more: {self._out.error.strerror}")
+            time.sleep(LOOK_SECONDS if end is not None or self._watch is not None else FOREVER_SECONDS)
+        self._look()
+        end.result()
+
+    def _look(self) -> None:
+        """Tell what has happened since the last look."""
+        if self._watch is None:
+            return
+        for event in self._watch.look():
+            self._tell(event)
+            if self._shows_progress:
+                self._lines.tell(event)
+        self._lines.refresh()
+
+    def _tell(self, event: Event) -> None:
+        if self._options.json:
+            self._out.write(f"{event.as_json()}\n")
+
+
+def what_to_serve(path: str) -> tuple[str, str]:
+    """Return the directory to serve, and the name of the one file in it that is meant; empty for all of it."""
+    if not os.path.exists(path):  # a client would make the directory
+        raise NotFound(f"there is no file or directory {path!r} to serve", path)
+    return (path, "") if os.path.isdir(path) else checked_file(path)
+
+
+def checked_file(path: str) -> tuple[str, str]:
+    """Return the directory and the name of a file that can be served, wherever symlinks lead."""
+    real = os.path.realpath(path)
+    try:
+        with open(real, "rb"):
+            pass
+    except OSError as error:
+        raise NotPermitted(f"{path!r} cannot be read: {(error.strerror or '').lower()}", path) from error
+    if not os.path.isfile(real):
+        raise NotPermitted(f"{path!r} is neither a directory nor a regular file", path)
+    directory, name = os.path.split(real)
+    return directory, name
+
+
+def client_for(directory: str | None, options: Options, only: str | None = None) -> HttpServerClient:
+    """Return a client that is not started, for a directory as it lies or for a private one."""
+    return HttpServerClient(
+        directory,
+        options.bind,
+        options.port,
+        peer=options.peer,
+        advertise=options.advertise,
+        read_only=directory is not None,
+        only=only,
+    )
+
+
+def log_to(lines: Lines, options: Options) -> None:
+    """Send the log to stderr: warnings; requests and each step with -v; everything with -vv; errors alone with -q."""
+    level = logging.ERROR if options.quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)]
+    logging.basicConfig(handlers=[LogTo(lines)], level=level, format="%(asctime)s %(name)s: %(message)s")
+
+
+def one_line(error: object) -> str:
+    """Return a message without the newlines that it may have."""
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

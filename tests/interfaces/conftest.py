@@ -1,0 +1,64 @@
+"""What the tests of the command line share: the command as a process, and a folder to serve."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving.wire import unmeasured
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+END_SECONDS = 20
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start `python -m httpserve` with arguments; what a test leaves running is ended.
+
+    Streams and `cwd` can be said as to Popen; not `measured` is a process that a test interrupts anywhere.
+    """
+    processes: list[subprocess.Popen[str]] = []
+
+    def started(
+        *arguments: str | os.PathLike[str],
+        cwd: Path = REPOSITORY,
+        measured: bool = True,
+        **streams: Any,  # as Popen takes them
+    ) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "httpserve", *arguments],
+            cwd=cwd,
+            env={**(os.environ if measured else unmeasured()), "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"},
+            text=True,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+        )
+        processes.append(process)
+        return process
+
+    yield started
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make a directory to serve: a file in a directory, and one with a blank in its name."""
+    folder = tmp_path / "served"
+    (folder / "boot").mkdir(parents=True)
+    (folder / "boot" / "zImage").write_bytes(b"kernel" * 1000)
+    (folder / "a file.txt").write_bytes(b"text")
+    return folder
