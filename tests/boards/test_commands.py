@@ -1,0 +1,155 @@
+"""The lines of `client.command`, typed into real shells: they fetch, and they fail when what came is not right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient
+from httpserve.errors import InvalidArgument, InvalidName, ServerNotRunning
+from tests.boards.programs import needs, noise, run, type_line
+
+TOOLS = {"wget": "wget", "busybox": "busybox", "curl": "curl", "python": "python3"}
+SHELLS = {"sh": ("sh",), "bash": ("bash",), "busybox": ("busybox", "sh")}
+NAMES = ["boot/board.img", "disk image.img", "it's \"a\" $(file); `ls` && x", "-rf", "ü#?%41"]
+SIZE = 300_000
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """The directory that a board works in."""
+    path = tmp_path / "board"
+    path.mkdir()
+    return path
+
+
+def put(bench: HttpServerClient, name: str, seed: int = 1, size: int = SIZE) -> bytes:
+    content = noise(size, seed)
+    bench.storage.write_bytes(name, content)
+    return content
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_fetches_and_checks(bench: HttpServerClient, board: Path, tool: str, name: str) -> None:
+    needs(TOOLS[tool], "sha256sum")
+    content = put(bench, name)
+
+    done = type_line(bench.command(name, tool), cwd=board)
+
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in board.iterdir()] == [name.rpartition("/")[2]]
+    assert (board / name.rpartition("/")[2]).read_bytes() == content
+    assert bench.wait_for_download(name, 5).bytes == SIZE
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_line_fails_when_other_bytes_came(bench: HttpServerClient, board: Path, tool: str) -> None:
+    needs(TOOLS[tool], "sha256sum")
+    put(bench, "board.img")
+    line = bench.command("board.img", tool)
+    put(bench, "board.img", seed=2)
+
+    done = type_line(line, cwd=board)
+
+    assert done.returncode != 0
+    assert bench.wait_for_download("board.img", 5).bytes == SIZE  # it was fetched whole, and is another
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_line_without_a_check_takes_what_comes(bench: HttpServerClient, board: Path, tool: str) -> None:
+    needs(TOOLS[tool])
+    put(bench, "board.img")
+    line = bench.command("board.img", tool, sha256=False)
+    content = put(bench, "board.img", seed=2)
+
+    done = type_line(line, cwd=board)
+
+    assert done.returncode == 0
+    assert (board / "board.img").read_bytes() == content
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_line_fails_when_nothing_comes(bench: HttpServerClient, board: Path, tool: str) -> None:
+    needs(TOOLS[tool])
+
+    done = type_line(bench.command("missing", tool), cwd=board)
+
+    assert done.returncode != 0
+    assert bench.requests[-1].status == 404
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_line_is_the_same_to_each_shell(bench: HttpServerClient, board: Path, tool: str, shell: str) -> None:
+    needs(TOOLS[tool], SHELLS[shell][0], "sha256sum")
+    name = "it's a file!"
+    put(bench, name)
+
+    done = type_line(bench.command(name, tool, output="sub dir/the image"), cwd=board, shell=SHELLS[shell])
+    assert done.returncode != 0  # there is no such directory
+
+    (board / "sub dir").mkdir()
+    done = type_line(bench.command(name, tool, output="sub dir/the image"), cwd=board, shell=SHELLS[shell])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("tool", ["wget", "busybox", "curl"])
+def test_a_device_is_written_and_its_first_bytes_are_checked(
+    bench: HttpServerClient, board: Path, tool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(tool, "sha256sum")
+    put(bench, "board.img")
+    device = board / "device"
+    fifo = f"rm -f {device}; "  # a file stands for a device; what is longer than the image comes after it
+    line = bench.command("board.img", tool, device=device)
+    fetch, check = line.split(" && sync && ")
+
+    first = type_line(f"{fetch} && printf more >>{device} && {check}", cwd=board)
+    put(bench, "board.img", seed=2)
+    second = type_line(f"{fifo}{fetch} && printf more >>{device} && {check}", cwd=board)
+
+    assert first.returncode == 0, first.stderr
+    assert second.returncode != 0
+
+
+def test_the_check_is_left_out_where_no_digest_is_known(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"put here by another hand")
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client:
+        client.storage.write_bytes("ours", b"1")
+
+        assert "sha256" in client.command("ours", "curl")
+        assert "sha256" not in client.command("mine", "curl")
+        assert "sha256" not in client.command("missing", "curl")
+        assert client.requests == ()
+
+
+def test_a_line_leads_to_where_the_board_sees_us() -> None:
+    with HttpServerClient(host="0.0.0.0", advertise="http://bench.example:8000/files") as client:
+        assert "http://bench.example:8000/files/f" in client.command("f", "wget")
+        assert " bench.example:/files/f" in client.command("f", "u-boot")
+    with HttpServerClient(host="0.0.0.0") as client:
+        assert "wget ${loadaddr} 127.0.0.1:/f" in client.command("f", "u-boot", peer="127.0.0.1")
+        assert f" http://127.0.0.1:{client.get_port()}/f" in client.command("f", "wget", peer="127.0.0.1")
+
+
+def test_what_no_line_can_be_made_for_is_refused(bench: HttpServerClient) -> None:
+    with pytest.raises(InvalidArgument, match="u-boot-lwip"):
+        bench.command("f", "tftp")
+    with pytest.raises(InvalidArgument, match="takes address="):
+        bench.command("f", "u-boot", output="f")
+    with pytest.raises(InvalidName):
+        bench.command("../f", "curl")
+    bench.stop()
+    with pytest.raises(ServerNotRunning):
+        bench.command("f", "curl")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("use", ["linux", "initrd", "source"])
+def test_grub_finds_no_fault_in_its_line(bench: HttpServerClient, board: Path, name: str, use: str) -> None:
+    needs("grub-script-check")
+    (board / "grub.cfg").write_text(bench.command(name, "grub", use=use) + "\n")
+
+    run("grub-script-check", "-v", "grub.cfg", cwd=board)
