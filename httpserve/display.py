@@ -178,12 +178,11 @@ def moment(seconds: float) -> str:
 
 
 def _columns(record: object) -> list[_Column]:
-    has_target = hasattr(record, "target")
-    return [
-        column
-        for column in _COLUMNS
-        if hasattr(record, column.name) and not (has_target and column.name in ("name", "user_agent"))
-    ]
+    if hasattr(record, "acknowledged"):  # a transfer is a file's
+        hidden = {"method", "target", "user_agent"}
+    else:
+        hidden = {"name", "user_agent"} if hasattr(record, "target") else set()
+    return [column for column in _COLUMNS if hasattr(record, column.name) and column.name not in hidden]
 
 
 def _cells(record: object, columns: Iterable[_Column]) -> Iterator[str]:

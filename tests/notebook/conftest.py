@@ -1,0 +1,26 @@
+"""Kernels for the tests of notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.notebook.kernel import PRELUDE, Kernel, kernel_in
+
+
+@pytest.fixture(scope="session")
+def running_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """A kernel that the tests share: to start one takes a second."""
+    with kernel_in(tmp_path_factory.mktemp("k")) as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def kernel(running_kernel: Kernel) -> Iterator[Kernel]:
+    """A kernel with no variables but what the prelude defines; what a test's cells have made is gone afterwards."""
+    running_kernel.printed(PRELUDE)
+    running_kernel.messages.clear()
+    yield running_kernel
+    running_kernel.printed("%reset -f")
+    running_kernel.printed("import gc; gc.collect();")

@@ -1,0 +1,199 @@
+"""A server in a real Jupyter kernel: interrupted, restarted, watched, and silent."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.notebook.kernel import Kernel, Message, kernel_in
+from tests.staging.raw_server import End, RawServer, answer
+
+START = "client = HttpServerClient(host='127.0.0.1')\nclient.start()\nclient.storage.write_bytes('image', bytes(5000))"
+NO_WIDGETS = "import sys; sys.modules['ipywidgets'] = None"
+WIDGETS = "import sys; sys.modules.get('ipywidgets', 0) is None and sys.modules.pop('ipywidgets');"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def interrupted(kernel: Kernel, call: str) -> str:
+    """Interrupt a cell while it waits, and return what it and the next one say."""
+    kernel.messages.clear()
+    number = kernel.begin(f"print('waiting', flush=True)\n{call}")
+    kernel.listen(lambda message: message["msg_type"] == "stream")
+    kernel.interrupt()
+    cell = kernel.end(number)
+    assert cell.error.startswith("KeyboardInterrupt")
+    return kernel.printed("print(client.is_running, len(fetch(client, 'image')))")
+
+
+def test_interrupting_a_wait_ends_it_and_the_server_goes_on(kernel: Kernel) -> None:
+    kernel.printed(START)
+
+    assert interrupted(kernel, "client.wait_for_download('image')") == "True 5000"
+
+
+def test_interrupting_a_put_ends_it_and_the_server_goes_on(kernel: Kernel) -> None:
+    kernel.printed(START)
+
+    with RawServer(answer(b"some", length=1000, end=End.STALL)) as server:
+        assert interrupted(kernel, f"client.put_file('image', {server.url()!r})") == "True 5000"
+
+
+def test_restarting_the_kernel_frees_port_and_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    where = tmp_path_factory.mktemp("k")
+    with kernel_in(where) as kernel:
+        kernel.printed("from httpserve import HttpServerClient")
+        kernel.printed(START.replace("\n", "\nclient\n", 1))
+        root, port = kernel.printed("print(client.storage._root.path, client.get_port())").split()
+        assert Path(root).parent == where
+
+        kernel.restart()
+
+        assert not Path(root).exists()
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", int(port)))
+            sock.listen()
+
+
+def test_restarting_in_the_middle_of_a_wait_frees_port_and_directory(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with kernel_in(tmp_path_factory.mktemp("k")) as kernel:
+        kernel.printed("from httpserve import HttpServerClient")
+        kernel.printed(START)
+        root, port = kernel.printed("print(client.storage._root.path, client.get_port())").split()
+        kernel.messages.clear()
+        kernel.begin("print('waiting', flush=True)\nclient.wait_for_download('image')")
+        kernel.listen(lambda message: message["msg_type"] == "stream")
+
+        kernel.restart()
+
+        assert not os.path.exists(root)
+        with socket.socket() as sock:
+            assert sock.connect_ex(("127.0.0.1", int(port))) != 0
+
+
+# What a server shows by itself
+
+
+def shows(message: Message) -> bool:
+    """Tell whether a message adds to what is below a cell."""
+    return message["msg_type"] in ("stream", "display_data", "execute_result", "error")
+
+
+def test_nothing_is_shown_in_other_cells_by_a_busy_server(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.printed("thread = threading.Thread(target=lambda: [fetch(client, 'image') for _ in range(100)])")
+
+    shown = [kernel.run("thread.start()"), kernel.run("1 + 1"), kernel.run("thread.join()")]
+
+    assert [cell.printed for cell in shown] == ["", "", ""]
+    assert [len(cell.outputs) for cell in shown] == [0, 1, 0]
+    assert kernel.printed("print(len(client.requests))") == "100"
+
+
+def changes(message: Message, place: str) -> str:
+    """Return what a message puts into the output or the widget of that number, as HTML."""
+    content = message["content"]
+    if message["msg_type"] == "update_display_data" and content["transient"]["display_id"] == place:
+        return str(content["data"]["text/html"])
+    if message["msg_type"] == "comm_msg" and content["comm_id"] == place:
+        return str(content["data"].get("state", {}).get("value", ""))
+    return ""
+
+
+@pytest.mark.parametrize("has_widgets", [True, False], ids=["ipywidgets", "plain"])
+def test_watch_changes_its_own_output_and_shows_nothing_in_other_cells(kernel: Kernel, has_widgets: bool) -> None:
+    kernel.printed(WIDGETS if has_widgets else NO_WIDGETS)
+    kernel.printed(START)
+
+    (view,) = kernel.run("client.watch()").outputs
+    place = view["data"][WIDGET]["model_id"] if has_widgets else view["transient"]["display_id"]
+    kernel.messages.clear()
+    kernel.printed("fetch(client, 'image');")
+    kernel.listen(lambda message: ">image</td>" in changes(message, place))
+    kernel.printed("client.stop()")
+    kernel.listen(lambda message: "the server was stopped" in changes(message, place))
+
+    assert not [message for message in kernel.messages if shows(message)]
+    kernel.printed(WIDGETS)
+
+
+def test_watch_goes_on_beside_a_cell_that_captures_its_output(kernel: Kernel) -> None:
+    kernel.printed(NO_WIDGETS)
+    kernel.printed(START)
+    (view,) = kernel.run("client.watch()").outputs
+    place = view["transient"]["display_id"]
+
+    number = kernel.begin("%%capture captured\nfetch(client, 'image')\ntime.sleep(1.5)")
+    kernel.listen(lambda message: ">image</td>" in changes(message, place))
+    kernel.end(number)
+
+    assert kernel.printed("print(captured.outputs)") == "[]"
+    kernel.printed(WIDGETS)
+
+
+def test_watch_that_is_closed_ends_its_thread(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.printed("watch = client.watch()")
+
+    printed = kernel.printed("print(watch.is_live); watch.close(); watch.close(); print(watch.is_live, watch)")
+
+    assert printed.split("\n")[0] == "True"
+    assert printed.split("\n")[1].startswith("False <Watch of http://127.0.0.1:")
+
+
+def test_second_watch_takes_the_place_of_the_first(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.printed("first = client.watch()")
+    kernel.printed("second = client.watch()")
+
+    assert kernel.printed("print(first.is_live, second.is_live)") == "False True"
+
+
+def test_watch_keeps_no_server_alive(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.printed("watch = client.watch()")
+    kernel.printed("import weakref; client = weakref.ref(client)")
+
+    assert kernel.printed("eventually(lambda: not watch.is_live); print(client())") == "None"
+
+
+def test_watch_of_a_replaced_server_ends(kernel: Kernel) -> None:
+    cell = f"{START}\nclient.watch()\nclient"
+    kernel.printed(cell)
+    kernel.printed("first = client.watch()")
+
+    kernel.printed(cell)
+
+    assert kernel.printed("eventually(lambda: not first.is_live); print(client.is_running)") == "True"
+
+
+def test_progress_is_a_bar_of_the_notebook(kernel: Kernel) -> None:
+    kernel.printed(WIDGETS)
+    kernel.printed(START)
+    kernel.printed("open('source', 'wb').write(bytes(3_000_000));")
+    kernel.messages.clear()
+
+    cell = kernel.run("client.put_file('image', 'source', progress=True);")
+
+    assert [output["type"] for output in cell.outputs] == ["display_data"]
+    assert WIDGET in cell.outputs[0]["data"]
+    states = [m["content"]["data"].get("state", {}) for m in kernel.messages if m["msg_type"].startswith("comm_")]
+    assert 3_000_000 in [state.get("max") for state in states]
+    assert 3_000_000 in [state.get("value") for state in states]
+
+
+def test_progress_without_widgets_is_a_bar_of_text(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.printed(NO_WIDGETS)
+    kernel.printed("open('source', 'wb').write(bytes(3_000_000));")
+
+    cell = kernel.run("client.put_file('image', 'source', progress=True);")
+
+    kernel.printed(WIDGETS)
+    assert {output["type"] for output in cell.outputs} == {"stream"}
+    assert "2.86M/2.86M" in cell.printed
