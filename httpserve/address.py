@@ -35,6 +35,7 @@ from httpserve.routes import is_near, route_to
 __all__ = [
     "InterfaceAddress",
     "advertised",
+    "answering",
     "bind",
     "bind_error",
     "interfaces",
@@ -155,6 +156,16 @@ def _facing_host(bound_host: str, peer: str | None, zone: str | None) -> str:
         return _route(peer, families, wants_link_local=zone is not None)[1]
     candidates = _candidates(families)
     return candidates[0].host if candidates else "127.0.0.1" if _V4 in families else "::1"
+
+
+def answering(bound_host: str) -> list[InterfaceAddress]:
+    """Return the addresses of this host on which a socket bound to *bound_host* answers other hosts, best first.
+
+    Empty for a wildcard where there is nothing but loopback, and for an address that no interface has (any more).
+    """
+    if bound_host in ("0.0.0.0", "::"):
+        return _candidates(_answering(bound_host))
+    return [here for here in interfaces() if bound_host in (here.address, here.host)]
 
 
 def _answering(wildcard: str) -> Families:

@@ -87,11 +87,16 @@ def _in_use(host: str, port: int) -> str:
     )
 
 
-def _not_permitted(host: str, port: int) -> str:
+def first_free_port() -> int:
+    """Return the lowest port on which every user may listen."""
     try:
-        first_free = int(_FIRST_FREE_PORT.read_text())
+        return int(_FIRST_FREE_PORT.read_text())
     except (OSError, ValueError):  # not Linux, or a sandbox
-        first_free = 1024
+        return 1024
+
+
+def _not_permitted(host: str, port: int) -> str:
+    first_free = first_free_port()
     if port >= first_free:
         return f"the system's security policy does not let this user listen on {host} port {port}; try port=0"
     return (

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Self
 
 from httpserve.address import advertised, bind, bind_error, listen_host, url_path, validate
 from httpserve.arguments import checked_count, checked_seconds
+from httpserve.asking import with_zone
 from httpserve.commands import Value, Wanted, command
+from httpserve.doctor import Report, Situation, examine
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
@@ -274,6 +276,35 @@ class HttpServerClient(Observed):
         if server is None:
             raise ServerNotRunning(f"{call}() needs a running server; call start() first")
         return server
+
+    # Why nothing arrives
+
+    def doctor(self) -> Report:
+        """Look at the server, this host and the way to the board, and say what may be wrong and what to do.
+
+        Blocks for some milliseconds, at most about 2 s where the server does not answer itself. Changes nothing,
+        sends nothing beyond this host, and needs no rights; the server may be stopped. It asks itself for content of
+        its own, of which no record is made.
+
+        Returns:
+            The findings: whether it listens and answers, which URL is for whom, the route to `peer` and whether that
+            was ever seen, containers and virtual machines, firewalls, names that were missing, who has connected.
+        """
+        server = self._life.running()
+        return examine(
+            Situation(
+                host=self._host,
+                peer=self._peer,
+                advertise=self._advertise,
+                port=self._port if server is None else server.port,
+                bound=None if server is None else with_zone(server.host),
+                since=self._life.started_at,
+                requests=self.requests,
+                missing=self.missing,
+                connections=self._ledger.connections(),
+                probe=self._site.probe,
+            )
+        )
 
     # Files
 

@@ -104,6 +104,16 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def is_numeric(host: str) -> bool:
+    """Tell whether `resolve` finds *host* without asking a name server: an address, or `localhost`."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        _address(bare.partition("%")[0])
+    except ValueError:
+        return bare.lower().rstrip(".") == "localhost"
+    return True
+
+
 def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
     """Return where *host* is, IPv4 first. Does not block for an address; for a name as long as the resolver.
 

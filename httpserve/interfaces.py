@@ -84,8 +84,15 @@ class InterfaceAddress:
 
     def reaches(self, address: str) -> bool:
         """Tell whether *address* is on the network of this interface, with no router between."""
-        network = f"{self.network_of or self.address}/{self.prefix_length}"
-        return ipaddress.ip_address(address.partition("%")[0]) in ipaddress.ip_network(network, strict=False)
+        network = ipaddress.ip_network(self.network or f"{self.address}/0", strict=False)
+        return ipaddress.ip_address(address.partition("%")[0]) in network
+
+    @property
+    def network(self) -> str:
+        """The network of this interface, such as `192.168.7.0/24`; empty where the system does not tell."""
+        if not self.prefix_length:
+            return ""
+        return str(ipaddress.ip_network(f"{self.network_of or self.address}/{self.prefix_length}", strict=False))
 
     def __str__(self) -> str:
         kinds = {

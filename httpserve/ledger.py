@@ -16,6 +16,7 @@ from collections import deque
 from httpserve.coverage import Coverage
 from httpserve.downloads import Downloads, Mark
 from httpserve.latch import Latch
+from httpserve.plan import PROBE
 from httpserve.records import DownloadRecord, End, Ends, Exchange, RequestRecord, State, Transfer
 from httpserve.wanted import Asked, Who
 from httpserve.watching import Watch, add_underway
@@ -57,6 +58,8 @@ class Ledger:
 
     def begin(self, exchange: Exchange) -> None:
         """Take in an exchange whose answer is about to leave."""
+        if exchange.subject is PROBE:
+            return
         with self._lock:
             self._number += 1
             exchange.number = self._number

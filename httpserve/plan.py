@@ -77,6 +77,9 @@ class Subject(NamedTuple):
     pieces: tuple[Piece, ...]
 
 
+PROBE = Subject("", "", 0, ())  # of an answer to ourselves, of which no record is made
+
+
 class Plan:
     """The body of one answer.
 

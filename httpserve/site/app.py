@@ -11,14 +11,15 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, StorageError
 from httpserve.names import checked_name, is_reserved
-from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Piece, Plan, Region, Step, Subject
-from httpserve.root import OpenFile, Root
+from httpserve.plan import AT_ONCE, HAND_OVER, PROBE, Data, HandOver, Piece, Plan, Region, Step, Subject
+from httpserve.root import Identity, OpenFile, Root
 from httpserve.site import conditional
 from httpserve.site.conditional import ByteRange, Kind
 from httpserve.site.digests import SUFFIX, DigestFile, digest_file
@@ -70,6 +71,7 @@ class Site:
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
         self._representations: dict[str, Representation] = {}
+        self._probes: dict[str, DigestFile] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
@@ -89,6 +91,9 @@ class Site:
                     name = self._name(path)
                 file = self._root.open_file(name)
             except NotFound as error:
+                probe = self._probes.get(error.name)
+                if probe is not None:
+                    return self._probe(probe, environ, start_response)
                 file = self._digest_file(error)
         except IsADirectory as error:
             return self._directory(error.name, environ, start_response)
@@ -200,6 +205,30 @@ class Site:
         size = representation.validators.size
         fields = [("Content-Range", f"bytes */{size}"), ("Accept-Ranges", "bytes")]
         return _text("416 Range Not Satisfiable", f"the file has {size} bytes", start_response, method, fields)
+
+    # Looking at ourselves
+
+    @contextmanager
+    def probe(self, data: bytes) -> Iterator[str]:
+        """Answer with *data* under a name that nobody guesses, as with a file, until the block ends.
+
+        No record is made of such answers, so no wait takes them for a board's.
+        """
+        name = f"httpserve-{secrets.token_hex(16)}"
+        now = time.time_ns()
+        self._probes[name] = DigestFile(name, data, Identity(0, 0, 0, now, now), shares_second=False)
+        try:
+            yield name
+        finally:
+            del self._probes[name]
+            self._names.pop(f"/{name}", None)
+            self._representations.pop(name, None)
+
+    def _probe(self, file: DigestFile, environ: Environ, start_response: StartResponse) -> Plan:
+        plan = self._file(file, environ, start_response)
+        plan.subject = PROBE
+        plan.again = None
+        return plan
 
     # Directories
 

@@ -1,7 +1,6 @@
-"""Why nothing arrives: looks at a server and the host that it runs on, and says what may be wrong and what to do.
+"""What the doctor found, as data and as text.
 
-Knows what the address room finds out about this host. Changes nothing, and sends nothing beyond this host. Does not
-know sockets, nor how a finding is printed on a terminal.
+Knows nothing of how it was found, nor how it is shown on a terminal.
 """
 
 from __future__ import annotations

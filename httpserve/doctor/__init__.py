@@ -1,0 +1,33 @@
+"""Why nothing arrives: looks at a server and the host that it runs on, and says what may be wrong and what to do.
+
+Knows what the address room finds out about this host, and what boards did. Changes nothing, and sends nothing beyond
+this host: not even a name server is asked. Does not know sockets, nor the client.
+"""
+
+from __future__ import annotations
+
+from httpserve.doctor.boards import look_at_connections, look_at_missing, look_at_route
+from httpserve.doctor.listening import look_at_bind, look_at_port, look_at_self_test, look_at_server, look_at_urls
+from httpserve.doctor.obstacles import look_at_firewall, look_at_machine
+from httpserve.doctor.report import Finding, Report
+from httpserve.doctor.situation import Situation
+
+__all__ = ["Finding", "Report", "Situation", "examine"]
+
+LOOKS = (  # in the order in which to read what they find
+    look_at_server,
+    look_at_bind,
+    look_at_port,
+    look_at_urls,
+    look_at_self_test,
+    look_at_route,
+    look_at_machine,
+    look_at_firewall,
+    look_at_missing,
+    look_at_connections,
+)
+
+
+def examine(situation: Situation) -> Report:
+    """Look at everything. Blocks for some milliseconds, at most about 2 s where the server does not answer."""
+    return Report(tuple(finding for look in LOOKS for finding in look(situation)))

@@ -1,0 +1,154 @@
+"""What this host is that may keep boards away: a container, a virtual machine, WSL; and its firewalls.
+
+Knows the files in which Linux and its programs say so. Only looks: starts no program, and needs no rights. Does not
+know whether a board is really kept away.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path("/")
+_PROGRAM_DIRECTORIES = ("usr/sbin", "usr/bin", "sbin", "bin", "usr/local/sbin", "usr/local/bin")
+
+
+@dataclass(frozen=True)
+class Firewall:
+    """A firewall that is installed. `is_active` is None where only root could tell."""
+
+    name: str
+    is_active: bool | None
+    evidence: str
+
+
+def _text(path: Path) -> str:
+    """Return what is in a small file; empty where there is none, or it may not be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return ""
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+# What kind of machine
+
+
+def wsl_version(root: Path = _ROOT) -> int:
+    """Return 1 or 2 in the Windows Subsystem for Linux, else 0. Only version 2 has a network of its own."""
+    release = _text(root / "proc/sys/kernel/osrelease")
+    if "microsoft" not in release.lower():
+        return 0
+    return 1 if release.endswith("-Microsoft") else 2
+
+
+def container_kind(root: Path = _ROOT, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the kind of container that this is, such as `docker`; empty where nothing says so."""
+    if "KUBERNETES_SERVICE_HOST" in environ:
+        return "kubernetes"
+    if _exists(root / ".dockerenv"):
+        return "docker"
+    if _exists(root / "run/.containerenv"):
+        return "podman"
+    told = _text(root / "run/systemd/container") or environ.get("container", "")
+    if told and told != "wsl":
+        return told
+    groups = _text(root / "proc/1/cgroup")
+    return next((kind for kind in ("kubepods", "docker", "lxc") if f"/{kind}" in groups), "")
+
+
+def hypervisor(root: Path = _ROOT) -> str:
+    """Return what this virtual machine runs on, such as `QEMU`; empty where nothing says that it is one."""
+    dmi = root / "sys/class/dmi/id"
+    vendor, product = _text(dmi / "sys_vendor"), _text(dmi / "product_name")
+    for sign, name in _VIRTUAL_VENDORS:
+        if sign in f"{vendor} {product}":
+            return name
+    if _text(root / "proc/device-tree/hypervisor/compatible"):
+        return "a hypervisor"
+    flags = next((line for line in _text(root / "proc/cpuinfo").splitlines() if line.startswith("flags")), "")
+    return "a hypervisor" if "hypervisor" in flags.split() else ""
+
+
+_VIRTUAL_VENDORS = (
+    ("QEMU", "QEMU"),
+    ("VMware", "VMware"),
+    ("innotek", "VirtualBox"),
+    ("VirtualBox", "VirtualBox"),
+    ("Parallels", "Parallels"),
+    ("Microsoft Corporation Virtual Machine", "Hyper-V"),
+    ("Xen", "Xen"),
+    ("Amazon EC2", "Amazon EC2"),
+    ("Google Compute Engine", "Google Compute Engine"),
+)
+
+
+# Firewalls
+
+
+def firewalls(root: Path = _ROOT, platform: str = sys.platform) -> list[Firewall]:
+    """List the firewalls that are installed here, those that are known to be active first."""
+    if platform == "win32":
+        return [Firewall("Windows Defender", None, "it is part of Windows")]
+    if platform == "darwin":
+        return [Firewall("macOS", None, "it is part of macOS")]
+    found = [
+        firewall
+        for firewall in (_ufw(root), _firewalld(root), _nftables(root), _iptables(root), _windows_outside(root))
+        if firewall is not None
+    ]
+    return sorted(found, key=lambda firewall: (firewall.is_active is False, firewall.is_active is None))
+
+
+def _program(root: Path, name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join(str(root / folder) for folder in _PROGRAM_DIRECTORIES))
+
+
+def _ufw(root: Path) -> Firewall | None:
+    path = root / "etc/ufw/ufw.conf"
+    if not (_exists(path) and _program(root, "ufw")):
+        return None
+    for line in _text(path).splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "ENABLED":
+            return Firewall("ufw", value.strip().strip("\"'").lower() == "yes", f"{path} says {line.strip()}")
+    return Firewall("ufw", None, f"{path} does not say whether it is enabled")
+
+
+def _firewalld(root: Path) -> Firewall | None:
+    if not (_program(root, "firewalld") or _program(root, "firewall-cmd")):
+        return None
+    if any(_text(path) == "firewalld" for path in (root / "proc").glob("[0-9]*/comm")):
+        return Firewall("firewalld", True, "it runs")
+    return Firewall("firewalld", False, "installed, does not run")
+
+
+def _nftables(root: Path) -> Firewall | None:
+    if not _program(root, "nft"):
+        return None
+    if any((root / "etc/systemd/system").glob("*.wants/nftables.service")):
+        return Firewall("nftables", True, "its service is enabled")
+    return Firewall("nftables", None, "installed; its rules are for root to see")
+
+
+def _iptables(root: Path) -> Firewall | None:
+    tables = _text(root / "proc/net/ip_tables_names")  # of the old kind, and for root alone
+    if tables:
+        return Firewall("iptables", True, f"the kernel has its tables {', '.join(tables.split())}")
+    if not _program(root, "iptables"):
+        return None
+    return Firewall("iptables", None, "installed; its rules are for root to see")
+
+
+def _windows_outside(root: Path) -> Firewall | None:
+    return Firewall("Windows Defender", None, "it guards the Windows around WSL") if wsl_version(root) else None
