@@ -49,9 +49,12 @@ def test_zckdl_takes_the_new_chunks_by_multipart_ranges(
     old, new = zchunks
     url = bench.put_file("image.zck", new)
 
-    run("zckdl", "-s", old, url, cwd=board)
+    with bench.expect_download("image.zck", 10, until="idle", idle=0.2) as download:
+        run("zckdl", "-s", old, url, cwd=board)
 
     last = bench.requests[-1]
+    assert 0 < download.record.bytes < download.record.total == new.stat().st_size
+    assert len(download.record.ranges) > 3
     assert digest(board / "image.zck") == digest(new)
     assert {request.status for request in bench.requests} == {206}
     assert len({request.client_port for request in bench.requests}) == 1
@@ -65,8 +68,13 @@ def test_a_delta_is_no_whole_download(bench: HttpServerClient, board: Path, zchu
 
     run("zckdl", "-s", old, url, cwd=board)
 
-    with pytest.raises(WaitTimeout):
+    with pytest.raises(WaitTimeout, match="idle") as caught:
         bench.wait_for_download("image.zck", 0)
+    wait = caught.value
+    received = bench.wait_for_download("image.zck", 5, until="idle", idle=0.1).bytes
+    assert wait.happened == "ranges missing"
+    assert wait.received + sum(stop - start for start, stop in wait.missing) == wait.total == new.stat().st_size
+    assert wait.received == received
 
 
 def test_zckdl_without_an_old_image_takes_all_by_ranges(

@@ -49,6 +49,8 @@ def test_ostree_pulls_a_commit(bench: HttpServerClient, tmp_path: Path, system: 
     assert all(request.user_agent.startswith("libostree/") for request in requests)
     for name in objects:
         assert bench.wait_for_download(name, 5).ranges == ()
+    assert bench.wait_for_request("repo/summary", timeout=5).status == 200
+    assert {missing.name for missing in bench.missing} >= {"repo/summary.sig"}
 
 
 def test_ostree_uses_few_connections_and_keeps_them_over_a_404(
@@ -107,7 +109,9 @@ def test_git_clones_over_dumb_http(bench: HttpServerClient, tmp_path: Path, syst
     }
     assert content(tmp_path / "got") == content(system)
     assert objects <= {request.name for request in bench.requests}
-    assert bench.requests[0].target == "/system.git/info/refs?service=git-upload-pack"
+    first = bench.wait_for_request("system.git/info/refs", timeout=5)
+    assert first.target == "/system.git/info/refs?service=git-upload-pack"
+    assert first.fields["Git-Protocol"] == "version=2"
     assert all(request.user_agent.startswith("git/") for request in bench.requests)
     for name in objects:
         assert bench.wait_for_download(name, 5).name == name
@@ -171,7 +175,8 @@ def test_apt_updates_and_downloads(
     for name in ["debian/Packages", *packages]:
         record = bench.wait_for_download(name, 5)
         assert record.user_agent.startswith("Debian APT-HTTP/")
-    assert bench.requests[0].status == 404  # InRelease, which it asks for first
+    first = bench.requests[0]
+    assert (first.target, first.status) == ("/debian/./InRelease", 404)  # it probes for this, and goes on
     assert len({one.client_port for one in bench.requests if one.name in packages}) == 1  # in one go
 
 
@@ -185,3 +190,4 @@ def test_apt_fetches_a_list_again_only_when_it_has_changed(
 
     again = [(one.name, one.status) for one in bench.requests[before:] if one.name]
     assert again == [("debian/Release", 304)]
+    assert bench.wait_for_request("debian/Release", status=304, timeout=5).fields["If-Modified-Since"]

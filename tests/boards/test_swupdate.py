@@ -1,0 +1,71 @@
+"""SWUpdate with the line of `client.command`: it fetches an update, checks its signature, and installs it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient
+from tests.boards.programs import digest, needs, noise, run, type_line
+
+DESCRIPTION = """software = {
+    version = "1";
+    hardware-compatibility: ["1.0"];
+    files: ({filename = "image"; path = "%s"; sha256 = "%s";});
+}
+"""
+
+
+@pytest.fixture
+def update(tmp_path: Path) -> Path:
+    """A signed update that writes an image to `tmp_path/installed`."""
+    needs("swupdate", "openssl", "cpio")
+    (tmp_path / "image").write_bytes(noise(300_000))
+    (tmp_path / "sw-description").write_text(DESCRIPTION % (tmp_path / "installed", digest(tmp_path / "image")))
+    subject = ["-subj", "/CN=bench", "-addext", "extendedKeyUsage=emailProtection"]
+    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem"]
+    run("openssl", "req", "-x509", *key, *subject, "-out", "cert.pem", cwd=tmp_path)
+    signer = ["-signer", "cert.pem", "-inkey", "key.pem", "-outform", "DER", "-nosmimecap", "-binary"]
+    run("openssl", "cms", "-sign", "-in", "sw-description", "-out", "sw-description.sig", *signer, cwd=tmp_path)
+    with open(tmp_path / "update.swu", "wb") as archive:
+        subprocess.run(
+            ["cpio", "--quiet", "-o", "-H", "crc"],
+            input=b"sw-description\nsw-description.sig\nimage\n",
+            stdout=archive,
+            cwd=tmp_path,
+            check=True,
+            timeout=30,
+        )
+    return tmp_path / "update.swu"
+
+
+def install(client: HttpServerClient, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    options = "swupdate -k cert.pem -H board:1.0 -d"  # what else a board's own settings say
+    line = client.command("update.swu", "swupdate").replace("swupdate -d", options, 1)
+    (tmp_path / "tmp").mkdir()  # its sockets; and it removes what it unpacks there
+    return type_line(f"TMPDIR={tmp_path / 'tmp'} {line}", cwd=tmp_path)
+
+
+def test_swupdate_installs_what_it_fetches(bench: HttpServerClient, tmp_path: Path, update: Path) -> None:
+    bench.put_file("update.swu", update)
+
+    with bench.expect_download("update.swu", 10) as download:
+        done = install(bench, tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "installed").read_bytes() == (tmp_path / "image").read_bytes()
+    assert download.record.bytes == update.stat().st_size
+    assert [(request.method, request.status) for request in bench.requests] == [("HEAD", 200), ("GET", 200)]
+
+
+def test_swupdate_refuses_an_update_that_was_changed(bench: HttpServerClient, tmp_path: Path, update: Path) -> None:
+    content = bytearray(update.read_bytes())
+    content[len(content) // 2] ^= 1
+    bench.storage.write_bytes("update.swu", content)
+
+    done = install(bench, tmp_path)
+
+    assert done.returncode != 0
+    assert "GET" in {request.method for request in bench.requests}
