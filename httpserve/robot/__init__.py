@@ -1,0 +1,16 @@
+"""The library for Robot Framework: `Library    httpserve.robot.HttpServe`.
+
+Knows Robot Framework and our public API, as the other places where people work do. Inert unless imported: Robot is an
+optional package, `pip install 'httpserve[robot]'`.
+"""
+
+from httpserve import MissingExtra
+
+try:
+    import robot as _robot  # noqa: F401
+except ImportError as error:
+    raise MissingExtra("httpserve.robot", "robot") from error
+
+from httpserve.robot.library import HttpServe
+
+__all__ = ["HttpServe"]

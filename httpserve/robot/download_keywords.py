@@ -1,0 +1,288 @@
+"""Keywords about what boards do: what to type there, what was asked for, and waiting for it.
+
+Knows waits as a suite writes them. Knows nothing of how they come true.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from httpserve import DownloadRecord, InvalidArgument, Missing, RequestRecord, Transfer
+from httpserve.robot.keyword import Keywords, keyword
+from httpserve.robot.transfers_log import name_of
+from httpserve.robot.types import Address, Awaited, Clients, Expected, Until, seconds
+
+WAIT = timedelta(minutes=10)  # no suite hangs over night
+IDLE = timedelta(seconds=5)
+ALL = Until("all")
+ONE = Clients(1)
+MOST_NAMED = 5  # in a message
+
+
+class DownloadKeywords(Keywords):
+    """Knowing that the board has it, and saying why not."""
+
+    @keyword("Get Download Command", "board")
+    def get_download_command(
+        self,
+        name: str,
+        tool: str,
+        *,
+        peer: Address | None = None,
+        sha256: bool = True,
+        server: str | None = None,
+        **values: str,
+    ) -> str:
+        """Returns the line to type on a board that downloads a file. Does not block.
+
+        ``name`` is the name on the server. ``tool`` is what the board has: ``u-boot``, ``u-boot-lwip``, ``grub``,
+        ``ipxe``, ``busybox``, ``wget``, ``curl``, ``rauc``, ``swupdate`` and others; an unknown one fails with the
+        list. ``peer`` is the address of the board, where it is not that of the server's settings. ``sha256`` adds a
+        check of what came, where the tool can do one. Further arguments are values of the tool's template.
+        ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | Put Text    boot/cmdline.txt    quiet
+        | ${command}=    Get Download Command    boot/cmdline.txt    busybox
+        | Type On Board    ${command}
+        """
+        return self.client(server).command(name, tool, peer=peer, sha256=sha256, **values)
+
+    @keyword("Expect Download", "board", "wait")
+    def expect_download(
+        self,
+        name: str,
+        timeout: timedelta | None = WAIT,
+        *,
+        until: Until = ALL,
+        idle: timedelta = IDLE,
+        client: Address | None = None,
+        clients: Clients = ONE,
+        server: str | None = None,
+    ) -> Expected:
+        """Returns a promise: `Wait For Download` with it counts only what begins after this keyword. Does not block.
+
+        Use it before the command that lets the board download, so that an earlier download does not count. The
+        arguments are those of `Wait For Download`; ``timeout`` begins with that keyword.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Put Text    boot/cmdline.txt    quiet
+        | ${download}=    Expect Download    boot/cmdline.txt    timeout=30 s
+        | Type On Board    wget ${url}
+        | ${record}=    Wait For Download    ${download}
+        | Should Be Equal As Integers    ${record.bytes}    5
+        """
+        promise = self.client(server).expect_download(name, **_terms(timeout, until, idle, client, clients))
+        return Expected(name, promise)
+
+    @keyword("Wait For Download", "board", "wait")
+    def wait_for_download(
+        self,
+        download: Awaited,
+        timeout: timedelta | None = WAIT,
+        *,
+        until: Until = ALL,
+        idle: timedelta = IDLE,
+        client: Address | None = None,
+        clients: Clients = ONE,
+        since: datetime | None = None,
+        server: str | None = None,
+    ) -> DownloadRecord | list[DownloadRecord]:
+        """Waits until a board has a file, and returns the record of it: ``client``, ``bytes``, ``seconds`` and more.
+
+        ``download`` is what `Expect Download` returned, which then needs no further argument; or a name on the server.
+        Of a name, a download since it was put counts although it came before this keyword, unless an earlier wait has
+        returned it.
+
+        ``timeout`` is how long to wait; default: 10 minutes, ``None``: for ever. ``until`` is what to wait for, and
+        ``idle`` how long nothing must come with ``until=idle`` (default: 5 seconds). ``client`` is the address of the
+        board that must have it; default: any. ``clients`` is how many boards, or which; the keyword then returns a
+        list. ``since`` is a time from which downloads count. ``server`` is an alias; default: the current server.
+
+        When it fails, the message says what did happen, and what has arrived. It fails at once when the server is
+        stopped or the file is removed.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Put Text    boot/cmdline.txt    quiet
+        | Type On Board    wget ${url}
+        | ${record}=    Wait For Download    boot/cmdline.txt    timeout=30 s
+        | Should Be Equal    ${record.client}    127.0.0.1
+        """
+        if isinstance(download.value, Expected):
+            given = (timeout, until, idle, client, clients, since, server)
+            if given != (WAIT, ALL, IDLE, None, ONE, None, None):
+                raise InvalidArgument("what Expect Download returned knows what to wait for: give the arguments there")
+            return download.value.promise.wait()
+        terms = _terms(timeout, until, idle, client, clients)
+        found: DownloadRecord | list[DownloadRecord] = self.client(server).wait_for_download(
+            download.value, **terms, since=_epoch(since)
+        )
+        return found
+
+    @keyword("Wait For Request", "board", "wait")
+    def wait_for_request(
+        self,
+        name: str | None = None,
+        *,
+        method: str | None = None,
+        status: int | None = None,
+        client: Address | None = None,
+        timeout: timedelta | None = WAIT,
+        since: datetime | None = None,
+        server: str | None = None,
+    ) -> RequestRecord:
+        """Waits until a board has asked, and returns the record of the request.
+
+        It has ``client``, ``method``, ``target``, ``status`` and more.
+
+        ``name`` is what it asks for, ``method`` such as ``HEAD``, ``status`` that of the answer, ``client`` the
+        board's address; what is not given may be anything. ``timeout`` is how long to wait; default: 10 minutes,
+        ``None``: for ever. ``since`` is a time from which requests count. ``server`` is an alias; default: the
+        current server.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Get File URL    not-there.cfg
+        | Type On Board    wget ${url}
+        | ${request}=    Wait For Request    not-there.cfg    status=404    timeout=30 s
+        """
+        return self.client(server).wait_for_request(
+            name,
+            method=method,
+            status=status,
+            client=client,
+            timeout=None if timeout is None else seconds(timeout),
+            since=_epoch(since),
+        )
+
+    @keyword("File Should Have Been Downloaded", "board", "check")
+    def file_should_have_been_downloaded(
+        self, name: str, client: Address | None = None, server: str | None = None
+    ) -> None:
+        """Fails unless a board has every byte of a file as it stands. Does not wait, and takes nothing from waits.
+
+        It looks at the latest requests, as many as ``max_records`` of the import says. ``client`` is the address of
+        the board; default: any. ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Put Text    boot/cmdline.txt    quiet
+        | Type On Board    wget ${url}
+        | Wait For Download    boot/cmdline.txt    timeout=30 s
+        | File Should Have Been Downloaded    boot/cmdline.txt
+        """
+        # 1.0, not "all": a wait for a part leaves what came to later waits. Since ever: what earlier ones took counts.
+        self.client(server).wait_for_download(name, 0, until=1.0, client=client, since=0)
+
+    @keyword("File Should Not Have Been Requested", "board", "check")
+    def file_should_not_have_been_requested(
+        self, name: str, client: Address | None = None, server: str | None = None
+    ) -> None:
+        """Fails when a board has asked for that name, whether there is such a file or not. Does not block.
+
+        ``client`` is the address of the board; default: any. ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | Put Text    recovery.cfg    panic
+        | File Should Not Have Been Requested    recovery.cfg
+        """
+        wanted = name.lstrip("/")
+        asked = [
+            record
+            for record in self.client(server).requests
+            if name_of(record) == wanted and client in (None, record.client)
+        ]
+        if asked:
+            shown = ", ".join(f"{record.method} by {record.client} ({record.status})" for record in asked[:MOST_NAMED])
+            more = f" and {len(asked) - MOST_NAMED} more" if len(asked) > MOST_NAMED else ""
+            raise AssertionError(f"{name!r} was asked for: {shown}{more}")
+
+    @keyword("Get Requests", "board")
+    def get_requests(
+        self, name: str | None = None, client: Address | None = None, server: str | None = None
+    ) -> list[RequestRecord]:
+        """Returns the latest requests, oldest first. Does not block.
+
+        Each has ``time``, ``client``, ``method``, ``target``, ``status``, ``bytes``, ``outcome`` and more.
+        ``name`` and ``client`` choose those for a file and of a board; default: all. ``server`` is an alias; default:
+        the current server.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Put Text    boot/cmdline.txt    quiet
+        | Type On Board    wget ${url}
+        | Wait For Download    boot/cmdline.txt    timeout=30 s
+        | ${requests}=    Get Requests    boot/cmdline.txt
+        | Should Be Equal    ${requests[0].method}    GET
+        """
+        wanted = None if name is None else name.lstrip("/")
+        return [
+            record
+            for record in self.client(server).requests
+            if wanted in (None, name_of(record)) and client in (None, record.client)
+        ]
+
+    @keyword("Get Transfers", "board")
+    def get_transfers(
+        self, name: str | None = None, client: Address | None = None, server: str | None = None
+    ) -> list[Transfer]:
+        """Returns the latest transfers, oldest first. Does not block.
+
+        Each has ``name``, ``client``, ``acknowledged``, ``total``, ``rate``, ``state`` and more. A
+        transfer under way shows how far it is. ``name`` and ``client`` choose those of a file and to a board; default:
+        all. ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Put Text    boot/cmdline.txt    quiet
+        | Type On Board    wget ${url}
+        | Wait For Download    boot/cmdline.txt    timeout=30 s
+        | ${transfers}=    Get Transfers    boot/cmdline.txt
+        | Should Be Equal    ${transfers[0].state}    completed
+        """
+        wanted = None if name is None else name.lstrip("/")
+        return [
+            transfer
+            for transfer in self.client(server).transfers
+            if wanted in (None, transfer.name) and client in (None, transfer.client)
+        ]
+
+    @keyword("Get Missing Files", "board")
+    def get_missing_files(self, client: Address | None = None, server: str | None = None) -> list[Missing]:
+        """Returns what boards asked for in vain, oldest first. Blocks while the disk lists the files.
+
+        Each has ``time``, ``client``, ``name``, and the ``nearest`` names that there are by now. ``client`` is the
+        address of the board; default: any. ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | Put Text    boot/cmdline.txt    quiet
+        | ${url}=    Get File URL    boot/cmdlin.txt
+        | Type On Board    wget ${url}
+        | Wait For Request    status=404    timeout=30 s
+        | ${missing}=    Get Missing Files
+        | Should Be Equal    ${missing[0].nearest[0]}    boot/cmdline.txt
+        """
+        return [missing for missing in self.client(server).missing if client in (None, missing.client)]
+
+
+def _terms(
+    timeout: timedelta | None, until: Until, idle: timedelta, client: Address | None, clients: Clients
+) -> dict[str, Any]:  # Any: arguments, each of its own type
+    """Return the arguments of a wait as the client takes them."""
+    return {
+        "timeout": None if timeout is None else seconds(timeout),
+        "until": until.value,
+        "idle": seconds(idle),
+        "client": client,
+        "clients": clients.value,
+    }
+
+
+def _epoch(since: datetime | None) -> float | None:
+    return None if since is None else since.timestamp()

@@ -1,0 +1,155 @@
+"""Keywords about the files on a server.
+
+Knows names, sources and operators as a suite writes them. Knows nothing of boards.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import opendal
+
+from httpserve.robot.keyword import Keywords, keyword
+from httpserve.robot.operators import new_operator, operator_of
+from httpserve.robot.types import Address, Digest, Service, Source, seconds
+
+
+class FileKeywords(Keywords):
+    """Putting files, and looking at them."""
+
+    @keyword("Put File", "file")
+    def put_file(
+        self,
+        name: str,
+        source: Source,
+        operator: Service | None = None,
+        *,
+        sha256: Digest | None = None,
+        timeout: timedelta | None = None,
+        server: str | None = None,
+        **options: str,
+    ) -> str:
+        """Puts a file where boards can fetch it, and returns its URL. Blocks until the copy is complete.
+
+        A board sees the old file whole or the new file whole. Whatever fails leaves the old one.
+
+        ``name`` is the name on the server, such as ``boot/Image``. ``source`` is a local path, an http(s) URL, or a
+        path on ``operator``: what `Create Operator` returned, or an OpenDAL service such as ``s3``, with its options
+        (``bucket=``, ``region=``, …) as further arguments. ``sha256`` is the digest that the bytes must have.
+        ``timeout`` is how long a remote source may send nothing; default: that of the server.
+        ``server`` is an alias; default: the current server.
+
+        Fails when there is no such source, when it stalls, and when the bytes are not those that ``sha256`` promised.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Put File    boot/Image    ${CURDIR}/Image    timeout=2 min
+        | Put File    boot/Image    Image    operator=fs    root=${CURDIR}
+        """
+        return self.client(server).put_file(
+            name,
+            source,
+            operator_of(operator, options),
+            sha256=sha256,
+            timeout=None if timeout is None else seconds(timeout),
+        )
+
+    @keyword("Put Text", "file")
+    def put_text(self, name: str, text: str, *, encoding: str = "UTF-8", server: str | None = None) -> str:
+        r"""Puts a text file where boards can fetch it, and returns its URL. Blocks until it is on the disk.
+
+        ``name`` is the name on the server, ``text`` all that is in the file: ``\n`` makes a new line.
+        ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Put Text    grub.cfg    linux /Image console=ttyS0\nboot\n
+        """
+        client = self.client(server)
+        url = client.get_url(name)  # first: nothing is written for a server that does not run
+        client.storage.write_bytes(name, text.encode(encoding))
+        return url
+
+    @keyword("Create Operator", "file")
+    def create_operator(self, service: str, **options: str) -> opendal.Operator:
+        """Returns an OpenDAL operator for `Put File`, of a service such as ``s3``, ``webdav`` or ``fs``.
+
+        The options are those of the service, each as text. Does not block: nothing is asked of the service yet.
+        Fails when there is no such service, or when it lacks an option.
+
+        Example:
+        | ${builds}=    Create Operator    fs    root=${CURDIR}
+        | Start HTTP Server
+        | Put File    boot/Image    Image    ${builds}
+        """
+        return new_operator(service, options)
+
+    @keyword("Get File URL", "file", "url")
+    def get_file_url(self, name: str, peer: Address | None = None, server: str | None = None) -> str:
+        """Returns the URL of a file as a board sees it. It need not exist yet. Does not block.
+
+        ``peer`` is the address of the board that will use it, where it is not that of the server's settings.
+        ``server`` is an alias; default: the current server. Fails when the server does not run.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Get File URL    boot/Image
+        | Should End With    ${url}    /boot/Image
+        """
+        return self.client(server).get_url(name, peer)
+
+    @keyword("List Files", "file")
+    def list_files(self, directory: str = "/", recursive: bool = False, server: str | None = None) -> list[str]:
+        """Returns the names in a directory of the server, sorted; those of directories end in ``/``.
+
+        Empty where nothing is. ``recursive`` takes in what is in the directories below.
+        ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | Put Text    boot/cmdline.txt    quiet
+        | ${names}=    List Files    boot
+        | Should Be Equal    ${names}[0]    boot/cmdline.txt
+        """
+        storage = self.client(server).storage
+        path = directory if directory.endswith("/") else f"{directory}/"
+        names = storage.scan(path) if recursive else storage.list(path)
+        itself = path.lstrip("/")
+        return sorted(name for name in map(str, names) if name.lstrip("/") not in ("", itself))
+
+    @keyword("File Should Exist", "file", "check")
+    def file_should_exist(self, name: str, server: str | None = None) -> None:
+        """Fails unless there is a file of that name on the server; the message names the files beside it.
+
+        ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | Put Text    boot/cmdline.txt    quiet
+        | File Should Exist    boot/cmdline.txt
+        """
+        storage = self.client(server).storage
+        if storage.exists(name) and not storage.exists(f"{name.rstrip('/')}/"):
+            return
+        directory = name.strip("/").rpartition("/")[0]
+        there = self._beside(directory, server)
+        raise AssertionError(f"there is no file {name!r} on the server; in {directory or '/'!r}: {there}")
+
+    def _beside(self, directory: str, server: str | None) -> str:
+        storage = self.client(server).storage
+        names = sorted(set(map(str, storage.list(f"{directory}/"))) - {f"{directory}/", "/"})
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        return (", ".join(names[:10]) or "nothing") + more
+
+    @keyword("Remove File", "file")
+    def remove_file(self, name: str, server: str | None = None) -> None:
+        """Removes a file from the server. Harmless when there is none; a download under way still gets all of it.
+
+        ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | Put Text    boot/cmdline.txt    quiet
+        | Remove File    boot/cmdline.txt
+        """
+        self.client(server).storage.delete(name)

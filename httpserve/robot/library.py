@@ -1,0 +1,159 @@
+"""The library: what an import takes, and what happens at the ends of tests and suites.
+
+Knows Robot's listener calls. Knows no keyword by itself: the groups have them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from robot import result, running
+from robot.api import logger
+from robot.api.deco import library
+from robot.libraries.BuiltIn import BuiltIn
+from robot.utils import escape
+from robot.version import VERSION
+
+from httpserve import __version__
+from httpserve.robot.download_keywords import DownloadKeywords
+from httpserve.robot.file_keywords import FileKeywords
+from httpserve.robot.server_keywords import ServerKeywords
+from httpserve.robot.servers import Servers
+from httpserve.robot.transfers_log import TransfersLog
+from httpserve.robot.types import CONVERTERS, Address, AutoClose, seconds
+
+
+@library(scope="GLOBAL", version=__version__, converters=CONVERTERS, doc_format="ROBOT", listener="SELF")
+class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
+    """Serves files over HTTP to the boards on a test bench, and knows that they have them.
+
+    == A first suite ==
+
+    | *** Settings ***
+    | Library           httpserve.robot.HttpServe    peer=192.168.7.2
+    | Suite Setup       Start HTTP Server
+    |
+    | *** Test Cases ***
+    | The Board Takes The New Kernel
+    |     Put File    boot/Image    ${CURDIR}/Image
+    |     ${download}=    Expect Download    boot/Image    timeout=2 min
+    |     ${command}=    Get Download Command    boot/Image    u-boot
+    |     Type On Board    ${command}
+    |     ${record}=    Wait For Download    ${download}
+    |     Log    ${record.client} has ${record.bytes} bytes after ${record.seconds} s
+
+    ``Type On Board`` stands, here and in the examples below, for a keyword of your own that types a line on the board's
+    console: over SSH, a serial line, or whatever your bench has.
+
+    == How things are written ==
+
+    Durations are Robot's: ``2 min``, ``500 ms``, or a number of seconds. Amounts are numbers of bytes, also with a
+    unit: ``10 MiB``. ``${None}`` stands for a value that is not given.
+
+    == Several servers ==
+
+    The argument ``alias=`` of `Start HTTP Server` names a server. Keywords work on the current one, which is the one
+    that was started last; `Switch HTTP Server` makes another one current, and with ``server=alias`` a keyword works on
+    that one for once.
+
+    == When servers end ==
+
+    By themselves, as ``auto_close`` says: ``SUITE`` (default), ``TEST`` or ``MANUAL``. When one ends its port is free,
+    and what was put on it is gone.
+
+    == The log ==
+
+    At the end of each keyword of this library stands a line for each transfer that has ended meanwhile, with the time
+    when it did; at the end of each test a table of them all: name, client, bytes, seconds, state. Both are bounded.
+
+    == Several processes ==
+
+    With pabot each process has servers of its own. Leave ``port`` at 0, and the system gives each of them its own port.
+    """
+
+    def __init__(
+        self,
+        root_dir: Path | None = None,
+        host: Address | None = None,
+        port: int = 0,
+        timeout: timedelta = timedelta(minutes=10),
+        remove_created_on_close: bool = True,
+        *,
+        auto_close: AutoClose = AutoClose.SUITE,
+        peer: Address | None = None,
+        advertise: str | None = None,
+        listing: bool = True,
+        dot_files: bool = False,
+        read_only: bool = False,
+        only: str | None = None,
+        digests: bool = True,
+        max_records: int = 1000,
+        max_connections: int | None = None,
+        lost_after: timedelta = timedelta(seconds=30),
+    ) -> None:
+        """Says how servers are to be, and when they end. Starts nothing.
+
+        The arguments are the defaults of `Start HTTP Server`, except ``auto_close``.
+
+        - ``root_dir``: the directory to serve; default: a private one, gone when the server ends.
+        - ``host``: where to listen; default: the address that faces ``peer``, or the one that other hosts reach.
+        - ``port``: the port; default: 0, the system chooses.
+        - ``timeout``: after how long without progress a download, or a remote source, is given up; default: 10 minutes.
+        - ``remove_created_on_close``: whether what was put is removed at the end; default: yes.
+        - ``auto_close``: when servers end by themselves.
+        - ``peer``: the board's address: the server listens, and URLs point, on the side that faces it.
+        - ``advertise``: what URLs say instead: ``http://host:port/prefix``, ``host:port`` or ``host``.
+        - ``listing``: whether a directory without an index.html answers with a list; default: yes.
+        - ``dot_files``: whether files with a leading dot are served that others put there; default: no.
+        - ``read_only``: change nothing in ``root_dir``, which must be there; default: no.
+        - ``only``: serve this one file of ``root_dir``, and nothing beside it.
+        - ``digests``: whether ``NAME.sha256`` answers with the digest of a file that was put; default: yes.
+        - ``max_records``: how many requests `Get Requests` remembers; default: 1000.
+        - ``max_connections``: the most connections at a time; default: what fits the limit of descriptors.
+        - ``lost_after``: after how long without a sign of life a board is taken for lost; default: 30 seconds.
+        """
+        defaults = {
+            "root_dir": root_dir,
+            "host": host,
+            "port": port,
+            "timeout": seconds(timeout),
+            "remove_created_on_close": remove_created_on_close,
+            "peer": peer,
+            "advertise": advertise,
+            "listing": listing,
+            "dot_files": dot_files,
+            "read_only": read_only,
+            "only": only,
+            "digests": digests,
+            "max_records": max_records,
+            "max_connections": max_connections,
+            "lost_after": seconds(lost_after),
+        }
+        self.servers = Servers(defaults, auto_close)
+        self.transfers_log = TransfersLog()
+
+    # What Robot calls, in the thread of the keywords
+
+    def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
+        """Begin the test's table."""
+        self.transfers_log.begin(self.requests())
+
+    def end_test(self, data: running.TestCase, result: result.TestCase) -> None:
+        """Write the test's table, then end what is to end with the test."""
+        table = self.transfers_log.table(self.requests())
+        if table:
+            _log(table)
+        self.servers.test_ended()
+
+    def end_suite(self, data: running.TestSuite, result: result.TestSuite) -> None:
+        """End what is to end with the suite."""
+        self.servers.suite_ended(data.full_name)
+
+
+def _log(table: str) -> None:
+    """Write HTML at the end of a test, outside of any keyword."""
+    if VERSION.startswith(("7.0", "7.1")):  # these drop what a listener logs there, but let it run a keyword
+        BuiltIn().run_keyword("Log", escape(table), "html=True")
+    else:
+        logger.info(table, html=True)

@@ -1,0 +1,51 @@
+"""What `operator=s3  bucket=…` in a suite means: an operator of OpenDAL.
+
+Knows how OpenDAL makes one and how it refuses. Knows nothing of what is copied from it.
+"""
+
+from __future__ import annotations
+
+import opendal
+from opendal import exceptions as theirs
+
+from httpserve import InvalidArgument
+from httpserve.robot.types import Service
+
+# What the constructor can raise; opendal's classes share no base.
+_REFUSALS = (theirs.ConfigInvalid, theirs.Unsupported, theirs.Unexpected, theirs.Error)
+
+
+def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Operator | None:
+    """Return the operator that a keyword's arguments describe; None without one.
+
+    Raises:
+        InvalidArgument: The options belong to no service, or the service does not take them.
+    """
+    if service is None:
+        if options:
+            raise InvalidArgument(f"{_named(options)} is no argument here; a service's options go with operator=NAME")
+        return None
+    if isinstance(service.value, str):
+        return new_operator(service.value, options)
+    if options:
+        raise InvalidArgument(f"{_named(options)} comes too late for an operator: give it to Create Operator")
+    return service.value
+
+
+def new_operator(service: str, options: dict[str, str]) -> opendal.Operator:
+    """Make an operator of an OpenDAL service. Does not block: nothing is asked of the service yet.
+
+    Raises:
+        InvalidArgument: There is no such service, or it does not take these options.
+    """
+    try:
+        return opendal.Operator(service, **options)
+    except _REFUSALS as error:
+        reason = " ".join((str(error).partition("=> ")[2] or str(error)).split())
+        # The values may hold a password.
+        given = f" with {_named(options)}" if options else ""
+        raise InvalidArgument(f"OpenDAL makes no operator of {service!r}{given}: {reason}") from error
+
+
+def _named(options: dict[str, str]) -> str:
+    return ", ".join(f"{name}=" for name in options)

@@ -1,0 +1,122 @@
+"""The servers of a run of Robot: by alias, the current one, and which suite or test each belongs to.
+
+Knows when a server is to end. Knows nothing of keywords, and of Robot no more than the names of suites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from httpserve import HttpServerClient, InvalidArgument, ServerNotRunning
+from httpserve.robot.types import AutoClose
+
+DEFAULT_ALIAS = "default"
+
+Settings = dict[str, Any]  # Any: arguments of the client's constructor, each of its own type
+
+
+@dataclass
+class Kept:
+    """A server, what it was made with, and where: `test` is None for one of a suite's setup."""
+
+    alias: str
+    client: HttpServerClient
+    settings: Settings
+    suite: str
+    test: str | None
+
+
+class Servers:
+    """All servers of a run.
+
+    Args:
+        defaults: The settings of the library's import.
+        auto_close: When servers end by themselves.
+    """
+
+    def __init__(self, defaults: Settings, auto_close: AutoClose) -> None:
+        self._defaults = defaults
+        self._auto_close = auto_close
+        self._kept: dict[str, Kept] = {}
+        self._current: str | None = None
+
+    def start(self, alias: str, settings: Settings, wait_for_address: float, suite: str, test: str | None) -> Kept:
+        """Start a server, or one of that alias and these settings again, and make it the current one.
+
+        Blocks until it answers, and before that up to `wait_for_address` seconds for its address.
+
+        Raises:
+            InvalidArgument: One of that alias runs with other settings.
+        """
+        merged = {**self._defaults, **settings}
+        kept = self._kept.get(alias)
+        if kept is not None and kept.settings != merged:
+            if kept.client.is_running:
+                raise InvalidArgument(
+                    f"server {alias!r} runs already with other settings; stop it first, or give this one another alias="
+                )
+            self._close(kept)
+            kept = None
+        if kept is None:
+            kept = Kept(alias, HttpServerClient(**merged), merged, suite, test)
+        if wait_for_address:
+            kept.client.start(wait_for_address=wait_for_address)
+        else:
+            kept.client.start()
+        self._kept[alias] = kept
+        self._current = alias
+        return kept
+
+    def get(self, alias: str | None) -> HttpServerClient:
+        """Return a server by its alias, or the current one.
+
+        Raises:
+            ServerNotRunning: There is none at all.
+            InvalidArgument: There is none of that alias; the message lists those that there are.
+        """
+        return self._find(alias).client
+
+    def switch(self, alias: str) -> str | None:
+        """Make a server the current one, and return the alias of the one before."""
+        self._find(alias)
+        before, self._current = self._current, alias
+        return before
+
+    def _find(self, alias: str | None) -> Kept:
+        wanted = self._current if alias is None else alias
+        if wanted is None:
+            raise ServerNotRunning("there is no server yet: use Start HTTP Server first")
+        kept = self._kept.get(wanted)
+        if kept is None:
+            there = ", ".join(map(repr, self._kept)) or "none"
+            raise InvalidArgument(f"there is no server {wanted!r}; there are: {there}")
+        return kept
+
+    def all(self) -> list[Kept]:
+        """Return all servers, in the order of their first start."""
+        return list(self._kept.values())
+
+    def close_all(self) -> None:
+        """Close every server and forget it."""
+        self._close_those(self.all())
+
+    def test_ended(self) -> None:
+        """Close what the test started, where that was asked for."""
+        if self._auto_close is AutoClose.TEST:
+            self._close_those([kept for kept in self.all() if kept.test is not None])
+
+    def suite_ended(self, suite: str) -> None:
+        """Close what the suite and its tests started, unless all is left to the user."""
+        if self._auto_close is not AutoClose.MANUAL:
+            self._close_those([kept for kept in self.all() if kept.suite == suite])
+
+    def _close_those(self, those: list[Kept]) -> None:
+        for kept in those:
+            self._close(kept)
+
+    def _close(self, kept: Kept) -> None:
+        del self._kept[kept.alias]
+        if self._current == kept.alias:
+            self._current = next(reversed(self._kept), None)
+        kept.client.close()

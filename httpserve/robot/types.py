@@ -1,0 +1,205 @@
+"""What the text of a suite becomes: addresses, sources, digests, amounts, and how often to close.
+
+Knows how people write these in a table, and says so to libdoc. Does not judge what the client itself refuses
+in its own words. Durations are Robot's own `timedelta`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Protocol
+
+import opendal
+
+from httpserve import DownloadRecord
+
+UNITS = {"": 1, "B": 1}
+UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)}
+UNITS |= {f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)}
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Z]?I?B?)", re.IGNORECASE)
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *%")
+_WORDS = ("all", "started", "idle")
+
+
+class AutoClose(Enum):
+    """When servers end by themselves.
+
+    ``SUITE``: at the end of the suite that started them. ``TEST``: at the end of the test that started them, and those
+    of a suite setup at the end of the suite. ``MANUAL``: by `Stop All HTTP Servers`, or when Robot ends.
+    """
+
+    SUITE = "SUITE"
+    TEST = "TEST"
+    MANUAL = "MANUAL"
+
+
+class Address(str):
+    """An IP address or a host name, such as ``192.168.7.2``, ``fd00::2`` or ``board.lab``; brackets are taken off."""
+
+    __slots__ = ()
+
+
+class Source(str):
+    """A local path, an ``http://`` or ``https://`` URL, or a path on the operator that goes with it.
+
+    Relative paths are relative to where Robot was started: write ``${CURDIR}/Image`` for a file beside the suite.
+    """
+
+    __slots__ = ()
+
+
+class Digest(str):
+    """A SHA-256 of 64 hexadecimal digits; ``sha256:`` before them and a file's name after them are taken off."""
+
+    __slots__ = ()
+
+
+class Until:
+    """What to wait for.
+
+    ``all`` (every byte), ``started`` (the first byte), ``idle`` (some bytes, then none for ``idle=``: for clients that
+    never take the whole file), a part such as ``50 %`` or ``0.5``, or an amount such as ``4096`` or ``10 MiB``.
+    """
+
+    def __init__(self, value: str | float | int) -> None:
+        self.value = value
+
+
+class Clients:
+    """How many boards, such as ``3``, or which: a list of addresses, or text such as ``10.0.0.2, 10.0.0.3``."""
+
+    def __init__(self, value: int | list[str]) -> None:
+        self.value = value
+
+
+class Service:
+    """An OpenDAL service by its name, such as ``s3``, or an operator that `Create Operator` made."""
+
+    def __init__(self, value: str | opendal.Operator) -> None:
+        self.value = value
+
+
+class Promise(Protocol):
+    """What `Expect Download` returns."""
+
+    def wait(self) -> DownloadRecord | list[DownloadRecord]: ...
+
+    def close(self) -> None: ...
+
+
+class Awaited:
+    """The name of a file on the server, or what `Expect Download` returned."""
+
+    def __init__(self, value: str | Expected) -> None:
+        self.value = value
+
+
+class Expected:
+    """A download that `Expect Download` counts from."""
+
+    def __init__(self, name: str, promise: Promise) -> None:
+        self.name = name
+        self.promise = promise
+
+    def __repr__(self) -> str:
+        return f"<expected download of {self.name}>"
+
+
+def to_address(value: object) -> Address:
+    text = str(value).strip()
+    return Address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+
+
+def to_source(value: str | os.PathLike[str]) -> Source:
+    return Source(os.fspath(value))
+
+
+def to_digest(value: str) -> Digest:
+    words = value.strip().removeprefix("sha256:").split(maxsplit=1)  # as `sha256sum` prints it
+    return Digest(words[0] if words else "")
+
+
+def to_until(value: str | float | int) -> Until:
+    if not isinstance(value, str):
+        return Until(value)
+    text = value.strip()
+    if text.lower() in _WORDS:
+        return Until(text.lower())
+    percent = _PERCENT.fullmatch(text)
+    if percent:
+        return Until(float(percent[1]) / 100)
+    if re.fullmatch(r"[0-9]*\.[0-9]+", text):
+        return Until(float(text))
+    try:
+        return Until(to_bytes(text))
+    except ValueError:
+        raise ValueError("write all, started, idle, a part such as 50 %, or an amount such as 10 MiB") from None
+
+
+def to_bytes(text: str) -> int:
+    """Return a size in bytes: a number, or a number with a unit such as `10 MiB`, `10 MB` or `10M` (MiB)."""
+    amount = _AMOUNT.fullmatch(text.strip())
+    unit = "" if amount is None else _unit(amount[2])
+    if amount is None or unit not in UNITS:
+        raise ValueError(f"{text!r} is no size: write a number of bytes, or one with a unit such as 10 MiB")
+    size = float(amount[1]) * UNITS[unit] if "." in amount[1] else int(amount[1]) * UNITS[unit]
+    return int(size)
+
+
+def _unit(text: str) -> str:
+    letter = text[:1].upper()
+    if text.upper() == "B":
+        return "B"
+    if len(text) == 1:
+        return f"{letter}iB"
+    return letter + text[1:].replace("I", "i").replace("b", "B")
+
+
+def to_clients(value: object) -> Clients:
+    if isinstance(value, int):
+        return Clients(value)
+    if isinstance(value, str):
+        if value.strip().isdigit():
+            return Clients(int(value))
+        value = [part for part in re.split(r"[,\s]+", value) if part]
+    if isinstance(value, list | tuple) and value:
+        return Clients([to_address(part) for part in value])
+    raise ValueError("write a number of boards, or their addresses with commas")
+
+
+def to_service(value: object) -> Service:
+    if isinstance(value, str | opendal.Operator):
+        return Service(value)
+    raise ValueError("write the name of an OpenDAL service such as s3, or give what Create Operator returned")
+
+
+def to_awaited(value: object) -> Awaited:
+    if isinstance(value, Expected):
+        return Awaited(value)
+    if isinstance(value, str | os.PathLike):
+        return Awaited(os.fspath(value))
+    raise ValueError("write a name on the server, or give what Expect Download returned")
+
+
+# What `@library` takes. Each converter's text for libdoc is that of its class.
+Converter = Callable[[Any], Any] | Callable[[Any, Any], Any]  # Any: as Robot has it
+
+CONVERTERS: dict[type, Converter] = {
+    Address: to_address,
+    Source: to_source,
+    Digest: to_digest,
+    Until: to_until,
+    Clients: to_clients,
+    Service: to_service,
+    Awaited: to_awaited,
+}
+
+
+def seconds(duration: timedelta) -> float:
+    """Return a duration of Robot's as the client takes it."""
+    return duration.total_seconds()
+

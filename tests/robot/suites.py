@@ -1,0 +1,127 @@
+"""Runs suites by Robot itself, and gives what stands in its output.xml.
+
+Knows Robot's result model. Knows nothing of the library's inside.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robot.api import ExecutionResult
+from robot.run import run as robot_run
+
+REPOSITORY = Path(__file__).parents[2]
+END_SECONDS = 40
+BOARD = """
+*** Keywords ***
+Type On Board
+    [Arguments]    ${command}
+    ${done}=    Run Process    ${command}    shell=True    cwd=${CURDIR}/board    stderr=STDOUT    timeout=20 s
+    RETURN    ${done.stdout}
+"""
+SETTINGS = """
+*** Settings ***
+Library    Process
+Library    httpserve.robot.HttpServe    host=127.0.0.1    {arguments}
+
+*** Test Cases ***
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test of a suite, as it ended."""
+
+    name: str
+    passed: bool
+    message: str
+    messages: list[Any]  # Any: robot has no types
+    table: str
+
+    @property
+    def lines(self) -> list[Any]:
+        """The lines of transfers, in the order of the log."""
+        return [message for message in self.messages if re.match(r"\d\d:\d\d:\d\d\.\d{3} ", message.message)]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The rows of the table, without its titles."""
+        rows = re.findall(r"<tr>(.*?)</tr>", self.table)
+        return [[html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row)] for row in rows[1:]]
+
+
+class Run:
+    """What Robot made of suites."""
+
+    def __init__(self, code: int, output: Path, console: str) -> None:
+        self.code = code
+        self.console = console
+        self.result = ExecutionResult(str(output))
+        self.cases = {case.name: case for case in map(_case, self.result.suite.all_tests)}
+
+    def __getitem__(self, name: str) -> Case:
+        return self.cases[name]
+
+    @property
+    def errors(self) -> list[str]:
+        """What Robot itself complained about, outside of tests."""
+        return [message.message for message in self.result.errors.messages]
+
+    def all_passed(self) -> bool:
+        """Tell whether every test passed; fail with their messages where not."""
+        failed = [f"{case.name}: {case.message}" for case in self.cases.values() if not case.passed]
+        assert not failed, failed
+        assert not self.errors, self.errors
+        return bool(self.cases) and self.code == 0
+
+
+def run(directory: Path, *suites: str | Path, arguments: str = "", **options: Any) -> Run:
+    """Run suites in this process. What is given as text is a table of test cases, which has a board."""
+    console = io.StringIO()
+    paths = [suite if isinstance(suite, Path) else write(directory, suite, arguments) for suite in suites]
+    output = directory / "out"
+    code = robot_run(*map(str, paths), outputdir=str(output), stdout=console, stderr=console, report="NONE", **options)
+    return Run(code, output / "output.xml", console.getvalue())
+
+
+def write(directory: Path, cases: str, arguments: str = "", name: str = "suite") -> Path:
+    """Write a suite of these test cases, which has a board."""
+    (directory / "board").mkdir(exist_ok=True)
+    path = directory / f"{name}.robot"
+    path.write_text(SETTINGS.format(arguments=arguments) + cases + BOARD, encoding="utf-8")
+    return path
+
+
+def start(directory: Path, suite: Path, *options: str) -> subprocess.Popen[str]:
+    """Run a suite in a process of its own, as a user does."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "robot", "--outputdir", str(directory / "out"), *options, str(suite)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _case(test: Any) -> Case:
+    messages = list(_messages(test))
+    tables = [message.message for message in messages if message.html and "<caption>HTTP transfers" in message.message]
+    assert len(tables) <= 1, "one table per test"
+    return Case(test.name, test.passed, test.message, messages, tables[0] if tables else "")
+
+
+def _messages(item: Any) -> Iterator[Any]:
+    if getattr(item, "type", None) == "MESSAGE":
+        yield item
+        return
+    for setup in (getattr(item, "setup", None), *getattr(item, "body", ()), getattr(item, "teardown", None)):
+        if setup:
+            yield from _messages(setup)

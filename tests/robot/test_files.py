@@ -1,0 +1,145 @@
+"""Files in suites: sources, operators, and what is there."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tests.robot.suites import run
+
+KERNEL = b"a kernel" * 1000
+DIGEST = hashlib.sha256(KERNEL).hexdigest()
+REFUSED = "OpenDAL makes no operator of 's4' with bucket=: scheme is not registered"
+
+
+def test_put_file_takes_a_path_a_url_and_an_operator(tmp_path: Path) -> None:
+    (tmp_path / "Image").write_bytes(KERNEL)
+
+    done = run(
+        tmp_path,
+        f"""
+Path
+    Start HTTP Server
+    ${{url}}=    Put File    boot/Image    ${{CURDIR}}/Image    sha256=sha256:{DIGEST.upper()}
+    Should End With    ${{url}}    /boot/Image
+    ${{path}}=    Evaluate    pathlib.Path(r"${{CURDIR}}", "Image")
+    Put File    boot/Image    ${{path}}
+Url
+    Start HTTP Server    alias=other
+    ${{url}}=    Get File URL    boot/Image    server=default
+    Put File    from-url    ${{url}}    timeout=20 s
+    ${{sums}}=    Type On Board    curl -s ${{url}} | cmp - ../Image && echo same
+    Should Be Equal    ${{sums}}    same
+Service And Options
+    Put File    from-service    Image    operator=fs    root=${{CURDIR}}
+    File Should Exist    from-service
+Operator
+    ${{builds}}=    Create Operator    service=fs    root=${{CURDIR}}
+    Put File    from-operator    Image    ${{builds}}
+    Put File    again    Image    operator=${{builds}}
+    ${{names}}=    List Files
+    Should Be Equal    ${{names}}    ${{{{ ["again", "from-operator", "from-service", "from-url"] }}}}
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_put_file_says_what_was_wrong(tmp_path: Path) -> None:
+    (tmp_path / "Image").write_bytes(KERNEL)
+
+    done = run(
+        tmp_path,
+        """
+Wrong Digest
+    Start HTTP Server
+    Put File    Image    ${CURDIR}/Image    sha256=${{ "0" * 64 }}
+No Digest
+    Put File    Image    ${CURDIR}/Image    sha256=abc
+No Source
+    Put File    Image    ${CURDIR}/nothing
+Unknown Argument
+    Put File    Image    ${CURDIR}/Image    sha265=abc
+Unknown Service
+    Put File    Image    Image    operator=s4    bucket=secret
+Lacks An Option
+    Create Operator    s3    secret_access_key=geheim
+Options Too Late
+    ${fs}=    Create Operator    fs    root=${CURDIR}
+    Put File    Image    Image    ${fs}    root=/
+Bad Time
+    Put File    Image    ${CURDIR}/Image    timeout=soon
+Negative Time
+    Put File    Image    ${CURDIR}/Image    timeout=-1 s
+Bad Name
+    Put File    ../Image    ${CURDIR}/Image
+No Operator
+    Put File    Image    Image    operator=${17}
+""",
+    )
+
+    messages = {name: case.message for name, case in done.cases.items()}
+    assert not [name for name, case in done.cases.items() if case.passed]
+    assert DIGEST in messages["Wrong Digest"]
+    assert messages["No Digest"].startswith("sha256 must be 64 hexadecimal digits, not 'abc'")
+    assert "nothing" in messages["No Source"]
+    assert messages["Unknown Argument"] == "sha265= is no argument here; a service's options go with operator=NAME"
+    assert messages["Unknown Service"].startswith(REFUSED)
+    assert "The bucket is misconfigured" in messages["Lacks An Option"]
+    assert "geheim" not in messages["Lacks An Option"]
+    assert messages["Options Too Late"] == "root= comes too late for an operator: give it to Create Operator"
+    assert "'timeout' got value 'soon' that cannot be converted to timedelta" in messages["Bad Time"]
+    assert "timeout must be a positive number of seconds, not -1.0" in messages["Negative Time"]
+    assert messages["Bad Name"].startswith("'../Image' cannot be a name on the server")
+    assert "'operator' got value '17' (integer) that cannot be converted to Service" in messages["No Operator"]
+
+
+def test_names_of_error_classes_are_hidden(tmp_path: Path) -> None:
+    done = run(tmp_path, "Stopped\n    Get Server URL\nName\n    Start HTTP Server\n    Put Text    ..    text\n")
+
+    assert done["Stopped"].message == "there is no server yet: use Start HTTP Server first"
+    assert not done["Name"].message.startswith("InvalidName")
+
+
+def test_list_exist_and_remove(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Files
+    Start HTTP Server
+    Put Text    boot/Image    kernel
+    Put Text    boot/dtb/board.dtb    tree
+    Put Text    readme    text
+    ${names}=    List Files
+    Should Be Equal    ${names}    ${{ ["boot/", "readme"] }}
+    ${names}=    List Files    boot    recursive=yes
+    Should Be Equal    ${names}    ${{ ["boot/Image", "boot/dtb/", "boot/dtb/board.dtb"] }}
+    ${names}=    List Files    /boot/dtb/
+    Should Be Equal    ${names}    ${{ ["boot/dtb/board.dtb"] }}
+    ${names}=    List Files    nowhere
+    Should Be Empty    ${names}
+    Run Keyword And Expect Error    there is no file 'boot/image' on the server; in 'boot': boot/Image, boot/dtb/
+    ...    File Should Exist    boot/image
+    Run Keyword And Expect Error    there is no file 'boot' on the server; *    File Should Exist    boot
+    Remove File    boot/Image
+    Remove File    boot/Image
+    Run Keyword And Expect Error    there is no file 'boot/Image'*    File Should Exist    boot/Image
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_put_text_writes_the_encoding_that_was_asked_for(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Text
+    Start HTTP Server
+    ${url}=    Put Text    cfg    größe\\n    encoding=latin-1
+    ${hex}=    Type On Board    curl -s ${url} | od -An -tx1
+    Should Be Equal    ${hex.strip()}    67 72 f6 df 65 0a
+""",
+    )
+
+    assert done.all_passed()

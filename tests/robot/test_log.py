@@ -1,0 +1,162 @@
+"""What Robot's log says of transfers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from httpserve.robot.transfers_log import MOST_LINES, MOST_ROWS
+from tests.robot.suites import Run, run
+
+
+def test_each_test_has_one_table_and_a_line_for_each_transfer(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+First
+    Start HTTP Server
+    ${url}=    Put Text    boot/Image    kernel
+    ${missing}=    Get File URL    boot/<b>Image
+    Type On Board    curl -s -o out '${url}'; curl -s -o out '${missing}'; curl -s -I '${url}'; curl -s -r 0-1 '${url}'
+    Get Server URL
+    Type On Board    curl -s -o out '${url}'
+Second
+    ${url}=    Get File URL    boot/Image
+    Type On Board    curl -s -o out '${url}'
+Third
+    Get Server URL
+""",
+    )
+
+    assert done.all_passed()
+    names = [(name, client, size, state, times) for name, client, size, _, state, times in done["First"].rows]
+    assert names == [
+        ("boot/Image", "127.0.0.1", "14", "completed", "4"),
+        ("boot/<b>Image", "127.0.0.1", done["First"].rows[1][2], "404 Not Found", "1"),
+    ]
+    assert "<b>" not in done["First"].table
+    assert [(name, times) for name, *_, times in done["Second"].rows] == [("boot/Image", "1")]
+    assert done["Third"].table == ""
+
+
+def test_lines_stand_in_time_order_with_their_own_time(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Lines
+    Start HTTP Server
+    ${url}=    Put Text    boot/Image    kernel
+    Type On Board    for i in 1 2 3; do curl -s -o out '${url}'?$i; sleep 0.05; done
+    Sleep    0.2
+    Get Server URL
+    Type On Board    curl -s -o out '${url}'?4
+    Get Server URL
+""",
+    )
+
+    lines = done["Lines"].lines
+    times = [line.timestamp for line in lines]
+    assert [f"?{number}:" in line.message for number, line in enumerate(lines, 1)] == [True] * 4
+    assert times == sorted(times)
+    assert len(set(times)) == 4, "each has the time of its end, not that of the keyword that told of it"
+    assert all(line.message.startswith(line.timestamp.strftime("%H:%M:%S.")) for line in lines)
+    assert "default: 127.0.0.1 GET /boot/Image?1: 6 bytes in 0." in lines[0].message
+    assert lines[0].message.endswith("s, completed")
+
+
+def test_a_thousand_requests_do_not_make_a_log_of_a_thousand_lines(tmp_path: Path) -> None:
+    done = _many(tmp_path, 1000, "boot/Image")
+
+    case = done["Many"]
+    assert len(case.lines) == MOST_LINES
+    assert [(row[0], row[5]) for row in case.rows] == [("boot/Image", "1000")]
+    assert f"{1000 - MOST_LINES} more transfers have no line of their own" in case.table
+
+
+def test_a_thousand_names_do_not_make_a_table_of_a_thousand_rows(tmp_path: Path) -> None:
+    done = _many(tmp_path, 300, "n{number}")
+
+    case = done["Many"]
+    assert len(case.rows) == MOST_ROWS
+    assert f"and {300 - MOST_ROWS} more requests for other names" in case.table
+
+
+def _many(directory: Path, count: int, name: str) -> Run:
+    (directory / "board.py").write_text(
+        "import http.client, sys\n"
+        "connection = http.client.HTTPConnection(sys.argv[1])\n"
+        f"for number in range({count}):\n"
+        f"    connection.request('GET', '/' + {name!r}.format(number=number))\n"
+        "    connection.getresponse().read()\n",
+        encoding="utf-8",
+    )
+    return run(
+        directory,
+        """
+Many
+    ${url}=    Start HTTP Server
+    Put Text    boot/Image    kernel
+    Type On Board    python3 ${CURDIR}/board.py ${url.removeprefix("http://")}
+    Get Server URL
+""",
+    )
+
+
+def test_what_is_under_way_stands_in_the_table_and_has_its_line_in_the_next_test(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(30_000_000))
+
+    done = run(
+        tmp_path,
+        """
+First
+    Start HTTP Server
+    ${url}=    Put File    big    ${CURDIR}/big
+    Start Process    curl    -s    --limit-rate    1k    -o    /dev/null    ${url}    alias=board
+    FOR    ${i}    IN RANGE    500
+        ${requests}=    Get Requests
+        IF    $requests    BREAK
+        Sleep    20 ms
+    END
+Second
+    Terminate Process    board    kill=yes
+    FOR    ${i}    IN RANGE    500
+        ${requests}=    Get Requests
+        IF    $requests[0].outcome != "under way"    BREAK
+        Sleep    20 ms
+    END
+""",
+    )
+
+    assert done.all_passed()
+    assert [(row[0], row[4]) for row in done["First"].rows] == [("big", "under way")]
+    assert done["First"].lines == []
+    assert [row[0] for row in done["Second"].rows] == ["big"]
+    assert len(done["Second"].lines) == 1
+
+
+def test_table_names_the_server_where_there_are_several(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Two
+    ${one}=    Start HTTP Server    alias=one
+    ${two}=    Start HTTP Server    alias=two
+    Type On Board    curl -s -o out ${one}/; curl -s -o out ${two}/
+    Get Server URL
+""",
+    )
+
+    assert [row[0] for row in done["Two"].rows] == ["one", "two"]
+
+
+def test_table_of_a_failed_test_is_there_too(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Fails
+    ${url}=    Start HTTP Server
+    Type On Board    curl -s -o out ${url}/nothing
+    Fail    as it should
+""",
+    )
+
+    assert [row[4] for row in done["Fails"].rows] == ["404 Not Found"]

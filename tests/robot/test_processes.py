@@ -1,0 +1,140 @@
+"""Robot's other programs: dry runs, libdoc, pabot; and a run that leaves its server to the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from robot.api import ExecutionResult
+
+from tests.robot.suites import END_SECONDS, REPOSITORY, start, write
+
+KEYWORDS_PAGE = REPOSITORY / "docs" / "keywords.html"
+EXAMPLES = REPOSITORY / "examples" / "robot"
+
+
+def call(*command: str, directory: Path = REPOSITORY) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", *command],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_dry_run_passes_and_starts_nothing(tmp_path: Path) -> None:
+    output = call("robot", "--dryrun", "--outputdir", str(tmp_path), str(EXAMPLES))
+
+    assert re.search(r"[1-9]\d* tests?, [1-9]\d* passed, 0 failed", output)
+
+
+def test_dry_run_finds_a_wrong_argument(tmp_path: Path) -> None:
+    suite = write(tmp_path, "Wrong\n    Put File    only-a-name\nText\n    Stop HTTP Server    timeout=soon\n")
+
+    with start(tmp_path, suite, "--dryrun") as process:
+        process.communicate(timeout=END_SECONDS)
+
+    wrong, text = ExecutionResult(str(tmp_path / "out" / "output.xml")).suite.tests
+    assert "arguments, got 1" in wrong.message
+    assert "'soon' that cannot be converted to timedelta" in text.message
+
+
+def test_libdoc_is_clean_and_its_page_stands_in_the_docs(tmp_path: Path) -> None:
+    page = tmp_path / "keywords.html"
+
+    output = call("robot.libdoc", "httpserve.robot.HttpServe", str(page))
+
+    assert output.strip() == str(page)
+    new, old = _library(page), _library(KEYWORDS_PAGE)
+    for part in ("name", "doc", "inits", "keywords"):
+        assert _told(new[part]) == _told(old[part]), (
+            "make the page anew: python -m robot.libdoc httpserve.robot.HttpServe docs/keywords.html"
+        )
+
+
+def _library(page: Path) -> dict[str, Any]:
+    """Return what a page of libdoc holds."""
+    (line,) = re.findall(r"^libdoc = (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    library: dict[str, Any] = json.loads(line.replace("\\x3c", "<").rstrip(";"))
+    return library
+
+
+def _told(part: Any) -> Any:
+    """Return what a part says, without where it stands."""
+    if isinstance(part, list):
+        return [{key: one[key] for key in ("name", "doc", "tags")} | {"args": _names(one)} for one in part]
+    return part
+
+
+def _names(keyword: dict[str, Any]) -> list[str]:
+    return [argument["name"] for argument in keyword["args"]]
+
+
+def test_two_processes_of_pabot_do_not_disturb_each_other(tmp_path: Path) -> None:
+    pytest.importorskip("pabot", reason="pabot is not installed")
+    for name in ("one", "two"):
+        write(
+            tmp_path,
+            f"""
+Serves {name}
+    ${{url}}=    Start HTTP Server
+    Put Text    which    {name}
+    Create File    ${{CURDIR}}/{name}.there
+    Wait Until Created    ${{CURDIR}}/one.there    20 s
+    Wait Until Created    ${{CURDIR}}/two.there    20 s
+    ${{text}}=    Type On Board    curl -s ${{url}}/which
+    Should Be Equal    ${{text}}    {name}
+    Wait For Download    which    timeout=20 s
+    ${{requests}}=    Get Requests
+    Length Should Be    ${{requests}}    1
+    Create File    ${{CURDIR}}/{name}.done
+    Wait Until Created    ${{CURDIR}}/one.done    20 s
+    Wait Until Created    ${{CURDIR}}/two.done    20 s
+
+*** Settings ***
+Library    OperatingSystem
+""",
+            name=name,
+        )
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pabot.pabot", "--processes", "2", "--outputdir", str(tmp_path / "out"), str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = ExecutionResult(str(tmp_path / "out" / "output.xml"))
+    assert [test.passed for test in result.suite.all_tests] == [True, True]
+
+
+def test_server_that_is_left_ends_with_the_run(tmp_path: Path) -> None:
+    suite = write(tmp_path, "Left\n    Start HTTP Server\n    Put Text    a    b\n", arguments="auto_close=MANUAL")
+    private = tmp_path / "private"
+    private.mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "robot", "--outputdir", str(tmp_path / "out"), str(suite)],
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(private)},
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(private.iterdir()) == []

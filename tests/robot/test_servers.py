@@ -1,0 +1,213 @@
+"""Servers in suites: aliases, the current one, and when they end."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+from robot.libdocpkg import LibraryDocumentation
+
+from httpserve import HttpServerClient
+from httpserve.robot import HttpServe
+from tests.robot.suites import run, write
+
+DOCUMENTATION = LibraryDocumentation("httpserve.robot.HttpServe")
+
+
+def test_import_takes_what_the_constructor_takes() -> None:
+    theirs = inspect.signature(HttpServerClient).parameters
+    ours = inspect.signature(HttpServe).parameters
+
+    assert list(ours) == [*list(theirs)[:5], "auto_close", *list(theirs)[5:]]
+    assert [ours[name].kind for name in theirs] == [parameter.kind for parameter in theirs.values()]
+
+
+def test_start_takes_what_the_import_takes() -> None:
+    (start,) = [keyword for keyword in DOCUMENTATION.keywords if keyword.name == "Start HTTP Server"]
+    (init,) = DOCUMENTATION.inits
+
+    start_only, import_only = {"alias", "wait_for_address"}, {"auto_close"}
+
+    assert {*start.args.argument_names} - start_only == {*init.args.argument_names} - import_only
+
+
+def test_import_starts_nothing(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Nothing Runs
+    Run Keyword And Expect Error    there is no server yet: use Start HTTP Server first    Get Server URL
+""",
+        arguments="port=1",
+    )
+
+    assert done.all_passed()
+
+
+def test_settings_of_the_import_are_the_defaults_of_start(tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / ".secret").write_text("s", encoding="utf-8")
+
+    done = run(
+        tmp_path,
+        """
+Import
+    ${url}=    Start HTTP Server
+    ${answer}=    Type On Board    curl -s -o out -w '\\%{http_code}' ${url}/.secret
+    Should Be Equal    ${answer}    200
+Start Overrides
+    ${url}=    Start HTTP Server    alias=strict    dot_files=no
+    ${answer}=    Type On Board    curl -s -o out -w '\\%{http_code}' ${url}/.secret
+    Should Be Equal    ${answer}    404
+""",
+        arguments=f"root_dir={tmp_path / 'served'}    dot_files=yes",
+    )
+
+    assert done.all_passed()
+
+
+def test_aliases_switch_and_server_choose_the_server(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Two Servers
+    Start HTTP Server    alias=lab
+    Start HTTP Server    alias=field
+    Put Text    which    field
+    Put Text    which    lab    server=lab
+    ${field}=    Get Server URL
+    ${lab}=    Get Server URL    server=lab
+    Should Not Be Equal    ${lab}    ${field}
+    ${before}=    Switch HTTP Server    lab
+    Should Be Equal    ${before}    field
+    ${now}=    Get Server URL
+    Should Be Equal    ${now}    ${lab}
+    ${text}=    Type On Board    curl -s ${lab}/which ${field}/which
+    Should Be Equal    ${text}    labfield
+    Run Keyword And Expect Error    there is no server 'mars'; there are: 'lab', 'field'
+    ...    Put Text    which    mars    server=mars
+    Run Keyword And Expect Error    there is no server 'mars'; there are: 'lab', 'field'    Switch HTTP Server    mars
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_start_on_a_running_server_keeps_it_and_other_settings_are_refused(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Start Again
+    ${first}=    Start HTTP Server
+    ${second}=    Start HTTP Server
+    Should Be Equal    ${first}    ${second}
+    Run Keyword And Expect Error    server 'default' runs already with other settings; stop it first*
+    ...    Start HTTP Server    listing=no
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_stopped_server_keeps_its_files_until_it_starts_again(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Stop And Start
+    Start HTTP Server
+    Put Text    name    text
+    HTTP Server Should Be Running
+    Stop HTTP Server    timeout=100 ms
+    Run Keyword And Expect Error    the current HTTP server does not run: *    HTTP Server Should Be Running
+    Run Keyword And Expect Error    *needs a running server*    Put Text    name    text
+    Run Keyword And Expect Error    stop() needs a running server*    Stop HTTP Server
+    Start HTTP Server
+    File Should Exist    name
+    Stop HTTP Server
+    Start HTTP Server    listing=no
+    Run Keyword And Expect Error    there is no file 'name' on the server; in '/': nothing    File Should Exist    name
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_stop_all_closes_and_forgets(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Stop All
+    Stop All HTTP Servers
+    ${url}=    Start HTTP Server    alias=one
+    Start HTTP Server    alias=two
+    Stop All HTTP Servers
+    Run Keyword And Expect Error    there is no server yet*    Get Server URL
+    ${answer}=    Type On Board    curl -s -o out -w '\\%{http_code}' ${url}/
+    Should Be Equal    ${answer}    000
+""",
+    )
+
+    assert done.all_passed()
+
+
+@pytest.mark.parametrize(
+    ("auto_close", "of_setup", "of_test"),
+    [("SUITE", "runs", "runs"), ("TEST", "runs", "gone"), ("MANUAL", "runs", "runs")],
+)
+def test_auto_close_at_the_end_of_a_test(tmp_path: Path, auto_close: str, of_setup: str, of_test: str) -> None:
+    suite = write(
+        tmp_path,
+        f"""
+First
+    Start HTTP Server    alias=of test
+Second
+    Is {of_setup}    of setup
+    Is {of_test}    of test
+    [Teardown]    Stop All HTTP Servers
+
+*** Keywords ***
+Is Runs
+    [Arguments]    ${{alias}}
+    HTTP Server Should Be Running    server=${{alias}}
+Is Gone
+    [Arguments]    ${{alias}}
+    Run Keyword And Expect Error    there is no server 'of test'; *    Get Server URL    server=${{alias}}
+
+*** Settings ***
+Suite Setup    Start HTTP Server    alias=of setup
+""",
+        arguments=f"auto_close={auto_close}",
+    )
+
+    done = run(tmp_path, suite)
+
+    assert done.all_passed()
+
+
+@pytest.mark.parametrize(("auto_close", "after"), [("SUITE", "gone"), ("TEST", "gone"), ("MANUAL", "there")])
+def test_auto_close_at_the_end_of_a_suite(tmp_path: Path, auto_close: str, after: str) -> None:
+    suites = tmp_path / "suites"
+    suites.mkdir()
+    end = "Stop All HTTP Servers" if after == "there" else "HTTP Server Should Be Running    server=parent"
+    (suites / "__init__.robot").write_text(
+        "*** Settings ***\n"
+        f"Library    httpserve.robot.HttpServe    host=127.0.0.1    auto_close={auto_close}\n"
+        "Suite Setup    Start HTTP Server    alias=parent\n"
+        f"Suite Teardown    {end}\n",
+        encoding="utf-8",
+    )
+    write(suites, "First\n    Start HTTP Server    alias=child\n", f"auto_close={auto_close}", "1")
+    there = "HTTP Server Should Be Running    server=child"
+    error = "there is no server 'child'; there are: 'parent'"
+    gone = f"Run Keyword And Expect Error    {error}    Get Server URL    server=child"
+    write(
+        suites,
+        f"Second\n    {there if after == 'there' else gone}\n    HTTP Server Should Be Running    server=parent\n",
+        f"auto_close={auto_close}",
+        "2",
+    )
+
+    done = run(tmp_path, suites)
+
+    assert done.all_passed()

@@ -1,0 +1,254 @@
+"""Waits in suites: promises, names, how they fail, and what ends them early."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from robot.api import ExecutionResult
+
+from tests.robot.suites import END_SECONDS, REPOSITORY, run, start, write
+from tests.serving.wire import eventually
+
+
+def test_promise_counts_only_what_begins_after_it(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Too Early
+    Start HTTP Server
+    ${url}=    Put Text    boot/Image    kernel
+    Type On Board    curl -s -o out ${url}
+    ${download}=    Expect Download    boot/Image    timeout=100 ms
+    Wait For Download    ${download}
+After
+    ${url}=    Get File URL    boot/Image
+    ${download}=    Expect Download    boot/Image    timeout=20 s
+    Type On Board    curl -s -o out ${url}
+    ${record}=    Wait For Download    ${download}
+    Should Be Equal    ${record.name}    boot/Image
+    Should Be Equal As Integers    ${record.bytes}    6
+    Should Be Equal    ${record.client}    127.0.0.1
+""",
+    )
+
+    assert not done["Too Early"].passed
+    assert "boot/Image" in done["Too Early"].message
+    assert done["After"].passed, done["After"].message
+
+
+def test_name_counts_what_came_since_it_was_put_once(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+By Name
+    Start HTTP Server
+    ${url}=    Put Text    boot/Image    kernel
+    Type On Board    curl -s -o out ${url}
+    File Should Have Been Downloaded    boot/Image
+    Wait For Download    boot/Image    timeout=20 s    client=127.0.0.1
+    File Should Have Been Downloaded    boot/Image    client=127.0.0.1
+    Run Keyword And Expect Error    *boot/Image*    Wait For Download    boot/Image    timeout=0
+    Put Text    boot/Image    another
+    Run Keyword And Expect Error    *boot/Image*    File Should Have Been Downloaded    boot/Image
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_until_clients_and_since_are_written_as_people_do(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(1_000_000))
+
+    done = run(
+        tmp_path,
+        """
+Until
+    Start HTTP Server
+    ${url}=    Put File    big    ${CURDIR}/big
+    Type On Board    curl -s -r 0-599999 -o out ${url}
+    ${record}=    Wait For Download    big    timeout=20 s    until=50 %
+    Should Be Equal As Integers    ${record.bytes}    600000
+    Wait For Download    big    timeout=20 s    until=started    since=2020-01-01
+    Wait For Download    big    timeout=20 s    until=500 KiB    since=2020-01-01
+    Wait For Download    big    timeout=20 s    until=0.25    since=2020-01-01
+    Wait For Download    big    timeout=20 s    until=idle    idle=50 ms    since=2020-01-01
+    ${records}=    Wait For Download    big    timeout=20 s    until=1    clients=127.0.0.1,    since=2020-01-01
+    Should Be Equal    ${records[0].client}    127.0.0.1
+    Run Keyword And Expect Error    *    Wait For Download    big    timeout=0    until=900 kB    since=2020-01-01
+    Run Keyword And Expect Error    *    Wait For Download    big    timeout=0    clients=2    since=2020-01-01
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_wait_with_bad_text_says_what_to_write(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Until
+    Start HTTP Server
+    Wait For Download    big    until=half
+Fraction
+    Wait For Download    big    until=150 %
+Idle
+    Wait For Download    big    idle=long
+Client
+    Wait For Download    big    client=board
+Clients
+    Wait For Download    big    clients=,
+Promise
+    Wait For Download    ${{ object() }}
+Both
+    Put Text    big    text
+    ${download}=    Expect Download    big
+    Wait For Download    ${download}    until=started
+Status
+    Wait For Request    big    status=missing
+Since
+    Wait For Request    big    since=yesterday
+""",
+    )
+
+    messages = {name: case.message for name, case in done.cases.items()}
+    assert not [name for name, case in done.cases.items() if case.passed]
+    assert "write all, started, idle, a part such as 50 %, or an amount such as 10 MiB" in messages["Until"]
+    assert messages["Fraction"].startswith("until must be 'all'")
+    assert "'long' that cannot be converted to timedelta" in messages["Idle"]
+    assert messages["Client"].startswith("client must be a board's IP address")
+    assert "write a number of boards, or their addresses with commas" in messages["Clients"]
+    assert "write a name on the server, or give what Expect Download returned" in messages["Promise"]
+    assert messages["Both"].startswith("what Expect Download returned knows what to wait for")
+    assert "'missing' that cannot be converted to integer" in messages["Status"]
+    assert "'yesterday' that cannot be converted to datetime" in messages["Since"]
+
+
+def test_failed_wait_shows_what_has_arrived_in_the_message_itself(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(1_000_000))
+
+    done = run(
+        tmp_path,
+        """
+Nobody
+    Start HTTP Server
+    ${url}=    Put File    big    ${CURDIR}/big
+    Wait For Download    big    timeout=100 ms
+Other Names
+    ${url}=    Get File URL    bgi
+    Type On Board    curl -s -o out ${url}
+    Wait For Download    big    timeout=100 ms
+Stopped
+    ${url}=    Get File URL    big
+    Type On Board    curl -s -r 0-399999 -o out ${url}
+    Wait For Download    big    timeout=100 ms
+""",
+    )
+
+    messages = {name: case.message for name, case in done.cases.items()}
+    assert not [name for name, case in done.cases.items() if case.passed]
+    assert "nobody connected" in messages["Nobody"]
+    assert "bgi" in messages["Other Names"]
+    assert "400000" in messages["Stopped"].replace(",", "")
+    assert not any(message.startswith("WaitTimeout") for message in messages.values())
+
+
+def test_requests_transfers_and_missing_are_given(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Records
+    Start HTTP Server
+    ${url}=    Put Text    boot/Image    kernel
+    Type On Board    curl -s -o out ${url}; curl -s -o out ${url}x; curl -s -I ${url}
+    ${request}=    Wait For Request    boot/Image    method=HEAD    status=200    timeout=20 s
+    ${requests}=    Get Requests
+    Length Should Be    ${requests}    3
+    ${requests}=    Get Requests    boot/Imagex    client=127.0.0.1
+    Should Be Equal As Integers    ${requests[0].status}    404
+    ${requests}=    Get Requests    client=127.0.0.2
+    Should Be Empty    ${requests}
+    ${transfers}=    Get Transfers    boot/Image
+    Should Be Equal    ${transfers[0].state}    completed
+    ${missing}=    Get Missing Files
+    Should Be Equal    ${missing[0].name}    boot/Imagex
+    Should Be Equal    ${missing[0].nearest[0]}    boot/Image
+    File Should Not Have Been Requested    other
+    File Should Not Have Been Requested    boot/Image    client=127.0.0.2
+    Run Keyword And Expect Error    'boot/Image' was asked for: GET by 127.0.0.1 (200), HEAD by 127.0.0.1 (200)
+    ...    File Should Not Have Been Requested    boot/Image
+    Run Keyword And Expect Error    '/boot/Imagex' was asked for: GET by 127.0.0.1 (404)
+    ...    File Should Not Have Been Requested    /boot/Imagex
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_command_is_what_the_board_can_run(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Command
+    Start HTTP Server
+    Put Text    Image    kernel
+    ${command}=    Get Download Command    Image    curl
+    Type On Board    ${command}
+    Wait For Download    Image    timeout=20 s
+    Run Keyword And Expect Error    *u-boot*    Get Download Command    Image    telepathy
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_timeout_of_a_test_ends_a_wait(tmp_path: Path) -> None:
+    suite = write(
+        tmp_path,
+        """
+Waits For Ever
+    [Timeout]    500 ms
+    Start HTTP Server
+    Put Text    Image    kernel
+    Wait For Download    Image    timeout=${None}
+Goes On
+    HTTP Server Should Be Running
+""",
+    )
+
+    with start(tmp_path, suite) as process:
+        output, _ = process.communicate(timeout=END_SECONDS)
+
+    result = ExecutionResult(str(tmp_path / "out" / "output.xml"))
+    waits, goes_on = result.suite.tests
+    assert waits.message == "Test timeout 500 milliseconds exceeded.", output
+    assert goes_on.passed
+    assert waits.elapsed_time.total_seconds() < 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT, which only POSIX has")
+def test_ctrl_c_ends_a_wait_and_the_server(tmp_path: Path) -> None:
+    suite = write(
+        tmp_path,
+        """
+Waits For Ever
+    Start HTTP Server
+    Put Text    Image    kernel
+    Create File    ${CURDIR}/waits
+    Wait For Download    Image    timeout=${None}
+
+*** Settings ***
+Library    OperatingSystem
+""",
+    )
+
+    with start(tmp_path, suite) as process:
+        eventually((tmp_path / "waits").exists, "the wait")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=END_SECONDS)
+
+    result = ExecutionResult(str(tmp_path / "out" / "output.xml"))
+    assert result.suite.tests[0].message == "Execution terminated by signal", output
+    assert str(REPOSITORY) not in output, "no traceback"
