@@ -1,0 +1,42 @@
+"""What the doctor's report says as text, as data, and of itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from httpserve import Finding, Report
+
+WELL = Finding("ok", "bind", "listens on port 80 of ::", data={"port": 80})
+DOUBT = Finding("warn", "firewall", "ufw may drop", "sudo ufw allow 80/tcp")
+ILL = Finding("fail", "server", "it does not run", "call start()")
+
+
+@pytest.mark.parametrize(
+    ("findings", "ok"), [((), True), ((WELL,), True), ((WELL, DOUBT), True), ((WELL, ILL, DOUBT), False)]
+)
+def test_only_a_failure_makes_a_report_that_is_not_ok(findings: tuple[Finding, ...], ok: bool) -> None:
+    assert Report(findings).ok is ok
+
+
+def test_a_report_prints_a_line_for_each_finding_and_its_next_step() -> None:
+    assert str(Report((WELL, DOUBT))) == (
+        "ok    bind: listens on port 80 of ::\nwarn  firewall: ufw may drop\n      -> sudo ufw allow 80/tcp"
+    )
+
+
+def test_a_report_goes_into_json() -> None:
+    report = json.loads(json.dumps(Report((WELL, ILL)).as_dict()))
+
+    assert report == {
+        "ok": False,
+        "findings": [
+            {"status": "ok", "check": "bind", "message": WELL.message, "next_step": "", "data": {"port": 80}},
+            {"status": "fail", "check": "server", "message": ILL.message, "next_step": "call start()", "data": {}},
+        ],
+    }
+
+
+def test_a_finding_can_be_a_member_of_a_set() -> None:
+    assert len({WELL, WELL, DOUBT}) == 2

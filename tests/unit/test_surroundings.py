@@ -1,0 +1,170 @@
+"""What kind of machine this is and which firewalls it has, by files as such machines have them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from httpserve.surroundings import Firewall, container_kind, firewalls, hypervisor, wsl_version
+
+Files = dict[str, str]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def write(root: Path, files: Files) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def install(root: Path, *programs: str) -> None:
+    for program in programs:
+        write(root, {program: "#!/bin/sh\n"})
+        (root / program).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [
+        ("6.12.0-amd64\n", 0),
+        ("4.4.0-19041-Microsoft\n", 1),
+        ("5.15.153.1-microsoft-standard-WSL2\n", 2),
+        ("6.6.87.2-microsoft-standard-WSL2+\n", 2),
+    ],
+)
+def test_wsl_is_told_by_the_release_of_the_kernel(root: Path, release: str, version: int) -> None:
+    write(root, {"proc/sys/kernel/osrelease": release})
+
+    assert wsl_version(root) == version
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "kind"),
+    [
+        ({}, {}, ""),
+        ({".dockerenv": ""}, {}, "docker"),
+        ({"run/.containerenv": ""}, {}, "podman"),
+        ({"run/systemd/container": "lxc\n"}, {}, "lxc"),
+        ({"run/systemd/container": "wsl\n"}, {}, ""),
+        ({}, {"container": "systemd-nspawn"}, "systemd-nspawn"),
+        ({}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes"),
+        ({"proc/1/cgroup": "12:cpuset:/docker/0123456789ab\n"}, {}, "docker"),
+        ({"proc/1/cgroup": "1:name=systemd:/kubepods/besteffort/pod1\n"}, {}, "kubepods"),
+        ({"proc/1/cgroup": "0::/init.scope\n"}, {}, ""),
+    ],
+)
+def test_a_container_is_told_by_what_its_runtime_leaves(root: Path, files: Files, environ: Files, kind: str) -> None:
+    write(root, files)
+
+    assert container_kind(root, environ) == kind
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({}, ""),
+        ({"proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu vme\n"}, ""),
+        ({"proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu hypervisor lahf_lm\n"}, "a hypervisor"),
+        ({"proc/device-tree/hypervisor/compatible": "linux,kvm\0"}, "a hypervisor"),
+        ({"sys/class/dmi/id/sys_vendor": "QEMU\n"}, "QEMU"),
+        ({"sys/class/dmi/id/sys_vendor": "VMware, Inc.\n"}, "VMware"),
+        ({"sys/class/dmi/id/sys_vendor": "innotek GmbH\n"}, "VirtualBox"),
+        (
+            {
+                "sys/class/dmi/id/sys_vendor": "Microsoft Corporation\n",
+                "sys/class/dmi/id/product_name": "Virtual Machine\n",
+            },
+            "Hyper-V",
+        ),
+        ({"sys/class/dmi/id/sys_vendor": "Microsoft Corporation\n", "sys/class/dmi/id/product_name": "Surface\n"}, ""),
+        ({"sys/class/dmi/id/sys_vendor": "LENOVO\n"}, ""),
+    ],
+)
+def test_a_virtual_machine_is_told_by_its_firmware_or_its_processor(root: Path, files: Files, name: str) -> None:
+    write(root, files)
+
+    assert hypervisor(root) == name
+
+
+def test_where_nothing_is_installed_there_is_no_firewall(root: Path) -> None:
+    assert firewalls(root, "linux") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_active"),
+    [("# a comment\nENABLED=yes\n", True), ('ENABLED="no"\n', False), ("LOGLEVEL=low\n", None), ("", None)],
+)
+def test_ufw_is_active_where_its_settings_say_so(root: Path, text: str, is_active: bool | None) -> None:
+    install(root, "usr/sbin/ufw")
+    write(root, {"etc/ufw/ufw.conf": text})
+
+    (found,) = firewalls(root, "linux")
+
+    assert (found.name, found.is_active) == ("ufw", is_active)
+
+
+def test_settings_of_a_ufw_that_was_removed_are_no_firewall(root: Path) -> None:
+    write(root, {"etc/ufw/ufw.conf": "ENABLED=yes\n"})
+
+    assert firewalls(root, "linux") == []
+
+
+@pytest.mark.parametrize(("comm", "is_active"), [("firewalld\n", True), ("sshd\n", False)])
+def test_firewalld_is_active_where_it_runs(root: Path, comm: str, is_active: bool) -> None:
+    install(root, "usr/sbin/firewalld", "usr/bin/firewall-cmd")
+    write(root, {"proc/77/comm": comm})
+
+    (found,) = firewalls(root, "linux")
+
+    assert (found.name, found.is_active) == ("firewalld", is_active)
+
+
+def test_nftables_is_active_where_its_service_is_enabled(root: Path) -> None:
+    install(root, "usr/sbin/nft")
+    write(root, {"etc/systemd/system/sysinit.target.wants/nftables.service": ""})
+
+    assert firewalls(root, "linux") == [Firewall("nftables", True, "its service is enabled")]
+
+
+@pytest.mark.parametrize(("program", "name"), [("nft", "nftables"), ("iptables", "iptables")])
+def test_of_a_firewall_whose_rules_are_hidden_nothing_is_claimed(root: Path, program: str, name: str) -> None:
+    install(root, f"usr/sbin/{program}")
+
+    assert firewalls(root, "linux") == [Firewall(name, None, "installed; its rules are for root to see")]
+
+
+def test_tables_of_iptables_in_the_kernel_are_told(root: Path) -> None:
+    write(root, {"proc/net/ip_tables_names": "filter\nnat\n"})
+
+    assert firewalls(root, "linux") == [Firewall("iptables", True, "the kernel has its tables filter, nat")]
+
+
+def test_the_active_firewall_is_named_first(root: Path) -> None:
+    install(root, "usr/sbin/nft", "usr/sbin/ufw", "usr/sbin/firewalld")
+    write(root, {"etc/ufw/ufw.conf": "ENABLED=no\n", "proc/77/comm": "firewalld\n"})
+
+    assert [found.name for found in firewalls(root, "linux")] == ["firewalld", "nftables", "ufw"]
+
+
+def test_around_wsl_is_the_firewall_of_windows(root: Path) -> None:
+    write(root, {"proc/sys/kernel/osrelease": "5.15.153.1-microsoft-standard-WSL2\n"})
+
+    assert [found.name for found in firewalls(root, "linux")] == ["Windows Defender"]
+
+
+@pytest.mark.parametrize(("platform", "name"), [("win32", "Windows Defender"), ("darwin", "macOS")])
+def test_other_systems_have_a_firewall_of_their_own(root: Path, platform: str, name: str) -> None:
+    assert [found.name for found in firewalls(root, platform)] == [name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at the files of Linux")
+def test_looking_at_this_machine_works_with_no_rights() -> None:
+    firewalls()
+    assert wsl_version() in (0, 1, 2)
+    assert isinstance(container_kind() + hypervisor(), str)
