@@ -5,7 +5,7 @@ Documentation       A bench in small: a kernel is put on the server, the board i
 ...
 ...                 Run it:    robot examples/robot/boot.robot
 Library             Process
-Library             OperatingSystem    AS    Bench
+Library             OperatingSystem
 Library             httpserve.robot.HttpServe    peer=127.0.0.1
 Suite Setup         Prepare The Bench
 Suite Teardown      Remove Directory    ${BOARD}    recursive=True

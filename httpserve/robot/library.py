@@ -67,6 +67,12 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     At the end of each keyword of this library stands a line for each transfer that has ended meanwhile, with the time
     when it did; at the end of each test a table of them all: name, client, bytes, seconds, state. Both are bounded.
 
+    == Beside OperatingSystem ==
+
+    `Remove File` and `File Should Exist` are also keywords of Robot's own library OperatingSystem. In a suite that
+    imports both, ours are used, and Robot warns. Import ours ``AS    Http`` and write ``Http.Remove File``, or
+    ``OperatingSystem.Remove File``, to say which one you mean.
+
     == Several processes ==
 
     With pabot each process has servers of its own. Leave ``port`` at 0, and the system gives each of them its own port.
