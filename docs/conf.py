@@ -2,6 +2,9 @@
 
 from importlib import metadata
 
+from pygments.lexers.robotframework import RobotFrameworkLexer
+from sphinx.application import Sphinx
+
 project = "httpserve"
 author = "the httpserve authors"
 release = metadata.version("httpserve")
@@ -29,3 +32,8 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 add_module_names = False  # all of it is imported from httpserve
 default_role = "code"  # single backquotes in docstrings are code
+
+
+def setup(app: Sphinx) -> None:
+    """Let blocks say ```robot, as editors do."""
+    app.add_lexer("robot", RobotFrameworkLexer)
