@@ -106,6 +106,8 @@ def _reached_by(here: InterfaceAddress) -> tuple[str, str, str]:
     network = here.network or "its network"
     if here.is_loopback:
         return "ok", "this host alone, and what is forwarded to it", ""
+    if here.is_virtual:
+        return "ok", f"containers, virtual machines or a VPN behind {here.interface}: no board on a cable", ""
     if here.is_link_local and ":" in here.address:
         step = "give this URL the board's own name of its interface, as in http://[fe80::1%25eth0]:8000"
         return "warn", f"boards on the cable of {here.interface} that name their interface in the URL", step
@@ -113,8 +115,6 @@ def _reached_by(here: InterfaceAddress) -> tuple[str, str, str]:
         return "ok", f"boards on the cable of {here.interface} with an address of {network}", ""
     if here.is_point_to_point:
         return "ok", f"the board at the other end of {here.interface}, {here.network_of}", ""
-    if here.is_virtual:
-        return "ok", f"containers, virtual machines or a VPN behind {here.interface}: no board on a cable", ""
     if here.address == default_source(here.family):
         return "ok", f"hosts of {network}, and those from which routers lead here", ""
     return "ok", f"hosts of {network}", ""
