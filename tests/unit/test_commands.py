@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -245,3 +245,12 @@ def test_u_boot_lines_fit_its_console() -> None:
     # CONFIG_SYS_CBSIZE is 512 on i.MX and x86, 1024 elsewhere, 256 on PowerPC and M68K.
     assert len(line("u-boot")) < 256
     assert len(line("u-boot-lwip")) < 256
+
+
+@pytest.mark.parametrize("tool", TEMPLATES)
+def test_the_docs_show_the_line_as_it_is(tool: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "boards.md").read_text(encoding="utf-8")
+
+    shown = line(tool, "board.img", base="http://192.168.7.1:8000").replace(DIGEST, "DIGEST")
+
+    assert f"\n{shown}\n" in page
