@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from httpserve.cli_arguments import complete, parse
 from httpserve.cli_screen import Stream
-from httpserve.cli_signals import signals_as_ctrl_c
+from httpserve.cli_signals import Signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command, options = parse(words)
     finally:
         out.flush()  # of --help; whoever reads it may have gone
-    with signals_as_ctrl_c():
+    with Signals(is_last=arguments is None) as signals:
         if command == "doctor":
             from httpserve.cli_doctor import doctor  # only now: a completion or --help comes at once
 
             return doctor(options, out, err)
         from httpserve.cli_serving import Serving
 
-        return Serving(options, out, err).run()
+        return Serving(options, out, err, signals).run()

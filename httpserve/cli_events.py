@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from httpserve import HttpServeError, HttpServerClient
@@ -16,7 +16,10 @@ from httpserve import HttpServeError, HttpServerClient
 if TYPE_CHECKING:
     from httpserve import Missing, RequestRecord, Transfer
 
-UNDER_WAY = "under way"
+UNDER_WAY, UNKNOWN = "under way", "unknown"
+NOT_FOUND = 404
+MOST_RECORDS = 1000  # that the client keeps; what comes between two looks, a tenth of a second, should fit
+MOST_UNFINISHED = 1000  # downloads of which a part is there
 SHARED = ("id", "name", "client")
 AMOUNTS = ("sent", "acknowledged", "total", "rate", "seconds")
 
@@ -41,14 +44,15 @@ KINDS = {
     ),
     "transfer-progress": Kind("More of it has arrived; twice a second at most.", (*SHARED, *AMOUNTS)),
     "transfer-ended": Kind(
-        "It is over: completed, closed or reset by the client, lost, or cut.", (*SHARED, *AMOUNTS, "state", "known")
+        "It is over: completed, closed or reset by the client, lost, cut, or unknown where too much came after it.",
+        (*SHARED, *AMOUNTS, "state", "known"),
     ),
     "download": Kind(
         "A client has every byte of a file, by one transfer or by several.",
         ("name", "client", "bytes", "total", "seconds", "user_agent", "ranges", "known", "shared"),
     ),
     "missing": Kind("What is not there was asked for; nearest are names that are.", ("client", "name", "nearest")),
-    "skipped": Kind("So much happened at once that some events may not have been told.", ("of",)),
+    "skipped": Kind("So many requests came at once that what was between these and the last one is not told.", ()),
     "stopped": Kind(
         "The last event. The reason is signal, downloaded or error, the code that of the exit.",
         ("reason", "code", "message"),
@@ -82,60 +86,66 @@ class Watch:
         self._client = client
         self._progress_seconds = progress_seconds
         self._all_kinds = all_kinds
-        self._requests: _Tail[RequestRecord] = _Tail("request", _key_of_answer)
-        self._missing: _Tail[Missing] = _Tail("missing", lambda it: (it.time, it.client, it.name))
-        self._transfers: _Tail[Transfer] = _Tail("transfer", _key_of_answer)
+        self._requests: _Tail[RequestRecord] = _Tail(_key_of_answer)
+        self._missing: _Tail[Missing] = _Tail(lambda it: (it.time, it.client, it.name))
+        self._transfers: _Tail[Transfer] = _Tail(_key_of_answer)
         self._underway: dict[Hashable, _Underway] = {}
+        self._since: dict[tuple[str, str], float] = {}  # when what counts for a client's next download of a name began
         self._last_id = 0
 
     def look(self) -> list[Event]:
         """Return what has happened since the last look, in order. Works on a closed client too."""
         events: list[Event] = []
         if self._all_kinds:
-            events += self._new(self._requests, self._client.requests)
-            events += self._new(self._missing, self._client.missing)
+            requests = self._requests.new(self._client.requests)
+            if len(requests) == MOST_RECORDS:
+                events.append(Event("skipped", {}))
+            events += _as_events("request", requests)
+            if any(request.status == NOT_FOUND for request in requests):  # it reads the directory
+                events += _as_events("missing", self._missing.new(self._client.missing))
         events += self._look_at_transfers(self._client.transfers)
         if self._all_kinds:
-            ended = [event for event in events if event.kind == "transfer-ended"]
-            events += self._downloads({(event.fields["name"], event.fields["client"]): None for event in ended})
+            events += self._downloads(events)
         return events
-
-    def _new(self, tail: _Tail[Record], records: tuple[Record, ...]) -> Iterator[Event]:
-        new = tail.new(records)
-        if tail.may_have_missed:
-            yield Event("skipped", {"of": tail.kind})
-        for record in new:
-            yield Event(tail.kind, _fields(tail.kind, record), record.time)
 
     def _look_at_transfers(self, transfers: tuple[Transfer, ...]) -> Iterator[Event]:
         now = time.monotonic()
         for transfer in self._transfers.new(transfers):
             self._last_id += 1
-            self._underway[self._transfers.key(transfer)] = _Underway(self._last_id, now)
+            self._underway[_key_of_answer(transfer)] = _Underway(self._last_id, now, transfer)
             yield Event("transfer-started", _fields("transfer-started", transfer, id=self._last_id), transfer.time)
-        if self._transfers.may_have_missed:
-            yield Event("skipped", {"of": "transfer"})
-        if not self._underway:
-            return
-        for transfer in transfers:
-            key = self._transfers.key(transfer)
-            known = self._underway.get(key)
-            if known is None:
-                continue
+        latest = {_key_of_answer(transfer): transfer for transfer in transfers} if self._underway else {}
+        for key, known in list(self._underway.items()):
+            # What ends after a thousand later ones is no longer among the latest.
+            transfer = latest.get(key) or replace(known.latest, state=UNKNOWN)
             if transfer.state != UNDER_WAY:
                 del self._underway[key]
                 yield Event("transfer-ended", _fields("transfer-ended", transfer, id=known.id))
-            elif transfer.acknowledged != known.told and now - known.at >= self._progress_seconds:
-                known.told, known.at = transfer.acknowledged, now
+            elif transfer.acknowledged != known.latest.acknowledged and now - known.at >= self._progress_seconds:
+                known.latest, known.at = transfer, now
                 yield Event("transfer-progress", _fields("transfer-progress", transfer, id=known.id))
 
-    def _downloads(self, ended: Iterable[tuple[str, str]]) -> Iterator[Event]:
-        for name, client in ended:
+    def _downloads(self, events: Iterable[Event]) -> list[Event]:
+        """Ask about each file and client whose transfers have ended whether that client has all of the file now."""
+        ended: dict[tuple[str, str], None] = {}
+        for event in events:
+            whose = event.fields.get("name", ""), event.fields.get("client", "")
+            if event.kind == "transfer-started":
+                self._since.setdefault(whose, event.time)
+            elif event.kind == "transfer-ended":
+                ended[whose] = None
+        downloads = []
+        for whose in ended:
+            name, client = whose
             try:
-                record = self._client.wait_for_download(name, 0, client=client)
+                record = self._client.wait_for_download(name, 0, client=client, since=self._since.get(whose))
             except HttpServeError:  # not every byte, or the file is gone, or the server
                 continue
-            yield Event("download", _fields("download", record))
+            self._since.pop(whose, None)  # what comes from now on is another download
+            downloads.append(Event("download", _fields("download", record)))
+        while len(self._since) > MOST_UNFINISHED:
+            del self._since[next(iter(self._since))]
+        return downloads
 
 
 def _key_of_answer(record: RequestRecord | Transfer) -> Hashable:
@@ -153,17 +163,14 @@ Record = TypeVar("Record", bound=_Record)
 class _Tail(Generic[Record]):
     """Tells which records of a snapshot are new; a snapshot holds the latest ones, oldest first."""
 
-    def __init__(self, kind: str, key: Callable[[Record], Hashable]) -> None:
-        self.kind = kind
-        self.key = key
-        self.may_have_missed = False
+    def __init__(self, key: Callable[[Record], Hashable]) -> None:
+        self._key = key
         self._seen: set[Hashable] = set()
 
     def new(self, records: tuple[Record, ...]) -> list[Record]:
         """Return what was not in the snapshot before."""
-        keys = [self.key(record) for record in records]
+        keys = [self._key(record) for record in records]
         new = [record for record, key in zip(records, keys, strict=True) if key not in self._seen]
-        self.may_have_missed = bool(self._seen) and len(new) == len(records)
         self._seen = set(keys)
         return new
 
@@ -174,7 +181,11 @@ class _Underway:
 
     id: int
     at: float
-    told: int = 0
+    latest: Transfer
+
+
+def _as_events(kind: str, records: Iterable[_Record]) -> Iterator[Event]:
+    return (Event(kind, _fields(kind, record), record.time) for record in records)
 
 
 def _fields(kind: str, record: object, **more: object) -> dict[str, Any]:

@@ -34,18 +34,28 @@ class Stream:
 
     def write(self, text: str) -> None:
         """Write and flush. Nothing is raised: `error` says what went wrong, and nothing is written from then on."""
-        if self._stream is None or self.error is not None:
-            return
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except OSError as error:
-            self.error = error
-            self._silence(self._stream)
+        self.put(text)
+        self.flush()
+
+    def put(self, text: str) -> None:
+        """Write into the buffer; a short text waits for nobody."""
+        if self._stream is not None and self.error is None:
+            try:
+                self._stream.write(text)
+            except OSError as error:
+                self._break(self._stream, error)
 
     def flush(self) -> None:
-        """Write what was left in the buffer, by argparse for example."""
-        self.write("")
+        """Write what is in the buffer, from argparse too. A signal leaves it there for the next time."""
+        if self._stream is not None and self.error is None:
+            try:
+                self._stream.flush()
+            except OSError as error:
+                self._break(self._stream, error)
+
+    def _break(self, stream: TextIO, error: OSError) -> None:
+        self.error = error
+        self._silence(stream)
 
     def _silence(self, stream: TextIO) -> None:
         """Let what is still buffered go nowhere, or the interpreter complains about it at its end."""

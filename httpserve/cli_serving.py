@@ -8,17 +8,20 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
 from httpserve.cli_arguments import Options
-from httpserve.cli_events import Event, Watch
+from httpserve.cli_events import MOST_RECORDS, Event, Watch
 from httpserve.cli_ready import port_file, qr_code
 from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount, printable
-from httpserve.cli_signals import ignore_signals
+from httpserve.cli_signals import Signals
 
 EXIT_ERROR = 1
 LOOK_SECONDS = 0.1  # how often transfers are looked at
+LOOK_SHARE = 0.05  # of the time that looking may take, unless that made it rarer than
+LAST_LOOK_SECONDS = 0.5
 JSON_PROGRESS_SECONDS = 0.5  # between two events about the progress of one transfer
 LINE_PROGRESS_SECONDS = 5.0  # between two plain lines about it
 FOREVER_SECONDS = 86400.0  # a signal ends it
@@ -31,40 +34,50 @@ class Serving:
         options: What the command line says.
         out: Where URLs, or events, go.
         err: Where everything else goes.
+        signals: What ends it.
     """
 
-    def __init__(self, options: Options, out: Stream, err: Stream) -> None:
+    def __init__(self, options: Options, out: Stream, err: Stream, signals: Signals) -> None:
         self._options = options
+        self._signals = signals
         self._out = out
         self._err = err
         wanted = options.progress if options.progress is not None else err.is_terminal and not options.json
         self._shows_progress = wanted and not options.quiet
         self._lines = Screen(err) if err.is_terminal else Lines(err)
         self._watch: Watch | None = None
+        self._untold: deque[Event] = deque()
 
     def run(self) -> int:
         """Serve until a signal or the end that was asked for, and return the exit code."""
         log_to(self._lines, self._options)
-        code, reason, message = 0, "signal", ""
+        code, reason, message = 0, "downloaded", ""
         try:
             try:
                 self._serve()
             finally:
-                ignore_signals()  # a second Ctrl-C until here is one below
-            reason = "downloaded"
+                self._signals.hold()
         except KeyboardInterrupt:
-            awaited = self._options.exit_after
+            reason, awaited = "signal", self._options.exit_after
             if awaited is not None:  # exit code 0 says that a board has it
                 code, message = EXIT_ERROR, f"ended by a signal before {awaited.name!r} was downloaded"
         except HttpServeError as error:
             code, reason, message = EXIT_ERROR, "error", one_line(error)
-        ignore_signals()
-        self._look()
-        self._lines.close()
-        self._tell(Event("stopped", {"reason": reason, "code": code, "message": message}))
-        if message:
-            self._lines.say(f"httpserve: {printable(message)}")
+        self._tell_last(Event("stopped", {"reason": reason, "code": code, "message": message}))
         return code
+
+    def _tell_last(self, stopped: Event) -> None:
+        self._signals.release()
+        try:
+            self._look()
+            self._lines.close()
+            self._tell(stopped)
+            if stopped.fields["message"]:
+                self._lines.say(f"httpserve: {printable(stopped.fields['message'])}")
+        except KeyboardInterrupt:
+            pass  # whoever reads is slower than the user's patience
+        finally:
+            self._signals.hold()
 
     def _serve(self) -> None:
         options = self._options
@@ -131,26 +144,38 @@ class Serving:
         if awaited is not None:
             end = pool.submit(client.wait_for_download, awaited.name, self._options.timeout, clients=awaited.boards)
         while end is None or not end.done():
+            began = time.monotonic()
             self._look()
             if self._out.error is not None:
                 raise StorageError(f"events could not be written to stdout any more: {self._out.error.strerror}")
-            time.sleep(LOOK_SECONDS if end is not None or self._watch is not None else FOREVER_SECONDS)
+            took = time.monotonic() - began
+            is_idle = end is None and self._watch is None
+            time.sleep(FOREVER_SECONDS if is_idle else min(max(LOOK_SECONDS, took / LOOK_SHARE), LAST_LOOK_SECONDS))
         self._look()
         end.result()
 
     def _look(self) -> None:
-        """Tell what has happened since the last look."""
+        """Tell what has happened since the last look. A signal loses no event."""
         if self._watch is None:
             return
-        for event in self._watch.look():
-            self._tell(event)
+        with self._signals.held():
+            self._untold += self._watch.look()
+        while self._untold:
+            with self._signals.held():
+                event = self._untold.popleft()
+                self._write(event)
+            self._out.flush()
             if self._shows_progress:
                 self._lines.tell(event)
         self._lines.refresh()
 
     def _tell(self, event: Event) -> None:
+        self._write(event)
+        self._out.flush()
+
+    def _write(self, event: Event) -> None:
         if self._options.json:
-            self._out.write(f"{event.as_json()}\n")
+            self._out.put(f"{event.as_json()}\n")
 
 
 def what_to_serve(path: str) -> tuple[str, str]:
@@ -184,6 +209,7 @@ def client_for(directory: str | None, options: Options, only: str | None = None)
         advertise=options.advertise,
         read_only=directory is not None,
         only=only,
+        max_records=MOST_RECORDS,
     )
 
 

@@ -8,25 +8,61 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
-@contextlib.contextmanager
-def signals_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM, and the end of the terminal, end the block in the same way as Ctrl-C does."""
-    before = {number: signal.getsignal(number) for number in NUMBERS}
-    for number in NUMBERS:
-        if before[number] != signal.SIG_IGN:  # as nohup, and a shell for what runs in the background, want it
-            signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+class Signals:
+    """A block in which each of these signals raises KeyboardInterrupt, unless it is held back.
 
+    Args:
+        is_last: Whether the process ends after the block: the signals are then ignored, and not as they were before.
+    """
 
-def ignore_signals() -> None:
-    """Let nothing interrupt the last lines; `signals_as_ctrl_c` takes it back."""
-    for number in NUMBERS:
-        signal.signal(number, signal.SIG_IGN)
+    def __init__(self, *, is_last: bool) -> None:
+        self._is_last = is_last
+        self._before: dict[signal.Signals, Any] = {}  # Any: what signal.signal takes
+        self._is_held = False
+        self._has_come = False
+
+    def __enter__(self) -> Self:
+        for number in NUMBERS:
+            handler = signal.getsignal(number)
+            if handler != signal.SIG_IGN:  # as nohup, and a shell for what runs in the background, want it
+                self._before[number] = handler
+                signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_IGN if self._is_last else handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_held:
+            raise KeyboardInterrupt
+        self._has_come = True
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let a signal raise at the end of this block, so that nothing in it is left half done."""
+        was_held, self._is_held = self._is_held, True
+        try:
+            yield
+        finally:
+            self._is_held = was_held
+            if self._has_come and not was_held:
+                self._has_come = False
+                raise KeyboardInterrupt
+
+    def hold(self) -> None:
+        """Hold signals back from now on."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Let signals raise again, and forget those that came meanwhile."""
+        self._has_come = False
+        self._is_held = False

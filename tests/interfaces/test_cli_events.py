@@ -1,0 +1,217 @@
+"""`httpserve --json`: what happens, one object a line, as a script in any language reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from httpserve.cli_events import KINDS
+from tests.interfaces.command import END_SECONDS, end, event, events, fetch
+from tests.interfaces.conftest import Start
+from tests.serving.wire import Wire, eventually
+
+Told = tuple["subprocess.Popen[str]", Iterator[dict[str, Any]], str]
+BIG = 12 << 20
+
+
+@pytest.fixture
+def told(start: Start, folder: Path) -> Told:
+    """Start a server, and return its process, its further events, and its URL."""
+    (folder / "board.img").write_bytes(bytes(BIG))
+    process = start(folder, "-b", "127.0.0.1", "--json")
+    coming = events(process)
+    listening = event(coming, "listening")
+    return process, coming, listening["url"]
+
+
+def test_first_event_says_where_it_listens(start: Start, folder: Path) -> None:
+    process = start(folder / "a file.txt", "-b", "127.0.0.1", "--json")
+
+    listening = next(events(process))
+
+    assert listening["url"] == f"http://127.0.0.1:{listening['port']}/a%20file.txt"
+    assert (listening["host"], listening["path"], listening["pid"]) == (
+        "127.0.0.1",
+        str(folder / "a file.txt"),
+        process.pid,
+    )
+
+
+def test_download_is_told_from_the_request_to_the_last_byte(told: Told) -> None:
+    _, coming, url = told
+
+    fetch(f"{url}/boot/zImage")
+
+    asked = event(coming, "request")
+    started = event(coming, "transfer-started")
+    ended = event(coming, "transfer-ended")
+    download = event(coming, "download")
+    assert (asked["method"], asked["target"], asked["status"], asked["client"]) == (
+        "GET",
+        "/boot/zImage",
+        200,
+        "127.0.0.1",
+    )
+    assert (started["name"], started["total"], started["ranges"]) == ("boot/zImage", 6000, [])
+    assert (ended["id"], ended["state"], ended["acknowledged"]) == (started["id"], "completed", 6000)
+    assert (download["name"], download["client"], download["bytes"], download["total"]) == (
+        "boot/zImage",
+        "127.0.0.1",
+        6000,
+        6000,
+    )
+
+
+def test_progress_is_told_while_a_board_takes_its_time(told: Told) -> None:
+    process, coming, url = told
+    with Wire(int(url.rpartition(":")[2]), receive_bytes=64 << 10) as board:
+        board.get("/board.img")
+        board.read_head()
+        started = event(coming, "transfer-started")
+        board.read_exactly(1 << 20)
+
+        progress = event(coming, "transfer-progress")
+        board.reset()
+
+    ended = event(coming, "transfer-ended")
+    assert 0 < progress["acknowledged"] <= ended["acknowledged"] < ended["total"] == BIG
+    assert progress["id"] == ended["id"] == started["id"]
+    assert ended["state"] == "reset"
+    process.terminate()
+    assert "download" not in [one["event"] for one in coming]
+
+
+def test_file_that_came_in_ranges_is_one_download(told: Told) -> None:
+    _, coming, url = told
+    port = int(url.rpartition(":")[2])
+
+    with Wire(port) as board:
+        board.ask("/boot/zImage", "Range: bytes=0-3999")
+        board.ask("/boot/zImage", "Range: bytes=4000-")
+        board.ask("/a%20file.txt")
+
+    first = event(coming, "download")
+    second = event(coming, "download")
+    assert (first["name"], first["bytes"], first["ranges"]) == ("boot/zImage", 6000, [[0, 4000], [4000, 6000]])
+    assert second["name"] == "a file.txt"
+
+
+def test_each_download_of_a_client_is_told(told: Told) -> None:
+    _, coming, url = told
+
+    for _ in range(2):
+        fetch(f"{url}/boot/zImage")
+        assert event(coming, "download")["name"] == "boot/zImage"
+
+
+def test_missing_name_is_told_with_the_nearest_ones(told: Told) -> None:
+    _, coming, url = told
+
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        fetch(f"{url}/boot/zimage")
+    refused.value.close()
+
+    assert event(coming, "request")["status"] == 404
+    missing = event(coming, "missing")
+    assert (missing["name"], missing["client"], missing["nearest"][0]) == ("boot/zimage", "127.0.0.1", "boot/zImage")
+
+
+def test_every_event_has_the_fields_that_are_documented(told: Told) -> None:
+    process, coming, url = told
+    fetch(f"{url}/boot/zImage")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        fetch(f"{url}/none")
+    refused.value.close()
+    kept = []
+    for one in coming:
+        kept.append(one)
+        if one["event"] == "download":
+            break
+
+    process.terminate()
+    kept += coming
+
+    assert end(process, told=False) == (0, "", "")
+    assert {"missing", "stopped"} <= {one["event"] for one in kept}
+    assert kept[-1]["event"] == "stopped"
+    for one in kept:
+        assert set(one) == {"event", "time", *KINDS[one["event"]].fields}
+        assert abs(one["time"] - kept[-1]["time"]) < END_SECONDS
+
+
+def test_signal_is_the_reason_of_the_last_event(told: Told) -> None:
+    process, coming, _ = told
+
+    process.terminate()
+
+    *_, last = coming
+    assert (last["event"], last["reason"], last["code"]) == ("stopped", "signal", 0)
+    assert end(process, told=False)[0] == 0
+
+
+def test_second_signal_cuts_what_is_under_way(told: Told) -> None:
+    process, coming, url = told
+    port = int(url.rpartition(":")[2])
+    with Wire(port, receive_bytes=64 << 10) as board:
+        board.get("/board.img")
+        board.read_head()
+        event(coming, "transfer-started")
+
+        process.terminate()
+        eventually(lambda: is_refused(port), "the end of listening")
+        process.terminate()
+
+        ended = event(coming, "transfer-ended")
+    assert ended["state"] == "cut"
+    assert event(coming, "stopped")["reason"] == "signal"
+
+
+def is_refused(port: int) -> bool:
+    try:
+        Wire(port).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_error_is_told_on_both_streams(start: Start, folder: Path) -> None:
+    code, output, errors = end(start(folder / "none", "--json"), told=False)
+
+    stopped = json.loads(output)
+    assert (code, stopped["event"], stopped["reason"], stopped["code"]) == (1, "stopped", "error", 1)
+    assert errors == f"httpserve: {stopped['message']}\n"
+
+
+def test_reader_that_goes_away_ends_it_with_one_line(start: Start, folder: Path) -> None:
+    reader, writer = os.pipe()
+    process = start(folder, "-b", "127.0.0.1", "--json", stdout=writer)
+    os.close(writer)
+    with open(reader, encoding="ascii") as stream:
+        url = json.loads(stream.readline())["url"]
+
+    fetch(f"{url}/boot/zImage")
+    code, _, errors = end(process, told=False)
+
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "could not be written to stdout any more" in errors
+
+
+def test_crowd_of_small_requests_is_told_completely_or_said_to_be_skipped(told: Told) -> None:
+    process, coming, url = told
+    asked = 1500
+    with Wire(int(url.rpartition(":")[2])) as board:
+        for _ in range(asked):
+            board.ask("/a%20file.txt")
+
+    process.terminate()
+
+    kinds = [one["event"] for one in coming]
+    assert kinds.count("transfer-started") == kinds.count("transfer-ended")
+    assert kinds.count("request") == asked or "skipped" in kinds
