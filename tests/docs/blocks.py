@@ -4,7 +4,7 @@ Comments, one a line, right above the fence:
 
     <!-- continues -->          the blocks of its language before it, back to one without this, run first
     <!-- ends with Ctrl-C -->   Ctrl-C is pressed after a URL that it prints was fetched
-    <!-- on the board -->       typed on a board: a server at http://192.168.7.1:8000 has the files of build/
+    <!-- on the board -->       typed on a board: the files of build/ were put on http://192.168.7.1:8000
     <!-- not run: REASON -->    it is only parsed
 """
 

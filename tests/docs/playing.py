@@ -71,7 +71,9 @@ def run(block: Block, directory: Path) -> None:
     text = block.whole
     with contextlib.ExitStack() as bench:
         if "on the board" in block.notes:
-            server = bench.enter_context(HttpServerClient(directory / "build", "127.0.0.1", read_only=True))
+            server = bench.enter_context(HttpServerClient(host="127.0.0.1"))
+            for name in BUILT:
+                server.put_file(name, directory / "build" / name)
             text = text.replace(BENCH, server.get_url())
         play(command(block, as_here(text, port), directory), directory, ctrl_c="ends with Ctrl-C" in block.notes)
 
