@@ -1,0 +1,208 @@
+"""`httpserve put`, `--exit-after` and `--command`: what a script in any language builds on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient, InvalidArgument
+from httpserve.cli_arguments import TOOLS
+from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line
+from tests.interfaces.conftest import REPOSITORY, Start
+from tests.serving.wire import Wire
+
+SCRIPT = """
+set -eu
+httpserve() { "$PYTHON" -m httpserve "$@"; }
+httpserve put "$1" boot/zImage -b 127.0.0.1 --exit-after-download --port-file port --timeout 30 >url &
+until [ -s port ]; do sleep 0.05; done
+curl -sSf -o fetched "http://127.0.0.1:$(cat port)/boot/zImage"
+wait $!
+echo "the board has it"
+"""
+
+
+# One file under a name
+
+
+def test_put_serves_a_file_under_its_new_name_and_ends_once_a_board_has_it(start: Start, folder: Path) -> None:
+    process = start("put", folder / "a file.txt", "boot/image", "-b", "127.0.0.1", "--exit-after-download")
+    url = first_line(process)
+
+    content = fetch(url)
+
+    assert url.endswith("/boot/image")
+    assert content == b"text"
+    assert end(process, told=False) == (0, "", "")
+
+
+def test_put_without_an_end_serves_until_a_signal(start: Start, folder: Path) -> None:
+    process = start("put", folder / "a file.txt", "x", "-b", "127.0.0.1")
+    url = first_line(process)
+
+    for _ in range(2):
+        assert fetch(url) == b"text"
+
+    assert end(process) == (0, "", "")
+
+
+def test_put_takes_an_url(start: Start, folder: Path) -> None:
+    origin = first_line(start(folder, "-b", "127.0.0.1"))
+
+    url = first_line(start("put", f"{origin}/boot/zImage", "again", "-b", "127.0.0.1"))
+
+    assert fetch(url) == b"kernel" * 1000
+
+
+def test_put_refuses_what_has_another_digest(start: Start, folder: Path) -> None:
+    right = hashlib.sha256(b"text").hexdigest()
+    wrong = hashlib.sha256(b"test").hexdigest()
+
+    process = start("put", folder / "a file.txt", "x", "-b", "127.0.0.1", "--sha256", right)
+    code, output, errors = end(start("put", folder / "a file.txt", "x", "--sha256", wrong), told=False)
+
+    assert fetch(first_line(process)) == b"text"
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert wrong in errors
+
+
+def test_put_of_nothing_is_one_line_and_exit_1(start: Start, tmp_path: Path) -> None:
+    code, output, errors = end(start("put", tmp_path / "none", "x", "-b", "127.0.0.1"), told=False)
+
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith("httpserve: ")
+
+
+def test_shell_script_can_wait_for_the_board(folder: Path, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    done = subprocess.run(
+        ["sh", "-c", SCRIPT, "sh", folder / "boot" / "zImage"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the board has it\n", "")
+    assert (tmp_path / "fetched").read_bytes() == b"kernel" * 1000
+    assert not (tmp_path / "port").exists()
+
+
+# Until the boards have it
+
+
+def test_it_ends_with_success_once_a_board_has_the_file(start: Start, folder: Path) -> None:
+    process = start(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage", "--timeout", "30")
+    url = first_line(process)
+
+    fetch(f"{url}/a%20file.txt")
+    still_runs = process.poll() is None
+    fetch(f"{url}/boot/zImage")
+
+    assert still_runs
+    assert end(process, told=False) == (0, "", "")
+
+
+def test_two_boards_are_two_addresses(start: Start, folder: Path) -> None:
+    process = start(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage,2", "--json")
+    coming = events(process)
+    port = event(coming, "listening")["port"]
+
+    for source in ("127.0.0.1", "127.0.0.1", "127.0.0.2"):
+        with Wire(port, source=source) as board:
+            board.ask("/boot/zImage")
+        assert event(coming, "download")["client"] == source
+
+    last = event(coming, "stopped")
+    assert (last["reason"], last["code"]) == ("downloaded", 0)
+    assert end(process, told=False)[0] == 0
+
+
+def test_timeout_is_exit_1_and_says_what_happened_instead(start: Start, folder: Path) -> None:
+    process = start(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage", "--timeout", "0.5", "-q")
+    url = first_line(process)
+    with Wire(int(url.rpartition(":")[2])) as board:
+        board.ask("/boot/zimage")
+
+    code, _, errors = end(process, told=False)
+
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "within 0.5 s" in errors
+    assert "boot/zimage" in errors
+
+
+def test_name_that_is_not_there_ends_it_at_once(start: Start, folder: Path) -> None:
+    code, _, errors = end(start(folder, "-b", "127.0.0.1", "--exit-after", "boot/image"), told=False)
+
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "boot/image" in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_signal_before_the_download_is_no_success(start: Start, folder: Path, number: signal.Signals) -> None:
+    process = start(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage", "--json")
+    first_line(process)
+
+    process.send_signal(number)
+    code, output, errors = end(process, told=False)
+
+    assert code == 1
+    assert errors == "httpserve: ended by a signal before 'boot/zImage' was downloaded\n"
+    assert json.loads(output.splitlines()[-1])["reason"] == "signal"
+
+
+# What to type
+
+
+def test_command_is_printed_to_stderr_and_fetches(start: Start, folder: Path, tmp_path: Path) -> None:
+    if shutil.which("busybox") is None:
+        pytest.skip("busybox is not installed")
+    process = start("put", folder / "boot" / "zImage", "zImage", "-b", "127.0.0.1", "--command", "busybox")
+    first_line(process)
+    assert process.stderr is not None
+    command = process.stderr.readline()
+
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, capture_output=True, timeout=END_SECONDS)
+
+    assert (tmp_path / "zImage").read_bytes() == b"kernel" * 1000
+
+
+def test_commands_of_several_clients_are_events_too(start: Start, folder: Path) -> None:
+    process = start(
+        folder,
+        "-b",
+        "127.0.0.1",
+        "--json",
+        *("--command", "u-boot", "--command", "curl", "--exit-after", "boot/zImage"),
+    )
+    coming = events(process)
+    port = event(coming, "listening")["port"]
+
+    told = [event(coming, "command") for _ in range(2)]
+
+    assert [(one["tool"], one["name"]) for one in told] == [("u-boot", "boot/zImage"), ("curl", "boot/zImage")]
+    assert f"setenv httpdstp {port}" in told[0]["text"]
+
+
+def test_unknown_client_is_one_line_that_lists_the_known_ones(start: Start, folder: Path) -> None:
+    code, output, errors = end(start(folder / "a file.txt", "-b", "127.0.0.1", "--command", "telnet"), told=False)
+
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert "u-boot" in errors
+
+
+def test_clients_that_completion_offers_are_those_that_there_are(bench: HttpServerClient) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        bench.command("x", "telnet")
+
+    assert str(refused.value).endswith(", ".join(TOOLS))
