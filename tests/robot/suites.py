@@ -26,6 +26,14 @@ Type On Board
     [Arguments]    ${command}
     ${done}=    Run Process    ${command}    shell=True    cwd=${CURDIR}/board    stderr=STDOUT    timeout=20 s
     RETURN    ${done.stdout}
+Transfers Have Ended
+    [Arguments]    ${server}=${None}
+    FOR    ${_}    IN RANGE    1000
+        ${requests}=    Get Requests    server=${server}
+        IF    "under way" not in [request.outcome for request in $requests]    RETURN
+        Sleep    10 ms
+    END
+    Fail    transfers are under way still
 """
 SETTINGS = """
 *** Settings ***

@@ -17,7 +17,7 @@ First
     ${url}=    Put Text    boot/Image    kernel
     ${missing}=    Get File URL    boot/<b>Image
     Type On Board    curl -s -o out '${url}'; curl -s -o out '${missing}'; curl -s -I '${url}'; curl -s -r 0-1 '${url}'
-    Get Server URL
+    Transfers Have Ended
     Type On Board    curl -s -o out '${url}'
 Second
     ${url}=    Get File URL    boot/Image
@@ -46,10 +46,9 @@ Lines
     Start HTTP Server
     ${url}=    Put Text    boot/Image    kernel
     Type On Board    for i in 1 2 3; do curl -s -o out '${url}'?$i; sleep 0.05; done
-    Sleep    0.2
-    Get Server URL
+    Transfers Have Ended
     Type On Board    curl -s -o out '${url}'?4
-    Get Server URL
+    Transfers Have Ended
 """,
     )
 
@@ -96,7 +95,7 @@ Many
     ${url}=    Start HTTP Server
     Put Text    boot/Image    kernel
     Type On Board    python3 ${CURDIR}/board.py ${url.removeprefix("http://")}
-    Get Server URL
+    Transfers Have Ended
 """,
     )
 
@@ -118,11 +117,7 @@ First
     END
 Second
     Terminate Process    board    kill=yes
-    FOR    ${i}    IN RANGE    500
-        ${requests}=    Get Requests
-        IF    $requests[0].outcome != "under way"    BREAK
-        Sleep    20 ms
-    END
+    Transfers Have Ended
 """,
     )
 
@@ -141,7 +136,8 @@ Two
     ${one}=    Start HTTP Server    alias=one
     ${two}=    Start HTTP Server    alias=two
     Type On Board    curl -s -o out ${one}/; curl -s -o out ${two}/
-    Get Server URL
+    Transfers Have Ended    one
+    Transfers Have Ended    two
 """,
     )
 

@@ -47,6 +47,7 @@ By Name
     Start HTTP Server
     ${url}=    Put Text    boot/Image    kernel
     Type On Board    curl -s -o out ${url}
+    Transfers Have Ended
     File Should Have Been Downloaded    boot/Image
     Wait For Download    boot/Image    timeout=20 s    client=127.0.0.1
     File Should Have Been Downloaded    boot/Image    client=127.0.0.1
