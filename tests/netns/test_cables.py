@@ -57,9 +57,12 @@ def test_a_cable_that_is_pulled_mid_transfer_is_told_as_lost(network: Network, s
     eventually(lambda: client.requests[0].outcome != "under way", "the loss")
     assert client.requests[0].outcome == "lost"
     assert time.monotonic() - pulled < PATIENCE_SECONDS / 2
-    assert 0 < client.requests[0].bytes < BIG_BYTES
-    with pytest.raises(WaitTimeout):
+    (transfer,) = client.transfers
+    assert (transfer.state, transfer.known, transfer.client) == ("lost", "acked", "192.168.7.2")
+    assert 0 < transfer.acknowledged < transfer.total == BIG_BYTES
+    with pytest.raises(WaitTimeout, match="the client did not answer any more") as caught:
         client.wait_for_download("image", timeout=0)
+    assert (caught.value.happened, caught.value.received) == ("stopped", transfer.acknowledged)
 
 
 def test_a_cable_that_is_pulled_leaves_the_thread_and_the_port_free(
