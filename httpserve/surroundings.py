@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from httpserve.interfaces import interfaces
+
 _ROOT = Path("/")
 _PROGRAM_DIRECTORIES = ("usr/sbin", "usr/bin", "sbin", "bin", "usr/local/sbin", "usr/local/bin")
 
@@ -24,6 +26,29 @@ class Firewall:
     name: str
     is_active: bool | None
     evidence: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What kind of machine this is: the version of WSL, the container, and what is below a virtual machine.
+
+    `has_user_network` says that it has an address of the network that QEMU and VirtualBox make up for a machine, where
+    nothing comes in that is not forwarded.
+    """
+
+    wsl: int = 0
+    container: str = ""
+    hypervisor: str = ""
+    has_user_network: bool = False
+
+
+_USER_NETWORK = "10.0.2."
+
+
+def machine() -> Machine:
+    """Return what kind of machine this is, as far as it says."""
+    has_user_network = any(here.address.startswith(_USER_NETWORK) for here in interfaces())
+    return Machine(wsl_version(), container_kind(), hypervisor(), has_user_network)
 
 
 def _text(path: Path) -> str:

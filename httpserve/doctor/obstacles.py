@@ -5,11 +5,11 @@ Knows which commands open a port. Runs none of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from httpserve.doctor.report import Finding
 from httpserve.doctor.situation import Situation
-from httpserve.surroundings import Firewall, container_kind, firewalls, hypervisor, wsl_version
+from httpserve.surroundings import Firewall, Machine, firewalls, machine
 
 _WINDOWS_RULE = (
     "New-NetFirewallRule -DisplayName httpserve -Direction Inbound -Protocol TCP -LocalPort {port} -Action Allow"
@@ -23,12 +23,15 @@ _RULES = {
     "Windows Defender": f"{_WINDOWS_RULE} (in a PowerShell of an administrator)",
     "macOS": "System Settings, Network, Firewall, incoming connections of Python",
 }
-_USER_NETWORK = "10.0.2."  # of QEMU and VirtualBox, where nothing comes in that is not forwarded
 
 
 def look_at_firewall(situation: Situation) -> Iterator[Finding]:
     """Name the firewalls, and the rule to add where no board has come through yet."""
-    found = firewalls()
+    return about_firewalls(situation, firewalls())
+
+
+def about_firewalls(situation: Situation, found: Sequence[Firewall]) -> Iterator[Finding]:
+    """Say what these firewalls mean for boards."""
     for firewall in found:
         yield _firewall(situation, firewall)
     if not found:
@@ -49,7 +52,12 @@ def _firewall(situation: Situation, firewall: Firewall) -> Finding:
 
 def look_at_machine(situation: Situation) -> Iterator[Finding]:
     """Say whether this is WSL, a container or a virtual machine, and what boards need then."""
-    version, kind, below = wsl_version(), container_kind(), hypervisor()
+    return about_machine(situation, machine())
+
+
+def about_machine(situation: Situation, host: Machine) -> Iterator[Finding]:
+    """Say what such a machine means for boards."""
+    version, kind, below = host.wsl, host.container, host.hypervisor
     is_settled = bool(situation.boards) or situation.advertise is not None
     port = situation.port or "PORT"
     if version == 2:
@@ -66,8 +74,8 @@ def look_at_machine(situation: Situation) -> Iterator[Finding]:
         yield _machine(kind, message, is_settled, step)
     if below and version != 2:
         message = f"a virtual machine ({below}): boards reach it only where its network is bridged or passed through"
-        if any(address.startswith(_USER_NETWORK) for address in situation.own):
-            message = f"a virtual machine ({below}) on a user network ({_USER_NETWORK}0/24): boards reach none of it"
+        if host.has_user_network:
+            message = f"a virtual machine ({below}) on a user network (10.0.2.0/24): boards reach none of it"
         step = (
             "bridge the virtual machine's network card, pass the board's USB network through, or forward the port on "
             f"the host and pass advertise='ADDRESS-OF-THE-HOST:{port}'"
