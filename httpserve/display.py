@@ -22,6 +22,9 @@ LINK_VARIABLE = "HTTPSERVE_LINK"
 
 _COPY = 'style="user-select:all"'  # one click marks all of it
 _LEFT = ' style="text-align:left"'
+# Next to each other, and in one line: a widget's tables have no style of the notebook's.
+_TEXT = ' style="text-align:left;padding:.3em .6em"'
+_NUMBER = ' style="text-align:right;padding:.3em .6em;white-space:nowrap"'
 
 
 class Records(tuple[T_co, ...]):
@@ -80,14 +83,14 @@ _COLUMNS = (
     _Column("bytes", "received", True),
     _Column("acknowledged", "received", True),
     _Column("total", "of", True),
-    _Column("rate", "per second", True),
+    _Column("rate", "rate", True),
     _Column("seconds", "seconds", True),
     _Column("state", "state"),
     _Column("outcome", "state"),
     _Column("nearest", "nearest names"),
     _Column("user_agent", "user agent"),
 )
-_SIZES = ("bytes", "acknowledged", "total", "rate")
+_SIZES = ("bytes", "acknowledged", "total")
 
 
 def as_html(records: Sequence[object], most: int = MOST_ROWS) -> str:
@@ -101,7 +104,7 @@ def as_html(records: Sequence[object], most: int = MOST_ROWS) -> str:
     if not latest:
         return "<em>nothing yet</em>" if not records else ""
     columns = _columns(latest[-1])
-    heads = "".join(f"<th{'' if column.is_number else _LEFT}>{column.heading}</th>" for column in columns)
+    heads = "".join(f"<th{_NUMBER if column.is_number else _TEXT}>{column.heading}</th>" for column in columns)
     rows = "".join(f"<tr>{''.join(_cells(record, columns))}</tr>" for record in latest)
     return f"<table><tr>{heads}</tr>{rows}</table>{_more(records, most)}"
 
@@ -188,8 +191,10 @@ def _columns(record: object) -> list[_Column]:
 def _cells(record: object, columns: Iterable[_Column]) -> Iterator[str]:
     for column in columns:
         value = escape(_shown(record, column))
-        align = ' style="text-align:right"' if column.is_number else _LEFT
-        yield f"<td{align}>{value}</td>"
+        if column.name == "time":
+            day, _, clock = value.partition(" ")
+            value = f'<span title="{day}">{clock or day}</span>'
+        yield f"<td{_NUMBER if column.is_number else _TEXT}>{value}</td>"
 
 
 def _shown(record: object, column: _Column) -> str:
@@ -198,6 +203,8 @@ def _shown(record: object, column: _Column) -> str:
         return moment(value)
     if column.name == "seconds":
         return f"{value:.3f}"
+    if column.name == "rate":
+        return f"{size(value)}/s"
     if column.name in _SIZES:
         return size(value)
     if isinstance(value, tuple):
