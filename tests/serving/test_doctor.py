@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from httpserve import Finding, HttpServerClient, Report, WaitTimeout
 from httpserve.binding import first_free_port
+from httpserve.doctor.listening import look_at_self_test
+from httpserve.doctor.selftest import CONTENT
+from httpserve.doctor.situation import Situation
 from tests.serving.wire import Wire, eventually
 
 MOST_SECONDS = 2.0  # that it may block
@@ -152,6 +159,41 @@ def test_a_server_that_does_not_answer_itself_is_told_in_time(tmp_path: Path) ->
     assert not report.ok
     assert only(report, "self-test").status == "fail"
     assert "max_connections" in only(report, "self-test").next_step
+
+
+def test_answers_that_are_not_what_boards_need_are_told(tmp_path: Path) -> None:
+    (tmp_path / "content").write_bytes(CONTENT)
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as other:
+        serving = threading.Thread(target=other.serve_forever, args=(0.01,))
+        serving.start()
+
+        (finding,) = look_at_self_test(of_another(other.server_port))
+
+        other.shutdown()
+        serving.join()
+    assert finding.status == "fail"
+    assert "GET: there is no strong ETag" in finding.data["flaws"]
+    assert "range: the status is 200, not 206" in finding.data["flaws"]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A server that knows no ranges, and writes nothing to stderr."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def of_another(port: int) -> Situation:
+    """Return what there is to know of a server that is not ours, and has the content under a name of its own."""
+
+    @contextlib.contextmanager
+    def probe(data: bytes) -> Iterator[str]:
+        yield "content"
+
+    return Situation(None, None, None, port, "127.0.0.1", 0.0, (), (), {}, probe)
 
 
 # A server that does not run
