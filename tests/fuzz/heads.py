@@ -7,6 +7,7 @@ coverage-guided fuzzer to find its way by. Knows no fuzzer, no socket and no fil
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote_from_bytes
 
 from httpserve.serving import head
@@ -35,7 +36,8 @@ def check_head(data: bytes) -> str:
     _check_framing(said, found)
     _check_fields(said, found)
     _check_target(found)
-    assert head.parse(_written_again(found)) == found
+    again = head.parse(_written_again(found))
+    assert replace(again, fields=found.fields) == found  # the environ leaves fields out whose names have a _
     return f"1.{int(not found.http_10)} {found.keep_alive} {found.expects_continue} {min(found.content_length, 1)}"
 
 
@@ -99,7 +101,12 @@ def _check_framing(said: list[tuple[bytes, bytes]], found: Head) -> None:
 
 
 def _check_fields(said: list[tuple[bytes, bytes]], found: Head) -> None:
-    """What WSGI is told of the fields is what they say."""
+    """What records and WSGI are told of the fields is what they say."""
+    joined: dict[str, str] = {}
+    for name, value in said:
+        key, text = name.decode("ascii"), value.decode("latin-1")
+        joined[key] = f"{joined[key]}, {text}" if key in joined else text
+    assert dict(found.fields) == joined
     expected: dict[str, str] = {}
     for name, value in said:
         key = "HTTP_" + name.decode("ascii").upper().replace("-", "_")
