@@ -60,6 +60,7 @@ class Coverage:
 
     __slots__ = (
         "answers",
+        "arrived",
         "began",
         "ended",
         "intervals",
@@ -78,6 +79,7 @@ class Coverage:
         self.intervals = Intervals()
         self.ranges: list[tuple[int, int]] = []
         self.answers = 0
+        self.arrived = 0  # bytes, those that came twice counted twice
         self.began = 0.0
         self.ended = 0.0
         self.user_agent = ""
@@ -88,7 +90,7 @@ class Coverage:
     def copy(self) -> Coverage:
         """Return an independent coverage with the same content."""
         other = Coverage(self.validator, self.total)
-        for name in ("answers", "began", "ended", "user_agent", "local", "known", "whole"):
+        for name in ("answers", "arrived", "began", "ended", "user_agent", "local", "known", "whole"):
             setattr(other, name, getattr(self, name))
         other.intervals = self.intervals.copy()
         other.ranges = self.ranges.copy()
@@ -120,6 +122,7 @@ class Coverage:
         self.user_agent = user_agent
         for start, stop in spans:
             self.intervals.add(start, stop)
+            self.arrived += stop - start
             if asked and len(self.ranges) < MOST_RANGES:
                 self.ranges.append((start, stop))
         self.whole = self.intervals.size() == self.total

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from httpserve.coverage import Coverage
-from httpserve.records import DownloadRecord, Exchange, printable
+from httpserve.records import ALL_USED, DownloadRecord, Exchange, printable
 from httpserve.wanted import Who
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
@@ -24,14 +24,30 @@ class _Done(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What had been taken of a name when a wait began: only later downloads count for it."""
+    """What had been taken of a name when a wait began: only later downloads count for it.
+
+    Attributes:
+        taken: The serial up to which waits for anybody have taken everything.
+        taken_from: The same of waits for certain clients.
+        number: The number of the latest exchange when a wait for anybody last succeeded.
+        number_from: The same of waits for certain clients.
+    """
 
     taken: int
     taken_from: dict[str, int]
+    number: int
+    number_from: dict[str, int]
+
+    def is_past(self, exchange: Exchange) -> bool:
+        """Tell whether an exchange began before a wait succeeded that its client's downloads counted for."""
+        return exchange.number <= max(self.number, self.number_from.get(exchange.link.client, 0))
+
+
+NOTHING_TAKEN = Mark(0, {}, 0, {})
 
 
 class _Name:
-    __slots__ = ("done", "first", "partial", "shared", "taken", "taken_from", "used")
+    __slots__ = ("done", "first", "number", "number_from", "partial", "shared", "taken", "taken_from")
 
     def __init__(self, first: int) -> None:
         self.first = first  # the number of the first exchange that counts
@@ -40,7 +56,8 @@ class _Name:
         self.shared: set[str] = set()  # addresses to which two whole answers went at the same time
         self.taken = 0
         self.taken_from: dict[str, int] = {}
-        self.used: dict[int, int] = {}  # number of an exchange -> how many bytes a wait wanted that it counted for
+        self.number = 0
+        self.number_from: dict[str, int] = {}
 
 
 class Downloads:
@@ -75,22 +92,22 @@ class Downloads:
             return
         client = exchange.link.client
         done = entry.done.get(client)
-        if done is not None and _is_older(exchange, subject.validator, done.by):
+        if done is not None and is_older(exchange, subject.validator, done.by):
             return
         coverage = entry.partial.get(client)
-        if coverage is not None and _is_older(exchange, subject.validator, coverage):
+        if coverage is not None and is_older(exchange, subject.validator, coverage):
             return
         if whole and exchange.status == 200:
             if done is not None and exchange.began < done.by.ended:
                 entry.shared.add(client)
             self._finish(entry, client, exchange)
             return
-        if not exchange.spans(received):
+        if exchange.used == ALL_USED or not exchange.spans(received):
             return
         if coverage is None or coverage.validator != subject.validator:
-            _make_room(entry.partial)
+            make_room(entry.partial)
             coverage = entry.partial[client] = Coverage(subject.validator, subject.total)
-        cover(coverage, exchange, received)
+        cover(coverage, exchange, received, exchange.ended)
         if coverage.whole:
             self._finish(entry, client, coverage)
 
@@ -98,7 +115,7 @@ class Downloads:
         if entry.partial:
             entry.partial.pop(client, None)
         if client not in entry.done:
-            _make_room(entry.done)
+            make_room(entry.done)
         self._serial += 1
         entry.done[client] = _Done(self._serial, by)
 
@@ -107,10 +124,15 @@ class Downloads:
     def mark(self, name: str) -> Mark:
         """Return what has been taken of a name so far."""
         entry = self._names.get(name)
-        return Mark(0, {}) if entry is None else Mark(entry.taken, dict(entry.taken_from))
+        if entry is None:
+            return NOTHING_TAKEN
+        return Mark(entry.taken, dict(entry.taken_from), entry.number, dict(entry.number_from))
 
-    def take(self, name: str, validator: str, who: Who, mark: Mark) -> list[DownloadRecord] | None:
-        """Return whole downloads of this version, by whom it takes, which nobody took before the mark."""
+    def take(self, name: str, validator: str, who: Who, mark: Mark, number: int) -> list[DownloadRecord] | None:
+        """Return whole downloads of this version, by whom it takes, which nobody took before the mark.
+
+        `number` is that of the latest exchange.
+        """
         entry = self._names.get(name)
         if entry is None:
             return None
@@ -122,35 +144,29 @@ class Downloads:
         chosen = who.choose(has)
         if chosen is None:
             return None
-        self.took(name, who, chosen)
+        self.took(name, who, chosen, number)
         return [record(name, client, as_coverage(has[client]), shared=client in entry.shared) for client in chosen]
 
-    def took(self, name: str, who: Who, chosen: list[str]) -> None:
+    def took(self, name: str, who: Who, chosen: list[str], number: int) -> None:
         """Count everything that came so far as taken, by a wait for anybody or for these."""
         entry = self._entry(name)
         self._serial += 1
         for client in chosen:
             entry.partial.pop(client, None)
-        if not who.addresses:
-            entry.taken = self._serial
+        if who.is_anybody:
+            entry.taken, entry.number = self._serial, number
             return
         for client in chosen:
-            _make_room(entry.taken_from)
-            entry.taken_from[client] = self._serial
-
-    def use(self, name: str, numbers: list[int], wanted: int) -> None:
-        """Note which exchanges counted for a wait, and how many bytes that wanted."""
-        used = self._entry(name).used
-        for number in numbers:
-            _make_room(used)
-            used[number] = max(wanted, used.get(number, 0))
-
-    def used(self, name: str) -> dict[int, int]:
-        """Return which exchanges have counted for waits, by their numbers, and how many bytes those wanted."""
-        entry = self._names.get(name)
-        return {} if entry is None else entry.used
+            make_room(entry.taken_from)
+            make_room(entry.number_from)
+            entry.taken_from[client], entry.number_from[client] = self._serial, number
 
     # What there is
+
+    def holders(self, name: str) -> set[str]:
+        """Return who has the whole of a version, taken or not."""
+        entry = self._names.get(name)
+        return set() if entry is None else set(entry.done)
 
     def coverages(self, name: str, validator: str, mark: Mark | None = None) -> dict[str, Coverage]:
         """Return copies of what clients have of this version; where it was taken before a mark, without that."""
@@ -168,11 +184,6 @@ class Downloads:
                 found[client] = coverage.copy()
         return found
 
-    def has_any(self, name: str, validator: str) -> bool:
-        """Tell whether anybody has the whole of this version, taken or not."""
-        entry = self._names.get(name)
-        return entry is not None and any(_validator(done.by) == validator for done in entry.done.values())
-
     def shares(self, name: str, client: str) -> bool:
         """Tell whether two whole answers about a name went to this address at the same time."""
         entry = self._names.get(name)
@@ -184,11 +195,11 @@ class Downloads:
         return 0 if entry is None else entry.first
 
 
-def cover(coverage: Coverage, exchange: Exchange, received: int) -> None:
-    """Count what a client has received of an answer."""
+def cover(coverage: Coverage, exchange: Exchange, received: int, ended: float) -> None:
+    """Count what a client has received of an answer, the last of it at the time `ended`."""
     asked = exchange.status == 206
     spans = exchange.spans(received)
-    coverage.add(spans, exchange.began, exchange.ended, exchange.head.user_agent, asked=asked)
+    coverage.add(spans, exchange.began, ended, exchange.head.user_agent, asked=asked)
     coverage.local = exchange.link.local
     coverage.known = exchange.link.known
 
@@ -200,7 +211,7 @@ def as_coverage(by: Exchange | Coverage) -> Coverage:
     subject = by.subject
     assert subject is not None
     coverage = Coverage(subject.validator, subject.total)
-    cover(coverage, by, by.length)
+    cover(coverage, by, by.length, by.ended)
     return coverage
 
 
@@ -225,11 +236,12 @@ def _validator(by: Exchange | Coverage) -> str:
     return by.subject.validator if by.subject else ""
 
 
-def _is_older(exchange: Exchange, validator: str, counted: Exchange | Coverage) -> bool:
+def is_older(exchange: Exchange, validator: str, counted: Exchange | Coverage) -> bool:
     """Tell whether an answer is of an earlier version than what was counted: slow, it ended last."""
     return exchange.began < counted.began and _validator(counted) != validator
 
 
-def _make_room(clients: dict[Any, Any]) -> None:
+def make_room(clients: dict[str, Any]) -> None:
+    """Forget the oldest where there are too many clients for one more."""
     while len(clients) >= MOST_CLIENTS:
         del clients[next(iter(clients))]

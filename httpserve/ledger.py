@@ -7,19 +7,19 @@ but looking and assigning happens under its lock.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import weakref
 from collections import deque
+from itertools import takewhile
 
 from httpserve.coverage import Coverage
 from httpserve.downloads import Downloads, Mark
 from httpserve.latch import Latch
 from httpserve.plan import PROBE
-from httpserve.records import DownloadRecord, End, Ends, Exchange, RequestRecord, State, Transfer
+from httpserve.records import ALL_USED, DownloadRecord, End, Ends, Exchange, RequestRecord, State, Transfer
 from httpserve.wanted import Asked, Who
-from httpserve.watching import Watch, add_underway
+from httpserve.watching import Question, Watch, add_underway
 
 MOST_RECORDS = 1000
 MOST_ADDRESSES = 1000
@@ -35,12 +35,14 @@ class Ledger:
 
     def __init__(self, most: int = MOST_RECORDS) -> None:
         self._lock = threading.Lock()  # guards everything below
+        self._most = most
         self._log: deque[Exchange] = deque(maxlen=most)
         self._missing: deque[Exchange] = deque(maxlen=most)
         self._open: set[Exchange] = set()
         self._connections: dict[str, int] = {}
         self._downloads = Downloads()
         self._asked: dict[Asked, int] = {}  # which exchange a wait for such a request took last
+        self._asked_singly: deque[tuple[Asked, int]] = deque(maxlen=most)  # which it took by what a predicate said
         self._number = 0  # of the latest exchange or new version of a file
         self._version = 0  # grows with every event that a waiter may wait for
         self._waiters: set[Latch] = set()
@@ -104,10 +106,11 @@ class Ledger:
             exchange.link = exchange.link.ends()  # the record must not keep the connection
         self._downloads.add(exchange, received, whole=whole)
         if self._watches:
-            for reference in self._watches:
-                watch = reference()
-                if watch is not None:
-                    watch.feed(exchange, received)
+            for watch in self._watching():
+                watch.feed(exchange)
+
+    def _watching(self) -> list[Watch]:
+        return [watch for reference in self._watches if (watch := reference()) is not None]
 
     # What the library's user asks
 
@@ -140,6 +143,11 @@ class Ledger:
         """Return how many connections each client has made; those of too many addresses count for the empty one."""
         return dict(self._connections)
 
+    def silent(self) -> list[str]:
+        """Return who has connected, and is not known to have asked for anything."""
+        with self._lock:
+            return sorted(set(self._connections).difference(exchange.link.client for exchange in self._log))
+
     def glance(self, most: int) -> tuple[RequestRecord, ...] | None:
         """Return the latest exchanges, at most `most`, oldest first; None when the lock is held. Waits for nothing."""
         if not self._lock.acquire(blocking=False):
@@ -150,12 +158,32 @@ class Ledger:
         finally:
             self._lock.release()
 
-    def asked_since(self, name: str, first: int | None = None) -> tuple[RequestRecord, ...]:
-        """Return the latest exchanges from a number on, or since the last new version of `name`, oldest first."""
+    def requests_after(self, name: str, mark: Mark) -> tuple[RequestRecord, ...]:
+        """Return the latest exchanges since the last new version of a name, or since a wait on it, oldest first."""
+        with self._lock:
+            watch = Watch(name, 0, first=self._downloads.first(name), mark=mark)
+        return self.requests_of(watch)
+
+    def requests_of(self, watch: Watch) -> tuple[RequestRecord, ...]:
+        """Return the latest exchanges of the time that a watch is about, about whatever name, oldest first."""
         now = time.monotonic()
         with self._lock:
-            first = self._downloads.first(name) if first is None else first
-            return tuple(exchange.record(now) for exchange in self._log if exchange.number >= first)
+            return tuple(exchange.record(now) for exchange in self._log if watch.is_since(exchange))
+
+    def requests_since(self, first: int, since: float | None = None) -> tuple[RequestRecord, ...]:
+        """Return the latest exchanges from a number and from a time on, oldest first."""
+        now = time.monotonic()
+        with self._lock:
+            return tuple(
+                exchange.record(now)
+                for exchange in self._log_from(first)
+                if since is None or exchange.wall >= since
+            )
+
+    def _log_from(self, first: int) -> list[Exchange]:
+        found = list(takewhile(lambda exchange: exchange.number >= first, reversed(self._log)))
+        found.reverse()
+        return found
 
     # Waiting
 
@@ -164,6 +192,9 @@ class Ledger:
         with self._lock:
             self._number += 1
             self._downloads.start_over(name, self._number)
+            for watch in self._watching():
+                if watch.name == name:
+                    watch.start_over(self._number)
             self._note()
 
     def wake(self) -> None:
@@ -188,12 +219,22 @@ class Ledger:
 
     def take(self, name: str, validator: str, who: Who, mark: Mark) -> list[DownloadRecord] | None:
         """Return whole downloads of this version that were not taken before the mark."""
-        now = time.monotonic()
         with self._lock:
-            for exchange in self._open_on(name):
-                if exchange.state is State.HANDED_OVER and exchange.received() == exchange.length:
-                    self._close(exchange, exchange.length, now)
-            return self._downloads.take(name, validator, who, mark)
+            self._settle_arrived(name)
+            taken = self._downloads.take(name, validator, who, mark, self._number)
+            if taken is not None:
+                clients = self._downloads.holders(name) if who.is_anybody else {record.client for record in taken}
+                for exchange in self._on(name):
+                    if exchange.is_over and exchange.link.client in clients:
+                        exchange.used = ALL_USED
+            return taken
+
+    def _settle_arrived(self, name: str) -> None:
+        """Close what has arrived whole although nobody has said so yet."""
+        now = time.monotonic()
+        for exchange in self._open_on(name):
+            if exchange.state is State.HANDED_OVER and exchange.received() == exchange.length:
+                self._close(exchange, exchange.length, now)
 
     def coverages(self, name: str, validator: str, mark: Mark) -> dict[str, Coverage]:
         """Return what each client has of this version since the mark, answers under way included."""
@@ -201,13 +242,13 @@ class Ledger:
             found = self._downloads.coverages(name, validator, mark)
             first = self._downloads.first(name)
             underway = [exchange for exchange in self._open_on(name) if exchange.number >= first]
-            add_underway(found, underway, validator)
+            add_underway(found, underway, validator, time.monotonic())
             return found
 
-    def has_any(self, name: str, validator: str) -> bool:
-        """Tell whether anybody has the whole of this version, taken or not."""
+    def was_returned(self, name: str, who: Who) -> bool:
+        """Tell whether a wait has returned anything about the name, by those whom another one is for, since its put."""
         with self._lock:
-            return self._downloads.has_any(name, validator)
+            return any(exchange.used and who.may_be(exchange.link.client) for exchange in self._on(name))
 
     def is_due(self, name: str) -> bool:
         """Tell whether an answer about `name` is in the kernel whose acknowledgment may come any moment."""
@@ -221,6 +262,16 @@ class Ledger:
 
     def _open_on(self, name: str) -> list[Exchange]:
         return [exchange for exchange in self._open if exchange.subject and exchange.subject.name == name]
+
+    def _on(self, name: str) -> list[Exchange]:
+        """Return what is remembered of a name since its last new version, and what is under way."""
+        first = self._downloads.first(name)
+        known = (*self._open.difference(self._log), *self._log_from(first))
+        return [
+            exchange
+            for exchange in known
+            if exchange.number >= first and exchange.subject and exchange.subject.name == name
+        ]
 
     def wait_for_change(self, seen: int, seconds: float) -> None:
         """Block until something has happened since `version` was `seen`, at most `seconds`."""
@@ -240,29 +291,44 @@ class Ledger:
     def watch_from_now(self, name: str, who: Who) -> Watch:
         """Begin to watch what begins from now on. To be ended by `unwatch`."""
         with self._lock:
-            return self._begin_watch(Watch(name, first=self._number + 1, predicate=who.predicate))
+            return self._begin_watch(Watch(name, self._most, first=self._number + 1, predicate=who.predicate))
 
-    def watch(self, name: str, who: Who, validator: str, wanted: int, since: float | None) -> Watch:
-        """Begin to watch a name, and count what has come since its last new version, or since a time.
+    def watch_since(self, name: str, who: Who, since: float) -> Watch:
+        """Begin to watch a name, and count what was asked for since a time. To be ended by `unwatch`."""
+        with self._lock:
+            watch = Watch(name, self._most, since=since, predicate=who.predicate)
+            for exchange in self._log:
+                if exchange.is_over:
+                    watch.feed(exchange)
+            return self._begin_watch(watch)
 
-        What counted for a wait that wanted as much is left out, unless a time is given. To be ended by `unwatch`.
+    def watch(self, name: str, who: Who, validator: str, wanted: int) -> Watch:
+        """Begin to watch a name, and count what has come since its last new version. To be ended by `unwatch`.
+
+        What counted for a wait that wanted as many bytes is left out.
         """
         with self._lock:
-            used = {number for number, before in self._downloads.used(name).items() if before >= wanted}
-            first = self._downloads.first(name)
-            if since is None and who.predicate is None and not used:
-                coverages = self._downloads.coverages(name, validator, self._downloads.mark(name))
-                watch = Watch(name, first=first, coverages=coverages)
-                watch.note_numbers(exchange for exchange in self._log if exchange not in self._open)
-                return self._begin_watch(watch)
-            watch = Watch(name, first=first if since is None else 0, since=since, predicate=who.predicate)
-            for exchange in self._log:
-                if exchange not in self._open and (since is not None or exchange.number not in used):
-                    watch.feed(exchange, exchange.got)
+            known = self._on(name)
+            used = [exchange for exchange in known if exchange.used >= max(1, wanted)]
+            mark = self._downloads.mark(name)
+            watch = Watch(
+                name,
+                self._most,
+                first=self._downloads.first(name),
+                predicate=who.predicate,
+                left_out=frozenset(exchange.number for exchange in used),
+                mark=mark,
+            )
+            over = [exchange for exchange in known if exchange.is_over]
+            if who.predicate is None and not any(exchange.is_over and exchange.used < ALL_USED for exchange in used):
+                watch.begin_with(self._downloads.coverages(name, validator, mark), over)
+            else:
+                for exchange in over:
+                    watch.feed(exchange)
             return self._begin_watch(watch)
 
     def _begin_watch(self, watch: Watch) -> Watch:
-        self._watches = {reference for reference in self._watches if reference() is not None}
+        self._watches = {weakref.ref(other) for other in self._watching()}
         self._watches.add(weakref.ref(watch))
         return watch
 
@@ -271,13 +337,12 @@ class Ledger:
         with self._lock:
             self._watches.discard(weakref.ref(watch))
 
-    def unjudged(self, watch: Watch) -> list[tuple[int, RequestRecord]]:
-        """Return the exchanges about which a watch's predicate must be asked, with their numbers."""
-        now = time.monotonic()
+    def unjudged(self, watch: Watch) -> list[Question]:
+        """Return the requests about which a watch's predicate must be asked."""
         with self._lock:
-            return [(one.number, one.record(now)) for one in watch.unjudged(self._open_on(watch.name))]
+            return watch.unjudged(self._open_on(watch.name), time.monotonic())
 
-    def judge(self, watch: Watch, verdicts: dict[int, bool]) -> None:
+    def judge(self, watch: Watch, verdicts: list[tuple[Question, bool]]) -> None:
         """Take in what a watch's predicate said."""
         with self._lock:
             watch.judge(verdicts)
@@ -285,14 +350,15 @@ class Ledger:
     def standings(self, watch: Watch, validator: str) -> dict[str, Coverage]:
         """Return what each client has of this version, as far as it counts for a watch."""
         with self._lock:
-            return watch.standings(validator, self._open_on(watch.name))
+            self._settle_arrived(watch.name)
+            return watch.standings(validator, self._open_on(watch.name), time.monotonic())
 
     def shares(self, name: str, client: str) -> bool:
         """Tell whether two whole answers about a name went to this address at the same time."""
         with self._lock:
             return self._downloads.shares(name, client)
 
-    def used(self, watch: Watch, who: Who, chosen: list[str], wanted: int, *, is_whole: bool) -> None:
+    def used(self, watch: Watch, who: Who, chosen: list[str], wanted: int, *, is_end: bool) -> None:
         """Note that a wait has succeeded by what these clients have: the next one must see more, or another download.
 
         Args:
@@ -300,17 +366,19 @@ class Ledger:
             who: Whom it waited for.
             chosen: Who has it.
             wanted: How many bytes it wanted.
-            is_whole: Whether their downloads are at their end.
+            is_end: Whether their downloads are at their end.
         """
+        wanted = ALL_USED if is_end else max(1, wanted)
         with self._lock:
-            numbers = [number for client in chosen for number in watch.numbers.get(client, ())]
-            self._downloads.use(watch.name, numbers, sys.maxsize if is_whole else wanted)
-            if is_whole:
-                self._downloads.took(watch.name, who, chosen)
+            for exchange in (*watch.counted, *watch.counting(self._open_on(watch.name))):
+                if exchange.link.client in chosen and (exchange.is_over or exchange.received()):
+                    exchange.used = max(exchange.used, wanted)
+            if is_end:
+                self._downloads.took(watch.name, who, chosen, self._number)
 
     # Waiting for a request
 
-    def find_request(
+    def find_requests(
         self, asked: Asked, first: int | None, since: float | None
     ) -> tuple[list[tuple[int, RequestRecord]], int]:
         """Return the requests that fit, with their numbers, and the number from which to look the next time.
@@ -322,22 +390,38 @@ class Ledger:
         """
         now = time.monotonic()
         with self._lock:
+            singly: frozenset[int] = frozenset()
             if since is not None:
                 first = 0
             elif first is None:
-                first = max(self._asked.get(asked, 0) + 1, self._downloads.first(asked.name or ""))
+                first = self._first_asked(asked)
+                singly = frozenset(number for one, number in self._asked_singly if one == asked)
             found = [
                 (exchange.number, exchange.record(now))
-                for exchange in self._log
-                if exchange.number >= first and (since is None or exchange.wall >= since) and asked.fits(exchange)
+                for exchange in self._log_from(first)
+                if exchange.number not in singly
+                and (since is None or exchange.wall >= since)
+                and asked.fits(exchange)
             ]
             return found, self._number + 1
 
-    def took_request(self, asked: Asked, number: int) -> None:
-        """Note that a wait for such a request has returned this one."""
+    def first_asked(self, asked: Asked) -> int:
+        """Return the number of the first exchange that a wait for such a request may return."""
         with self._lock:
-            if len(self._asked) >= MOST_ADDRESSES:
-                self._asked.clear()
+            return self._first_asked(asked)
+
+    def _first_asked(self, asked: Asked) -> int:
+        return max(self._asked.get(asked, 0) + 1, self._downloads.first(asked.name or ""))
+
+    def took_request(self, asked: Asked, number: int, *, singly: bool) -> None:
+        """Note that a wait for such a request has returned this one; `singly`: not those before it as well."""
+        with self._lock:
+            if singly:
+                self._asked_singly.append((asked, number))
+                return
+            number = max(number, self._asked.pop(asked, 0))
+            while len(self._asked) >= MOST_ADDRESSES:
+                del self._asked[next(iter(self._asked))]
             self._asked[asked] = number
 
     def _begin_anew(self) -> None:

@@ -5,35 +5,82 @@ Knows directories and names. Knows nothing of who asked.
 
 from __future__ import annotations
 
+import heapq
 import os
+from collections import deque
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
+from itertools import pairwise
 
-MOST_NAMES = 1000  # looked at; a larger tree is looked at in part
+MOST_NAMES = 1000  # looked at; a larger tree is looked at in part, so that a wait's timeout is kept
 MOST_NEAREST = 3
+MOST_COMPARED = 12  # letter by letter, which is slow
 LIKENESS = 0.6
 
 
 def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
-    """Return names of files under a directory, those with a leading dot left out. Blocks for the disk."""
+    """Return names of files under a directory, those with a leading dot left out. Blocks for the disk.
+
+    What is nearest to the top comes first, and no more than `most` entries are looked at.
+    """
     found: list[str] = []
-    for where, directories, files in os.walk(path):
-        directories[:] = sorted(name for name in directories if not name.startswith("."))
-        inside = os.path.relpath(where, path)
-        prefix = "" if inside == os.curdir else inside.replace(os.sep, "/") + "/"
-        found += [prefix + name for name in sorted(files) if not name.startswith(".")]
-        if len(found) >= most:
-            return found[:most]
-    return found
+    left = deque([""])
+    while left and most > 0:
+        directory = left.popleft()
+        try:
+            with os.scandir(f"{path}/{directory}") as entries:
+                for entry in entries:
+                    most -= 1
+                    if most < 0:
+                        break
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(f"{directory}{entry.name}/")
+                    elif entry.is_file():
+                        found.append(directory + entry.name)
+        except OSError:
+            continue  # it has gone meanwhile, or is not ours to read
+    return sorted(found)
+
+
+class Names:
+    """Names that exist, ready to be compared with others."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._parts = {name: _parts(name.lower()) for name in names}
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Return those that are like a name: the same in another directory or case, then nearly the same."""
+        wanted = name.lower()
+        last = _last(wanted)
+        parts = _parts(wanted)
+        same = [one for one in self._parts if one.lower() == wanted]
+        same += [one for one in self._parts if _last(one.lower()) == last]
+        likely = heapq.nlargest(
+            MOST_COMPARED, ((_in_common(parts, others), one) for one, others in self._parts.items())
+        )
+        ratios = [(SequenceMatcher(None, one.lower(), wanted).ratio(), one) for _, one in likely]
+        alike = [one for ratio, one in sorted(ratios, reverse=True) if ratio >= LIKENESS]
+        return tuple(dict.fromkeys(one for one in (*same, *alike) if one != name))[:MOST_NEAREST]
 
 
 def nearest(name: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the names that are like one: the same in another directory or case, then nearly the same."""
-    by_lower: dict[str, str] = {}
-    for one in names:
-        by_lower.setdefault(one.lower(), one)
-    wanted = name.lower()
-    last = wanted.rpartition("/")[2]
-    same = [one for lower, one in by_lower.items() if lower == wanted or lower.rpartition("/")[2] == last]
-    alike = [by_lower[lower] for lower in get_close_matches(wanted, by_lower, MOST_NEAREST, LIKENESS)]
-    return tuple(dict.fromkeys(one for one in (*same, *alike) if one != name))[:MOST_NEAREST]
+    """Return those of the names that are like one."""
+    return Names(names).nearest(name)
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _parts(name: str) -> frozenset[str]:
+    """Return the pairs of letters of a name, of which names that are alike have many in common."""
+    return frozenset(map("".join, pairwise(f"/{name}/")))
+
+
+def _in_common(parts: frozenset[str], others: frozenset[str]) -> float:
+    return len(parts & others) / (len(parts) + len(others) or 1)

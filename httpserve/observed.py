@@ -5,35 +5,31 @@ Knows the ledger, and which version of a file stands. Does not know how a server
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from httpserve.arguments import checked_seconds
 from httpserve.display import Records
 from httpserve.errors import InvalidArgument, InvalidType, ServerNotRunning
+from httpserve.expecting import ExpectedDownload, ExpectedRequest, Progress, reported
 from httpserve.ledger import Ledger
-from httpserve.lifecycle import Life
+from httpserve.lifecycle import Life, State
 from httpserve.names import checked_name
-from httpserve.nearest import names_in, nearest
+from httpserve.nearest import Names, names_in
 from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
+from httpserve.requested import RequestTerms, wait_for_request
 from httpserve.root import Root
 from httpserve.site.app import Site
-from httpserve.staging.progress import reporter
-from httpserve.waiting import Terms, Version, wait_for_download, wait_for_request
+from httpserve.waiting import Terms, Version, wait_for_download
 from httpserve.wanted import IDLE_SECONDS, Asked, Client, Clients, Until, Who, address, amount, who
 
 if TYPE_CHECKING:
     import os
 
-    from httpserve.watching import Watch
-
     Path = str | os.PathLike[str]
 
 MOST_COMPARED = 20_000  # names with each other, for one look at what was missing
-
-Progress = Callable[[int, int | None], object] | bool | None
 
 
 class Observed:
@@ -77,13 +73,7 @@ class Observed:
         Blocks while the disk lists the directory.
         """
         requests = self._ledger.missing()
-        names = self._names() if requests else []
-        found: dict[str, tuple[str, ...]] = {}
-        for request in reversed(requests):
-            name = name_asked(request.target)
-            if name not in found:
-                within = len(found) * len(names) <= MOST_COMPARED
-                found[name] = nearest(name, names) if within else ()
+        found = self._nearest([name_asked(request.target) for request in reversed(requests)])
         return Records(
             Missing(request.time, request.client, name, found[name])
             for request in requests
@@ -167,9 +157,9 @@ class Observed:
         """
         whom = who(client, clients)
         terms = self._terms(name, timeout, until, idle, whom)
-        with reporter(progress) as report:
-            report_to = None if progress is None or progress is False else report
-            records = wait_for_download(self._ledger, terms._replace(report=report_to), since=_checked_since(since))
+        since = _checked_since(since)
+        with reported(terms, progress) as told:
+            records = wait_for_download(self._ledger, told, since=since)
         return records[0] if clients == 1 else records
 
     def expect_download(
@@ -232,9 +222,8 @@ class Observed:
             WaitTimeout: None came in time; the message says what did.
             ServerNotRunning: The server does not run, or was stopped meanwhile.
         """
-        asked, predicate = self._asked(name, method, status, client, timeout)
-        since = _checked_since(since)
-        return wait_for_request(self._ledger, asked, predicate, self._is_running, timeout, since=since)
+        terms = self._request_terms(name, method, status, client, timeout)
+        return wait_for_request(self._ledger, terms, since=_checked_since(since))
 
     def expect_request(
         self,
@@ -250,8 +239,7 @@ class Observed:
         The arguments and errors are those of `wait_for_request`. An exception in the block passes, and nothing is
         waited for.
         """
-        asked, predicate = self._asked(name, method, status, client, timeout)
-        return ExpectedRequest(self._ledger, asked, predicate, self._is_running, timeout)
+        return ExpectedRequest(self._ledger, self._request_terms(name, method, status, client, timeout))
 
     def _terms(self, name: Path, timeout: float | None, until: Until, idle: float, whom: Who) -> Terms:
         self._check_running("a wait")
@@ -262,16 +250,16 @@ class Observed:
         return Terms(
             name=checked,
             current=partial(_version, self._site, checked),
-            is_running=self._is_running,
+            can_come=partial(self._can_come, checked),
             nearest=self._nearest,
             who=whom,
             amount=amount(until, idle),
             timeout=timeout,
         )
 
-    def _asked(
+    def _request_terms(
         self, name: Path | None, method: str | None, status: int | None, client: Client | None, timeout: float | None
-    ) -> tuple[Asked, Callable[[RequestRecord], object] | None]:
+    ) -> RequestTerms:
         self._check_running("a wait")
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)
@@ -279,9 +267,11 @@ class Observed:
             raise InvalidType(f"method must be a str such as 'GET', not {method!r}")
         if status is not None and (not isinstance(status, int) or not 100 <= status <= 599):
             raise InvalidArgument(f"status must be a status code such as 200, not {status!r}")
-        predicate = client if callable(client) else None
         where = None if client is None or callable(client) else address(client)
-        return Asked(None if name is None else checked_name(name), method, status, where), predicate
+        checked = None if name is None else checked_name(name, directory=True)
+        predicate = client if callable(client) else None
+        asked = Asked(checked, method, status, where)
+        return RequestTerms(asked, self._is_running, self._nearest, predicate, timeout)
 
     def _check_running(self, call: str) -> None:
         if not self.is_running:
@@ -290,123 +280,19 @@ class Observed:
     def _is_running(self) -> bool:
         return self.is_running
 
-    def _nearest(self, name: str) -> tuple[str, ...]:
-        return nearest(name, self._names())
+    def _can_come(self, name: str) -> bool:
+        """Tell whether anything of a file can still arrive; while the server stops, what is under way can."""
+        return self.is_running or (self._life.state is State.STOPPING and self._ledger.is_underway(name))
 
-
-class ExpectedDownload:
-    """A download that has to begin inside a `with` block. `record` and `records` have it afterwards."""
-
-    def __init__(self, ledger: Ledger, terms: Terms, progress: Progress, *, is_one: bool) -> None:
-        self._ledger = ledger
-        self._terms = terms
-        self._progress = progress
-        self._is_one = is_one
-        self._watch: Watch | None = ledger.watch_from_now(terms.name, terms.who)
-        self._records: list[DownloadRecord] | None = None
-
-    @property
-    def record(self) -> DownloadRecord:
-        """The download; of several, the first. Raises InvalidArgument before it has been waited for."""
-        return self.records[0]
-
-    @property
-    def records(self) -> list[DownloadRecord]:
-        """The downloads, one of each client. Raises InvalidArgument before they have been waited for."""
-        if self._records is None:
-            raise InvalidArgument(f"the download of {self._terms.name!r} has not been waited for yet; leave the block")
-        return self._records
-
-    def wait(self) -> DownloadRecord | list[DownloadRecord]:
-        """Block until the download is there, and return what `wait_for_download` returns. For use without `with`.
-
-        Raises:
-            WaitTimeout: It did not happen in time; the message says what did.
-            ServerNotRunning: The server was stopped meanwhile.
-            NotFound: The file was removed meanwhile.
-        """
-        if self._records is None:
-            if self._watch is None:
-                raise InvalidArgument(f"the wait for {self._terms.name!r} is over; expect the download again")
-            try:
-                with reporter(self._progress) as report:
-                    report_to = None if self._progress is None or self._progress is False else report
-                    self._records = wait_for_download(
-                        self._ledger, self._terms._replace(report=report_to), self._watch
-                    )
-            finally:
-                self.close()
-        return self.record if self._is_one else self.records
-
-    def close(self) -> None:
-        """Wait no longer. Harmless when repeated; done at the end of the block."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            self._ledger.unwatch(watch)
-
-    def __enter__(self) -> Self:
-        if self._watch is not None:  # what came between the call and the block does not count
-            self._ledger.unwatch(self._watch)
-        self._watch = self._ledger.watch_from_now(self._terms.name, self._terms.who)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.wait()
-        else:
-            self.close()
-
-
-class ExpectedRequest:
-    """A request that has to come inside a `with` block. `record` has it afterwards."""
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        asked: Asked,
-        predicate: Callable[[RequestRecord], object] | None,
-        is_running: Callable[[], bool],
-        timeout: float | None,
-    ) -> None:
-        self._ledger = ledger
-        self._asked = asked
-        self._predicate = predicate
-        self._is_running = is_running
-        self._timeout = timeout
-        self._first = ledger.next_number
-        self._record: RequestRecord | None = None
-
-    @property
-    def record(self) -> RequestRecord:
-        """The request. Raises InvalidArgument before it has been waited for."""
-        if self._record is None:
-            raise InvalidArgument(f"the {self._asked} has not been waited for; leave the block first")
-        return self._record
-
-    def wait(self) -> RequestRecord:
-        """Block until the request is there, and return its record. For use without `with`.
-
-        Raises:
-            WaitTimeout: It did not come in time; the message says what did.
-            ServerNotRunning: The server was stopped meanwhile.
-        """
-        if self._record is None:
-            self._record = wait_for_request(
-                self._ledger, self._asked, self._predicate, self._is_running, self._timeout, self._first
-            )
-        return self._record
-
-    def __enter__(self) -> Self:
-        self._first = self._ledger.next_number
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.wait()
+    def _nearest(self, asked: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return for names that are not there those that are and are like them, for the first so many."""
+        if not asked:
+            return {}
+        names = Names(self._names())
+        return {
+            name: names.nearest(name) if number * len(names) <= MOST_COMPARED else ()
+            for number, name in enumerate(dict.fromkeys(asked))
+        }
 
 
 def _version(site: Site, name: str) -> Version:

@@ -9,6 +9,7 @@ swallows a whole kernel image for a board that reads nothing.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -21,6 +22,7 @@ ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by les
 ACKED, HANDED_OVER = "acked", "handed_over"
 UNDER_WAY = "under way"
 SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
+ALL_USED = sys.maxsize  # more bytes than any file has
 
 
 class Fields(Mapping[str, str]):
@@ -127,7 +129,7 @@ class Transfer(_Shown):
         rate: Bytes received in a second: lately while it is under way, on average once it is over.
         seconds: From the request until its last byte was handed over (until now while it is under way).
         user_agent: The value of the User-Agent field, control characters escaped.
-        state: As the `outcome` of a request's record.
+        state: As the `outcome` of a request's record; `completed` once all is acknowledged.
         known: As in a request's record.
     """
 
@@ -282,9 +284,11 @@ class Exchange:
         "link",
         "number",
         "sample",
+        "snapshot",
         "state",
         "status",
         "subject",
+        "used",
         "wall",
     )
 
@@ -311,7 +315,14 @@ class Exchange:
         self.handed = 0
         self.got = 0
         self.sample = (began, 0, 0.0)  # when a snapshot was taken, what had been received by then, and how fast
+        self.snapshot: Transfer | None = None  # once it is over, and somebody has asked
         self.state = State.UNDER_WAY
+        self.used = 0  # the most bytes that a wait wanted which it has counted for; `ALL_USED` where it wanted all
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of this exchange changes any more."""
+        return self.state in (State.RECEIVED, State.CUT)
 
     def received(self) -> int:
         """Return how many bytes of content the client has acknowledged. Only under the ledger's lock."""
@@ -346,36 +357,48 @@ class Exchange:
         )
 
     def transfer(self, now: float) -> Transfer:
-        """Return this exchange, which has a subject, as a transfer. Only under the ledger's lock."""
-        record, subject = self.record(now), self.subject
-        assert subject is not None
-        return Transfer(
-            time=record.time,
-            name=record.name,
-            client=record.client,
-            client_port=record.client_port,
-            local=record.local,
-            method=record.method,
-            target=record.target,
-            status=record.status,
-            ranges=tuple((piece.start, piece.stop) for piece in subject.pieces) if record.status == 206 else (),
-            sent=self.length if record.completed else self.handed,
-            acknowledged=record.bytes,
-            total=self.length,
-            rate=self._rate(record, now),
-            seconds=record.seconds,
-            user_agent=record.user_agent,
-            state=record.outcome,
-            known=record.known,
-        )
+        """Return this exchange, which has a subject, as a transfer. Only under the ledger's lock.
 
-    def _rate(self, record: RequestRecord, now: float) -> float:
-        if record.outcome != UNDER_WAY:
-            return record.bytes / record.seconds if record.seconds > 0 else 0.0
+        Unlike a record it never takes for received what is not acknowledged yet.
+        """
+        if self.snapshot is not None:
+            return self.snapshot
+        subject, link = self.subject, self.link
+        assert subject is not None
+        acknowledged = self.received()
+        has_all = self.state in (State.HANDED_OVER, State.RECEIVED) and acknowledged == self.length
+        state = self._outcome(has_all)
+        seconds = (self.ended or now) - self.began
+        made = Transfer(
+            time=self.wall,
+            name=subject.name,
+            client=link.client,
+            client_port=link.client_port,
+            local=link.local,
+            method=self.head.method,
+            target=printable(self.head.target),
+            status=self.status,
+            ranges=tuple((piece.start, piece.stop) for piece in subject.pieces) if self.status == 206 else (),
+            sent=self.handed,
+            acknowledged=acknowledged,
+            total=self.length,
+            rate=self._rate(acknowledged, now) if state == UNDER_WAY else _per_second(acknowledged, seconds),
+            seconds=seconds,
+            user_agent=printable(self.head.user_agent),
+            state=state,
+            known=link.known,
+        )
+        if self.is_over:
+            self.snapshot = made
+        return made
+
+    def _rate(self, acknowledged: int, now: float) -> float:
         at, had, rate = self.sample
         if now - at >= SAMPLE_SECONDS:
-            rate = (record.bytes - had) / (now - at)
-            self.sample = (now, record.bytes, rate)
+            rate = _per_second(acknowledged - had, now - at)
+            self.sample = (now, acknowledged, rate)
+        elif at == self.began:
+            rate = _per_second(acknowledged, now - at)
         return rate
 
     def _outcome(self, sent: bool) -> str:
@@ -392,6 +415,10 @@ class Exchange:
             for offset, start, stop in self.subject.pieces
             if received > offset
         ]
+
+
+def _per_second(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0
 
 
 def printable(text: str) -> str:

@@ -1,24 +1,23 @@
 """Why a wait was in vain: one of four words, and the figures.
 
-Knows what was wanted, what arrived and what was asked for. Waits for nothing.
+Knows what was wanted, what arrived and what was asked for, as data. Waits for nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from httpserve.coverage import Coverage
-from httpserve.ledger import Ledger
 from httpserve.records import UNDER_WAY, RequestRecord, name_asked
-from httpserve.wanted import Amount, Asked, Kind, Who
+from httpserve.wanted import Amount, Kind, Who
 
 NOBODY = "nobody connected"
 OTHERS = "asked for other names"
 STOPPED = "stopped"
 RANGES = "ranges missing"
 
-MOST_NAMED = 5  # requests for other names, and ranges, in a message
+MOST_NAMED = 5  # requests for other names, clients, and ranges, in a message
 
 _ENDS = {
     "completed": "that answer was complete",
@@ -28,6 +27,8 @@ _ENDS = {
     "lost": "the client did not answer any more",
     "cut": "the server cut it",
 }
+
+Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # for names that are not there, those that are
 
 
 class Verdict(NamedTuple):
@@ -40,15 +41,31 @@ class Verdict(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A wait that was in vain."""
+    """A wait that was in vain.
+
+    Attributes:
+        name: The file's name.
+        size: The size of the version that stands.
+        who: Who should have it.
+        amount: How much of it.
+        coverages: What of that version each client has, as far as it counts for the wait.
+        requests: What was asked for in the time that the wait is about, oldest first.
+        was_returned: Whether an earlier wait has returned what came before.
+        connected: Who has ever connected.
+        silent: Those of them who are not known to have asked for anything.
+        nearest: Returns for names those that exist and are like them.
+    """
 
     name: str
-    validator: str
     size: int
     who: Who
     amount: Amount
-    coverages: dict[str, Coverage]
-    nearest: Callable[[str], tuple[str, ...]]
+    coverages: Mapping[str, Coverage]
+    requests: Sequence[RequestRecord]
+    was_returned: bool
+    connected: Collection[str]
+    silent: Sequence[str]
+    nearest: Nearest
 
     def what_was_wanted(self) -> str:
         """Say what did not happen."""
@@ -58,65 +75,86 @@ class Case(NamedTuple):
         if len(who.addresses) == 1:
             return f"{who.addresses[0]} has not {what} {self.name!r}"
         if who.addresses:
-            return f"{', '.join(who.addresses)} have not all {what} {self.name!r}"
+            return f"{_listed(who.addresses)} have not all {what} {self.name!r}"
         if who.count > 1:
             return f"fewer than {who.count} clients have {what} {self.name!r}"
         return f"nobody {'that counts ' if who.predicate else ''}has {what} {self.name!r}"
 
+    def has_enough(self, coverage: Coverage) -> bool:
+        """Tell whether a client would have ended the wait, were it alone."""
+        return self.amount.kind is not Kind.IDLE and coverage.received() >= self.amount.bytes_of(self.size)
 
-def happened(ledger: Ledger, case: Case) -> Verdict:
+
+def happened(case: Case) -> Verdict:
     """Return what happened in place of what was wanted."""
-    mine = {
-        client: coverage
-        for client, coverage in case.coverages.items()
-        if coverage.received() and case.who.may_be(client)
-    }
-    if mine:
-        return _came_short(ledger, case, mine)
-    asked = [one for one in ledger.asked_since(case.name) if case.who.may_be(one.client)]
-    if not case.who.addresses and ledger.has_any(case.name, case.validator):
-        return Verdict(NOBODY, "it was downloaded before, but an earlier wait has returned that")
-    if any(one.name == case.name for one in asked):
-        last = [one for one in asked if one.name == case.name][-1]
-        text = f"it was asked for, but nothing has arrived of the version that stands ({_ENDS[last.outcome]})"
-        return Verdict(STOPPED, text, 0, ((0, case.size),))
-    elsewhere = _elsewhere(ledger, case)
-    nobody = "it did not ask" if len(case.who.addresses) == 1 else "nobody asked"
+    mine = {client: coverage for client, coverage in case.coverages.items() if case.who.may_be(client)}
+    enough = [client for client, coverage in mine.items() if case.has_enough(coverage)]
+    short = {client: one for client, one in mine.items() if client not in enough and one.received()}
+    texts = [f"{_listed(enough)} {'has' if len(enough) == 1 else 'have'} it"] if enough else []
+    if short:
+        best = max(short.values(), key=Coverage.received)
+        texts += [_how_far(client, coverage, case) for client, coverage in list(short.items())[:MOST_NAMED]]
+        texts += [f"and {len(short) - MOST_NAMED} more have a part"] if len(short) > MOST_NAMED else []
+        return Verdict(STOPPED if _is_prefix(best) else RANGES, "; ".join(texts), best.received(), best.gaps())
+    rest = _nothing_came(case, enough)
+    missing = ((0, case.size),) if case.size else ()
+    return Verdict(rest.word, "; ".join([*texts, rest.text]), 0, missing)
+
+
+def _nothing_came(case: Case, enough: Collection[str]) -> Verdict:
+    """Return what happened where nothing has arrived of the version that stands, save by those who have enough."""
+    asked = [one for one in case.requests if case.who.may_be(one.client) and one.client not in enough]
+    about_it = [one for one in asked if one.name == case.name]
+    if about_it:
+        end = _ENDS[about_it[-1].outcome]
+        text = f"it was asked for, but nothing has arrived of the version that stands ({end})"
+        return Verdict(STOPPED, text if case.size else f"it was asked for, but not received ({end})")
+    awaited = [address for address in case.who.addresses if address not in enough]
+    subject = "nobody" + (" else" if enough else "")
+    if awaited:
+        subject = "it" if len(case.who.addresses) == 1 else _listed(awaited)
+    did = "did not ask" if awaited else "asked"
+    elsewhere = _elsewhere(case)
+    before = "; what came before, an earlier wait has returned" if case.was_returned and not enough else ""
     if any(one.target for one in asked):
-        return Verdict(OTHERS, f"{nobody} for it; asked for instead: {_others(asked, case.nearest)}{elsewhere}")
-    connected = any(case.who.may_be(client) for client in ledger.connections())
-    seen = "" if connected else ": nobody connected" if not case.who.addresses else ": it never connected"
-    return Verdict(NOBODY, f"{nobody} for it, nor for anything else{seen}{elsewhere}")
+        others = _others(asked, case.nearest)
+        return Verdict(OTHERS, f"{subject} {did} for it; asked for instead: {others}{elsewhere}{before}")
+    seen = _seen(case, awaited, enough)
+    return Verdict(NOBODY, f"{subject} {did} for it, nor for anything else{seen}{elsewhere}{before}")
 
 
-def not_asked(ledger: Ledger, asked: Asked, first: int | None) -> Verdict:
-    """Return what was asked for in place of what was waited for, since the exchange of that number."""
-    requests = [one for one in ledger.asked_since(asked.name or "", first) if one.target]
-    if requests:
-        return Verdict(OTHERS, f"asked for instead: {_others(requests, lambda name: ())}")
-    return Verdict(NOBODY, "nobody asked for anything" + ("" if ledger.connections() else ": nobody connected"))
+def _seen(case: Case, awaited: Collection[str], enough: Collection[str]) -> str:
+    """Say who has connected, where nobody of those waited for has asked for anything."""
+    if awaited:
+        never = [address for address in awaited if address not in case.connected]
+        return (": it never connected" if len(awaited) == 1 else f": {_listed(never)} never connected") if never else ""
+    if case.silent:
+        return f": {_listed(case.silent)} connected, but sent no request"
+    return "" if case.connected else ": nobody connected"
 
 
-def _came_short(ledger: Ledger, case: Case, coverages: dict[str, Coverage]) -> Verdict:
-    requests = [one for one in ledger.asked_since(case.name) if one.name == case.name]
-    texts = [_how_far(client, coverage, case, requests) for client, coverage in coverages.items()]
-    best = max(coverages.values(), key=Coverage.received)
-    word = STOPPED if _is_prefix(best) else RANGES
-    return Verdict(word, "; ".join(texts), best.received(), best.gaps())
+def not_asked(requests: Sequence[RequestRecord], connected: Collection[str], nearest: Nearest) -> Verdict:
+    """Return what was asked for in place of the request that was waited for."""
+    asked = [one for one in requests if one.target]
+    if asked:
+        return Verdict(OTHERS, f"asked for instead: {_others(asked, nearest)}")
+    return Verdict(NOBODY, "nobody asked for anything" + ("" if connected else ": nobody connected"))
 
 
-def _how_far(client: str, coverage: Coverage, case: Case, requests: list[RequestRecord]) -> str:
+def _how_far(client: str, coverage: Coverage, case: Case) -> str:
     text = f"{client} has {amounts(coverage.received(), case.size)}"
-    last = [one for one in requests if one.client == client][-1:]
-    end = _ENDS[last[0].outcome] if last else "how it ended is not kept"
+    answers = [one for one in case.requests if one.client == client and one.name == case.name and one.bytes]
+    end = _ENDS[answers[-1].outcome] if answers else "how it ended is not kept"
+    if case.amount.kind is Kind.IDLE:
+        end = f"but not for {case.amount.idle:g} s without more; {end}"
     if coverage.whole:
-        return f"{text}: the whole"
+        return f"{text}: the whole ({end})"
     if _is_prefix(coverage):
         return f"{text}: started, stopped at byte {coverage.received()} of {case.size} ({end})"
     gaps = coverage.gaps()
     shown = ", ".join(f"{start}-{stop - 1}" for start, stop in gaps[:MOST_NAMED])
     more = f" and {len(gaps) - MOST_NAMED} more" if len(gaps) > MOST_NAMED else ""
-    idle = "" if case.amount.kind is Kind.IDLE else "; for a client that never takes all there is until=\"idle\""
+    idle = f" ({end})" if case.amount.kind is Kind.IDLE else '; for a client that never takes all there is until="idle"'
     return f"{text}: only these ranges are missing: {shown}{more}{idle}"
 
 
@@ -125,29 +163,34 @@ def _is_prefix(coverage: Coverage) -> bool:
     return len(spans) == 1 and spans[0][0] == 0
 
 
-def _elsewhere(ledger: Ledger, case: Case) -> str:
+def _elsewhere(case: Case) -> str:
     """Name the other addresses that asked: behind NAT a board has another one than it thinks."""
     if not case.who.addresses:
         return ""
-    asked = {one.client for one in ledger.asked_since(case.name) if one.name == case.name}
+    asked = {one.client for one in case.requests if one.name == case.name}
     others = sorted(asked.difference(case.who.addresses))
-    return f"; but {', '.join(others)} asked for it" if others else ""
+    return f"; but {_listed(others)} asked for it" if others else ""
 
 
-def _others(asked: Iterable[RequestRecord], nearest: Callable[[str], tuple[str, ...]]) -> str:
+def _others(asked: Sequence[RequestRecord], nearest: Nearest) -> str:
     lines: dict[str, RequestRecord] = {}
     for one in asked:
         if one.target:
             lines[f"{one.target} ({one.status}, by {one.client}"] = one
     shown = list(lines.items())[-MOST_NAMED:]
-    texts = [line + _there_is(one, nearest) + ")" for line, one in shown]
+    missing = list(dict.fromkeys(name_asked(one.target) for _, one in shown if one.status == 404))
+    there_are = nearest(missing) if missing else {}
+    texts = []
+    for line, one in shown:
+        names = there_are.get(name_asked(one.target), ()) if one.status == 404 else ()
+        texts.append(line + (f"; there is {', '.join(names)})" if names else ")"))
     more = len(lines) - len(shown)
     return ", ".join(texts) + (f" and {more} more" if more else "")
 
 
-def _there_is(one: RequestRecord, nearest: Callable[[str], tuple[str, ...]]) -> str:
-    names = nearest(name_asked(one.target)) if one.status == 404 else ()
-    return f"; there is {', '.join(names)}" if names else ""
+def _listed(clients: Sequence[str]) -> str:
+    more = len(clients) - MOST_NAMED
+    return ", ".join(clients[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def amounts(received: int, total: int) -> str:

@@ -1,4 +1,4 @@
-"""Waiting until clients have a file, or as much of it as is wanted, and until somebody asks for something.
+"""Waiting until clients have a file, or as much of it as is wanted.
 
 Knows the ledger and deadlines. Knows no sockets, and of files no more than which version stands. What is said when a
 wait was in vain is `verdict.py`'s.
@@ -14,9 +14,9 @@ from httpserve.coverage import Coverage
 from httpserve.downloads import record
 from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
 from httpserve.ledger import Ledger
-from httpserve.records import DownloadRecord, RequestRecord
-from httpserve.verdict import Case, happened, not_asked
-from httpserve.wanted import Amount, Asked, Kind, Who
+from httpserve.records import ALL_USED, DownloadRecord, RequestRecord
+from httpserve.verdict import Case, Nearest, happened
+from httpserve.wanted import Amount, Kind, Who
 from httpserve.watching import Watch
 
 SLICE_SECONDS = 0.5  # a file that others change makes no event, so look at it again after this
@@ -41,8 +41,8 @@ class Terms(NamedTuple):
     Attributes:
         name: The file's checked name.
         current: Returns the version that stands; what it raises ends the wait.
-        is_running: Tells whether downloads can still come.
-        nearest: Returns names that exist and are like one, for a message.
+        can_come: Tells whether downloads can still come.
+        nearest: Returns for names those that exist and are like them, for a message.
         who: Who must have it.
         amount: How much of it.
         timeout: Seconds; None waits for ever.
@@ -51,8 +51,8 @@ class Terms(NamedTuple):
 
     name: str
     current: Callable[[], Version]
-    is_running: Callable[[], bool]
-    nearest: Callable[[str], tuple[str, ...]]
+    can_come: Callable[[], bool]
+    nearest: Nearest
     who: Who = Who()
     amount: Amount = Amount()
     timeout: float | None = None
@@ -68,8 +68,33 @@ class _Count(Protocol):
     def coverages(self, version: Version) -> dict[str, Coverage]:
         """Return what each client has so far."""
 
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """Return what was asked for, whatever it was, in the time that the wait is about."""
+
     def seconds_to_poll(self) -> float | None:
         """Return after how many seconds to look again although nothing happened; None: an event will come."""
+
+
+class _Pace:
+    """How often to look whether what is in the kernel has arrived."""
+
+    def __init__(self, ledger: Ledger, terms: Terms) -> None:
+        self._ledger = ledger
+        self._name = terms.name
+        self._follows = LAST_POLL_SECONDS if terms.amount.kind is not Kind.ALL else None
+        if self._follows is None and terms.report is not None:
+            self._follows = PROGRESS_POLL_SECONDS
+        self._poll = FIRST_POLL_SECONDS
+        self._seen = -1
+
+    def seconds(self) -> float | None:
+        """Return after how many seconds to look again; None: nothing comes without an event."""
+        if not self._ledger.is_due(self._name):
+            return self._follows if self._follows and self._ledger.is_underway(self._name) else None
+        seen = self._ledger.version
+        self._poll = FIRST_POLL_SECONDS if seen != self._seen else min(2 * self._poll, LAST_POLL_SECONDS)
+        self._seen = seen
+        return self._poll
 
 
 class _Taking:
@@ -79,8 +104,7 @@ class _Taking:
         self._ledger = ledger
         self._terms = terms
         self._mark = ledger.mark(terms.name)
-        self._poll = FIRST_POLL_SECONDS
-        self._seen = -1
+        self.seconds_to_poll = _Pace(ledger, terms).seconds
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
         return self._ledger.take(self._terms.name, version.validator, self._terms.who, self._mark)
@@ -88,65 +112,65 @@ class _Taking:
     def coverages(self, version: Version) -> dict[str, Coverage]:
         return self._ledger.coverages(self._terms.name, version.validator, self._mark)
 
-    def seconds_to_poll(self) -> float | None:
-        if not self._ledger.is_due(self._terms.name):
-            if self._terms.report is not None and self._ledger.is_underway(self._terms.name):
-                return PROGRESS_POLL_SECONDS
-            return None
-        seen = self._ledger.version
-        self._poll = FIRST_POLL_SECONDS if seen != self._seen else min(2 * self._poll, LAST_POLL_SECONDS)
-        self._seen = seen
-        return self._poll
+    def requests(self) -> tuple[RequestRecord, ...]:
+        return self._ledger.requests_after(self._terms.name, self._mark)
 
 
-class Watching:
+class _Watching:
     """Counts what a watch says that counts, answers under way included."""
 
     def __init__(self, ledger: Ledger, terms: Terms, watch: Watch) -> None:
         self._ledger = ledger
         self._terms = terms
         self._watch = watch
-        self._moved: dict[str, tuple[int, float]] = {}  # by client: how much it had, and when that had last changed
+        self._pace = _Pace(ledger, terms)
+        self._moved: dict[str, tuple[tuple[int, int], float]] = {}  # by client: what it had, and since when just that
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
         who, amount = self._terms.who, self._terms.amount
         standings = self.coverages(version)
         wanted = amount.bytes_of(version.size)
-        has = [client for client, coverage in standings.items() if self._is_enough(client, coverage, wanted)]
+        has = [client for client, coverage in standings.items() if coverage.received() >= wanted]
+        if amount.kind is Kind.IDLE:
+            has = self._at_rest({client: standings[client] for client in has})
         chosen = who.choose(has)
         if chosen is None:
             return None
-        self._ledger.used(self._watch, who, chosen, wanted, is_whole=amount.is_whole)
+        self._ledger.used(self._watch, who, chosen, wanted, is_end=amount.is_end)
         name = self._terms.name
         return [
             record(name, client, standings[client], shared=self._ledger.shares(name, client)) for client in chosen
         ]
 
-    def _is_enough(self, client: str, coverage: Coverage, wanted: int) -> bool:
-        if coverage.received() < wanted:
-            return False
-        return self._terms.amount.kind is not Kind.IDLE or self._is_idle(client, coverage)
-
-    def _is_idle(self, client: str, coverage: Coverage) -> bool:
-        now, received = time.monotonic(), coverage.received()
-        had, moved = self._moved.get(client, (-1, coverage.ended))
-        if received != had or coverage.ended > moved:
-            moved = max(moved, coverage.ended) if had < 0 or received == had else now
-            self._moved[client] = (received, moved)
-        return now - moved >= self._terms.amount.idle
+    def _at_rest(self, standings: dict[str, Coverage]) -> list[str]:
+        """Return those to whom nothing has come for long enough, and say in their coverages when the last came."""
+        now = time.monotonic()
+        before, self._moved = self._moved, {}
+        for client, coverage in standings.items():
+            has = (coverage.answers, coverage.arrived)
+            had, moved = before.get(client, (has, coverage.ended))
+            self._moved[client] = (has, moved if has == had else now)
+            coverage.ended = self._moved[client][1]
+        return [client for client, coverage in standings.items() if now - coverage.ended >= self._terms.amount.idle]
 
     def coverages(self, version: Version) -> dict[str, Coverage]:
         predicate = self._watch.predicate
         if predicate is not None:
-            unjudged = self._ledger.unjudged(self._watch)
-            if unjudged:
-                self._ledger.judge(self._watch, {number: bool(predicate(request)) for number, request in unjudged})
+            questions = self._ledger.unjudged(self._watch)
+            if questions:
+                verdicts = [(question, bool(predicate(question.request))) for question in questions]
+                self._ledger.judge(self._watch, verdicts)
         return self._ledger.standings(self._watch, version.validator)
 
+    def requests(self) -> tuple[RequestRecord, ...]:
+        return self._ledger.requests_of(self._watch)
+
     def seconds_to_poll(self) -> float | None:
-        if self._terms.amount.kind is Kind.IDLE or self._ledger.is_underway(self._terms.name):
-            return LAST_POLL_SECONDS
-        return None
+        poll = self._pace.seconds()
+        if poll is None and self._moved:  # those who rest have rested long enough at a known time
+            first = min(moved for _, moved in self._moved.values())
+            return max(FIRST_POLL_SECONDS, first + self._terms.amount.idle - time.monotonic())
+        return poll
 
 
 def wait_for_download(
@@ -165,14 +189,17 @@ def wait_for_download(
         ServerNotRunning: It cannot happen any more.
     """
     if watch is not None:
-        return _wait(ledger, terms, Watching(ledger, terms, watch))
-    if terms.amount.kind is Kind.ALL and since is None and terms.who.predicate is None:
+        return _wait(ledger, terms, _Watching(ledger, terms, watch))
+    if since is not None:
+        begun = ledger.watch_since(terms.name, terms.who, since)
+    elif terms.amount.kind is Kind.ALL and terms.who.predicate is None:
         return _wait(ledger, terms, _Taking(ledger, terms))
-    version = terms.current()
-    wanted = version.size + 1 if terms.amount.is_whole else terms.amount.bytes_of(version.size)
-    begun = ledger.watch(terms.name, terms.who, version.validator, wanted, since)
+    else:
+        version = terms.current()
+        wanted = ALL_USED if terms.amount.is_end else terms.amount.bytes_of(version.size)
+        begun = ledger.watch(terms.name, terms.who, version.validator, wanted)
     try:
-        return _wait(ledger, terms, Watching(ledger, terms, begun))
+        return _wait(ledger, terms, _Watching(ledger, terms, begun))
     finally:
         ledger.unwatch(begun)
 
@@ -182,19 +209,24 @@ def _wait(ledger: Ledger, terms: Terms, count: _Count) -> list[DownloadRecord]:
     reported = -1
     while True:
         seen = ledger.version
+        can_come = terms.can_come()
         version = _current(terms)
         records = count.look(version)
         if terms.report is not None:
             reported = _report(terms, version, records, count, reported)
         if records is not None:
             return records
-        if not terms.is_running():
+        if not can_come:
             raise _not_running(terms.name)
         left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
         if left <= 0 and ledger.is_due(terms.name):
             left += GRACE_SECONDS
         if left <= 0:
-            raise _in_vain(ledger, terms, version, count.coverages(version))
+            coverages = count.coverages(version)
+            records = count.look(version)  # else what came in this moment would be told, and not returned
+            if records is not None:
+                return records
+            raise _in_vain(ledger, terms, version, count, coverages)
         poll = count.seconds_to_poll()
         ledger.wait_for_change(seen, min(left, SLICE_SECONDS, SLICE_SECONDS if poll is None else poll))
 
@@ -203,7 +235,7 @@ def _current(terms: Terms) -> Version:
     try:
         return terms.current()
     except NotFound:
-        if not terms.is_running():  # its directory is gone with it
+        if not terms.can_come():  # its directory is gone with it
             raise _not_running(terms.name) from None
         raise
 
@@ -228,10 +260,23 @@ def _not_running(name: str) -> ServerNotRunning:
     return ServerNotRunning(f"nobody can download {name!r}: the server does not run; start() it first")
 
 
-def _in_vain(ledger: Ledger, terms: Terms, version: Version, coverages: dict[str, Coverage]) -> WaitTimeout:
+def _in_vain(
+    ledger: Ledger, terms: Terms, version: Version, count: _Count, coverages: dict[str, Coverage]
+) -> WaitTimeout:
     assert terms.timeout is not None
-    case = Case(terms.name, version.validator, version.size, terms.who, terms.amount, coverages, terms.nearest)
-    verdict = happened(ledger, case)
+    case = Case(
+        name=terms.name,
+        size=version.size,
+        who=terms.who,
+        amount=terms.amount,
+        coverages=coverages,
+        requests=count.requests(),
+        was_returned=ledger.was_returned(terms.name, terms.who),
+        connected=ledger.connections().keys(),
+        silent=ledger.silent(),
+        nearest=terms.nearest,
+    )
+    verdict = happened(case)
     return WaitTimeout(
         f"{case.what_was_wanted()} within {terms.timeout:g} s: {verdict.text}",
         terms.name,
@@ -240,54 +285,4 @@ def _in_vain(ledger: Ledger, terms: Terms, version: Version, coverages: dict[str
         received=verdict.received,
         total=version.size,
         missing=verdict.missing,
-    )
-
-
-def wait_for_request(
-    ledger: Ledger,
-    asked: Asked,
-    predicate: Callable[[RequestRecord], object] | None,
-    is_running: Callable[[], bool],
-    timeout: float | None,
-    first: int | None = None,
-    since: float | None = None,
-) -> RequestRecord:
-    """Block until a request has come that fits.
-
-    Args:
-        ledger: What arrived.
-        asked: What is waited for.
-        predicate: Tells of a request that fits whether it counts; None: it does.
-        is_running: Tells whether requests can still come.
-        timeout: Seconds; None waits for ever.
-        first: The number of the first exchange that counts; None: after the last one that such a wait returned.
-        since: In place of that: since when, in seconds since the epoch.
-
-    Raises:
-        WaitTimeout: It did not happen in time.
-        ServerNotRunning: It cannot happen any more.
-    """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    began = first
-    while True:
-        seen = ledger.version
-        found, next_first = ledger.find_request(asked, first, since)
-        for number, request in found:
-            if predicate is None or predicate(request):
-                ledger.took_request(asked, number)
-                return request
-        first, since = next_first, None
-        if not is_running():
-            raise ServerNotRunning("nobody can ask for anything: the server does not run; start() it first")
-        left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            assert timeout is not None
-            raise _no_such_request(ledger, asked, timeout, began)
-        ledger.wait_for_change(seen, min(left, SLICE_SECONDS))
-
-
-def _no_such_request(ledger: Ledger, asked: Asked, timeout: float, first: int | None) -> WaitTimeout:
-    verdict = not_asked(ledger, asked, first)
-    return WaitTimeout(
-        f"no {asked} came within {timeout:g} s: {verdict.text}", asked.name or "", timeout, happened=verdict.word
     )

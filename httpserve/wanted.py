@@ -54,7 +54,7 @@ class Amount:
         return min(total, 1)
 
     @property
-    def is_whole(self) -> bool:
+    def is_end(self) -> bool:
         """Whether a client that has come so far has come to its end."""
         return self.kind in (Kind.ALL, Kind.IDLE)
 
@@ -89,6 +89,11 @@ class Who:
     count: int = 1
     addresses: tuple[str, ...] = ()
     predicate: Callable[[RequestRecord], object] | None = None
+
+    @property
+    def is_anybody(self) -> bool:
+        """Whether every client counts."""
+        return not self.addresses and self.predicate is None
 
     def choose(self, has: Collection[str]) -> list[str] | None:
         """Return those of the clients who have it that are waited for; None when some are not among them."""

@@ -6,13 +6,22 @@ Knows exchanges, and what a user's predicate said of them. Not safe from several
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from httpserve.coverage import Coverage
-from httpserve.downloads import cover
+from httpserve.downloads import NOTHING_TAKEN, Mark, cover, is_older, make_room
 from httpserve.records import Exchange, RequestRecord, State
 
-MOST_UNJUDGED = 10_000  # ended answers for which the user's predicate was not asked yet; the oldest go first
+MOST_UNJUDGED = 10_000  # answers that are over and that the user's predicate has not seen; the oldest go first
+
+
+class Question(NamedTuple):
+    """A request that a user's predicate must be asked about."""
+
+    number: int
+    is_over: bool  # what was said of an answer under way holds until it is over
+    request: RequestRecord
 
 
 class Watch:
@@ -20,108 +29,146 @@ class Watch:
 
     Args:
         name: The file's name.
+        most: How many exchanges the ledger remembers, so that more need not be remembered here.
         first: The number of the first exchange that may count.
         since: When the first request that counts may have come, in seconds since the epoch.
         predicate: Tells of a request whether it counts; None: each does. Never called here: it may do anything.
-        coverages: What clients have to begin with.
+        left_out: The numbers of exchanges that do not count: they did so for a wait before.
+        mark: What had been taken of the name when the wait began.
     """
 
     def __init__(
         self,
         name: str,
+        most: int,
         *,
         first: int = 0,
         since: float | None = None,
         predicate: Callable[[RequestRecord], object] | None = None,
-        coverages: dict[str, Coverage] | None = None,
+        left_out: frozenset[int] = frozenset(),
+        mark: Mark = NOTHING_TAKEN,
     ) -> None:
         self.name = name
         self.predicate = predicate
-        self.numbers: dict[str, list[int]] = {}  # which exchanges counted, by client
+        self.counted: deque[Exchange] = deque(maxlen=most)  # those that are over
         self._first = first
         self._since = since
-        self._coverages = coverages or {}
-        self._unjudged: deque[tuple[Exchange, int]] = deque(maxlen=MOST_UNJUDGED)
-        self._verdicts: dict[int, bool] = {}  # by number
+        self._left_out = left_out
+        self._mark = mark
+        self._coverages: dict[str, Coverage] = {}
+        self._unjudged: deque[Exchange] = deque(maxlen=MOST_UNJUDGED)  # that are over
+        self._verdicts: dict[int, bool] = {}  # on what is under way, by number
+
+    def start_over(self, first: int) -> None:
+        """A new version is put in place: exchanges count from this number on, unless the user has said since when."""
+        if self._since is None:
+            self._first = first
+            self._coverages.clear()
+            self.counted.clear()
+            self._unjudged.clear()
+            self._verdicts.clear()
+
+    def is_since(self, exchange: Exchange) -> bool:
+        """Tell whether an exchange, about whatever name, is of the time that the wait is about."""
+        return (
+            exchange.number >= self._first
+            and exchange.number not in self._left_out
+            and (self._since is None or exchange.wall >= self._since)
+            and not (self._mark.is_past(exchange) and (exchange.used or not _is_about(exchange, self.name)))
+        )
 
     def may_count(self, exchange: Exchange) -> bool:
         """Tell whether an exchange counts, if the predicate says so too."""
-        subject = exchange.subject
         return (
-            subject is not None
-            and subject.name == self.name
+            _is_about(exchange, self.name)
             and exchange.number >= self._first
+            and exchange.number not in self._left_out
             and (self._since is None or exchange.wall >= self._since)
         )
 
-    def feed(self, exchange: Exchange, received: int) -> None:
-        """Take in an exchange that has ended."""
+    def feed(self, exchange: Exchange) -> None:
+        """Take in an exchange that is over."""
         if not self.may_count(exchange):
             return
         if self.predicate is None:
-            self._count(exchange, received)
+            self._count(exchange)
         else:
-            self._unjudged.append((exchange, received))
+            self._unjudged.append(exchange)
 
-    def note_numbers(self, ended: Iterable[Exchange]) -> None:
-        """Note which exchanges brought what clients had to begin with."""
-        for exchange in ended:
-            if self.may_count(exchange):
-                self.numbers.setdefault(exchange.link.client, []).append(exchange.number)
+    def begin_with(self, coverages: dict[str, Coverage], over: Iterable[Exchange]) -> None:
+        """Take in what clients have to begin with, and which exchanges, all of them over, brought it."""
+        self._coverages = coverages
+        self.counted.extend(exchange for exchange in over if self.may_count(exchange))
 
-    def unjudged(self, underway: Iterable[Exchange]) -> list[Exchange]:
-        """Return what the predicate must be asked about, out of what has ended and of what is under way."""
+    def unjudged(self, underway: Iterable[Exchange], now: float) -> list[Question]:
+        """Return what the predicate must be asked about, out of what is over and of what is under way."""
         if self.predicate is None:
             return []
-        ended = [exchange for exchange, _ in self._unjudged]
-        mine = [exchange for exchange in underway if self.may_count(exchange)]
-        return [exchange for exchange in (*ended, *mine) if exchange.number not in self._verdicts]
+        over = [Question(exchange.number, True, exchange.record(now)) for exchange in self._unjudged]
+        return over + [
+            Question(exchange.number, False, exchange.record(now))
+            for exchange in underway
+            if exchange.number not in self._verdicts and self.may_count(exchange)
+        ]
 
-    def judge(self, verdicts: Mapping[int, bool]) -> None:
-        """Take in what the predicate said of exchanges, by their numbers."""
-        self._verdicts.update(verdicts)
-        left = [(exchange, received) for exchange, received in self._unjudged if exchange.number not in self._verdicts]
-        for exchange, received in self._unjudged:
-            if self._verdicts.pop(exchange.number, False):
-                self._count(exchange, received)
+    def judge(self, verdicts: Iterable[tuple[Question, bool]]) -> None:
+        """Take in what the predicate said."""
+        over: dict[int, bool] = {}
+        for question, counts in verdicts:
+            (over if question.is_over else self._verdicts)[question.number] = counts
+        left = [exchange for exchange in self._unjudged if exchange.number not in over]
+        for exchange in self._unjudged:
+            if exchange.number in over:
+                self._verdicts.pop(exchange.number, None)
+                if over[exchange.number]:
+                    self._count(exchange)
         self._unjudged = deque(left, MOST_UNJUDGED)
 
-    def _count(self, exchange: Exchange, received: int) -> None:
-        client = exchange.link.client
-        self.numbers.setdefault(client, []).append(exchange.number)
-        add(self._coverages, exchange, received)
+    def _count(self, exchange: Exchange) -> None:
+        self.counted.append(exchange)
+        add(self._coverages, exchange, exchange.got, exchange.ended)
 
-    def standings(self, validator: str, underway: Iterable[Exchange]) -> dict[str, Coverage]:
+    def counting(self, underway: Iterable[Exchange]) -> Iterator[Exchange]:
+        """Return what counts of what is under way."""
+        return (
+            exchange
+            for exchange in underway
+            if self.may_count(exchange) and (self.predicate is None or self._verdicts.get(exchange.number))
+        )
+
+    def standings(self, validator: str, underway: Iterable[Exchange], now: float) -> dict[str, Coverage]:
         """Return what each client has of one version, with what is under way."""
         found = {
             client: coverage.copy() for client, coverage in self._coverages.items() if coverage.validator == validator
         }
-        mine = (exchange for exchange in underway if self.may_count(exchange))
-        add_underway(
-            found,
-            (exchange for exchange in mine if self.predicate is None or self._verdicts.get(exchange.number)),
-            validator,
-        )
+        add_underway(found, self.counting(underway), validator, now)
         return found
 
 
-def add(coverages: dict[str, Coverage], exchange: Exchange, received: int) -> None:
-    """Count what a client has received of an answer that has pieces of a file."""
+def _is_about(exchange: Exchange, name: str) -> bool:
+    return exchange.subject is not None and exchange.subject.name == name
+
+
+def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended: float) -> None:
+    """Count what a client has received of an answer that has pieces of a file, the last of it at the time `ended`."""
     subject = exchange.subject
     if subject is None or not subject.pieces:
         return
+    if not exchange.spans(received) and (subject.total or exchange.state not in (State.HANDED_OVER, State.RECEIVED)):
+        return
     coverage = coverages.get(exchange.link.client)
+    if coverage is not None and is_older(exchange, subject.validator, coverage):
+        return
     if coverage is None or coverage.validator != subject.validator:
+        make_room(coverages)
         coverage = coverages[exchange.link.client] = Coverage(subject.validator, subject.total)
-    if subject.total == 0 or exchange.spans(received):
-        cover(coverage, exchange, received)
+    cover(coverage, exchange, received, ended)
 
 
-def add_underway(coverages: dict[str, Coverage], underway: Iterable[Exchange], validator: str) -> None:
+def add_underway(coverages: dict[str, Coverage], underway: Iterable[Exchange], validator: str, now: float) -> None:
     """Count what clients have received so far of answers about one version that are under way."""
     for exchange in underway:
-        if exchange.subject is None or exchange.subject.validator != validator:
-            continue
-        received = exchange.received()
-        if received or (exchange.length == 0 and exchange.state is State.HANDED_OVER):
-            add(coverages, exchange, received)
+        if exchange.subject is not None and exchange.subject.validator == validator:
+            received = exchange.received()
+            ended = exchange.ended if exchange.ended and received == exchange.length else now
+            add(coverages, exchange, received, ended)

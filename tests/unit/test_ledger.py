@@ -169,7 +169,7 @@ def test_what_began_before_a_new_version_does_not_count() -> None:
     received(ledger, exchange)
 
     assert not took(ledger)
-    assert ledger.asked_since("f") == ()
+    assert ledger.requests_after("f", ledger.mark("f")) == ()
 
 
 def test_what_ended_before_a_new_version_does_not_count() -> None:
@@ -188,7 +188,7 @@ def test_what_begins_after_a_new_version_counts() -> None:
 
     received(ledger, begun(ledger))
 
-    assert len(ledger.asked_since("f")) == 1
+    assert len(ledger.requests_after("f", ledger.mark("f"))) == 1
     assert took(ledger)
 
 
@@ -235,14 +235,18 @@ def test_after_a_wait_on_any_client_only_new_downloads_count_for_anybody() -> No
     assert took(ledger, "10.0.0.3")
 
 
-def test_a_download_that_was_taken_is_still_known() -> None:
+def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes() -> None:
     ledger = Ledger()
-    before = ledger.has_any("f", '"v"')
     received(ledger, begun(ledger))
+    received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line("10.0.0.3")))
+    one, other = (Who(addresses=(client,)) for client in ("10.0.0.2", "10.0.0.3"))
+    before = ledger.was_returned("f", Who())
 
     took(ledger)
+    since = [ledger.was_returned("f", whom) for whom in (Who(), one, other)]
+    ledger.new_version("f")
 
-    assert (before, ledger.has_any("f", '"v"'), ledger.has_any("f", '"old"')) == (False, True, False)
+    assert (before, since, ledger.was_returned("f", Who())) == (False, [True, True, False], False)
 
 
 @pytest.mark.parametrize("status", [200, 206])

@@ -87,7 +87,7 @@ def waited(
     running: bool = True,
     nearest: tuple[str, ...] = (),
 ) -> DownloadRecord:
-    terms = Terms("f", current, lambda: running, lambda name: nearest, who, timeout=timeout)
+    terms = Terms("f", current, lambda: running, lambda names: dict.fromkeys(names, nearest), who, timeout=timeout)
     return wait_for_download(ledger, terms)[0]
 
 
@@ -220,7 +220,8 @@ def test_the_message_says_how_much_of_it_each_client_has() -> None:
 
     assert said(ledger, size=58 * MIB) == (
         "nobody has downloaded 'f' within 0.001 s: "
-        "192.168.7.2 has 41 of 58 MiB: started, stopped at byte 42991616 of 60817408 (the client closed the connection); "
+        "192.168.7.2 has 41 of 58 MiB: started, stopped at byte 42991616 of 60817408 "
+        "(the client closed the connection); "
         "192.168.7.3 has 2 of 58 MiB: started, stopped at byte 2097152 of 60817408 (it is still under way)"
     )
 
@@ -288,7 +289,7 @@ def test_the_message_says_that_an_earlier_wait_had_the_download() -> None:
     received(ledger, begun(ledger))
     wait(ledger)
 
-    assert said(ledger).endswith(": it was downloaded before, but an earlier wait has returned that")
+    assert said(ledger).endswith("; what came before, an earlier wait has returned")
 
 
 def test_the_message_names_other_addresses_that_asked_as_a_board_behind_nat_has_another_one() -> None:

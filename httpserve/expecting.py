@@ -1,0 +1,130 @@
+"""What must begin inside a `with` block: waits that begin to count before a board is told to fetch.
+
+Knows the ledger and the waits. Knows no names and no files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+from httpserve.errors import InvalidArgument
+from httpserve.ledger import Ledger
+from httpserve.records import DownloadRecord, RequestRecord
+from httpserve.requested import RequestTerms, wait_for_request
+from httpserve.staging.progress import reporter
+from httpserve.waiting import Terms, wait_for_download
+from httpserve.watching import Watch
+
+Progress = Callable[[int, int | None], object] | bool | None
+
+
+@contextlib.contextmanager
+def reported(terms: Terms, progress: Progress) -> Iterator[Terms]:
+    """Give terms of a wait that tells how far it is as `progress` asks for, for the time of the block."""
+    with reporter(progress) as report:
+        yield terms if progress is None or progress is False else terms._replace(report=report)
+
+
+class ExpectedDownload:
+    """A download that has to begin inside a `with` block. `record` and `records` have it afterwards."""
+
+    def __init__(self, ledger: Ledger, terms: Terms, progress: Progress, *, is_one: bool) -> None:
+        self._ledger = ledger
+        self._terms = terms
+        self._progress = progress
+        self._is_one = is_one
+        self._watch: Watch | None = ledger.watch_from_now(terms.name, terms.who)
+        self._records: list[DownloadRecord] | None = None
+
+    @property
+    def record(self) -> DownloadRecord:
+        """The download; of several, the first. Raises InvalidArgument before it has been waited for."""
+        return self.records[0]
+
+    @property
+    def records(self) -> list[DownloadRecord]:
+        """The downloads, one of each client. Raises InvalidArgument before they have been waited for."""
+        if self._records is None:
+            raise InvalidArgument(f"the download of {self._terms.name!r} has not been waited for yet; leave the block")
+        return self._records
+
+    def wait(self) -> DownloadRecord | list[DownloadRecord]:
+        """Block until the download is there, and return what `wait_for_download` returns. For use without `with`.
+
+        Raises:
+            WaitTimeout: It did not happen in time; the message says what did.
+            ServerNotRunning: The server was stopped meanwhile.
+            NotFound: The file was removed meanwhile.
+        """
+        if self._records is None:
+            if self._watch is None:
+                raise InvalidArgument(f"the wait for {self._terms.name!r} is over; expect the download again")
+            try:
+                with reported(self._terms, self._progress) as terms:
+                    self._records = wait_for_download(self._ledger, terms, self._watch)
+            finally:
+                self.close()
+        return self.record if self._is_one else self.records
+
+    def close(self) -> None:
+        """Wait no longer. Harmless when repeated; done at the end of the block."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            self._ledger.unwatch(watch)
+
+    def __enter__(self) -> Self:
+        if self._watch is not None:  # what came between the call and the block does not count
+            self._ledger.unwatch(self._watch)
+        self._watch = self._ledger.watch_from_now(self._terms.name, self._terms.who)
+        self._records = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.wait()
+        else:
+            self.close()
+
+
+class ExpectedRequest:
+    """A request that has to come inside a `with` block. `record` has it afterwards."""
+
+    def __init__(self, ledger: Ledger, terms: RequestTerms) -> None:
+        self._ledger = ledger
+        self._terms = terms
+        self._first = ledger.next_number
+        self._record: RequestRecord | None = None
+
+    @property
+    def record(self) -> RequestRecord:
+        """The request. Raises InvalidArgument before it has been waited for."""
+        if self._record is None:
+            raise InvalidArgument(f"the {self._terms.asked} has not been waited for; leave the block first")
+        return self._record
+
+    def wait(self) -> RequestRecord:
+        """Block until the request is there, and return its record. For use without `with`.
+
+        Raises:
+            WaitTimeout: It did not come in time; the message says what did.
+            ServerNotRunning: The server was stopped meanwhile.
+        """
+        if self._record is None:
+            self._record = wait_for_request(self._ledger, self._terms, self._first)
+        return self._record
+
+    def __enter__(self) -> Self:
+        self._record = None
+        self._first = self._ledger.next_number
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.wait()

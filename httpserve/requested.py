@@ -1,0 +1,74 @@
+"""Waiting until somebody asks for something, whether it is there or not.
+
+Knows the ledger and deadlines. Knows no sockets and no files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from httpserve.errors import ServerNotRunning, WaitTimeout
+from httpserve.ledger import Ledger
+from httpserve.records import RequestRecord
+from httpserve.verdict import Nearest, not_asked
+from httpserve.waiting import SLICE_SECONDS
+from httpserve.wanted import Asked
+
+
+class RequestTerms(NamedTuple):
+    """What a wait for a request is about.
+
+    Attributes:
+        asked: What is waited for.
+        is_running: Tells whether requests can still come.
+        nearest: Returns for names those that exist and are like them, for a message.
+        predicate: Tells of a request that fits whether it counts; None: it does.
+        timeout: Seconds; None waits for ever.
+    """
+
+    asked: Asked
+    is_running: Callable[[], bool]
+    nearest: Nearest
+    predicate: Callable[[RequestRecord], object] | None = None
+    timeout: float | None = None
+
+
+def wait_for_request(
+    ledger: Ledger, terms: RequestTerms, first: int | None = None, since: float | None = None
+) -> RequestRecord:
+    """Block until a request has come that fits.
+
+    Args:
+        ledger: What arrived.
+        terms: What is waited for.
+        first: The number of the first exchange that counts; None: after the last one that such a wait returned.
+        since: In place of that: since when, in seconds since the epoch.
+
+    Raises:
+        WaitTimeout: It did not happen in time.
+        ServerNotRunning: It cannot happen any more.
+    """
+    asked, predicate, timeout = terms.asked, terms.predicate, terms.timeout
+    deadline = None if timeout is None else time.monotonic() + timeout
+    began = ledger.first_asked(asked) if first is None and since is None else first or 0
+    looks_from, looks_since = first, since
+    while True:
+        seen = ledger.version
+        can_come = terms.is_running()
+        found, next_first = ledger.find_requests(asked, looks_from, looks_since)
+        for number, request in found:
+            if predicate is None or predicate(request):
+                ledger.took_request(asked, number, singly=predicate is not None)
+                return request
+        looks_from, looks_since = next_first, None
+        if not can_come:
+            raise ServerNotRunning("nobody can ask for anything: the server does not run; start() it first")
+        left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            assert timeout is not None
+            verdict = not_asked(ledger.requests_since(began, since), ledger.connections(), terms.nearest)
+            text = f"no {asked} came within {timeout:g} s: {verdict.text}"
+            raise WaitTimeout(text, asked.name or "", timeout, happened=verdict.word)
+        ledger.wait_for_change(seen, min(left, SLICE_SECONDS))
