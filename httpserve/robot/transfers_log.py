@@ -93,7 +93,8 @@ class TransfersLog:
         self._take(requests)
         rows = dict(self._rows)
         left_out = self._rows_left_out
-        for key, record in _under_way(requests):
+        for alias, record in self._under_way(requests):
+            key = _row_key(alias, record)
             if key in rows or len(rows) < MOST_ROWS:
                 rows[key] = _with(rows.get(key), record)
             else:
@@ -118,14 +119,22 @@ class TransfersLog:
         news = []
         for alias, records in requests:
             for record in records:
-                if record.outcome == UNDER_WAY:
-                    continue
-                key = _Key(alias, record.time, record.client, record.client_port, record.target)
-                there.add(key)
-                if key not in self._told:
+                key = _key(alias, record)
+                if key in self._told:  # even when it is under way again, as its acknowledgment is late
+                    there.add(key)
+                elif record.outcome != UNDER_WAY:
+                    there.add(key)
                     news.append((alias, record))
         self._told = there  # what a server has forgotten need not be remembered here
         return sorted(news, key=lambda pair: _end(pair[1]))
+
+    def _under_way(self, requests: Requests) -> list[tuple[str, RequestRecord]]:
+        return [
+            (alias, record)
+            for alias, records in requests
+            for record in records
+            if record.outcome == UNDER_WAY and _key(alias, record) not in self._told
+        ]
 
 
 def name_of(record: RequestRecord) -> str:
@@ -151,6 +160,10 @@ def _end(record: RequestRecord) -> float:
     return record.time + record.seconds
 
 
+def _key(alias: str, record: RequestRecord) -> _Key:
+    return _Key(alias, record.time, record.client, record.client_port, record.target)
+
+
 def _row_key(alias: str, record: RequestRecord) -> _RowKey:
     return _RowKey(alias, _clipped(name_of(record)), record.client)
 
@@ -161,15 +174,6 @@ def _with(row: _Row | None, record: RequestRecord) -> _Row:
         new = _Row(row.times, row.bytes, row.began, row.ended, row.state)
     new.add(record)
     return new
-
-
-def _under_way(requests: Requests) -> list[tuple[_RowKey, RequestRecord]]:
-    return [
-        (_row_key(alias, record), record)
-        for alias, records in requests
-        for record in records
-        if record.outcome == UNDER_WAY
-    ]
 
 
 def _said(alias: str, record: RequestRecord) -> str:

@@ -1,0 +1,92 @@
+"""What text of a suite becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from httpserve.robot.types import to_address, to_bytes, to_clients, to_digest, to_source, to_until
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("512 B", 512),
+        ("10 MiB", 10 << 20),
+        ("10MiB", 10 << 20),
+        ("10 mib", 10 << 20),
+        ("10M", 10 << 20),
+        ("1.5 GiB", 3 << 29),
+        ("10 MB", 10_000_000),
+        ("2 kB", 2000),
+        ("1 TiB", 1 << 40),
+    ],
+)
+def test_size_is_a_number_with_a_unit(text: str, size: int) -> None:
+    assert to_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-1", "1 MiBit", "ten", "1,000", "1 XB"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 10 MiB"):
+        to_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("all", "all"),
+        ("STARTED", "started"),
+        (" idle ", "idle"),
+        ("50 %", 0.5),
+        ("12.5%", 0.125),
+        ("0.25", 0.25),
+        ("1.0", 1.0),
+        ("1", 1),
+        ("64 KiB", 65536),
+        (0.5, 0.5),
+        (7, 7),
+    ],
+)
+def test_until_is_a_word_a_part_or_an_amount(text: str | float, value: str | float) -> None:
+    found = to_until(text).value
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("3", 3),
+        (4, 4),
+        ("10.0.0.2, 10.0.0.3", ["10.0.0.2", "10.0.0.3"]),
+        (["10.0.0.2", "[fd00::2]"], ["10.0.0.2", "fd00::2"]),
+    ],
+)
+def test_clients_are_a_number_or_addresses(given: object, value: object) -> None:
+    assert to_clients(given).value == value
+
+
+@pytest.mark.parametrize("given", ["", ",", [], 1.5])
+def test_what_are_no_clients_is_refused(given: object) -> None:
+    with pytest.raises(ValueError, match="their addresses with commas"):
+        to_clients(given)
+
+
+def test_address_loses_its_brackets() -> None:
+    assert (to_address("[fd00::2]"), to_address(" board.lab ")) == ("fd00::2", "board.lab")
+
+
+def test_digest_is_taken_as_sha256sum_prints_it() -> None:
+    digest = "0123456789abcdef" * 4
+
+    assert [to_digest(text) for text in (digest, f"sha256:{digest}", f"{digest}  Image\n")] == [digest] * 3
+
+
+def test_source_keeps_the_slashes_of_a_url() -> None:
+    assert to_source("http://builds//Image") == "http://builds//Image"
+    assert to_source(Path("build/Image")) == str(Path("build/Image"))
