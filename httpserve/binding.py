@@ -111,6 +111,6 @@ def _not_available(host: str) -> str:
         return f"{host} is not ready, as IPv6 still looks for duplicates of it; start again in some seconds"
     wildcard = "::" if ":" in host else "0.0.0.0"
     return (
-        f"no interface has {host} yet; start again when it is there, or listen on host={wildcard!r}, which "
-        f"takes addresses as they come; {addresses_here()}"
+        f"no interface has {host} yet; start(wait_for_address=30) waits for it, and host={wildcard!r} takes "
+        f"addresses as they come; {addresses_here()}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from httpserve import AddressNotFound, HttpServerClient, InvalidArgument, ServerNotRunning
+from httpserve import AddressNotFound, HttpServeError, HttpServerClient, InvalidArgument, ServerNotRunning
 from tests.netns.nets import Network
 from tests.serving.wire import eventually
 
@@ -178,6 +179,29 @@ def test_a_listener_survives_its_address_going_and_coming(network: Network, begi
     network.bench.ip(f"addr add {LATE}/24 dev eth1")
 
     assert "200 OK" in network.board.run("curl", "-sSi", client.get_url())
+
+
+def test_threads_that_start_with_patience_stop_and_close_leave_it_usable(network: Network) -> None:
+    client = HttpServerClient(host=LATE)
+    calls = [lambda: client.start(wait_for_address=SHORT_SECONDS / 10), client.stop, client.close]
+
+    def mix(seed: int) -> list[HttpServeError]:
+        errors = []
+        for number in range(12):
+            try:
+                calls[(seed + number) % 3]()
+            except HttpServeError as error:
+                errors.append(error)
+        return errors
+
+    with ThreadPoolExecutor(16) as threads:
+        errors = list(itertools.chain(*threads.map(mix, range(16))))
+    network.bench.ip(f"addr add {LATE}/24 dev eth1")
+    network.bench.call(client.start)
+
+    assert {type(error) for error in errors} <= {AddressNotFound, ServerNotRunning}
+    assert client.is_running
+    client.close()
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "1", True])
