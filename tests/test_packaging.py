@@ -98,6 +98,12 @@ def test_progress_is_an_extra(installed: metadata.Distribution) -> None:
     assert [line.split(">=")[0] for line in required] == ["tqdm"]
 
 
+def test_notebook_is_an_extra(installed: metadata.Distribution) -> None:
+    required = [line for line in installed.requires or [] if line.endswith('extra == "notebook"')]
+
+    assert sorted(line.split(">=")[0] for line in required) == ["ipywidgets", "tqdm"]
+
+
 def test_entry_point_is_the_command_line(installed: metadata.Distribution) -> None:
     (script,) = installed.entry_points.select(group="console_scripts")
 
@@ -138,7 +144,10 @@ def loaded_by_import() -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["requests", "urllib3", "tqdm", "asyncio", "argparse", "httpserve.cli", "httpserve.staging.http_source"],
+    [
+        *("requests", "urllib3", "tqdm", "asyncio", "argparse", "IPython", "ipywidgets"),
+        *("httpserve.cli", "httpserve.staging.http_source", "httpserve.watch", "httpserve.variables"),
+    ],
 )
 def test_import_leaves_for_first_use(module: str, loaded_by_import: set[str]) -> None:
     assert module not in loaded_by_import

@@ -14,6 +14,8 @@ from typing import Any
 
 from jupyter_client.manager import KernelManager
 
+from tests.serving.wire import unmeasured
+
 LONGEST_SECONDS = 30.0  # for what should take one
 LOOK_SECONDS = 0.05
 
@@ -51,13 +53,14 @@ class Cell:
 
 
 class Kernel:
-    """A kernel, and whoever talks to it."""
+    """A kernel, and whoever talks to it. One that is interrupted is not measured: the tracer's lock may stay locked."""
 
-    def __init__(self, where: Path) -> None:
+    def __init__(self, where: Path, *, measured: bool = True) -> None:
         self.manager = KernelManager(
             transport="ipc", connection_file=str(where / "kernel.json"), kernel_name="python3"
         )
-        self.manager.start_kernel(cwd=str(where), env={**os.environ, "IPYTHONDIR": str(where), "TMPDIR": str(where)})
+        environment = dict(os.environ) if measured else unmeasured()
+        self.manager.start_kernel(cwd=str(where), env={**environment, "IPYTHONDIR": str(where), "TMPDIR": str(where)})
         self._talk()
         self.messages: list[Message] = []  # all that came, in order
 
@@ -126,9 +129,9 @@ class Kernel:
 
 
 @contextmanager
-def kernel_in(where: Path) -> Iterator[Kernel]:
+def kernel_in(where: Path, *, measured: bool = True) -> Iterator[Kernel]:
     """A kernel for the time of the block, whose files are in `where`."""
-    kernel = Kernel(where)
+    kernel = Kernel(where, measured=measured)
     try:
         yield kernel
     finally:

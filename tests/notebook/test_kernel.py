@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.notebook.kernel import Kernel, Message, kernel_in
+from tests.notebook.kernel import PRELUDE, Kernel, Message, kernel_in
 from tests.staging.raw_server import End, RawServer, answer
 
 START = "client = HttpServerClient(host='127.0.0.1')\nclient.start()\nclient.storage.write_bytes('image', bytes(5000))"
@@ -17,28 +19,39 @@ WIDGETS = "import sys; sys.modules.get('ipywidgets', 0) is None and sys.modules.
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
+SOON_SECONDS = 5.0  # at once, on a machine that has much to do
+
+
+@pytest.fixture(scope="module")
+def interruptible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """A running server's kernel."""
+    with kernel_in(tmp_path_factory.mktemp("k"), measured=False) as kernel:
+        kernel.printed(PRELUDE)
+        kernel.printed(START)
+        yield kernel
+
+
 def interrupted(kernel: Kernel, call: str) -> str:
     """Interrupt a cell while it waits, and return what it and the next one say."""
     kernel.messages.clear()
     number = kernel.begin(f"print('waiting', flush=True)\n{call}")
     kernel.listen(lambda message: message["msg_type"] == "stream")
+    began = time.monotonic()
     kernel.interrupt()
     cell = kernel.end(number)
+    assert time.monotonic() - began < SOON_SECONDS
     assert cell.error.startswith("KeyboardInterrupt")
     return kernel.printed("print(client.is_running, len(fetch(client, 'image')))")
 
 
-def test_interrupting_a_wait_ends_it_and_the_server_goes_on(kernel: Kernel) -> None:
-    kernel.printed(START)
+@pytest.mark.parametrize("call", ["wait_for_download('image')", "wait_for_request('other')"])
+def test_interrupting_a_wait_ends_it_and_the_server_goes_on(interruptible: Kernel, call: str) -> None:
+    assert interrupted(interruptible, f"client.{call}") == "True 5000"
 
-    assert interrupted(kernel, "client.wait_for_download('image')") == "True 5000"
 
-
-def test_interrupting_a_put_ends_it_and_the_server_goes_on(kernel: Kernel) -> None:
-    kernel.printed(START)
-
+def test_interrupting_a_put_ends_it_and_the_server_goes_on(interruptible: Kernel) -> None:
     with RawServer(answer(b"some", length=1000, end=End.STALL)) as server:
-        assert interrupted(kernel, f"client.put_file('image', {server.url()!r})") == "True 5000"
+        assert interrupted(interruptible, f"client.put_file('image', {server.url()!r})") == "True 5000"
 
 
 def test_restarting_the_kernel_frees_port_and_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -61,7 +74,7 @@ def test_restarting_the_kernel_frees_port_and_directory(tmp_path_factory: pytest
 def test_restarting_in_the_middle_of_a_wait_frees_port_and_directory(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    with kernel_in(tmp_path_factory.mktemp("k")) as kernel:
+    with kernel_in(tmp_path_factory.mktemp("k"), measured=False) as kernel:
         kernel.printed("from httpserve import HttpServerClient")
         kernel.printed(START)
         root, port = kernel.printed("print(client.storage._root.path, client.get_port())").split()
@@ -185,6 +198,17 @@ def test_progress_is_a_bar_of_the_notebook(kernel: Kernel) -> None:
     states = [m["content"]["data"].get("state", {}) for m in kernel.messages if m["msg_type"].startswith("comm_")]
     assert 3_000_000 in [state.get("max") for state in states]
     assert 3_000_000 in [state.get("value") for state in states]
+
+
+def test_progress_of_a_wait_is_a_bar_of_the_notebook(kernel: Kernel) -> None:
+    kernel.printed(WIDGETS)
+    kernel.printed(START)
+    kernel.printed("threading.Thread(target=fetch, args=(client, 'image')).start()")
+
+    cell = kernel.run("client.wait_for_download('image', timeout=20, progress=True);")
+
+    assert cell.error == ""
+    assert [WIDGET in output["data"] for output in cell.outputs] == [True]
 
 
 def test_progress_without_widgets_is_a_bar_of_text(kernel: Kernel) -> None:
