@@ -30,7 +30,7 @@ def ostree(bench: HttpServerClient, tmp_path: Path, system: Path) -> list[str]:
     run("ostree", "init", "--mode=archive", "--repo=repo", cwd=tmp_path)
     run("ostree", "commit", "--fsync=false", "--repo=repo", "-b", "board/main", f"--tree=dir={system}", cwd=tmp_path)
     run("ostree", "summary", "-u", "--repo=repo", cwd=tmp_path)
-    run("ostree", "init", "--mode=bare-user", "--repo=board", cwd=tmp_path)
+    run("ostree", "init", "--mode=archive", "--repo=board", cwd=tmp_path)
     return put_tree(bench, tmp_path / "repo", "repo")
 
 
@@ -135,7 +135,7 @@ def packages(bench: HttpServerClient, tmp_path: Path) -> list[str]:
         index += f"SHA256: {hashlib.sha256(data).hexdigest()}\nDescription: a test\n\n"
     bench.storage.write_bytes("debian/Packages", index.encode())
     digest = hashlib.sha256(index.encode()).hexdigest()
-    release = f"Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n {digest} {len(index)} Packages\n"
+    release = f"Date: Wed, 01 Jan 2020 00:00:00 UTC\nSHA256:\n {digest} {len(index)} Packages\n"
     bench.storage.write_bytes("debian/Release", release.encode())
     return [f"debian/board-{number}_1_all.deb" for number in range(3)]
 

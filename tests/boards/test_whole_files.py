@@ -63,7 +63,8 @@ def test_aria2c_takes_several_ranges_at_once_and_they_make_one_download(
     needs("aria2c")
     url = bench.put_file("image", image)
 
-    run(*PROGRAMS["aria2c"], url, cwd=tmp_path)
+    # So slowly that the first connection does not have it all before the others come.
+    run(*PROGRAMS["aria2c"], "--max-overall-download-limit=40M", url, cwd=tmp_path)
 
     record = bench.wait_for_download("image", 5)
     requests = bench.requests
