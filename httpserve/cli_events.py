@@ -42,7 +42,9 @@ KINDS = {
         "The content of a file is on its way, whole or in ranges.",
         (*SHARED, "client_port", "local", "method", "target", "status", "ranges", "total", "user_agent"),
     ),
-    "transfer-progress": Kind("More of it has arrived; twice a second at most.", (*SHARED, *AMOUNTS)),
+    "transfer-progress": Kind(
+        "More of it has arrived, or nothing does any more; twice a second at most.", (*SHARED, *AMOUNTS)
+    ),
     "transfer-ended": Kind(
         "It is over: completed, closed or reset by the client, lost, cut, or unknown where too much came after it.",
         (*SHARED, *AMOUNTS, "state", "known"),
@@ -121,7 +123,7 @@ class Watch:
             if transfer.state != UNDER_WAY:
                 del self._underway[key]
                 yield Event("transfer-ended", _fields("transfer-ended", transfer, id=known.id))
-            elif transfer.acknowledged != known.latest.acknowledged and now - known.at >= self._progress_seconds:
+            elif _has_moved(known.latest, transfer) and now - known.at >= self._progress_seconds:
                 known.latest, known.at = transfer, now
                 yield Event("transfer-progress", _fields("transfer-progress", transfer, id=known.id))
 
@@ -146,6 +148,10 @@ class Watch:
         while len(self._since) > MOST_UNFINISHED:
             del self._since[next(iter(self._since))]
         return downloads
+
+
+def _has_moved(before: Transfer, after: Transfer) -> bool:
+    return (before.acknowledged, before.rate) != (after.acknowledged, after.rate)
 
 
 def _key_of_answer(record: RequestRecord | Transfer) -> Hashable:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 WORN_ROWS = 2  # that the prompt and what the user types take
+STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
 UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dumb" one knows
 
@@ -197,6 +198,8 @@ def _progress(fields: Mapping[str, Any]) -> str:
     rate = fields.get("rate", 0)
     if rate:
         parts += [f"{amount(rate)}/s", f"{clock((total - got) / rate)} left"]
+    elif fields.get("seconds", 0) >= STALLED_SECONDS:
+        parts.append("stalled")
     return ", ".join(parts)
 
 

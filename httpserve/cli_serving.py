@@ -47,6 +47,7 @@ class Serving:
         self._lines = Screen(err) if err.is_terminal else Lines(err)
         self._watch: Watch | None = None
         self._untold: deque[Event] = deque()
+        self._copying_at = 0.0
 
     def run(self) -> int:
         """Serve until a signal or the end that was asked for, and return the exit code."""
@@ -91,12 +92,12 @@ class Serving:
             if options.json or self._shows_progress:
                 self._watch = Watch(client, self._progress_seconds(), all_kinds=options.json)
             with port_file(options.port_file, client.get_port()):
-                self._say_ready(client, url)
+                for text in (*(note.fields["text"] for note in notes), picture):
+                    if text:
+                        self._lines.say(text)
+                self._say_ready(client, url)  # the last line: whoever has read it has all
                 for note in notes:
                     self._tell(note)
-                    self._lines.say(note.fields["text"])
-                if picture:
-                    self._lines.say(picture)
                 self._until_the_end(client, pool)
 
     def _client(self) -> tuple[HttpServerClient, str]:
@@ -112,6 +113,10 @@ class Serving:
         self._lines.busy("")
 
     def _copying(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if not self._shows_progress or now < self._copying_at + LOOK_SECONDS:
+            return
+        self._copying_at = now
         of = "" if total is None else f" of {amount(total)}"
         self._lines.busy(f"copying {printable(self._options.dst)}: {amount(done)}{of}")
 

@@ -33,10 +33,12 @@ def start() -> Iterator[Start]:
         measured: bool = True,
         **streams: Any,  # as Popen takes them
     ) -> subprocess.Popen[str]:
+        environment = dict(os.environ) if measured else unmeasured()
+        path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
         process = subprocess.Popen(
             [sys.executable, "-m", "httpserve", *arguments],
             cwd=cwd,
-            env={**(os.environ if measured else unmeasured()), "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"},
+            env={**environment, "PYTHONPATH": os.pathsep.join(path), "COLUMNS": "80"},
             text=True,
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
         )

@@ -1,0 +1,65 @@
+"""A terminal with the command in it: a real pseudo-terminal, and an emulator that says what a person sees."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable
+
+import pyte
+
+PATIENCE_SECONDS = 20.0
+LOOK_SECONDS = 0.02
+
+
+class Terminal:
+    """A pseudo-terminal.
+
+    Args:
+        columns: Its width.
+        rows: Its height.
+    """
+
+    def __init__(self, columns: int = 80, rows: int = 24) -> None:
+        self._ours, self.theirs = os.openpty()
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self.raw = b""
+
+    def close(self) -> None:
+        os.close(self._ours)
+        os.close(self.theirs)
+
+    def lines(self) -> list[str]:
+        """Return the lines that a person sees, without those that are empty."""
+        self._read(0)
+        return [line.rstrip() for line in self._screen.display if line.strip()]
+
+    def until(self, fact: Callable[[list[str]], object]) -> list[str]:
+        """Return the lines as soon as they fit."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not fact(self.lines()):
+            assert time.monotonic() < deadline, self.lines()
+            self._read(LOOK_SECONDS)
+        return self.lines()
+
+    def finish(self, process: subprocess.Popen[str]) -> list[str]:
+        """Tell the process to end, wait for it, and return what it leaves."""
+        process.terminate()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while process.poll() is None:  # reading on: it must not wait for room
+            assert time.monotonic() < deadline, self.lines()
+            self._read(LOOK_SECONDS)
+        return self.lines()
+
+    def _read(self, seconds: float) -> None:
+        while select.select([self._ours], [], [], seconds)[0]:
+            data = os.read(self._ours, 65536)
+            self.raw += data
+            self._stream.feed(data)
