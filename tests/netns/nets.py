@@ -36,9 +36,10 @@ def ip(*arguments: str, batch: str = "") -> None:
 
 
 def skip_where_not_allowed() -> None:
-    """Skip the test, with the reason, where no network namespace can be made."""
-    if shutil.which("ip") is None:
-        pytest.skip("ip of iproute2 is not installed")
+    """Skip the test, with the reason, where no network namespace can be made, or nothing runs in it."""
+    for tool, package in (("ip", "iproute2"), ("curl", "curl"), ("busybox", "busybox")):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} of {package} is not installed")
     probe = f"hn{os.getpid()}-probe"
     try:
         ip("netns", "add", probe)
