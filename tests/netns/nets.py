@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -54,6 +55,12 @@ def _delete(name: str) -> None:
     subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=COMMAND_SECONDS, check=False)
 
 
+def _make_no_addresses() -> None:
+    """Have only the addresses that are given: none made by the kernel, and so none in doubt."""
+    for setting in Path("/proc/sys/net/ipv6/conf").glob("*/addr_gen_mode"):
+        setting.write_text("1")
+
+
 class Place:
     """A network namespace, with a thread in it, and the programs that were started in it."""
 
@@ -65,9 +72,7 @@ class Place:
     def __enter__(self) -> Self:
         ip("netns", "add", self.name)
         try:
-            # Only the addresses that are given: none made by the kernel, none in doubt.
-            self.run("sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/addr_gen_mode; do echo 1 > $f; done")
-            self.ip("link set lo up")
+            self.call(_make_no_addresses)
         except BaseException:
             self._leave()
             raise
@@ -142,10 +147,13 @@ class Network:
 
     def lay_cables(self) -> None:
         """Join the places."""
-        for number, place in enumerate(self._places[1:], 1):
-            ends = f"link add eth{number} netns {self.bench.name} type veth peer name usb0 netns {place.name}"
-            ip(*ends.split())
+        cables = [
+            f"link add eth{number} netns {self.bench.name} type veth peer name usb0 netns {place.name}\n"
+            for number, place in enumerate(self._places[1:], 1)
+        ]
+        ip("-batch", "-", batch="".join(cables))
         self.bench.ip(
+            "link set lo up",
             "addr add 192.168.7.1/24 dev eth1",
             "addr add 169.254.7.1/16 dev eth2",
             "addr add fd00:9::1/64 dev eth3 nodad",
