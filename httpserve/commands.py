@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
 
 def _bare(text: str) -> str:
     """Return a word for a console that knows no quotes, or other ones than a shell."""
-    if not re.fullmatch(r"[A-Za-z0-9._~/:%@,+=\[\]${}-]+", text):
+    if not re.fullmatch(r"[A-Za-z0-9._~/:%@,+=\[\]-]+", text):
         raise InvalidArgument(f"{text!r} has a character that this console takes for its own; use plain letters")
     return text
 
@@ -162,7 +162,8 @@ def command(tool: str, wanted: Wanted, values: Mapping[str, Value]) -> str:
         words["line"] = f"{wanted.sha256}  {words.get('output', '')}"
         text += f" && {template.check_device if values.get('device') else template.check}"
     used = {name for name in words if f"{{{name}}}" in text}
-    return text.format(**{name: template.quoted(words[name]) for name in used})
+    # An address was checked, and a variable in it is the console's to expand.
+    return text.format(**{name: words[name] if name == "address" else template.quoted(words[name]) for name in used})
 
 
 def _words_of_url(tool: str, template: Template, url: str) -> dict[str, str]:

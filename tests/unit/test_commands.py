@@ -195,9 +195,10 @@ def test_https_keeps_its_port() -> None:
 
 
 @pytest.mark.parametrize("tool", CONSOLES)
-def test_a_prefix_that_a_console_would_take_apart_is_refused(tool: str) -> None:
+@pytest.mark.parametrize("prefix", ["a;reset", "${a}", "$a", "a&b", "it's", "(a)", "a!b"])
+def test_a_prefix_that_a_console_would_take_apart_is_refused(tool: str, prefix: str) -> None:
     with pytest.raises(InvalidArgument, match="character"):
-        line(tool, base="http://bench/a;reset")
+        line(tool, base=f"http://bench/{prefix}")
 
 
 @pytest.mark.parametrize("tool", ["U-Boot", "tftp", "", None, 1])
