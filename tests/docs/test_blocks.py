@@ -59,6 +59,7 @@ def test_block_has_a_language_and_notes_that_mean_something(block: Block) -> Non
 
     assert block.language in RUN | PARSED | SHOWN or block.not_run, "say why it is not run: <!-- not run: REASON -->"
     assert not unknown
+    assert "pip install" not in block.text or block.not_run, "a test installs nothing"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
