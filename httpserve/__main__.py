@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`python -m httpserve`: the same as the command `httpserve`."""
 
 from __future__ import annotations

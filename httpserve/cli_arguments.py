@@ -56,7 +56,7 @@ EXAMPLES = {
         "httpserve ./put                      (a directory of that name)",
     ),
     "put": (
-        "httpserve put build/zImage boot/zImage --exit-after-download",
+        "httpserve put build/zImage boot/zImage --exit-after boot/zImage,3",
         "httpserve put https://ci.example/board.img board.img --timeout 600 \\\n      --exit-after-download",
     ),
     "doctor": ("httpserve doctor --peer 192.168.7.2", "httpserve doctor --json"),
