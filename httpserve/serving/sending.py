@@ -154,12 +154,16 @@ class Outgoing:
         return sent
 
     def _send_region(self, sock: socket.socket, region: Region) -> None:
+        socket_fd, file_fd, unseen = sock.fileno(), region.file.fd, 0
         while self._by_reference > 0 and self._at < region.length:
             count = min(SENDFILE_BYTES, self._by_reference, region.length - self._at)
-            sent = os.sendfile(sock.fileno(), region.file.fd, region.offset + self._at, count)
+            sent = os.sendfile(socket_fd, file_fd, region.offset + self._at, count)
             self._took(sent)
-            if sent == 0 or not region.file.unchanged():
-                raise ChangedWhileSent("the file changed while it was sent")
+            unseen += sent
+            if sent == 0 or unseen >= SENDFILE_BYTES:
+                unseen = 0
+                if sent == 0 or not region.file.unchanged():
+                    raise ChangedWhileSent("the file changed while it was sent")
         while self._at < region.length:
             length = min(PIECE_BYTES, region.length - self._at)
             data = memoryview(read_at(region, region.offset + self._at, length))
