@@ -71,7 +71,8 @@ class Kernel:
 
     def begin(self, code: str) -> str:
         """Run a cell, and return its number at once."""
-        return str(self._client.execute(code))
+        # Else a kernel drops what comes right after a cell that failed.
+        return str(self._client.execute(code, stop_on_error=False))
 
     def end(self, number: str) -> Cell:
         """Return what a cell has shown when it is done."""

@@ -41,17 +41,17 @@ def interrupted(kernel: Kernel, call: str) -> str:
     cell = kernel.end(number)
     assert time.monotonic() - began < SOON_SECONDS
     assert cell.error.startswith("KeyboardInterrupt")
-    return kernel.printed("print(client.is_running, len(fetch(client, 'image')))")
+    return kernel.run("client.is_running, len(fetch(client, 'image'))").data()
 
 
 @pytest.mark.parametrize("call", ["wait_for_download('image')", "wait_for_request('other')"])
 def test_interrupting_a_wait_ends_it_and_the_server_goes_on(interruptible: Kernel, call: str) -> None:
-    assert interrupted(interruptible, f"client.{call}") == "True 5000"
+    assert interrupted(interruptible, f"client.{call}") == "(True, 5000)"
 
 
 def test_interrupting_a_put_ends_it_and_the_server_goes_on(interruptible: Kernel) -> None:
     with RawServer(answer(b"some", length=1000, end=End.STALL)) as server:
-        assert interrupted(interruptible, f"client.put_file('image', {server.url()!r})") == "True 5000"
+        assert interrupted(interruptible, f"client.put_file('image', {server.url()!r})") == "(True, 5000)"
 
 
 def test_restarting_the_kernel_frees_port_and_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
