@@ -7,33 +7,35 @@ from __future__ import annotations
 
 import json
 
-from httpserve import AddressError, HttpServeError
+from httpserve import AddressError, Finding, HttpServeError, Report
 from httpserve.cli_arguments import Options
 from httpserve.cli_screen import Stream, printable
 from httpserve.cli_serving import EXIT_ERROR, client_for, one_line, what_to_serve
 
 
 def doctor(options: Options, out: Stream, err: Stream) -> int:
-    """Start a server as the options say, print what may be wrong, and return 0 if nothing is."""
+    """Start a server as the options say, print what may be wrong, and return 0 if nothing is, else 1."""
     try:
-        directory, name = what_to_serve(options.path)
-        client = client_for(directory, options, only=name or None)
-        problem = ""
-        try:
-            client.start()
-        except AddressError as error:  # what a doctor is for: go on without a server
-            problem = str(error)
-        try:
-            report = client.doctor()
-        finally:
-            client.close()
-        out.write(f"{json.dumps(report.as_dict()) if options.json else report}\n")
+        report = examined(options)
     except HttpServeError as error:
-        problem, is_well = str(error), False
+        err.write(f"httpserve: {printable(one_line(error))}\n")
+        return EXIT_ERROR
     except KeyboardInterrupt:
-        return 0
-    else:
-        is_well = report.ok and not problem
-    if problem:
-        err.write(f"httpserve: {printable(one_line(problem))}\n")
-    return 0 if is_well else EXIT_ERROR
+        return EXIT_ERROR  # 0 would say that all is well
+    out.write(f"{json.dumps(report.as_dict()) if options.json else report}\n")
+    return 0 if report.ok else EXIT_ERROR
+
+
+def examined(options: Options) -> Report:
+    """Return what is found about a server as the options say; that it cannot start is a finding too."""
+    directory, name = what_to_serve(options.path)
+    client = client_for(directory, options, only=name or None)
+    try:
+        client.start()
+        return client.doctor()
+    except AddressError as error:
+        what, _, next_step = one_line(error).partition("; ")
+        others = [finding for finding in client.doctor().findings if finding.check != "server"]
+        return Report((Finding("fail", "start", what, next_step), *others))
+    finally:
+        client.close()

@@ -1,0 +1,62 @@
+"""`httpserve doctor`: what the client's doctor finds, as lines or as JSON, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from pathlib import Path
+
+from tests.interfaces.command import END_SECONDS, end
+from tests.interfaces.conftest import Start
+
+
+def test_findings_are_lines_with_a_mark_and_a_next_step(start: Start, folder: Path) -> None:
+    before = sorted(os.listdir(folder))
+
+    code, output, errors = end(start("doctor", folder, "-b", "127.0.0.1", "--peer", "127.0.0.1"), told=False)
+
+    assert (code, errors) == (0, "")
+    assert re.search(r"^ok    url: http://127\.0\.0\.1:\d+", output, re.MULTILINE)
+    assert all(re.match(r"(ok  |warn|fail)  \S+: |      -> ", line) for line in output.splitlines())
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_json_is_one_object_with_the_same_findings(start: Start, folder: Path) -> None:
+    code, output, errors = end(start("doctor", "--json", "-b", "127.0.0.1", folder / "a file.txt"), told=False)
+
+    report = json.loads(output)
+    assert (code, errors, output.count("\n")) == (0, "", 1)
+    assert report["ok"] is True
+    assert {finding["status"] for finding in report["findings"]} <= {"ok", "warn"}
+    assert "self-test" in {finding["check"] for finding in report["findings"]}
+
+
+def test_server_that_cannot_start_is_a_finding_and_exit_1(start: Start, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        process = start("doctor", folder, "-b", "127.0.0.1", "-p", str(port))
+        code, output, errors = end(process, told=False)
+
+    assert (code, errors) == (1, "")
+    assert output.startswith(f"fail  start: port {port} on 127.0.0.1 is taken\n      -> ")
+    assert "call start()" not in output
+
+
+def test_path_that_is_not_there_is_one_line_and_exit_1(start: Start, folder: Path) -> None:
+    code, output, errors = end(start("doctor", folder / "none"), told=False)
+
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+
+
+def test_report_that_nobody_reads_is_no_traceback(start: Start, folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("doctor", folder, "-b", "127.0.0.1", stdout=writer)
+    os.close(writer)
+
+    _, errors = process.communicate(timeout=END_SECONDS)
+
+    assert (process.returncode, errors) == (0, "")
