@@ -1,6 +1,6 @@
 *** Settings ***
 Documentation       A bench in small: a kernel is put on the server, the board is told to fetch it, and the test goes on
-...                 when the board has every byte. The board is a busybox here; on your bench `Type On Board` would write
+...                 when the board has every byte. The board is a busybox here; on your bench Type On Board would write
 ...                 to a serial line.
 ...
 ...                 Run it:    robot examples/robot/boot.robot
@@ -8,7 +8,7 @@ Library             Process
 Library             OperatingSystem
 Library             httpserve.robot.HttpServe    peer=127.0.0.1
 Suite Setup         Prepare The Bench
-Suite Teardown      Remove Directory    ${BOARD}    recursive=True
+Suite Teardown      Clear The Bench
 
 *** Test Cases ***
 The Board Boots The New Kernel
@@ -34,6 +34,10 @@ Prepare The Bench
     VAR    ${BOARD}    %{TEMPDIR=/tmp}/board-${{ uuid.uuid4() }}    scope=SUITE
     Create Directory    ${BOARD}
 
+Clear The Bench
+    Terminate All Processes
+    Remove Directory    ${BOARD}    recursive=True
+
 Put The Kernel On The Server
     [Documentation]    Returns its SHA-256. A real bench has a file for this: Put File    boot/Image    build/Image
     ${kernel}=    Evaluate    "a kernel" * 100_000
@@ -43,7 +47,7 @@ Put The Kernel On The Server
 
 Type On Board
     [Arguments]    ${line}
-    Start Process    busybox    sh    -c    ${line}    cwd=${BOARD}
+    Start Process    busybox    sh    -c    ${line}    cwd=${BOARD}    stdout=DEVNULL    stderr=DEVNULL
 
 The Board Says
     [Arguments]    ${line}    ${expected}

@@ -19,6 +19,7 @@ MOST_LINES = 50  # in a test
 MOST_ROWS = 50  # in a table
 MOST_CHARACTERS = 200  # of a name: a board may ask for anything
 UNDER_WAY = "under way"
+_TABLE = '<table border="1" cellpadding="4" style="border-collapse: collapse; text-align: left">'
 _PLAIN = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 
 
@@ -197,7 +198,7 @@ def _table(rows: dict[_RowKey, _Row], rows_left_out: int, lines_left_out: int) -
         *([f"{lines_left_out:,} more transfers have no line of their own in this test"] if lines_left_out else []),
     ]
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in more)
-    return f"<table><caption>HTTP transfers</caption>{''.join(lines)}</table>{notes}"
+    return f"{_TABLE}<caption>HTTP transfers</caption>{''.join(lines)}</table>{notes}"
 
 
 def _line(tag: str, cells: list[str]) -> str:

@@ -111,7 +111,7 @@ def write(directory: Path, cases: str, arguments: str = "", name: str = "suite")
 def start(directory: Path, suite: Path, *options: str) -> subprocess.Popen[str]:
     """Run a suite in a process of its own, as a user does."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "robot", "--outputdir", str(directory / "out"), *options, str(suite)],
+        [sys.executable, "-m", "robot", "--outputdir", str(directory / "out"), *options, str(suite)],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.robot.suites import REPOSITORY, run
+from tests.robot.suites import END_SECONDS, REPOSITORY, start
 
 EXAMPLES = REPOSITORY / "examples" / "robot"
 
@@ -17,9 +17,12 @@ def test_example_passes(suite: Path, tmp_path: Path) -> None:
     if shutil.which("busybox") is None:
         pytest.skip("the example's board is a busybox, which is not installed")
 
-    done = run(tmp_path, suite)
+    # Robot's own Process library leaves files open, which tests in this process would be blamed for.
+    with start(tmp_path, suite) as process:
+        output, _ = process.communicate(timeout=END_SECONDS)
 
-    assert done.all_passed()
+    assert process.returncode == 0, output
+    assert "WARN" not in output
 
 
 def test_there_is_a_suite_that_boots_and_one_with_two_servers() -> None:

@@ -60,6 +60,8 @@ Lines
     assert all(line.message.startswith(line.timestamp.strftime("%H:%M:%S.")) for line in lines)
     assert "default: 127.0.0.1 GET /boot/Image?1: 6 bytes in 0." in lines[0].message
     assert lines[0].message.endswith("s, completed")
+    told = [message.message for message in done["Lines"].messages if "GET /boot/Image?1" in message.message]
+    assert len(told) == 1, "the server's threads log nothing beside it"
 
 
 def test_a_thousand_requests_do_not_make_a_log_of_a_thousand_lines(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_what_is_under_way_stands_in_the_table_and_has_its_line_in_the_next_test
 First
     Start HTTP Server
     ${url}=    Put File    big    ${CURDIR}/big
-    Start Process    curl    -s    --limit-rate    1k    -o    /dev/null    ${url}    alias=board
+    Start Process    curl    -s    --limit-rate    1k    ${url}    stdout=DEVNULL    stderr=DEVNULL    alias=board
     FOR    ${i}    IN RANGE    500
         ${requests}=    Get Requests
         IF    $requests    BREAK

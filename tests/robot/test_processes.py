@@ -122,6 +122,24 @@ Library    OperatingSystem
     assert [test.passed for test in result.suite.all_tests] == [True, True]
 
 
+def test_robot_is_loaded_only_by_its_own_library() -> None:
+    script = "import sys, httpserve; httpserve.HttpServerClient(); assert 'robot' not in sys.modules"
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, timeout=END_SECONDS)
+
+    assert done.returncode == 0
+
+
+def test_without_robot_the_error_names_the_extra() -> None:
+    script = "import sys; sys.modules['robot'] = None; import httpserve.robot"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=END_SECONDS
+    )
+
+    assert done.stderr.splitlines()[-1].endswith("needs an optional package: pip install 'httpserve[robot]'")
+
+
 def test_server_that_is_left_ends_with_the_run(tmp_path: Path) -> None:
     suite = write(tmp_path, "Left\n    Start HTTP Server\n    Put Text    a    b\n", arguments="auto_close=MANUAL")
     private = tmp_path / "private"

@@ -205,6 +205,28 @@ Command
     assert done.all_passed()
 
 
+def test_doctor_logs_its_findings_and_fails_as_it_is_told(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Never
+    Start HTTP Server
+    ${report}=    Run HTTP Doctor    fail_on=never
+    Should Not Be Empty    ${report.findings}
+Warn
+    Run HTTP Doctor    fail_on=warn
+Text
+    Run HTTP Doctor    fail_on=often
+""",
+    )
+
+    assert done["Never"].passed, done["Never"].message
+    assert any("bind" in message.message for message in done["Never"].messages)
+    assert "127.0.0.1" in done["Warn"].message
+    assert "warn" in done["Warn"].message.split()
+    assert "'fail_on' got value 'often' that cannot be converted to 'fail', 'warn' or 'never'" in done["Text"].message
+
+
 def test_timeout_of_a_test_ends_a_wait(tmp_path: Path) -> None:
     suite = write(
         tmp_path,
