@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ class Block:
     language: str
     text: str
     notes: frozenset[str]
-    before: tuple[Block, ...]
+    before: tuple[Block, ...] = field(compare=False)
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
