@@ -10,7 +10,7 @@ from typing import Any
 
 from httpserve import DownloadRecord, InvalidArgument, Missing, RequestRecord, Transfer
 from httpserve.robot.keyword import Keywords, keyword
-from httpserve.robot.transfers_log import name_of
+from httpserve.robot.transfers_log import name_of, plain
 from httpserve.robot.types import Address, Awaited, Clients, Expected, Until, seconds
 
 WAIT = timedelta(minutes=10)  # no suite hangs over night
@@ -191,7 +191,7 @@ class DownloadKeywords(Keywords):
         | Put Text    recovery.cfg    panic
         | File Should Not Have Been Requested    recovery.cfg
         """
-        wanted = name.lstrip("/")
+        wanted = plain(name)
         asked = [
             record
             for record in self.client(server).requests
@@ -220,7 +220,7 @@ class DownloadKeywords(Keywords):
         | ${requests}=    Get Requests    boot/cmdline.txt
         | Should Be Equal    ${requests[0].method}    GET
         """
-        wanted = None if name is None else name.lstrip("/")
+        wanted = None if name is None else plain(name)
         return [
             record
             for record in self.client(server).requests
@@ -245,7 +245,7 @@ class DownloadKeywords(Keywords):
         | ${transfers}=    Get Transfers    boot/cmdline.txt
         | Should Be Equal    ${transfers[0].state}    completed
         """
-        wanted = None if name is None else name.lstrip("/")
+        wanted = None if name is None else plain(name)
         return [
             transfer
             for transfer in self.client(server).transfers

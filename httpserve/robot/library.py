@@ -138,15 +138,23 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         }
         self.servers = Servers(defaults, auto_close)
         self.transfers_log = TransfersLog()
+        self._test: running.TestCase | None = None  # whose table has begun
 
     # What Robot calls, in the thread of the keywords
 
     def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
         """Begin the test's table."""
+        self._test = data
         self.transfers_log.begin(self.requests())
 
     def end_test(self, data: running.TestCase, result: result.TestCase) -> None:
-        """Write the test's table, then end what is to end with the test."""
+        """Write the test's table, then end what is to end with the test.
+
+        Robot calls this once for each name under which a suite has the library; the first call counts.
+        """
+        if self._test is not data:
+            return
+        self._test = None
         table = self.transfers_log.table(self.requests())
         if table:
             _log(table)

@@ -140,7 +140,12 @@ class TransfersLog:
 
 def name_of(record: RequestRecord) -> str:
     """Return the name that was asked for, whether or not there is such a file."""
-    return record.name or unquote(record.target.partition("?")[0]).lstrip("/")
+    return record.name or plain(unquote(record.target.partition("?")[0]))
+
+
+def plain(name: str) -> str:
+    """Return a name without what makes no difference: `/a//./b` is `a/b`."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _clipped(text: str) -> str:
@@ -166,7 +171,7 @@ def _key(alias: str, record: RequestRecord) -> _Key:
 
 
 def _row_key(alias: str, record: RequestRecord) -> _RowKey:
-    return _RowKey(alias, _clipped(name_of(record)), record.client)
+    return _RowKey(alias, _clipped(name_of(record)) or "/", record.client)
 
 
 def _with(row: _Row | None, record: RequestRecord) -> _Row:

@@ -146,6 +146,24 @@ Two
     assert [row[0] for row in done["Two"].rows] == ["one", "two"]
 
 
+def test_library_under_two_names_writes_one_table(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Two Names
+    ${url}=    Http.Start HTTP Server
+    Type On Board    curl -s -o out ${url}/
+    httpserve.robot.HttpServe.Get Server URL
+
+*** Settings ***
+Library    httpserve.robot.HttpServe    host=127.0.0.1    AS    Http
+""",
+    )
+
+    assert done.all_passed()
+    assert [row[0] for row in done["Two Names"].rows] == ["/"]
+
+
 def test_table_of_a_failed_test_is_there_too(tmp_path: Path) -> None:
     done = run(
         tmp_path,

@@ -182,6 +182,11 @@ Records
     ...    File Should Not Have Been Requested    boot/Image
     Run Keyword And Expect Error    '/boot/Imagex' was asked for: GET by 127.0.0.1 (404)
     ...    File Should Not Have Been Requested    /boot/Imagex
+    ${url}=    Get Server URL
+    Type On Board    curl -s -o out --path-as-is ${url}//boot/./nothing?x
+    Transfers Have Ended
+    Run Keyword And Expect Error    'boot/nothing' was asked for: GET by 127.0.0.1 (404)
+    ...    File Should Not Have Been Requested    boot/nothing
 """,
     )
 
