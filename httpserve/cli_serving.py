@@ -64,17 +64,17 @@ class Serving:
                 code, message = EXIT_ERROR, f"ended by a signal before {awaited.name!r} was downloaded"
         except HttpServeError as error:
             code, reason, message = EXIT_ERROR, "error", one_line(error)
-        self._tell_last(Event("stopped", {"reason": reason, "code": code, "message": message}))
+        self._tell_last(code, reason, message)
         return code
 
-    def _tell_last(self, stopped: Event) -> None:
+    def _tell_last(self, code: int, reason: str, message: str) -> None:
         self._signals.release()
         try:
             self._look()
             self._lines.close()
-            self._tell(stopped)
-            if stopped.fields["message"]:
-                self._lines.say(f"httpserve: {printable(stopped.fields['message'])}")
+            self._tell(Event("stopped", {"reason": reason, "code": code, "message": message}))
+            if message:
+                self._lines.say(f"httpserve: {printable(message)}")
         except KeyboardInterrupt:
             pass  # whoever reads is slower than the user's patience
         finally:
