@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from httpserve.cli import main
 from tests.serving.wire import unmeasured
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,6 +55,23 @@ def start() -> Iterator[Start]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process, which is quick, and return its exit code, stdout and stderr."""
+
+    def ran(*arguments: str | os.PathLike[str]) -> tuple[int, str, str]:
+        try:
+            code = main([os.fspath(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capfd.readouterr()
+
+    return ran
 
 
 @pytest.fixture

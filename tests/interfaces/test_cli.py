@@ -13,7 +13,7 @@ import pytest
 import httpserve
 from httpserve import cli
 from tests.interfaces.command import END_SECONDS, end, fetch, first_line
-from tests.interfaces.conftest import Start
+from tests.interfaces.conftest import Run, Start
 from tests.serving.wire import eventually
 
 
@@ -105,21 +105,18 @@ def test_port_in_use_is_one_line_on_stderr_and_exit_1(start: Start, folder: Path
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
 
-        process = start(folder, "-b", "127.0.0.1", "-p", port)
-        output, errors = process.communicate(timeout=END_SECONDS)
+        code, output, errors = end(start(folder, "-b", "127.0.0.1", "-p", port), told=False)
 
-    assert (process.returncode, output) == (1, "")
+    assert (code, output) == (1, "")
     assert errors.startswith("httpserve: ")
     assert errors.count("\n") == 1
     assert port in errors
 
 
-def test_missing_path_is_an_error_and_is_not_made(start: Start, tmp_path: Path) -> None:
-    process = start(tmp_path / "nothing")
+def test_missing_path_is_an_error_and_is_not_made(run: Run, tmp_path: Path) -> None:
+    code, output, errors = run(tmp_path / "nothing")
 
-    output, errors = process.communicate(timeout=END_SECONDS)
-
-    assert (process.returncode, output, errors.count("\n")) == (1, "", 1)
+    assert (code, output, errors.count("\n")) == (1, "", 1)
     assert not (tmp_path / "nothing").exists()
 
 
@@ -174,12 +171,12 @@ def test_directory_named_like_a_command_is_served_by_its_path(start: Start, tmp_
     assert fetch(f"{url}/file") == b"healthy"
 
 
-def test_quiet_leaves_errors_alone_on_stderr(start: Start, folder: Path) -> None:
+def test_quiet_leaves_errors_alone_on_stderr(start: Start, run: Run, folder: Path) -> None:
     process = start(folder, "-b", "127.0.0.1", "-q", "--progress")
     fetch(f"{first_line(process)}/boot/zImage")
 
     assert end(process) == (0, "", "")
-    assert "no file or directory" in end(start(folder / "none", "-q"), told=False)[2]
+    assert "no file or directory" in run(folder / "none", "-q")[2]
 
 
 def test_loud_and_quiet_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,8 +242,8 @@ def test_port_file_can_be_a_named_pipe(start: Start, folder: Path, tmp_path: Pat
     assert pipe.is_fifo()
 
 
-def test_port_file_that_cannot_be_written_ends_it_with_one_line(start: Start, folder: Path, tmp_path: Path) -> None:
-    code, output, errors = end(start(folder, "-b", "127.0.0.1", "--port-file", tmp_path / "no" / "port"), told=False)
+def test_port_file_that_cannot_be_written_ends_it_with_one_line(run: Run, folder: Path, tmp_path: Path) -> None:
+    code, output, errors = run(folder, "-b", "127.0.0.1", "--port-file", tmp_path / "no" / "port")
 
     assert (code, output, errors.count("\n")) == (1, "", 1)
     assert "the port could not be written to" in errors

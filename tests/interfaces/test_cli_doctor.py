@@ -8,14 +8,14 @@ import re
 import socket
 from pathlib import Path
 
-from tests.interfaces.command import END_SECONDS, end
-from tests.interfaces.conftest import Start
+from tests.interfaces.command import END_SECONDS
+from tests.interfaces.conftest import Run, Start
 
 
-def test_findings_are_lines_with_a_mark_and_a_next_step(start: Start, folder: Path) -> None:
+def test_findings_are_lines_with_a_mark_and_a_next_step(run: Run, folder: Path) -> None:
     before = sorted(os.listdir(folder))
 
-    code, output, errors = end(start("doctor", folder, "-b", "127.0.0.1", "--peer", "127.0.0.1"), told=False)
+    code, output, errors = run("doctor", folder, "-b", "127.0.0.1", "--peer", "127.0.0.1")
 
     assert (code, errors) == (0, "")
     assert re.search(r"^ok    url: http://127\.0\.0\.1:\d+", output, re.MULTILINE)
@@ -23,8 +23,8 @@ def test_findings_are_lines_with_a_mark_and_a_next_step(start: Start, folder: Pa
     assert sorted(os.listdir(folder)) == before
 
 
-def test_json_is_one_object_with_the_same_findings(start: Start, folder: Path) -> None:
-    code, output, errors = end(start("doctor", "--json", "-b", "127.0.0.1", folder / "a file.txt"), told=False)
+def test_json_is_one_object_with_the_same_findings(run: Run, folder: Path) -> None:
+    code, output, errors = run("doctor", "--json", "-b", "127.0.0.1", folder / "a file.txt")
 
     report = json.loads(output)
     assert (code, errors, output.count("\n")) == (0, "", 1)
@@ -33,20 +33,19 @@ def test_json_is_one_object_with_the_same_findings(start: Start, folder: Path) -
     assert "self-test" in {finding["check"] for finding in report["findings"]}
 
 
-def test_server_that_cannot_start_is_a_finding_and_exit_1(start: Start, folder: Path) -> None:
+def test_server_that_cannot_start_is_a_finding_and_exit_1(run: Run, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        process = start("doctor", folder, "-b", "127.0.0.1", "-p", str(port))
-        code, output, errors = end(process, told=False)
+        code, output, errors = run("doctor", folder, "-b", "127.0.0.1", "-p", str(port))
 
     assert (code, errors) == (1, "")
     assert output.startswith(f"fail  start: port {port} on 127.0.0.1 is taken\n      -> ")
     assert "call start()" not in output
 
 
-def test_path_that_is_not_there_is_one_line_and_exit_1(start: Start, folder: Path) -> None:
-    code, output, errors = end(start("doctor", folder / "none"), told=False)
+def test_path_that_is_not_there_is_one_line_and_exit_1(run: Run, folder: Path) -> None:
+    code, output, errors = run("doctor", folder / "none")
 
     assert (code, output, errors.count("\n")) == (1, "", 1)
 

@@ -14,7 +14,7 @@ import pytest
 
 from httpserve.cli_events import KINDS
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch
-from tests.interfaces.conftest import Start
+from tests.interfaces.conftest import Run, Start
 from tests.serving.wire import Wire, eventually
 
 Told = tuple["subprocess.Popen[str]", Iterator[dict[str, Any]], str]
@@ -181,8 +181,8 @@ def is_refused(port: int) -> bool:
     return False
 
 
-def test_error_is_told_on_both_streams(start: Start, folder: Path) -> None:
-    code, output, errors = end(start(folder / "none", "--json"), told=False)
+def test_error_is_told_on_both_streams(run: Run, folder: Path) -> None:
+    code, output, errors = run(folder / "none", "--json")
 
     stopped = json.loads(output)
     assert (code, stopped["event"], stopped["reason"], stopped["code"]) == (1, "stopped", "error", 1)

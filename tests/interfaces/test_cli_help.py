@@ -16,7 +16,7 @@ import pytest
 from httpserve.cli_arguments import COMMANDS, EXAMPLES, PARSERS, invocation, parse
 from httpserve.cli_events import KINDS
 from tests.interfaces.command import END_SECONDS, end
-from tests.interfaces.conftest import REPOSITORY, Start
+from tests.interfaces.conftest import REPOSITORY, Run, Start
 
 MAN_PAGE = REPOSITORY / "docs" / "httpserve.1"
 SHELL_PAGE = REPOSITORY / "docs" / "shell.md"
@@ -29,8 +29,8 @@ Completed = Callable[[str], set[str]]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_fits_on_a_screen_and_has_examples(start: Start, command: str) -> None:
-    code, output, errors = end(start(*filter(None, [command]), "--help"), told=False)
+def test_help_fits_on_a_screen_and_has_examples(run: Run, command: str) -> None:
+    code, output, errors = run(*filter(None, [command]), "--help")
 
     lines = output.splitlines()
     assert (code, errors) == (0, "")

@@ -16,7 +16,7 @@ import pytest
 from httpserve import HttpServerClient, InvalidArgument
 from httpserve.cli_arguments import TOOLS
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line
-from tests.interfaces.conftest import REPOSITORY, Start
+from tests.interfaces.conftest import REPOSITORY, Run, Start
 from tests.serving.wire import Wire
 
 SCRIPT = """
@@ -62,20 +62,20 @@ def test_put_takes_an_url(start: Start, folder: Path) -> None:
     assert fetch(url) == b"kernel" * 1000
 
 
-def test_put_refuses_what_has_another_digest(start: Start, folder: Path) -> None:
+def test_put_refuses_what_has_another_digest(start: Start, run: Run, folder: Path) -> None:
     right = hashlib.sha256(b"text").hexdigest()
     wrong = hashlib.sha256(b"test").hexdigest()
 
     process = start("put", folder / "a file.txt", "x", "-b", "127.0.0.1", "--sha256", right)
-    code, output, errors = end(start("put", folder / "a file.txt", "x", "--sha256", wrong), told=False)
+    code, output, errors = run("put", folder / "a file.txt", "x", "-b", "127.0.0.1", "--sha256", wrong)
 
     assert fetch(first_line(process)) == b"text"
     assert (code, output, errors.count("\n")) == (1, "", 1)
     assert wrong in errors
 
 
-def test_put_of_nothing_is_one_line_and_exit_1(start: Start, tmp_path: Path) -> None:
-    code, output, errors = end(start("put", tmp_path / "none", "x", "-b", "127.0.0.1"), told=False)
+def test_put_of_nothing_is_one_line_and_exit_1(run: Run, tmp_path: Path) -> None:
+    code, output, errors = run("put", tmp_path / "none", "x", "-b", "127.0.0.1")
 
     assert (code, output, errors.count("\n")) == (1, "", 1)
     assert errors.startswith("httpserve: ")
@@ -141,8 +141,8 @@ def test_timeout_is_exit_1_and_says_what_happened_instead(start: Start, folder: 
     assert "boot/zimage" in errors
 
 
-def test_name_that_is_not_there_ends_it_at_once(start: Start, folder: Path) -> None:
-    code, _, errors = end(start(folder, "-b", "127.0.0.1", "--exit-after", "boot/image"), told=False)
+def test_name_that_is_not_there_ends_it_at_once(run: Run, folder: Path) -> None:
+    code, _, errors = run(folder, "-b", "127.0.0.1", "--exit-after", "boot/image")
 
     assert (code, errors.count("\n")) == (1, 1)
     assert "boot/image" in errors
@@ -194,8 +194,8 @@ def test_commands_of_several_clients_are_events_too(start: Start, folder: Path) 
     assert f"setenv httpdstp {port}" in told[0]["text"]
 
 
-def test_unknown_client_is_one_line_that_lists_the_known_ones(start: Start, folder: Path) -> None:
-    code, output, errors = end(start(folder / "a file.txt", "-b", "127.0.0.1", "--command", "telnet"), told=False)
+def test_unknown_client_is_one_line_that_lists_the_known_ones(run: Run, folder: Path) -> None:
+    code, output, errors = run(folder / "a file.txt", "-b", "127.0.0.1", "--command", "telnet")
 
     assert (code, output, errors.count("\n")) == (1, "", 1)
     assert "u-boot" in errors

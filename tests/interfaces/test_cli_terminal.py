@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.interfaces.command import end, fetch, first_line
-from tests.interfaces.conftest import Start
+from tests.interfaces.conftest import Run, Start
 from tests.interfaces.terminal import Terminal
 from tests.serving.wire import Wire
 
@@ -172,12 +173,11 @@ def test_qr_code_is_that_of_the_url(start: Start, folder: Path, terminal: Termin
 
 
 def test_qr_code_without_its_package_is_one_line_that_names_it(
-    start: Start, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['segno'] = None\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "segno", None)
 
-    code, output, errors = end(start(folder, "-b", "127.0.0.1", "--qr"), told=False)
+    code, output, errors = run(folder, "-b", "127.0.0.1", "--qr")
 
     assert (code, output, errors.count("\n")) == (1, "", 1)
     assert "httpserve[qr]" in errors
