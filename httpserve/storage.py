@@ -321,6 +321,12 @@ class Storage:
         """Raise Unsupported: a local directory signs nothing."""
         raise _unsigned("presign_write", path)
 
+    def __repr__(self) -> str:
+        try:
+            return f"<Storage of {self._root.path}>"
+        except StorageError:  # a private one that is not there yet
+            return "<Storage>"
+
     def _listed(self, operation: str, path: Path, *, recursive: bool) -> Names:
         name, is_directory = _parts(path)
         self._root.open()

@@ -10,17 +10,21 @@ traceback what it went through. Its server would keep the port, and the cell wou
 from __future__ import annotations
 
 import ast
+import gc
 import logging
 import re
 import sys
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
+from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
 
-_HISTORY = re.compile(r"_+|_i*\d*|_oh|_dh|_ih")  # IPython's own names for what was shown last
+_HISTORY = re.compile(r"_+|_i*\d*|_[iod]h|In|Out")  # IPython's own names for what was run and shown
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+_MOST_ITEMS = 1000  # of a container; a longer one holds data
 _NO_NAMES: frozenset[str] = frozenset()
 # What has names of its own, which are no variables of the notebook.
 _SCOPES = (
@@ -49,10 +53,10 @@ class Server(Protocol):
 class Variables:
     """Which variables of one shell hold which servers. Only for the thread that runs the cells.
 
-    A variable holds one server. The server that it held before is closed when no other variable holds it: at the
+    When a variable gets another server, the one that it held before is closed if no other variable holds it: at the
     start of the one that has taken its place, or that is about to, when both want one port; at the end of the cell
-    in any case. A server that never was a variable's at the end of a cell, such as all but the last of a loop, is
-    left alone, and so is one whose variable was deleted or holds something that is no server.
+    in any case. A variable holds what it is, and what is an attribute or an item of it. A server that never was a
+    variable's at the end of a cell is left alone, and so is one whose variable was deleted or holds no server.
     """
 
     def __init__(self, shell: Any) -> None:  # IPython has no types, and is not imported here
@@ -92,8 +96,8 @@ class Variables:
         return dict(self._shell.user_ns)  # a copy, as other threads may add to it
 
     def _names(self, server: Server) -> frozenset[str]:
-        found = (name for name, value in self._variables().items() if value is server)
-        return frozenset(name for name in found if not _HISTORY.fullmatch(name))
+        variables = self._variables().items()
+        return frozenset(name for name, value in variables if not _HISTORY.fullmatch(name) and holds(value, server))
 
     def _running(self) -> list[Server]:
         return [server for server in list(self._held) if server.is_running]
@@ -113,12 +117,29 @@ class Variables:
 
     def _holds_server(self, name: str) -> bool:
         value = self._shell.user_ns.get(name)
-        return value is not None and any(value is server for server in list(self._held))
+        return any(holds(value, server) for server in list(self._held))
 
     def _close(self, server: Server) -> None:
         names = ", ".join(sorted(self._held.pop(server)))
         log.info("closing the server at port %d: another one has taken its place in %s", server.get_port(), names)
         server.close()
+
+
+def holds(value: object, server: Server) -> bool:
+    """Tell whether a value is the server, or has it as an attribute or an item. Runs no code of the value's class."""
+    if value is server:
+        return True
+    if isinstance(value, (ModuleType, FunctionType, type)):  # they know all variables
+        return False
+    is_container = type(value) in _CONTAINERS
+    if is_container and len(value) > _MOST_ITEMS:  # type: ignore[arg-type]  # it has a length
+        return False
+    for inner in gc.get_referents(value):
+        if inner is server:
+            return True
+        if type(inner) is dict and not is_container and any(item is server for item in tuple(inner.values())):
+            return True  # the dictionary of its attributes
+    return False
 
 
 def assigned(source: str) -> frozenset[str]:

@@ -24,8 +24,9 @@ PRELUDE = """
 %reset -f
 import os, tempfile, threading, time, urllib.request
 from httpserve import HttpServerClient, PortInUse
-def fetch(client, name="", port=None):
-    with urllib.request.urlopen(f"{client.get_url()}/{name}", timeout=10) as answer:
+def fetch(client=None, name="", port=None):
+    url = f"http://127.0.0.1:{port}" if client is None else client.get_url()
+    with urllib.request.urlopen(f"{url}/{name}", timeout=10) as answer:
         return answer.read()
 def eventually(fact):
     deadline = time.monotonic() + 20

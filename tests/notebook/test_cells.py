@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from httpserve.variables import assigned
+from httpserve import HttpServerClient
+from httpserve.variables import assigned, holds
 from tests.notebook.kernel import Kernel
 
 PORT = "PORT = (lambda s: (s.bind(('127.0.0.1', 0)), s.getsockname()[1], s.close())[1])(__import__('socket').socket())"
@@ -71,16 +72,17 @@ def test_other_variables_server_keeps_its_port(kernel: Kernel) -> None:
     assert kernel.printed("print(client.is_running, len(fetch(client)) > 0)") == "True True"
 
 
-@pytest.mark.parametrize("keeping", ["keep = client", "other = 1; keep = client"])
+@pytest.mark.parametrize("keeping", ["keep = client", "keep = [client]", "keep = {1: client}", "keep = Keeps(client)"])
 def test_server_with_a_second_name_keeps_its_port(kernel: Kernel, keeping: str) -> None:
     kernel.printed(PORT)
+    kernel.printed("class Keeps:\n    def __init__(self, client):\n        self.client = client")
     kernel.printed(PLAIN)
     kernel.printed(keeping)
 
     cell = kernel.run(PLAIN)
 
     assert cell.error.startswith("PortInUse")
-    assert kernel.printed("print(keep.is_running)") == "True"
+    assert kernel.printed("print(len(fetch(port=PORT)) > 0)") == "True"
 
 
 def test_server_that_got_its_second_name_in_the_same_cell_keeps_its_port(kernel: Kernel) -> None:
@@ -102,6 +104,30 @@ def test_server_whose_variable_was_deleted_keeps_its_port(kernel: Kernel) -> Non
 
     assert cell.error.startswith("PortInUse")
     assert kernel.printed("print(servers[0].is_running)") == "True"
+
+
+def test_object_that_has_a_server_gets_the_port_back(kernel: Kernel) -> None:
+    kernel.printed(PORT)
+    kernel.printed(f"""
+class Bench:
+    def __init__(self):
+        self.http = {MAKE}
+        self.http.start()
+""")
+
+    errors = [kernel.run("bench = Bench()\nbench").error for _ in range(3)]
+
+    assert errors == [""] * 3
+    assert kernel.printed("print(bench.http.is_running)") == "True"
+
+
+def test_list_of_servers_that_was_shown_gets_its_ports_back(kernel: Kernel) -> None:
+    kernel.printed(PORT)
+    cell = f"servers = [{MAKE}]\nfor one in servers:\n    one.start()\nservers"
+
+    errors = [kernel.run(cell).error for _ in range(3)]
+
+    assert errors == [""] * 3
 
 
 def test_servers_of_a_loop_all_run(kernel: Kernel) -> None:
@@ -180,3 +206,28 @@ thread.join()
 )
 def test_what_a_cell_assigns(source: str, names: set[str]) -> None:
     assert assigned(source) == names
+
+
+class Holder:
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
+
+
+class Slots:
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
+
+
+def test_variable_holds_what_it_is_and_what_is_an_attribute_or_an_item_of_it() -> None:
+    server, other = HttpServerClient(), HttpServerClient()
+
+    def function() -> HttpServerClient:
+        return server
+
+    held = [server, [server], (1, server), {server}, {"a": server}, Holder(server), Slots(server), server.start]
+    not_held = [None, 1, other, [other], [server] * 1001, [[server]], Holder(other), Holder([server]), pytest, function]
+
+    assert [holds(value, server) for value in held] == [True] * len(held)
+    assert [holds(value, server) for value in not_held] == [False] * len(not_held)

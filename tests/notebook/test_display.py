@@ -234,6 +234,11 @@ def test_peer_by_name_is_not_looked_up_to_show_a_client(monkeypatch: pytest.Monk
         assert f"{client.get_port()}; get_url() says where" in client._repr_html_()
 
 
+def test_storage_says_which_directory_it_is(tmp_path: Path) -> None:
+    assert repr(HttpServerClient(tmp_path).storage) == f"<Storage of {tmp_path}>"
+    assert repr(HttpServerClient().storage) == "<Storage>"
+
+
 def test_showing_a_client_starts_nothing() -> None:
     client = HttpServerClient()
     threads, sockets = our_threads(), tcp_sockets()

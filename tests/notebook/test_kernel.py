@@ -159,6 +159,13 @@ def test_watch_that_is_closed_ends_its_thread(kernel: Kernel) -> None:
     assert printed.split("\n")[1].startswith("False <Watch of http://127.0.0.1:")
 
 
+def test_watch_that_is_shown_in_another_cell_is_a_line(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.printed("watch = client.watch()")
+
+    assert kernel.run("watch").data().startswith("<Watch of http://127.0.0.1:")
+
+
 def test_second_watch_takes_the_place_of_the_first(kernel: Kernel) -> None:
     kernel.printed(START)
     kernel.printed("first = client.watch()")

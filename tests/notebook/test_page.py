@@ -20,7 +20,7 @@ def test_cells_of_the_page_run_and_show_what_it_says(tmp_path_factory: pytest.Te
     build(where)
     port = free_port()
     blocks = [as_here(block.text, port) for block in blocks_of(PAGE) if block.language == "python"]
-    assert len(blocks) == 8
+    assert len(blocks) == 7
 
     with kernel_in(where) as kernel:
         pages = [shown(kernel, blocks[0])]
