@@ -30,11 +30,11 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
 
     == A first suite ==
 
-    | *** Settings ***
+    In its settings the address of the board, so that the server listens on the side that faces it:
     | Library           httpserve.robot.HttpServe    peer=192.168.7.2
     | Suite Setup       Start HTTP Server
-    |
-    | *** Test Cases ***
+
+    and a test:
     | The Board Takes The New Kernel
     |     Put File    boot/Image    ${CURDIR}/Image
     |     ${download}=    Expect Download    boot/Image    timeout=2 min

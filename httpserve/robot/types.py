@@ -68,12 +68,18 @@ class Until:
     def __init__(self, value: str | float | int) -> None:
         self.value = value
 
+    def __repr__(self) -> str:  # as libdoc shows a default
+        return str(self.value)
+
 
 class Clients:
     """How many boards, such as ``3``, or which: a list of addresses, or text such as ``10.0.0.2, 10.0.0.3``."""
 
     def __init__(self, value: int | list[str]) -> None:
         self.value = value
+
+    def __repr__(self) -> str:
+        return str(self.value)
 
 
 class Service:

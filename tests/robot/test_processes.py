@@ -56,6 +56,7 @@ def test_libdoc_is_clean_and_its_page_stands_in_the_docs(tmp_path: Path) -> None
     output = call("robot.libdoc", "httpserve.robot.HttpServe", str(page))
 
     assert output.strip() == str(page)
+    assert " object at 0x" not in page.read_text(encoding="utf-8"), "a default that says nothing"
     new, old = _library(page), _library(KEYWORDS_PAGE)
     for part in ("name", "doc", "inits", "keywords"):
         assert _told(new[part]) == _told(old[part]), (
