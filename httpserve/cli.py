@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from httpserve.cli_arguments import complete, parse
+from httpserve.cli_arguments import EXIT_ERROR, complete, parse
 from httpserve.cli_screen import Stream
 from httpserve.cli_signals import Signals
 
@@ -33,10 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         out.flush()  # of --help; whoever reads it may have gone
     with Signals(is_last=arguments is None) as signals:
-        if command == "doctor":
-            from httpserve.cli_doctor import doctor  # only now: a completion or --help comes at once
+        try:
+            if command == "doctor":
+                from httpserve.cli_doctor import doctor  # only now: a completion or --help comes at once
 
-            return doctor(options, out, err)
-        from httpserve.cli_serving import Serving
+                return doctor(options, out, err)
+            from httpserve.cli_serving import Serving
 
-        return Serving(options, out, err, signals).run()
+            return Serving(options, out, err, signals).run()
+        except KeyboardInterrupt:  # before anything was begun
+            return EXIT_ERROR if command == "doctor" or options.exit_after else 0

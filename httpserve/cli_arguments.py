@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from httpserve import __version__
 
+EXIT_ERROR = 1
 LAST_PORT = 65535
 HELP_COLUMNS = 80
 HELP_INDENT = 26

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 
 from httpserve import AddressError, Finding, HttpServeError, Report
-from httpserve.cli_arguments import Options
+from httpserve.cli_arguments import EXIT_ERROR, Options
 from httpserve.cli_screen import Stream, printable
-from httpserve.cli_serving import EXIT_ERROR, client_for, one_line, what_to_serve
+from httpserve.cli_serving import client_for, one_line, what_to_serve
 
 
 def doctor(options: Options, out: Stream, err: Stream) -> int:

@@ -91,7 +91,8 @@ class Lines:
     """Plain lines for people. Safe from any thread."""
 
     def __init__(self, stream: Stream) -> None:
-        self._lock = threading.Lock()  # guards the stream, and in Screen what stands on it
+        # Guards the stream, and in Screen what stands on it. A finalizer may log in the middle of a line.
+        self._lock = threading.RLock()
         self._stream = stream
 
     def say(self, text: str) -> None:

@@ -12,13 +12,12 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
-from httpserve.cli_arguments import Options
+from httpserve.cli_arguments import COMMANDS, EXIT_ERROR, Options
 from httpserve.cli_events import MOST_RECORDS, Event, Watch
 from httpserve.cli_ready import port_file, qr_code
 from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount, printable
 from httpserve.cli_signals import Signals
 
-EXIT_ERROR = 1
 LOOK_SECONDS = 0.1  # how often transfers are looked at
 LOOK_SHARE = 0.05  # of the time that looking may take, unless that made it rarer than
 LAST_LOOK_SECONDS = 0.5
@@ -186,7 +185,8 @@ class Serving:
 def what_to_serve(path: str) -> tuple[str, str]:
     """Return the directory to serve, and the name of the one file in it that is meant; empty for all of it."""
     if not os.path.exists(path):  # a client would make the directory
-        raise NotFound(f"there is no file or directory {path!r} to serve", path)
+        hint = f"; the command comes first: httpserve {path} [OPTION]..." if path in COMMANDS else ""
+        raise NotFound(f"there is no file or directory {path!r} to serve{hint}", path)
     return (path, "") if os.path.isdir(path) else checked_file(path)
 
 

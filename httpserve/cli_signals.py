@@ -18,7 +18,7 @@ class Signals:
     """A block in which each of these signals raises KeyboardInterrupt, unless it is held back.
 
     Args:
-        is_last: Whether the process ends after the block: the signals are then ignored, and not as they were before.
+        is_last: Whether the process ends after the block: a further signal then ends it at once, and without a word.
     """
 
     def __init__(self, *, is_last: bool) -> None:
@@ -39,7 +39,7 @@ class Signals:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if self._is_last else handler)
+            signal.signal(number, signal.SIG_DFL if self._is_last else handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self._is_held:

@@ -187,6 +187,17 @@ def test_loud_and_quiet_exclude_each_other(capsys: pytest.CaptureFixture[str]) -
     assert "not allowed with" in capsys.readouterr().err
 
 
+def test_command_that_does_not_come_first_is_told_where_it_belongs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    code, _, errors = run("-v", "doctor")
+
+    assert code == 1
+    assert "the command comes first: httpserve doctor" in errors
+
+
 # The port file
 
 

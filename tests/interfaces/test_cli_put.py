@@ -34,7 +34,7 @@ echo "the board has it"
 
 
 def test_put_serves_a_file_under_its_new_name_and_ends_once_a_board_has_it(start: Start, folder: Path) -> None:
-    process = start("put", folder / "a file.txt", "boot/image", "-b", "127.0.0.1", "--exit-after-download")
+    process = start("put", folder / "a file.txt", "/boot/image", "-b", "127.0.0.1", "--exit-after-download")
     url = first_line(process)
 
     content = fetch(url)
