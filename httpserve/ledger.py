@@ -232,9 +232,15 @@ class Ledger:
     def _settle_arrived(self, name: str) -> None:
         """Close what has arrived whole although nobody has said so yet."""
         now = time.monotonic()
-        for exchange in self._open_on(name):
-            if exchange.state is State.HANDED_OVER and exchange.received() == exchange.length:
-                self._close(exchange, exchange.length, now)
+        arrived = [
+            exchange
+            for exchange in self._open_on(name)
+            if exchange.state is State.HANDED_OVER and exchange.received() == exchange.length
+        ]
+        for exchange in arrived:
+            self._close(exchange, exchange.length, now)
+        if arrived:
+            self._note()  # others may have looked just before
 
     def coverages(self, name: str, validator: str, mark: Mark) -> dict[str, Coverage]:
         """Return what each client has of this version since the mark, answers under way included."""
@@ -340,6 +346,7 @@ class Ledger:
     def unjudged(self, watch: Watch) -> list[Question]:
         """Return the requests about which a watch's predicate must be asked."""
         with self._lock:
+            self._settle_arrived(watch.name)
             return watch.unjudged(self._open_on(watch.name), time.monotonic())
 
     def judge(self, watch: Watch, verdicts: list[tuple[Question, bool]]) -> None:

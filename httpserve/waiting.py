@@ -206,11 +206,12 @@ def wait_for_download(
 
 def _wait(ledger: Ledger, terms: Terms, count: _Count) -> list[DownloadRecord]:
     deadline = None if terms.timeout is None else time.monotonic() + terms.timeout
-    reported = -1
+    reported, was_there = -1, False
     while True:
         seen = ledger.version
         can_come = terms.can_come()
-        version = _current(terms)
+        version = _current(terms, was_there=was_there)
+        was_there = True
         records = count.look(version)
         if terms.report is not None:
             reported = _report(terms, version, records, count, reported)
@@ -231,12 +232,14 @@ def _wait(ledger: Ledger, terms: Terms, count: _Count) -> list[DownloadRecord]:
         ledger.wait_for_change(seen, min(left, SLICE_SECONDS, SLICE_SECONDS if poll is None else poll))
 
 
-def _current(terms: Terms) -> Version:
+def _current(terms: Terms, *, was_there: bool) -> Version:
     try:
         return terms.current()
-    except NotFound:
+    except NotFound as error:
         if not terms.can_come():  # its directory is gone with it
             raise _not_running(terms.name) from None
+        if was_there:
+            raise NotFound(f"{terms.name!r} was removed while a download of it was waited for", terms.name) from error
         raise
 
 
