@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from httpserve import HttpServerClient
@@ -231,3 +236,21 @@ def test_variable_holds_what_it_is_and_what_is_an_attribute_or_an_item_of_it() -
 
     assert [holds(value, server) for value in held] == [True] * len(held)
     assert [holds(value, server) for value in not_held] == [False] * len(not_held)
+
+
+def test_terminals_ipython_replaces_likewise(tmp_path: Path) -> None:
+    lines = ["from httpserve import HttpServerClient", PORT, *[f"client = {MAKE}", "client.start()", "client"] * 3]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit"],
+        input="\n".join([*lines, "client.watch()", ""]),
+        env={**os.environ, "IPYTHONDIR": str(tmp_path), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+
+    assert done.returncode == 0
+    assert done.stdout.count("<HttpServerClient running") == 3
+    assert "PortInUse" not in done.stdout
+    assert "poll `transfers` instead" in done.stdout
