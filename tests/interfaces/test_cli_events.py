@@ -169,7 +169,7 @@ def test_second_signal_cuts_what_is_under_way(told: Told) -> None:
         process.terminate()
 
         ended = event(coming, "transfer-ended")
-    assert ended["state"] == "cut"
+    assert ended["state"] in ("cut", "reset")  # reset: the very send that was under way failed
     assert event(coming, "stopped")["reason"] == "signal"
 
 
