@@ -163,7 +163,7 @@ def test_ranges_of_boards_behind_a_shared_address_are_not_added_up(bench: HttpSe
 def test_a_second_boot_of_a_board_known_by_its_request_must_fetch_again(bench: HttpServerClient, until: Until) -> None:
     for _ in range(2):
         fetch(bench, A)
-        assert bench.wait_for_download("Image", PATIENT, client=is_a, until=until, idle=0.1).bytes == SIZE
+        assert bench.wait_for_download("Image", PATIENT, client=is_a, until=until, idle=0.1).total == SIZE
 
         vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=is_a, until=until, idle=0.1))
 
@@ -307,6 +307,7 @@ def test_an_address_to_which_two_whole_downloads_went_at_once_is_said_to_be_shar
     with halfway(bench, 1 << 20, board=ONE) as one, halfway(bench, 1 << 20, board=ONE) as other:
         for board in (one, other):
             board.read_exactly(BIG - (1 << 20))
+    eventually(lambda: {one.state for one in bench.transfers} == {"completed"}, "both are known to be complete")
 
     assert bench.wait_for_download("Image", PATIENT).shared
     with bench.expect_download("Image", PATIENT) as expected:
@@ -366,11 +367,19 @@ def test_progress_is_told_of_acknowledged_bytes_and_the_total(bench: HttpServerC
         bench.wait_for_download("Image", PATIENT, progress=report)
         fetched.result(10)
 
-    assert told[0] == (0, BIG)
     assert told[-1] == (BIG, BIG)
     assert told == sorted(set(told))
     assert any(1 << 20 <= received < 3 << 20 for received, _ in told)
     assert threads == {threading.current_thread()}
+
+
+def test_progress_tells_that_nothing_has_come_yet(bench: HttpServerClient) -> None:
+    told: list[tuple[int, int | None]] = []
+
+    for until in ("all", 0.5):
+        vain(lambda until=until: bench.wait_for_download("Image", 0, until=until, progress=lambda *it: told.append(it)))  # type: ignore[misc]
+
+    assert told == [(0, SIZE), (0, SIZE)]
 
 
 def test_progress_of_several_boards_is_their_sum(bench: HttpServerClient) -> None:
