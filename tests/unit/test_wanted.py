@@ -1,0 +1,129 @@
+"""Claims about what `until`, `client`, `clients` and the like mean, as data."""
+
+from __future__ import annotations
+
+import pytest
+
+from httpserve.errors import InvalidArgument, InvalidType
+from httpserve.records import Exchange, RequestRecord
+from httpserve.wanted import Amount, Asked, Kind, Until, Who, address, amount, asked_for, who
+from tests.unit.exchanges import Asked as Head
+from tests.unit.exchanges import Line, subject
+
+
+def counts(request: RequestRecord) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("until", "meant", "of_ten", "of_one", "of_none"),
+    [
+        ("all", Amount(Kind.ALL), 10, 1, 0),
+        ("started", Amount(Kind.STARTED), 1, 1, 0),
+        ("idle", Amount(Kind.IDLE), 1, 1, 0),
+        (0.5, Amount(Kind.PART, 0.5), 5, 1, 0),
+        (0.51, Amount(Kind.PART, 0.51), 6, 1, 0),
+        (1e-9, Amount(Kind.PART, 1e-9), 1, 1, 0),
+        (1.0, Amount(Kind.PART, 1.0), 10, 1, 0),
+        (1, Amount(Kind.PART, 1), 1, 1, 0),
+        (7, Amount(Kind.PART, 7), 7, 1, 0),
+        (1 << 70, Amount(Kind.PART, 1 << 70), 10, 1, 0),
+    ],
+)
+def test_an_amount_is_so_many_bytes(until: Until, meant: Amount, of_ten: int, of_one: int, of_none: int) -> None:
+    made = amount(until)
+
+    assert made == meant
+    assert (made.bytes_of(10), made.bytes_of(1), made.bytes_of(0)) == (of_ten, of_one, of_none)
+    assert made.is_end == (until in ("all", "idle"))
+
+
+@pytest.mark.parametrize("idle", [-1, float("nan"), float("inf"), "5", True, None])
+def test_a_rest_of_no_length_is_refused(idle: float) -> None:
+    with pytest.raises(InvalidArgument, match="idle"):
+        amount("idle", idle)
+
+
+def test_a_rest_may_be_of_any_length() -> None:
+    assert (amount("idle", 0).idle, amount("idle", 2).idle, amount("idle").idle) == (0.0, 2.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("meant", "has", "chosen"),
+    [
+        (Who(), [], None),
+        (Who(), ["a", "b"], ["a"]),
+        (Who(count=2), ["a"], None),
+        (Who(count=2), ["a", "b", "c"], ["a", "b"]),
+        (Who(2, ("b", "a")), ["a", "c"], None),
+        (Who(2, ("b", "a")), ["a", "c", "b"], ["b", "a"]),
+    ],
+)
+def test_those_who_are_waited_for_are_chosen(meant: Who, has: list[str], chosen: list[str] | None) -> None:
+    assert meant.choose(has) == chosen
+
+
+def test_who_is_waited_for() -> None:
+    assert who() == Who()
+    assert who(clients=3) == Who(count=3)
+    assert who("0:0::1") == Who(addresses=("::1",))
+    assert who(clients=["::ffff:10.0.0.2", "10.0.0.3", "10.0.0.2"]) == Who(2, ("10.0.0.2", "10.0.0.3"))
+    assert who(counts) == Who(predicate=counts)
+    assert [one.is_anybody for one in (who(), who(clients=3), who("::1"), who(counts))] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("clients", [object(), 1.0, "10.0.0.2"])
+def test_what_is_neither_a_number_nor_addresses_is_refused(clients: int) -> None:
+    with pytest.raises(InvalidType):
+        who(clients=clients)
+
+
+@pytest.mark.parametrize("given", [b"10.0.0.2", 0, None, "10.0.0", "10.0.0.2/8", "usb0"])
+def test_what_is_no_address_is_refused(given: object) -> None:
+    with pytest.raises(InvalidArgument):
+        address(given)
+
+
+@pytest.mark.parametrize(
+    ("asked", "fits"),
+    [
+        (Asked(), True),
+        (Asked("f", "GET", 200, "10.0.0.2"), True),
+        (Asked("g"), False),
+        (Asked(method="HEAD"), False),
+        (Asked(status=404), False),
+        (Asked(client="10.0.0.3"), False),
+    ],
+)
+def test_a_request_fits_what_is_asked_for(asked: Asked, fits: bool) -> None:
+    exchange = Exchange(Line(), Head(target="/x/../f"), 200, 10, subject((0, 10)), 0.0, 0.0)
+
+    assert asked.fits(exchange) is fits
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("/f", "f"),
+        ("/a%20b/c?x=/d", "a b/c"),
+        ("//a///b/", "a/b"),
+        ("/", ""),
+        ("http://bench:8000/a/b", "a/b"),
+        ("/%ff%0a", "\ufffd\\n"),
+        ("*", "*"),
+    ],
+)
+def test_a_name_that_is_not_there_is_read_from_the_target(target: str, name: str) -> None:
+    assert asked_for(Exchange(Line(), Head(target=target), 404, 3, None, 0.0, 0.0)) == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (Asked(), "request"),
+        (Asked("f"), "request for 'f'"),
+        (Asked("f", "GET", 404, "10.0.0.2"), "GET for 'f' by 10.0.0.2 with the status 404"),
+    ],
+)
+def test_what_is_asked_for_says_itself(asked: Asked, text: str) -> None:
+    assert str(asked) == text

@@ -1,0 +1,244 @@
+"""Claims about which answers count for one wait."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from httpserve import downloads, watching
+from httpserve.downloads import Mark
+from httpserve.ledger import Ledger
+from httpserve.plan import Subject
+from httpserve.records import End, Exchange, RequestRecord
+from httpserve.waiting import Terms, Version, _Watching
+from httpserve.wanted import Who, amount
+from httpserve.watching import Watch
+from tests.unit.exchanges import Asked, Line, subject
+
+V = '"v"'
+
+
+def exchange(
+    number: int,
+    *spans: tuple[int, int],
+    client: str = "10.0.0.2",
+    validator: str = V,
+    name: str = "f",
+    wall: float = 1000.0,
+    began: float = 100.0,
+    status: int = 206,
+) -> Exchange:
+    """An answer of which everything is in the kernel and has arrived, and which is not settled."""
+    what: Subject = subject(*spans, validator=validator, name=name)
+    length = sum(stop - start for start, stop in spans)
+    made = Exchange(Line(client), Asked(), status, length, what, wall, began)
+    made.number = number
+    made.handed = length
+    return made
+
+
+def over(made: Exchange, got: int | None = None) -> Exchange:
+    ledger = Ledger()
+    number = made.number
+    ledger.begin(made)
+    made.number = number
+    ledger.handed_over(made, 101.0)
+    ledger.settle(made, made.length if got is None else got, 101.0, End.CLOSED)
+    return made
+
+
+def received(watch: Watch, *underway: Exchange, validator: str = V) -> dict[str, int]:
+    standings = watch.standings(validator, underway, 200.0)
+    return {client: coverage.received() for client, coverage in standings.items()}
+
+
+def test_what_counts_is_added_up_for_each_client() -> None:
+    watch = Watch("f", 10)
+
+    watch.feed(over(exchange(1, (0, 3))))
+    watch.feed(over(exchange(2, (5, 9)), got=2))
+    watch.feed(over(exchange(3, (0, 1), client="10.0.0.3")))
+
+    assert received(watch, exchange(4, (8, 10))) == {"10.0.0.2": 7, "10.0.0.3": 1}
+    assert received(watch) == {"10.0.0.2": 5, "10.0.0.3": 1}  # what was under way was counted for the moment only
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        exchange(1, (0, 9), name="g"),
+        exchange(0, (0, 9)),
+        exchange(7, (0, 9)),
+        exchange(1, (0, 9), wall=999.0),
+        exchange(1),
+    ],
+    ids=["another name", "before the first", "left out", "too early", "nothing of the file"],
+)
+def test_what_does_not_count_is_left_out(other: Exchange) -> None:
+    watch = Watch("f", 10, first=1, since=1000.0, left_out=frozenset({7}))
+
+    underway = received(watch, other)
+    watch.feed(over(other))
+
+    assert (underway, received(watch)) == ({}, {})
+
+
+def test_of_versions_only_the_one_that_stands_counts_and_the_later_is_kept() -> None:
+    watch = Watch("f", 10)
+    slow = exchange(1, (0, 9), validator='"old"', began=100.0)
+    watch.feed(over(exchange(2, (0, 5), began=105.0)))
+
+    watch.feed(over(slow, got=3))
+
+    assert (received(watch), received(watch, validator='"old"')) == ({"10.0.0.2": 5}, {})
+    watch.feed(over(exchange(3, (0, 2), validator='"new"', began=110.0)))
+    assert (received(watch), received(watch, validator='"new"')) == ({}, {"10.0.0.2": 2})
+
+
+def test_a_new_version_begins_anew() -> None:
+    watch = Watch("f", 10, predicate=lambda request: True)
+    watch.feed(over(exchange(1, (0, 5))))
+    watch.judge([(question, True) for question in watch.unjudged([], 0.0)])
+    watch.feed(over(exchange(2, (5, 6))))
+
+    watch.start_over(3)
+
+    assert (received(watch), watch.unjudged([], 0.0), list(watch.counted)) == ({}, [], [])
+    watch.feed(over(exchange(2, (0, 9))))
+    assert watch.unjudged([], 0.0) == []
+
+
+def test_a_new_version_does_not_change_since_when_the_user_counts() -> None:
+    watch = Watch("f", 10, since=999.0)
+    watch.feed(over(exchange(1, (0, 5))))
+
+    watch.start_over(3)
+
+    assert received(watch) == {"10.0.0.2": 5}
+
+
+def test_a_function_is_asked_once_about_what_is_under_way_and_once_when_it_is_over() -> None:
+    watch = Watch("f", 10, predicate=lambda request: True)
+    one = exchange(1, (0, 5))
+
+    first = watch.unjudged([one], 0.0)
+    nothing_yet = received(watch, one)
+    watch.judge([(question, True) for question in first])
+    underway = received(watch, one)
+    again = watch.unjudged([one], 0.0)
+    watch.feed(over(one))
+    last = watch.unjudged([], 0.0)
+    watch.judge([(question, False) for question in last])
+
+    assert [(question.number, question.is_over) for question in first + again + last] == [(1, False), (1, True)]
+    assert (nothing_yet, underway, received(watch)) == ({}, {"10.0.0.2": 5}, {})
+    assert watch._verdicts == {}
+
+
+def test_what_is_over_meanwhile_is_asked_about_again() -> None:
+    watch = Watch("f", 10, predicate=lambda request: True)
+    one = exchange(1, (0, 5))
+    questions = watch.unjudged([one], 0.0)
+    watch.feed(over(one))  # while the function was asked
+
+    watch.judge([(question, False) for question in questions])
+
+    assert [question.is_over for question in watch.unjudged([], 0.0)] == [True]
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "MOST_UNJUDGED", 3)
+    monkeypatch.setattr(downloads, "MOST_CLIENTS", 3)
+    counting, asking = Watch("f", 4), Watch("f", 4, predicate=lambda request: True)
+
+    for number in range(10):
+        one = over(exchange(number, (0, 5), client=f"10.0.1.{number}"))
+        counting.feed(one)
+        asking.feed(one)
+
+    assert [made.number for made in counting.counted] == [6, 7, 8, 9]
+    assert list(received(counting)) == ["10.0.1.7", "10.0.1.8", "10.0.1.9"]
+    assert [question.number for question in asking.unjudged([], 0.0)] == [7, 8, 9]
+
+
+def test_an_earlier_wait_divides_what_is_told_of_other_names() -> None:
+    watch = Watch("f", 10, mark=Mark(1, {}, 5, {"10.0.0.3": 8}))
+    returned = exchange(4, (0, 5))
+    returned.used = 5
+
+    is_since = [
+        watch.is_since(one)
+        for one in (
+            exchange(5, (0, 5), name="g"),
+            exchange(6, (0, 5), name="g"),
+            exchange(8, (0, 5), name="g", client="10.0.0.3"),
+            exchange(4, (0, 5)),
+            returned,
+        )
+    ]
+
+    assert is_since == [False, True, False, True, False]
+
+
+def test_times_of_what_is_under_way_run_to_now_and_of_what_has_arrived_to_its_end() -> None:
+    watch = Watch("f", 10)
+    goes_on, arrived = exchange(1, (0, 5)), exchange(2, (5, 6), client="10.0.0.3")
+    arrived.ended = 150.0
+
+    standings = watch.standings(V, [goes_on, arrived], 200.0)
+
+    assert [standings[client].ended for client in ("10.0.0.2", "10.0.0.3")] == [200.0, 150.0]
+
+
+# Rest
+
+
+def resting(ledger: Ledger, seconds: float) -> tuple[_Watching, Watch]:
+    terms = Terms("f", lambda: Version(V, 10), lambda: True, lambda names: {}, amount=amount("idle", seconds))
+    watch = ledger.watch_from_now("f", Who())
+    return _Watching(ledger, terms, watch), watch
+
+
+def test_a_range_that_came_again_is_no_rest() -> None:
+    ledger = Ledger()
+    count, watch = resting(ledger, 50.0)
+    now = time.monotonic()
+    early = exchange(1, (0, 5))
+    early.ended = now - 60
+    watch.feed(_settled(early))
+    long_since = count.look(Version(V, 10))
+    again, watch = resting(ledger, 50.0)
+    watch.feed(early)
+    again._moved = {"10.0.0.2": ((1, 5), now - 60)}
+    same = exchange(2, (0, 5))
+    same.ended = now
+    watch.feed(_settled(same))
+
+    assert long_since is not None
+    assert again.look(Version(V, 10)) is None
+    assert 40 < (again.seconds_to_poll() or 0) <= 50
+
+
+def _settled(one: Exchange) -> Exchange:
+    ended = one.ended
+    over(one)
+    one.ended = ended
+    return one
+
+
+def test_a_predicate_is_a_users(request: pytest.FixtureRequest) -> None:
+    def counts(record: RequestRecord) -> bool:
+        return record.client == "10.0.0.2"
+
+    ledger = Ledger()
+    made = exchange(1, (0, 10), status=200)
+    ledger.begin(made)
+    ledger.handed_over(made, 101.0)
+    watch = ledger.watch("f", Who(predicate=counts), V, 10)
+
+    questions = ledger.unjudged(watch)
+    ledger.judge(watch, [(question, counts(question.request)) for question in questions])
+
+    assert [question.is_over for question in questions] == [True]  # it has arrived, and was settled by the look
+    assert ledger.standings(watch, V)["10.0.0.2"].whole
