@@ -193,13 +193,13 @@ def what_to_serve(path: str) -> tuple[str, str]:
 def checked_file(path: str) -> tuple[str, str]:
     """Return the directory and the name of a file that can be served, wherever symlinks lead."""
     real = os.path.realpath(path)
+    if not os.path.isfile(real):
+        raise NotPermitted(f"{path!r} is neither a directory nor a regular file", path)
     try:
         with open(real, "rb"):
             pass
     except OSError as error:
         raise NotPermitted(f"{path!r} cannot be read: {(error.strerror or '').lower()}", path) from error
-    if not os.path.isfile(real):
-        raise NotPermitted(f"{path!r} is neither a directory nor a regular file", path)
     directory, name = os.path.split(real)
     return directory, name
 

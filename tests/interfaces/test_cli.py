@@ -120,6 +120,15 @@ def test_missing_path_is_an_error_and_is_not_made(run: Run, tmp_path: Path) -> N
     assert not (tmp_path / "nothing").exists()
 
 
+def test_what_is_no_file_is_refused(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # to open it is to wait for who writes
+
+    code, output, errors = run(tmp_path / "pipe")
+
+    assert (code, output) == (1, "")
+    assert "neither a directory nor a regular file" in errors
+
+
 @pytest.mark.parametrize(
     "arguments", [["-p", "65536"], ["-p", "-1"], ["-p", "http"], ["a", "b"], ["--nonsense"]]
 )

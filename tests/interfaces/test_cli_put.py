@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient, InvalidArgument
-from httpserve.cli_arguments import TOOLS
+from httpserve.cli_arguments import TOOLS, exit_after
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 from tests.serving.wire import Wire
@@ -153,6 +153,32 @@ def test_signal_before_the_download_is_no_success(start: Start, folder: Path, nu
     assert code == 1
     assert errors == "httpserve: ended by a signal before 'boot/zImage' was downloaded\n"
     assert json.loads(output.splitlines()[-1])["reason"] == "signal"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([".", "--timeout", "5"], "--timeout needs --exit-after"),
+        ([".", "--exit-after", "x", "--timeout", "0"], "'0' is not a number of seconds"),
+        ([".", "--exit-after", "x", "--timeout", "soon"], "'soon' is not a number of seconds"),
+        ([".", "--exit-after", "x,0"], "'x,0' is not a file's name"),
+        ([".", "--exit-after", ""], "'' is not a file's name"),
+        (["put", "a", "b", "--exit-after", "b", "--exit-after-download"], "exclude each other"),
+        ([".", "--command", "wget"], "--command needs to know the file"),
+    ],
+)
+def test_end_that_makes_no_sense_is_a_usage_error(run: Run, words: list[str], said: str) -> None:
+    code, output, errors = run(*words)
+
+    assert (code, output) == (2, "")
+    assert said in errors
+
+
+@pytest.mark.parametrize(
+    ("text", "awaited"), [("a", ("a", 1)), ("a,3", ("a", 3)), ("a,3,1", ("a,3", 1)), ("a,b", ("a,b", 1))]
+)
+def test_number_of_boards_stands_behind_the_last_comma(text: str, awaited: tuple[str, int]) -> None:
+    assert exit_after(text) == awaited
 
 
 # What to type
