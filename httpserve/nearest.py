@@ -9,7 +9,6 @@ import heapq
 import os
 from collections import deque
 from collections.abc import Iterable
-from difflib import SequenceMatcher
 from itertools import pairwise
 
 MOST_NAMES = 1000  # looked at; a larger tree is looked at in part, so that a wait's timeout is kept
@@ -55,6 +54,8 @@ class Names:
 
     def nearest(self, name: str) -> tuple[str, ...]:
         """Return those that are like a name: the same in another directory or case, then nearly the same."""
+        from difflib import SequenceMatcher  # which most servers never need
+
         wanted = name.lower()
         last = _last(wanted)
         parts = _parts(wanted)

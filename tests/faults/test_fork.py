@@ -175,3 +175,47 @@ client.close()
             Wire(port)
         go_on(process)
         ended(process)
+
+
+def test_a_child_forked_during_a_wait_and_a_download_waits_for_nothing_and_the_parents_wait_goes_on(
+    tmp_path: Path,
+) -> None:
+    code = f"""
+{SERVING.format(root="None")}
+tell(client.get_port())
+sys.stdin.readline()
+expected = client.expect_download("image", 20, client=lambda request: True)
+waiting = threading.Thread(target=client.wait_for_download, args=("image", 20))
+waiting.start()
+while not client._ledger._waiters:
+    time.sleep(0.001)
+def child():
+    assert [transfer.name for transfer in client.transfers] == ["image"]
+    assert client.requests and client.missing == ()
+    for wait in (client.wait_for_download, client.expect_download, client.wait_for_request):
+        try:
+            wait("image")
+        except ServerNotRunning:
+            pass
+    try:
+        expected.wait()
+    except ServerNotRunning:
+        pass
+child = fork.Process(target=child)
+child.start()
+child.join(10)
+tell(child.exitcode, waiting.is_alive())
+sys.stdin.readline()
+waiting.join()
+tell(fetched(client, "image")[0], expected.wait().bytes)
+client.close()
+"""
+    with running(code, tmp_path) as process, Wire(int(line_of(process)), receive_bytes=4096) as wire:
+        wire.get("/image")
+        wire.read_head()
+        go_on(process)
+        assert line_of(process) == "0 True"
+        wire.read_exactly(600_000)
+        go_on(process)
+
+        assert ended(process) == ["200 600000"]

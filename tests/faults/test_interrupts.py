@@ -210,6 +210,53 @@ def test_ctrl_c_ends_a_wait_for_a_download(tmp_path: Path, timeout: str) -> None
         assert felt(process) == GOES_ON
 
 
+EXPECTING = """
+def nothing(*_):
+    return False
+def expect_download(**terms):
+    with client.expect_download("image", **terms):
+        pass
+def expect_request(**terms):
+    with client.expect_request("other", **terms):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "client.wait_for_download('image', until='started')",
+        "client.wait_for_download('image', 600, until='idle', idle=600, since=0)",
+        "client.wait_for_download('image', until=0.5, clients=2, progress=nothing)",
+        "client.wait_for_download('image', client=nothing)",
+        "client.wait_for_request('other')",
+        "client.wait_for_request(client=nothing, timeout=600)",
+        "expect_download()",
+        "expect_download(timeout=600, clients=3)",
+        "expect_request()",
+        "client.expect_download('image').wait()",
+    ],
+)
+def test_ctrl_c_ends_a_wait_of_any_kind_and_leaves_nothing_of_it(tmp_path: Path, call: str) -> None:
+    with calling(STARTED + EXPECTING, call, tmp_path) as process:
+        eventually(lambda: sleeps(process), "it waits")
+
+        assert felt(process) == GOES_ON
+
+
+def test_ctrl_c_in_a_users_function_ends_the_wait(tmp_path: Path) -> None:
+    code = """
+def asks(request):
+    tell("asked")
+    time.sleep(600)
+fetched(client, "image")
+"""
+    with calling(STARTED + code, "client.wait_for_download('image', client=asks)", tmp_path) as process:
+        assert line_of(process) == "asked"
+
+        assert felt(process) == GOES_ON
+
+
 @pytest.mark.parametrize("call", ["client.stop(timeout=600)", "client.close()"])
 def test_ctrl_c_ends_a_stop_that_drains_and_the_client_starts_again(tmp_path: Path, call: str) -> None:
     code = """
