@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer
     from httpserve.storage import Metadata, Storage, StorageFile
 else:  # what pytest's plugin imports at every start must cost nothing
-    __getattr__, __dir__ = public_names(__name__, ("errors", "records", "storage", "doctor", "client"))
+    __getattr__, __dir__ = public_names(__name__, ("errors", "records", "client", "storage", "doctor"))
 
 __version__ = "0.1.0"
 

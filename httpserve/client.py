@@ -18,7 +18,6 @@ from httpserve.address import advertised, bind, bind_error, listen_host, url_pat
 from httpserve.arguments import checked_count, checked_seconds
 from httpserve.asking import with_zone
 from httpserve.commands import Value, Wanted, command
-from httpserve.doctor import Report, Situation, examine
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
@@ -43,6 +42,7 @@ from httpserve.tree import Told
 if TYPE_CHECKING:
     import opendal
 
+    from httpserve.doctor import Report
     from httpserve.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -290,6 +290,8 @@ class HttpServerClient(Observed):
             The findings: whether it listens and answers, which URL is for whom, the route to `peer` and whether that
             was ever seen, containers and virtual machines, firewalls, names that were missing, who has connected.
         """
+        from httpserve.doctor import Situation, examine  # on first use: most scripts never ask
+
         server = self._life.running()
         return examine(
             Situation(

@@ -197,8 +197,9 @@ class Life:
 
     def _stop_server(self, timeout: float) -> None:
         server = self._server
+        began = time.monotonic()
         if server is not None and not server.stop(timeout):
-            log.warning("cut what was still being sent after %g s", timeout)
+            log.warning("cut what was still being sent after %.1f s", time.monotonic() - began)
 
     def _leave(self, call: _Call, wanted: State | None, to: State) -> State | None:
         """Go on from a settled state once no other thread is between two. None when it is not the wanted one."""

@@ -438,4 +438,4 @@ def name_asked(target: str) -> str:
     if "://" in path:
         path = path.partition("://")[2].partition("/")[2]
     decoded = unquote_to_bytes(path.encode("latin-1", "replace")).decode("utf-8", "replace")
-    return printable("/".join(part for part in decoded.split("/") if part))
+    return printable("/".join(part for part in decoded.split("/") if part not in ("", ".")))

@@ -68,6 +68,7 @@ class Line(ABC):
         "_fin_sent",
         "_given_up",
         "_half_closed",
+        "_interrupted",
         "_local",
         "_look_seconds",
         "_outgoing",
@@ -105,6 +106,7 @@ class Line(ABC):
         self._fin_sent = False
         self._given_up: End | None = None
         self._half_closed = False
+        self._interrupted = False
         self._outgoing: Outgoing | None = None
         self._outstanding = 0
         self._patience = 0.0
@@ -304,6 +306,8 @@ class Line(ABC):
 
     def close(self, now: float, end: End = End.CLOSED) -> Need:
         """Settle the records, where `end` is for what was under way. The socket goes with `release`."""
+        if self._interrupted:  # what looks like the client's doing is ours
+            end = End.CUT
         if self._outgoing is not None:
             self._outgoing.close()
             self._outgoing = None
@@ -327,6 +331,7 @@ class Line(ABC):
 
     def interrupt(self) -> None:
         """Let a send that another thread is in fail. The only call that any thread may make."""
+        self._interrupted = True
         try:
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from httpserve.serving import head as head_module
 from httpserve.records import Fields
+from httpserve.serving import head as head_module
 from httpserve.serving.head import (
     CHUNKED,
     MOST_FIELDS,
