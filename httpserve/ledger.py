@@ -168,7 +168,7 @@ class Ledger:
         """Return the latest exchanges of the time that a watch is about, about whatever name, oldest first."""
         now = time.monotonic()
         with self._lock:
-            return tuple(exchange.record(now) for exchange in self._log if watch.is_since(exchange))
+            return tuple(exchange.record(now, 0.0) for exchange in self._log if watch.is_since(exchange))
 
     def requests_since(self, first: int, since: float | None = None) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges from a number and from a time on, oldest first."""

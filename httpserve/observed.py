@@ -131,7 +131,8 @@ class Observed:
         A byte counts once the client's TCP has acknowledged it; the bytes may come in one response or in many ranges,
         over any number of connections. What came since the last `put_file` of that name, or since the last wait on it
         that succeeded, counts although it came before this call; what came of older content does not. A wait for a
-        part leaves what came to a later wait for more. A Ctrl-C ends it at once.
+        part leaves what came to a later wait for more. A function and `since` see the latest requests only, as many as
+        `max_records` says. A Ctrl-C ends it at once.
 
         Args:
             name: The name on the server.
@@ -141,19 +142,20 @@ class Observed:
                 float up to 1.0); a number of bytes (an int).
             idle: Seconds, for `until="idle"`; default 5.
             client: The address of the board that must have it, or a function of its request (a `RequestRecord`, its
-                `fields` included) that tells whether it counts; None: any. A function sees the latest requests only
-                (`max_records`), and is called in this thread.
+                `fields` included) that tells whether it counts; None: any. It is called in this thread, while an
+                answer is under way and again when it is over, and what it raises ends the wait.
             clients: How many boards must have it, or a list of their addresses; default 1.
             since: Count what was asked for since then, in seconds since the epoch, whatever waits came in between.
-            progress: Called in this thread with the bytes received and the total when they change; True: a bar.
+            progress: Called in this thread with the bytes received and the total (those of all that are waited for)
+                when they change; True: a bar.
 
         Returns:
             The record; a list of records when `clients` is not 1.
 
         Raises:
             WaitTimeout: It did not happen in time; the message says what did.
-            ServerNotRunning: The server does not run, or was stopped meanwhile.
-            NotFound: There is no such file (any more).
+            ServerNotRunning: The server does not run, or was stopped or closed meanwhile; told at once.
+            NotFound: There is no such file (any more); told at once, or within half a second where others removed it.
         """
         whom = who(client, clients)
         terms = self._terms(name, timeout, until, idle, whom)
@@ -214,7 +216,8 @@ class Observed:
             name: What it asks for, whether there is such a file or not; None: anything.
             method: Its method, such as `GET`; None: any.
             status: The status code of its answer; None: any.
-            client: The address of the board, or a function of the `RequestRecord` that tells whether it counts.
+            client: The address of the board, or a function of the `RequestRecord` that tells whether it counts. It is
+                called in this thread, once for each request, when its answer begins.
             timeout: Seconds to wait; None: for ever.
             since: Count what came since then, in seconds since the epoch.
 

@@ -331,11 +331,14 @@ class Exchange:
             return self.got
         return max(0, self.handed - link.outstanding()) if self.handed else 0
 
-    def record(self, now: float) -> RequestRecord:
-        """Return this exchange as it stands. Only under the ledger's lock."""
+    def record(self, now: float, delay: float = ACK_DELAY_SECONDS) -> RequestRecord:
+        """Return this exchange as it stands. Only under the ledger's lock.
+
+        What the kernel took counts as received for the seconds of `delay`: its acknowledgment may be on its way.
+        """
         received = self.received()
         ended = self.ended or now
-        on_time = received == self.length or now - ended < ACK_DELAY_SECONDS
+        on_time = received == self.length or now - ended < delay
         sent = self.state is State.RECEIVED or (self.state in (State.LEAVING, State.HANDED_OVER) and on_time)
         return RequestRecord(
             time=self.wall,

@@ -116,6 +116,19 @@ def test_started_and_stopped_at_a_byte(bench: HttpServerClient, end: str, told: 
     assert str(error).endswith(f": started, stopped at byte {received} of {BIG} ({told})")
 
 
+def test_what_the_kernel_took_for_a_board_that_reads_nothing_is_told_as_under_way(bench: HttpServerClient) -> None:
+    put(bench, size=100_000)
+    with Wire(bench.get_port(), receive_bytes=4096) as wire:
+        wire.get("/Image")
+        eventually(lambda: bench.transfers and bench.transfers[0].sent == 100_000, "the kernel took it")
+
+        error = vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+    assert error.happened == "stopped"
+    assert 0 < error.received < 50_000
+    assert str(error).endswith("(it is still under way)")
+
+
 def test_a_polite_end_is_told_as_one(bench: HttpServerClient) -> None:
     fetch_part(bench, 0, 1000, board=ONE)
 
