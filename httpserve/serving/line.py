@@ -23,6 +23,10 @@ from httpserve.serving.tally import Tally
 
 HALF_CLOSED_SECONDS = 0.2
 MOMENT_SECONDS = 0.05  # a thread waits for so long until a client has taken more
+# While somebody asks for small files, a large one leaves no faster than this for a MiB, 250 MB/s: else whoever receives
+# it on the same machine, or several of them, keep the processors, and each small answer waits for them.
+GIVE_WAY_SECONDS = 0.004
+ASKED_SECONDS = 0.02  # for so long after a small answer others may follow
 NEVER = float("inf")
 _UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
 _RESET = struct.pack("ii", 1, 0)
@@ -156,7 +160,7 @@ class Line(ABC):
     def _send_small(self, whole: bytes | memoryview, start: int, exchange: Exchange, now: float) -> Need | None:
         """Send an answer at once, of which the content begins at `start`."""
         exchange.state = State.LEAVING
-        exchange.ended = now
+        exchange.ended = self._service.small_at = now
         self._tally.begin(exchange)
         if self._service.logs_access:  # before the bytes leave, so that who has the answer finds the line
             log_access(self._service.ledger.record(exchange))
@@ -341,11 +345,12 @@ class Line(ABC):
 class _Count:
     """Counts what the kernel takes of an answer, and says before the last send that it is as good as complete."""
 
-    __slots__ = ("_exchange", "_service")
+    __slots__ = ("_exchange", "_paced_at", "_service")
 
     def __init__(self, exchange: Exchange, service: Service) -> None:
         self._exchange = exchange
         self._service = service
+        self._paced_at = time.monotonic()
 
     @property
     def handed(self) -> int:
@@ -354,6 +359,15 @@ class _Count:
     @handed.setter
     def handed(self, count: int) -> None:
         self._exchange.handed = count
+
+    def give_way(self) -> None:
+        """Wait for a moment if it went fast and others ask: whoever is fetching much lets those go first."""
+        now = time.monotonic()
+        took = now - self._paced_at
+        if took < GIVE_WAY_SECONDS and now - self._service.small_at < ASKED_SECONDS:
+            time.sleep(GIVE_WAY_SECONDS - took)
+            now = time.monotonic()
+        self._paced_at = now
 
     def before_last(self) -> None:
         """Complete the record, and log, before the last bytes leave: who has the answer finds both."""

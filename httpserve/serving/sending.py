@@ -16,6 +16,7 @@ from httpserve.serving.tcp import QUEUE_BYTES
 
 SENDFILE_BYTES = 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
 PIECE_BYTES = 128 * 1024  # of what is copied
+PACE_BYTES = 1024 * 1024
 MORE = getattr(socket, "MSG_MORE", 0)
 NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 HAS_SENDFILE = hasattr(os, "sendfile")
@@ -42,6 +43,9 @@ class Count(Protocol):
     def not_last(self) -> None:
         """Be told that it was not all taken."""
 
+    def give_way(self) -> None:
+        """Be told that another `PACE_BYTES` have left: the time to let others go first."""
+
 
 class Outgoing:
     """One answer on its way out.
@@ -61,7 +65,7 @@ class Outgoing:
         pause: How many seconds to wait after `Sent.PAUSE`.
     """
 
-    __slots__ = ("_at", "_by_reference", "_count", "_head", "_index", "_left", "_plan", "pause")
+    __slots__ = ("_at", "_by_reference", "_count", "_head", "_index", "_left", "_plan", "_unpaced", "pause")
 
     def __init__(
         self, head: bytes, plan: Plan, *, sendfile: bool = HAS_SENDFILE, queue_bytes: int = QUEUE_BYTES
@@ -73,6 +77,7 @@ class Outgoing:
         self._left = plan.length
         self._by_reference = plan.length - queue_bytes if sendfile else 0  # how much of what is left may go so
         self._count: Count | None = None
+        self._unpaced = 0
         self.pause = 0.0
 
     def close(self) -> None:
@@ -127,6 +132,10 @@ class Outgoing:
         self._left -= sent
         self._by_reference -= sent
         self._count.handed += sent
+        self._unpaced += sent
+        if self._unpaced >= PACE_BYTES:
+            self._unpaced = 0
+            self._count.give_way()
 
     def _send_data(self, sock: socket.socket, data: bytes) -> None:
         flags = self._more(self._index + 1)

@@ -136,6 +136,7 @@ class Service:
         self.limits = limits
         self.app_blocks = not getattr(app, "plans", False)
         self.stopping = False
+        self.small_at = 0.0  # when a small answer left last, by the monotonic clock
         self.logs_access = False
         self.date = b""
         self._date_second = -1

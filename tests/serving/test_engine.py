@@ -17,6 +17,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.plan import Abort, Data, Plan, Step
+from httpserve.serving import line
 from httpserve.serving.service import Limits
 from tests.serving.limited import AFTER, BEFORE, Blocking, Limited
 from tests.serving.wire import Wire, eventually, pattern, script
@@ -408,3 +409,49 @@ def test_a_symlink_that_comes_to_lead_out_is_not_followed_again(tmp_path: Path) 
         os.replace(root / "link", root / "link")
 
         assert wire.ask("/link/f").status == 404
+
+
+# Giving way
+
+
+class Pauses:
+    """Stands for the module `time` where an answer is sent, and notes how long it waits for others."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+@pytest.mark.parametrize("others_ask", [True, False])
+def test_a_large_answer_gives_way_while_others_ask_for_small_files_and_not_else(
+    tmp_path: Path, big: Path, monkeypatch: pytest.MonkeyPatch, others_ask: bool
+) -> None:
+    pauses = Pauses()
+    monkeypatch.setattr(line, "time", pauses)
+    monkeypatch.setattr(line, "GIVE_WAY_SECONDS", 60.0)  # no client here is as quick as it takes
+    monkeypatch.setattr(line, "ASKED_SECONDS", 60.0)
+    os.link(big, tmp_path / "big")
+    (tmp_path / "small").write_bytes(b"small")
+    over = threading.Event()
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client:
+
+        def ask_on() -> None:
+            with Wire(client.get_port()) as wire:
+                while not over.is_set():
+                    assert wire.ask("/small").body == b"small"
+
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(ask_on) if others_ask else None
+            eventually(lambda: len(client.requests) > 2 or not others_ask, "others ask")
+            with Wire(client.get_port()) as wire:
+                assert wire.ask("/big").body == pattern(BIG_BYTES)
+            over.set()
+            if asking is not None:
+                asking.result(10)
+
+    assert bool(pauses.seconds) is others_ask
+    assert all(0 < seconds <= 60.0 for seconds in pauses.seconds)
