@@ -20,7 +20,7 @@ from httpserve.plan import Abort, Data, Plan, Step
 from httpserve.serving import line
 from httpserve.serving.service import Limits
 from tests.serving.limited import AFTER, BEFORE, Blocking, Limited
-from tests.serving.wire import Wire, eventually, pattern, script
+from tests.serving.wire import BIG_BYTES, Wire, eventually, pattern, script
 
 StartResponse = Callable[..., object]
 
