@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from httpserve.hosts import url_path
 # JSON has no charset, but clients ask for one.
 _JSON = ("application/json", "application/json; charset=utf-8")
 _OFFERED = ("text/html", *_JSON)
+_PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")  # stands for itself in HTML and in a URL
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -104,21 +106,23 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
         prefix: What each link begins with: empty where the target ended in `/`, else the directory's last
             component and a `/`.
     """
-    rows = [] if not name else [_row(f"{prefix}../" if prefix else "../", "../", "", "")]
+    rows = [] if not name else [_row(escape(url_path(f"{prefix}../")), "../", "", "")]
     for entry in entries:
         shown = f"{entry.name}/" if entry.is_dir else entry.name
         size = "" if entry.is_dir else f"{entry.size}"
-        rows.append(_row(url_path(prefix + shown), shown, size, _moment(entry.modified)))
+        link = prefix + shown
+        if not _PLAIN.fullmatch(link):
+            link, shown = escape(url_path(link)), escape(shown)
+        rows.append(_row(link, shown, size, _moment(entry.modified)))
     return _PAGE.format(title=f"/{escape(name)}{'/' if name else ''}", rows="\n".join(rows)).encode("utf-8")
 
 
 def _moment(seconds: float) -> str:
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(seconds // 1, UTC).isoformat(" ")[: len("2026-01-31 12:00:00")]
     except (OverflowError, ValueError, OSError):  # file systems know more years than dates do
         return ""
 
 
 def _row(link: str, shown: str, size: str, moment: str) -> str:
-    anchor = f'<a href="{escape(link)}">{escape(shown)}</a>'
-    return f'<tr><td>{anchor}</td><td class="size">{size}</td><td>{moment}</td></tr>'
+    return f'<tr><td><a href="{link}">{shown}</a></td><td class="size">{size}</td><td>{moment}</td></tr>'
