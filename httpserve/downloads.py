@@ -85,7 +85,7 @@ class Downloads:
     def add(self, exchange: Exchange, received: int, *, whole: bool) -> None:
         """Count what has arrived of an answer."""
         subject = exchange.subject
-        if subject is None or not subject.pieces:
+        if subject is None or not subject.pieces or exchange.used == ALL_USED:
             return
         entry = self._entry(subject.name)
         if exchange.number < entry.first:
@@ -102,7 +102,7 @@ class Downloads:
                 entry.shared.add(client)
             self._finish(entry, client, exchange)
             return
-        if exchange.used == ALL_USED or not exchange.spans(received):
+        if not exchange.spans(received):
             return
         if coverage is None or coverage.validator != subject.validator:
             make_room(entry.partial)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import pairwise
 
-MOST_NAMES = 1000  # looked at; a larger tree is looked at in part, so that a wait's timeout is kept
+MOST_NAMES = 500  # looked at; a larger tree is looked at in part, so that a wait's timeout is kept
 MOST_NEAREST = 3
 MOST_COMPARED = 12  # letter by letter, which is slow
 LIKENESS = 0.6

@@ -396,7 +396,7 @@ def test_what_a_function_raises_about_a_request_reaches_who_waits(bench: HttpSer
 def test_a_request_in_vain_says_what_came_instead(bench: HttpServerClient) -> None:
     error = vain(lambda: bench.wait_for_request("image", method="GET", client=ONE, status=404, timeout=AT_ONCE))
     assert str(error) == (
-        f"no GET for 'image' by {ONE} with the status 404 came within 0.05 s: "
+        f"no GET for 'image' by {ONE} with the status 404 came within 0.02 s: "
         "nobody asked for anything: nobody connected"
     )
     fetch(bench, target="/imag")
@@ -404,7 +404,7 @@ def test_a_request_in_vain_says_what_came_instead(bench: HttpServerClient) -> No
     error = vain(lambda: bench.wait_for_request("Image", timeout=AT_ONCE))
 
     assert str(error) == (
-        "no request for 'Image' came within 0.05 s: asked for instead: /imag (404, by 127.0.0.1; there is Image)"
+        "no request for 'Image' came within 0.02 s: asked for instead: /imag (404, by 127.0.0.1; there is Image)"
     )
     assert (error.happened, error.name, error.timeout) == ("asked for other names", "Image", AT_ONCE)
 

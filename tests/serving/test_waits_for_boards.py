@@ -76,6 +76,7 @@ def test_so_many_boards_are_waited_for(bench: HttpServerClient, pool: ThreadPool
 def test_boards_that_came_before_count_among_so_many(bench: HttpServerClient) -> None:
     for board in (ONE, OTHER, THIRD):
         fetch(bench, board=board)
+    eventually(lambda: {one.state for one in bench.transfers} == {"completed"}, "all are known to be complete")
 
     assert len(bench.wait_for_download("Image", 0, clients=2)) == 2
     vain(lambda: bench.wait_for_download("Image", AT_ONCE))

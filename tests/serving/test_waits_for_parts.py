@@ -178,6 +178,17 @@ def test_a_download_that_a_wait_has_counted_while_it_came_is_not_counted_again(
         assert bench.wait_for_download("Image", PATIENT, until=until, idle=REST).bytes > 0
 
 
+def test_a_download_that_goes_on_after_its_rest_was_waited_for_is_no_second_one(bench: HttpServerClient) -> None:
+    put(bench, size=BIG)
+    with halfway(bench, 1 << 20) as board:
+        bench.wait_for_download("Image", PATIENT, until="idle", idle=REST)
+        board.read_exactly(BIG - (1 << 20))
+    eventually(lambda: bench.transfers[0].state == "completed", "the end")
+
+    for until in EACH:
+        vain(lambda until=until: bench.wait_for_download("Image", AT_ONCE, until=until, idle=0.0))  # type: ignore[misc]
+
+
 def test_a_wait_for_a_part_leaves_what_came_to_waits_for_more(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
     with halfway(bench, 5 << 20) as board:
@@ -242,7 +253,7 @@ def test_a_rest_is_not_seen_before_anything_came(bench: HttpServerClient) -> Non
 
 def test_a_rest_is_not_seen_while_bytes_come(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
     put(bench, size=BIG)
-    rest = 1.0
+    rest = 0.8
     waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT, until="idle", idle=rest))
     with halfway(bench, 100_000) as board:
         slowly = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +34,8 @@ from tests.serving.waits import (
 from tests.serving.wire import Wire, eventually
 
 EACH: list[Until] = ["all", "started", "idle", 0.5, 1000]
-KEPT_SECONDS = 0.05
+TIMEOUT = 0.05
+KEPT_SECONDS = 0.05 if sys.gettrace() is None else 0.5  # what measures coverage is slow
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_nobody_connected(bench: HttpServerClient, until: Until) -> None:
     error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))
 
     assert said(error) == ("nobody connected", 0, SIZE, ((0, SIZE),))
-    assert str(error).endswith("'Image' within 0.05 s: nobody asked for it, nor for anything else: nobody connected")
+    assert str(error).endswith("'Image' within 0.02 s: nobody asked for it, nor for anything else: nobody connected")
     assert (error.name, error.timeout) == ("Image", AT_ONCE)
 
 
@@ -95,6 +97,7 @@ def test_connected_and_asked_for_other_names(bench: HttpServerClient, until: Unt
         ("reset", "the client reset the connection"),
         ("close", "the client reset the connection"),  # with input unread, the system makes a reset of it
         ("goes on", "it is still under way"),
+        ("stop", "the server cut it"),
     ],
 )
 def test_started_and_stopped_at_a_byte(bench: HttpServerClient, end: str, told: str) -> None:
@@ -105,6 +108,9 @@ def test_started_and_stopped_at_a_byte(bench: HttpServerClient, end: str, told: 
             board.reset()
         elif end == "close":
             board.close()
+        elif end == "stop":
+            bench.stop(0)
+            bench.start()
         if end != "goes on":
             eventually(lambda: bench.transfers[0].state != "under way", "the end")
 
@@ -174,14 +180,14 @@ def test_of_several_boards_those_who_have_it_are_named_and_the_rest_is_told(benc
 
     assert said(with_nothing) == ("nobody connected", 0, SIZE, ((0, SIZE),))
     assert str(with_nothing) == (
-        f"{ONE}, {OTHER} have not all downloaded 'Image' within 0.05 s: "
+        f"{ONE}, {OTHER} have not all downloaded 'Image' within 0.02 s: "
         f"{ONE} has it; {OTHER} did not ask for it, nor for anything else: it never connected"
     )
     assert with_others.happened == "asked for other names"
     assert f"{ONE} has it; {OTHER} did not ask for it; asked for instead: /image (404" in str(with_others)
     assert said(with_part) == ("stopped", 1000, SIZE, ((1000, SIZE),))
     assert f"{ONE} has it; {OTHER} has 0 of 1024 KiB" in str(with_part)
-    assert str(as_numbers).startswith("fewer than 3 clients have downloaded 'Image' within 0.05 s: ")
+    assert str(as_numbers).startswith("fewer than 3 clients have downloaded 'Image' within 0.02 s: ")
 
 
 @pytest.mark.parametrize("until", EACH)
@@ -220,7 +226,7 @@ def test_a_download_by_nobody_that_counts_is_told(bench: HttpServerClient) -> No
 
     error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=lambda request: False))
 
-    assert str(error).startswith("nobody that counts has downloaded 'Image' within 0.05 s: ")
+    assert str(error).startswith("nobody that counts has downloaded 'Image' within 0.02 s: ")
     assert error.received == 0
 
 
@@ -252,20 +258,26 @@ def test_many_boards_with_a_part_do_not_make_a_message_without_end(bench: HttpSe
 # In time
 
 
-@pytest.mark.parametrize("call", ["all", "started", "idle", "function", "several", "request", "expected"])
-@pytest.mark.parametrize("scene", ["nobody", "wrong names", "reads nothing"])
+@pytest.mark.parametrize(
+    ("scene", "call"),
+    [
+        *(("nobody", call) for call in ("all", "started", "idle", "function", "several", "request", "expected")),
+        *(("wrong names", call) for call in ("all", "idle", "request", "expected")),
+        *(("reads nothing", call) for call in ("all", "started", "function", "several")),
+    ],
+)
 def test_a_timeout_is_kept(bench: HttpServerClient, call: str, scene: str) -> None:
     waits: dict[str, Callable[[], object]] = {
-        "all": lambda: bench.wait_for_download("Image", 0.1),
-        "started": lambda: bench.wait_for_download("Image", 0.1, until="started", client=THIRD),
-        "idle": lambda: bench.wait_for_download("Image", 0.1, until="idle"),
-        "function": lambda: bench.wait_for_download("Image", 0.1, client=lambda request: False),
-        "several": lambda: bench.wait_for_download("Image", 0.1, clients=2),
-        "request": lambda: bench.wait_for_request("another", timeout=0.1),
-        "expected": lambda: bench.expect_download("Image", 0.1).wait(),
+        "all": lambda: bench.wait_for_download("Image", TIMEOUT),
+        "started": lambda: bench.wait_for_download("Image", TIMEOUT, until="started", client=THIRD),
+        "idle": lambda: bench.wait_for_download("Image", TIMEOUT, until="idle"),
+        "function": lambda: bench.wait_for_download("Image", TIMEOUT, client=lambda request: False),
+        "several": lambda: bench.wait_for_download("Image", TIMEOUT, clients=2),
+        "request": lambda: bench.wait_for_request("another", timeout=TIMEOUT),
+        "expected": lambda: bench.expect_download("Image", TIMEOUT).wait(),
     }
     if scene == "wrong names":
-        for number in range(1000):
+        for number in range(500):
             with open(f"{bench._root.path}/a-name-of-usual-length-{number:04}.img", "w"):
                 pass
         for number in range(8):
@@ -279,7 +291,7 @@ def test_a_timeout_is_kept(bench: HttpServerClient, call: str, scene: str) -> No
         for _ in range(10):
             began = time.monotonic()
             vain(waits[call])
-            late.append(time.monotonic() - began - 0.1)
+            late.append(time.monotonic() - began - TIMEOUT)
             if late[-1] < KEPT_SECONDS:  # else the machine was busy with something else
                 break
 
@@ -400,11 +412,13 @@ def test_waits_that_end_one_another_leave_nothing(bench: HttpServerClient, pool:
                 pass
 
     waiting = [pool.submit(waits, until) for until in EACH]
-    for number in range(20):
-        fetch(bench)
-        fetch_part(bench, 0, 1000)
-        put(bench, seed=number)
-    done.set()
+    try:
+        for number in range(20):
+            fetch(bench)
+            fetch_part(bench, 0, 1000)
+            put(bench, seed=number)
+    finally:
+        done.set()
     for one in waiting:
         one.result(10)
 

@@ -16,7 +16,7 @@ from tests.serving.wire import Wire, eventually, pattern
 SIZE = 1 << 20
 BIG = 8 << 20  # more than the kernel takes for a board with a small receive buffer
 ONE, OTHER, THIRD = "127.0.0.2", "127.0.0.3", "127.0.0.4"  # boards
-AT_ONCE = 0.05  # seconds, for a wait that ends in vain
+AT_ONCE = 0.02  # seconds, for a wait that ends in vain
 PATIENT = 20.0  # seconds, for one that does not
 
 _Result = TypeVar("_Result")
