@@ -13,6 +13,7 @@ from httpserve import downloads
 from httpserve.ledger import Ledger
 from httpserve.plan import Subject
 from httpserve.records import DownloadRecord, End, Exchange
+from httpserve.wanted import Asked as Wanted
 from httpserve.wanted import Who
 from tests.unit.exchanges import Asked, Line, subject
 
@@ -433,3 +434,103 @@ def test_an_acknowledgment_is_due_while_an_answer_is_in_the_kernel() -> None:
     ledger.settle(exchange, 10, 101.0, End.COMPLETED)
 
     assert (before, during, ledger.is_due("f")) == (False, True, False)
+
+
+def test_who_looked_just_before_is_told_what_another_look_has_settled() -> None:
+    line = Line(on_their_way=10)
+    ledger = Ledger()
+    exchange = begun(ledger, line=line)
+    exchange.handed = 10
+    ledger.handed_over(exchange, 101.0)
+    seen = ledger.version
+    line.on_their_way = 0
+
+    took(ledger)
+
+    assert ledger.version != seen
+
+
+# Waits that count certain answers only
+
+
+def test_a_watch_begins_with_what_came_since_the_last_version() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, subject((0, 2)), status=206))
+    ledger.new_version("f")
+    received(ledger, begun(ledger, subject((4, 6)), status=206))
+    watch = ledger.watch("f", Who(), '"v"', 5)
+
+    received(ledger, begun(ledger, subject((7, 8)), status=206))
+
+    assert ledger.standings(watch, '"v"')["10.0.0.2"].ranges == [(4, 6), (7, 8)]
+
+
+def test_a_watch_begins_with_ranges_that_are_remembered_no_more_one_by_one() -> None:
+    ledger = Ledger(most=2)
+    for start in range(8):
+        received(ledger, begun(ledger, subject((start, start + 1)), status=206))
+
+    watch = ledger.watch("f", Who(), '"v"', 5)
+
+    assert ledger.standings(watch, '"v"')["10.0.0.2"].received() == 8
+
+
+def test_a_watch_leaves_out_what_counted_for_a_wait_that_wanted_as_much() -> None:
+    ledger = Ledger()
+    first = begun(ledger, subject((0, 5)), status=206)
+    received(ledger, first)
+    watch = ledger.watch("f", Who(), '"v"', 5)
+    ledger.used(watch, Who(), ["10.0.0.2"], 5, is_end=False)
+    underway = begun(ledger, subject((5, 7)), status=206)
+    underway.handed = 2
+
+    has = {
+        wanted: ledger.standings(ledger.watch("f", Who(), '"v"', wanted), '"v"')["10.0.0.2"].received()
+        for wanted in (4, 5, 6)
+    }
+
+    assert (first.used, has) == (5, {4: 2, 5: 2, 6: 7})
+
+
+def test_what_an_end_was_seen_by_counts_for_nothing_more() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, subject((0, 5)), status=206))
+    goes_on = begun(ledger)
+    goes_on.handed = 6
+    watch = ledger.watch("f", Who(), '"v"', 1)
+    ledger.used(watch, Who(), ["10.0.0.2"], 1, is_end=True)
+
+    received(ledger, goes_on)
+
+    assert progress(ledger, '"v"') == {}
+    assert not took(ledger)
+    assert ledger.standings(ledger.watch("f", Who(), '"v"', 1), '"v"') == {}
+
+
+def test_watches_that_nobody_has_any_more_are_dropped() -> None:
+    ledger = Ledger()
+    for _ in range(3):
+        ledger.watch_from_now("f", Who())
+    kept = ledger.watch_from_now("f", Who())
+
+    assert len(ledger._watches) == 1
+    ledger.unwatch(kept)
+    ledger.unwatch(kept)
+    assert ledger._watches == set()
+
+
+# Waits for requests
+
+
+def test_memory_of_returned_requests_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpserve.ledger.MOST_ADDRESSES", 2)
+    ledger = Ledger(most=2)
+    wanted = [Wanted(name) for name in ("a", "b", "c")]
+
+    for number, one in enumerate(wanted, 1):
+        ledger.took_request(one, number, singly=False)
+        ledger.took_request(one, number, singly=True)
+    ledger.took_request(wanted[1], 1, singly=False)  # a wait that began earlier has returned an earlier one
+
+    assert [ledger.first_asked(one) for one in wanted] == [1, 3, 4]
+    assert len(ledger._asked_singly) == 2

@@ -270,3 +270,80 @@ def test_a_record_is_data_that_can_be_compared_and_replaced() -> None:
 
     assert replace(record, status=206) != record
     assert record == ledger.requests()[0]
+
+
+# Transfers
+
+
+def test_a_transfer_that_is_over_is_made_once() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    before = ledger.transfers()
+    received(ledger, exchange)
+
+    assert ledger.transfers()[0] is ledger.transfers()[0]
+    assert (before[0].state, ledger.transfers()[0].state) == ("under way", "completed")
+
+
+def test_a_transfer_is_complete_once_all_is_acknowledged_and_not_before() -> None:
+    line = Line(on_their_way=4)
+    ledger = Ledger()
+    exchange = begun(ledger, line=line)
+    exchange.handed = 10
+    ledger.handed_over(exchange, time.monotonic())
+
+    early = ledger.transfers()[0]
+    line.on_their_way = 0
+    late = ledger.transfers()[0]
+
+    assert (early.state, early.sent, early.acknowledged, early.total) == ("under way", 10, 6, 10)
+    assert (late.state, late.sent, late.acknowledged) == ("completed", 10, 10)
+
+
+@pytest.mark.parametrize("end", [End.CLOSED, End.RESET, End.LOST, End.CUT])
+def test_a_transfer_says_how_it_ended(end: End) -> None:
+    ledger = Ledger()
+    exchange = begun(ledger)
+    exchange.handed = 7
+
+    ledger.settle(exchange, 4, 102.0, end)
+
+    (transfer,) = ledger.transfers()
+    assert (transfer.state, transfer.sent, transfer.acknowledged) == (end.value, 7, 4)
+    assert (transfer.seconds, transfer.rate) == (2.0, 2.0)
+
+
+def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second() -> None:
+    line = Line()
+    ledger = Ledger()
+    exchange = begun(ledger, line=line, began=100.0)
+    rates = []
+    with ledger._lock:
+        for now, handed in ((100.0, 0), (100.2, 2), (100.6, 3), (100.8, 9), (101.2, 9), (102.2, 9)):
+            exchange.handed = handed
+            rates.append(exchange.transfer(now).rate)
+
+    assert rates == pytest.approx([0.0, 10.0, 5.0, 5.0, 10.0, 0.0])
+
+
+def test_a_transfer_without_content_is_none() -> None:
+    ledger = Ledger()
+    received(ledger, begun(ledger, None, status=404))
+    received(ledger, begun(ledger, subject()))
+
+    assert ledger.transfers() == ()
+
+
+# Fields
+
+
+def test_fields_are_found_by_names_of_any_case_and_are_as_they_came() -> None:
+    fields = records.Fields([("X-Serial", "7"), ("Accept", "a"), ("accept", "b")])
+
+    assert (fields["x-serial"], fields.get("X-SERIAL"), fields.get("missing")) == ("7", "7", None)
+    assert "ACCEPT" in fields
+    assert not fields.__contains__(5)
+    assert dict(fields) == {"X-Serial": "7", "accept": "a, b"}
+    assert (len(fields), repr(fields)) == (2, "{'X-Serial': '7', 'accept': 'a, b'}")
+    with pytest.raises(KeyError):
+        fields["missing"]
