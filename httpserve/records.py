@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 from httpserve.plan import Subject
@@ -270,6 +270,14 @@ class State(Enum):
     CUT = auto()
 
 
+class _Sample(NamedTuple):
+    """When a transfer under way was looked at, what had been received by then, and how fast of late."""
+
+    time: float
+    received: int
+    rate: float
+
+
 class Exchange:
     """One request and its answer, as it goes. `handed` counts bytes of content that the kernel took."""
 
@@ -283,7 +291,6 @@ class Exchange:
         "length",
         "link",
         "number",
-        "sample",
         "snapshot",
         "state",
         "status",
@@ -314,8 +321,7 @@ class Exchange:
         self.number = 0  # its place in the order of exchanges and new versions
         self.handed = 0
         self.got = 0
-        self.sample = (began, 0, 0.0)  # when a snapshot was taken, what had been received by then, and how fast
-        self.snapshot: Transfer | None = None  # once it is over, and somebody has asked
+        self.snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
         self.state = State.UNDER_WAY
         self.used = 0  # the most bytes that a wait wanted which it has counted for; `ALL_USED` where it wanted all
 
@@ -364,7 +370,7 @@ class Exchange:
 
         Unlike a record it never takes for received what is not acknowledged yet.
         """
-        if self.snapshot is not None:
+        if isinstance(self.snapshot, Transfer):
             return self.snapshot
         subject, link = self.subject, self.link
         assert subject is not None
@@ -396,12 +402,13 @@ class Exchange:
         return made
 
     def _rate(self, acknowledged: int, now: float) -> float:
-        at, had, rate = self.sample
+        sample = self.snapshot
+        if isinstance(sample, _Sample) and now - sample.time < SAMPLE_SECONDS:
+            return sample.rate
+        at, had = (sample.time, sample.received) if isinstance(sample, _Sample) else (self.began, 0)
+        rate = _per_second(acknowledged - had, now - at)
         if now - at >= SAMPLE_SECONDS:
-            rate = _per_second(acknowledged - had, now - at)
-            self.sample = (now, acknowledged, rate)
-        elif at == self.began:
-            rate = _per_second(acknowledged, now - at)
+            self.snapshot = _Sample(now, acknowledged, rate)
         return rate
 
     def _outcome(self, sent: bool) -> str:
