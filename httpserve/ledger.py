@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Collection
 from itertools import takewhile
 
 from httpserve.coverage import Coverage
@@ -19,7 +20,7 @@ from httpserve.latch import Latch
 from httpserve.plan import PROBE
 from httpserve.records import ALL_USED, DownloadRecord, End, Ends, Exchange, RequestRecord, State, Transfer
 from httpserve.wanted import Asked, Who
-from httpserve.watching import Question, Watch, add_underway
+from httpserve.watching import Question, Score, Watch, add_underway
 
 MOST_RECORDS = 1000
 MOST_ADDRESSES = 1000
@@ -354,11 +355,23 @@ class Ledger:
         with self._lock:
             watch.judge(verdicts)
 
-    def standings(self, watch: Watch, validator: str) -> dict[str, Coverage]:
-        """Return what each client has of this version, as far as it counts for a watch."""
+    def standings(self, watch: Watch, validator: str, only: Collection[str] | None = None) -> dict[str, Coverage]:
+        """Return what each client has of this version, as far as it counts for a watch; `only` of these clients."""
         with self._lock:
-            self._settle_arrived(watch.name)
-            return watch.standings(validator, self._open_on(watch.name), time.monotonic())
+            found = self._standings(watch, validator)
+            return {client: found[client].copy() for client in (found if only is None else only) if client in found}
+
+    def scores(self, watch: Watch, validator: str) -> dict[str, Score]:
+        """Return in figures what each client has of this version: what `standings` says is copied, and costs more."""
+        with self._lock:
+            found = self._standings(watch, validator)
+            return {
+                client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()
+            }
+
+    def _standings(self, watch: Watch, validator: str) -> dict[str, Coverage]:
+        self._settle_arrived(watch.name)
+        return watch.standings(validator, self._open_on(watch.name), time.monotonic())
 
     def shares(self, name: str, client: str) -> bool:
         """Tell whether two whole answers about a name went to this address at the same time."""

@@ -17,7 +17,7 @@ from httpserve.ledger import Ledger
 from httpserve.records import ALL_USED, DownloadRecord, RequestRecord
 from httpserve.verdict import Case, Nearest, happened
 from httpserve.wanted import Amount, Kind, Who
-from httpserve.watching import Watch
+from httpserve.watching import Score, Watch
 
 SLICE_SECONDS = 0.5  # a file that others change makes no event, so look at it again after this
 FIRST_POLL_SECONDS = 0.001  # an acknowledgment makes no event either; most come at once,
@@ -65,6 +65,9 @@ class _Count(Protocol):
     def look(self, version: Version) -> list[DownloadRecord] | None:
         """Return what was waited for, once it has come."""
 
+    def received(self, version: Version) -> dict[str, int]:
+        """Return how many bytes each client has so far."""
+
     def coverages(self, version: Version) -> dict[str, Coverage]:
         """Return what each client has so far."""
 
@@ -109,6 +112,9 @@ class _Taking:
     def look(self, version: Version) -> list[DownloadRecord] | None:
         return self._ledger.take(self._terms.name, version.validator, self._terms.who, self._mark)
 
+    def received(self, version: Version) -> dict[str, int]:
+        return {client: coverage.received() for client, coverage in self.coverages(version).items()}
+
     def coverages(self, version: Version) -> dict[str, Coverage]:
         return self._ledger.coverages(self._terms.name, version.validator, self._mark)
 
@@ -128,39 +134,52 @@ class _Watching:
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
         who, amount = self._terms.who, self._terms.amount
-        standings = self.coverages(version)
+        self._judge()
         wanted = amount.bytes_of(version.size)
-        has = [client for client, coverage in standings.items() if coverage.received() >= wanted]
+        scores = self._ledger.scores(self._watch, version.validator)
+        has = [client for client, score in scores.items() if score.received >= wanted]
         if amount.kind is Kind.IDLE:
-            has = self._at_rest({client: standings[client] for client in has})
+            has = self._at_rest({client: scores[client] for client in has})
         chosen = who.choose(has)
         if chosen is None:
             return None
+        standings = self._ledger.standings(self._watch, version.validator, chosen)
+        if len(standings) < len(chosen):
+            return None  # a new version came in between
         self._ledger.used(self._watch, who, chosen, wanted, is_end=amount.is_end)
-        name = self._terms.name
-        return [
-            record(name, client, standings[client], shared=self._ledger.shares(name, client)) for client in chosen
-        ]
+        return [self._record(client, standings[client]) for client in chosen]
 
-    def _at_rest(self, standings: dict[str, Coverage]) -> list[str]:
-        """Return those to whom nothing has come for long enough, and say in their coverages when the last came."""
+    def _record(self, client: str, coverage: Coverage) -> DownloadRecord:
+        if client in self._moved:
+            coverage.ended = self._moved[client][1]
+        name = self._terms.name
+        return record(name, client, coverage, shared=self._ledger.shares(name, client))
+
+    def _at_rest(self, scores: dict[str, Score]) -> list[str]:
+        """Return those to whom nothing has come for long enough."""
         now = time.monotonic()
         before, self._moved = self._moved, {}
-        for client, coverage in standings.items():
-            has = (coverage.answers, coverage.arrived)
-            had, moved = before.get(client, (has, coverage.ended))
+        for client, score in scores.items():
+            has = (score.answers, score.arrived)
+            had, moved = before.get(client, (has, score.ended))
             self._moved[client] = (has, moved if has == had else now)
-            coverage.ended = self._moved[client][1]
-        return [client for client, coverage in standings.items() if now - coverage.ended >= self._terms.amount.idle]
+        return [client for client, (_, moved) in self._moved.items() if now - moved >= self._terms.amount.idle]
+
+    def received(self, version: Version) -> dict[str, int]:
+        scores = self._ledger.scores(self._watch, version.validator)
+        return {client: score.received for client, score in scores.items()}
 
     def coverages(self, version: Version) -> dict[str, Coverage]:
+        self._judge()
+        return self._ledger.standings(self._watch, version.validator)
+
+    def _judge(self) -> None:
         predicate = self._watch.predicate
         if predicate is not None:
             questions = self._ledger.unjudged(self._watch)
             if questions:
                 verdicts = [(question, bool(predicate(question.request))) for question in questions]
                 self._ledger.judge(self._watch, verdicts)
-        return self._ledger.standings(self._watch, version.validator)
 
     def requests(self) -> tuple[RequestRecord, ...]:
         return self._ledger.requests_of(self._watch)
@@ -251,8 +270,8 @@ def _report(
     if records is not None:
         received = sum(record.bytes for record in records)
     else:
-        coverages = count.coverages(version)
-        most = sorted((one.received() for client, one in coverages.items() if terms.who.may_be(client)), reverse=True)
+        has = count.received(version)
+        most = sorted((amount for client, amount in has.items() if terms.who.may_be(client)), reverse=True)
         received = sum(most[: terms.who.count])
     if received != reported:
         terms.report(received, version.size * terms.who.count)

@@ -24,6 +24,15 @@ class Question(NamedTuple):
     request: RequestRecord
 
 
+class Score(NamedTuple):
+    """What a client has, in figures: see `Coverage`."""
+
+    received: int
+    answers: int
+    arrived: int
+    ended: float
+
+
 class Watch:
     """The answers about one name that count for one wait.
 
@@ -137,11 +146,12 @@ class Watch:
         )
 
     def standings(self, validator: str, underway: Iterable[Exchange], now: float) -> dict[str, Coverage]:
-        """Return what each client has of one version, with what is under way."""
-        found = {
-            client: coverage.copy() for client, coverage in self._coverages.items() if coverage.validator == validator
-        }
-        add_underway(found, self.counting(underway), validator, now)
+        """Return what each client has of one version, with what is under way. Only to be read, and to be copied."""
+        found = {client: coverage for client, coverage in self._coverages.items() if coverage.validator == validator}
+        counting = [one for one in self.counting(underway) if one.subject and one.subject.validator == validator]
+        for client in {exchange.link.client for exchange in counting}.intersection(found):
+            found[client] = found[client].copy()
+        add_underway(found, counting, validator, now)
         return found
 
 
