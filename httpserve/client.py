@@ -27,7 +27,8 @@ from httpserve.errors import (
     ServerNotRunning,
     StorageError,
 )
-from httpserve.ledger import MOST_RECORDS, Ledger
+from httpserve.exchanges import MOST_RECORDS
+from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
 from httpserve.names import checked_name
 from httpserve.observed import Observed

@@ -523,7 +523,7 @@ def test_watches_that_nobody_has_any_more_are_dropped() -> None:
 
 
 def test_memory_of_returned_requests_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.ledger.MOST_ADDRESSES", 2)
+    monkeypatch.setattr("httpserve.ledger.MOST_ASKED", 2)
     ledger = Ledger(most=2)
     wanted = [Wanted(name) for name in ("a", "b", "c")]
 
