@@ -1,7 +1,7 @@
 """The exchanges of one server: what was asked, what is under way, how it ended, and who waits for a change.
 
-Knows all exchanges. Does not know what anybody waits for. Safe from any thread: nothing but looking and assigning
-happens under its lock.
+Knows all exchanges, and tells downloads and watches what has ended. Does not know what anybody waits for. Safe from any
+thread: nothing but looking and assigning happens under its lock.
 """
 
 from __future__ import annotations

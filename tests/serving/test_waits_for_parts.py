@@ -253,7 +253,7 @@ def test_a_rest_is_not_seen_before_anything_came(bench: HttpServerClient) -> Non
 
 def test_a_rest_is_not_seen_while_bytes_come(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
     put(bench, size=BIG)
-    rest = 0.8
+    rest = 1.2
     waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT, until="idle", idle=rest))
     with halfway(bench, 100_000) as board:
         slowly = threading.Event()
