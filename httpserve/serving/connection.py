@@ -10,6 +10,7 @@ import socket
 
 from httpserve.plan import ChangedWhileSent, HandOver, Plan
 from httpserve.records import Exchange
+from httpserve.serving import tcp
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content
 from httpserve.serving.head import Head, Refused, check_incomplete, describe, parse_again
@@ -79,8 +80,8 @@ class Connection(Line):
         """Take a new request for a proof that the answer before has arrived, unless the client may pipeline."""
         latest = self._tally.latest
         assert latest is not None
-        is_small = latest.length <= PROVEN_BYTES and not self._tally.is_pipelined
-        if is_small or self.outstanding() == 0:
+        is_proof = latest.length <= PROVEN_BYTES or not tcp.TELLS_OUTSTANDING  # nothing better tells there
+        if (is_proof and not self._tally.is_pipelined) or self.outstanding() == 0:
             self._tally.arrived(now)
 
     def serve(self, now: float, wall: float, at_once: bool) -> Need:

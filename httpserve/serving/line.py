@@ -260,7 +260,10 @@ class Line(ABC):
         return Need.INPUT
 
     def _on_end_of_input(self, now: float) -> Need:
-        if self._tally.latest is None or self.outstanding() == 0 or not tcp.TELLS_OUTSTANDING:
+        if not tcp.TELLS_OUTSTANDING:
+            self._tally.arrived(now)  # an orderly close is the best proof there is
+            return self.close(now)
+        if self._tally.latest is None or self.outstanding() == 0:
             return self.close(now)
         # The client has sent its last, and still takes what it asked for. The end of input would be reported
         # for ever, so look at what it has acknowledged by the clock.
