@@ -223,6 +223,52 @@ def test_a_small_answer_is_complete_once_the_client_asks_on(bench: HttpServerCli
         eventually(lambda: bench.transfers[1].state == "completed", "it was acknowledged")
 
 
+# On systems that do not tell what is acknowledged
+
+
+@pytest.fixture
+def silent(bench: HttpServerClient, monkeypatch: pytest.MonkeyPatch) -> HttpServerClient:
+    """A server on a system that tells no more than what it took."""
+    monkeypatch.setattr("httpserve.serving.tcp.TELLS_OUTSTANDING", False)
+    return bench
+
+
+@pytest.mark.parametrize("size", [100, 100_000, SIZE])
+@pytest.mark.parametrize("field", ["Connection: close", "Connection: keep-alive"])
+def test_an_orderly_close_proves_an_answer(silent: HttpServerClient, size: int, field: str) -> None:
+    put(silent, size=size)
+
+    fetch(silent, field)
+
+    record = silent.wait_for_download("Image", PATIENT)
+    assert (record.bytes, record.known) == (size, "handed_over")
+    assert (only(silent).state, only(silent).known, silent.requests[0].known) == (
+        "completed", "handed_over", "handed_over"
+    )  # fmt: skip
+
+
+def test_the_next_request_proves_an_answer(silent: HttpServerClient) -> None:
+    put(silent)
+    with Wire(silent.get_port()) as wire:
+        wire.ask("/Image")
+        assert only(silent).state == "under way"
+        wire.ask("/else")
+
+        assert silent.wait_for_download("Image", PATIENT).bytes == SIZE
+
+
+def test_a_pipelined_request_and_a_reset_prove_nothing(silent: HttpServerClient) -> None:
+    put(silent)
+    with Wire(silent.get_port()) as wire:
+        wire.send(b"GET /Image HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        wire.answer()
+        wire.reset()
+
+    eventually(lambda: {one.state for one in silent.transfers} == {"reset"}, "the end")
+    assert {one.acknowledged for one in silent.transfers} == {0}
+    vain(lambda: silent.wait_for_download("Image", 0.05))
+
+
 # How fast
 
 
