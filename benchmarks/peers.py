@@ -24,6 +24,8 @@ READY_SECONDS = 20.0
 STOP_SECONDS = 5.0
 
 OURS = "httpserve"
+FREE_THREADED = "httpserve, free-threaded"
+FREE_THREADED_PROGRAMS = ("python3.15t", "python3.14t")  # opendal has wheels for it from 3.14 on
 NGINX_CONFIG = """\
 daemon off;
 master_process off;
@@ -141,6 +143,7 @@ def serve_nginx(root: str) -> None:
 
 SERVE: dict[str, Callable[[str], None]] = {
     OURS: serve_httpserve,
+    FREE_THREADED: serve_httpserve,
     "nginx": serve_nginx,
     "aiohttp": serve_aiohttp,
     "werkzeug": serve_werkzeug,
@@ -150,6 +153,12 @@ SERVE: dict[str, Callable[[str], None]] = {
 
 def announce(port: int) -> None:
     print(port, flush=True)
+
+
+def free_threaded_program() -> str | None:
+    """Return a Python without the interpreter lock, the newest that there is."""
+    found = map(shutil.which, FREE_THREADED_PROGRAMS)
+    return next((program for program in found if program is not None), None)
 
 
 def nginx_program() -> str | None:
@@ -170,15 +179,33 @@ def missing(name: str) -> str | None:
     """Say why the server *name* cannot run here, or None when it can."""
     if name == "nginx" and nginx_program() is None:
         return "nginx is not installed (Debian: apt-get install nginx-light)"
+    if name == FREE_THREADED:
+        return missing_free_threaded()
     if name == "aiohttp" and importlib.util.find_spec("aiohttp") is None:
         return "aiohttp is not installed (pip install 'httpserve[bench]')"
     return None
 
 
+def missing_free_threaded() -> str | None:
+    program = free_threaded_program()
+    if program is None:
+        return f"none of {', '.join(FREE_THREADED_PROGRAMS)} is in the PATH"
+    check = "import sys, httpserve.client; sys.exit(sys._is_gil_enabled())"
+    if subprocess.run([program, "-c", check], cwd=REPOSITORY, capture_output=True, check=False).returncode != 0:
+        return f"{program} has no packages for it, or takes the lock for one of them ({program} -m pip install -e .)"
+    return None
+
+
+def interpreter(name: str) -> str:
+    """Return the Python that runs a server."""
+    program = free_threaded_program() if name == FREE_THREADED else None
+    return program or sys.executable
+
+
 @contextlib.contextmanager
 def running(name: str, root: Path) -> Iterator[Running]:
     """Run the server *name* on *root* in a process of its own until the block ends."""
-    command = [sys.executable, "-m", "benchmarks.peers", name, str(root)]
+    command = [interpreter(name), "-m", "benchmarks.peers", name, str(root)]
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,

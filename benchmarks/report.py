@@ -43,10 +43,11 @@ def table(cases: Sequence[Case], results: Results, large: str) -> str:
 
 
 def median_table(cases: Sequence[Case], results: Results, large: str) -> str:
-    rows = [["median of", "unit", *cases[0].names]]
+    names = [name for name in cases[0].names if any(results.get(case.key, {}).get(name) for case in cases)]
+    rows = [["median of", "unit", *names]]
     for case in cases:
         samples = results.get(case.key, {})
-        cells = [cell(samples.get(name, ()), case.unit) for name in case.names]
+        cells = [cell(samples.get(name, ()), case.unit) for name in names]
         rows.append([case.title.format(size=large), case.unit, *cells])
     return markdown(rows)
 

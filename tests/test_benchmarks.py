@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import peers, report
 from benchmarks.cases import CASES, Case, Target
 from benchmarks.load import Generator, Sample
 from benchmarks.peers import running
@@ -135,3 +136,20 @@ def test_one_command_measures_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_every_case_has_what_is_to_be_reached() -> None:
     assert all(case.targets for case in CASES)
+
+
+def test_a_python_without_the_lock_takes_part_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert peers.interpreter("httpserve") == sys.executable
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    absent = peers.missing(peers.FREE_THREADED)
+    os.symlink(sys.executable, tmp_path / "python3.14t")
+    locked = peers.missing(peers.FREE_THREADED)
+
+    assert absent is not None
+    assert "python3.14t" in absent
+    has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
+    assert ("-m pip install" in (locked or "")) is has_lock
+    assert peers.interpreter(peers.FREE_THREADED) == str(tmp_path / "python3.14t")
