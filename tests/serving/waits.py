@@ -27,8 +27,13 @@ def put(client: HttpServerClient, name: str = "Image", size: int = SIZE, seed: i
 
 
 def fetch(client: HttpServerClient, *fields: str, target: str = "/Image", board: str | None = None) -> bytes:
+    """Fetch, close, and return what came once the server knows that it has arrived."""
     with Wire(client.get_port(), source=board) as wire:
-        return wire.ask(target, *fields).body
+        port = wire.sock.getsockname()[1]
+        body = wire.ask(target, *fields).body
+    log = client._ledger._log
+    eventually(lambda: all(one.is_over for one in list(log) if one.link.client_port == port), "it is known to be over")
+    return body
 
 
 def fetch_part(client: HttpServerClient, start: int, stop: int, *, board: str | None = None) -> bytes:
