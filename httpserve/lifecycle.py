@@ -196,6 +196,7 @@ class Life:
         self._close(_Call(), 0.0)
 
     def _stop_server(self, timeout: float) -> None:
+        self._ledger.wake()  # who waits for what can begin no more need not wait until the end
         server = self._server
         began = time.monotonic()
         if server is not None and not server.stop(timeout):

@@ -112,7 +112,12 @@ Library    OperatingSystem
     done = subprocess.run(
         [sys.executable, "-m", "pabot.pabot", "--processes", "2", "--outputdir", str(tmp_path / "out"), str(tmp_path)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        # It starts `robot` by its name, which a virtual environment that was not activated has not in the PATH.
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
         capture_output=True,
         text=True,
         timeout=END_SECONDS,
