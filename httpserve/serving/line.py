@@ -197,7 +197,7 @@ class Line(ABC):
         assert outgoing is not None
         assert exchange is not None
         room = None
-        count = _Count(exchange, self._service)
+        count = _Count(exchange, self._service, self.sock)
         try:
             while True:
                 ended = outgoing.send(self.sock, count)
@@ -348,11 +348,13 @@ class Line(ABC):
 class _Count:
     """Counts what the kernel takes of an answer, and says before the last send that it is as good as complete."""
 
-    __slots__ = ("_exchange", "_paced_at", "_service")
+    __slots__ = ("_exchange", "_is_quick", "_paced_at", "_service", "_sock")
 
-    def __init__(self, exchange: Exchange, service: Service) -> None:
+    def __init__(self, exchange: Exchange, service: Service, sock: socket.socket) -> None:
         self._exchange = exchange
         self._service = service
+        self._sock = sock
+        self._is_quick = False
         self._paced_at = time.monotonic()
 
     @property
@@ -367,9 +369,13 @@ class _Count:
         """Wait for a moment if it went fast and others ask: whoever is fetching much lets those go first."""
         now = time.monotonic()
         took = now - self._paced_at
-        if took < GIVE_WAY_SECONDS and now - self._service.small_at < ASKED_SECONDS:
-            time.sleep(GIVE_WAY_SECONDS - took)
-            now = time.monotonic()
+        if took < GIVE_WAY_SECONDS:
+            if not self._is_quick:
+                self._is_quick = True
+                tcp.queue_more(self._sock)
+            if now - self._service.small_at < ASKED_SECONDS:
+                time.sleep(GIVE_WAY_SECONDS - took)
+                now = time.monotonic()
         self._paced_at = now
 
     def before_last(self) -> None:
