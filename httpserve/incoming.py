@@ -57,6 +57,7 @@ class Incoming:
         self.name = name
         self.place = place
         self.temporary = temporary
+        self.start = 0  # where a copy into it begins
         self._owner = owner
         self._pid = os.getpid()
         self._fd = -1
@@ -76,9 +77,15 @@ class Incoming:
                 self._file = io.FileIO(self.temporary, "x+b")
                 self._fd = self._file.fileno()
 
-    def fileno(self) -> int:
-        """Return the descriptor of the temporary, to copy into it by other means than `write`."""
-        return self._fd
+    def reader(self) -> int:
+        """Return another descriptor of the temporary, to read it back by; the caller's to close.
+
+        Raises:
+            StorageError: the version was discarded meanwhile.
+        """
+        with self._lock:
+            self._check()
+            return os.dup(self._fd)
 
     def write(self, data: Buffer) -> None:
         """Append the whole of *data*. Blocks while the disk does.

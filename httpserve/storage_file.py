@@ -330,15 +330,18 @@ class _Tail:
 
     def __init__(self, file: WriteFile) -> None:
         self._file = file
-        self._position = file._position
+        self.start = file._position
         self._digest = file._digest.copy()
+
+    def reader(self) -> int:
+        return self._file._incoming.reader()
 
     def write(self, data: memoryview) -> None:
         self._file.write(data)
 
     def restart(self) -> None:
-        self._file._incoming.restart(self._position)
-        self._file._position = self._position
+        self._file._incoming.restart(self.start)
+        self._file._position = self.start
         self._file._digest = self._digest.copy()
 
     def commit(self, sha256: str | None) -> None:

@@ -13,19 +13,19 @@ import opendal
 
 from httpserve.arguments import checked_seconds
 from httpserve.errors import DigestMismatch, InvalidArgument
-from httpserve.staging.pipeline import Sink, interruptibly, pump, pump_unhashed
+from httpserve.staging.pipeline import ReadableSink, interruptibly, pump, pump_unhashed
 from httpserve.staging.progress import Report, reporter
 from httpserve.staging.sinks import FileSink, OperatorSink
 from httpserve.staging.sources import Source, check_operator, checked_path
 
-__all__ = ["Sink", "copy_in", "copy_out"]
+__all__ = ["copy_in", "copy_out"]
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def copy_in(
     source: Source,
-    sink: Sink,
+    sink: ReadableSink,
     *,
     sha256: str | None = None,
     progress: Callable[[int, int | None], object] | bool | None = None,
@@ -103,7 +103,7 @@ def copy_out(
         interruptibly(job, _unreported, sink.discard if isinstance(sink, FileSink) else lambda: None)
 
 
-def _pumped(source: Source, sink: Sink, report: Report) -> str:
+def _pumped(source: Source, sink: ReadableSink, report: Report) -> str:
     if source.interruptible:
         return pump(source, sink, report)
     return interruptibly(lambda relay: pump(source, sink, relay), report, sink.discard)

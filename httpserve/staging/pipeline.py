@@ -5,23 +5,27 @@ Knows threads and chunks. Knows nothing of what sources and sinks are made of.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
+from httpserve.staging.messages import unreadable
 from httpserve.staging.progress import Report
 from httpserve.staging.sources import Source, SourceChanged
+from httpserve.uninterrupted import sigint_held
 
-COPY_CHUNK_BYTES = 512 * 1024  # half as many hand-overs as with 256 KiB; Ctrl-C is felt within one chunk
-RING_BUFFERS = 16  # with 8 the two threads wait for each other more: 0.95 s for a GiB instead of 0.78 s
-# To hand a chunk over costs as much as to hash a few KiB, so short reads are gathered up to this.
+COPY_CHUNK_BYTES = 256 * 1024  # stays in a processor's cache; Ctrl-C is felt within one chunk
+# A call for each chunk costs as much as to hash a few KiB, so short reads are gathered up to this.
 LEAST_CHUNK_BYTES = 64 * 1024
 # Seconds that a copy which was given up waits for its thread; longer is only one that sits in opendal.
 GRACE = 0.2
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Sink")
 
 
 class Sink(Protocol):
@@ -40,7 +44,18 @@ class Sink(Protocol):
         """Remove what was written. Harmless twice, after commit, and while another thread writes."""
 
 
-def pump(source: Source, sink: Sink, report: Report) -> str:
+class ReadableSink(Sink, Protocol):
+    """A sink that can be read back while it is written."""
+
+    @property
+    def start(self) -> int:
+        """Where the copy begins in it."""
+
+    def reader(self) -> int:
+        """Return a descriptor to read it back by, the caller's to close. Fails once the sink was discarded."""
+
+
+def pump(source: Source, sink: ReadableSink, report: Report) -> str:
     """Write all of *source* to *sink*, without committing. Returns its SHA-256. Blocks until done.
 
     The bytes so far are reported at each chunk, and at the end. Starts over when the source changes.
@@ -50,10 +65,10 @@ def pump(source: Source, sink: Sink, report: Report) -> str:
 
 def pump_unhashed(source: Source, sink: Sink, report: Report) -> None:
     """Do as `pump`, without the digest."""
-    _until_unchanged(_unhashed, source, sink, report)
+    _until_unchanged(_copied, source, sink, report)
 
 
-def _until_unchanged(attempt: Callable[[Source, Sink, Report], T], source: Source, sink: Sink, report: Report) -> T:
+def _until_unchanged(attempt: Callable[[Source, S, Report], T], source: Source, sink: S, report: Report) -> T:
     while True:
         try:
             return attempt(source, sink, report)
@@ -61,100 +76,122 @@ def _until_unchanged(attempt: Callable[[Source, Sink, Report], T], source: Sourc
             sink.restart()
 
 
-def _unhashed(source: Source, sink: Sink, report: Report) -> None:
-    buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
-    copied = 0
-    for chunk in _chunks(source, lambda: buffer):
+def _copied(source: Source, sink: Sink, report: Report) -> None:
+    whole = 0
+    for chunk, whole in _chunks(source):
         sink.write(chunk)
-        copied += len(chunk)
-        report(copied, source.size)
+        report(whole, source.size)
     source.finish()
-    report(copied, copied)
+    report(whole, whole)
 
 
-def _hashed(source: Source, sink: Sink, report: Report) -> str:
-    digest = _Digest()
+def _hashed(source: Source, sink: ReadableSink, report: Report) -> str:
+    digest = _Digest(sink)
     try:
-        copied = 0
         reported: tuple[int, int | None] | None = None
-        for chunk in _chunks(source, digest.free_buffer):
-            digest.update(chunk)
+        for chunk, copied in _chunks(source):
             sink.write(chunk)
-            copied += len(chunk)
+            digest.follow(chunk, copied)
             reported = copied, source.size
             report(*reported)
         source.finish()
-        if reported != (copied, copied):
-            report(copied, copied)
+        whole = 0 if reported is None else reported[0]
+        if reported != (whole, whole):
+            report(whole, whole)
         return digest.hexdigest()
     finally:
         digest.close()
 
 
-def _chunks(source: Source, free_buffer: Callable[[], memoryview]) -> Iterator[memoryview]:
-    """Give all of *source* in chunks, each in a buffer that is asked for."""
-    read = 1
+def _chunks(source: Source) -> Iterator[tuple[memoryview, int]]:
+    """Give all of *source* in chunks, each in the same buffer, with the number of bytes up to its end."""
+    buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
+    copied, read = 0, 1
     while read:
-        buffer = free_buffer()
         count = 0
         while read and count < LEAST_CHUNK_BYTES:
             read = source.readinto(buffer[count:])
             count += read
         if count:
-            yield buffer[:count]
+            copied += count
+            yield buffer[:count], copied
 
 
 class _Digest:
-    """SHA-256 of chunks that lie in a ring of buffers, computed in a thread of its own from the second on.
+    """SHA-256 of what a sink has been given, computed from the second chunk on in a thread that reads it back.
 
-    A thread costs more than to hash one chunk, and hashlib lets the interpreter go on while it works.
+    Reading back costs less than handing buffers over: each thread has one that stays in its processor's cache, and
+    neither waits for the other. What is hashed is what boards will get.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sink: ReadableSink) -> None:
+        self._sink = sink
         self._sha256 = hashlib.sha256()
-        self._first: memoryview | None = None
+        self._hashed = 0
         self._thread: threading.Thread | None = None
-        self._free: SimpleQueue[memoryview] = SimpleQueue()
-        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._buffers = 0
+        self._written: SimpleQueue[int | None] = SimpleQueue()
+        self._is_given_up = False
+        self._error: OSError | None = None
 
-    def free_buffer(self) -> memoryview:
-        """Return a buffer that holds nothing any more; wait for one where all are in the ring."""
-        if self._buffers < RING_BUFFERS:
-            self._buffers += 1
-            return memoryview(bytearray(COPY_CHUNK_BYTES))
-        return self._free.get()
-
-    def update(self, chunk: memoryview) -> None:
-        """Hash *chunk* next. Returns at once; its buffer may be read, and is free some time later."""
-        if self._first is None:
-            self._first = chunk
+    def follow(self, chunk: memoryview, written: int) -> None:
+        """Hash *chunk*, which was written last, the end of the first *written* bytes. Returns at once."""
+        if written == len(chunk):
+            self._sha256.update(chunk)
+            self._hashed = written
             return
         if self._thread is None:
-            thread = threading.Thread(target=self._hash, name="httpserve:sha256", daemon=True)
-            self._full.put(self._first)
-            thread.start()
-            self._thread = thread
-        self._full.put(chunk)
+            with sigint_held():  # which would lose the number of the copy
+                fd = self._sink.reader()
+                thread = threading.Thread(target=self._hash, args=(fd,), name="httpserve:sha256", daemon=True)
+                try:
+                    thread.start()
+                except BaseException:
+                    os.close(fd)
+                    raise
+                self._thread = thread
+        self._written.put(written)
 
     def hexdigest(self) -> str:
-        """Return the digest of all chunks, after waiting for the last ones."""
-        if self._thread is None and self._first is not None:
-            self._sha256.update(self._first)
-        self.close()
+        """Return the digest of all that was written, after waiting for the rest."""
+        self._written.put(None)
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise unreadable("what was written", f"it cannot be read back: {self._error.strerror}", self._error.errno)
         return self._sha256.hexdigest()
 
     def close(self) -> None:
-        """End the thread, once it has hashed what is in the ring. Calling twice is harmless."""
-        self._full.put(None)
+        """End the thread. Calling twice is harmless."""
+        self._is_given_up = True
+        self._written.put(None)
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
-    def _hash(self) -> None:
-        while (chunk := self._full.get()) is not None:
-            self._sha256.update(chunk)
-            self._free.put(memoryview(chunk.obj))
+    def _hash(self, fd: int) -> None:
+        buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
+        try:
+            while (end := self._written.get()) is not None:
+                while self._hashed < end and not self._is_given_up:
+                    count = _read_at(fd, buffer[: end - self._hashed], self._sink.start + self._hashed)
+                    self._sha256.update(buffer[:count])
+                    self._hashed += count
+        except OSError as error:
+            self._error = error
+        finally:
+            os.close(fd)
+
+
+def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        count = os.preadv(fd, [buffer], offset)
+    else:  # pragma: no cover - not Linux, nor a BSD
+        data = os.pread(fd, len(buffer), offset)
+        count = len(data)
+        buffer[:count] = data
+    if not count:
+        raise OSError(errno.EIO, "it has become shorter")
+    return count
 
 
 # Where a read or a write may sit in opendal, which does not feel Ctrl-C

@@ -41,6 +41,7 @@ class FileSink:
     """A local path, written as a temporary sibling; a device or a pipe is written itself."""
 
     def __init__(self, path: str) -> None:
+        self.start = 0
         self._label = repr(path)
         # The file that a symlink leads to is replaced, and the symlink stays.
         self._path = os.path.realpath(path)
@@ -50,6 +51,13 @@ class FileSink:
         self._file: io.FileIO | None = None  # owns _fd; unlike a number, it closes itself when a Ctrl-C loses it
         try:
             self._open()
+        except OSError as error:
+            raise self._error(error) from error
+
+    def reader(self) -> int:
+        try:
+            with self._lock:
+                return os.dup(self._fd)
         except OSError as error:
             raise self._error(error) from error
 
@@ -103,7 +111,7 @@ class FileSink:
         self._temporary = _temporary_beside(self._path)
         try:
             with sigint_held():  # which would lose the file between two steps
-                self._file = io.FileIO(self._temporary, "xb")
+                self._file = io.FileIO(self._temporary, "x+b")
                 self._fd = self._file.fileno()
         except OSError:
             self._temporary = None

@@ -668,12 +668,16 @@ def test_a_version_that_is_settled_twice_counts_once(root: Root) -> None:
     assert noted > 0
 
 
-def test_the_descriptor_is_that_of_the_temporary(root: Root) -> None:
+def test_a_version_can_be_read_back_while_it_is_written_and_not_once_it_was_discarded(root: Root) -> None:
     with root.incoming("f") as incoming:
         incoming.write(b"data")
-        size = os.fstat(incoming.fileno()).st_size
+        fd = incoming.reader()
+    read = os.pread(fd, 10, 0)
+    os.close(fd)
 
-    assert size == 4
+    assert read == b"data"
+    with pytest.raises(StorageError, match="discarded"):
+        incoming.reader()
 
 
 def test_a_root_closed_between_two_steps_takes_nothing(root: Root) -> None:

@@ -195,6 +195,23 @@ def test_a_sink_that_fails_ends_the_copy(interruptible: bool) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("httpserve:")]
 
 
+def test_what_cannot_be_read_back_is_not_published(tmp_path: Path, dst: Path) -> None:
+    class Shrunk(FileSink):
+        """A target that others have emptied meanwhile."""
+
+        def reader(self) -> int:
+            return os.open(os.devnull, os.O_RDONLY)
+
+    (tmp_path / "src").write_bytes(bytes(4 * pipeline.COPY_CHUNK_BYTES))
+    source = FileSource(str(tmp_path / "src"))
+
+    with pytest.raises(CopyFailed, match="what was written: it cannot be read back: it has become shorter"):
+        copy_in(source, Shrunk(str(dst)))
+    source.close()
+
+    assert_untouched(dst)
+
+
 def test_ctrl_c_in_a_read_publishes_nothing(dst: Path) -> None:
     source = Scripted(*pieces(LARGE), KeyboardInterrupt())
 
