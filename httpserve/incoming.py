@@ -10,7 +10,7 @@ import errno
 import io
 import os
 from enum import Enum
-from threading import RLock
+from threading import RLock, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -62,11 +62,11 @@ class Incoming:
         self._pid = os.getpid()
         self._fd = -1
         self._file: io.FileIO | None = None  # owns _fd; unlike a number, it closes itself when a Ctrl-C loses it
-        # Guards _state, _writing, _fd, _file; held over the replacing, which no discard may split. Reentrant, as
+        # Guards _state, _writer, _fd, _file; held over the replacing, which no discard may split. Reentrant, as
         # a finalizer may call abandon() in the middle of it.
         self._lock = RLock()
         self._state = State.OPEN
-        self._writing = False
+        self._writer = 0  # the thread that is in a write; 0: none
         self.is_litter = False  # the temporary could not be removed
 
     def create(self) -> None:
@@ -171,7 +171,9 @@ class Incoming:
 
     def _drop(self) -> None:
         self._state = State.DISCARDED
-        if not self._writing:  # else the writer closes it: a number that is in use must not be given anew
+        # Else the writer closes it: a number that is in use must not be given anew. Whoever is the writer itself was
+        # interrupted before or after the write.
+        if self._writer in (0, get_ident()):
             self._close()
         if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
             try:
@@ -184,17 +186,17 @@ class Incoming:
     def _begin(self) -> None:
         with self._lock:
             self._check()
-            self._writing = True
+            self._writer = get_ident()
 
     def _end(self) -> None:
         with self._lock:
-            self._writing = False
+            self._writer = 0
             if self._state is State.DISCARDED:
                 self._close()
 
     def _check(self) -> None:
-        if self._state is not State.OPEN or self._writing:
-            what = "being written by another thread" if self._writing else self._state.value
+        if self._state is not State.OPEN or self._writer:
+            what = "being written by another thread" if self._writer else self._state.value
             raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
 
     def _close(self) -> None:

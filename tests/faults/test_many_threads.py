@@ -85,7 +85,7 @@ class Crowd:
         self.wrong += [f"listed {name}" for name in found - {*NAMES, "images", ""}]
 
     def wait(self, chance: random.Random) -> None:
-        self.client.wait_for_download(chance.choice(NAMES), timeout=0.02)
+        self.client.wait_for_download(chance.choice(NAMES), timeout=0.25)
 
     def read(self, chance: random.Random) -> None:
         if self.client.storage.read_bytes(chance.choice(NAMES)) not in CONTENTS:
