@@ -52,7 +52,7 @@ def _bound(endpoint: Endpoint) -> socket.socket:
             only_v6 = endpoint.host != "::" or not socket.has_dualstack_ipv6()
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
         sock.bind(endpoint.sockaddr)
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: the port would stay taken
         sock.close()
         raise
     return sock

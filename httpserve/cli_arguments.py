@@ -279,7 +279,7 @@ def complete(words: Sequence[str]) -> None:
     else:
         parser = serve_parser()
         path = next(action for action in parser._actions if action.dest == "path")
-        path.completer = _paths_and_commands  # type: ignore[attr-defined]
+        path.completer = _paths_and_commands  # type: ignore[attr-defined]  # argcomplete looks for it
         argcomplete.autocomplete(parser)
 
 

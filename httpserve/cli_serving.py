@@ -154,6 +154,7 @@ class Serving:
                 raise StorageError(f"events could not be written to stdout any more: {self._out.error.strerror}")
             took = time.monotonic() - began
             is_idle = end is None and self._watch is None
+            # Nothing tells the main thread of events: it looks, and seldom where looking takes long.
             time.sleep(FOREVER_SECONDS if is_idle else min(max(LOOK_SECONDS, took / LOOK_SHARE), LAST_LOOK_SECONDS))
         self._look()
         end.result()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Self
 
-if sys.platform == "linux":  # pragma: no branch
+if sys.platform == "linux":  # pragma: no branch - the tests run on one system at a time
     import fcntl
 
 _GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION of linux/fs.h
@@ -40,7 +40,7 @@ def generation_of(fd: int) -> int | None:
 
     ext4 gives the number of a removed file to the next one that is made, so a number alone says little.
     """
-    if sys.platform != "linux":  # pragma: no cover
+    if sys.platform != "linux":  # pragma: no cover - only Linux tells generations
         return None
     try:
         answer = fcntl.ioctl(fd, _GET_GENERATION, bytes(8))

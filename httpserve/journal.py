@@ -21,7 +21,7 @@ from threading import RLock
 
 from httpserve.names import RESERVED_PREFIX
 
-if sys.platform != "win32":  # pragma: no branch
+if sys.platform != "win32":  # pragma: no branch - Windows has no fcntl
     import fcntl
 
 CAN_LOCK = sys.platform != "win32"

@@ -219,7 +219,7 @@ class Root:
         try:
             with sigint_held():  # which would lose the number of a descriptor that was opened
                 file = self._open_file(name)
-        except BaseException:
+        except BaseException:  # the Ctrl-C that was held comes at the end of the block
             if file is not None:
                 file.close()
             raise
@@ -244,7 +244,7 @@ class Root:
             version = tree.created.versions.get(name)
             if version is None or version.identity != identity:
                 version = self._verified_version(tree, name, fd, identity)
-        except BaseException:
+        except BaseException:  # whatever it is, nobody else knows the number
             os.close(fd)
             raise
         if version is None:

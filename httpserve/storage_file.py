@@ -258,7 +258,7 @@ class WriteFile(StorageFile):
             self._check_good("write")
             try:
                 self._incoming.write(view)
-            except BaseException:
+            except BaseException:  # a Ctrl-C too: how much of it was written is not known
                 self._fail()
                 raise
             self._digest.update(view)
@@ -277,7 +277,7 @@ class WriteFile(StorageFile):
                 copy_in(source, _Tail(self))
             finally:
                 source.close()
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: half a copy must not be published
             self._fail()
             raise
 

@@ -95,7 +95,7 @@ class Tree:
                 self._check_open()  # after that: either close() finds it there, or we find it closed
                 journal.note_file(self.key(incoming.temporary))
                 self._in_parents(place, incoming.create)
-            except BaseException:
+            except BaseException:  # a Ctrl-C too: nobody else knows the temporary yet
                 incoming.discard()
                 raise
             return incoming
@@ -195,7 +195,7 @@ class Tree:
             os.lstat(old)
             try:
                 self._in_parents(new, lambda: self._move(old, new, target))
-            except BaseException:
+            except BaseException:  # a Ctrl-C too: the parents made for it would stay
                 self._prune(os.path.dirname(new))
                 raise
         self._told.after_removal()

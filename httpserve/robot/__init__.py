@@ -7,7 +7,7 @@ optional package, `pip install 'httpserve[robot]'`.
 from httpserve import MissingExtra
 
 try:
-    import robot as _robot  # noqa: F401
+    import robot as _robot  # noqa: F401  # only to say which extra is missing
 except ImportError as error:
     raise MissingExtra("httpserve.robot", "robot") from error
 

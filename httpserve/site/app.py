@@ -76,7 +76,7 @@ class Site:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
         # A server that sets AT_ONCE knows HAND_OVER, any other gets a Plan.
-        return self._respond(environ, start_response)  # type: ignore[return-value]
+        return self._respond(environ, start_response)  # type: ignore[return-value]  # HAND_OVER, for our server alone
 
     def _respond(self, environ: Environ, start_response: StartResponse) -> Body:
         method = environ["REQUEST_METHOD"]

@@ -60,8 +60,13 @@ def test_libdoc_is_clean_and_its_page_stands_in_the_docs(tmp_path: Path) -> None
     new, old = _library(page), _library(KEYWORDS_PAGE)
     for part in ("name", "doc", "inits", "keywords"):
         assert _told(new[part]) == _told(old[part]), (
-            "make the page anew: python -m robot.libdoc httpserve.robot.HttpServe docs/keywords.html"
+            "make the page anew: python docs/keywords.py"
         )
+    assert _sources(old) == {f"httpserve/robot/{Path(source).name}" for source in _sources(new)}  # no directory of ours
+
+
+def _sources(library: dict[str, Any]) -> set[str]:
+    return {library["source"], *(keyword["source"] for keyword in library["keywords"])}
 
 
 def _library(page: Path) -> dict[str, Any]:
