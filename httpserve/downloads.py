@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from httpserve.coverage import Coverage
-from httpserve.records import ALL_USED, DownloadRecord, Exchange, printable
+from httpserve.exchange import ALL_USED, Exchange
+from httpserve.records import DownloadRecord, printable
 from httpserve.wanted import Who
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first

@@ -14,9 +14,10 @@ from collections import deque
 from itertools import takewhile
 
 from httpserve.downloads import Downloads
+from httpserve.exchange import End, Ends, Exchange, State
 from httpserve.latch import Latch
 from httpserve.plan import PROBE
-from httpserve.records import End, Ends, Exchange, RequestRecord, State, Transfer
+from httpserve.records import RequestRecord, Transfer
 from httpserve.watching import Watch
 
 MOST_RECORDS = 1000

@@ -12,8 +12,9 @@ from collections.abc import Collection
 
 from httpserve.coverage import Coverage
 from httpserve.downloads import Mark
+from httpserve.exchange import ALL_USED, State
 from httpserve.exchanges import MOST_RECORDS, Exchanges
-from httpserve.records import ALL_USED, DownloadRecord, RequestRecord, State
+from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.wanted import Asked, Who
 from httpserve.watching import Question, Score, Watch, add_underway
 

@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 from httpserve.coverage import Coverage
 from httpserve.downloads import record
 from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
+from httpserve.exchange import ALL_USED
 from httpserve.ledger import Ledger
-from httpserve.records import ALL_USED, DownloadRecord, RequestRecord
+from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.verdict import Case, Nearest, happened
 from httpserve.wanted import Amount, Kind, Who
 from httpserve.watching import Score, Watch

@@ -13,7 +13,8 @@ from ipaddress import IPv6Address, ip_address
 
 from httpserve.arguments import checked_count, checked_seconds
 from httpserve.errors import InvalidArgument, InvalidType
-from httpserve.records import Exchange, RequestRecord, name_asked
+from httpserve.exchange import Exchange
+from httpserve.records import RequestRecord, name_asked
 
 IDLE_SECONDS = 5.0
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from httpserve.coverage import Coverage
 from httpserve.downloads import NOTHING_TAKEN, Mark, cover, is_older, make_room
-from httpserve.records import Exchange, RequestRecord, State
+from httpserve.exchange import Exchange, State
+from httpserve.records import RequestRecord
 
 MOST_UNJUDGED = 10_000  # answers that are over and that the user's predicate has not seen; the oldest go first
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import socket
 
+from httpserve.exchange import Exchange
 from httpserve.plan import ChangedWhileSent, HandOver, Plan
-from httpserve.records import Exchange
 from httpserve.serving import tcp
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content

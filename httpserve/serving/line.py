@@ -14,8 +14,9 @@ import time
 from abc import ABC, abstractmethod
 from enum import Enum, auto
 
+from httpserve.exchange import End, Ends, Exchange, State
 from httpserve.plan import Data, Plan
-from httpserve.records import ACKED, HANDED_OVER, End, Ends, Exchange, State
+from httpserve.records import ACKED, HANDED_OVER
 from httpserve.serving import tcp
 from httpserve.serving.sending import NO_WAIT, Outgoing, Sent
 from httpserve.serving.service import Service, log_access

@@ -5,8 +5,8 @@ Knows exchanges and the ledger. Knows no sockets: it is told how many bytes are 
 
 from __future__ import annotations
 
+from httpserve.exchange import End, Exchange, State
 from httpserve.ledger import Ledger
-from httpserve.records import End, Exchange, State
 
 
 class Tally:

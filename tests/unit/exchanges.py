@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from httpserve.exchange import Ends
 from httpserve.plan import Piece, Subject
-from httpserve.records import Ends, Fields
+from httpserve.records import Fields
 
 
 @dataclass

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from httpserve import downloads
+from httpserve.exchange import End, Exchange
 from httpserve.ledger import Ledger
 from httpserve.plan import Subject
-from httpserve.records import DownloadRecord, End, Exchange
+from httpserve.records import DownloadRecord
 from httpserve.wanted import Asked as Wanted
 from httpserve.wanted import Who
 from tests.unit.exchanges import Asked, Line, subject

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from httpserve import exchange as exchange_module
 from httpserve import records
+from httpserve.exchange import End, Exchange, State
 from httpserve.ledger import Ledger
 from httpserve.plan import Piece, Subject
-from httpserve.records import End, Exchange, State, printable
+from httpserve.records import printable
 from tests.unit.exchanges import Asked, Line, subject
 
 WHOLE = subject((0, 10))
@@ -133,7 +135,7 @@ def test_an_answer_just_handed_over_counts_as_completed_while_its_acknowledgment
     ledger.handed_over(exchange, now)
 
     with ledger._lock:
-        early, late = exchange.record(now + 0.1), exchange.record(now + records.ACK_DELAY_SECONDS)
+        early, late = exchange.record(now + 0.1), exchange.record(now + exchange_module.ACK_DELAY_SECONDS)
 
     assert (early.completed, early.bytes) == (True, 10)
     assert (late.completed, late.bytes) == (False, 0)

@@ -41,6 +41,7 @@ MODULES = {
         "records",
         "coverage",
         "downloads",
+        "exchange",
         "exchanges",
         "ledger",
         "requested",

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
+from httpserve.exchange import End, Ends, Exchange
 from httpserve.ledger import Ledger
 from httpserve.plan import Piece, Subject
-from httpserve.records import DownloadRecord, End, Ends, Exchange, Fields
+from httpserve.records import DownloadRecord, Fields
 from httpserve.verdict import amounts
 from httpserve.waiting import Terms, Version, wait_for_download
 from httpserve.wanted import Who

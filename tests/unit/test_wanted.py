@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from httpserve.errors import InvalidArgument, InvalidType
-from httpserve.records import Exchange, RequestRecord
+from httpserve.exchange import Exchange
+from httpserve.records import RequestRecord
 from httpserve.wanted import Amount, Asked, Kind, Until, Who, address, amount, asked_for, who
 from tests.unit.exchanges import Asked as Head
 from tests.unit.exchanges import Line, subject

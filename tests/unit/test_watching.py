@@ -8,9 +8,10 @@ import pytest
 
 from httpserve import downloads, watching
 from httpserve.downloads import Mark
+from httpserve.exchange import End, Exchange
 from httpserve.ledger import Ledger
 from httpserve.plan import Subject
-from httpserve.records import End, Exchange, RequestRecord
+from httpserve.records import RequestRecord
 from httpserve.waiting import Terms, Version, _Watching
 from httpserve.wanted import Who, amount
 from httpserve.watching import Watch

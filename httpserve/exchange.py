@@ -1,0 +1,256 @@
+"""One exchange: a request and its answer, as they happen.
+
+Knows an exchange's progress and its end. Does not know what others there are.
+Does not know how an answer leaves: a connection tells it, through `Link`, how
+many bytes the client's TCP has not acknowledged yet. A byte counts as received
+when it was acknowledged, not when the kernel took it: a socket buffer of 4 MB
+swallows a whole kernel image for a board that reads nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import NamedTuple, Protocol
+
+from httpserve.plan import Subject
+from httpserve.records import ACKED, UNDER_WAY, RequestRecord, Transfer, printable
+
+ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
+SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
+ALL_USED = sys.maxsize  # more bytes than any file has
+
+
+class Ends:
+    """Both ends of a connection that is over, as far as records are concerned."""
+
+    __slots__ = ("client", "client_port", "known", "local")
+
+    def __init__(self, client: str, client_port: int, local: str, known: str = ACKED) -> None:
+        self.client = client
+        self.client_port = client_port
+        self.local = local
+        self.known = known
+
+
+class Link(Protocol):
+    """What a record needs of a connection."""
+
+    @property
+    def client(self) -> str: ...
+
+    @property
+    def client_port(self) -> int: ...
+
+    @property
+    def local(self) -> str: ...
+
+    @property
+    def known(self) -> str: ...
+
+    def outstanding(self) -> int:
+        """Return how many of the bytes handed to the kernel the client has not acknowledged."""
+
+    def ends(self) -> Ends:
+        """Return what is left to say of the connection once its exchanges are settled."""
+
+
+class Head(Protocol):
+    """What a record needs of a request's head."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def range(self) -> str: ...
+
+    @property
+    def user_agent(self) -> str: ...
+
+    @property
+    def fields(self) -> Mapping[str, str]: ...
+
+
+class End(Enum):
+    """How an exchange ended."""
+
+    COMPLETED = "completed"
+    CLOSED = "closed"  # by the client, in good order, before it had everything
+    RESET = "reset"  # by the client
+    LOST = "lost"  # the client did not answer any more: no power, no cable
+    CUT = "cut"  # by us: the file changed, nothing moved for too long, the server stopped
+
+
+class State(Enum):
+    """Where an exchange is."""
+
+    UNDER_WAY = auto()
+    LEAVING = auto()  # the whole answer is in one send that has not returned
+    HANDED_OVER = auto()
+    RECEIVED = auto()
+    CUT = auto()
+
+
+class _Sample(NamedTuple):
+    """When a transfer under way was looked at, what had been received by then, and how fast of late."""
+
+    time: float
+    received: int
+    rate: float
+
+
+class Exchange:
+    """One request and its answer, as it goes. `handed` counts bytes of content that the kernel took."""
+
+    __slots__ = (
+        "began",
+        "end",
+        "ended",
+        "got",
+        "handed",
+        "head",
+        "length",
+        "link",
+        "number",
+        "snapshot",
+        "state",
+        "status",
+        "subject",
+        "used",
+        "wall",
+    )
+
+    def __init__(
+        self,
+        link: Link,
+        head: Head,
+        status: int,
+        length: int,
+        subject: Subject | None,
+        wall: float,
+        began: float,
+    ) -> None:
+        self.link: Link | Ends = link
+        self.head = head
+        self.status = status
+        self.length = length
+        self.subject = subject
+        self.wall = wall
+        self.began = began
+        self.ended = 0.0
+        self.end = End.COMPLETED
+        self.number = 0  # its place in the order of exchanges and new versions
+        self.handed = 0
+        self.got = 0
+        self.snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
+        self.state = State.UNDER_WAY
+        self.used = 0  # the most bytes that a wait wanted which it has counted for; `ALL_USED` where it wanted all
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of this exchange changes any more."""
+        return self.state in (State.RECEIVED, State.CUT)
+
+    def received(self) -> int:
+        """Return how many bytes of content the client has acknowledged. Only under the ledger's lock."""
+        link = self.link
+        if isinstance(link, Ends):
+            return self.got
+        return max(0, self.handed - link.outstanding()) if self.handed else 0
+
+    def record(self, now: float, delay: float = ACK_DELAY_SECONDS) -> RequestRecord:
+        """Return this exchange as it stands. Only under the ledger's lock.
+
+        What the kernel took counts as received for the seconds of `delay`: its acknowledgment may be on its way.
+        """
+        received = self.received()
+        ended = self.ended or now
+        on_time = received == self.length or now - ended < delay
+        sent = self.state is State.RECEIVED or (self.state in (State.LEAVING, State.HANDED_OVER) and on_time)
+        return RequestRecord(
+            time=self.wall,
+            client=self.link.client,
+            client_port=self.link.client_port,
+            local=self.link.local,
+            method=self.head.method,
+            target=printable(self.head.target),
+            status=self.status,
+            range=printable(self.head.range),
+            bytes=self.length if sent else received,
+            seconds=ended - self.began,
+            user_agent=printable(self.head.user_agent),
+            completed=sent,
+            name=self.subject.name if self.subject else "",
+            outcome=self._outcome(sent),
+            fields=self.head.fields,
+            known=self.link.known,
+        )
+
+    def transfer(self, now: float) -> Transfer:
+        """Return this exchange, which has a subject, as a transfer. Only under the ledger's lock.
+
+        Unlike a record it never takes for received what is not acknowledged yet.
+        """
+        if isinstance(self.snapshot, Transfer):
+            return self.snapshot
+        subject, link = self.subject, self.link
+        assert subject is not None
+        acknowledged = self.received()
+        has_all = self.state in (State.HANDED_OVER, State.RECEIVED) and acknowledged == self.length
+        state = self._outcome(has_all)
+        seconds = (self.ended or now) - self.began
+        made = Transfer(
+            time=self.wall,
+            name=subject.name,
+            client=link.client,
+            client_port=link.client_port,
+            local=link.local,
+            method=self.head.method,
+            target=printable(self.head.target),
+            status=self.status,
+            ranges=tuple((piece.start, piece.stop) for piece in subject.pieces) if self.status == 206 else (),
+            sent=self.handed,
+            acknowledged=acknowledged,
+            total=self.length,
+            rate=self._rate(acknowledged, now) if state == UNDER_WAY else _per_second(acknowledged, seconds),
+            seconds=seconds,
+            user_agent=printable(self.head.user_agent),
+            state=state,
+            known=link.known,
+        )
+        if self.is_over:
+            self.snapshot = made
+        return made
+
+    def _rate(self, acknowledged: int, now: float) -> float:
+        sample = self.snapshot
+        if isinstance(sample, _Sample) and now - sample.time < SAMPLE_SECONDS:
+            return sample.rate
+        at, had = (sample.time, sample.received) if isinstance(sample, _Sample) else (self.began, 0)
+        rate = _per_second(acknowledged - had, now - at)
+        if now - at >= SAMPLE_SECONDS:
+            self.snapshot = _Sample(now, acknowledged, rate)
+        return rate
+
+    def _outcome(self, sent: bool) -> str:
+        if sent:
+            return End.COMPLETED.value
+        return self.end.value if self.state is State.CUT else UNDER_WAY
+
+    def spans(self, received: int) -> list[tuple[int, int]]:
+        """Return which parts of the representation the first `received` bytes of the content carried."""
+        if self.subject is None:
+            return []
+        return [
+            (start, min(stop, start + received - offset))
+            for offset, start, stop in self.subject.pieces
+            if received > offset
+        ]
+
+
+def _per_second(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0
