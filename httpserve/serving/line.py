@@ -18,16 +18,13 @@ from httpserve.exchange import End, Ends, Exchange, State
 from httpserve.plan import Data, Plan
 from httpserve.records import ACKED, HANDED_OVER
 from httpserve.serving import tcp
+from httpserve.serving.count import Count
 from httpserve.serving.sending import NO_WAIT, Outgoing, Sent
 from httpserve.serving.service import Service, log_access
 from httpserve.serving.tally import Tally
 
 HALF_CLOSED_SECONDS = 0.2
 MOMENT_SECONDS = 0.05  # a thread waits for so long until a client has taken more
-# While somebody asks for small files, a large one leaves no faster than this for a MiB, 250 MB/s: else whoever receives
-# it on the same machine, or several of them, keep the processors, and each small answer waits for them.
-GIVE_WAY_SECONDS = 0.004
-ASKED_SECONDS = 0.02  # for so long after a small answer others may follow
 NEVER = float("inf")
 _UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
 _RESET = struct.pack("ii", 1, 0)
@@ -198,7 +195,7 @@ class Line(ABC):
         assert outgoing is not None
         assert exchange is not None
         room = None
-        count = _Count(exchange, self._service, self.sock)
+        count = Count(exchange, self._service, self.sock)
         try:
             while True:
                 ended = outgoing.send(self.sock, count)
@@ -344,54 +341,6 @@ class Line(ABC):
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # it is over already
-
-
-class _Count:
-    """Counts what the kernel takes of an answer, and says before the last send that it is as good as complete."""
-
-    __slots__ = ("_exchange", "_is_quick", "_paced_at", "_service", "_sock")
-
-    def __init__(self, exchange: Exchange, service: Service, sock: socket.socket) -> None:
-        self._exchange = exchange
-        self._service = service
-        self._sock = sock
-        self._is_quick = False
-        self._paced_at = time.monotonic()
-
-    @property
-    def handed(self) -> int:
-        return self._exchange.handed
-
-    @handed.setter
-    def handed(self, count: int) -> None:
-        self._exchange.handed = count
-
-    def give_way(self) -> None:
-        """Wait for a moment if it went fast and others ask: whoever is fetching much lets those go first."""
-        now = time.monotonic()
-        took = now - self._paced_at
-        if took < GIVE_WAY_SECONDS:
-            if not self._is_quick:
-                self._is_quick = True
-                tcp.queue_more(self._sock)
-            if now - self._service.small_at < ASKED_SECONDS:
-                time.sleep(GIVE_WAY_SECONDS - took)
-                now = time.monotonic()
-        self._paced_at = now
-
-    def before_last(self) -> None:
-        """Complete the record, and log, before the last bytes leave: who has the answer finds both."""
-        exchange, service = self._exchange, self._service
-        if exchange.state is State.UNDER_WAY:
-            exchange.state = State.LEAVING
-            exchange.ended = time.monotonic()
-            if service.logs_access:
-                log_access(service.ledger.record(exchange))
-
-    def not_last(self) -> None:
-        """Take back that it was the last send: should nothing come of the rest, that is logged, too."""
-        self._exchange.state = State.UNDER_WAY
-        self._exchange.ended = 0.0
 
 
 def end_by(error: OSError) -> End:

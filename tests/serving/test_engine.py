@@ -17,7 +17,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.plan import Abort, Data, Plan, Step
-from httpserve.serving import line
+from httpserve.serving import count
 from httpserve.serving.service import Limits
 from tests.serving.limited import AFTER, BEFORE, Blocking, Limited
 from tests.serving.wire import BIG_BYTES, Wire, eventually, pattern, script
@@ -431,9 +431,9 @@ def test_a_large_answer_gives_way_while_others_ask_for_small_files_and_not_else(
     tmp_path: Path, big: Path, monkeypatch: pytest.MonkeyPatch, others_ask: bool
 ) -> None:
     pauses = Pauses()
-    monkeypatch.setattr(line, "time", pauses)
-    monkeypatch.setattr(line, "GIVE_WAY_SECONDS", 60.0)  # no client here is as quick as it takes
-    monkeypatch.setattr(line, "ASKED_SECONDS", 60.0)
+    monkeypatch.setattr(count, "time", pauses)
+    monkeypatch.setattr(count, "GIVE_WAY_SECONDS", 60.0)  # no client here is as quick as it takes
+    monkeypatch.setattr(count, "ASKED_SECONDS", 60.0)
     os.link(big, tmp_path / "big")
     (tmp_path / "small").write_bytes(b"small")
     over = threading.Event()
