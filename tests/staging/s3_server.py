@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -65,6 +66,11 @@ def s3_operator(endpoint: str, **options: str) -> opendal.Operator:
 
 
 def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in listeners]
+    """Return ports that nobody listens on, from below those that the system gives to other tests meanwhile."""
+    found: list[int] = []
+    for port in random.sample(range(10_000, 32_000), 50 * count):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"no {count} ports are free for the S3 server")
