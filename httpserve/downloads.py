@@ -16,12 +16,8 @@ from httpserve.wanted import Who
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
 MOST_CLIENTS = 1000  # per name, likewise
 
-
-class _Done(NamedTuple):
-    """A whole download, in one answer or by ranges; `serial` orders it among other downloads and waits."""
-
-    serial: int
-    by: Exchange | Coverage
+# A whole download, in one answer or by ranges, behind the serial that orders it among other downloads and waits.
+_Done = tuple[int, Exchange | Coverage]  # made for each answer, so no class of its own
 
 
 class Mark(NamedTuple):
@@ -45,6 +41,7 @@ class Mark(NamedTuple):
 
 
 NOTHING_TAKEN = Mark(0, {}, 0, {})
+_NEVER: tuple[int, None] = (0, None)
 
 
 class _Name:
@@ -88,18 +85,18 @@ class Downloads:
         subject = exchange.subject
         if subject is None or not subject.pieces or exchange.used == ALL_USED:
             return
-        entry = self._entry(subject.name)
+        entry = self._names.get(subject.name) or self._new(subject.name, 0)
         if exchange.number < entry.first:
             return
         client = exchange.link.client
-        done = entry.done.get(client)
-        if done is not None and is_older(exchange, subject.validator, done.by):
+        _, done = entry.done.get(client, _NEVER)
+        if done is not None and is_older(exchange, subject.validator, done):
             return
-        coverage = entry.partial.get(client)
+        coverage = entry.partial.get(client) if entry.partial else None
         if coverage is not None and is_older(exchange, subject.validator, coverage):
             return
         if whole and exchange.status == 200:
-            if done is not None and exchange.began < done.by.ended:
+            if done is not None and exchange.began < done.ended:
                 entry.shared.add(client)
             self._finish(entry, client, exchange)
             return
@@ -118,7 +115,7 @@ class Downloads:
         if client not in entry.done:
             make_room(entry.done)
         self._serial += 1
-        entry.done[client] = _Done(self._serial, by)
+        entry.done[client] = (self._serial, by)
 
     # What waits take
 
@@ -138,9 +135,9 @@ class Downloads:
         if entry is None:
             return None
         has = {
-            client: done.by
-            for client, done in entry.done.items()
-            if _validator(done.by) == validator and done.serial > max(mark.taken, mark.taken_from.get(client, 0))
+            client: by
+            for client, (serial, by) in entry.done.items()
+            if _validator(by) == validator and serial > max(mark.taken, mark.taken_from.get(client, 0))
         }
         chosen = who.choose(has)
         if chosen is None:
@@ -175,10 +172,10 @@ class Downloads:
         if entry is None:
             return {}
         found = {
-            client: as_coverage(done.by).copy()
-            for client, done in entry.done.items()
-            if _validator(done.by) == validator
-            and (mark is None or done.serial > max(mark.taken, mark.taken_from.get(client, 0)))
+            client: as_coverage(by).copy()
+            for client, (serial, by) in entry.done.items()
+            if _validator(by) == validator
+            and (mark is None or serial > max(mark.taken, mark.taken_from.get(client, 0)))
         }
         for client, coverage in entry.partial.items():
             if coverage.validator == validator and client not in found:

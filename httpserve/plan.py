@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time
@@ -80,6 +80,19 @@ class Subject(NamedTuple):
 PROBE = Subject("", "", 0, ())  # of an answer to ourselves, of which no record is made
 
 
+class Again(Protocol):
+    """How to give the very same answer once more."""
+
+    def read(self, into: memoryview) -> bool:
+        """Write the content into a buffer of its length; False when the answer is another one by now."""
+
+    def stands(self) -> bool:
+        """Tell whether what `read` wrote would be written again."""
+
+    def shows_changes(self) -> bool:
+        """Tell whether `stands` can be relied on from now on, so that content may be kept for a moment."""
+
+
 class Plan:
     """The body of one answer.
 
@@ -88,8 +101,7 @@ class Plan:
         length: The number of bytes that the steps send in all, an `Abort` not considered.
         subject: What the record shall say of it, None for bodies that are no file.
         raw_fields: The header fields as bytes, ready to send, where they were made already.
-        again: Writes the content once more into a buffer of its length, for the very same request; False when the
-            answer is another one by now. A server may ask this instead of the app.
+        again: How to answer the very same request once more. A server may ask this instead of the app.
     """
 
     __slots__ = ("again", "length", "raw_fields", "steps", "subject")
@@ -100,7 +112,7 @@ class Plan:
         length: int,
         subject: Subject | None = None,
         raw_fields: bytes | None = None,
-        again: Callable[[memoryview], bool] | None = None,
+        again: Again | None = None,
     ) -> None:
         self.steps = steps
         self.length = length

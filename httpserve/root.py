@@ -30,6 +30,7 @@ from httpserve.errors import (
 from httpserve.incoming import Incoming
 from httpserve.names import checked_name
 from httpserve.opened import FLAGS, OpenFile, irregular, real_path
+from httpserve.standing import Standing
 from httpserve.tree import Told, Tree
 from httpserve.uninterrupted import sigint_held
 
@@ -251,31 +252,10 @@ class Root:
             return OpenFile(fd, name, identity, None)
         return OpenFile(fd, name, identity, version.sha256, shares_second=version.shares_second)
 
-    def read_again(self, name: str, identity: Identity, into: memoryview) -> bool:
-        """Read all bytes of a version that `open_file` has opened before; False when it no longer stands.
-
-        Args:
-            name: Its checked name.
-            identity: Which version.
-            into: Where the bytes go; as long as the version.
-        """
+    def standing(self, file: OpenFile) -> Standing | None:
+        """Return how to have the version that *file* is again; None when the root is closed."""
         tree = self._tree
-        if tree is None:
-            return False
-        try:
-            fd = os.open(tree.prefix + name, FLAGS)
-        except OSError:
-            return False
-        try:
-            length = _read_into(fd, into)
-            found = os.fstat(fd)  # after the read: what has not changed until now was not changed before either
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
-        # An Identity compares as a tuple; making one takes longer than all the rest of this line.
-        stands = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) == identity
-        return stands and length == identity.size
+        return None if tree is None else Standing(tree.prefix + file.name, file.identity)
 
     def _verified_version(self, tree: Tree, name: str, fd: int, identity: Identity) -> Version | None:
         """See that no symlink led out to this file, once for each of its versions."""
@@ -356,14 +336,6 @@ def _checked_root(path: object) -> str:
     if not text or "\0" in text:
         raise InvalidArgument(f"root_dir {text!r} is no path; leave it out for a private directory")
     return text
-
-
-def _read_into(fd: int, into: memoryview) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(fd, [into], 0)
-    data = os.pread(fd, len(into), 0)
-    into[: len(data)] = data
-    return len(data)
 
 
 _roots: weakref.WeakSet[Root] = weakref.WeakSet()

@@ -26,6 +26,9 @@ SMALL_BYTES = 128 * 1024  # an answer up to here leaves with its head, from memo
 MOST_UNWANTED_BYTES = 1024 * 1024  # of a request's content that is read and thrown away
 MOST_EMPTY_LINES = 8  # before a request line (RFC 9112 2.2 asks for one at least)
 
+# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
+_INPUT, _READING = Need.INPUT, Stage.READING
+
 
 class Connection(Line):
     """One client's connection."""
@@ -58,31 +61,30 @@ class Connection(Line):
             return self.close(now, end_by(error))
         if not received:
             return self._on_end_of_input(now)
-        if self._tally.latest is not None:
-            self._asked_on(now)
-        if self.stage is Stage.READING:
-            if self._buffer:
-                self._buffer += received
-            else:
-                repeat = self._service.repeats.get(received)
-                if repeat is not None and not self._service.logs_access:
-                    need = self._answer_again(repeat, received, now, wall)
-                    if need is not None:
-                        return need
-                self._buffer = received
+        is_reading = self.stage is _READING
+        if is_reading and not self._buffer:
+            repeat = self._service.repeats.get(received)
+            if repeat is not None and not self._service.logs_access:
+                need = self._answer_again(repeat, received, now, wall)
+                if need is not None:
+                    return need
+        if self._has_arrived():
+            self._tally.arrived(now)
+        if is_reading:
+            self._buffer += received
             return self.serve(now, wall, at_once)
         if self.stage is Stage.LINGERING:
             return Need.INPUT
         need = self._drain(received, now, wall, at_once)
         return self.serve(now, wall, at_once) if need is None else need
 
-    def _asked_on(self, now: float) -> None:
-        """Take a new request for a proof that the answer before has arrived, unless the client may pipeline."""
+    def _has_arrived(self) -> bool:
+        """Tell whether a new request proves that the answer before has arrived: not where the client may pipeline."""
         latest = self._tally.latest
-        assert latest is not None
+        if latest is None:
+            return False
         is_proof = latest.length <= PROVEN_BYTES or not tcp.TELLS_OUTSTANDING  # nothing better tells there
-        if (is_proof and not self._tally.is_pipelined) or self.outstanding() == 0:
-            self._tally.arrived(now)
+        return (is_proof and not self._tally.is_pipelined) or self.outstanding() == 0
 
     def serve(self, now: float, wall: float, at_once: bool) -> Need:
         """Answer every request whose head has come, then say what is needed next."""
@@ -149,22 +151,24 @@ class Connection(Line):
         if plan.again is not None and plan.raw_fields is not None:
             repeat = Repeat(plan.again, head, answer.status, plan.raw_fields, plan.length, plan.subject)
             service.remember(self._raw_head, repeat)
-        return self._send_small(start + content, len(start), exchange, now)
+        return self._send_small(start + content, len(start), exchange, now, self._tally.begin)
 
     def _answer_again(self, repeat: Repeat, raw_head: bytes, now: float, wall: float) -> Need | None:
         """Answer what was answered before. None when the app has to be asked."""
         service = self._service
-        start = repeat.line + service.date + repeat.end
-        size, whole = len(start), service.buffer[: len(start) + repeat.length]
-        if service.stopping or not repeat.again(whole[size:]):
-            service.repeats.pop(raw_head, None)
+        if service.stopping:
             return None
-        whole[:size] = start
+        whole: bytes | memoryview | None = repeat.whole
+        if whole is None or not repeat.again.stands():
+            whole = service.give_again(raw_head, repeat)
+            if whole is None:
+                return None
         head = repeat.head
         if not head.keep_alive:
             self._closing = True
         exchange = Exchange(self, head, 200, repeat.length, repeat.subject, wall, now)
-        return self._send_small(whole, size, exchange, now)
+        begin = self._tally.follow if self._has_arrived() else self._tally.begin
+        return self._send_small(whole, repeat.size, exchange, now, begin)
 
     def _has_unread(self) -> bool:
         return self._content is not None or bool(self._buffer)
@@ -191,13 +195,13 @@ class Connection(Line):
         assert exchange is not None
         if self._closing:
             return self._end_of_answers(now)
-        self.stage = Stage.READING
+        self.stage = _READING
         self.idle_since = now
         self.deadline = now + self._look_seconds
         if self._content is not None:
             received, self._buffer = self._buffer, b""
             return self._drain(received, now, exchange.wall, True)
-        return None if self._buffer else Need.INPUT
+        return None if self._buffer else _INPUT
 
     def _drain(self, received: bytes, now: float, wall: float, at_once: bool) -> Need | None:
         """Throw content away that nobody wants. None when it has ended and the next request has begun."""
@@ -234,7 +238,7 @@ class Connection(Line):
         head = describe(self._raw_head or self._buffer)
         exchange = Exchange(self, head, refused.status, plan.length, None, wall, now)
         start = answer.start(self._service, plan, head, close=True)
-        return self._send_small(start + b"".join(plan), len(start), exchange, now) or Need.GONE
+        return self._send_small(start + b"".join(plan), len(start), exchange, now, self._tally.begin) or Need.GONE
 
     def on_deadline(self, now: float, wall: float, at_once: bool) -> Need:
         """Decide what becomes of a connection whose deadline has come."""

@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import Enum, auto
 
 from httpserve.exchange import End, Ends, Exchange, State
@@ -48,6 +49,10 @@ class Need(Enum):
     ROOM = auto()
     TIME = auto()  # until its deadline, whatever comes
     GONE = auto()
+
+
+# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
+_HANDED_OVER, _LEAVING, _UNDER_WAY = State.HANDED_OVER, State.LEAVING, State.UNDER_WAY
 
 
 class Line(ABC):
@@ -155,11 +160,13 @@ class Line(ABC):
     def _finish(self, now: float) -> Need | None:
         """Go on after the whole answer was handed over. None when more can be done at once."""
 
-    def _send_small(self, whole: bytes | memoryview, start: int, exchange: Exchange, now: float) -> Need | None:
-        """Send an answer at once, of which the content begins at `start`."""
-        exchange.state = State.LEAVING
+    def _send_small(
+        self, whole: bytes | memoryview, start: int, exchange: Exchange, now: float, begin: Callable[[Exchange], None]
+    ) -> Need | None:
+        """Send an answer at once, of which the content begins at `start`; `begin` is the tally's, or its `follow`."""
+        exchange.state = _LEAVING
         exchange.ended = self._service.small_at = now
-        self._tally.begin(exchange)
+        begin(exchange)
         if self._service.logs_access:  # before the bytes leave, so that who has the answer finds the line
             log_access(self._service.ledger.record(exchange))
         try:
@@ -167,14 +174,14 @@ class Line(ABC):
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            exchange.state = State.UNDER_WAY
+            exchange.state = _UNDER_WAY
             return self.close(now, end_by(error))
         if sent == len(whole):
             exchange.handed = exchange.length
             exchange.ended = time.monotonic()
-            exchange.state = State.HANDED_OVER
+            exchange.state = _HANDED_OVER
             return self._finish(now)
-        exchange.state = State.UNDER_WAY
+        exchange.state = _UNDER_WAY
         exchange.handed = max(0, sent - start)
         left = bytes(whole[max(sent, start) :])
         self._outgoing = Outgoing(bytes(whole[sent:start]), Plan((Data(left),), len(left)))

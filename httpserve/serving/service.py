@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from httpserve.ledger import Ledger
-from httpserve.plan import Subject
+from httpserve.plan import Again, Subject
 from httpserve.records import RequestRecord
 from httpserve.serving.head import Head
 
@@ -25,6 +24,8 @@ access = logging.getLogger("httpserve.access")
 MOST_WAITING = 4  # threads that wait for a moment until their client has taken more
 MOST_REPEATS = 1024
 MOST_REPEATED_BYTES = 132 * 1024
+MOST_KEPT_BYTES = 8 * 1024 * 1024
+KEPT_AT = 2  # an answer is kept when it is given again for this time in one second
 DATE_BYTES = 64  # more than a Date field takes
 DESCRIPTORS_KEPT = 64  # for the user's script
 FEWEST_CONNECTIONS = 16
@@ -76,19 +77,23 @@ class Repeat:
     """How to answer a request whose very bytes came before, without asking the app.
 
     Attributes:
-        again: Writes the content into a buffer; False when the app has to be asked.
+        again: Where the content comes from.
+        date: The Date field of the latest answer.
+        given: How often the content was read for that Date field.
         head: What the bytes mean.
         line: The status line.
         end: The fields, up to the empty line.
         length: The length of the content.
+        size: The length of all before the content.
         subject: What the record says of it.
+        whole: The whole answer, for as long as the Date field is right and `again` stands. None: to be read.
     """
 
-    __slots__ = ("again", "end", "head", "length", "line", "subject")
+    __slots__ = ("again", "date", "end", "given", "head", "length", "line", "size", "subject", "whole")
 
     def __init__(
         self,
-        again: Callable[[memoryview], bool],
+        again: Again,
         head: Head,
         status: str,
         fields: bytes,
@@ -101,6 +106,10 @@ class Repeat:
         self.subject = subject
         self.line = b"HTTP/1.1 " + status.encode("latin-1") + b"\r\n"
         self.end = fields + connection_field(head, close=not head.keep_alive) + b"\r\n"
+        self.size = 0
+        self.date = b""
+        self.given = 0
+        self.whole: bytes | None = None
 
 
 def connection_field(head: Head, *, close: bool) -> bytes:
@@ -142,7 +151,10 @@ class Service:
         self._date_second = -1
         self.seats = threading.BoundedSemaphore(MOST_WAITING)
         self.repeats: dict[bytes, Repeat] = {}
-        self.buffer = memoryview(bytearray(MOST_REPEATED_BYTES))  # the leader's
+        # The leader's:
+        self._buffer = memoryview(bytearray(MOST_REPEATED_BYTES))
+        self._kept: list[Repeat] = []  # those that have the whole answer
+        self._kept_bytes = 0
 
     def remember(self, raw_head: bytes, repeat: Repeat) -> None:
         """Keep how to answer a request that comes with these bytes."""
@@ -152,6 +164,35 @@ class Service:
             self.repeats.clear()
         self.repeats[raw_head] = repeat
 
+    def give_again(self, raw_head: bytes, repeat: Repeat) -> bytes | memoryview | None:
+        """Return a whole answer with content that is read anew; None when the app has to be asked."""
+        start = repeat.line + self.date + repeat.end
+        repeat.size = len(start)
+        whole = self._buffer[: repeat.size + repeat.length]
+        if not repeat.again.read(whole[repeat.size :]):
+            self.repeats.pop(raw_head, None)
+            return None
+        whole[: repeat.size] = start
+        if repeat.date is not self.date:
+            repeat.date, repeat.given = self.date, 0
+        repeat.given += 1
+        return self._keep(repeat, whole) if repeat.given == KEPT_AT else whole
+
+    def _keep(self, repeat: Repeat, whole: memoryview) -> bytes | memoryview:
+        """Keep an answer while its Date field is right, if a change of the file will show."""
+        if self._kept_bytes + len(whole) > MOST_KEPT_BYTES or not repeat.again.shows_changes():
+            return whole
+        self._kept.append(repeat)
+        self._kept_bytes += len(whole)
+        repeat.whole = bytes(whole)
+        return repeat.whole
+
+    def _forget_kept(self) -> None:
+        for repeat in self._kept:
+            repeat.whole = None
+        self._kept.clear()
+        self._kept_bytes = 0
+
     def look_around(self, wall: float) -> None:
         """Bring up to date what changes with time: the Date field, and whether accesses are logged."""
         self.logs_access = access.isEnabledFor(logging.INFO)
@@ -159,6 +200,7 @@ class Service:
         if second != self._date_second:
             if second < self._date_second:  # set back: no Last-Modified may be later than Date (RFC 9110 8.8.2.1)
                 self.repeats.clear()
+            self._forget_kept()
             self._date_second = second
             self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
 

@@ -13,12 +13,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, StorageError
 from httpserve.names import checked_name, is_reserved
-from httpserve.plan import AT_ONCE, HAND_OVER, PROBE, Data, HandOver, Piece, Plan, Region, Step, Subject
+from httpserve.plan import AT_ONCE, HAND_OVER, PROBE, Again, Data, HandOver, Piece, Plan, Region, Step, Subject
 from httpserve.root import Identity, OpenFile, Root
 from httpserve.site import conditional
 from httpserve.site.conditional import ByteRange, Kind
@@ -190,8 +189,8 @@ class Site:
             verdict = conditional.WHOLE
         if verdict.kind is Kind.WHOLE:
             start_response("200 OK", list(representation.whole))  # a server may change what it is given
-            again = partial(self._root.read_again, file.name, representation.identity)
-            return _whole(file, representation, again if is_get else None)
+            again = self._root.standing(file) if is_get and isinstance(file, OpenFile) else None
+            return _whole(file, representation, again)
         if verdict.kind is Kind.PARTS:
             if len(verdict.ranges) == 1:
                 return _one_range(file, representation, verdict.ranges[0], start_response)
@@ -227,7 +226,6 @@ class Site:
     def _probe(self, file: DigestFile, environ: Environ, start_response: StartResponse) -> Plan:
         plan = self._file(file, environ, start_response)
         plan.subject = PROBE
-        plan.again = None
         return plan
 
     # Directories
@@ -283,7 +281,7 @@ def _subject(representation: Representation, pieces: tuple[Piece, ...]) -> Subje
 
 
 def _whole(
-    file: OpenFile | DigestFile, representation: Representation, again: Callable[[memoryview], bool] | None
+    file: OpenFile | DigestFile, representation: Representation, again: Again | None
 ) -> Plan:
     size = representation.validators.size
     if again is None:

@@ -1,0 +1,102 @@
+"""A version of a file that was opened before: read once more, or seen to stand as it did.
+
+Knows one path and which version it stood for. Does not know how names become paths. Never holds a descriptor: a file
+system can be unmounted, and the space of a deleted file is free.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from httpserve.created import Identity
+from httpserve.opened import FLAGS
+
+# A change within a clock tick of the last one leaves the same times behind. Those of ext3 come in whole seconds.
+SETTLED_SECONDS = 2.0
+# Where each change is made by this kernel, and shows in the times of the file before the writer goes on. What is mounted
+# from another machine, or from a program, tells of a change when it likes.
+_LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs"})
+
+
+class Standing:
+    """One version of one file.
+
+    Args:
+        path: Where it stood.
+        identity: Which version.
+    """
+
+    __slots__ = ("_identity", "_path")
+
+    def __init__(self, path: str, identity: Identity) -> None:
+        self._path = path
+        self._identity = identity
+
+    def read(self, into: memoryview) -> bool:
+        """Read all its bytes into a buffer of its length; False when it no longer stands."""
+        try:
+            fd = os.open(self._path, FLAGS)
+        except OSError:
+            return False
+        try:
+            length = _read_into(fd, into)
+            found = os.fstat(fd)  # after the read: what has not changed until now was not changed before either
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return self._is(found) and length == self._identity.size
+
+    def stands(self) -> bool:
+        """Tell whether it stands as before; where `shows_changes`, the bytes that were read then are still right."""
+        try:
+            return self._is(os.stat(self._path))
+        except OSError:
+            return False
+
+    def _is(self, found: os.stat_result) -> bool:
+        # An Identity compares as a tuple; making one takes longer than all the rest of this line.
+        own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return own == self._identity
+
+    def shows_changes(self) -> bool:
+        """Tell whether any change from now on makes `stands` say no.
+
+        All but one: a program that has mapped the file into its memory may write there without a trace, for as long as
+        the system takes to write the page back.
+        """
+        if time.time() - self._identity.ctime_ns / 1e9 < SETTLED_SECONDS:
+            return False
+        try:
+            fd = os.open(self._path, FLAGS)
+        except OSError:
+            return False
+        try:
+            return _file_system(fd) in _LOCAL
+        finally:
+            os.close(fd)
+
+
+def _read_into(fd: int, into: memoryview) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [into], 0)
+    data = os.pread(fd, len(into), 0)
+    into[: len(data)] = data
+    return len(data)
+
+
+def _file_system(fd: int) -> str:
+    """Return the type of the file system that an open file lies on, empty where this system does not tell."""
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+            told = dict(line.split(":", 1) for line in file if ":" in line)
+        mount = told["mnt_id"].strip()
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                fields = line.split()
+                if fields[0] == mount:
+                    return fields[fields.index("-") + 1]
+    except (OSError, KeyError, ValueError, IndexError):
+        pass  # not Linux, no /proc in this container, or not as we know it
+    return ""
