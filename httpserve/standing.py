@@ -46,16 +46,14 @@ class Standing:
             return False
         finally:
             os.close(fd)
-        return self._is(found) and length == self._identity.size
+        return Identity.of(found) == self._identity and length == self._identity.size
 
     def stands(self) -> bool:
         """Tell whether it stands as before; where `shows_changes`, the bytes that were read then are still right."""
         try:
-            return self._is(os.stat(self._path))
+            found = os.stat(self._path)
         except OSError:
             return False
-
-    def _is(self, found: os.stat_result) -> bool:
         # An Identity compares as a tuple; making one takes longer than all the rest of this line.
         own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         return own == self._identity

@@ -53,6 +53,7 @@ class Need(Enum):
 
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _HANDED_OVER, _LEAVING, _UNDER_WAY = State.HANDED_OVER, State.LEAVING, State.UNDER_WAY
+_READING, _GONE, _CLOSED = Stage.READING, Need.GONE, End.CLOSED
 
 
 class Line(ABC):
@@ -64,11 +65,14 @@ class Line(ABC):
         deadline: When `on_deadline` is due, by the monotonic clock.
         fd: The socket's descriptor.
         idle_since: When the last answer had been handed over.
+        known: How it is known what the client has received.
         scheduled: The lead's: when it will look at the deadline next.
         sock: The socket.
         stage: What the connection does.
         watched: The lead's: what its poller watches the descriptor for.
     """
+
+    known = ACKED if tcp.TELLS_OUTSTANDING else HANDED_OVER
 
     __slots__ = (
         "_ends",
@@ -100,7 +104,7 @@ class Line(ABC):
         self.fd = sock.fileno()
         self.client = client
         self.client_port = client_port
-        self.stage = Stage.READING
+        self.stage = _READING
         self.deadline = now + service.limits.idle
         self.idle_since = now
         self.scheduled = NEVER
@@ -130,11 +134,6 @@ class Line(ABC):
             except OSError:
                 self._local = ""
         return self._local
-
-    @property
-    def known(self) -> str:
-        """How it is known what the client has received."""
-        return ACKED if tcp.TELLS_OUTSTANDING else HANDED_OVER
 
     def ends(self) -> Ends:
         """Return what records keep of this connection."""
@@ -257,6 +256,7 @@ class Line(ABC):
             return self.close(now)
         self._outstanding = self.outstanding()
         if self._outstanding == 0 and not self._has_unread():
+            self._tally.arrived(now)
             return self.close(now)
         # A close while input is unread would reset the connection before the client has read our answer.
         self.stage = Stage.LINGERING
@@ -316,7 +316,7 @@ class Line(ABC):
             pass  # the client was first
         return self.close(now, end)
 
-    def close(self, now: float, end: End = End.CLOSED) -> Need:
+    def close(self, now: float, end: End = _CLOSED) -> Need:
         """Settle the records, where `end` is for what was under way. The socket goes with `release`."""
         if self._interrupted:  # what looks like the client's doing is ours
             end = End.CUT
@@ -325,11 +325,11 @@ class Line(ABC):
             self._outgoing = None
         latest = self._tally.latest
         if latest is not None:
-            was_under_way = latest.state is State.UNDER_WAY
+            was_under_way = latest.state is _UNDER_WAY
             self._tally.ended(self.outstanding(), now, end)
             if was_under_way and self._service.logs_access:
                 log_access(self._service.ledger.record(latest))
-        return Need.GONE
+        return _GONE
 
     def release(self) -> None:
         """Close the socket of a connection that is gone."""

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import sys
+from array import array
 
 try:
     import fcntl
@@ -22,6 +23,8 @@ TELLS_OUTSTANDING = sys.platform == "linux"
 NOT_SENT_BYTES = 128 * 1024
 QUICK_NOT_SENT_BYTES = 1024 * 1024
 
+_NOTHING = array("i", [0])
+_SIOCOUTQ = termios.TIOCOUTQ if TELLS_OUTSTANDING else 0  # they are one number
 _TCP_RTO_MAX_MS = 44
 _TCP_INFO_BYTES = 60
 _RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED = 2, 3, 56  # offsets in struct tcp_info
@@ -34,11 +37,12 @@ def outstanding(fd: int) -> int:
     """
     if not TELLS_OUTSTANDING:
         return sys.maxsize
+    told = _NOTHING[:]  # fcntl writes into an array in half the time in which it makes bytes
     try:
-        # TIOCOUTQ is the number of SIOCOUTQ.
-        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+        fcntl.ioctl(fd, _SIOCOUTQ, told)
     except OSError:
         return sys.maxsize
+    return told[0]
 
 
 class Room:
