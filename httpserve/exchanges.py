@@ -48,8 +48,8 @@ class Exchanges:
         self._watches: set[weakref.ref[Watch]] = set()  # a wait that is forgotten ends its watch
         _all.add(self)
 
-    # What the serving room tells, once for each answer or more often. It takes the lock without `with`, which takes twice
-    # as long: no Ctrl-C comes between its steps, since the serving threads are not the main one.
+    # What the serving room tells, once for each answer or more often. It takes the lock without `with`, which takes
+    # twice as long: no Ctrl-C comes between its steps, since the serving threads are not the main one.
 
     def connected(self, client: str) -> None:
         """Count a connection. In the leader's thread alone, so without the lock."""

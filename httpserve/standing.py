@@ -14,8 +14,8 @@ from httpserve.opened import FLAGS
 
 # A change within a clock tick of the last one leaves the same times behind. Those of ext3 come in whole seconds.
 SETTLED_SECONDS = 2.0
-# Where each change is made by this kernel, and shows in the times of the file before the writer goes on. What is mounted
-# from another machine, or from a program, tells of a change when it likes.
+# Where each change is made by this kernel, and shows in the times of the file before the writer goes on. What is
+# mounted from another machine, or from a program, tells of a change when it likes.
 _LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs"})
 
 

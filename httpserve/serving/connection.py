@@ -14,7 +14,7 @@ from httpserve.serving import tcp
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content
 from httpserve.serving.head import Head, Refused, check_incomplete, describe, parse_again
-from httpserve.serving.line import MOMENT_SECONDS, Line, Need, Stage, end_by
+from httpserve.serving.line import MOMENT_SECONDS, Line, Need, Stage, Whole, end_by
 from httpserve.serving.sending import NO_WAIT, in_memory
 from httpserve.serving.service import Repeat, Service, say
 
@@ -158,7 +158,7 @@ class Connection(Line):
         service = self._service
         if service.stopping:
             return None
-        whole: bytes | memoryview | None = repeat.whole
+        whole: Whole | None = repeat.whole
         if whole is None or not repeat.again.stands():
             whole = service.give_again(raw_head, repeat)
             if whole is None:

@@ -126,6 +126,7 @@ class Lead:
     def abandon_in_child(self) -> None:
         """In a forked child, where none of the threads is, close the copies of the descriptors."""
         self._poller.close()
+        self._service.close()
         for connection in self._connections.values():
             connection.sock.close()
 
@@ -417,4 +418,5 @@ class Lead:
                 self._baton.put(False)
             self._spare = 0
         self._poller.close()
+        self._service.close()
         self.over.open()

@@ -20,6 +20,7 @@ from httpserve.plan import Data, Plan
 from httpserve.records import ACKED, HANDED_OVER
 from httpserve.serving import tcp
 from httpserve.serving.count import Count
+from httpserve.serving.kept import Lent
 from httpserve.serving.sending import NO_WAIT, Outgoing, Sent
 from httpserve.serving.service import Service, log_access
 from httpserve.serving.tally import Tally
@@ -56,6 +57,9 @@ _HANDED_OVER, _LEAVING, _UNDER_WAY = State.HANDED_OVER, State.LEAVING, State.UND
 _READING, _GONE, _CLOSED = Stage.READING, Need.GONE, End.CLOSED
 
 
+Whole = bytes | memoryview | Lent
+
+
 class Line(ABC):
     """One client's connection. Owned by one thread at a time.
 
@@ -65,16 +69,14 @@ class Line(ABC):
         deadline: When `on_deadline` is due, by the monotonic clock.
         fd: The socket's descriptor.
         idle_since: When the last answer had been handed over.
-        known: How it is known what the client has received.
         scheduled: The lead's: when it will look at the deadline next.
         sock: The socket.
         stage: What the connection does.
         watched: The lead's: what its poller watches the descriptor for.
     """
 
-    known = ACKED if tcp.TELLS_OUTSTANDING else HANDED_OVER
-
     __slots__ = (
+        "_blocks",
         "_ends",
         "_fin_sent",
         "_given_up",
@@ -113,6 +115,7 @@ class Line(ABC):
         self._look_seconds = service.limits.look
         self._tally = Tally(service.ledger)
         self._local = service.local
+        self._blocks = True
         self._ends: Ends | None = None
         self._fin_sent = False
         self._given_up: End | None = None
@@ -134,6 +137,11 @@ class Line(ABC):
             except OSError:
                 self._local = ""
         return self._local
+
+    @property
+    def known(self) -> str:
+        """How it is known what the client has received."""
+        return ACKED if tcp.TELLS_OUTSTANDING else HANDED_OVER
 
     def ends(self) -> Ends:
         """Return what records keep of this connection."""
@@ -160,7 +168,7 @@ class Line(ABC):
         """Go on after the whole answer was handed over. None when more can be done at once."""
 
     def _send_small(
-        self, whole: bytes | memoryview, start: int, exchange: Exchange, now: float, begin: Callable[[Exchange], None]
+        self, whole: Whole, start: int, exchange: Exchange, now: float, begin: Callable[[Exchange], None]
     ) -> Need | None:
         """Send an answer at once, of which the content begins at `start`; `begin` is the tally's, or its `follow`."""
         exchange.state = _LEAVING
@@ -169,23 +177,33 @@ class Line(ABC):
         if self._service.logs_access:  # before the bytes leave, so that who has the answer finds the line
             log_access(self._service.ledger.record(exchange))
         try:
-            sent = self.sock.send(whole, NO_WAIT)
+            sent = self._lend(whole) if isinstance(whole, Lent) else self.sock.send(whole, NO_WAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
             exchange.state = _UNDER_WAY
             return self.close(now, end_by(error))
-        if sent == len(whole):
+        if sent == start + exchange.length:
             exchange.handed = exchange.length
             exchange.ended = time.monotonic()
             exchange.state = _HANDED_OVER
             return self._finish(now)
         exchange.state = _UNDER_WAY
         exchange.handed = max(0, sent - start)
-        left = bytes(whole[max(sent, start) :])
-        self._outgoing = Outgoing(bytes(whole[sent:start]), Plan((Data(left),), len(left)))
-        os.set_blocking(self.fd, False)
+        data = whole.read() if isinstance(whole, Lent) else bytes(whole)
+        left = data[max(sent, start) :]
+        self._outgoing = Outgoing(data[sent:start], Plan((Data(left),), len(left)))
+        self._do_not_block()
         return self._wait_for_room(now)
+
+    def _lend(self, whole: Lent) -> int:
+        self._do_not_block()
+        return os.sendfile(self.fd, whole.fd, whole.offset, whole.length)
+
+    def _do_not_block(self) -> None:
+        if self._blocks:
+            os.set_blocking(self.fd, False)
+            self._blocks = False
 
     def _begin_to_send(self, start: bytes, plan: Plan, exchange: Exchange) -> None:
         """Take an answer that `_send_on` is to send."""
@@ -193,7 +211,7 @@ class Line(ABC):
         self._outgoing = Outgoing(start, plan)
         self._patience = MOMENT_SECONDS
         self.stage = Stage.SENDING
-        os.set_blocking(self.fd, False)
+        self._do_not_block()
 
     def _send_on(self, now: float) -> Need | None:
         """Send what is left of the answer. None when it has all been sent and the connection can read on."""

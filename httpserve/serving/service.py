@@ -15,6 +15,7 @@ from httpserve.ledger import Ledger
 from httpserve.plan import Again, Subject
 from httpserve.records import RequestRecord
 from httpserve.serving.head import Head
+from httpserve.serving.kept import Kept, Lent
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -109,7 +110,7 @@ class Repeat:
         self.size = 0
         self.date = b""
         self.given = 0
-        self.whole: bytes | None = None
+        self.whole: bytes | Lent | None = None
 
 
 def connection_field(head: Head, *, close: bool) -> bytes:
@@ -153,8 +154,8 @@ class Service:
         self.repeats: dict[bytes, Repeat] = {}
         # The leader's:
         self._buffer = memoryview(bytearray(MOST_REPEATED_BYTES))
-        self._kept: list[Repeat] = []  # those that have the whole answer
-        self._kept_bytes = 0
+        self._kept = Kept(MOST_KEPT_BYTES)
+        self._keeping: list[Repeat] = []  # those that have the whole answer
 
     def remember(self, raw_head: bytes, repeat: Repeat) -> None:
         """Keep how to answer a request that comes with these bytes."""
@@ -164,7 +165,7 @@ class Service:
             self.repeats.clear()
         self.repeats[raw_head] = repeat
 
-    def give_again(self, raw_head: bytes, repeat: Repeat) -> bytes | memoryview | None:
+    def give_again(self, raw_head: bytes, repeat: Repeat) -> bytes | memoryview | Lent | None:
         """Return a whole answer with content that is read anew; None when the app has to be asked."""
         start = repeat.line + self.date + repeat.end
         repeat.size = len(start)
@@ -176,22 +177,24 @@ class Service:
         if repeat.date is not self.date:
             repeat.date, repeat.given = self.date, 0
         repeat.given += 1
-        return self._keep(repeat, whole) if repeat.given == KEPT_AT else whole
+        if repeat.given == KEPT_AT and repeat.again.shows_changes():
+            repeat.whole = self._kept.keep(whole)
+            if repeat.whole is not None:
+                self._keeping.append(repeat)
+                return repeat.whole
+        return whole
 
-    def _keep(self, repeat: Repeat, whole: memoryview) -> bytes | memoryview:
-        """Keep an answer while its Date field is right, if a change of the file will show."""
-        if self._kept_bytes + len(whole) > MOST_KEPT_BYTES or not repeat.again.shows_changes():
-            return whole
-        self._kept.append(repeat)
-        self._kept_bytes += len(whole)
-        repeat.whole = bytes(whole)
-        return repeat.whole
-
-    def _forget_kept(self) -> None:
-        for repeat in self._kept:
+    def forget_kept(self) -> None:
+        """Give up the answers that are kept."""
+        for repeat in self._keeping:
             repeat.whole = None
-        self._kept.clear()
-        self._kept_bytes = 0
+        self._keeping.clear()
+        self._kept.forget()
+
+    def close(self) -> None:
+        """Close what is open. Harmless when repeated."""
+        self.forget_kept()
+        self._kept.close()
 
     def look_around(self, wall: float) -> None:
         """Bring up to date what changes with time: the Date field, and whether accesses are logged."""
@@ -200,7 +203,7 @@ class Service:
         if second != self._date_second:
             if second < self._date_second:  # set back: no Last-Modified may be later than Date (RFC 9110 8.8.2.1)
                 self.repeats.clear()
-            self._forget_kept()
+            self.forget_kept()
             self._date_second = second
             self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from httpserve.exchange import End, Exchange, State
 from httpserve.ledger import Ledger
 
-
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _COMPLETED = End.COMPLETED
 _HANDED_OVER = State.HANDED_OVER

@@ -189,8 +189,11 @@ class Site:
             verdict = conditional.WHOLE
         if verdict.kind is Kind.WHOLE:
             start_response("200 OK", list(representation.whole))  # a server may change what it is given
-            again = self._root.standing(file) if is_get and isinstance(file, OpenFile) else None
-            return _whole(file, representation, again)
+            if is_get:
+                again = self._root.standing(file) if isinstance(file, OpenFile) else None
+                return _whole(file, representation, again)
+            file.close()
+            return Plan((), 0, _subject(representation, ()), representation.raw)
         if verdict.kind is Kind.PARTS:
             if len(verdict.ranges) == 1:
                 return _one_range(file, representation, verdict.ranges[0], start_response)
@@ -280,13 +283,8 @@ def _subject(representation: Representation, pieces: tuple[Piece, ...]) -> Subje
     return representation.subject._replace(pieces=pieces)
 
 
-def _whole(
-    file: OpenFile | DigestFile, representation: Representation, again: Again | None
-) -> Plan:
+def _whole(file: OpenFile | DigestFile, representation: Representation, again: Again | None) -> Plan:
     size = representation.validators.size
-    if again is None:
-        file.close()
-        return Plan((), 0, _subject(representation, ()), representation.raw)
     return Plan((_part(file, 0, size),), size, representation.subject, representation.raw, again)
 
 

@@ -51,8 +51,9 @@ class Asked:
         assert self.plan.raw_fields in (None, raw)
         if self.plan.again is not None:
             again = bytearray(self.plan.length)
-            assert self.plan.again(memoryview(again))
+            assert self.plan.again.read(memoryview(again))
             assert again == self.body
+            assert self.plan.again.stands()
 
 
 def _read(step: object) -> bytes:
