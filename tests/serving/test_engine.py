@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import pytest
 from httpserve import HttpServerClient
 from httpserve.plan import Abort, Data, Plan, Step
 from httpserve.serving import count
+from httpserve.serving.kept import LENT_FROM_BYTES
 from httpserve.serving.service import Limits
 from tests.serving.limited import AFTER, BEFORE, Blocking, Limited
 from tests.serving.wire import BIG_BYTES, Wire, eventually, pattern, script
+
+ASKED = 100  # at once, of 48 KiB each: more than both queues take
 
 StartResponse = Callable[..., object]
 
@@ -353,23 +357,38 @@ def test_an_answer_given_again_is_whole_although_the_client_takes_it_in_parts(be
         assert [slow.answer().body for _ in range(60)] == [pattern(100_000, 1)] * 60
 
 
+@pytest.fixture(params=["read", "kept", "lent"])
+def old(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Content of a file that is read anew for each answer, or kept for a second, as bytes or in a file in memory."""
+    if request.param != "read":
+        monkeypatch.setattr("httpserve.standing.SETTLED_SECONDS", 0.05)
+    return b"old" * LENT_FROM_BYTES if request.param == "lent" else b"old"
+
+
+def settle() -> None:
+    """Wait until a change of a file gets other times than the last one, also where that one is new."""
+    time.sleep(0.1)
+
+
 @pytest.mark.parametrize("how", ["in place", "replaced", "put", "touched back", "removed", "now a directory"])
-def test_an_answer_given_again_is_of_the_file_as_it_stands(tmp_path: Path, how: str) -> None:
+def test_an_answer_given_again_is_of_the_file_as_it_stands(tmp_path: Path, how: str, old: bytes) -> None:
     path = tmp_path / "f"
-    path.write_bytes(b"old")
+    path.write_bytes(old)
+    new = old[::-1]
     before = path.stat()
+    settle()
     with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
-        assert [wire.ask("/f").body for _ in range(5)] == [b"old"] * 5
+        assert [wire.ask("/f").body for _ in range(5)] == [old] * 5
         match how:
             case "in place":
-                path.write_bytes(b"new")
+                path.write_bytes(new)
             case "replaced":
-                (tmp_path / "g").write_bytes(b"new")
+                (tmp_path / "g").write_bytes(new)
                 os.replace(tmp_path / "g", path)
             case "put":
-                client.storage.write_bytes("f", b"new")
+                client.storage.write_bytes("f", new)
             case "touched back":
-                path.write_bytes(b"new")
+                path.write_bytes(new)
                 os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
             case _:
                 path.unlink()
@@ -383,7 +402,58 @@ def test_an_answer_given_again_is_of_the_file_as_it_stands(tmp_path: Path, how: 
     elif how == "now a directory":
         assert all(answer["Content-Type"].startswith("text/html") for answer in again)
     else:
-        assert [answer.body for answer in again] == [b"new"] * 3
+        assert [answer.body for answer in again] == [new] * 3
+
+
+def test_an_answer_is_kept_for_one_second(tmp_path: Path, old: bytes) -> None:
+    (tmp_path / "f").write_bytes(old)
+    settle()
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            began = int(time.time())
+            answer = wire.ask("/f")
+            assert answer.body == old
+            assert began <= parsedate_to_datetime(answer["Date"]).timestamp() <= time.time()
+
+
+def test_a_kept_answer_goes_to_whoever_takes_it_in_parts(tmp_path: Path, old: bytes) -> None:
+    (tmp_path / "f").write_bytes(old)
+    settle()
+    with (
+        HttpServerClient(tmp_path, host="127.0.0.1") as client,
+        Wire(client.get_port(), receive_bytes=65536) as slow,
+        Wire(client.get_port()) as quick,
+    ):
+        for asked in range(1, 1 + ASKED):
+            slow.get("/f")
+            if asked % 10 == 0:
+                assert quick.ask("/f").body == old
+        time.sleep(1.1)  # what is kept is given up, and kept anew
+        assert [quick.ask("/f").body for _ in range(5)] == [old] * 5
+
+        assert [slow.answer().body for _ in range(ASKED)] == [old] * ASKED
+        assert len(client.requests) == ASKED + ASKED // 10 + 5
+        assert all(record.completed for record in client.requests)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
+def test_an_answer_is_lent_only_where_its_file_has_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_memory() -> int:
+        return sum("memfd:httpserve" in os.readlink(f"/proc/self/fd/{fd}") for fd in listed())
+
+    def listed() -> list[str]:
+        return [fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+
+    (tmp_path / "f").write_bytes(b"x" * LENT_FROM_BYTES)
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        for _ in range(5):
+            wire.ask("/f")
+        young = in_memory()
+        monkeypatch.setattr("httpserve.standing.SETTLED_SECONDS", 0.0)
+        eventually(lambda: wire.ask("/f").status == 200 and in_memory() == 1)
+
+    assert (young, in_memory()) == (0, 0)
 
 
 def test_a_dot_file_of_others_is_not_given_again_after_ours_has_gone(tmp_path: Path) -> None:

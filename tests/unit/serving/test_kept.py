@@ -1,0 +1,107 @@
+"""Answers that are kept: within bounds, each as it was kept, also while it is under way."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from httpserve.serving.kept import LENT_FROM_BYTES, Kept, Lent
+from tests.serving.wire import pattern
+
+MOST = 4 * LENT_FROM_BYTES
+
+needs_memory_file = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    kept = Kept(MOST)
+    yield kept
+    kept.close()
+
+
+def whole(length: int, seed: int = 0) -> memoryview:
+    return memoryview(pattern(length, seed))
+
+
+def test_a_small_answer_is_a_copy(kept: Kept) -> None:
+    buffer = bytearray(b"answer")
+    answer = kept.keep(memoryview(buffer))
+    buffer[:] = b"other!"
+
+    assert answer == b"answer"
+
+
+@needs_memory_file
+def test_larger_ones_are_lent_side_by_side(kept: Kept) -> None:
+    answers = [kept.keep(whole(LENT_FROM_BYTES + more, more)) for more in range(3)]
+
+    assert all(isinstance(answer, Lent) for answer in answers)
+    assert [answer.read() for answer in answers if isinstance(answer, Lent)] == [
+        pattern(LENT_FROM_BYTES + more, more) for more in range(3)
+    ]
+
+
+def test_no_more_is_kept_than_was_said_until_it_is_forgotten(kept: Kept) -> None:
+    for _ in range(2):
+        assert [kept.keep(whole(MOST // 2)) is None for _ in range(3)] == [False, False, True]
+        assert kept.keep(whole(1)) is None
+        kept.forget()
+
+
+@needs_memory_file
+def test_what_is_under_way_stays_what_it_was(kept: Kept) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        sock, _ = listener.accept()
+    with client, sock:
+        answer = kept.keep(whole(LENT_FROM_BYTES, 1))
+        assert isinstance(answer, Lent)
+        assert os.sendfile(sock.fileno(), answer.fd, answer.offset, answer.length) == LENT_FROM_BYTES
+        kept.forget()
+        kept.keep(whole(LENT_FROM_BYTES, 2))  # into the place of the first
+        kept.close()
+        sock.close()
+        with client.makefile("rb") as received:
+            assert received.read() == pattern(LENT_FROM_BYTES, 1)
+
+
+@needs_memory_file
+@pytest.mark.parametrize("name", ["memfd_create", "pwrite"])
+def test_out_of_descriptors_or_memory_it_is_a_copy(kept: Kept, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(24, "no more")
+
+    monkeypatch.setattr(os, name, fail)
+
+    assert kept.keep(whole(LENT_FROM_BYTES)) == pattern(LENT_FROM_BYTES)
+
+
+@needs_memory_file
+def test_a_file_that_took_a_part_is_not_lent(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: plain(fd, data[:-1], offset))
+
+    assert kept.keep(whole(LENT_FROM_BYTES)) == pattern(LENT_FROM_BYTES)
+
+
+def test_a_lent_answer_that_was_forgotten_is_not_read_as_another(kept: Kept) -> None:
+    answer = kept.keep(whole(LENT_FROM_BYTES))
+    if isinstance(answer, Lent):
+        kept.forget()
+        with pytest.raises(OSError, match="incomplete"):
+            answer.read()
+
+
+def test_nothing_stays_open() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        kept = Kept(MOST)
+        kept.keep(whole(LENT_FROM_BYTES))
+        kept.close()
+        kept.close()
+
+    assert len(os.listdir("/proc/self/fd")) == before
