@@ -89,8 +89,8 @@ class Again(Protocol):
     def stands(self) -> bool:
         """Tell whether what `read` wrote would be written again."""
 
-    def shows_changes(self) -> bool:
-        """Tell whether `stands` can be relied on from now on, so that content may be kept for a moment."""
+    def shows_changes(self, since: float) -> bool:
+        """Tell whether `stands` notices any change since a time, so that what was read then may be kept for a moment."""
 
 
 class Plan:

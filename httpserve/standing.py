@@ -7,7 +7,6 @@ system can be unmounted, and the space of a deleted file is free.
 from __future__ import annotations
 
 import os
-import time
 
 from httpserve.created import Identity
 from httpserve.opened import FLAGS
@@ -58,13 +57,13 @@ class Standing:
         own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         return own == self._identity
 
-    def shows_changes(self) -> bool:
-        """Tell whether any change from now on makes `stands` say no.
+    def shows_changes(self, since: float) -> bool:
+        """Tell whether any change since a time (in seconds since the epoch) makes `stands` say no.
 
         All but one: a program that has mapped the file into its memory may write there without a trace, for as long as
         the system takes to write the page back.
         """
-        if time.time() - self._identity.ctime_ns / 1e9 < SETTLED_SECONDS:
+        if since - self._identity.ctime_ns / 1e9 < SETTLED_SECONDS:
             return False
         try:
             fd = os.open(self._path, FLAGS)

@@ -150,6 +150,7 @@ class Service:
         self.logs_access = False
         self.date = b""
         self._date_second = -1
+        self._wall = 0.0  # when the leader looked around last
         self.seats = threading.BoundedSemaphore(MOST_WAITING)
         self.repeats: dict[bytes, Repeat] = {}
         # The leader's:
@@ -177,7 +178,7 @@ class Service:
         if repeat.date is not self.date:
             repeat.date, repeat.given = self.date, 0
         repeat.given += 1
-        if repeat.given == KEPT_AT and repeat.again.shows_changes():
+        if repeat.given == KEPT_AT and repeat.again.shows_changes(self._wall):
             repeat.whole = self._kept.keep(whole)
             if repeat.whole is not None:
                 self._keeping.append(repeat)
@@ -199,6 +200,7 @@ class Service:
     def look_around(self, wall: float) -> None:
         """Bring up to date what changes with time: the Date field, and whether accesses are logged."""
         self.logs_access = access.isEnabledFor(logging.INFO)
+        self._wall = wall
         second = int(wall)
         if second != self._date_second:
             if second < self._date_second:  # set back: no Last-Modified may be later than Date (RFC 9110 8.8.2.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,13 +70,13 @@ def test_what_was_changed_stands_no_more(path: Path, how: str) -> None:
 
 
 def test_a_change_shows_only_when_the_last_one_is_old_enough(path: Path) -> None:
-    assert not standing(path).shows_changes()
-    assert not standing(path, seconds_old=SETTLED_SECONDS - 1).shows_changes()
-    assert standing(path, seconds_old=SETTLED_SECONDS).shows_changes()
+    assert not standing(path).shows_changes(time.time())
+    assert not standing(path, seconds_old=SETTLED_SECONDS - 1).shows_changes(time.time())
+    assert standing(path, seconds_old=SETTLED_SECONDS).shows_changes(time.time())
 
 
 def test_a_clock_that_was_set_back_shows_nothing(path: Path) -> None:
-    assert not standing(path, seconds_old=-3600.0).shows_changes()
+    assert not standing(path, seconds_old=-3600.0).shows_changes(time.time())
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def in_memory() -> Iterator[Path]:
 def test_a_file_system_in_memory_shows_changes(in_memory: Path) -> None:
     in_memory.write_bytes(CONTENT)
 
-    assert standing(in_memory, seconds_old=SETTLED_SECONDS).shows_changes()
+    assert standing(in_memory, seconds_old=SETTLED_SECONDS).shows_changes(time.time())
 
 
 @pytest.mark.parametrize("path", [Path("/proc/version"), Path("/sys/kernel/mm/transparent_hugepage/enabled")])
@@ -97,21 +98,21 @@ def test_a_file_whose_content_the_kernel_makes_up_shows_nothing(path: Path) -> N
     if not path.exists():
         pytest.skip(f"no {path} here")
 
-    assert not standing(path, seconds_old=SETTLED_SECONDS).shows_changes()
+    assert not standing(path, seconds_old=SETTLED_SECONDS).shows_changes(time.time())
 
 
 def test_what_is_gone_shows_nothing(path: Path) -> None:
     one = standing(path, seconds_old=SETTLED_SECONDS)
     path.unlink()
 
-    assert not one.shows_changes()
+    assert not one.shows_changes(time.time())
 
 
 def test_without_proc_nothing_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = standing(path, seconds_old=SETTLED_SECONDS)
     monkeypatch.setattr("builtins.open", _fail)
 
-    assert not one.shows_changes()
+    assert not one.shows_changes(time.time())
 
 
 def _fail(*_: object, **__: object) -> None:
@@ -124,6 +125,6 @@ def test_no_descriptor_stays_open(path: Path) -> None:
     for _ in range(3):
         one.stands()
         one.read(memoryview(bytearray(len(CONTENT))))
-        one.shows_changes()
+        one.shows_changes(time.time())
 
     assert len(os.listdir("/proc/self/fd")) == len(before)
