@@ -90,7 +90,7 @@ class Again(Protocol):
         """Tell whether what `read` wrote would be written again."""
 
     def shows_changes(self, since: float) -> bool:
-        """Tell whether `stands` notices any change since a time, so that what was read then may be kept for a moment."""
+        """Tell whether `stands` notices any change since a time, so that what was read then may be kept a while."""
 
 
 class Plan:

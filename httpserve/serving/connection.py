@@ -15,7 +15,7 @@ from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content
 from httpserve.serving.head import Head, Refused, check_incomplete, describe, parse_again
 from httpserve.serving.line import MOMENT_SECONDS, Line, Need, Stage, Whole, end_by
-from httpserve.serving.sending import NO_WAIT, in_memory
+from httpserve.serving.sending import MORE, NO_WAIT, in_memory
 from httpserve.serving.service import Repeat, Service, say
 
 log = logging.getLogger("httpserve.serving")
@@ -135,7 +135,7 @@ class Connection(Line):
             return Need.THREAD
         self._head = None
         if not head.keep_alive or service.stopping or self._cannot_drain(head):
-            self._closing = True
+            self._close_after(head)
         exchange = Exchange(self, head, int(answer.status[:3]), plan.length, plan.subject, wall, now)
         start = answer.start(service, plan, head, close=self._closing)
         try:
@@ -165,10 +165,18 @@ class Connection(Line):
                 return None
         head = repeat.head
         if not head.keep_alive:
-            self._closing = True
+            self._close_after(head)
         exchange = Exchange(self, head, 200, repeat.length, repeat.subject, wall, now)
         begin = self._tally.follow if self._has_arrived() else self._tally.begin
         return self._send_small(whole, repeat.size, exchange, now, begin)
+
+    def _close_after(self, head: Head) -> None:
+        """Make the answer to this request the last one."""
+        self._closing = True
+        if not head.http_10:
+            # The FIN goes with the data: a segment less. U-Boot's first wget, which speaks HTTP/1.0, overlooks such a
+            # FIN until it is sent again (net/tcp.c: "cause standalone FIN").
+            self._flags = NO_WAIT | MORE
 
     def _has_unread(self) -> bool:
         return self._content is not None or bool(self._buffer)

@@ -79,6 +79,7 @@ class Line(ABC):
         "_blocks",
         "_ends",
         "_fin_sent",
+        "_flags",
         "_given_up",
         "_half_closed",
         "_interrupted",
@@ -118,6 +119,7 @@ class Line(ABC):
         self._blocks = True
         self._ends: Ends | None = None
         self._fin_sent = False
+        self._flags = NO_WAIT  # of what is sent at once
         self._given_up: End | None = None
         self._half_closed = False
         self._interrupted = False
@@ -177,7 +179,7 @@ class Line(ABC):
         if self._service.logs_access:  # before the bytes leave, so that who has the answer finds the line
             log_access(self._service.ledger.record(exchange))
         try:
-            sent = self._lend(whole) if isinstance(whole, Lent) else self.sock.send(whole, NO_WAIT)
+            sent = self._lend(whole) if isinstance(whole, Lent) else self.sock.send(whole, self._flags)
         except BlockingIOError:
             sent = 0
         except OSError as error:
