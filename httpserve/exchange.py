@@ -10,6 +10,7 @@ swallows a whole kernel image for a board that reads nothing.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
@@ -125,6 +126,7 @@ class Exchange:
         "state",
         "status",
         "subject",
+        "unacked_at",
         "used",
         "wall",
     )
@@ -153,6 +155,7 @@ class Exchange:
         self.got = 0
         self.snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
         self.state = _UNDER_WAY
+        self.unacked_at = 0.0  # when somebody saw last that not all of what was handed over was acknowledged
         self.used = 0  # the most bytes that a wait wanted which it has counted for; `ALL_USED` where it wanted all
 
     @property
@@ -165,7 +168,12 @@ class Exchange:
         link = self.link
         if isinstance(link, Ends):
             return self.got
-        return max(0, self.handed - link.outstanding()) if self.handed else 0
+        if not self.handed:
+            return 0
+        outstanding = link.outstanding()
+        if outstanding and self.state is State.HANDED_OVER:
+            self.unacked_at = time.monotonic()
+        return max(0, self.handed - outstanding)
 
     def record(self, now: float, delay: float = ACK_DELAY_SECONDS) -> RequestRecord:
         """Return this exchange as it stands. Only under the ledger's lock.
@@ -186,7 +194,7 @@ class Exchange:
             status=self.status,
             range=printable(self.head.range),
             bytes=self.length if sent else received,
-            seconds=ended - self.began,
+            seconds=(ended if sent or self.is_over else now) - self.began,
             user_agent=printable(self.head.user_agent),
             completed=sent,
             name=self.subject.name if self.subject else "",
@@ -207,7 +215,8 @@ class Exchange:
         acknowledged = self.received()
         has_all = self.state in (State.HANDED_OVER, State.RECEIVED) and acknowledged == self.length
         state = self._outcome(has_all)
-        seconds = (self.ended or now) - self.began
+        ended = self.ended if self.is_over or has_all else 0.0
+        seconds = (ended or now) - self.began
         made = Transfer(
             time=self.wall,
             name=subject.name,

@@ -125,6 +125,8 @@ class Exchanges:
         exchange.state = _RECEIVED if whole else _CUT
         exchange.got = received
         exchange.ended = exchange.ended or now
+        if exchange.unacked_at > exchange.ended:
+            exchange.ended = exchange.unacked_at
         if not isinstance(exchange.link, Ends):
             exchange.link = exchange.link.ends()  # the record must not keep the connection
         self._downloads.add(exchange, received, whole=whole)

@@ -161,6 +161,25 @@ def test_an_answer_handed_over_and_acknowledged_is_completed_however_late_one_as
     assert (record.completed, record.seconds) == (True, 1.0)
 
 
+def test_the_time_goes_on_while_what_was_handed_over_is_not_acknowledged() -> None:
+    ledger, line = Ledger(), Line(on_their_way=4)
+    exchange = begun(ledger, line=line, began=time.monotonic() - 5.0)
+    exchange.handed = 10
+    ledger.handed_over(exchange, exchange.began + 1.0)
+
+    (transfer,) = ledger.transfers()
+    assert (transfer.state, transfer.acknowledged) == ("under way", 6)
+    assert transfer.seconds == pytest.approx(5.0, abs=1.0)
+    assert ledger.record(exchange).seconds == pytest.approx(5.0, abs=1.0)
+
+    line.on_their_way = 0
+    ledger.settle(exchange, 10, exchange.began + 100.0, End.COMPLETED)  # it became known only now
+
+    (transfer,) = ledger.transfers()
+    assert (transfer.state, ledger.record(exchange).completed) == ("completed", True)
+    assert transfer.seconds == pytest.approx(5.0, abs=1.0)  # when it was seen last that it had not arrived
+
+
 def test_an_answer_that_was_cut_is_not_completed() -> None:
     ledger = Ledger()
     exchange = begun(ledger)
