@@ -434,7 +434,7 @@ def test_a_kept_answer_goes_to_whoever_takes_it_in_parts(tmp_path: Path, old: by
 
         assert [slow.answer().body for _ in range(ASKED)] == [old] * ASKED
         assert len(client.requests) == ASKED + ASKED // 10 + 5
-        assert all(record.completed for record in client.requests)
+        eventually(lambda: all(record.completed for record in client.requests), "all is acknowledged")
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
