@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 from httpserve.errors import InvalidArgument
+
+MOST_BITS = 256  # of a number that a message shows
 
 
 def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
@@ -23,19 +26,27 @@ def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
         if is_long_enough and value <= threading.TIMEOUT_MAX:  # an int may be too large for a float
             return float(value)
     least = "0 or more" if zero else "a positive number of"
-    raise InvalidArgument(f"{name} must be {least} seconds, not {value!r}")
+    raise InvalidArgument(f"{name} must be {least} seconds, not {shown(value)}")
 
 
 def checked_count(name: str, value: object) -> int:
-    """Return a number of things.
+    """Return a number of things, of no more than can be kept in memory.
 
     Args:
         name: The argument's name, for the message.
         value: What was given.
 
     Raises:
-        InvalidArgument: It is no whole number from 1 on.
+        InvalidArgument: It is no whole number from 1 on, or one that is too large.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize:
         return value
-    raise InvalidArgument(f"{name} must be a whole number from 1 on, not {value!r}")
+    limit = f", at most {sys.maxsize}" if isinstance(value, int) and value > sys.maxsize else ""
+    raise InvalidArgument(f"{name} must be a whole number from 1 on{limit}, not {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """Return what was given as a message shows it, in one line that is not too long."""
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:  # of very many digits Python makes no text
+        return f"a number of {value.bit_length()} bits"
+    return repr(value)

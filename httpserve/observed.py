@@ -5,13 +5,14 @@ Knows the ledger, and which version of a file stands. Does not know how a server
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
-from httpserve.arguments import checked_seconds
+from httpserve.arguments import checked_seconds, shown
 from httpserve.display import Records
-from httpserve.errors import InvalidArgument, InvalidType, ServerNotRunning
+from httpserve.errors import InvalidArgument, ServerNotRunning
 from httpserve.expecting import ExpectedDownload, ExpectedRequest, Progress, reported
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life, State
@@ -22,13 +23,15 @@ from httpserve.requested import RequestTerms, wait_for_request
 from httpserve.root import Root
 from httpserve.site.app import Site
 from httpserve.waiting import Terms, Version, wait_for_download
-from httpserve.wanted import IDLE_SECONDS, Asked, Client, Clients, Until, Who, address, amount, who
+from httpserve.wanted import IDLE_SECONDS, Asked, Client, Clients, Until, Who, address, amount, method_named, who
 
 if TYPE_CHECKING:
     import os
 
     Path = str | os.PathLike[str]
 
+AHEAD_SECONDS = 86400.0  # of `since`: a clock may be set back after it was read; milliseconds are thousands of years
+_SINCE = "in seconds since the epoch, as time.time() gives"
 MOST_COMPARED = 20_000  # names with each other, for one look at what was missing
 
 
@@ -214,7 +217,8 @@ class Observed:
 
         Args:
             name: What it asks for, whether there is such a file or not; None: anything.
-            method: Its method, such as `GET`; None: any.
+            method: Its method, such as `GET`; None: any. Methods of HTTP may be written in lower case too, any other
+                is compared as it is.
             status: The status code of its answer; None: any.
             client: The address of the board, or a function of the `RequestRecord` that tells whether it counts. It is
                 called in this thread, once for each request, when its answer begins.
@@ -222,6 +226,7 @@ class Observed:
             since: Count what came since then, in seconds since the epoch.
 
         Raises:
+            InvalidArgument: A value that no request has.
             WaitTimeout: None came in time; the message says what did.
             ServerNotRunning: The server does not run, or was stopped meanwhile.
         """
@@ -266,14 +271,12 @@ class Observed:
         self._check_running("a wait")
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)
-        if method is not None and not isinstance(method, str):
-            raise InvalidType(f"method must be a str such as 'GET', not {method!r}")
         if status is not None and (not isinstance(status, int) or not 100 <= status <= 599):
             raise InvalidArgument(f"status must be a status code such as 200, not {status!r}")
         where = None if client is None or callable(client) else address(client)
         checked = None if name is None else checked_name(name, directory=True)
         predicate = client if callable(client) else None
-        asked = Asked(checked, method, status, where)
+        asked = Asked(checked, None if method is None else method_named(method), status, where)
         return RequestTerms(asked, self._is_running, self._nearest, predicate, timeout)
 
     def _check_running(self, call: str) -> None:
@@ -307,5 +310,7 @@ def _checked_since(since: object) -> float | None:
     if since is None:
         return None
     if isinstance(since, bool) or not isinstance(since, int | float) or not since >= 0:
-        raise InvalidArgument(f"since must be a time in seconds since the epoch, as time.time() gives, not {since!r}")
+        raise InvalidArgument(f"since must be a time {_SINCE}, not {shown(since)}")
+    if since > time.time() + AHEAD_SECONDS:  # before float(), for which an int may be too large
+        raise InvalidArgument(f"since must be a time that has come, {_SINCE} and not in milliseconds: {shown(since)}")
     return float(since)

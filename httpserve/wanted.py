@@ -6,6 +6,7 @@ Knows numbers and addresses. Knows nothing of what has arrived.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,8 @@ from httpserve.exchange import Exchange
 from httpserve.records import RequestRecord, name_asked
 
 IDLE_SECONDS = 5.0
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 Until = str | float | int
 Clients = int | Iterable[str]
@@ -137,6 +140,18 @@ def address(client: object) -> str:
         ) from None
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     return str(mapped or found)
+
+
+def method_named(method: object) -> str:
+    """Return a method as requests have it. Raises InvalidArgument or InvalidType for what is none.
+
+    Methods are told apart by case (RFC 9110, 9.1), so only those that everybody knows are meant in any.
+    """
+    if not isinstance(method, str):
+        raise InvalidType(f"method must be a str such as 'GET', not {method!r}")
+    if not _TOKEN.fullmatch(method):
+        raise InvalidArgument(f"method must be one word such as 'GET', not {method!r}; None means any")
+    return method.upper() if method.upper() in METHODS else method
 
 
 @dataclass(frozen=True, slots=True)

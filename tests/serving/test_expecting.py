@@ -357,6 +357,12 @@ def test_a_request_before_the_put_does_not_count(bench: HttpServerClient) -> Non
     vain(lambda: bench.wait_for_request("Image", timeout=AT_ONCE))
 
 
+def test_a_request_is_waited_for_by_its_method_in_lower_case_too(bench: HttpServerClient) -> None:
+    fetch(bench)
+
+    assert bench.wait_for_request(method="get", timeout=PATIENT).method == "GET"
+
+
 def test_a_request_since_a_time_counts_although_it_was_returned(bench: HttpServerClient) -> None:
     began = time.time()
     fetch(bench)

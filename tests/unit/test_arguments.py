@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 
 import pytest
@@ -45,7 +46,7 @@ def test_what_one_cannot_wait_for_is_refused(value: object, zero: bool) -> None:
         checked_seconds("idle", value, zero=zero)
 
 
-@pytest.mark.parametrize("value", [1, 2, 10**30])
+@pytest.mark.parametrize("value", [1, 2, sys.maxsize])
 def test_a_number_of_things_is_whole_and_from_one_on(value: int) -> None:
     assert checked_count("most", value) == value
 
@@ -54,3 +55,15 @@ def test_a_number_of_things_is_whole_and_from_one_on(value: int) -> None:
 def test_any_other_number_of_things_is_refused(value: object) -> None:
     with pytest.raises(InvalidArgument, match=r"^most must be a whole number from 1 on, not "):
         checked_count("most", value)
+
+
+@pytest.mark.parametrize("value", [sys.maxsize + 1, 10**400, pytest.param(10**5000, id="of more digits than a text")])
+def test_a_number_of_things_that_nothing_can_hold_is_refused(value: int) -> None:
+    with pytest.raises(InvalidArgument, match=rf"^most must be .* at most {sys.maxsize}, not ") as caught:
+        checked_count("most", value)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_number_of_more_digits_than_a_text_is_no_duration() -> None:
+    with pytest.raises(InvalidArgument, match="not a number of 16610 bits"):
+        checked_seconds("timeout", 10**5000)

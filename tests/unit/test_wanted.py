@@ -7,7 +7,7 @@ import pytest
 from httpserve.errors import InvalidArgument, InvalidType
 from httpserve.exchange import Exchange
 from httpserve.records import RequestRecord
-from httpserve.wanted import Amount, Asked, Kind, Until, Who, address, amount, asked_for, who
+from httpserve.wanted import Amount, Asked, Kind, Until, Who, address, amount, asked_for, method_named, who
 from tests.unit.exchanges import Asked as Head
 from tests.unit.exchanges import Line, subject
 
@@ -83,6 +83,26 @@ def test_what_is_neither_a_number_nor_addresses_is_refused(clients: int) -> None
 def test_what_is_no_address_is_refused(given: object) -> None:
     with pytest.raises(InvalidArgument):
         address(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("GET", "GET"), ("get", "GET"), ("Head", "HEAD"), ("PROPFIND", "PROPFIND"), ("propfind", "propfind"), ("*", "*")],
+)
+def test_a_method_that_everybody_knows_is_meant_in_any_case(given: str, meant: str) -> None:
+    assert method_named(given) == meant
+
+
+@pytest.mark.parametrize("given", ["", "G T", "GET\n", "GET ", "GÉT", "a/b", "\ud83d"])
+def test_what_is_no_method_is_refused(given: str) -> None:
+    with pytest.raises(InvalidArgument, match="method must be one word"):
+        method_named(given)
+
+
+@pytest.mark.parametrize("given", [1, b"GET", True])
+def test_a_method_of_another_type_is_refused(given: object) -> None:
+    with pytest.raises(InvalidType, match="method must be a str"):
+        method_named(given)
 
 
 @pytest.mark.parametrize(
