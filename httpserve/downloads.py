@@ -90,7 +90,7 @@ class Downloads:
             return
         client = exchange.link.client
         _, done = entry.done.get(client, _NEVER)
-        if done is not None and exchange.began < done.began and is_older(exchange, subject.validator, done):
+        if done is not None and is_older(exchange, subject.validator, done):
             return
         coverage = entry.partial.get(client) if entry.partial else None
         if coverage is not None and is_older(exchange, subject.validator, coverage):

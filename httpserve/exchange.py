@@ -171,7 +171,7 @@ class Exchange:
         if not self.handed:
             return 0
         outstanding = link.outstanding()
-        if outstanding and self.state is State.HANDED_OVER:
+        if outstanding and self.state is State.HANDED_OVER and link.known == ACKED:
             self.unacked_at = time.monotonic()
         return max(0, self.handed - outstanding)
 

@@ -90,10 +90,13 @@ class Exchanges:
 
     def handed_over(self, exchange: Exchange, now: float) -> None:
         """Note that the kernel has taken the whole answer."""
-        with self._lock:
-            exchange.state = State.HANDED_OVER
+        self._lock.acquire()
+        try:
+            exchange.state = _HANDED_OVER
             exchange.ended = now
             self._note()
+        finally:
+            self._lock.release()
 
     def settle(self, exchange: Exchange, received: int, now: float, end: End) -> None:
         """Close an exchange of whose content the client has `received` bytes; `end` says why, where that is not all.
@@ -126,7 +129,7 @@ class Exchanges:
         exchange.got = received
         exchange.ended = exchange.ended or now
         if exchange.unacked_at > exchange.ended:
-            exchange.ended = exchange.unacked_at
+            exchange.ended = max(exchange.ended, min(exchange.unacked_at, now))
         if not isinstance(exchange.link, Ends):
             exchange.link = exchange.link.ends()  # the record must not keep the connection
         self._downloads.add(exchange, received, whole=whole)

@@ -26,11 +26,12 @@ class Standing:
         identity: Which version.
     """
 
-    __slots__ = ("_identity", "_path")
+    __slots__ = ("_identity", "_is_local", "_path")
 
     def __init__(self, path: str, identity: Identity) -> None:
         self._path = path
         self._identity = identity
+        self._is_local: bool | None = None  # not looked at yet
 
     def read(self, into: memoryview) -> bool:
         """Read all its bytes into a buffer of its length; False when it no longer stands."""
@@ -60,11 +61,16 @@ class Standing:
     def shows_changes(self, since: float) -> bool:
         """Tell whether any change since a time (in seconds since the epoch) makes `stands` say no.
 
-        All but one: a program that has mapped the file into its memory may write there without a trace, for as long as
-        the system takes to write the page back.
+        All but one: a program that has mapped the file into its memory may write there without a trace, on a disk until
+        the system writes the page back, in memory (tmpfs) for ever.
         """
         if since - self._identity.ctime_ns / 1e9 < SETTLED_SECONDS:
             return False
+        if self._is_local is None:
+            self._is_local = self._lies_here()
+        return self._is_local
+
+    def _lies_here(self) -> bool:
         try:
             fd = os.open(self._path, FLAGS)
         except OSError:

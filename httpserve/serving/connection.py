@@ -148,7 +148,8 @@ class Connection(Line):
             self._begin_to_send(start, plan, exchange)
             return Need.THREAD if at_once else self._send_on(now)
         plan.close()
-        if plan.again is not None and plan.raw_fields is not None:
+        has_content = head.content_length or head.expects_continue  # which must be drained
+        if plan.again is not None and plan.raw_fields is not None and not has_content:
             repeat = Repeat(plan.again, head, answer.status, plan.raw_fields, plan.length, plan.subject)
             service.remember(self._raw_head, repeat)
         return self._send_small(start + content, len(start), exchange, now, self._tally.begin)

@@ -2,15 +2,16 @@
 
 Knows bytes and descriptors. Knows no requests, and not for how long an answer is right. Not safe from several threads.
 
-What leaves a file by sendfile is not copied: the socket borrows its pages. Nobody else can write into this file, and
-what was written there once is never changed: all of it is given up at a time, and pages that are still under way live
-on.
+What leaves a file by sendfile is not copied: the socket borrows its pages. So no byte of this file is written twice, nor
+is it cut short, which would be felt across a fork: it is closed, and another one begun. Pages that are still under way
+live on.
 """
 
 from __future__ import annotations
 
 import os
 
+CAN_LEND = hasattr(os, "memfd_create") and hasattr(os, "sendfile")
 LENT_FROM_BYTES = 16 * 1024  # copying less takes no longer than lending it
 
 
@@ -56,7 +57,7 @@ class Kept:
         if self._kept + len(whole) > self._most:
             return None
         self._kept += len(whole)
-        if len(whole) < LENT_FROM_BYTES or not hasattr(os, "memfd_create"):
+        if len(whole) < LENT_FROM_BYTES or not CAN_LEND:
             return bytes(whole)
         try:
             return self._lend(whole)
@@ -72,14 +73,8 @@ class Kept:
         return Lent(self._fd, offset, written) if written == len(whole) else bytes(whole)
 
     def forget(self) -> None:
-        """Give up all that is kept: nothing that `keep` returned is to be used any more."""
-        self._kept = 0
-        if self._written:
-            os.ftruncate(self._fd, 0)
-            self._written = 0
-
-    def close(self) -> None:
-        """Close the file. Harmless when repeated."""
-        fd, self._fd, self._written = self._fd, -1, 0
+        """Give up all that is kept: nothing that `keep` returned is to be used any more. Harmless when repeated."""
+        fd, self._fd = self._fd, -1
+        self._kept = self._written = 0
         if fd >= 0:
             os.close(fd)

@@ -126,7 +126,7 @@ class Lead:
     def abandon_in_child(self) -> None:
         """In a forked child, where none of the threads is, close the copies of the descriptors."""
         self._poller.close()
-        self._service.close()
+        self._service.forget_kept()
         for connection in self._connections.values():
             connection.sock.close()
 
@@ -233,7 +233,7 @@ class Lead:
         if connection is None:
             return self._accept() if fd == self._listener_fd else None
         stage = connection.stage
-        if stage is _SENDING or stage is _PAUSED:
+        if stage is _SENDING or stage is _PAUSED:  # `is_quiet`, without a call for each request
             return self._apply(connection, Need.THREAD)
         try:
             need = connection.on_input(self._now, self._wall, True)
@@ -418,5 +418,5 @@ class Lead:
                 self._baton.put(False)
             self._spare = 0
         self._poller.close()
-        self._service.close()
+        self._service.forget_kept()
         self.over.open()

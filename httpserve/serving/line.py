@@ -57,7 +57,7 @@ _HANDED_OVER, _LEAVING, _UNDER_WAY = State.HANDED_OVER, State.LEAVING, State.UND
 _READING, _GONE, _CLOSED = Stage.READING, Need.GONE, End.CLOSED
 
 
-Whole = bytes | memoryview | Lent
+Whole = bytes | memoryview | Lent  # an answer that leaves in one send, if the socket takes it
 
 
 class Line(ABC):
@@ -119,7 +119,7 @@ class Line(ABC):
         self._blocks = True
         self._ends: Ends | None = None
         self._fin_sent = False
-        self._flags = NO_WAIT  # of what is sent at once
+        self._flags = NO_WAIT  # of what is copied and sent at once
         self._given_up: End | None = None
         self._half_closed = False
         self._interrupted = False

@@ -186,16 +186,11 @@ class Service:
         return whole
 
     def forget_kept(self) -> None:
-        """Give up the answers that are kept."""
+        """Give up the answers that are kept. Harmless when repeated."""
         for repeat in self._keeping:
             repeat.whole = None
         self._keeping.clear()
         self._kept.forget()
-
-    def close(self) -> None:
-        """Close what is open. Harmless when repeated."""
-        self.forget_kept()
-        self._kept.close()
 
     def look_around(self, wall: float) -> None:
         """Bring up to date what changes with time: the Date field, and whether accesses are logged."""

@@ -69,6 +69,31 @@ client.close()
     assert lines == ["True", "{False} False {200}"]
 
 
+def test_children_do_not_touch_the_answers_that_their_parent_keeps(tmp_path: Path) -> None:
+    code = f"""
+import httpserve.standing
+httpserve.standing.SETTLED_SECONDS = 0.0
+{SERVING.format(root="None")}
+kept = ["a", "b", "c"]
+for number, name in enumerate(kept):
+    client.storage.write_bytes(name, bytes([65 + number]) * 50_000)
+def all_right():
+    return all(fetched(client, name) == (200, bytes([65 + number]) * 50_000) for number, name in enumerate(kept))
+good = True
+for _ in range(8):
+    good = good and all_right() and all_right()
+    child = fork.Process(target=int)
+    child.start()
+    child.join(10)
+    good = good and all_right() and all_right()
+tell(good, len(client.requests), all(record.completed for record in client.requests))
+client.close()
+"""
+    lines = ran(code, tmp_path)
+
+    assert lines == ["True 96 True"]
+
+
 def test_a_child_forked_in_the_middle_of_a_put_and_a_download_disturbs_neither(tmp_path: Path) -> None:
     code = f"""
 {SERVING.format(root="root")}

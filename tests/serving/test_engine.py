@@ -456,6 +456,36 @@ def test_an_answer_is_lent_only_where_its_file_has_settled(tmp_path: Path, monke
     assert (young, in_memory()) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("field", "content"),
+    [
+        ("Content-Length: 32", b"GET /b HTTP/1.1\r\nHost: bench\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"20\r\nGET /b HTTP/1.1\r\nHost: bench\r\n\r\n\r\n0\r\n\r\n"),
+    ],
+)
+def test_content_behind_a_head_that_came_before_is_not_taken_for_a_request(
+    bench: HttpServerClient, field: str, content: bytes
+) -> None:
+    bench.storage.write_bytes("a", b"a")
+    bench.storage.write_bytes("b", b"not asked for")
+    with Wire(bench.get_port()) as wire:
+        for _ in range(3):
+            wire.get("/a", field)
+            assert wire.answer().body == b"a"
+            wire.send(content)  # in a segment of its own
+        assert wire.ask("/a").body == b"a"
+
+    assert {record.target for record in bench.requests} == {"/a"}
+
+
+def test_a_head_that_expects_a_go_ahead_ends_the_connection_each_time(bench: HttpServerClient) -> None:
+    bench.storage.write_bytes("a", b"a")
+    for _ in range(3):
+        with Wire(bench.get_port()) as wire:
+            answer = wire.ask("/a", "Expect: 100-continue", "Content-Length: 9")
+            assert (answer.body, answer["Connection"], wire.rest()) == (b"a", "close", b"")
+
+
 def test_a_dot_file_of_others_is_not_given_again_after_ours_has_gone(tmp_path: Path) -> None:
     with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
         client.storage.write_bytes(".f", b"ours")

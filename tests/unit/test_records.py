@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from dataclasses import replace
@@ -178,6 +179,17 @@ def test_the_time_goes_on_while_what_was_handed_over_is_not_acknowledged() -> No
     (transfer,) = ledger.transfers()
     assert (transfer.state, ledger.record(exchange).completed) == ("completed", True)
     assert transfer.seconds == pytest.approx(5.0, abs=1.0)  # when it was seen last that it had not arrived
+
+
+def test_looking_does_not_lengthen_what_a_system_cannot_tell() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, line=Line(on_their_way=sys.maxsize, known="handed_over"), began=time.monotonic() - 5.0)
+    exchange.handed = 10
+    ledger.handed_over(exchange, exchange.began + 1.0)
+    ledger.transfers()
+    ledger.settle(exchange, 10, exchange.began + 100.0, End.COMPLETED)
+
+    assert ledger.record(exchange).seconds == pytest.approx(1.0)
 
 
 def test_an_answer_that_was_cut_is_not_completed() -> None:

@@ -20,7 +20,7 @@ needs_memory_file = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="
 def kept() -> Iterator[Kept]:
     kept = Kept(MOST)
     yield kept
-    kept.close()
+    kept.forget()
 
 
 def whole(length: int, seed: int = 0) -> memoryview:
@@ -63,7 +63,6 @@ def test_what_is_under_way_stays_what_it_was(kept: Kept) -> None:
         assert os.sendfile(sock.fileno(), answer.fd, answer.offset, answer.length) == LENT_FROM_BYTES
         kept.forget()
         kept.keep(whole(LENT_FROM_BYTES, 2))  # into the place of the first
-        kept.close()
         sock.close()
         with client.makefile("rb") as received:
             assert received.read() == pattern(LENT_FROM_BYTES, 1)
@@ -88,12 +87,29 @@ def test_a_file_that_took_a_part_is_not_lent(kept: Kept, monkeypatch: pytest.Mon
     assert kept.keep(whole(LENT_FROM_BYTES)) == pattern(LENT_FROM_BYTES)
 
 
-def test_a_lent_answer_that_was_forgotten_is_not_read_as_another(kept: Kept) -> None:
+@needs_memory_file
+def test_an_answer_that_cannot_be_read_whole_is_an_error(kept: Kept) -> None:
     answer = kept.keep(whole(LENT_FROM_BYTES))
-    if isinstance(answer, Lent):
+    assert isinstance(answer, Lent)
+    os.ftruncate(answer.fd, 100)
+    with pytest.raises(OSError, match="incomplete"):
+        answer.read()
+
+
+@needs_memory_file
+def test_a_forked_child_changes_nothing(kept: Kept) -> None:
+    answer = kept.keep(whole(LENT_FROM_BYTES, 1))
+    assert isinstance(answer, Lent)
+    child = os.fork()
+    if child == 0:
         kept.forget()
-        with pytest.raises(OSError, match="incomplete"):
-            answer.read()
+        kept.keep(whole(LENT_FROM_BYTES, 2))
+        os._exit(0)
+    os.waitpid(child, 0)
+    other = kept.keep(whole(LENT_FROM_BYTES, 3))
+
+    assert isinstance(other, Lent)
+    assert (answer.read(), other.read()) == (pattern(LENT_FROM_BYTES, 1), pattern(LENT_FROM_BYTES, 3))
 
 
 def test_nothing_stays_open() -> None:
@@ -101,7 +117,7 @@ def test_nothing_stays_open() -> None:
     for _ in range(3):
         kept = Kept(MOST)
         kept.keep(whole(LENT_FROM_BYTES))
-        kept.close()
-        kept.close()
+        kept.forget()
+        kept.forget()
 
     assert len(os.listdir("/proc/self/fd")) == before
