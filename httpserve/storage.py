@@ -148,11 +148,12 @@ class Storage:
 
         Args:
             src: the path here.
-            dst: a local path, or a path on *operator*.
+            dst: a local path, or a path on *operator*; no URL.
             operator: the blocking opendal operator to write to; default: the local disk.
 
         Raises:
             NotFound: there is no file *src*.
+            InvalidArgument: *dst* is a URL, or no path that there can be.
             CopyFailed: the target cannot be written.
         """
         with self.open(src, "rb") as file:

@@ -13,10 +13,11 @@ import opendal
 
 from httpserve.arguments import checked_seconds
 from httpserve.errors import DigestMismatch, InvalidArgument
+from httpserve.staging.messages import is_url, redacted_url
 from httpserve.staging.pipeline import ReadableSink, interruptibly, pump, pump_unhashed
 from httpserve.staging.progress import Report, reporter
 from httpserve.staging.sinks import FileSink, OperatorSink
-from httpserve.staging.sources import Source, check_operator, checked_path
+from httpserve.staging.sources import Source, check_operator, checked_path, local_path
 
 __all__ = ["copy_in", "copy_out"]
 
@@ -74,19 +75,23 @@ def copy_out(
 
     Args:
         read: Where the bytes come from.
-        dst: A path on *operator*; else a local path.
+        dst: A path on *operator*; else a local path. Never a URL: nothing is uploaded to one.
         operator: The opendal operator of any service, with any layers.
         timeout: Seconds that a remote service may take no byte.
 
     Raises:
         InvalidType: *dst* or *operator* is of a type that nothing can be written to.
-        InvalidArgument: *dst* or *timeout* is of a value that cannot be.
+        InvalidArgument: *dst* is a URL, or *dst* or *timeout* is of another value that cannot be.
         CopyFailed: *read* cannot be read, or *dst* cannot be written.
     """
     path = checked_path(dst, "dst")
     check_operator(operator)
     checked_seconds("timeout", timeout)
-    sink = FileSink(path) if operator is None else OperatorSink(path, operator, timeout=timeout)
+    _check_no_url(path, operator)
+    if operator is None:
+        sink: FileSink | OperatorSink = FileSink(local_path(path, "dst"))
+    else:
+        sink = OperatorSink(path, operator, timeout=timeout)
 
     def job(report: Report) -> None:
         try:
@@ -101,6 +106,15 @@ def copy_out(
     else:
         # A discard on an operator may wait as any other call there, so it is left to the job.
         interruptibly(job, _unreported, sink.discard if isinstance(sink, FileSink) else lambda: None)
+
+
+def _check_no_url(path: str, operator: opendal.Operator | None) -> None:
+    # A local file may be called so; who means that can say ./ before it. A key on an operator may, too.
+    if is_url(path) and (operator is None or path.lower().startswith(("http://", "https://"))):
+        raise InvalidArgument(
+            f"dst {redacted_url(path)!r} is a URL, and nothing is uploaded to one; pass an opendal operator for its "
+            "service, and the path on it"
+        )
 
 
 def _pumped(source: Source, sink: ReadableSink, report: Report) -> str:

@@ -44,6 +44,11 @@ def redacted_url(url: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
 
 
+def is_url(text: str) -> bool:
+    """Tell whether *text* begins as a URL does, or as what a path object makes of one: 's3:/bucket'."""
+    return _URL_LIKE.match(text) is not None
+
+
 def missing(label: str, why: str = "") -> SourceNotFound:
     """Return the error for a source that does not exist, for the reason *why* where one was given."""
     return SourceNotFound(f"the source {label} does not exist{why and ': ' + why}", label)

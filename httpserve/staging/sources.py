@@ -90,7 +90,7 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
         return HttpSource(path, timeout=timeout)
     if operator is not None:
         return OperatorSource(path, operator, timeout=timeout)
-    return FileSource(path)
+    return FileSource(local_path(path, "src"))
 
 
 def _check_port(url: str) -> None:
@@ -122,9 +122,24 @@ def check_operator(operator: object) -> None:
 
 
 def operator_path(path: str, argument: str) -> str:
-    """Return *path* for an operator. Raises InvalidArgument where opendal would take it for another one."""
+    """Return *path* for an operator. Raises InvalidArgument where opendal would take another one, or none."""
     if path != path.strip():
         raise InvalidArgument(f"{argument} {path!r} has blanks at an end, which opendal strips; remove them")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{argument} {path!r} holds a lone surrogate, which opendal cannot express") from None
+    return path
+
+
+def local_path(path: str, argument: str) -> str:
+    """Return *path* for this system. Raises InvalidArgument where no file here can have that name."""
+    try:
+        os.fsencode(path)  # which knows the surrogates that stand for bytes of a name that is not UTF-8
+    except UnicodeEncodeError as error:
+        shown = redacted_url(path)
+        why = f"the system's names are {error.encoding}, and it does not fit"
+        raise InvalidArgument(f"{argument} {shown!r} is no path here: {why}") from None
     return path
 
 

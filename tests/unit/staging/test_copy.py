@@ -430,3 +430,42 @@ def test_a_copy_out_to_an_async_operator_is_refused() -> None:
 def test_a_copy_out_with_a_timeout_of_nothing_is_refused(dst: Path) -> None:
     with pytest.raises(InvalidArgument, match="timeout"):
         copy_out(Scripted(), dst, timeout=0)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/key", "http://127.0.0.1:1/up", Path("s3://bucket/key"), "file:///tmp/x", "sftp://me:word@bench/x"]
+)
+def test_nothing_is_copied_out_to_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InvalidArgument, match=r"dst '.*' is a URL.*pass an opendal operator") as caught:
+        copy_out(Scripted(SMALL), url, timeout=10)
+
+    assert os.listdir(tmp_path) == []
+    assert "word" not in str(caught.value)
+
+
+def test_nothing_is_copied_out_to_a_url_of_http_beside_an_operator(tmp_path: Path) -> None:
+    operator = opendal.Operator("fs", root=str(tmp_path))
+
+    with pytest.raises(InvalidArgument, match="is a URL"):
+        copy_out(Scripted(SMALL), "HTTP://bench/up", operator, timeout=10)
+    copy_out(Scripted(SMALL), "s3://bucket", operator, timeout=10)  # a key of a store may be called so
+
+    assert (tmp_path / "s3:" / "bucket").read_bytes() == SMALL
+
+
+def test_a_local_file_may_be_called_as_a_url_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    copy_out(Scripted(SMALL), "./s3://bucket", timeout=10)
+
+    assert (tmp_path / "s3:" / "bucket").read_bytes() == SMALL
+
+
+@pytest.mark.parametrize("on_operator", [False, True])
+def test_a_surrogate_that_stands_for_nothing_is_no_dst(tmp_path: Path, on_operator: bool) -> None:
+    operator = opendal.Operator("fs", root=str(tmp_path)) if on_operator else None
+
+    with pytest.raises(InvalidArgument, match="dst"):
+        copy_out(Scripted(SMALL), "\ud83d", operator, timeout=10)

@@ -111,7 +111,29 @@ def test_blanks_that_opendal_would_strip_are_refused(operator: opendal.Operator,
         open_source(src, operator, timeout=1)
 
 
+def test_a_surrogate_that_stands_for_nothing_is_refused(operator: opendal.Operator) -> None:
+    for where in (None, operator):
+        with pytest.raises(InvalidArgument, match="src"):
+            open_source("\ud83d", where, timeout=1)
+
+
+def test_an_operator_is_given_no_name_that_is_not_utf_8(operator: opendal.Operator) -> None:
+    with pytest.raises(InvalidArgument, match="surrogate"):
+        open_source(os.fsdecode(b"caf\xe9"), operator, timeout=1)
+
+
 # Local files
+
+
+def test_a_local_file_may_have_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9"
+    try:
+        with open(path, "wb") as file:
+            file.write(CONTENT)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+
+    assert drained(open_source(os.fsdecode(path), timeout=1)) == CONTENT
 
 
 def test_a_local_file_may_have_blanks_at_its_ends(tmp_path: Path) -> None:
