@@ -2,9 +2,9 @@
 
 Knows bytes and descriptors. Knows no requests, and not for how long an answer is right. Not safe from several threads.
 
-What leaves a file by sendfile is not copied: the socket borrows its pages. So no byte of this file is written twice, and
-it is not cut short, which would be felt across a fork: it is closed, and another one begun. Pages that are under way live
-on.
+What leaves a file by sendfile is not copied: the socket borrows its pages. So no byte of this file is written twice,
+and it is not cut short, which would be felt across a fork: it is closed, and another one begun. Pages that are under
+way live on.
 """
 
 from __future__ import annotations
