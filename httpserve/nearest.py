@@ -11,6 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import pairwise
 
+from httpserve.errors import InvalidName
+from httpserve.names import checked_name
+
 MOST_NAMES = 500  # looked at; a larger tree is looked at in part, so that a wait's timeout is kept
 MOST_NEAREST = 3
 MOST_COMPARED = 12  # letter by letter, which is slow
@@ -18,10 +21,12 @@ LIKENESS = 0.6
 
 
 def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
-    """Return names of files under a directory, those with a leading dot left out. Blocks for the disk.
+    """Return names of files under a directory that can be asked for. Blocks for the disk.
 
-    What is nearest to the top comes first, and no more than `most` entries are looked at.
+    Those with a leading dot are left out, and what no name on a server can be, such as one that is not UTF-8. What is
+    nearest to the top comes first, and no more than `most` entries are looked at.
     """
+    top = os.path.realpath(path).rstrip("/")
     found: list[str] = []
     left = deque([""])
     while left and most > 0:
@@ -32,15 +37,24 @@ def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
                     most -= 1
                     if most < 0:
                         break
+                    name = directory + entry.name
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
-                        left.append(f"{directory}{entry.name}/")
-                    elif entry.is_file():
-                        found.append(directory + entry.name)
+                        left.append(f"{name}/")
+                    elif entry.is_file() and _can_be_asked_for(name):
+                        if not entry.is_symlink() or os.path.realpath(entry.path).startswith(f"{top}/"):
+                            found.append(name)
         except OSError:
             continue  # it has gone meanwhile, or is not ours to read
     return sorted(found)
+
+
+def _can_be_asked_for(name: str) -> bool:
+    try:
+        return checked_name(name) == name
+    except InvalidName:
+        return False
 
 
 class Names:

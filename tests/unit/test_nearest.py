@@ -65,6 +65,26 @@ def test_names_of_a_directory_are_those_of_its_files_below_and_no_hidden_ones(tm
     assert names_in(str(tmp_path)) == ["a", "b", "d/e/f", "link"]
 
 
+@pytest.mark.parametrize("odd", [b"caf\xe9.img", b"d\xe9/below", b"back\\slash", b"blank ", b"d/blank ", b" d/below"])
+def test_what_cannot_be_asked_for_is_not_offered(tmp_path: Path, odd: bytes) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    try:
+        os.makedirs(os.path.dirname(os.fsencode(tmp_path) + b"/" + odd), exist_ok=True)
+        os.mknod(os.fsencode(tmp_path) + b"/" + odd)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+
+    assert names_in(str(tmp_path)) == ["file"]
+
+
+def test_what_leads_out_of_the_directory_is_not_offered(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"")
+    (tmp_path / "top").mkdir()
+    os.symlink("../secret", tmp_path / "top" / "out")
+
+    assert names_in(str(tmp_path / "top")) == []
+
+
 def test_what_is_near_the_top_is_looked_at_first_and_no_more_than_so_many(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / "deep" / f"{number:02}").mkdir(parents=True)
