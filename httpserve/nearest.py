@@ -42,12 +42,16 @@ def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         left.append(f"{name}/")
-                    elif entry.is_file() and _can_be_asked_for(name):
-                        if not entry.is_symlink() or os.path.realpath(entry.path).startswith(f"{top}/"):
-                            found.append(name)
+                    elif entry.is_file() and _can_be_asked_for(name) and _is_below(top, entry):
+                        found.append(name)
         except OSError:
             continue  # it has gone meanwhile, or is not ours to read
     return sorted(found)
+
+
+def _is_below(top: str, entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry, a symlink perhaps, is in the directory; what leads out is answered by 404."""
+    return not entry.is_symlink() or os.path.realpath(entry.path).startswith(f"{top}/")
 
 
 def _can_be_asked_for(name: str) -> bool:
