@@ -109,6 +109,7 @@ class HttpServerClient(Observed):
 
         Raises:
             InvalidArgument: A value that nothing could be done with.
+            NotFound: `root_dir` is relative, and the current directory is gone.
         """
         validate(host, peer, advertise, port)
         checked_count("max_records", max_records)

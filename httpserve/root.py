@@ -59,9 +59,13 @@ class Root:
             remove_created: remove on close what was created, and nothing else.
             read_only: change nothing in the directory, which must be there; it need not be writable.
             told: who is told of changes.
+
+        Raises:
+            InvalidArgument: *path* is none.
+            NotFound: *path* is relative, and the current directory is gone.
         """
         self.is_private = path is None
-        self._given = None if path is None else os.path.abspath(_checked_root(path))
+        self._given = None if path is None else _absolute(_checked_root(path))
         self._remove_created = remove_created
         self._read_only = read_only
         self._told = Told() if told is None else told
@@ -336,6 +340,14 @@ def _checked_root(path: object) -> str:
     if not text or "\0" in text:
         raise InvalidArgument(f"root_dir {text!r} is no path; leave it out for a private directory")
     return text
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        reason = "the current directory is gone; change to one that is there, or give an absolute path"
+        raise NotFound(f"{path!r} leads nowhere: {reason}", path) from None
 
 
 _roots: weakref.WeakSet[Root] = weakref.WeakSet()

@@ -130,6 +130,20 @@ def test_the_path_is_absolute_and_real(tmp_path: Path, monkeypatch: pytest.Monke
     assert not root.is_private
 
 
+def test_a_relative_path_in_a_directory_that_is_gone_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(NotFound, match=r"'build' leads nowhere: the current directory is gone"):
+        Root("build")
+
+    assert Root(tmp_path).path == str(tmp_path)
+
+
 def test_a_private_root_is_anew_at_each_opening_and_gone_on_close() -> None:
     root = Root(None, remove_created=False)
 
