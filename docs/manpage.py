@@ -20,7 +20,8 @@ LIKE_A_COMMAND = "A directory or file that is named like a command is written wi
 
 OUTPUT = (
     "The URL is the only thing on stdout, one line, printed when a request would be answered. Everything else goes to "
-    "stderr: what --command and --qr show, the log, errors, and the progress of downloads.",
+    "stderr: what --command and --qr show, the log, errors, and the progress of downloads. With --quiet there is no log "
+    "and no progress.",
     "On a terminal each download has a line that changes while it is under way, and one that stays when it is over. "
     "Elsewhere --progress prints plain lines: when a download starts, every 5 seconds, and when it is over.",
     "A byte counts when the board's TCP has acknowledged it.",
@@ -54,7 +55,7 @@ EVENTS = (
 ALSO = {"put": "It takes all options above, and:", "doctor": "It takes --bind, --port, --peer and --advertise, and:"}
 
 PORT_FILE = (
-    "The file of --port-file has the port and a newline. It appears whole, when the server is ready, and is removed "
+    "The file of --port-file has the port and a newline. One that is there already is removed at the start. It appears whole, when the server is ready, and is removed "
     "at the end unless somebody else has replaced it. A named pipe or a device is written to and left.",
 )
 

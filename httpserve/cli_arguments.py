@@ -9,6 +9,7 @@ import argparse
 import math
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ EXIT_ERROR = 1
 LAST_PORT = 65535
 HELP_COLUMNS = 80
 HELP_INDENT = 26
-TOOLS = (  # what --command knows, for completion alone: the client says what it really knows
+LONGEST_SECONDS = threading.TIMEOUT_MAX  # that any wait of Python can take
+TOOLS = (  # what --command knows: the clients of which nothing must be said but the name of the file
     "u-boot",
     "u-boot-lwip",
     "ipxe",
@@ -28,7 +30,6 @@ TOOLS = (  # what --command knows, for completion alone: the client says what it
     "curl",
     "rauc",
     "swupdate",
-    "ostree",
     "python",
 )
 COMMANDS = ("put", "doctor")  # what the first word may be instead of an option or a path
@@ -211,14 +212,15 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     )
     add("--timeout", type=seconds, metavar="S", help="with it: give up after S seconds, exit code 1")
     add("--port-file", metavar="F", help="write the port to F when ready, remove F at the end")
-    tool = add(
+    command = add(
         "--command",
+        type=tool,
         action="append",
         default=[],
         metavar="CLIENT",
         help="say what to type on the board: u-boot, wget, ...",
     )
-    tool.completer = _tools  # type: ignore[attr-defined]  # where argcomplete looks
+    command.completer = _tools  # type: ignore[attr-defined]  # where argcomplete looks
     add("--qr", action="store_true", help="show the URL as a QR code")
     add(
         "--progress",
@@ -228,7 +230,7 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print events, one JSON object a line, not the URL")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="count", default=0, help="log requests to stderr; twice for more")
-    loudness.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="no log, no progress: errors alone")
 
 
 def port_number(text: str) -> int:
@@ -239,14 +241,22 @@ def port_number(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Read a number of seconds above 0."""
+    """Read a number of seconds above 0 that one can wait for."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if value > 0 and math.isfinite(value):
+    if 0 < value <= LONGEST_SECONDS:
         return value
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to {LONGEST_SECONDS:.0f}")
+
+
+def tool(text: str) -> str:
+    """Read the name of a client that --command knows."""
+    if text in TOOLS:
+        return text
+    hint = "; it needs ref=, which the command() of Python takes" if text == "ostree" else ""
+    raise argparse.ArgumentTypeError(f"there is no command for {text!r}{hint}; there is one for {', '.join(TOOLS)}")
 
 
 def exit_after(text: str) -> ExitAfter:

@@ -8,9 +8,23 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 
 from httpserve import MissingExtra, StorageError
+
+
+def remove_stale(path: str | None) -> None:
+    """Remove the port file that a killed server has left, before a script takes it for this server's."""
+    if path is None:
+        return
+    try:
+        if stat.S_ISREG(os.lstat(path).st_mode):  # as port_file leaves it; what else stands there was not ours
+            os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise StorageError(f"the old port file {path!r} could not be removed: {error.strerror}", path) from error
 
 
 @contextlib.contextmanager
@@ -27,12 +41,19 @@ def port_file(path: str | None, port: int) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            there = os.stat(path)
-            if (there.st_dev, there.st_ino) == ours:  # else another server has written its own meanwhile
+            if identity(os.stat(path)) == ours:  # else another server has written its own meanwhile
                 os.unlink(path)
 
 
-def write_whole(path: str, text: str) -> tuple[int, int] | None:
+Identity = tuple[int, int, int]
+
+
+def identity(status: os.stat_result) -> Identity:
+    """Return what tells a file from the next one under its name, which may get the inode that has become free."""
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def write_whole(path: str, text: str) -> Identity | None:
     """Write a file in one step, and return which it is; None for what is no regular file and was there before."""
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "w", encoding="ascii") as there:
@@ -42,13 +63,14 @@ def write_whole(path: str, text: str) -> tuple[int, int] | None:
     try:
         with open(sibling, "x", encoding="ascii") as new:
             new.write(text)
+            new.flush()
             status = os.fstat(new.fileno())
         os.replace(sibling, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(sibling)
         raise
-    return status.st_dev, status.st_ino
+    return identity(status)
 
 
 def qr_code(url: str, encoding: str) -> str:

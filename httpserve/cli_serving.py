@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
 from httpserve.cli_arguments import COMMANDS, EXIT_ERROR, Options
 from httpserve.cli_events import MOST_RECORDS, Event, Watch
-from httpserve.cli_ready import port_file, qr_code
+from httpserve.cli_ready import port_file, qr_code, remove_stale
 from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount, printable
 from httpserve.cli_signals import Signals
 
@@ -81,6 +81,7 @@ class Serving:
 
     def _serve(self) -> None:
         options = self._options
+        remove_stale(options.port_file)
         client, name = self._client()
         with ThreadPoolExecutor(1, "httpserve-cli") as pool, client:
             if options.src is not None:

@@ -188,6 +188,27 @@ def test_quiet_leaves_errors_alone_on_stderr(start: Start, run: Run, folder: Pat
     assert "no file or directory" in run(folder / "none", "-q")[2]
 
 
+def test_quiet_leaves_what_was_asked_for(start: Start, folder: Path) -> None:
+    process = start(folder / "a file.txt", "-b", "127.0.0.1", "-q", "--command", "curl")
+    url = first_line(process)
+
+    assert end(process) == (0, "", f"curl -f -o 'a file.txt' {url}\n")
+
+
+@pytest.mark.parametrize("words", [[], ["doctor"], ["put", "a", "b"]], ids=["serve", "doctor", "put"])
+def test_directory_that_is_gone_is_one_line_and_exit_1(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    code, output, errors = run(*words)
+
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+
+
 def test_loud_and_quiet_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["-v", "-q"])
@@ -223,19 +244,51 @@ def test_port_file_is_there_when_the_url_is_and_gone_at_the_end(start: Start, fo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
 
 
-def test_port_file_replaces_an_old_one_in_one_step(start: Start, folder: Path, tmp_path: Path) -> None:
+def test_port_file_of_a_killed_server_is_gone_before_anything_that_takes_time(
+    start: Start, folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "port"
+    file.write_text("12345\n")
+    with socket.create_server(("127.0.0.1", 0)) as source:  # which never answers
+        origin = f"http://127.0.0.1:{source.getsockname()[1]}/x"
+
+        process = start("put", origin, "x", "-b", "127.0.0.1", "--port-file", file)
+
+        eventually(lambda: not file.exists(), "the removal")
+        source.settimeout(END_SECONDS)
+        asking, _ = source.accept()
+        with asking:
+            assert not file.exists()
+            assert end(process) == (0, "", "")
+
+
+def test_port_file_comes_whole_where_an_old_one_was(start: Start, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "port"
     file.write_text("an old one")
-    seen = []
+    seen = {"an old one"}
 
     def changed() -> bool:
-        seen.append(file.read_text())
-        return seen[-1] != "an old one"
+        try:
+            seen.add(file.read_text())
+        except FileNotFoundError:
+            return False
+        return len(seen) > 1
 
     process = start(folder, "-b", "127.0.0.1", "--port-file", file)
     eventually(changed, "the port")
 
-    assert seen[-1] == f"{first_line(process).rpartition(':')[2]}\n"
+    assert seen == {"an old one", f"{first_line(process).rpartition(':')[2]}\n"}
+
+
+def test_symlink_that_is_given_as_port_file_is_replaced_when_ready(start: Start, folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("kept")
+    (tmp_path / "port").symlink_to(elsewhere)
+
+    url = first_line(start(folder, "-b", "127.0.0.1", "--port-file", tmp_path / "port"))
+
+    assert (tmp_path / "port").read_text() == f"{url.rpartition(':')[2]}\n"
+    assert elsewhere.read_text() == "kept"
 
 
 def test_port_file_that_another_server_has_replaced_stays(start: Start, folder: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from httpserve import HttpServerClient, InvalidArgument
 from httpserve.cli_arguments import TOOLS, exit_after
+from httpserve.commands import TEMPLATES
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 from tests.serving.wire import Wire
@@ -163,6 +163,8 @@ def test_signal_before_the_download_is_no_success(start: Start, folder: Path, nu
         ([".", "--exit-after", "x", "--timeout", "soon"], "'soon' is not a number of seconds"),
         ([".", "--exit-after", "x,0"], "'x,0' is not a file's name"),
         ([".", "--exit-after", ""], "'' is not a file's name"),
+        ([".", "--exit-after", "x", "--timeout", "99999999999999"], "is not a number of seconds above 0 and up to"),
+        ([".", "--exit-after", "x", "--timeout", "1e400"], "'1e400' is not a number of seconds"),
         (["put", "a", "b", "--exit-after", "b", "--exit-after-download"], "exclude each other"),
         ([".", "--command", "wget"], "--command needs to know the file"),
     ],
@@ -214,15 +216,17 @@ def test_commands_of_several_clients_are_events_too(start: Start, folder: Path) 
     assert f"setenv httpdstp {port}" in told[0]["text"]
 
 
-def test_unknown_client_is_one_line_that_lists_the_known_ones(run: Run, folder: Path) -> None:
-    code, output, errors = run(folder / "a file.txt", "-b", "127.0.0.1", "--command", "telnet")
+@pytest.mark.parametrize("tool", ["telnet", "", "ostree"])
+def test_client_that_is_unknown_or_needs_more_is_a_usage_error_that_lists_the_others(
+    run: Run, folder: Path, tool: str
+) -> None:
+    code, output, errors = run(folder / "a file.txt", "-b", "127.0.0.1", "--command", tool)
 
-    assert (code, output, errors.count("\n")) == (1, "", 1)
-    assert "u-boot" in errors
+    assert (code, output) == (2, "")
+    assert f"there is no command for '{tool}'" in errors
+    assert errors.endswith(f"there is one for {', '.join(TOOLS)}\n")
+    assert ("ref=" in errors) == (tool == "ostree")
 
 
-def test_clients_that_completion_offers_are_those_that_there_are(bench: HttpServerClient) -> None:
-    with pytest.raises(InvalidArgument) as refused:
-        bench.command("x", "telnet")
-
-    assert str(refused.value).endswith(", ".join(TOOLS))
+def test_clients_that_the_command_line_knows_are_those_that_need_no_further_value() -> None:
+    assert [name for name, template in TEMPLATES.items() if None not in template.values.values()] == list(TOOLS)
