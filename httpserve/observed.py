@@ -83,6 +83,25 @@ class Observed:
             for name in [name_asked(request.target)]
         )
 
+    def requests_for(self, name: Path | None = None, *, client: str | None = None) -> tuple[RequestRecord, ...]:
+        """Return those of the latest requests that are for a name, by a board, oldest first. Blocks for a moment only.
+
+        Nothing is taken from waits, and the server may be stopped. As in `requests`, what came before the latest
+        `max_records` is forgotten: that nothing is found proves nothing once `requests` has so many.
+
+        Args:
+            name: What they ask for, whether there is such a file or not, in any spelling; None: anything.
+            client: The address of the board, in any spelling; None: any.
+
+        Raises:
+            InvalidName: No file can have that name.
+            InvalidArgument: That is no address.
+        """
+        checked = None if name is None else checked_name(name, directory=True)
+        where = None if client is None else address(client)
+        found, _ = self._ledger.find_requests(Asked(checked, client=where), first=0, since=None)
+        return Records(record for _, record in found)
+
     def _names(self) -> list[str]:
         only = self._site.only
         return names_in(self._root.path) if only is None else [only]
@@ -158,7 +177,8 @@ class Observed:
         Raises:
             WaitTimeout: It did not happen in time; the message says what did.
             ServerNotRunning: The server does not run, or was stopped or closed meanwhile; told at once.
-            NotFound: There is no such file (any more); told at once, or within half a second where others removed it.
+            NotFound: There is no such file (any more), or it is never served (`only`, `dot_files`); told at once, or
+                within half a second where others removed it.
         """
         whom = who(client, clients)
         terms = self._terms(name, timeout, until, idle, whom)
@@ -194,7 +214,7 @@ class Observed:
 
         Raises:
             ServerNotRunning: The server does not run.
-            NotFound: There is no such file.
+            NotFound: There is no such file, or it is never served.
         """
         terms = self._terms(name, timeout, until, idle, who(client, clients))
         terms.current()

@@ -140,13 +140,24 @@ class Site:
             return True
         return self._root.came_in(name)
 
+    def _hidden(self, name: str) -> str:
+        if self.only is not None:
+            return f"{name!r} is not served: {self.only!r} is the only file that is"
+        return f"{name!r} is not served: its name has a leading dot, others put it here, and dot_files is not set"
+
     # Files
 
     def representation(self, name: str) -> Representation:
-        """Return what is known of a file as it stands. Raises what `Root.open_file` raises."""
+        """Return what is known of a file as it stands.
+
+        Raises what `Root.open_file` raises, and NotFound for a file that is there and that no request is answered with.
+        """
         file: OpenFile | DigestFile
         try:
             file = self._root.open_file(name)
+            if not self._is_shown(name):
+                file.close()
+                raise NotFound(self._hidden(name), name)
         except NotFound as error:
             file = self._digest_file(error)
         try:

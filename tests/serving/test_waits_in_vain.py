@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve import HttpServerClient, NotFound, ServerNotRunning, WaitTimeout
+from httpserve import HttpServerClient, InvalidName, NotFound, ServerNotRunning, WaitTimeout
 from httpserve.wanted import Until
 from tests.serving.waits import (
     AT_ONCE,
@@ -423,3 +423,38 @@ def test_waits_that_end_one_another_leave_nothing(bench: HttpServerClient, pool:
         one.result(10)
 
     assert (watches(bench), bench._ledger._waiters) == (0, set())
+
+
+@pytest.mark.parametrize("until", EACH)
+def test_a_wait_for_what_is_there_and_never_served_ends_at_once(tmp_path: Path, until: Until) -> None:
+    for name in ("board.img", "zImage", ".dot"):
+        (tmp_path / name).write_bytes(b"x")
+
+    with HttpServerClient(tmp_path, "127.0.0.1", read_only=True, only="board.img") as client:
+        with pytest.raises(NotFound, match=r"'zImage' is not served: 'board\.img' is the only file"):
+            client.wait_for_download("zImage", until=until)
+        with pytest.raises(NotFound, match="not served"):
+            client.expect_download("zImage", until=until)
+    with (
+        HttpServerClient(tmp_path, "127.0.0.1", read_only=True) as client,
+        pytest.raises(NotFound, match=r"'\.dot' is not served: .* leading dot, .* dot_files"),
+    ):
+        client.wait_for_download(".dot", until=until)
+
+
+def test_dot_files_are_waited_for_where_they_are_served(tmp_path: Path) -> None:
+    (tmp_path / ".dot").write_bytes(b"x")
+
+    with HttpServerClient(tmp_path, "127.0.0.1", dot_files=True) as client:
+        fetch(client, target="/.dot")
+        assert client.wait_for_download(".dot", PATIENT).bytes == 1
+    with HttpServerClient(host="127.0.0.1") as client:
+        put(client, ".ours")
+        fetch(client, target="/.ours")
+        assert client.wait_for_download(".ours", PATIENT).bytes == SIZE
+
+
+@pytest.mark.parametrize("name", [".httpserve-x", "d/.httpserve-0123.part"])
+def test_a_wait_for_a_reserved_name_ends_at_once(bench: HttpServerClient, name: str) -> None:
+    with pytest.raises(InvalidName, match="temporary"):
+        bench.wait_for_download(name)

@@ -161,6 +161,25 @@ def test_the_representation_of_what_is_not_there_is_an_error(root: Root) -> None
         Site(root).representation("f")
 
 
+def test_the_representation_of_what_is_not_served_is_an_error_that_says_why(root: Root, top: Path) -> None:
+    put(root, "f")
+    put(root, ".ours")
+    (top / ".dot").write_bytes(b"x")
+    (top / ".git").mkdir()
+    (top / ".git" / "config").write_bytes(b"x")
+
+    for name in (".dot", ".git/config"):
+        with pytest.raises(NotFound, match="leading dot"):
+            Site(root).representation(name)
+        assert Site(root, dot_files=True).representation(name).validators.size == 1
+    with pytest.raises(NotFound, match=r"'f' is not served: '\.dot' is the only file that is"):
+        Site(root, only=".dot").representation("f")
+    assert Site(root, only=".dot").representation(".dot").validators.size == 1
+    assert Site(root).representation(".ours.sha256").validators.size > 64
+    with pytest.raises(NotFound, match="no such file"):
+        Site(root).representation(".missing")
+
+
 def test_more_files_than_are_remembered_are_served_all_the_same(
     root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
