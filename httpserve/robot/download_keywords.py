@@ -6,11 +6,12 @@ Knows waits as a suite writes them. Knows nothing of how they come true.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from httpserve import DownloadRecord, InvalidArgument, Missing, RequestRecord, Transfer
+from httpserve import DownloadRecord, InvalidArgument, InvalidName, Missing, RequestRecord, Transfer
 from httpserve.robot.keyword import Keywords, keyword
-from httpserve.robot.transfers_log import name_of, plain
+from httpserve.robot.transfers_log import plain
 from httpserve.robot.types import Address, Awaited, Clients, Expected, Until, seconds
 
 WAIT = timedelta(minutes=10)  # no suite hangs over night
@@ -32,15 +33,16 @@ class DownloadKeywords(Keywords):
         peer: Address | None = None,
         sha256: bool = True,
         server: str | None = None,
-        **values: str,
+        **values: int | str,
     ) -> str:
         """Returns the line to type on a board that downloads a file. Does not block.
 
         ``name`` is the name on the server. ``tool`` is what the board has: ``u-boot``, ``u-boot-lwip``, ``grub``,
         ``ipxe``, ``busybox``, ``wget``, ``curl``, ``rauc``, ``swupdate`` and others; an unknown one fails with the
         list. ``peer`` is the address of the board, where it is not that of the server's settings. ``sha256`` adds a
-        check of what came, where the tool can do one. Further arguments are values of the tool's template.
-        ``server`` is an alias; default: the current server.
+        check of what came, where the tool can do one. Further arguments are values of the tool's template; of them
+        ``address`` is hexadecimal where it is text, as U-Boot reads it, with or without ``0x``, and a number such as
+        ``${0x40200000}`` is written so. ``server`` is an alias; default: the current server.
 
         Example:
         | Start HTTP Server
@@ -48,7 +50,9 @@ class DownloadKeywords(Keywords):
         | ${command}=    Get Download Command    boot/cmdline.txt    busybox
         | Type On Board    ${command}
         """
-        return self.client(server).command(name, tool, peer=peer, sha256=sha256, **values)
+        # Here a number stands for its text, except that of an address, which consoles read in another base.
+        written = {key: value if key == "address" else str(value) for key, value in values.items()}
+        return self.client(server).command(name, tool, peer=peer, sha256=sha256, **written)
 
     @keyword("Expect Download", "board", "wait")
     def expect_download(
@@ -154,7 +158,7 @@ class DownloadKeywords(Keywords):
             name,
             method=method,
             status=status,
-            client=client,
+            client=_address(client),
             timeout=None if timeout is None else seconds(timeout),
             since=_epoch(since),
         )
@@ -176,13 +180,16 @@ class DownloadKeywords(Keywords):
         | File Should Have Been Downloaded    boot/cmdline.txt
         """
         # 1.0, not "all": a wait for a part leaves what came to later waits. Since ever: what earlier ones took counts.
-        self.client(server).wait_for_download(name, 0, until=1.0, client=client, since=0)
+        self.client(server).wait_for_download(name, 0, until=1.0, client=_address(client), since=0)
 
     @keyword("File Should Not Have Been Requested", "board", "check")
     def file_should_not_have_been_requested(
         self, name: str, client: Address | None = None, server: str | None = None
     ) -> None:
         """Fails when a board has asked for that name, whether there is such a file or not. Does not block.
+
+        Fails as well where it cannot tell: the server remembers the latest requests, as many as ``max_records`` of the
+        import says, and where it has so many already, others may be forgotten.
 
         ``client`` is the address of the board; default: any. ``server`` is an alias; default: the current server.
 
@@ -191,22 +198,26 @@ class DownloadKeywords(Keywords):
         | Put Text    recovery.cfg    panic
         | File Should Not Have Been Requested    recovery.cfg
         """
-        wanted = plain(name)
-        asked = [
-            record
-            for record in self.client(server).requests
-            if name_of(record) == wanted and client in (None, record.client)
-        ]
+        kept = self.servers.get(server)
+        if not plain(name):
+            raise InvalidName(name, "it is empty, or the root itself, and a file is meant")
+        asked = kept.client.requests_for(_no_url(name), client=_address(client))
         if asked:
             shown = ", ".join(f"{record.method} by {record.client} ({record.status})" for record in asked[:MOST_NAMED])
             more = f" and {len(asked) - MOST_NAMED} more" if len(asked) > MOST_NAMED else ""
             raise AssertionError(f"{name!r} was asked for: {shown}{more}")
+        most = kept.settings["max_records"]
+        if len(kept.client.requests) >= most:  # looked at last: what comes in between only makes it more careful
+            raise AssertionError(
+                f"cannot tell whether {name!r} was asked for: the server remembers {most} requests and has so many, so "
+                f"earlier ones may be forgotten; start it with a larger max_records="
+            )
 
     @keyword("Get Requests", "board")
     def get_requests(
         self, name: str | None = None, client: Address | None = None, server: str | None = None
     ) -> list[RequestRecord]:
-        """Returns the latest requests, oldest first. Does not block.
+        """Returns the latest requests, oldest first, as many as ``max_records`` of the import says. Does not block.
 
         Each has ``time``, ``client``, ``method``, ``target``, ``status``, ``bytes``, ``outcome`` and more.
         ``name`` and ``client`` choose those for a file and of a board; default: all. ``server`` is an alias; default:
@@ -220,12 +231,7 @@ class DownloadKeywords(Keywords):
         | ${requests}=    Get Requests    boot/cmdline.txt
         | Should Be Equal    ${requests[0].method}    GET
         """
-        wanted = None if name is None else plain(name)
-        return [
-            record
-            for record in self.client(server).requests
-            if wanted in (None, name_of(record)) and client in (None, record.client)
-        ]
+        return list(self.client(server).requests_for(_no_url(name), client=_address(client)))
 
     @keyword("Get Transfers", "board")
     def get_transfers(
@@ -245,11 +251,14 @@ class DownloadKeywords(Keywords):
         | ${transfers}=    Get Transfers    boot/cmdline.txt
         | Should Be Equal    ${transfers[0].state}    completed
         """
+        board = _address(client)
+        known = self.client(server)
+        known.requests_for(_no_url(name))  # refuses what can be no name
         wanted = None if name is None else plain(name)
         return [
             transfer
-            for transfer in self.client(server).transfers
-            if wanted in (None, transfer.name) and client in (None, transfer.client)
+            for transfer in known.transfers
+            if wanted in (None, transfer.name) and board in (None, transfer.client)
         ]
 
     @keyword("Get Missing Files", "board")
@@ -268,7 +277,8 @@ class DownloadKeywords(Keywords):
         | ${missing}=    Get Missing Files
         | Should Be Equal    ${missing[0].nearest[0]}    boot/cmdline.txt
         """
-        return [missing for missing in self.client(server).missing if client in (None, missing.client)]
+        board = _address(client)
+        return [missing for missing in self.client(server).missing if board in (None, missing.client)]
 
 
 def _terms(
@@ -279,10 +289,30 @@ def _terms(
         "timeout": None if timeout is None else seconds(timeout),
         "until": until.value,
         "idle": seconds(idle),
-        "client": client,
+        "client": _address(client),
         "clients": clients.value,
     }
 
 
 def _epoch(since: datetime | None) -> float | None:
     return None if since is None else since.timestamp()
+
+
+def _address(client: Address | None) -> str | None:
+    """Return a board's address as records have it, however it is written."""
+    if client is None:
+        return None
+    try:
+        found = ip_address(client)
+    except ValueError:
+        given = str(client)
+        raise InvalidArgument(f"client must be a board's IP address, such as 192.168.7.2, not {given!r}") from None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(mapped or found)
+
+
+def _no_url(name: str | None) -> str | None:
+    """Refuse what is meant as a URL: as a name it is that of a file in a directory called `http:`."""
+    if name is not None and "://" in name:
+        raise InvalidArgument(f"{name!r} is a URL, and the name on the server is meant, such as boot/Image")
+    return name

@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 from robot.api.deco import keyword as robot_keyword
 from robot.libraries.BuiltIn import BuiltIn
 
-from httpserve import HttpServeError, HttpServerClient
-from httpserve.robot.servers import Servers
+from httpserve import HttpServeError, HttpServerClient, ServerNotRunning
+from httpserve.robot.servers import NoServer, Servers
 from httpserve.robot.transfers_log import Requests, TransfersLog
 
 
@@ -26,7 +26,7 @@ class Keywords:
 
     def client(self, alias: str | None) -> HttpServerClient:
         """Return the server of that alias, or the current one."""
-        return self.servers.get(alias)
+        return self.servers.get(alias).client
 
     def requests(self) -> Requests:
         """Return what each server was asked."""
@@ -59,8 +59,9 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
             try:
                 return method(self, *args, **kwargs)
             except HttpServeError as error:
-                vars(error)["ROBOT_SUPPRESS_NAME"] = True  # the message says all; the class stays for Python
-                raise
+                told = _in_words_of_suites(name, error)
+                vars(told)["ROBOT_SUPPRESS_NAME"] = True  # the message says all; the class stays for Python
+                raise told from error.__cause__
             finally:
                 self.tell()
 
@@ -68,3 +69,12 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
         return cast(Method, run)
 
     return decorate
+
+
+def _in_words_of_suites(name: str, error: HttpServeError) -> HttpServeError:
+    """Return an error that names keywords. Only those about a server that does not run tell to call a method."""
+    if not isinstance(error, ServerNotRunning) or isinstance(error, NoServer):
+        return error
+    return ServerNotRunning(
+        f"{name} needs a server that runs, and this one does not: Start HTTP Server starts it again"
+    )

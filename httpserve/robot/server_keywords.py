@@ -5,6 +5,7 @@ Knows settings as a suite writes them. Knows nothing of files and downloads.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -12,12 +13,16 @@ from typing import Literal
 from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
-from httpserve import Report
+from httpserve import HttpServerClient, Report
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.servers import DEFAULT_ALIAS
 from httpserve.robot.types import Address, seconds
 
 NO_TIME = timedelta(0)
+STEPS_OF_STOPPED = {  # the report's own tell to call methods
+    "server": "use Start HTTP Server",
+    "bind": "bring the board's network up, or use Start HTTP Server with wait_for_address=30 s",
+}
 
 
 class ServerKeywords(Keywords):
@@ -47,12 +52,15 @@ class ServerKeywords(Keywords):
     ) -> str:
         """Starts a server, makes it the current one, and returns its URL, without a ``/`` at the end.
 
-        Returns when a request would be answered. A server of that alias that was stopped starts again with its files;
-        one that runs stays as it is. Fails when the port is taken or no interface has the address.
+        Returns when a request would be answered. A server of that alias that was stopped starts again with its settings
+        and files; one that runs stays as it is. Other settings than it has are refused, and would cost its files: a
+        server whose port has to stay after `Stop HTTP Server` needs ``port`` at its first start. Fails when the port is
+        taken or no interface has the address.
 
         ``alias`` names the server for `Switch HTTP Server` and for the argument ``server=`` of every keyword.
         ``wait_for_address`` is how long to wait for an address that is not there yet, such as that of a USB network;
-        default: not at all. The other arguments mean what they mean at the import, whose values are their defaults.
+        default: not at all. The other arguments mean what they mean at the import, whose values are the defaults of a
+        new server.
 
         Example:
         | ${url}=    Start HTTP Server    peer=127.0.0.1
@@ -168,13 +176,26 @@ class ServerKeywords(Keywords):
         | Start HTTP Server
         | ${report}=    Run HTTP Doctor    fail_on=never
         """
-        report = self.client(server).doctor()
+        report = _report(self.client(server))
         logger.info(str(report))
         bad = {"fail": {"fail"}, "warn": {"fail", "warn"}, "never": set[str]()}[fail_on]
         found = [finding for finding in report.findings if finding.status in bad]
         if found:
             raise AssertionError("\n".join(map(str, found)))
         return report
+
+
+def _report(client: HttpServerClient) -> Report:
+    """Return what the doctor finds, with steps that a suite can take."""
+    report = client.doctor()
+    if client.is_running:
+        return report
+    return Report(
+        tuple(
+            replace(finding, next_step=STEPS_OF_STOPPED.get(finding.check, finding.next_step))
+            for finding in report.findings
+        )
+    )
 
 
 def _where() -> tuple[str, str | None]:

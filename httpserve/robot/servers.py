@@ -16,6 +16,10 @@ DEFAULT_ALIAS = "default"
 Settings = dict[str, Any]  # Any: arguments of the client's constructor, each of its own type
 
 
+class NoServer(ServerNotRunning):
+    """None was started yet."""
+
+
 @dataclass
 class Kept:
     """A server, what it was made with, and where: `test` is None for one of a suite's setup."""
@@ -42,22 +46,17 @@ class Servers:
         self._current: str | None = None
 
     def start(self, alias: str, settings: Settings, wait_for_address: float, suite: str, test: str | None) -> Kept:
-        """Start a server, or one of that alias and these settings again, and make it the current one.
+        """Start a server, or the one of that alias again, and make it the current one.
 
         Blocks until it answers, and before that up to `wait_for_address` seconds for its address.
 
         Raises:
-            InvalidArgument: One of that alias runs with other settings.
+            InvalidArgument: There is one of that alias, and it was made with other settings.
         """
-        merged = {**self._defaults, **settings}
         kept = self._kept.get(alias)
+        merged = {**(self._defaults if kept is None else kept.settings), **settings}
         if kept is not None and kept.settings != merged:
-            if kept.client.is_running:
-                raise InvalidArgument(
-                    f"server {alias!r} runs already with other settings; stop it first, or give this one another alias="
-                )
-            self._close(kept)
-            kept = None
+            raise InvalidArgument(_other_settings(kept, merged))
         if kept is None:
             kept = Kept(alias, HttpServerClient(**merged), merged, suite, test)
         if wait_for_address:
@@ -68,30 +67,27 @@ class Servers:
         self._current = alias
         return kept
 
-    def get(self, alias: str | None) -> HttpServerClient:
+    def get(self, alias: str | None) -> Kept:
         """Return a server by its alias, or the current one.
 
         Raises:
-            ServerNotRunning: There is none at all.
+            NoServer: There is none at all.
             InvalidArgument: There is none of that alias; the message lists those that there are.
         """
-        return self._find(alias).client
-
-    def switch(self, alias: str) -> str | None:
-        """Make a server the current one, and return the alias of the one before."""
-        self._find(alias)
-        before, self._current = self._current, alias
-        return before
-
-    def _find(self, alias: str | None) -> Kept:
         wanted = self._current if alias is None else alias
         if wanted is None:
-            raise ServerNotRunning("there is no server yet: use Start HTTP Server first")
+            raise NoServer("there is no server yet: use Start HTTP Server first")
         kept = self._kept.get(wanted)
         if kept is None:
             there = ", ".join(map(repr, self._kept)) or "none"
             raise InvalidArgument(f"there is no server {wanted!r}; there are: {there}")
         return kept
+
+    def switch(self, alias: str) -> str | None:
+        """Make a server the current one, and return the alias of the one before."""
+        self.get(alias)
+        before, self._current = self._current, alias
+        return before
 
     def all(self) -> list[Kept]:
         """Return all servers, in the order of their first start."""
@@ -120,3 +116,13 @@ class Servers:
         if self._current == kept.alias:
             self._current = next(reversed(self._kept), None)
         kept.client.close()
+
+
+def _other_settings(kept: Kept, merged: Settings) -> str:
+    """Say that a server does not become another one: its files and what it knows of boards would be lost."""
+    others = ", ".join(f"{name}=" for name, value in merged.items() if kept.settings[name] != value)
+    if kept.client.is_running:
+        what = f"server {kept.alias!r} runs already with other settings ({others})"
+    else:
+        what = f"server {kept.alias!r} was stopped with its files, and has other settings ({others})"
+    return f"{what}: leave them out, or give this one another alias=; Stop All HTTP Servers removes every server"

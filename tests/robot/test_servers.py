@@ -102,8 +102,9 @@ Start Again
     ${first}=    Start HTTP Server
     ${second}=    Start HTTP Server
     Should Be Equal    ${first}    ${second}
-    Run Keyword And Expect Error    server 'default' runs already with other settings; stop it first*
+    Run Keyword And Expect Error    server 'default' runs already with other settings (listing=): leave them out*
     ...    Start HTTP Server    listing=no
+    Start HTTP Server    listing=yes
 """,
     )
 
@@ -120,17 +121,93 @@ Stop And Start
     HTTP Server Should Be Running
     Stop HTTP Server    timeout=100 ms
     Run Keyword And Expect Error    the current HTTP server does not run: *    HTTP Server Should Be Running
-    Run Keyword And Expect Error    *needs a running server*    Put Text    name    text
-    Run Keyword And Expect Error    stop() needs a running server*    Stop HTTP Server
     Start HTTP Server
     File Should Exist    name
-    Stop HTTP Server
-    Start HTTP Server    listing=no
-    Run Keyword And Expect Error    there is no file 'name' on the server; in '/': nothing    File Should Exist    name
 """,
     )
 
     assert done.all_passed()
+
+
+def test_stopped_server_with_other_settings_is_refused_and_keeps_its_files(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Other Settings
+    ${url}=    Start HTTP Server    alias=q    listing=no
+    Put Text    f    1
+    Stop HTTP Server
+    ${port}=    Evaluate    int($url.rsplit(":", 1)[1])
+    Run Keyword And Expect Error
+    ...    server 'q' was stopped with its files, and has other settings (port=): leave them out, or give this one*
+    ...    Start HTTP Server    alias=q    port=${port}
+    Run Keyword And Expect Error    *has other settings (listing=, dot_files=)*
+    ...    Start HTTP Server    alias=q    listing=yes    dot_files=yes
+    Start HTTP Server    alias=q
+    File Should Exist    f
+    Stop HTTP Server
+    Start HTTP Server    alias=q    listing=no
+    File Should Exist    f
+    Stop All HTTP Servers
+    Start HTTP Server    alias=q    port=${port}
+    ${now}=    Get Server URL
+    Should Be Equal    ${now}    ${url}
+    ${names}=    List Files
+    Should Be Empty    ${names}
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_what_needs_a_running_server_names_the_keyword_that_starts_one(tmp_path: Path) -> None:
+    calls = (
+        "Put File    a    ${CURDIR}/suite.robot",
+        "Put Text    a    text",
+        "Get File URL    a",
+        "Get Server URL",
+        "Get Download Command    a    curl",
+        "Expect Download    a",
+        "Wait For Download    a    timeout=1 s",
+        "Wait For Download    ${promise}",
+        "Wait For Request    timeout=1 s",
+        "File Should Have Been Downloaded    a",
+        "Stop HTTP Server",
+    )
+    asserted = "\n".join(f"Call {number}\n    {call}" for number, call in enumerate(calls))
+
+    done = run(
+        tmp_path,
+        f"""
+Stop
+    Start HTTP Server
+    Put Text    a    text
+    ${{promise}}=    Expect Download    a
+    Set Suite Variable    ${{promise}}
+    Stop HTTP Server
+{asserted}
+Should Run
+    HTTP Server Should Be Running
+Doctor
+    Run HTTP Doctor
+Looks Only
+    Get Requests
+    Get Transfers
+    Get Missing Files
+    File Should Exist    a
+    File Should Not Have Been Requested    a
+""",
+    )
+
+    messages = {name: case.message for name, case in done.cases.items() if not case.passed}
+    failing = {f"Call {number}": call.partition("    ")[0] for number, call in enumerate(calls)}
+    assert {*messages} == {*failing, "Should Run", "Doctor"}
+    for name, keyword in failing.items():
+        expected = f"{keyword} needs a server that runs, and this one does not: Start HTTP Server starts it again"
+        assert messages[name] == expected
+    assert messages["Should Run"] == "the current HTTP server does not run: Start HTTP Server starts it again"
+    assert "-> use Start HTTP Server" in messages["Doctor"]
+    assert not [message for message in messages.values() if "()" in message]
 
 
 def test_stop_all_closes_and_forgets(tmp_path: Path) -> None:

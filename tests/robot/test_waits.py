@@ -210,6 +210,138 @@ Command
     assert done.all_passed()
 
 
+def test_address_as_a_number_is_written_in_the_base_that_u_boot_reads(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Number
+    Start HTTP Server
+    Put Text    Image    kernel
+    ${command}=    Get Download Command    Image    u-boot    address=${0x40200000}
+    Should Contain    ${command}    wget 0x40200000 127.0.0.1:/Image
+    Should Not Contain    ${command}    1075838976
+Text
+    FOR    ${address}    IN    0x40200000    40200000    $loadaddr
+        ${command}=    Get Download Command    Image    u-boot    address=${address}
+        Should Contain    ${command}    wget ${address} 127.0.0.1:/Image
+    END
+Other Values Are Text
+    ${command}=    Get Download Command    Image    curl    output=${5}
+    Should Contain    ${command}    -o 5${SPACE}
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_name_not_asked_for_cannot_be_told_once_requests_may_be_forgotten(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Few
+    ${url}=    Start HTTP Server    max_records=5
+    Put Text    a    x
+    Type On Board    curl -s ${url}/recovery.cfg ${url}/a?[1-3]
+    File Should Not Have Been Requested    other.cfg
+    Run Keyword And Expect Error    'recovery.cfg' was asked for: *
+    ...    File Should Not Have Been Requested    recovery.cfg
+Many
+    ${url}=    Get Server URL
+    Type On Board    curl -s ${url}/a?[1-5]
+    Run Keyword And Expect Error    'a' was asked for: *    File Should Not Have Been Requested    a
+    FOR    ${name}    IN    recovery.cfg    other.cfg
+        Run Keyword And Expect Error
+        ...    cannot tell whether '${name}' was asked for: the server remembers 5 requests*larger max_records=
+        ...    File Should Not Have Been Requested    ${name}
+    END
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_client_is_one_address_in_any_spelling_and_an_error_where_it_is_none(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Spelling
+    ${url}=    Start HTTP Server
+    Put Text    a    x
+    Type On Board    curl -s ${url}/recovery.cfg ${url}/a
+    Transfers Have Ended
+    FOR    ${client}    IN    127.0.0.1    ::ffff:127.0.0.1    [::ffff:7f00:1]
+        Run Keyword And Expect Error    'recovery.cfg' was asked for: *
+        ...    File Should Not Have Been Requested    recovery.cfg    client=${client}
+        File Should Have Been Downloaded    a    client=${client}
+        ${requests}=    Get Requests    client=${client}
+        ${transfers}=    Get Transfers    client=${client}
+        ${missing}=    Get Missing Files    client=${client}
+        Should Be Equal    ${{ len($requests), len($transfers), len($missing) }}    ${{ (2, 1, 1) }}
+    END
+No Address
+    FOR    ${client}    IN    localhost    10.0.0.256    ${EMPTY}    ${5}
+        Refused    File Should Not Have Been Requested    a    client=${client}
+        Refused    File Should Have Been Downloaded    a    client=${client}
+        Refused    Wait For Download    a    timeout=1 s    client=${client}
+        Refused    Expect Download    a    client=${client}
+        Refused    Wait For Request    a    timeout=1 s    client=${client}
+        Refused    Get Requests    client=${client}
+        Refused    Get Transfers    client=${client}
+        Refused    Get Missing Files    client=${client}
+    END
+
+*** Keywords ***
+Refused
+    [Arguments]    @{call}    &{named}
+    Run Keyword And Expect Error    client must be a board's IP address, such as 192.168.7.2, not *
+    ...    @{call}    &{named}
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_name_that_no_file_can_have_is_an_error_of_checks_too(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+No Name
+    ${url}=    Start HTTP Server
+    Type On Board    curl -s ${url}/recovery.cfg
+    FOR    ${keyword}    IN    File Should Not Have Been Requested    Get Requests    Get Transfers
+        Run Keyword And Expect Error    '../recovery.cfg' cannot be a name on the server: '..' would leave the root
+        ...    ${keyword}    ../recovery.cfg
+        Run Keyword And Expect Error    '${url}/recovery.cfg' is a URL, and the name on the server is meant*
+        ...    ${keyword}    ${url}/recovery.cfg
+    END
+    Run Keyword And Expect Error    '' cannot be a name on the server: it is empty*
+    ...    File Should Not Have Been Requested    ${EMPTY}
+    Run Keyword And Expect Error    '../a' cannot be a name on the server*    Wait For Download    ../a
+    Run Keyword And Expect Error    '../a' cannot be a name on the server*    Get File URL    ../a
+""",
+    )
+
+    assert done.all_passed()
+
+
+def test_name_is_found_as_clients_write_it(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+Written Otherwise
+    ${url}=    Start HTTP Server
+    Type On Board    curl -s --request-target 'http://board/boot/recovery.cfg' ${url}
+    Type On Board    curl -s --request-target '/größe.cfg' ${url}
+    FOR    ${name}    IN    boot/recovery.cfg    größe.cfg
+        Run Keyword And Expect Error    '${name}' was asked for: GET by 127.0.0.1 (404)
+        ...    File Should Not Have Been Requested    ${name}
+    END
+""",
+    )
+
+    assert done.all_passed()
+
+
 def test_doctor_logs_its_findings_and_fails_as_it_is_told(tmp_path: Path) -> None:
     done = run(
         tmp_path,
