@@ -20,8 +20,8 @@ LIKE_A_COMMAND = "A directory or file that is named like a command is written wi
 
 OUTPUT = (
     "The URL is the only thing on stdout, one line, printed when a request would be answered. Everything else goes to "
-    "stderr: what --command and --qr show, the log, errors, and the progress of downloads. With --quiet there is no log "
-    "and no progress.",
+    "stderr: what --command and --qr show, the log, errors, and the progress of downloads. With --quiet there is no "
+    "log and no progress.",
     "On a terminal each download has a line that changes while it is under way, and one that stays when it is over. "
     "Elsewhere --progress prints plain lines: when a download starts, every 5 seconds, and when it is over.",
     "A byte counts when the board's TCP has acknowledged it.",
@@ -31,6 +31,7 @@ WAITING = (
     "With --exit-after, a download counts whether it comes in one response or in many ranges. N boards are N "
     "addresses: boards behind one router or one emulator count once. A name that ends in a comma and digits is "
     "written with ,1 behind it.",
+    "The time of --timeout begins with the command. It bounds the wait for an address and the copying of SRC too.",
     "The command then ends with 0. Other downloads that are under way are given 5 seconds to finish.",
 )
 
@@ -52,11 +53,14 @@ EVENTS = (
     "A transfer is one response with the content of a file. Its events have the same id.",
 )
 
-ALSO = {"put": "It takes all options above, and:", "doctor": "It takes --bind, --port, --peer and --advertise, and:"}
+ALSO = {
+    "put": "It takes all options above, and:",
+    "doctor": "It takes --bind, --port, --peer, --advertise and --wait-for-address, and:",
+}
 
 PORT_FILE = (
-    "The file of --port-file has the port and a newline. One that is there already is removed at the start. It appears whole, when the server is ready, and is removed "
-    "at the end unless somebody else has replaced it. A named pipe or a device is written to and left.",
+    "The file of --port-file has the port and a newline. One that is there already is removed at the start. It "
+    "appears whole, when the server is ready, and is removed at the end unless somebody else has replaced it. A named pipe or a device is written to and left.",
 )
 
 COMPLETION = (

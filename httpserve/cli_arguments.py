@@ -84,6 +84,7 @@ class Options(argparse.Namespace):
     port: int
     peer: str | None
     advertise: str | None
+    wait_for_address: float
     exit_after: ExitAfter | None
     timeout: float | None
     port_file: str | None
@@ -200,6 +201,13 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
     add("-p", "--port", type=port_number, default=0, metavar="PORT", help="listen there (default: a free port)")
     add("--peer", metavar="ADDRESS", help="the board: listen on the side that faces it")
     add("--advertise", metavar="URL", help="what URLs say instead: URL, HOST or HOST:PORT")
+    add(
+        "--wait-for-address",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="wait up to S seconds until that address is there",
+    )
 
 
 def _add_serving(parser: argparse.ArgumentParser) -> None:
@@ -210,7 +218,7 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[,N]",
         help="end once a board has NAME (N boards: N addresses)",
     )
-    add("--timeout", type=seconds, metavar="S", help="with it: give up after S seconds, exit code 1")
+    add("--timeout", type=seconds, metavar="S", help="with it: give up after S seconds in all, exit code 1")
     add("--port-file", metavar="F", help="write the port to F when ready, remove F at the end")
     command = add(
         "--command",
@@ -230,7 +238,7 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print events, one JSON object a line, not the URL")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="count", default=0, help="log requests to stderr; twice for more")
-    loudness.add_argument("-q", "--quiet", action="store_true", help="no log, no progress: errors alone")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="no log and no progress on stderr")
 
 
 def port_number(text: str) -> int:

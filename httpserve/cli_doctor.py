@@ -31,7 +31,7 @@ def examined(options: Options) -> Report:
     directory, name = what_to_serve(options.path)
     client = client_for(directory, options, only=name or None)
     try:
-        client.start()
+        client.start(options.wait_for_address)
         return client.doctor()
     except AddressError as error:
         what, _, next_step = one_line(error).partition("; ")

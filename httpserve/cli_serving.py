@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
 from httpserve.cli_arguments import COMMANDS, EXIT_ERROR, Options
@@ -47,6 +48,8 @@ class Serving:
         self._watch: Watch | None = None
         self._untold: deque[Event] = deque()
         self._copying_at = 0.0
+        self._doing = "waiting for an address"  # nothing else takes long in the beginning
+        self._began = time.monotonic()
 
     def run(self) -> int:
         """Serve until a signal or the end that was asked for, and return the exit code."""
@@ -59,7 +62,10 @@ class Serving:
                 self._signals.hold()
         except KeyboardInterrupt:
             reason, awaited = "signal", self._options.exit_after
-            if awaited is not None:  # exit code 0 says that a board has it
+            if self._signals.is_time_over:
+                code, reason = EXIT_ERROR, "error"
+                message = f"ended after {self._options.timeout:g} s (--timeout), while {self._doing}"
+            elif awaited is not None:  # exit code 0 says that a board has it
                 code, message = EXIT_ERROR, f"ended by a signal before {awaited.name!r} was downloaded"
         except HttpServeError as error:
             code, reason, message = EXIT_ERROR, "error", one_line(error)
@@ -83,9 +89,9 @@ class Serving:
         options = self._options
         remove_stale(options.port_file)
         client, name = self._client()
-        with ThreadPoolExecutor(1, "httpserve-cli") as pool, client:
-            if options.src is not None:
-                self._put(client, options.src)
+        with ThreadPoolExecutor(1, "httpserve-cli") as pool, closing(client):
+            with self._signals.limited(options.timeout):
+                self._begin(client)
             url = client.get_url(name)
             notes = self._what_to_type(client, name)
             picture = qr_code(url, self._err.encoding) if options.qr else ""
@@ -108,11 +114,17 @@ class Serving:
         directory, name = what_to_serve(options.path)
         return client_for(directory, options, only=name or None), name
 
-    def _put(self, client: HttpServerClient, src: str) -> None:
-        client.put_file(self._options.dst, src, sha256=self._options.sha256, progress=self._copying)
-        self._lines.busy("")
+    def _begin(self, client: HttpServerClient) -> None:
+        """Start the server, and put what it has to serve: all that may take long before a board can ask."""
+        options = self._options
+        client.start(options.wait_for_address)
+        if options.src is not None:
+            self._copying(0, None)
+            client.put_file(options.dst, options.src, sha256=options.sha256, progress=self._copying)
+            self._lines.busy("")
 
     def _copying(self, done: int, total: int | None) -> None:
+        self._doing = f"copying SRC to {self._options.dst!r}: {done} bytes of it were copied"
         now = time.monotonic()
         if not self._shows_progress or now < self._copying_at + LOOK_SECONDS:
             return
@@ -147,7 +159,7 @@ class Serving:
         awaited = self._options.exit_after
         end = None
         if awaited is not None:
-            end = pool.submit(client.wait_for_download, awaited.name, self._options.timeout, clients=awaited.boards)
+            end = pool.submit(client.wait_for_download, awaited.name, self._time_left(), clients=awaited.boards)
         while end is None or not end.done():
             began = time.monotonic()
             self._look()
@@ -159,6 +171,11 @@ class Serving:
             time.sleep(FOREVER_SECONDS if is_idle else min(max(LOOK_SECONDS, took / LOOK_SHARE), LAST_LOOK_SECONDS))
         self._look()
         end.result()
+
+    def _time_left(self) -> float | None:
+        """Return what of --timeout is left, which begins with the command; less than 0.1 s are not worth a word."""
+        timeout = self._options.timeout
+        return None if timeout is None else max(0.0, round(timeout - round(time.monotonic() - self._began, 1), 3))
 
     def _look(self) -> None:
         """Tell what has happened since the last look. A signal loses no event."""

@@ -1,6 +1,6 @@
-"""What ends the command line: Ctrl-C, SIGTERM, and the end of its terminal, all in the same way.
+"""What ends the command line: Ctrl-C, SIGTERM, the end of its terminal, and of its time, all in the same way.
 
-Knows signals. Does not know what is ended.
+Knows signals and the alarm clock. Does not know what is ended.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+LONGEST_ALARM = 1e8  # seconds that any system's clock takes
 NUMBERS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
@@ -26,6 +27,7 @@ class Signals:
         self._before: dict[signal.Signals, Any] = {}  # Any: what signal.signal takes
         self._is_held = False
         self._has_come = False
+        self.is_time_over = False  # whether it was the clock that raised
 
     def __enter__(self) -> Self:
         for number in NUMBERS:
@@ -57,6 +59,27 @@ class Signals:
             if self._has_come and not was_held:
                 self._has_come = False
                 raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def limited(self, seconds: float | None) -> Iterator[None]:
+        """Raise KeyboardInterrupt, and set `is_time_over`, in a block that takes longer; None: it may take for ever.
+
+        Only where the system has alarms, which Windows has not.
+        """
+        if seconds is None or not hasattr(signal, "setitimer"):
+            yield
+            return
+        handler = signal.signal(signal.SIGALRM, self._on_alarm)
+        alarm = signal.setitimer(signal.ITIMER_REAL, min(seconds, LONGEST_ALARM))
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, *alarm)
+            signal.signal(signal.SIGALRM, handler)
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        self.is_time_over = True
+        self._on_signal(number, frame)
 
     def hold(self) -> None:
         """Hold signals back from now on."""

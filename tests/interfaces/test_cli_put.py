@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +138,81 @@ def test_timeout_is_exit_1_and_says_what_happened_instead(run: Run, folder: Path
 
     assert (code, errors.count("\n")) == (1, 1)
     assert "within 0.2 s: nobody" in errors
+
+
+@pytest.mark.parametrize("gap", [30.0, 0.05], ids=["a source that sends no more", "a source that drips"])
+def test_timeout_bounds_the_copying_of_the_source(run: Run, gap: float) -> None:
+    is_over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as source:
+        source.settimeout(END_SECONDS)
+        serving = threading.Thread(target=drip, args=(source, gap, is_over))
+        serving.start()
+        began = time.monotonic()
+
+        code, output, errors = run(
+            *("put", f"http://127.0.0.1:{source.getsockname()[1]}/x", "x", "-b", "127.0.0.1"),
+            *("--exit-after-download", "--timeout", "0.5"),
+        )
+
+        took = time.monotonic() - began
+        is_over.set()
+        serving.join()
+    assert (code, output) == (1, "")
+    assert errors.startswith("httpserve: ended after 0.5 s (--timeout), while copying SRC to 'x': ")
+    assert 0.5 <= took < END_SECONDS
+
+
+def drip(source: socket.socket, gap: float, is_over: threading.Event) -> None:
+    """Answer one request with a head and a few bytes, and a further one at each gap."""
+    asking, _ = source.accept()
+    with asking, contextlib.suppress(OSError):  # which has gone
+        asking.recv(65536)
+        asking.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nabc")
+        while not is_over.wait(gap):
+            asking.sendall(b"d")
+
+
+def test_time_for_the_copying_is_not_given_to_the_board_too(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as source:
+        source.settimeout(END_SECONDS)
+        serving = threading.Thread(target=answer_late, args=(source, 0.5))
+        serving.start()
+
+        code, output, errors = run(
+            *("put", f"http://127.0.0.1:{source.getsockname()[1]}/x", "x", "-b", "127.0.0.1"),
+            *("--exit-after-download", "--timeout", "2"),
+        )
+
+        serving.join()
+    assert (code, output.count("\n"), errors.count("\n")) == (1, 1, 1)
+    left = re.search(r"nobody has downloaded 'x' within ([\d.]+) s", errors)
+    assert left is not None
+    assert float(left[1]) <= 1.5
+
+
+def answer_late(source: socket.socket, seconds: float) -> None:
+    """Answer one request after a time."""
+    asking, _ = source.accept()
+    with asking:
+        asking.recv(65536)
+        time.sleep(seconds)  # the fact itself
+        asking.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc")
+
+
+def test_address_that_does_not_come_in_time_is_exit_1(run: Run, folder: Path) -> None:
+    code, output, errors = run(folder, "-b", "203.0.113.7", "--wait-for-address", "0.2")
+
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith("httpserve: waited 0.2 s in vain: no interface has 203.0.113.7 yet")
+
+
+def test_timeout_bounds_the_wait_for_an_address(run: Run, folder: Path) -> None:
+    code, output, errors = run(
+        *(folder, "-b", "203.0.113.7", "--wait-for-address", "60", "--exit-after", "boot/zImage", "--timeout", "0.3")
+    )
+
+    assert (code, output) == (1, "")
+    assert errors == "httpserve: ended after 0.3 s (--timeout), while waiting for an address\n"
 
 
 def test_name_that_is_not_there_ends_it_at_once(run: Run, folder: Path) -> None:
