@@ -141,10 +141,10 @@ def advertised(
         InvalidArgument: *peer* or *advertise* is malformed.
         AddressNotFound: *peer* does not resolve, or what listens cannot be reached from there.
     """
+    if peer is not None:  # also where it makes no difference: an empty variable is a mistake in any case
+        checked_peer(peer)
     if advertise is not None:
         return url_from_advertise(advertise, port, scheme)
-    if peer is not None:
-        checked_peer(peer)
     return f"{scheme}://{url_host(_facing_host(bound_host, peer, zone), zone)}:{port}"
 
 

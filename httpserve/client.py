@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Self
 from httpserve.address import advertised, bind, bind_error, listen_host, url_path, validate
 from httpserve.arguments import checked_count, checked_seconds
 from httpserve.asking import with_zone
-from httpserve.commands import Value, Wanted, command
+from httpserve.commands import Value, Wanted, command, fetches_directory
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
+    InvalidName,
     IsADirectory,
     NotFound,
     NotPermitted,
@@ -221,10 +222,11 @@ class HttpServerClient(Observed):
 
         Args:
             path: A name on the server, such as `boot/Image`; it need not exist.
-            peer: The board that will use the URL, where it is not that of the constructor.
+            peer: The board that will use the URL; None: that of the constructor.
 
         Raises:
             ServerNotRunning: Nothing listens.
+            InvalidArgument: That can be no board's name or address, such as an empty one.
             InvalidName: No file can have that name.
             AddressNotFound: No route leads to the peer.
         """
@@ -241,7 +243,7 @@ class HttpServerClient(Observed):
         Args:
             name: The name on the server; for ostree that of the repository.
             tool: u-boot, u-boot-lwip, ipxe, grub, wget, busybox, curl, rauc, swupdate, ostree or python.
-            peer: The board that will use the line, where it is not that of the constructor.
+            peer: The board that will use the line; None: that of the constructor.
             sha256: Whether the line compares the digest of what came, where the client can and the file was put here.
             values: `address=` (U-Boot; default `${loadaddr}`), `output=` (wget, busybox, curl, python; default the last
                 part of the name), `device=` (wget, busybox, curl; written instead of a file), `use=` (GRUB; default
@@ -250,23 +252,27 @@ class HttpServerClient(Observed):
         Raises:
             ServerNotRunning: Nothing listens.
             InvalidArgument: There is no such tool or value, or that client cannot use the URL.
-            InvalidName: No file can have that name.
+            InvalidName: No file can have that name, or it is a directory's (which ostree alone fetches).
             AddressNotFound: No route leads to the peer.
         """
-        url = self._url(self._running("command"), name, peer)
-        checked = checked_name(name, directory=True)
-        wanted = Wanted(checked, url)
-        if sha256:
-            try:
-                known = self._site.representation(checked)
-            except (NotFound, IsADirectory, NotPermitted):
-                pass  # it need not be there yet
-            else:
-                wanted = Wanted(checked, url, known.sha256, known.validators.size)
+        server = self._running("command")
+        checked = checked_name(name, directory=fetches_directory(tool))
+        wanted = Wanted(checked, self._url(server, name, peer))
+        try:
+            known = self._site.representation(checked)
+        except (NotFound, NotPermitted):
+            pass  # it need not be there yet
+        except IsADirectory:
+            if not fetches_directory(tool):
+                raise InvalidName(os.fspath(name), f"it is a directory, and {tool} fetches a file") from None
+        else:
+            if sha256:
+                wanted = wanted._replace(sha256=known.sha256, size=known.validators.size)
         return command(tool, wanted, values)
 
     def _url(self, server: Server, path: Path, peer: str | None) -> str:
-        base = advertised(server.host, server.port, peer=peer or self._peer, advertise=self._advertise)
+        whom = self._peer if peer is None else peer
+        base = advertised(server.host, server.port, peer=whom, advertise=self._advertise)
         name = checked_name(path, directory=True)
         if not name:
             return base

@@ -54,6 +54,7 @@ class Template:
         quoted: How the console writes a word.
         ipv6: Whether it can reach an IPv6 address.
         tls: Whether it can speak https.
+        directory: Whether it fetches what is below a directory; else it fetches one file.
     """
 
     fetch: str
@@ -63,6 +64,7 @@ class Template:
     quoted: Callable[[str], str] = shlex.quote
     ipv6: bool = True
     tls: bool = True
+    directory: bool = False
 
 
 # hash with a variable and test: `hash -v` would be shorter, and few boards have it. filesize is set first, since a
@@ -123,6 +125,7 @@ TEMPLATES: dict[str, Template] = {
         "ostree remote add --repo={repo} --force --no-gpg-verify {remote} {url} && "
         "ostree pull --repo={repo} {remote} {ref}",
         values={"ref": None, "remote": "httpserve", "repo": "/ostree/repo"},
+        directory=True,
     ),
     "python": Template(
         f"python3 -c {shlex.quote(_PYTHON_FETCH)} {{url}} {{output}}",
@@ -146,9 +149,7 @@ def command(tool: str, wanted: Wanted, values: Mapping[str, Value]) -> str:
     Raises:
         InvalidArgument: There is no such tool or value, one is missing or malformed, or the client cannot use the URL.
     """
-    template = TEMPLATES.get(tool) if isinstance(tool, str) else None
-    if template is None:
-        raise InvalidArgument(f"there is no command for {tool!r}; there is one for {', '.join(TEMPLATES)}")
+    template = _template(tool)
     last = wanted.name.rpartition("/")[2]
     words = {**_words_of_url(tool, template, wanted.url), **_words_of_values(tool, template, values)}
     if "output" in words:
@@ -164,6 +165,18 @@ def command(tool: str, wanted: Wanted, values: Mapping[str, Value]) -> str:
     used = {name for name in words if f"{{{name}}}" in text}
     # An address was checked, and a variable in it is the console's to expand.
     return text.format(**{name: words[name] if name == "address" else template.quoted(words[name]) for name in used})
+
+
+def fetches_directory(tool: str) -> bool:
+    """Tell whether what a tool fetches is a directory. Raises InvalidArgument where there is no such tool."""
+    return _template(tool).directory
+
+
+def _template(tool: str) -> Template:
+    template = TEMPLATES.get(tool) if isinstance(tool, str) else None
+    if template is None:
+        raise InvalidArgument(f"there is no command for {tool!r}; there is one for {', '.join(TEMPLATES)}")
+    return template
 
 
 def _words_of_url(tool: str, template: Template, url: str) -> dict[str, str]:

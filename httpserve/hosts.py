@@ -18,6 +18,7 @@ from httpserve.errors import AddressNotFound, InvalidArgument
 from httpserve.interfaces import addresses_here, host_of, interfaces
 
 LAST_PORT = 65535
+MOST_NAME = 253  # characters, RFC 1035, 2.3.4, without the dot at the end
 _V4, _V6 = socket.AF_INET, socket.AF_INET6
 _NAME = r"(?:\w[\w-]*\.)*\w[\w-]*\.?"
 _PATH = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"  # RFC 3986, 3.3
@@ -68,6 +69,11 @@ def checked_host(host: object, what: str = "host") -> str:
         if re.search(r"[:%\[\]]", bare) or _is_broken_ipv4(bare):
             raise InvalidArgument(
                 f"{what}={host!r} is neither a name nor an address; a port is given apart, as port="
+            ) from None
+        if len(bare) > MOST_NAME or not bare.isprintable():  # a lone surrogate, for one, is not printable
+            raise InvalidArgument(
+                f"{what}={bare[:80]!r} is no name that a host can have, of at most {MOST_NAME} printable characters; "
+                "give a name or an address"
             ) from None
         return bare
     if address.is_multicast:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from httpserve import HttpServerClient
+from httpserve.commands import TEMPLATES
 from httpserve.errors import InvalidArgument, InvalidName, ServerNotRunning
 from tests.boards.programs import needs, noise, run, type_line
 
@@ -143,6 +144,25 @@ def test_what_no_line_can_be_made_for_is_refused(bench: HttpServerClient) -> Non
     bench.stop()
     with pytest.raises(ServerNotRunning):
         bench.command("f", "curl")
+
+
+@pytest.mark.parametrize("tool", sorted(set(TEMPLATES) - {"ostree"}))
+@pytest.mark.parametrize("name", ["", "/", "boot/", "boot/.", "boot", PurePath("boot")])
+def test_a_line_for_a_directory_is_refused_as_a_file_is_meant(
+    bench: HttpServerClient, tool: str, name: str | PurePath
+) -> None:
+    put(bench, "boot/board.img", size=1)
+
+    for sha256 in (True, False):
+        with pytest.raises(InvalidName, match="a file"):
+            bench.command(name, tool, sha256=sha256)
+
+
+@pytest.mark.parametrize(("name", "ends"), [("", ""), ("/", ""), ("repo", "/repo"), ("repo/", "/repo/")])
+def test_ostree_is_given_a_directory(bench: HttpServerClient, name: str, ends: str) -> None:
+    put(bench, "repo/config", size=1)
+
+    assert f" {bench.get_url()}{ends} " in bench.command(name, "ostree", ref="main")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -179,6 +179,17 @@ def test_the_url_of_a_wildcard_carries_an_address(wildcard: str) -> None:
         assert requests.get(url, timeout=10).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize("peer", ["", 0, []])
+def test_a_peer_that_names_nothing_is_refused_wherever_it_is_given(host: str, peer: object) -> None:
+    with HttpServerClient(host=host, peer="127.0.0.1") as client:
+        with pytest.raises(InvalidArgument, match=r"^peer="):
+            client.get_url("x", peer=peer)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match=r"^peer="):
+            client.command("x", "curl", peer=peer)  # type: ignore[arg-type]
+        assert client.get_url("x", peer=None) == f"http://127.0.0.1:{client.get_port()}/x"
+
+
 def test_the_url_on_the_side_of_a_peer_carries_the_address_that_faces_it() -> None:
     with HttpServerClient(host="0.0.0.0") as client:
         assert client.get_url(peer="127.0.0.1") == f"http://127.0.0.1:{client.get_port()}"

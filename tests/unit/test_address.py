@@ -94,6 +94,13 @@ def test_what_is_advertised_overrides_everything(bound: str) -> None:
     assert url == "http://192.168.1.5:8000/x"
 
 
+@pytest.mark.parametrize("advertise", [None, "bench.example:8000"])
+@pytest.mark.parametrize("peer", ["", 0, [], "board:80", "board\ud83d", "a" * 5000])
+def test_what_can_be_no_peer_is_refused_also_where_no_peer_is_needed(advertise: str | None, peer: object) -> None:
+    with pytest.raises(InvalidArgument, match=r"^peer="):
+        advertised("127.0.0.1", 8080, peer=peer, advertise=advertise)  # type: ignore[arg-type]
+
+
 def test_an_advertised_host_without_port_has_the_port_of_the_socket() -> None:
     assert advertised("0.0.0.0", 8080, advertise="bench", scheme="https") == "https://bench:8080"
 
