@@ -290,7 +290,7 @@ def _terms(
         "until": until.value,
         "idle": seconds(idle),
         "client": _address(client),
-        "clients": clients.value,
+        "clients": clients.value if isinstance(clients.value, int) else [_address(one) for one in clients.value],
     }
 
 
@@ -298,15 +298,15 @@ def _epoch(since: datetime | None) -> float | None:
     return None if since is None else since.timestamp()
 
 
-def _address(client: Address | None) -> str | None:
+def _address(client: str | None) -> str | None:
     """Return a board's address as records have it, however it is written."""
     if client is None:
         return None
     try:
         found = ip_address(client)
     except ValueError:
-        given = str(client)
-        raise InvalidArgument(f"client must be a board's IP address, such as 192.168.7.2, not {given!r}") from None
+        given = repr(str(client))
+        raise InvalidArgument(f"client must be a board's IP address, such as 192.168.7.2, not {given}") from None
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     return str(mapped or found)
 

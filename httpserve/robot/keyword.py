@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from robot.api.deco import keyword as robot_keyword
 from robot.libraries.BuiltIn import BuiltIn
 
-from httpserve import HttpServeError, HttpServerClient, ServerNotRunning
+from httpserve import AddressNotFound, HttpServeError, HttpServerClient, ServerNotRunning
 from httpserve.robot.servers import NoServer, Servers
 from httpserve.robot.transfers_log import Requests, TransfersLog
 
@@ -72,9 +72,12 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
 
 
 def _in_words_of_suites(name: str, error: HttpServeError) -> HttpServeError:
-    """Return an error that names keywords. Only those about a server that does not run tell to call a method."""
-    if not isinstance(error, ServerNotRunning) or isinstance(error, NoServer):
-        return error
-    return ServerNotRunning(
-        f"{name} needs a server that runs, and this one does not: Start HTTP Server starts it again"
-    )
+    """Return an error that names keywords where it tells to call a method of the client."""
+    if isinstance(error, ServerNotRunning) and not isinstance(error, NoServer):
+        return ServerNotRunning(
+            f"{name} needs a server that runs, and this one does not: Start HTTP Server starts it again"
+        )
+    if isinstance(error, AddressNotFound):
+        text = str(error).replace("start(wait_for_address=30)", "Start HTTP Server with wait_for_address=30 s")
+        return AddressNotFound(text.replace("start()", "Start HTTP Server"), error.host, error.port)
+    return error

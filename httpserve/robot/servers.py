@@ -59,10 +59,12 @@ class Servers:
             raise InvalidArgument(_other_settings(kept, merged))
         if kept is None:
             kept = Kept(alias, HttpServerClient(**merged), merged, suite, test)
-        if wait_for_address:
+        try:
             kept.client.start(wait_for_address=wait_for_address)
-        else:
-            kept.client.start()
+        except BaseException:  # Robot's timeouts too
+            if alias not in self._kept:
+                kept.client.close()  # nobody knows it, and its private directory would stay
+            raise
         self._kept[alias] = kept
         self._current = alias
         return kept

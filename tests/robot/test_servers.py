@@ -210,6 +210,20 @@ Looks Only
     assert not [message for message in messages.values() if "()" in message]
 
 
+def test_start_without_the_address_names_the_keyword_that_waits_for_it(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+No Address
+    Start HTTP Server    host=198.51.100.7
+""",
+    )
+
+    message = done["No Address"].message
+    assert "; Start HTTP Server with wait_for_address=30 s waits for it, " in message
+    assert "start(" not in message
+
+
 def test_stop_all_closes_and_forgets(tmp_path: Path) -> None:
     done = run(
         tmp_path,

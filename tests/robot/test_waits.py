@@ -289,6 +289,7 @@ No Address
         Refused    Get Transfers    client=${client}
         Refused    Get Missing Files    client=${client}
     END
+    Refused    Expect Download    a    clients=127.0.0.1, localhost
 
 *** Keywords ***
 Refused
