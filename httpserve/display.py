@@ -122,6 +122,20 @@ def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:
     return "\n".join([_counted(records, "record"), *lines, *([f"({before} before these)"] if before > 0 else [])])
 
 
+def report_html(findings: Iterable[tuple[str, str, str, str]]) -> str:
+    """Return a table of findings, in their order. Everything in it is escaped.
+
+    Args:
+        findings: Of each its status, what was looked at, what was found, and what to do, empty for nothing.
+    """
+    heads = "".join(f"<th{_TEXT}>{heading}</th>" for heading in ("status", "check", "found"))
+    rows = []
+    for status, check, message, step in findings:
+        found = escape(message) + (f"<div><strong>→ {escape(step)}</strong></div>" if step else "")
+        rows.append(f"<tr><td{_TEXT}>{escape(status)}</td><td{_TEXT}>{escape(check)}</td><td{_TEXT}>{found}</td></tr>")
+    return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
 def server_html(state: str, url: str | None, port: int, root: str | None, requests: Sequence[object] | None) -> str:
     """Return what a notebook shows of a client.
 

@@ -1,6 +1,6 @@
 """What the doctor found, as data and as text.
 
-Knows nothing of how it was found, nor how it is shown on a terminal.
+Knows nothing of how it was found, nor what a page or a terminal looks like.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from httpserve.display import report_html
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,13 @@ class Finding:
         line = f"{self.status:<4}  {self.check}: {self.message}"
         return f"{line}\n      -> {self.next_step}" if self.next_step else line
 
+    def _repr_html_(self) -> str:
+        return report_html([(self.status, self.check, self.message, self.next_step)])
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
-    """What `doctor()` found, in the order in which to read it."""
+    """What `doctor()` found, in the order in which to read it. It shows itself as `print` does, or as a table."""
 
     findings: tuple[Finding, ...]
 
@@ -50,3 +55,9 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.findings))
+
+    def __repr__(self) -> str:
+        return str(self) or "(nothing found)"
+
+    def _repr_html_(self) -> str:
+        return report_html((one.status, one.check, one.message, one.next_step) for one in self.findings)

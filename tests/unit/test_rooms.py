@@ -87,7 +87,7 @@ BELOW = {
         "display",
         "errors",
     },
-    "doctor": {"records", "address", "errors"},
+    "doctor": {"records", "address", "display", "errors"},
     "storage": {"staging", "root", "display", "errors"},
     "staging": {"errors"},
     "site": {"root", "records", "plan", "faults", "address", "errors"},

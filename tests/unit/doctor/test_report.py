@@ -26,6 +26,26 @@ def test_a_report_prints_a_line_for_each_finding_and_its_next_step() -> None:
     )
 
 
+def test_a_report_shows_itself_as_it_is_printed() -> None:
+    assert repr(Report((WELL, DOUBT))) == str(Report((WELL, DOUBT)))
+    assert repr(Report(())) == "(nothing found)"
+
+
+def test_a_report_is_a_table_on_a_page_with_all_that_is_in_it_escaped() -> None:
+    evil = Finding("warn", "missing", "<script>x</script> & y", "say '<b>'")
+
+    html = Report((WELL, evil))._repr_html_()
+
+    assert html.count("<tr>") == 3
+    assert WELL.message in html
+    assert "<td style=" in html
+    assert "&lt;script&gt;x&lt;/script&gt; &amp; y" in html
+    assert "→ say &#x27;&lt;b&gt;&#x27;" in html
+    assert html.count("→") == 1
+    assert "<script" not in html
+    assert evil._repr_html_().count("<tr>") == 2
+
+
 def test_a_report_goes_into_json() -> None:
     report = json.loads(json.dumps(Report((WELL, ILL)).as_dict()))
 
