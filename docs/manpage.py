@@ -60,7 +60,8 @@ ALSO = {
 
 PORT_FILE = (
     "The file of --port-file has the port and a newline. One that is there already is removed at the start. It "
-    "appears whole, when the server is ready, and is removed at the end unless somebody else has replaced it. A named pipe or a device is written to and left.",
+    "appears whole, when the server is ready, and is removed at the end unless somebody else has replaced it. A named "
+    "pipe or a device is written to and left.",
 )
 
 COMPLETION = (

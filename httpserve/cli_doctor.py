@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from httpserve import AddressError, Finding, HttpServeError, Report
+from httpserve import AddressError, Finding, HttpServeError, PortInUse, PortNotPermitted, Report
 from httpserve.cli_arguments import EXIT_ERROR, Options
 from httpserve.cli_screen import Stream, printable
 from httpserve.cli_serving import client_for, one_line, what_to_serve
@@ -34,8 +34,13 @@ def examined(options: Options) -> Report:
         client.start(options.wait_for_address)
         return client.doctor()
     except AddressError as error:
+        if isinstance(error, PortInUse | PortNotPermitted):
+            options.bind = error.host  # the number of what may have been a name
+            client = client_for(directory, options, only=name or None)
+        found = [finding for finding in client.doctor().findings if finding.check != "server"]
+        if any(finding.check == "start" for finding in found):  # the server that one asks about runs already
+            return Report(tuple(found))
         what, _, next_step = one_line(error).partition("; ")
-        others = [finding for finding in client.doctor().findings if finding.check != "server"]
-        return Report((Finding("fail", "start", what, next_step), *others))
+        return Report((Finding("fail", "start", what, next_step), *found))
     finally:
         client.close()

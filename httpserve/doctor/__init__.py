@@ -6,16 +6,27 @@ this host: not even a name server is asked. Does not know sockets, nor the clien
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from httpserve.doctor.boards import look_at_connections, look_at_missing, look_at_route
-from httpserve.doctor.listening import look_at_bind, look_at_port, look_at_self_test, look_at_server, look_at_urls
+from httpserve.doctor.listening import (
+    look_at_bind,
+    look_at_port,
+    look_at_self_test,
+    look_at_server,
+    look_at_start,
+    look_at_urls,
+)
 from httpserve.doctor.obstacles import look_at_firewall, look_at_machine
 from httpserve.doctor.report import Finding, Report
 from httpserve.doctor.situation import Situation
+from httpserve.listeners import listener
 
 __all__ = ["Finding", "Report", "Situation", "examine"]
 
 LOOKS = (  # in the order in which to read what they find
     look_at_server,
+    look_at_start,
     look_at_bind,
     look_at_port,
     look_at_urls,
@@ -30,4 +41,8 @@ LOOKS = (  # in the order in which to read what they find
 
 def examine(situation: Situation) -> Report:
     """Look at everything. Blocks for some milliseconds, at most about 2 s where the server does not answer."""
+    if situation.bound is None:
+        other = listener(situation.host, situation.peer, situation.port)
+        if other is not None:
+            situation = replace(situation, bound=other.host, other=other)
     return Report(tuple(finding for look in LOOKS for finding in look(situation)))

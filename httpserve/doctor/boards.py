@@ -78,7 +78,11 @@ def _seen(situation: Situation, route: Route) -> Iterator[Finding]:
     entry = next((one for one in neighbours() if one.address == bare), None)
     answered = entry is not None and entry.has_answered
     data = {"peer": route.peer, "requests": len(asked), "neighbour": answered, "mac": entry.mac if entry else ""}
-    if asked:
+    if situation.other is not None and (answered or not route.is_near):
+        seen = f"has answered on the network (its hardware address is {entry.mac})" if answered and entry else "is far"
+        message = f"peer {route.peer} {seen}; whether it has asked, the log of the server that runs says"
+        yield Finding("ok", "peer", message, data=data)
+    elif asked:
         message = f"peer {route.peer} has asked {times(len(asked))}, the last time {ago(asked[-1].time)}"
         yield Finding("ok", "peer", message, data=data)
     elif any(client.partition("%")[0] == bare for client in situation.boards):
@@ -122,7 +126,7 @@ def look_at_missing(situation: Situation) -> Iterator[Finding]:
 
 def look_at_connections(situation: Situation) -> Iterator[Finding]:
     """Say which other hosts have connected."""
-    if situation.bound is None and not situation.connections:
+    if situation.other is not None or (situation.bound is None and not situation.connections):
         return
     last = {record.client: record.time for record in situation.requests}
     data = {

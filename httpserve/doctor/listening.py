@@ -23,8 +23,20 @@ MOST_ADDRESSES = 8  # that are asked, and given as URLs; hosts of containers hav
 
 def look_at_server(situation: Situation) -> Iterator[Finding]:
     """Say whether it runs."""
-    if situation.bound is None:
+    if situation.bound is None or situation.other is not None:
         yield Finding("fail", "server", "the server does not run, so nothing can arrive", "call start()")
+
+
+def look_at_start(situation: Situation) -> Iterator[Finding]:
+    """Say whether another server has the port: what is found beside is then about that one."""
+    other = situation.other
+    if other is None:
+        return
+    data = {"host": other.host, "port": other.port, "pid": other.pid, "program": other.program}
+    who = f"process {other.pid} ({other.program})" if other.pid else "a process that this user may not look at"
+    message = f"port {other.port} of {other.host} is in use by {who}: what is said here is about that server"
+    step = "if it is not the one that boards should ask, stop it, or take another port"
+    yield Finding("ok", "start", message, step, data)
 
 
 def look_at_bind(situation: Situation) -> Iterator[Finding]:
@@ -123,7 +135,7 @@ def _reached_by(here: InterfaceAddress) -> tuple[str, str, str]:
 def look_at_self_test(situation: Situation) -> Iterator[Finding]:
     """Ask ourselves over each address, as boards ask; nothing of that is recorded."""
     bound = situation.bound
-    if bound is None:
+    if bound is None or situation.other is not None:
         return
     deadline = time.monotonic() + SELF_TEST_SECONDS
     hosts = [here.host for here in situation.urls[:MOST_ADDRESSES]] or [_LOOPBACK.get(bound, bound)]

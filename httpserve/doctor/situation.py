@@ -13,6 +13,7 @@ from functools import cached_property
 
 from httpserve.address import answering, interfaces
 from httpserve.interfaces import InterfaceAddress
+from httpserve.listeners import Listener
 from httpserve.records import Missing, RequestRecord
 
 
@@ -31,6 +32,7 @@ class Situation:
         missing: What was asked for in vain.
         connections: How many connections each address has made.
         probe: Serves content for a while, and gives its name.
+        other: Who listens there while our server does not run; then `bound` is the other's address.
     """
 
     host: str | None
@@ -43,6 +45,7 @@ class Situation:
     missing: tuple[Missing, ...]
     connections: Mapping[str, int]
     probe: Callable[[bytes], AbstractContextManager[str]]
+    other: Listener | None = None
 
     @cached_property
     def own(self) -> frozenset[str]:

@@ -7,8 +7,11 @@ import os
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
-from tests.interfaces.command import END_SECONDS
+import pytest
+
+from tests.interfaces.command import END_SECONDS, end, event, events
 from tests.interfaces.conftest import Run, Start
 
 
@@ -34,14 +37,61 @@ def test_json_is_one_object_with_the_same_findings(run: Run, folder: Path) -> No
 
 
 def test_server_that_cannot_start_is_a_finding_and_exit_1(run: Run, folder: Path) -> None:
+    code, output, errors = run("doctor", folder, "-b", "203.0.113.7", "-p", "8000")
+
+    assert (code, errors) == (1, "")
+    assert output.startswith("fail  start: no interface has 203.0.113.7 yet\n      -> ")
+    assert "call start()" not in output
+
+
+def findings(output: str) -> dict[str, dict[str, Any]]:
+    return {finding["check"]: finding for finding in json.loads(output)["findings"]}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_server_that_runs_is_no_failure_but_what_is_looked_at(
+    start: Start, run: Run, folder: Path, address: str
+) -> None:
+    running = start(folder, "-b", address, "--json")
+    listening = event(events(running), "listening")
+
+    code, output, errors = run(
+        *("doctor", folder, "-b", address, "-p", str(listening["port"]), "--peer", "127.0.0.1", "--json")
+    )
+
+    found = findings(output)
+    assert (code, errors) == (0, "")
+    assert found["start"]["status"] == "ok"
+    assert found["start"]["data"] == {
+        "host": listening["host"],
+        "port": listening["port"],
+        "pid": running.pid,
+        "program": "httpserve",
+    }
+    assert found["bind"]["data"] == {"host": listening["host"], "port": listening["port"]}
+    assert {"route", "machine", "firewall"} <= set(found)
+    assert {"server", "self-test", "connections"}.isdisjoint(found)
+    rest = end(running)[1]
+    assert '"event": "request"' not in rest  # which would count as a board's
+
+
+def test_server_on_every_address_is_in_the_way_of_one(start: Start, run: Run, folder: Path) -> None:
+    port = event(events(start(folder, "-b", "0.0.0.0", "--json")), "listening")["port"]
+
+    code, output, _ = run("doctor", "-b", "127.0.0.1", "-p", str(port), "--json")
+
+    assert code == 0
+    assert findings(output)["bind"]["data"] == {"host": "0.0.0.0", "port": port}
+
+
+def test_any_program_that_has_the_port_is_named(run: Run, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
         code, output, errors = run("doctor", folder, "-b", "127.0.0.1", "-p", str(port))
 
-    assert (code, errors) == (1, "")
-    assert output.startswith(f"fail  start: port {port} on 127.0.0.1 is taken\n      -> ")
-    assert "call start()" not in output
+    assert (code, errors) == (0, "")
+    assert output.startswith(f"ok    start: port {port} of 127.0.0.1 is in use by process {os.getpid()} (")
 
 
 def test_path_that_is_not_there_is_one_line_and_exit_1(run: Run, folder: Path) -> None:

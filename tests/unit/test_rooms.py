@@ -64,7 +64,7 @@ MODULES = {
     },
     "plan": {"plan"},
     "faults": {"faults"},
-    "address": {"address", "binding", "hosts", "interfaces", "routes", "asking", "surroundings"},
+    "address": {"address", "binding", "hosts", "interfaces", "routes", "asking", "listeners", "surroundings"},
     "display": {"display", "watch", "variables"},
     "errors": {"errors", "arguments", "latch", "uninterrupted"},
 }
