@@ -332,5 +332,5 @@ def _checked_since(since: object) -> float | None:
     if isinstance(since, bool) or not isinstance(since, int | float) or not since >= 0:
         raise InvalidArgument(f"since must be a time {_SINCE}, not {shown(since)}")
     if since > time.time() + AHEAD_SECONDS:  # before float(), for which an int may be too large
-        raise InvalidArgument(f"since must be a time that has come, {_SINCE} and not in milliseconds: {shown(since)}")
+        raise InvalidArgument(f"since must be a time that has come, {_SINCE}, not {shown(since)}: milliseconds?")
     return float(since)
