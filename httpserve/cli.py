@@ -2,7 +2,7 @@
 """The command `httpserve`: serves a directory or one file until it is told to stop.
 
 Knows what the first word may be, and signals. The rest of the command line stands beside it, in `cli_arguments`,
-`cli_serving`, `cli_doctor`, `cli_ready`, `cli_events` and `cli_screen`.
+`cli_serving`, `cli_doctor`, `cli_ready`, `cli_events`, `cli_screen`, `cli_signals` and `cli_words`.
 """
 
 from __future__ import annotations

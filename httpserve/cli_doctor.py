@@ -6,11 +6,23 @@ Knows exit codes, and which stream a line belongs on. Does not know what is look
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from httpserve import AddressError, Finding, HttpServeError, PortInUse, PortNotPermitted, Report
+from httpserve import (
+    AddressError,
+    Finding,
+    HttpServeError,
+    HttpServerClient,
+    PortInUse,
+    PortNotPermitted,
+    Report,
+)
 from httpserve.cli_arguments import EXIT_ERROR, Options
 from httpserve.cli_screen import Stream, printable
-from httpserve.cli_serving import client_for, one_line, what_to_serve
+from httpserve.cli_serving import client_for, what_to_serve
+from httpserve.cli_words import in_words_of_the_shell, told
+
+MEANINGLESS = ("server", "connections")  # of a server that was started to be looked at, or that runs elsewhere
 
 
 def doctor(options: Options, out: Stream, err: Stream) -> int:
@@ -18,7 +30,7 @@ def doctor(options: Options, out: Stream, err: Stream) -> int:
     try:
         report = examined(options)
     except HttpServeError as error:
-        err.write(f"httpserve: {printable(one_line(error))}\n")
+        err.write(f"httpserve: {printable(told(error))}\n")
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_ERROR  # 0 would say that all is well
@@ -32,15 +44,28 @@ def examined(options: Options) -> Report:
     client = client_for(directory, options, only=name or None)
     try:
         client.start(options.wait_for_address)
-        return client.doctor()
+        return Report(looked_at(client))
     except AddressError as error:
         if isinstance(error, PortInUse | PortNotPermitted):
             options.bind = error.host  # the number of what may have been a name
             client = client_for(directory, options, only=name or None)
-        found = [finding for finding in client.doctor().findings if finding.check != "server"]
+        found = looked_at(client)
         if any(finding.check == "start" for finding in found):  # the server that one asks about runs already
-            return Report(tuple(found))
-        what, _, next_step = one_line(error).partition("; ")
+            return Report(found)
+        what, _, next_step = told(error).partition("; ")
         return Report((Finding("fail", "start", what, next_step), *found))
     finally:
         client.close()
+
+
+def looked_at(client: HttpServerClient) -> tuple[Finding, ...]:
+    """Return what the client finds, in the words of the shell."""
+    return tuple(
+        replace(
+            finding,
+            message=in_words_of_the_shell(finding.message),
+            next_step=in_words_of_the_shell(finding.next_step),
+        )
+        for finding in client.doctor().findings
+        if finding.check not in MEANINGLESS
+    )

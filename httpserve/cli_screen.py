@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from httpserve.cli_words import in_words_of_the_shell
+
 if TYPE_CHECKING:
     from httpserve.cli_events import Event
 
@@ -19,6 +21,7 @@ COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 WORN_ROWS = 2  # that the prompt and what the user types take
 STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
 UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+SETTINGS_LOGS = ("httpserve.address", "httpserve.client")  # which speak of arguments, and of no file
 UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dumb" one knows
 
 
@@ -183,7 +186,8 @@ class LogTo(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        self._lines.say(self.format(record))
+        text = self.format(record)
+        self._lines.say(in_words_of_the_shell(text) if record.name in SETTINGS_LOGS else text)
 
 
 # What a person reads

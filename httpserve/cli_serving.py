@@ -18,6 +18,7 @@ from httpserve.cli_events import MOST_RECORDS, Event, Watch
 from httpserve.cli_ready import port_file, qr_code, remove_stale
 from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount, printable
 from httpserve.cli_signals import Signals
+from httpserve.cli_words import told
 
 LOOK_SECONDS = 0.1  # how often transfers are looked at
 LOOK_SHARE = 0.05  # of the time that looking may take, unless that made it rarer than
@@ -68,7 +69,7 @@ class Serving:
             elif awaited is not None:  # exit code 0 says that a board has it
                 code, message = EXIT_ERROR, f"ended by a signal before {awaited.name!r} was downloaded"
         except HttpServeError as error:
-            code, reason, message = EXIT_ERROR, "error", one_line(error)
+            code, reason, message = EXIT_ERROR, "error", told(error)
         self._tell_last(code, reason, message)
         return code
 
@@ -241,8 +242,3 @@ def log_to(lines: Lines, options: Options) -> None:
     """Send the log to stderr: warnings; requests and each step with -v; everything with -vv; errors alone with -q."""
     level = logging.ERROR if options.quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)]
     logging.basicConfig(handlers=[LogTo(lines)], level=level, format="%(asctime)s %(name)s: %(message)s")
-
-
-def one_line(error: object) -> str:
-    """Return a message without the newlines that it may have."""
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

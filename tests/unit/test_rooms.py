@@ -25,6 +25,7 @@ MODULES = {
         "cli_screen",
         "cli_serving",
         "cli_signals",
+        "cli_words",
         "__main__",
         "pytest_plugin",
         "robot",
