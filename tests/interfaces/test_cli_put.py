@@ -22,6 +22,7 @@ from httpserve.cli_arguments import TOOLS, exit_after
 from httpserve.commands import TEMPLATES
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line
 from tests.interfaces.conftest import REPOSITORY, Run, Start
+from tests.netns.nets import Place, skip_where_not_allowed
 from tests.serving.wire import Wire
 
 SCRIPT = """
@@ -204,6 +205,24 @@ def test_address_that_does_not_come_in_time_is_exit_1(run: Run, folder: Path) ->
 
     assert (code, output, errors.count("\n")) == (1, "", 1)
     assert errors.startswith("httpserve: waited 0.2 s in vain: no interface has 203.0.113.7 yet")
+
+
+def test_address_that_comes_late_is_waited_for(folder: Path) -> None:
+    skip_where_not_allowed()
+    with Place("late") as place:
+        place.ip("link set lo up")  # where there is no address at all, Linux lets any be bound
+        process = place.start(
+            *(sys.executable, "-m", "httpserve", str(folder), "-v", "-b", "10.3.3.1", "--wait-for-address", "30")
+        )
+        assert process.stderr is not None
+        waiting = process.stderr.readline()
+
+        place.ip("addr add 10.3.3.1/32 dev lo")
+
+        assert first_line(process).startswith("http://10.3.3.1:")
+        # `ip netns exec` has become the command itself.
+        assert end(process)[0] == 0
+    assert "waiting up to 30 s for an address: no interface has 10.3.3.1 yet; --wait-for-address 30" in waiting
 
 
 def test_timeout_bounds_the_wait_for_an_address(run: Run, folder: Path) -> None:
