@@ -40,6 +40,9 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # CPython ends a process by SIGINT, whatever its exit code, when a KeyboardInterrupt has come out of code that
+        # was given as text, as that of a dataclass is, though it was caught later. The next such code makes it forget.
+        exec("")
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if self._is_last else handler)
 

@@ -397,6 +397,27 @@ def test_end_of_the_terminal_ends_it_in_order_but_not_under_nohup(start: Start, 
     assert fetch(f"{url}/boot/zImage") == b"kernel" * 1000
 
 
+def test_signal_in_the_middle_of_an_import_is_no_other_end(
+    start: Start, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As many modules do for each namedtuple and dataclass; Python takes such an interrupt for one that nobody caught.
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); list(range(9))"
+    (tmp_path / "segno.py").write_text(f"exec({code!r})")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    process = start(folder, "-b", "127.0.0.1", "--qr", measured=False)
+
+    assert end(process, told=False) == (0, "", "")
+
+
+def test_alarm_clock_of_the_caller_is_put_back(run: Run, folder: Path) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+
+    run(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage", "--timeout", "0.1")
+
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
 def test_impatient_ctrl_c_leaves_no_traceback(start: Start, folder: Path) -> None:
     process = start(folder, "-b", "127.0.0.1", measured=False)
     first_line(process)
