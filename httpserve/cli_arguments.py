@@ -206,7 +206,7 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=0.0,
         metavar="S",
-        help="wait up to S seconds until that address is there",
+        help="wait up to S seconds for the address to listen on",
     )
 
 
