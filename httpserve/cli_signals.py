@@ -12,6 +12,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 LONGEST_ALARM = 1e8  # seconds that any system's clock takes
+AGAIN_SECONDS = 1.0  # Python drops what is raised in a finalizer
 NUMBERS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
@@ -73,7 +74,7 @@ class Signals:
             yield
             return
         handler = signal.signal(signal.SIGALRM, self._on_alarm)
-        alarm = signal.setitimer(signal.ITIMER_REAL, min(seconds, LONGEST_ALARM))
+        alarm = signal.setitimer(signal.ITIMER_REAL, min(seconds, LONGEST_ALARM), AGAIN_SECONDS)
         try:
             yield
         finally:

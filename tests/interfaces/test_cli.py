@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 import urllib.error
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import httpserve
 from httpserve import cli
+from httpserve.cli_signals import Signals
 from tests.interfaces.command import END_SECONDS, end, fetch, first_line
 from tests.interfaces.conftest import Run, Start
 from tests.serving.wire import eventually
@@ -416,6 +418,19 @@ def test_alarm_clock_of_the_caller_is_put_back(run: Run, folder: Path) -> None:
     run(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage", "--timeout", "0.1")
 
     assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_alarm_that_python_drops_comes_again() -> None:
+    raised = 0
+
+    with Signals(is_last=False) as signals, signals.limited(0.05):
+        for _ in range(2):
+            try:
+                time.sleep(END_SECONDS)
+            except KeyboardInterrupt:
+                raised += 1
+
+    assert (raised, signals.is_time_over) == (2, True)
 
 
 def test_impatient_ctrl_c_leaves_no_traceback(start: Start, folder: Path) -> None:
