@@ -112,7 +112,7 @@ def test_name_cannot_send_commands_to_the_terminal(start: Start, folder: Path, t
     process = start(folder, "-b", "127.0.0.1", stderr=terminal.theirs)
 
     fetch(f"{first_line(process)}/a%1B%5B31m%0Ab")
-    (line,) = terminal.until(len)
+    (line,) = terminal.until(lambda lines: "completed" in "".join(lines))
 
     assert line.startswith(r"a\x1b[31m\nb to 127.0.0.1: completed, 3 bytes")
     assert b"\x1b[31m" not in terminal.raw

@@ -57,7 +57,14 @@ def test_any_other_number_of_things_is_refused(value: object) -> None:
         checked_count("most", value)
 
 
-@pytest.mark.parametrize("value", [sys.maxsize + 1, pytest.param(10**400, id="of many digits"), pytest.param(10**5000, id="of more digits than a text")])
+@pytest.mark.parametrize(
+    "value",
+    [
+        sys.maxsize + 1,
+        pytest.param(10**400, id="of many digits"),
+        pytest.param(10**5000, id="of more digits than a text"),
+    ],
+)
 def test_a_number_of_things_that_nothing_can_hold_is_refused(value: int) -> None:
     with pytest.raises(InvalidArgument, match=rf"^most must be .* at most {sys.maxsize}, not ") as caught:
         checked_count("most", value)
