@@ -199,13 +199,13 @@ class Line(ABC):
         return self._wait_for_room(now)
 
     def _lend(self, whole: Lent) -> int:
-        self._do_not_block()
+        if self._blocks:
+            self._do_not_block()
         return os.sendfile(self.fd, whole.fd, whole.offset, whole.length)
 
     def _do_not_block(self) -> None:
-        if self._blocks:
-            os.set_blocking(self.fd, False)
-            self._blocks = False
+        os.set_blocking(self.fd, False)
+        self._blocks = False
 
     def _begin_to_send(self, start: bytes, plan: Plan, exchange: Exchange) -> None:
         """Take an answer that `_send_on` is to send."""
