@@ -20,7 +20,7 @@ from httpserve.ledger import Ledger
 from httpserve.serving.lead import Lead
 from httpserve.serving.poller import best_poller
 from httpserve.serving.service import Limits, Service
-from httpserve.serving.tcp import set_up_listener
+from httpserve.serving.tcp import Listener, set_up_listener
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -51,6 +51,7 @@ class Server(ThreadedWSGIServer):
         finally:
             sock.close()
         try:
+            self.socket = Listener(self.socket)
             set_up_listener(self.socket, limits.lost)
             self.socket.listen(BACKLOG)
         except BaseException:

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 from array import array
+from typing import Any
 
 try:
     import fcntl
@@ -73,6 +74,21 @@ def is_lost(sock: socket.socket, seconds: float) -> bool:
     unanswered = info[_RETRANSMITS] + info[_PROBES]
     (milliseconds,) = struct.unpack_from("I", info, _LAST_ACK_RECEIVED)
     return unanswered >= 2 and milliseconds >= 0.8 * seconds * 1000
+
+
+class Listener(socket.socket):
+    """A listening socket that takes over another one's descriptor, and accepts in half the time.
+
+    `accept` asks for family and type, which socket looks up among the members of Enums each time.
+    """
+
+    family: Any = None
+    type: Any = None
+
+    def __init__(self, sock: socket.socket) -> None:
+        family, kind = sock.family, sock.type
+        super().__init__(family, kind, sock.proto, sock.detach())
+        self.family, self.type = family, kind
 
 
 def set_up_listener(sock: socket.socket, lost_seconds: float) -> None:
