@@ -11,7 +11,9 @@ import re
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from html import escape
+from operator import attrgetter
 from typing import NamedTuple
 
 from werkzeug.datastructures import MIMEAccept
@@ -22,6 +24,7 @@ from httpserve.hosts import url_path
 # JSON has no charset, but clients ask for one.
 _JSON = ("application/json", "application/json; charset=utf-8")
 _OFFERED = ("text/html", *_JSON)
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")  # stands for itself in HTML and in a URL
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -74,7 +77,8 @@ def read_entries(path: str, is_shown: Callable[[os.DirEntry[str]], bool]) -> lis
             is_dir = stat.S_ISDIR(info.st_mode)
             if is_dir or stat.S_ISREG(info.st_mode):
                 entries.append(Entry(one.name, is_dir, info.st_size, info.st_mtime))
-    return sorted(entries, key=lambda entry: (not entry.is_dir, entry.name))
+    entries.sort(key=attrgetter("name"))
+    return [entry for entry in entries if entry.is_dir] + [entry for entry in entries if not entry.is_dir]
 
 
 def wants_json(accept: str) -> bool:
@@ -85,16 +89,13 @@ def wants_json(accept: str) -> bool:
 
 def as_json(entries: list[Entry]) -> bytes:
     """Return the listing as a JSON array of objects with name, type, size in bytes and mtime in seconds."""
-    rows = [
-        {
-            "name": entry.name,
-            "type": "directory" if entry.is_dir else "file",
-            "size": None if entry.is_dir else entry.size,
-            "mtime": entry.modified,
-        }
-        for entry in entries
+    rows = [  # written by hand, as json takes twice as long for ten thousand of one form
+        f'{{"name": {_quoted(name)}, "type": "directory", "size": null, "mtime": {modified!r}}}'
+        if is_dir
+        else f'{{"name": {_quoted(name)}, "type": "file", "size": {size}, "mtime": {modified!r}}}'
+        for name, is_dir, size, modified in entries
     ]
-    return json.dumps(rows, ensure_ascii=False).encode("utf-8") + b"\n"
+    return f"[{', '.join(rows)}]\n".encode()
 
 
 def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
@@ -113,13 +114,14 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
         link = prefix + shown
         if not _PLAIN.fullmatch(link):
             link, shown = escape(url_path(link)), escape(shown)
-        rows.append(_row(link, shown, size, _moment(entry.modified)))
+        rows.append(_row(link, shown, size, _moment(int(entry.modified // 1))))
     return _PAGE.format(title=f"/{escape(name)}{'/' if name else ''}", rows="\n".join(rows)).encode("utf-8")
 
 
-def _moment(seconds: float) -> str:
+@lru_cache(1024)  # files of one directory often came in the same second
+def _moment(second: int) -> str:
     try:
-        return datetime.fromtimestamp(seconds // 1, UTC).isoformat(" ")[: len("2026-01-31 12:00:00")]
+        return datetime.fromtimestamp(second, UTC).isoformat(" ")[: len("2026-01-31 12:00:00")]
     except (OverflowError, ValueError, OSError):  # file systems know more years than dates do
         return ""
 
