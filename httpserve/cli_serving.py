@@ -60,7 +60,7 @@ class Serving:
             try:
                 self._serve()
             finally:
-                self._signals.hold()
+                self._signals.is_held = True
         except KeyboardInterrupt:
             reason, awaited = "signal", self._options.exit_after
             if self._signals.is_time_over:
@@ -84,7 +84,7 @@ class Serving:
         except KeyboardInterrupt:
             pass  # whoever reads is slower than the user's patience
         finally:
-            self._signals.hold()
+            self._signals.is_held = True
 
     def _serve(self) -> None:
         options = self._options

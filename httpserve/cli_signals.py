@@ -26,7 +26,7 @@ class Signals:
     def __init__(self, *, is_last: bool) -> None:
         self._is_last = is_last
         self._before: dict[signal.Signals, Any] = {}  # Any: what signal.signal takes
-        self._is_held = False
+        self.is_held = False  # whether signals are held back; set without a call, which one of them could interrupt
         self._has_come = False
         self.is_time_over = False  # whether it was the clock that raised
 
@@ -48,18 +48,18 @@ class Signals:
             signal.signal(number, signal.SIG_DFL if self._is_last else handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._is_held:
+        if not self.is_held:
             raise KeyboardInterrupt
         self._has_come = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Let a signal raise at the end of this block, so that nothing in it is left half done."""
-        was_held, self._is_held = self._is_held, True
+        was_held, self.is_held = self.is_held, True
         try:
             yield
         finally:
-            self._is_held = was_held
+            self.is_held = was_held
             if self._has_come and not was_held:
                 self._has_come = False
                 raise KeyboardInterrupt
@@ -85,11 +85,7 @@ class Signals:
         self.is_time_over = True
         self._on_signal(number, frame)
 
-    def hold(self) -> None:
-        """Hold signals back from now on."""
-        self._is_held = True
-
     def release(self) -> None:
         """Let signals raise again, and forget those that came meanwhile."""
         self._has_come = False
-        self._is_held = False
+        self.is_held = False
