@@ -31,9 +31,9 @@ class Tally:
         self._ledger.begin(exchange)
 
     def follow(self, exchange: Exchange) -> None:
-        """Do what `arrived` does, and then `begin`."""
+        """Do what `arrived` does, and then `begin`; for a single answer before in one step of the ledger."""
         latest = self.latest
-        if latest is None or latest.state is not _HANDED_OVER or self._earlier:
+        if latest is None or self._earlier:
             self.arrived(exchange.began)
             self.begin(exchange)
             return
