@@ -23,6 +23,7 @@ from typing import Self
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 10.0  # for what should take milliseconds
 LOOK_SECONDS = 0.002
+RECEIVE_BYTES = 1 << 20  # set, as the system would let it grow to tens of MiB for who reads quickly
 BIG_BYTES = 12 << 20  # more than the buffers of both sides take
 _RESET = struct.pack("ii", 1, 0)
 
@@ -71,8 +72,8 @@ class Wire:
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             self.sock.settimeout(PATIENCE_SECONDS)
-            if receive_bytes is not None:
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+            room = RECEIVE_BYTES if receive_bytes is None else receive_bytes
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
             if source is not None:
                 self.sock.bind((source, 0))
             self.sock.connect((host, port))
