@@ -19,8 +19,23 @@ class ChangedWhileSent(OSError):
     """The file is not what it was when the plan was made: the answer must be cut short, so that the client sees it."""
 
 
+class ReadFailed(Exception):
+    """A file could not be read: the disk failed, not the connection. `cause` is the system's error, `name` the file's.
+
+    No OSError, so that nobody takes it for one of the socket's.
+    """
+
+    def __init__(self, name: str, cause: OSError) -> None:
+        super().__init__(f"read {name!r}: {cause.strerror or cause}")
+        self.name = name
+        self.cause = cause
+
+
 class RegionFile(Protocol):
     """What a region needs of an open file."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def fd(self) -> int: ...
@@ -127,7 +142,7 @@ class Plan:
                 step.file.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the body as bytes. Raises `ChangedWhileSent` where a file is no longer what it was."""
+        """Yield the body as bytes. Raises what `read_at` raises."""
         for step in self.steps:
             if isinstance(step, Data):
                 yield step.data
@@ -148,14 +163,26 @@ def _pieces_of(region: Region) -> Iterator[bytes]:
 
 
 def read_at(region: Region, offset: int, length: int) -> bytes:
-    """Return `length` bytes at `offset` of the file; raise `ChangedWhileSent` when it changed before they were read."""
-    data = os.pread(region.file.fd, length, offset)
-    while 0 < len(data) < length:
-        more = os.pread(region.file.fd, length - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    if len(data) != length or not region.file.unchanged():
+    """Return `length` bytes at `offset` of the file, which was the version it was opened as when they had been read.
+
+    Blocks for the disk.
+
+    Raises:
+        ChangedWhileSent: A look after the read shows another version.
+        ReadFailed: The disk does not give them.
+    """
+    file = region.file
+    try:
+        data = os.pread(file.fd, length, offset)
+        while 0 < len(data) < length:
+            more = os.pread(file.fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        is_right = len(data) == length and file.unchanged()
+    except OSError as error:
+        raise ReadFailed(file.name, error) from error
+    if not is_right:
         raise ChangedWhileSent("the file changed while it was sent")
     return data
 

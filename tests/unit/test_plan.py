@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve.plan import READ_BYTES, Abort, ChangedWhileSent, Data, Plan, Region, Step, Wait, read_at
-from httpserve.root import OpenFile, Root
+from httpserve.plan import READ_BYTES, Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Step, Wait, read_at
+from httpserve.root import Identity, OpenFile, Root
 
 CONTENT = bytes(range(256)) * 4
 
@@ -40,6 +41,18 @@ def test_a_plan_is_the_bytes_of_its_steps_in_order(file: OpenFile) -> None:
     body = b"".join(plan)
 
     assert body == b"<" + CONTENT[3:7] + b"|" + CONTENT[:2] + b">"
+
+
+def test_a_disk_that_fails_is_told_from_a_connection_that_does(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    file = OpenFile(os.open(tmp_path / "d", os.O_RDONLY), "d", Identity.of(os.stat(tmp_path / "d")), None)
+
+    with pytest.raises(ReadFailed, match="read 'd': Is a directory") as failed:
+        b"".join(Plan((Region(file, 0, 4),), 4))
+    file.close()
+
+    assert (failed.value.name, failed.value.cause.errno) == ("d", errno.EISDIR)
+    assert not isinstance(failed.value, OSError)
 
 
 def test_a_plan_without_steps_is_an_empty_body() -> None:
