@@ -14,8 +14,9 @@ from typing import Any
 
 from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Plan
 from httpserve.records import printable
+from httpserve.safe_log import say
 from httpserve.serving.head import Head, Refused
-from httpserve.serving.service import Service, connection_field, say
+from httpserve.serving.service import Service, connection_field
 
 log = logging.getLogger("httpserve.serving")
 

@@ -10,13 +10,14 @@ import socket
 
 from httpserve.exchange import Exchange
 from httpserve.plan import ChangedWhileSent, HandOver, Plan
+from httpserve.safe_log import say
 from httpserve.serving import tcp
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content
 from httpserve.serving.head import Head, Refused, check_incomplete, describe, parse_again
 from httpserve.serving.line import MOMENT_SECONDS, Line, Need, Stage, Whole, end_by
 from httpserve.serving.sending import MORE, NO_WAIT, in_memory
-from httpserve.serving.service import Repeat, Service, say
+from httpserve.serving.service import Repeat, Service
 
 log = logging.getLogger("httpserve.serving")
 

@@ -24,10 +24,11 @@ from enum import Enum, auto
 from traceback import format_exc
 
 from httpserve.latch import Latch
+from httpserve.safe_log import say
 from httpserve.serving.connection import Connection
 from httpserve.serving.line import NEVER, Need, Stage, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
-from httpserve.serving.service import Service, say
+from httpserve.serving.service import Service
 
 log = logging.getLogger("httpserve.serving")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from httpserve.ledger import Ledger
 from httpserve.plan import Again, Subject
 from httpserve.records import RequestRecord
+from httpserve.safe_log import say
 from httpserve.serving.head import Head
 from httpserve.serving.kept import Kept, Lent
 
@@ -203,14 +204,6 @@ class Service:
             self.forget_kept()
             self._date_second = second
             self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
-
-
-def say(logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
-    """Log, and survive a handler of the user's that raises: it must not cost the boards their server."""
-    try:
-        logger.log(level, message, *arguments)
-    except Exception:  # noqa: BLE001, S110 - there is nowhere left to tell it
-        pass
 
 
 def log_access(record: RequestRecord) -> None:

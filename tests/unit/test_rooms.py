@@ -67,7 +67,7 @@ MODULES = {
     "faults": {"faults"},
     "address": {"address", "binding", "hosts", "interfaces", "routes", "asking", "listeners", "surroundings"},
     "display": {"display", "watch", "variables"},
-    "errors": {"errors", "arguments", "latch", "uninterrupted"},
+    "errors": {"errors", "arguments", "latch", "uninterrupted", "safe_log"},
 }
 
 # room -> the rooms that it may import from, besides itself; each stands below it
