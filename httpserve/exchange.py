@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 from httpserve.plan import Subject
-from httpserve.records import ACKED, UNDER_WAY, RequestRecord, Transfer, printable
+from httpserve.records import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer, printable
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
 SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
@@ -50,8 +50,8 @@ class Link(Protocol):
     @property
     def known(self) -> str: ...
 
-    def outstanding(self) -> int:
-        """Return how many of the bytes handed to the kernel the client has not acknowledged."""
+    def acknowledged(self) -> int:
+        """Return how many bytes of all that was handed to the kernel the client has acknowledged, heads included."""
 
     def ends(self) -> Ends:
         """Return what is left to say of the connection once its exchanges are settled."""
@@ -84,13 +84,14 @@ class End(Enum):
     RESET = "reset"  # by the client
     LOST = "lost"  # the client did not answer any more: no power, no cable
     CUT = "cut"  # by us: the file changed, nothing moved for too long, the server stopped
+    FAILED = "failed"  # by us: the file could not be read
 
 
 class State(Enum):
     """Where an exchange is."""
 
     UNDER_WAY = auto()
-    LEAVING = auto()  # the whole answer is in one send that has not returned
+    LEAVING = auto()  # what is left of the answer is in one send that has not returned
     HANDED_OVER = auto()
     RECEIVED = auto()
     CUT = auto()
@@ -113,6 +114,7 @@ class Exchange:
     """One request and its answer, as it goes. `handed` counts bytes of content that the kernel took."""
 
     __slots__ = (
+        "at",
         "began",
         "end",
         "ended",
@@ -150,6 +152,7 @@ class Exchange:
         self.began = began
         self.ended = 0.0
         self.end = _COMPLETED
+        self.at = 0  # how many bytes of the connection come before its content
         self.number = 0  # its place in the order of exchanges and new versions
         self.handed = 0
         self.got = 0
@@ -168,22 +171,19 @@ class Exchange:
         link = self.link
         if isinstance(link, Ends):
             return self.got
-        if not self.handed:
+        handed = self.handed
+        if not handed:
             return 0
-        outstanding = link.outstanding()
-        if outstanding and self.state is State.HANDED_OVER and link.known == ACKED:
+        received = min(handed, max(0, link.acknowledged() - self.at))
+        if received < handed and self.state is State.HANDED_OVER and link.known == ACKED:
             self.unacked_at = time.monotonic()
-        return max(0, self.handed - outstanding)
+        return received
 
-    def record(self, now: float, delay: float = ACK_DELAY_SECONDS) -> RequestRecord:
-        """Return this exchange as it stands. Only under the ledger's lock.
-
-        What the kernel took counts as received for the seconds of `delay`: its acknowledgment may be on its way.
-        """
+    def record(self, now: float) -> RequestRecord:
+        """Return this exchange as it stands. Only under the ledger's lock."""
         received = self.received()
         ended = self.ended or now
-        on_time = received == self.length or now - ended < delay
-        sent = self.state is State.RECEIVED or (self.state in (State.LEAVING, State.HANDED_OVER) and on_time)
+        sent = self.state is State.RECEIVED or (self.state is State.HANDED_OVER and self._has_all(received))
         return RequestRecord(
             time=self.wall,
             client=self.link.client,
@@ -239,6 +239,10 @@ class Exchange:
         if self.is_over:
             self.snapshot = made
         return made
+
+    def _has_all(self, received: int) -> bool:
+        """Tell whether the client has the whole answer that was handed over, as far as this system tells."""
+        return received == self.length or self.link.known == HANDED_OVER
 
     def _rate(self, acknowledged: int, now: float) -> float:
         sample = self.snapshot

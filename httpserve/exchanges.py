@@ -92,9 +92,10 @@ class Exchanges:
         """Note that the kernel has taken the whole answer."""
         self._lock.acquire()
         try:
-            exchange.state = _HANDED_OVER
-            exchange.ended = now
-            self._note()
+            if exchange in self._open:  # else it was written off meanwhile
+                exchange.state = _HANDED_OVER
+                exchange.ended = now
+                self._note()
         finally:
             self._lock.release()
 
@@ -111,6 +112,11 @@ class Exchanges:
                 self._note()
         finally:
             self._lock.release()
+
+    @property
+    def open_count(self) -> int:
+        """How many exchanges are not over. Takes no lock."""
+        return len(self._open)
 
     def _note(self) -> None:
         self._version += 1

@@ -185,7 +185,7 @@ class Ledger(Exchanges):
         """Return the latest exchanges of the time that a watch is about, about whatever name, oldest first."""
         now = time.monotonic()
         with self._lock:
-            return tuple(exchange.record(now, 0.0) for exchange in self._log if watch.is_since(exchange))
+            return tuple(exchange.record(now) for exchange in self._log if watch.is_since(exchange))
 
     def used(self, watch: Watch, who: Who, chosen: list[str], wanted: int, *, is_end: bool) -> None:
         """Note that a wait has succeeded by what these clients have: the next one must see more, or another download.

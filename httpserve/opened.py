@@ -35,6 +35,11 @@ class OpenFile:
         self.sha256 = sha256
         self.shares_second = shares_second  # as in `Version`
 
+    @property
+    def disk(self) -> int:
+        """The device that it lies on."""
+        return self.identity.device
+
     def unchanged(self) -> bool:
         """Say whether the file still has the size and the time that it had when it was opened.
 

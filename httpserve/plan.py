@@ -40,6 +40,10 @@ class RegionFile(Protocol):
     @property
     def fd(self) -> int: ...
 
+    @property
+    def disk(self) -> int:
+        """A number that files on one disk share."""
+
     def unchanged(self) -> bool:
         """Tell whether the file still holds the version that was opened."""
 
@@ -100,6 +104,9 @@ class Again(Protocol):
 
     def read(self, into: memoryview) -> bool:
         """Write the content into a buffer of its length; False when the answer is another one by now."""
+
+    def open(self) -> RegionFile | None:
+        """Open the file that the content comes from; None when it is another one by now."""
 
     def stands(self) -> bool:
         """Tell whether what `read` wrote would be written again."""

@@ -73,7 +73,7 @@ class RequestRecord(_Shown):
         completed: Whether the whole answer was sent and nothing of it is known to be lost.
         name: The file that was answered with, empty when none was.
         outcome: `completed`, `under way`, or how it ended before it was complete: `closed` or `reset` by the client,
-            `lost` (it did not answer any more), `cut` by the server.
+            `lost` (it did not answer any more), `cut` by the server, `failed` (the server could not read the file).
         fields: The fields of the request as they came, by names of any case.
         known: How it is known what the client has received: `acked` by its TCP, or only `handed_over` to the
             system, on systems that tell no more (what is not `completed` may be less then).

@@ -18,6 +18,7 @@ import weakref
 from httpserve import cleanup, journal
 from httpserve.created import Identity, Version
 from httpserve.disk_errors import translated
+from httpserve.disks import RecentFile, WouldBlock
 from httpserve.errors import (
     InvalidArgument,
     InvalidName,
@@ -30,7 +31,6 @@ from httpserve.errors import (
 from httpserve.incoming import Incoming
 from httpserve.names import checked_name
 from httpserve.opened import FLAGS, OpenFile, irregular, real_path
-from httpserve.standing import Standing
 from httpserve.tree import Told, Tree
 from httpserve.uninterrupted import sigint_held
 
@@ -256,10 +256,34 @@ class Root:
             return OpenFile(fd, name, identity, None)
         return OpenFile(fd, name, identity, version.sha256, shares_second=version.shares_second)
 
-    def standing(self, file: OpenFile) -> Standing | None:
+    def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile:
+        """Open a file as `open_file` does, for an answer: in a serving thread, where no Ctrl-C comes.
+
+        Args:
+            name: Its checked name.
+            may_block: Whether the caller may wait for a disk.
+
+        Raises:
+            WouldBlock: It may not, and it might have to.
+            DiskBusy: So many requests wait for this disk already that another one would only take a thread.
+        """
+        tree = self._tree
+        if tree is None:
+            return self._open_file(name)
+        disks = tree.disks
+        if not may_block:
+            if not disks.just_answered(name):
+                raise WouldBlock
+            return self._open_file(name)
+        with disks.waiting(name):
+            file = self._open_file(name)
+            disks.note(name, file.fd, file.identity.device)
+        return file
+
+    def again(self, file: OpenFile) -> RecentFile | None:
         """Return how to have the version that *file* is again; None when the root is closed."""
         tree = self._tree
-        return None if tree is None else Standing(tree.prefix + file.name, file.identity)
+        return None if tree is None else RecentFile(tree.prefix + file.name, file, tree.disks)
 
     def _verified_version(self, tree: Tree, name: str, fd: int, identity: Identity) -> Version | None:
         """See that no symlink led out to this file, once for each of its versions."""

@@ -15,7 +15,7 @@ from httpserve.opened import FLAGS
 SETTLED_SECONDS = 2.0
 # Where each change is made by this kernel, and shows in the times of the file before the writer goes on. What is
 # mounted from another machine, or from a program, tells of a change when it likes.
-_LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs"})
+LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs"})
 
 
 class Standing:
@@ -76,7 +76,7 @@ class Standing:
         except OSError:
             return False
         try:
-            return _file_system(fd) in _LOCAL
+            return file_system(fd) in LOCAL
         finally:
             os.close(fd)
 
@@ -89,17 +89,41 @@ def _read_into(fd: int, into: memoryview) -> int:
     return len(data)
 
 
-def _file_system(fd: int) -> str:
-    """Return the type of the file system that an open file lies on, empty where this system does not tell."""
+def file_system(fd: int) -> str:
+    """Return the type of the file system that an open file lies on, empty where this system does not tell.
+
+    An overlay is of the type of the first of its layers that is not local: it waits for all of them.
+    """
     try:
         with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
             told = dict(line.split(":", 1) for line in file if ":" in line)
         mount = told["mnt_id"].strip()
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                fields = line.split()
-                if fields[0] == mount:
-                    return fields[fields.index("-") + 1]
+            mounts = [line.split() for line in file]
+        for fields in mounts:
+            if fields[0] == mount:
+                return _layered_type(fields, mounts)
     except (OSError, KeyError, ValueError, IndexError):
         pass  # not Linux, no /proc in this container, or not as we know it
     return ""
+
+
+def _layered_type(fields: list[str], mounts: list[list[str]]) -> str:
+    kind, _, options = fields[fields.index("-") + 1 :]
+    if kind != "overlay":
+        return kind
+    layers = [
+        layer
+        for option in options.split(",")
+        if option.partition("=")[0] in ("lowerdir", "lowerdir+", "datadir+", "upperdir")
+        for layer in option.partition("=")[2].split(":")
+    ]
+    for layer in layers:
+        # What cannot be seen from here, as in most containers, is the host's own.
+        below = [one for one in mounts if one is not fields and f"{layer}/".startswith(f"{one[4].rstrip('/')}/")]
+        if below:
+            nearest = max(below, key=lambda one: len(one[4]))
+            under = nearest[nearest.index("-") + 1]
+            if under not in LOCAL:
+                return under
+    return kind

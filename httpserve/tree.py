@@ -18,6 +18,7 @@ from typing import NamedTuple
 from httpserve import cleanup
 from httpserve.created import Created, Identity, Kind, Version
 from httpserve.disk_errors import speaking
+from httpserve.disks import Disks
 from httpserve.errors import InvalidName, StorageError
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
@@ -44,6 +45,7 @@ class Tree:
         self.path = path
         self.prefix = path if path.endswith(os.sep) else path + os.sep
         self.created = Created()
+        self.disks = Disks(path)
         # Guards created, _underway, _journal, _closed. Held over the one system call that each record is
         # of, so that several threads with the same name are recorded in the order the disk saw them.
         self._lock = RLock()
@@ -117,6 +119,7 @@ class Tree:
             shares_second = before is not None and before.st_mtime_ns // SECOND_NS == identity.mtime_ns // SECOND_NS
             version = Version(identity, sha256, shares_second)
             self.created.file(self.key(place), version, before, generation)
+        self.disks.note_put(self.key(place), place, identity.device)
         return identity
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:

@@ -114,9 +114,9 @@ class Watch:
         """Return what the predicate must be asked about, out of what is over and of what is under way."""
         if self.predicate is None:
             return []
-        over = [Question(exchange.number, True, exchange.record(now, 0.0)) for exchange in self._unjudged]
+        over = [Question(exchange.number, True, exchange.record(now)) for exchange in self._unjudged]
         return over + [
-            Question(exchange.number, False, exchange.record(now, 0.0))
+            Question(exchange.number, False, exchange.record(now))
             for exchange in underway
             if exchange.number not in self._verdicts and self.may_count(exchange)
         ]

@@ -14,7 +14,6 @@ from typing import Any
 
 from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Plan
 from httpserve.records import printable
-from httpserve.safe_log import say
 from httpserve.serving.head import Head, Refused
 from httpserve.serving.service import Service, connection_field
 
@@ -44,8 +43,9 @@ class Answer:
             body: Any = service.app(environ, self._start_response)
             self.plan = body if type(body) is Plan or body is HAND_OVER else _collected(body)
         except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
-            say(log, logging.ERROR, "the app failed on %s %s:\n%s", head.method, printable(head.target), format_exc())
-            self._refuse(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
+            message = "the app failed on %s %s:\n%s"
+            service.scribe.say(log, logging.ERROR, message, head.method, printable(head.noted.target), format_exc())
+            self.refuse(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
 
     def _start_response(
         self, status: str, headers: Fields, exc_info: object = None
@@ -54,14 +54,16 @@ class Answer:
         self._fields = headers
         return _no_write
 
-    def _refuse(self, refused: Refused, *, body_wanted: bool) -> None:
+    def refuse(self, refused: Refused, *, body_wanted: bool) -> Plan:
+        """Answer with an error, whatever the app has said."""
         phrase = HTTPStatus(refused.status).phrase
         self.status = f"{refused.status} {phrase}"
         text = f"{self.status}: {refused.reason}\n".encode()
         self._fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
-        self.plan = Plan((Data(text),), len(text)) if body_wanted else Plan((), 0)
+        self.plan = plan = Plan((Data(text),), len(text)) if body_wanted else Plan((), 0)
+        return plan
 
-    def start(self, service: Service, plan: Plan, head: Head, *, close: bool) -> bytes:
+    def start(self, service: Service, plan: Plan, head: Head | None, *, close: bool) -> bytes:
         """Return the status line and the fields, up to the empty line."""
         fields = plan.raw_fields
         if fields is None:
@@ -76,7 +78,8 @@ class Refusal(Answer):
     __slots__ = ()
 
     def __init__(self, refused: Refused) -> None:
-        self._refuse(refused, body_wanted=True)
+        self.status = ""
+        self.refuse(refused, body_wanted=True)
 
 
 def _no_write(data: bytes) -> object:

@@ -10,7 +10,7 @@ import time
 
 from httpserve.exchange import Exchange, State
 from httpserve.serving import tcp
-from httpserve.serving.service import Service, log_access
+from httpserve.serving.service import Service
 
 # While somebody asks for small files, a large one leaves no faster than this for a MiB, 250 MB/s: else whoever receives
 # it on the same machine, or several of them, keep the processors, and each small answer waits for them.
@@ -52,15 +52,13 @@ class Count:
         self._paced_at = now
 
     def before_last(self) -> None:
-        """Complete the record, and log, before the last bytes leave: who has the answer finds both."""
-        exchange, service = self._exchange, self._service
+        """Say in the record, before the last bytes leave, that they do: their acknowledgment is due from then on."""
+        exchange = self._exchange
         if exchange.state is State.UNDER_WAY:
             exchange.state = State.LEAVING
             exchange.ended = time.monotonic()
-            if service.logs_access:
-                log_access(service.ledger.record(exchange))
 
     def not_last(self) -> None:
-        """Take back that it was the last send: should nothing come of the rest, that is logged, too."""
+        """Take back that it was the last send."""
         self._exchange.state = State.UNDER_WAY
         self._exchange.ended = 0.0

@@ -9,15 +9,20 @@ that asks again asks with the same bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from httpserve.records import NO_FIELDS, Fields
+from httpserve.records import Fields
 
 MOST_LINE_BYTES = 16 * 1024
 MOST_HEAD_BYTES = 64 * 1024
 MOST_FIELDS = 200
+# Of each request a record keeps so much at most, whatever a client sends.
+NOTED_TARGET = 1536
+NOTED_FIELD = 512
+NOTED_BLOCK_BYTES = 3072
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # Bytes above 0x7F are no part of the grammar, but U-Boot sends a path as it was typed.
@@ -50,6 +55,65 @@ class Refused(Exception):
         self.reason = reason
 
 
+class Noted:
+    """What a record keeps of a head: bounded, and made into fields only where somebody looks at them.
+
+    Attributes:
+        method: The method.
+        target: The target as it came, cut where it is very long.
+        range: The value of the Range field, likewise.
+        user_agent: The value of the User-Agent field, likewise.
+    """
+
+    __slots__ = ("_block", "method", "range", "target", "user_agent")
+
+    def __init__(self, method: str, target: str, range: str, user_agent: str, block: bytes) -> None:
+        self.method = method
+        self.target = _shortened(target, NOTED_TARGET)
+        self.range = _shortened(range, NOTED_FIELD)
+        self.user_agent = _shortened(user_agent, NOTED_FIELD)
+        whole = len(block) <= NOTED_BLOCK_BYTES
+        self._block = block if whole else block[: max(0, block.rfind(b"\r\n", 0, NOTED_BLOCK_BYTES))]
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The fields, without those at the end of a very long head."""
+        return NotedFields(self._block)
+
+
+class NotedFields(Mapping[str, str]):
+    """The fields of a request by names of any case, kept as the bytes that came: a tenth of the memory."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block
+
+    def _fields(self) -> Fields:
+        lines = self._block.decode("latin-1").split("\r\n")
+        pairs = (line.partition(":") for line in lines if line)
+        return Fields((name.lower(), value.strip(" \t")) for name, _, value in pairs)
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields())
+
+    def __len__(self) -> int:
+        return len(self._fields())
+
+    def __repr__(self) -> str:
+        return repr(self._fields())
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """One request's head.
@@ -62,9 +126,7 @@ class Head:
         content_length: The length of the content, 0 without content, or `CHUNKED`.
         expects_continue: Whether the client waits for `100 Continue` before it sends its content.
         http_10: Whether the client speaks HTTP/1.0.
-        range: The value of the Range field.
-        user_agent: The value of the User-Agent field.
-        fields: All fields, for records.
+        noted: What records keep.
     """
 
     method: str
@@ -74,9 +136,17 @@ class Head:
     content_length: int
     expects_continue: bool
     http_10: bool
-    range: str
-    user_agent: str
-    fields: Fields
+    noted: Noted
+
+    @property
+    def range(self) -> str:
+        """The value of the Range field."""
+        return self.environ.get("HTTP_RANGE", "")
+
+    @property
+    def user_agent(self) -> str:
+        """The value of the User-Agent field."""
+        return self.environ.get("HTTP_USER_AGENT", "")
 
 
 class _Target(NamedTuple):
@@ -88,12 +158,7 @@ class _Target(NamedTuple):
 def parse(data: bytes) -> Head:
     """Return the head that `data` is, the empty line at its end included. Raises `Refused`."""
     line, _, block = data.partition(b"\r\n")
-    match = _REQUEST_LINE.fullmatch(line)
-    if match is None:
-        raise Refused(400, "the request line is malformed")
-    method, target, major, minor = match.groups()
-    if major != b"1":
-        raise Refused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    method, target, minor = _request_line(line)
     http_10 = minor == b"0"
     fields = _fields(block)
     where = _target(method, target, http_10)
@@ -116,10 +181,24 @@ def parse(data: bytes) -> Head:
         content_length=content_length,
         expects_continue=environ.get("HTTP_EXPECT", "").lower() == "100-continue" and not http_10,
         http_10=http_10,
-        range=environ.get("HTTP_RANGE", ""),
-        user_agent=environ.get("HTTP_USER_AGENT", ""),
-        fields=Fields((name.decode("ascii"), value.decode("latin-1")) for name, value in fields),
+        noted=Noted(
+            environ["REQUEST_METHOD"],
+            environ["REQUEST_URI"],
+            environ.get("HTTP_RANGE", ""),
+            environ.get("HTTP_USER_AGENT", ""),
+            block,
+        ),
     )
+
+
+def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise Refused(400, "the request line is malformed")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise Refused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    return method, target, minor
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
@@ -213,6 +292,9 @@ def check_incomplete(data: bytes) -> None:
     """Refuse what has no end yet and can never become a head. Raises `Refused`."""
     if data.count(b"\n") != data.count(b"\r\n"):
         raise Refused(400, "a line ends with LF alone; HTTP lines end with CRLF")
+    line, ends, _ = data[: MOST_LINE_BYTES + 2].partition(b"\r\n")
+    if ends:
+        _request_line(line)  # HTTP/0.9 has nothing behind it that one could wait for
     line_end = MOST_LINE_BYTES + len(b"\r\n")
     if len(data) >= line_end and data.find(b"\r\n", 0, line_end) < 0:
         raise Refused(414, f"the request line is longer than {MOST_LINE_BYTES} bytes")
@@ -220,27 +302,17 @@ def check_incomplete(data: bytes) -> None:
         raise Refused(431, f"the head is longer than {MOST_HEAD_BYTES} bytes")
 
 
-def describe(data: bytes) -> Head:
+def describe(data: bytes) -> Noted:
     """Return what can be said of a head that was refused: its method and target as far as they can be made out."""
     line = data[:MOST_DESCRIBED_BYTES].lstrip(b"\r\n").partition(b"\r\n")[0].decode("latin-1")
     method, _, rest = line.partition(" ")
-    return Head(
-        method=method if rest else "",
-        target=rest.rpartition(" ")[0] or rest or line,
-        environ={},
-        keep_alive=False,
-        content_length=0,
-        expects_continue=False,
-        http_10=False,
-        range="",
-        user_agent="",
-        fields=NO_FIELDS,
-    )
+    return Noted(method if rest else "", rest.rpartition(" ")[0] or rest or line, "", "", b"")
 
 
 MOST_DESCRIBED_BYTES = 200
 MOST_KEPT = 1024
 MOST_KEPT_BYTES = 2048
+MOST_KEPT_FIELDS = 40  # each takes much more than its bytes
 _kept: dict[bytes, Head] = {}
 
 
@@ -250,7 +322,7 @@ def parse_again(data: bytes) -> Head:
     if head is None:
         check_incomplete(data)
         head = parse(data)
-        if len(data) <= MOST_KEPT_BYTES:
+        if len(data) <= MOST_KEPT_BYTES and data.count(b"\n") <= MOST_KEPT_FIELDS:
             if len(_kept) >= MOST_KEPT:
                 _kept.clear()
             _kept[data] = head

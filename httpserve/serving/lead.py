@@ -15,6 +15,7 @@ import errno
 import heapq
 import logging
 import queue
+import signal
 import socket
 import threading
 import time
@@ -24,9 +25,9 @@ from enum import Enum, auto
 from traceback import format_exc
 
 from httpserve.latch import Latch
-from httpserve.safe_log import say
 from httpserve.serving.connection import Connection
-from httpserve.serving.line import NEVER, Need, Stage, plain_address
+from httpserve.serving.deadlines import Deadlines
+from httpserve.serving.line import Need, Stage, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
 from httpserve.serving.service import Service
 
@@ -37,8 +38,10 @@ EVICTED_PART = 32  # of all connections at once: looking for the longest idle ta
 ACCEPT_AT_ONCE = 64  # connections taken per poll, so that those already there get their turn
 LONGEST_POLL_SECONDS = 3600.0
 RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than spin
-
 ACKNOWLEDGMENT_POLL_SECONDS = 0.005
+MOST_THREADS = 512  # each takes memory; connections that need one more wait
+MOST_TRACEBACKS = 10
+LET_GO_SECONDS = 0.5  # a thread that does not come back for so long after the end waits for a disk
 
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _INPUT, _ROOM, _THREAD, _GONE = Need.INPUT, Need.ROOM, Need.THREAD, Need.GONE
@@ -74,10 +77,12 @@ class Lead:
         # Touched by the leader alone:
         self._now, self._wall = time.monotonic(), time.time()
         self._ready: deque[tuple[int, int]] = deque()
-        self._deadlines: list[tuple[float, int, Connection]] = []
-        self._serial = 0  # no two entries of the heap compare their connections
+        self._deadlines = Deadlines()
+        self._parked: deque[Connection] = deque()  # they need a thread, and there are too many
+        self._cut_at = 0.0  # when everything had to end
         self._accept_again = 0.0  # when to look again after the descriptors ran out; 0.0: accepting
         self._told: set[str] = set()
+        self._tracebacks = 0
         self._listener_dropped = False
         self._awaits_acknowledgments = False
         self.has_cut = False  # an answer was under way when everything had to end
@@ -138,6 +143,8 @@ class Lead:
         self._play(first=True)
 
     def _play(self, *, first: bool) -> None:
+        if hasattr(signal, "pthread_sigmask"):  # a script that ends by SIGPIPE does not mean a board's connection
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         while True:
             connection = self._lead()
             if connection is None:
@@ -191,14 +198,30 @@ class Lead:
         """Serve a connection, and give it back to whoever leads: the leader alone watches and schedules."""
         try:
             need = connection.proceed(time.monotonic(), time.time())
-        except Exception:  # noqa: BLE001 - a fault on one connection must not cost the others their server
-            need = self._failed(connection)
-        self._returned.append((connection, need))
-        self._poller.wake()
+        except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
+            need = self._failed(connection, error)
+        with self._lock:
+            is_over = self._phase is Phase.OVER  # nobody leads any more: this thread was away for too long
+            if not is_over:
+                self._returned.append((connection, need))
+        if is_over:
+            connection.abandon(time.monotonic())
+            connection.release()
+        else:
+            self._poller.wake()
 
-    def _failed(self, connection: Connection) -> Need:
-        say(log, logging.ERROR, "a connection of %s failed:\n%s", connection.client, format_exc())
-        return connection.abandon(time.monotonic())
+    def _failed(self, connection: Connection, error: Exception) -> Need:
+        try:
+            if isinstance(error, MemoryError):
+                self._tell_once("out of memory; connections that need more of it are reset")
+            elif self._tracebacks < MOST_TRACEBACKS:
+                self._tracebacks += 1
+                client = connection.client
+                self._service.scribe.say(log, logging.ERROR, "a connection of %s failed:\n%s", client, format_exc())
+            return connection.abandon(time.monotonic())
+        except MemoryError:  # not even for that
+            self._service.forget_repeats()
+            return Need.GONE
 
     # Leading
 
@@ -210,14 +233,14 @@ class Lead:
                 if connection is not None:
                     return connection
             self._take_back()
-            now = time.monotonic()
-            connection = self._expire(now)
+            # What is due is due by the time of the last poll: whatever had come by then was looked at before.
+            connection = self._expire(self._now) or self._unpark()
             if connection is not None:
                 return connection
-            if self._phase is not Phase.SERVING and self._wind_up(now):
+            if self._phase is not Phase.SERVING and self._wind_up(time.monotonic()):
                 self._end()
                 return None
-            self._ready.extend(self._poller.poll(self._seconds_to_wait(now)))
+            self._ready.extend(self._poller.poll(self._seconds_to_wait(time.monotonic())))
             self._now, self._wall = time.monotonic(), time.time()
             self._service.look_around(self._wall)
 
@@ -233,13 +256,15 @@ class Lead:
         connection = self._connections.get(fd)
         if connection is None:
             return self._accept() if fd == self._listener_fd else None
+        if not connection.watched:  # the event was about the connection that had this descriptor before
+            return None
         stage = connection.stage
         if stage is _SENDING or stage is _PAUSED:  # `is_quiet`, without a call for each request
             return self._apply(connection, Need.THREAD)
         try:
             need = connection.on_input(self._now, self._wall, True)
-        except Exception:  # noqa: BLE001 - a fault on one connection must not cost the others their server
-            need = self._failed(connection)
+        except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
+            need = self._failed(connection, error)
         if need is _INPUT and connection.deadline >= connection.scheduled:
             return None
         return self._apply(connection, need)
@@ -247,8 +272,8 @@ class Lead:
     def _guarded(self, connection: Connection, call: Callable[[float, float, bool], Need]) -> Need:
         try:
             return call(self._now, self._wall, True)
-        except Exception:  # noqa: BLE001 - a fault on one connection must not cost the others their server
-            return self._failed(connection)
+        except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
+            return self._failed(connection, error)
 
     def _apply(self, connection: Connection, need: Need) -> Connection | None:
         """Give a connection what it needs; return it when that is this thread."""
@@ -261,10 +286,14 @@ class Lead:
                 need = connection.abandon(self._now)
         if need is _GONE:
             self._connections.pop(connection.fd, None)
+            self._deadlines.forget(connection)
             connection.release()  # not before: its descriptor is the next connection's
             return None
         if need is _THREAD:
             self._working.add(connection)
+            if len(self._threads) >= MOST_THREADS and not self._spare:
+                self._parked.append(connection)
+                return None
             if self._hand_over():
                 return connection
             self._tell_once("no more threads can be started; going on with those there are")
@@ -272,7 +301,13 @@ class Lead:
             self._work(connection)
             return None
         if connection.deadline < connection.scheduled:
-            self._schedule(connection)
+            self._deadlines.schedule(connection)
+        return None
+
+    def _unpark(self) -> Connection | None:
+        """Return a connection that has waited for a thread, now that there is one."""
+        if self._parked and self._spare and self._hand_over():
+            return self._parked.popleft()
         return None
 
     def _watch(self, connection: Connection, events: int) -> bool:
@@ -306,7 +341,12 @@ class Lead:
                 return None  # else: a client that left before it was taken
             if sock.gettimeout() is not None:  # the script has called socket.setdefaulttimeout
                 sock.settimeout(None)
-            connection = Connection(sock, plain_address(address[0]), address[1], self._service, self._now)
+            try:
+                connection = Connection(sock, plain_address(address[0]), address[1], self._service, self._now)
+            except MemoryError:
+                sock.close()
+                self._tell_once("out of memory; connections that need more of it are reset")
+                return None
             self._connections[connection.fd] = connection
             self._service.ledger.connected(connection.client)
             taken = self._apply(connection, self._guarded(connection, connection.on_input))
@@ -341,17 +381,12 @@ class Lead:
     def _tell_once(self, message: str) -> None:
         if message not in self._told:
             self._told.add(message)
-            say(log, logging.WARNING, message)
+            self._service.scribe.say(log, logging.WARNING, message)
 
     # Deadlines
 
-    def _schedule(self, connection: Connection) -> None:
-        connection.scheduled = connection.deadline
-        self._serial += 1
-        heapq.heappush(self._deadlines, (connection.deadline, self._serial, connection))
-
     def _seconds_to_wait(self, now: float) -> float:
-        soonest = self._deadlines[0][0] if self._deadlines else now + LONGEST_POLL_SECONDS
+        soonest = self._deadlines.soonest(now + LONGEST_POLL_SECONDS)
         if self._awaits_acknowledgments:
             soonest = now + ACKNOWLEDGMENT_POLL_SECONDS  # nothing signals one
         if self._accept_again:
@@ -363,22 +398,21 @@ class Lead:
         if self._accept_again and now >= self._accept_again and self._phase is Phase.SERVING:
             self._accept_again = 0.0
             self._poller.watch(self._listener_fd, READ)
-        while self._deadlines and self._deadlines[0][0] <= now:
-            due, _, connection = heapq.heappop(self._deadlines)
-            if due != connection.scheduled or self._connections.get(connection.fd) is not connection:
-                continue
+        for _ in range(len(self._deadlines)):  # each once, whatever deadline it takes next
+            connection = self._deadlines.take_due(now)
+            if connection is None:
+                break
             taken = self._expire_one(connection, now)
             if taken is not None:
                 return taken
         return None
 
     def _expire_one(self, connection: Connection, now: float) -> Connection | None:
-        connection.scheduled = NEVER
         if connection in self._working:
             return None  # scheduled again when it comes back
         if connection.deadline <= now:
             return self._apply(connection, self._guarded(connection, connection.on_deadline))
-        self._schedule(connection)
+        self._deadlines.schedule(connection)
         return None
 
     # The end
@@ -386,31 +420,52 @@ class Lead:
     def _wind_up(self, now: float) -> bool:
         """Close what is quiet, or everything when cutting. True when nothing is left."""
         self._awaits_acknowledgments = False
-        if not self._listener_dropped:
-            self._listener_dropped = True
+        self._close_listener()
+        if self._phase is Phase.CUTTING:
+            self._cut_all(now)
+        else:
+            for connection in list(self._connections.values()):
+                if connection.is_quiet() and connection not in self._working:
+                    need = connection.wind_up(now)
+                    self._apply(connection, need)
+                    self._awaits_acknowledgments |= need is not Need.GONE
+        return not self._connections
+
+    def _close_listener(self) -> None:
+        if self._listener_dropped:
+            return
+        self._listener_dropped = True
+        if self._listener.fileno() < 0:  # whoever stops the server has waited in vain for this thread, and closed it
+            return
+        try:
             if not self._accept_again:
                 self._poller.drop(self._listener_fd)
-            try:
-                self._listener.shutdown(socket.SHUT_RDWR)  # a child between fork and exec has a copy that listens, too
-            except OSError:
-                pass  # not every system does that to a listening socket
-            self._listener.close()
+            self._listener.shutdown(socket.SHUT_RDWR)  # a child between fork and exec has a copy that listens, too
+        except OSError:
+            pass  # closed just now, or a system that does not do that to a listening socket
+        self._listener.close()
+
+    def _cut_all(self, now: float) -> None:
+        self._cut_at = self._cut_at or now
         for connection in list(self._connections.values()):
             if connection in self._working:
-                if self._phase is Phase.CUTTING:
-                    self.has_cut = True
-                    connection.interrupt()
-            elif self._phase is Phase.CUTTING:
-                if connection.is_quiet():
-                    self._apply(connection, connection.close(now))
-                else:
-                    self.has_cut = True
-                    self._apply(connection, connection.abandon(now))
+                self.has_cut = True
+                connection.interrupt()
+                if now - self._cut_at >= LET_GO_SECONDS:  # its thread closes it when the disk answers
+                    connection.write_off(now)
+                    self._deadlines.forget(connection)
+                    del self._connections[connection.fd]
             elif connection.is_quiet():
-                need = connection.wind_up(now)
-                self._apply(connection, need)
-                self._awaits_acknowledgments |= need is not Need.GONE
-        return not self._connections
+                has_all = connection.is_settled(now)
+                self.has_cut |= not has_all
+                self._apply(connection, connection.wind_up(now) if has_all else connection.abandon(now))
+            else:
+                self.has_cut = True
+                self._apply(connection, connection.abandon(now))
+        for connection in self._parked:  # which no thread has
+            self._working.discard(connection)
+        self._parked.clear()
+        self._awaits_acknowledgments = bool(self._connections)
 
     def _end(self) -> None:
         with self._lock:
@@ -418,6 +473,10 @@ class Lead:
             for _ in range(self._spare):
                 self._baton.put(False)
             self._spare = 0
+        while self._returned:
+            connection, _ = self._returned.popleft()
+            connection.abandon(time.monotonic())
+            connection.release()
         self._poller.close()
         self._service.forget_kept()
         self.over.open()

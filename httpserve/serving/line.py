@@ -7,29 +7,32 @@ each call does what it can and says what it needs next.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
-import struct
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum, auto
 
 from httpserve.exchange import End, Ends, Exchange, State
-from httpserve.plan import Data, Plan
-from httpserve.records import ACKED, HANDED_OVER
+from httpserve.plan import Data, Plan, ReadFailed
+from httpserve.records import ACKED, HANDED_OVER, printable
 from httpserve.serving import tcp
 from httpserve.serving.count import Count
 from httpserve.serving.kept import Lent
 from httpserve.serving.sending import NO_WAIT, Outgoing, Sent
-from httpserve.serving.service import Service, log_access
+from httpserve.serving.service import Service
 from httpserve.serving.tally import Tally
 
+log = logging.getLogger("httpserve.serving")
+
 HALF_CLOSED_SECONDS = 0.2
+DISK_BUSY_SECONDS = 0.1  # look again whether fewer threads wait for a disk
+ACKNOWLEDGED_SECONDS = 0.05  # when a line waits for it, look for an acknowledgment so soon after an answer
 MOMENT_SECONDS = 0.05  # a thread waits for so long until a client has taken more
 NEVER = float("inf")
 _UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Stage(Enum):
@@ -39,6 +42,7 @@ class Stage(Enum):
     DRAINING = auto()
     SENDING = auto()
     PAUSED = auto()
+    SETTLING = auto()  # the client has asked on so often that it must acknowledge some answers first
     LINGERING = auto()
 
 
@@ -76,13 +80,13 @@ class Line(ABC):
     """
 
     __slots__ = (
+        "_acknowledged",
         "_blocks",
         "_ends",
         "_fin_sent",
         "_flags",
-        "_given_up",
         "_half_closed",
-        "_interrupted",
+        "_held",
         "_local",
         "_look_seconds",
         "_outgoing",
@@ -114,15 +118,15 @@ class Line(ABC):
         self.watched = 0
         self._service = service
         self._look_seconds = service.limits.look
-        self._tally = Tally(service.ledger)
+        self._tally = Tally(service)
         self._local = service.local
+        self._acknowledged: int | None = None  # of all bytes, where the connection was cut from outside
         self._blocks = True
         self._ends: Ends | None = None
         self._fin_sent = False
         self._flags = NO_WAIT  # of what is copied and sent at once
-        self._given_up: End | None = None
         self._half_closed = False
-        self._interrupted = False
+        self._held = 0  # bytes of the service's budget
         self._outgoing: Outgoing | None = None
         self._outstanding = 0
         self._patience = 0.0
@@ -156,8 +160,16 @@ class Line(ABC):
 
         Where the system does not tell, everything counts until a next request or a close proves it.
         """
+        fin_sent = self._fin_sent  # asked first: others send it meanwhile
         queued = tcp.outstanding(self.fd)
-        return queued - 1 if self._fin_sent and queued else queued  # a FIN counts as one
+        return queued - 1 if fin_sent and queued else queued  # a FIN counts as one
+
+    def acknowledged(self) -> int:
+        """Return how many bytes of all that was handed to the kernel the client has acknowledged, heads included."""
+        if self._acknowledged is not None:
+            return self._acknowledged
+        position = self._tally.position()  # asked first: more leaves meanwhile, and no byte may count too early
+        return position - self.outstanding()
 
     def is_quiet(self) -> bool:
         """Tell whether no answer is on its way into the kernel."""
@@ -170,14 +182,27 @@ class Line(ABC):
         """Go on after the whole answer was handed over. None when more can be done at once."""
 
     def _send_small(
-        self, whole: Whole, start: int, exchange: Exchange, now: float, begin: Callable[[Exchange], None]
+        self,
+        whole: Whole,
+        start: int,
+        exchange: Exchange,
+        now: float,
+        begin: Callable[[Exchange, int], None],
+        rest: Callable[[], Plan | None],
     ) -> Need | None:
-        """Send an answer at once, of which the content begins at `start`; `begin` is the tally's, or its `follow`."""
+        """Send an answer at once.
+
+        Args:
+            whole: The answer.
+            start: Where its content begins.
+            exchange: Its exchange.
+            now: The time.
+            begin: The tally's, or its `follow`.
+            rest: Returns the content as a plan, where the socket does not take all of it.
+        """
         exchange.state = _LEAVING
         exchange.ended = self._service.small_at = now
-        begin(exchange)
-        if self._service.logs_access:  # before the bytes leave, so that who has the answer finds the line
-            log_access(self._service.ledger.record(exchange))
+        begin(exchange, start)
         try:
             sent = self._lend(whole) if isinstance(whole, Lent) else self.sock.send(whole, self._flags)
         except BlockingIOError:
@@ -192,9 +217,11 @@ class Line(ABC):
             return self._finish(now)
         exchange.state = _UNDER_WAY
         exchange.handed = max(0, sent - start)
+        tcp.reset_on_close(self.sock, True)
         data = whole.read() if isinstance(whole, Lent) else bytes(whole)
-        left = data[max(sent, start) :]
-        self._outgoing = Outgoing(data[sent:start], Plan((Data(left),), len(left)))
+        plan = rest() or Plan((Data(data[start:]),), exchange.length)
+        self._outgoing = Outgoing(data[:start], plan)
+        self._outgoing.skip(sent)
         self._do_not_block()
         return self._wait_for_room(now)
 
@@ -208,8 +235,9 @@ class Line(ABC):
         self._blocks = False
 
     def _begin_to_send(self, start: bytes, plan: Plan, exchange: Exchange) -> None:
-        """Take an answer that `_send_on` is to send."""
-        self._tally.begin(exchange)
+        """Take an answer that `_send_on` is to send. Until it is out whole, the end of the connection is a reset."""
+        tcp.reset_on_close(self.sock, True)
+        self._tally.begin(exchange, len(start))
         self._outgoing = Outgoing(start, plan)
         self._patience = MOMENT_SECONDS
         self.stage = Stage.SENDING
@@ -219,31 +247,65 @@ class Line(ABC):
         """Send what is left of the answer. None when it has all been sent and the connection can read on."""
         outgoing, exchange = self._outgoing, self._tally.latest
         assert outgoing is not None
-        assert exchange is not None
-        room = None
-        count = Count(exchange, self._service, self.sock)
+        if exchange is None:  # written off: the server has ended meanwhile
+            return self.abandon(now)
+        disk, seats = outgoing.disk(), self._service.disks
+        if disk is not None and not seats.take(disk):
+            self.stage = Stage.PAUSED
+            self.deadline = now + DISK_BUSY_SECONDS
+            return Need.TIME
         try:
-            while True:
-                ended = outgoing.send(self.sock, count)
-                if ended is not Sent.NO_ROOM:
-                    break
-                if room is None:
-                    room = tcp.Room(self.fd)
-                if not self._comes_within_a_moment(room):
-                    return self._wait_for_room(time.monotonic())
+            ended = self._send_while_there_is_room(outgoing, exchange)
+        except ReadFailed as failed:
+            return self._cannot_read(failed)
         except OSError as error:
             return self.close(time.monotonic(), end_by(error))
+        finally:
+            if disk is not None:
+                seats.give_back(disk)
         now = time.monotonic()  # it may have taken minutes
+        if ended is Sent.NO_ROOM:
+            return self._wait_for_room(now)
         if ended is Sent.PAUSE:
             self.stage = Stage.PAUSED
             self.deadline = now + outgoing.pause
             return Need.TIME
-        self._outgoing = None
-        outgoing.close()
+        self._drop_outgoing()
+        if ended is Sent.RESET:
+            return self.abandon(now)
+        tcp.reset_on_close(self.sock, False)
         if ended is Sent.ALL:
             self._service.ledger.handed_over(exchange, now)
             return self._finish(now)
-        return self.abandon(now) if ended is Sent.RESET else self.close(now, End.CUT)
+        return self.close(now, End.CUT)
+
+    def _send_while_there_is_room(self, outgoing: Outgoing, exchange: Exchange) -> Sent:
+        room = None
+        count = Count(exchange, self._service, self.sock)
+        while True:
+            ended = outgoing.send(self.sock, count)
+            if ended is not Sent.NO_ROOM:
+                return ended
+            if room is None:
+                room = tcp.Room(self.fd)
+            if not self._comes_within_a_moment(room):
+                return ended
+
+    def _cannot_read(self, failed: ReadFailed) -> Need:
+        """End an answer whose file the disk does not give: the board must see that, and so must the user."""
+        message = "%s cannot be read (%s); its download by %s was reset after %d bytes"
+        handed = self._tally.latest.handed if self._tally.latest is not None else 0
+        name, cause = printable(failed.name), failed.cause.strerror or failed.cause
+        self._service.scribe.say(log, logging.WARNING, message, name, cause, self.client, handed)
+        return self.abandon(time.monotonic(), End.FAILED)
+
+    def _drop_outgoing(self) -> None:
+        outgoing, self._outgoing = self._outgoing, None
+        if outgoing is not None:
+            outgoing.close()
+        if self._held:
+            self._service.bodies.give_back(self._held)
+            self._held = 0
 
     def _comes_within_a_moment(self, room: tcp.Room) -> bool:
         """Wait for a quick client, unless as many threads wait already as may."""
@@ -257,10 +319,23 @@ class Line(ABC):
 
     def _wait_for_room(self, now: float) -> Need:
         """Give the thread back until the client has taken more."""
+        if not self._held and not self._hold():
+            return self.abandon(now)
         self.stage = Stage.SENDING
         self._outstanding, self._progress_at = self.outstanding(), now
         self.deadline = now + self._look_seconds
         return Need.ROOM
+
+    def _hold(self) -> bool:
+        """Take what the answer needs of the memory that slow clients may take together."""
+        assert self._outgoing is not None
+        held = self._outgoing.held_bytes()
+        service = self._service
+        if not service.bodies.take(held):
+            service.scribe.say(log, logging.WARNING, "clients take too little of what they ask for; one was reset")
+            return False
+        self._held = held
+        return True
 
     # Ends
 
@@ -269,11 +344,11 @@ class Line(ABC):
         """Tell whether the client has sent, or is sending, what nobody reads."""
 
     def _end_of_answers(self, now: float) -> Need:
-        self._fin_sent = True
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             return self.close(now)
+        self._fin_sent = True  # not before: it would be taken for sent, and one byte too many for acknowledged
         self._outstanding = self.outstanding()
         if self._outstanding == 0 and not self._has_unread():
             self._tally.arrived(now)
@@ -298,57 +373,63 @@ class Line(ABC):
         self.deadline = now + HALF_CLOSED_SECONDS
         return Need.TIME
 
-    def _look_at_sending(self, now: float, at_once: bool) -> Need:
+    def _look_at_sending(self, now: float) -> Need:
         """Give up a client that is gone, or takes nothing more; one that takes anything at all may go on."""
         if tcp.is_lost(self.sock, self._service.limits.lost):
-            return self._give_up(End.LOST, now, at_once)
+            return self.abandon(now, End.LOST)
         outstanding = self.outstanding()
         if outstanding != self._outstanding:
             self._outstanding, self._progress_at = outstanding, now
         elif now - self._progress_at >= self._service.limits.timeout:
-            return self._give_up(End.CUT, now, at_once)
+            return self.abandon(now, End.CUT)
         if self._half_closed:
             self.deadline = now + HALF_CLOSED_SECONDS
             return Need.TIME
-        self.deadline = now + self._look_seconds
-        return Need.ROOM if self.stage is Stage.SENDING else Need.INPUT
+        if self.stage is Stage.SENDING:
+            self.deadline = now + self._look_seconds
+            return Need.ROOM
+        self.deadline = now + self._next_look(now)
+        return Need.INPUT
+
+    def _next_look(self, now: float) -> float:
+        """Return in how many seconds to look again for the acknowledgment of what has left."""
+        latest = self._tally.latest
+        if latest is None or not self._service.logs_access:
+            return self._look_seconds
+        return min(self._look_seconds, max(ACKNOWLEDGED_SECONDS, now - latest.ended))
 
     def wind_up(self, now: float) -> Need:
         """End a quiet connection of a server that stops, once the client has what the kernel still sends for us."""
         if self._tally.latest is None or not tcp.TELLS_OUTSTANDING:
-            self.interrupt()  # a child between fork and exec has a copy, which would keep it open
+            self._hang_up()
             return self.close(now)
         if self.stage is not Stage.LINGERING:
             return self._end_of_answers(now)
         return self.close(now) if self.outstanding() == 0 else Need.TIME
 
-    def _give_up(self, end: End, now: float, at_once: bool) -> Need:
-        if at_once and self._service.logs_access:  # a log handler may block
-            self._given_up = end
-            return Need.THREAD
-        return self.abandon(now, end)
+    def _hang_up(self) -> None:
+        """End the connection in good order also where a child between fork and exec has a copy, which keeps it open."""
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is over already
+
+    def is_settled(self, now: float) -> bool:
+        """Tell whether the client has acknowledged all that it asked for."""
+        self._tally.settle(self.acknowledged(), now)
+        return self._tally.latest is None
 
     def abandon(self, now: float, end: End = End.CUT) -> Need:
         """End the connection with a reset, whatever it is doing: U-Boot takes an early FIN for a success."""
-        try:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        except OSError:
-            pass  # the client was first
+        tcp.reset_on_close(self.sock, True)
         return self.close(now, end)
 
     def close(self, now: float, end: End = _CLOSED) -> Need:
         """Settle the records, where `end` is for what was under way. The socket goes with `release`."""
-        if self._interrupted:  # what looks like the client's doing is ours
+        if self._acknowledged is not None:  # what looks like the client's doing is ours
             end = End.CUT
-        if self._outgoing is not None:
-            self._outgoing.close()
-            self._outgoing = None
-        latest = self._tally.latest
-        if latest is not None:
-            was_under_way = latest.state is _UNDER_WAY
-            self._tally.ended(self.outstanding(), now, end)
-            if was_under_way and self._service.logs_access:
-                log_access(self._service.ledger.record(latest))
+        self._drop_outgoing()
+        self._tally.ended(self.acknowledged(), now, end)
         return _GONE
 
     def release(self) -> None:
@@ -362,12 +443,17 @@ class Line(ABC):
         self._progress_at = float("-inf")
 
     def interrupt(self) -> None:
-        """Let a send that another thread is in fail. The only call that any thread may make."""
-        self._interrupted = True
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is over already
+        """Reset the connection under a thread that is in a send, or waits for a disk.
+
+        This and `write_off` are the only calls that another thread than the owner may make.
+        """
+        if self._acknowledged is None:
+            self._acknowledged = self.acknowledged()  # a socket that was reset tells nothing any more
+            tcp.reset_now(self.sock)
+
+    def write_off(self, now: float) -> None:
+        """Settle the records of an interrupted connection whose thread does not come back: it waits for a disk."""
+        self._tally.ended(self.acknowledged(), now, End.CUT)
 
 
 def end_by(error: OSError) -> End:

@@ -14,6 +14,7 @@ from typing import Protocol
 READ = 1
 WRITE = 4  # the values of EPOLLIN and EPOLLOUT
 EITHER = READ | WRITE
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may have given SIGPIPE its default, which ends it
 
 
 class Poller(Protocol):
@@ -43,7 +44,7 @@ class _Waker:
 
     def wake(self) -> None:
         try:
-            self._writer.send(b"\0")
+            self._writer.send(b"\0", NO_SIGNAL)
         except BlockingIOError:
             pass  # full: whoever polls wakes anyway
         except OSError:

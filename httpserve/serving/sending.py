@@ -6,12 +6,13 @@ moment ends the call, not the answer: it goes on from the same step and offset.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from enum import Enum, auto
 from typing import Protocol
 
-from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, Region, Step, Wait, read_at
+from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Step, Wait, read_at
 from httpserve.serving.tcp import QUEUE_BYTES
 
 SENDFILE_BYTES = 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
@@ -20,6 +21,25 @@ PACE_BYTES = 1024 * 1024
 MORE = getattr(socket, "MSG_MORE", 0)
 NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 HAS_SENDFILE = hasattr(os, "sendfile")
+STEP_BYTES = 200  # about what a step takes in memory
+_AT_ONCE = getattr(os, "RWF_NOWAIT", 0)
+_NOT_TOLD = (errno.EOPNOTSUPP, errno.EINVAL)  # by file systems that cannot say what is in memory
+# What the network says; anything else is the disk's. ENOTCONN may be either: a FUSE without its daemon says so, too.
+_OF_SOCKETS = (
+    errno.EPIPE,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.ENETRESET,
+    errno.EBADF,
+    errno.ENOBUFS,
+    errno.EPERM,
+    errno.EACCES,
+)
 
 
 class Sent(Enum):
@@ -63,9 +83,10 @@ class Outgoing:
 
     Attributes:
         pause: How many seconds to wait after `Sent.PAUSE`.
+        plan: The content.
     """
 
-    __slots__ = ("_at", "_by_reference", "_count", "_head", "_index", "_left", "_plan", "_unpaced", "pause")
+    __slots__ = ("_at", "_by_reference", "_count", "_head", "_index", "_left", "_unpaced", "pause", "plan")
 
     def __init__(
         self, head: bytes, plan: Plan, *, sendfile: bool = HAS_SENDFILE, queue_bytes: int = QUEUE_BYTES
@@ -73,7 +94,7 @@ class Outgoing:
         self._head = memoryview(head)
         self._index = 0
         self._at = 0
-        self._plan = plan
+        self.plan = plan
         self._left = plan.length
         self._by_reference = plan.length - queue_bytes if sendfile else 0  # how much of what is left may go so
         self._count: Count | None = None
@@ -82,7 +103,34 @@ class Outgoing:
 
     def close(self) -> None:
         """Close the plan's files. Harmless when repeated."""
-        self._plan.close()
+        self.plan.close()
+
+    def disk(self) -> int | None:
+        """Return the disk that the content comes from; None where it is in memory."""
+        for step in self.plan.steps:
+            if type(step) is Region:
+                return step.file.disk
+        return None
+
+    def held_bytes(self) -> int:
+        """Return about how much memory this answer takes while it waits for the client."""
+        steps = self.plan.steps
+        return len(self._head) + sum(STEP_BYTES + (len(step.data) if type(step) is Data else 0) for step in steps)
+
+    def skip(self, sent: int) -> None:
+        """Begin behind the first bytes, which have left already; only for plans of data and regions."""
+        of_head = min(sent, len(self._head))
+        self._head = self._head[of_head:]
+        left = sent - of_head
+        self._left -= left
+        self._by_reference -= left
+        for step in self.plan.steps:
+            length = len(step.data) if isinstance(step, Data) else step.length if isinstance(step, Region) else 0
+            if left < length:
+                break
+            left -= length
+            self._index += 1
+        self._at = left
 
     def send(self, sock: socket.socket, count: Count) -> Sent:
         """Send on until the end, or until the socket, which does not block, takes no more.
@@ -93,9 +141,10 @@ class Outgoing:
 
         Raises:
             OSError: The connection is over.
+            ReadFailed: The disk does not give the file.
         """
         self._count = count
-        steps = self._plan.steps
+        steps = self.plan.steps
         try:
             while self._head:
                 self._head = self._head[sock.send(self._head, self._more(0)) :]
@@ -145,7 +194,7 @@ class Outgoing:
 
     def _more(self, index: int) -> int:
         """Return the flag that lets the kernel wait for the step at `index`, if it sends something at once."""
-        steps = self._plan.steps
+        steps = self.plan.steps
         return MORE if index < len(steps) and isinstance(steps[index], Data | Region) else 0
 
     def _copy(self, sock: socket.socket, data: memoryview, flags: int = 0) -> int:
@@ -163,15 +212,15 @@ class Outgoing:
         return sent
 
     def _send_region(self, sock: socket.socket, region: Region) -> None:
-        socket_fd, file_fd, unseen = sock.fileno(), region.file.fd, 0
+        socket_fd, unseen = sock.fileno(), 0
         while self._by_reference > 0 and self._at < region.length:
             count = min(SENDFILE_BYTES, self._by_reference, region.length - self._at)
-            sent = os.sendfile(socket_fd, file_fd, region.offset + self._at, count)
+            sent = _send_file(socket_fd, region, region.offset + self._at, count)
             self._took(sent)
             unseen += sent
             if sent == 0 or unseen >= SENDFILE_BYTES:
                 unseen = 0
-                if sent == 0 or not region.file.unchanged():
+                if sent == 0 or not _is_unchanged(region):
                     raise ChangedWhileSent("the file changed while it was sent")
         while self._at < region.length:
             length = min(PIECE_BYTES, region.length - self._at)
@@ -181,10 +230,33 @@ class Outgoing:
         self._next_step()
 
 
-def in_memory(plan: Plan, most: int) -> bytes | None:
+def _send_file(socket_fd: int, region: Region, offset: int, count: int) -> int:
+    """Do as os.sendfile. Raises `ReadFailed` for an error that is the disk's, and the socket's own as it is."""
+    try:
+        return os.sendfile(socket_fd, region.file.fd, offset, count)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        read_at(region, offset, min(count, PIECE_BYTES))  # which tells whose error it is
+        if error.errno not in _OF_SOCKETS:
+            raise ReadFailed(region.file.name, error) from error
+        raise
+
+
+def _is_unchanged(region: Region) -> bool:
+    try:
+        return region.file.unchanged()
+    except OSError as error:
+        raise ReadFailed(region.file.name, error) from error
+
+
+def in_memory(plan: Plan, most: int, *, may_block: bool = True) -> bytes | None:
     """Return the whole content of a plan that has at most `most` bytes and nothing to wait for, else None.
 
-    Raises `ChangedWhileSent`.
+    Raises:
+        ChangedWhileSent: A file is another version by now.
+        ReadFailed: The disk does not give a file.
+        BlockingIOError: It takes a wait for a disk, and may not block.
     """
     if plan.length > most:
         return None
@@ -192,7 +264,24 @@ def in_memory(plan: Plan, most: int) -> bytes | None:
     if len(steps) == 1:
         step = steps[0]
         if type(step) is Region:
-            return read_at(step, step.offset, step.length)
+            return _read(step, may_block)
     if any(isinstance(step, Wait | Abort) for step in steps):
         return None
-    return b"".join(plan)
+    return b"".join(_read(step, may_block) if isinstance(step, Region) else step.data for step in steps)  # type: ignore[union-attr]
+
+
+def _read(region: Region, may_block: bool) -> bytes:
+    if may_block or not _AT_ONCE:
+        return read_at(region, region.offset, region.length)
+    buffer = bytearray(region.length)
+    try:
+        count = os.preadv(region.file.fd, [buffer], region.offset, _AT_ONCE)
+    except OSError as error:
+        if error.errno in _NOT_TOLD:  # it has just answered; that is all that is known
+            return read_at(region, region.offset, region.length)
+        raise BlockingIOError(errno.EAGAIN, "not in memory") from error  # a thread that may block meets the error
+    if count < region.length:
+        raise BlockingIOError(errno.EAGAIN, "not in memory")
+    if not _is_unchanged(region):
+        raise ChangedWhileSent("the file changed while it was sent")
+    return bytes(buffer)

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from httpserve.ledger import Ledger
 from httpserve.serving.lead import Lead
 from httpserve.serving.poller import best_poller
+from httpserve.serving.scribe import Scribe
 from httpserve.serving.service import Limits, Service
 from httpserve.serving.tcp import Listener, set_up_listener
 
@@ -59,7 +61,10 @@ class Server(ThreadedWSGIServer):
             raise
         self.host = host  # as the socket has it: a name was resolved by whoever bound it
         wildcard = host in ("0.0.0.0", "::")
-        service = Service(app, ledger, self._environ(host, port), None if wildcard else host, limits)
+        self._scribe = Scribe(f"httpserve:{port}-log")
+        service = Service(
+            app, ledger, self._environ(host, port), None if wildcard else host, limits, self._scribe
+        )
         self._lead = Lead(self.socket, service, best_poller(), f"httpserve:{port}")
         self._thread: threading.Thread | None = None
         _servers.add(self)
@@ -120,11 +125,16 @@ class Server(ThreadedWSGIServer):
         finally:  # also when a Ctrl-C ends the wait
             self._lead.cut()
             self._lead.over.wait(JOIN_SECONDS)
-            for thread in [self._thread, *self._lead.threads()]:
-                if thread is not None and thread is not threading.current_thread():
-                    thread.join(JOIN_SECONDS)
+            self._join(time.monotonic() + JOIN_SECONDS)
             self.server_close()
+            self._scribe.close()
         return not self._lead.has_cut
+
+    def _join(self, until: float) -> None:
+        """Wait for all threads but those that wait for a disk: they end by themselves when it answers."""
+        for thread in [self._thread, *self._lead.threads()]:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def abandon_in_child(self) -> None:
         """In a forked child, close the copies of the descriptors: only the parent answers."""

@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
+from httpserve.exchange import Exchange
 from httpserve.ledger import Ledger
-from httpserve.plan import Again, Subject
+from httpserve.plan import Again, Plan, Region, Subject
 from httpserve.records import RequestRecord
 from httpserve.safe_log import say
+from httpserve.serving.head import MOST_KEPT_BYTES as MOST_REPEATED_HEAD_BYTES
 from httpserve.serving.head import Head
 from httpserve.serving.kept import Kept, Lent
+from httpserve.serving.scribe import Scribe
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 access = logging.getLogger("httpserve.access")
 
+MOST_SENDING = 64  # threads in a send from one disk
 MOST_WAITING = 4  # threads that wait for a moment until their client has taken more
 MOST_REPEATS = 1024
 MOST_REPEATED_BYTES = 132 * 1024
@@ -31,6 +35,9 @@ KEPT_AT = 2  # an answer is kept when it is given again for this time in one sec
 DATE_BYTES = 64  # more than a Date field takes
 DESCRIPTORS_KEPT = 64  # for the user's script
 FEWEST_CONNECTIONS = 16
+MOST_CONNECTIONS = 16_384  # by default: each may take a KiB or two of memory
+MOST_BODY_BYTES = 32 * 1024 * 1024  # of content in memory that waits for clients to take it
+MOST_HEAD_BYTES = 16 * 1024 * 1024  # of heads that have begun and not ended
 MANY_DESCRIPTORS = 1024  # with more, not every connection will want a file at the same time
 
 
@@ -70,9 +77,57 @@ def most_connections() -> int:
         return 1024
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return 100_000
+        return MOST_CONNECTIONS
     left = soft - DESCRIPTORS_KEPT
-    return max(FEWEST_CONNECTIONS, left * 2 // 3 if soft > MANY_DESCRIPTORS else left // 2)
+    fitting = left * 2 // 3 if soft > MANY_DESCRIPTORS else left // 2
+    return min(MOST_CONNECTIONS, max(FEWEST_CONNECTIONS, fitting))
+
+
+class Budget:
+    """Bytes that all connections together may hold for some purpose. Safe from any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._lock = threading.Lock()
+        self._most = most
+        self._taken = 0
+
+    def take(self, count: int) -> bool:
+        """Take some, whoever is the only one any number; False, and nothing taken, where not so many are left."""
+        with self._lock:
+            if self._taken and self._taken + count > self._most:
+                return False
+            self._taken += count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """Give back what was taken."""
+        with self._lock:
+            self._taken -= count
+
+
+class Seats:
+    """How many threads may be in a send from one disk, which may not answer, and then keeps them. For any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._lock = threading.Lock()
+        self._most = most
+        self._taken: dict[int, int] = {}  # by disk
+
+    def take(self, disk: int) -> bool:
+        """Take one; False where there is none."""
+        with self._lock:
+            taken = self._taken.get(disk, 0)
+            if taken >= self._most:
+                return False
+            self._taken[disk] = taken + 1
+            return True
+
+    def give_back(self, disk: int) -> None:
+        """Give back one that was taken."""
+        with self._lock:
+            self._taken[disk] -= 1
+            if not self._taken[disk]:
+                del self._taken[disk]
 
 
 class Repeat:
@@ -113,12 +168,17 @@ class Repeat:
         self.given = 0
         self.whole: bytes | Lent | None = None
 
+    def plan(self) -> Plan | None:
+        """Return the content as a plan, for a client that does not take it at once; None where it is no more."""
+        file = self.again.open()
+        return None if file is None else Plan((Region(file, 0, self.length),), self.length)
 
-def connection_field(head: Head, *, close: bool) -> bytes:
+
+def connection_field(head: Head | None, *, close: bool) -> bytes:
     """Return the Connection field of an answer, which only a close and HTTP/1.0 need."""
     if close:
         return b"Connection: close\r\n"
-    return b"Connection: keep-alive\r\n" if head.http_10 else b""
+    return b"Connection: keep-alive\r\n" if head is not None and head.http_10 else b""
 
 
 class Service:
@@ -130,6 +190,7 @@ class Service:
         environ: What the WSGI environ says of the server.
         local: Our address, None where it is another one for each connection.
         limits: How long things may take.
+        scribe: Writes what is logged.
     """
 
     def __init__(
@@ -139,12 +200,17 @@ class Service:
         environ: dict[str, Any],
         local: str | None,
         limits: Limits,
+        scribe: Scribe,
     ) -> None:
         self.app = app
         self.ledger = ledger
         self.environ = environ
         self.local = local
         self.limits = limits
+        self.scribe = scribe
+        self.bodies = Budget(MOST_BODY_BYTES)
+        self.heads = Budget(MOST_HEAD_BYTES)
+        self.disks = Seats(MOST_SENDING)
         self.app_blocks = not getattr(app, "plans", False)
         self.stopping = False
         self.small_at = 0.0  # when a small answer left last, by the monotonic clock
@@ -161,6 +227,8 @@ class Service:
 
     def remember(self, raw_head: bytes, repeat: Repeat) -> None:
         """Keep how to answer a request that comes with these bytes."""
+        if len(raw_head) > MOST_REPEATED_HEAD_BYTES:
+            return
         if len(repeat.line) + len(repeat.end) + repeat.length > MOST_REPEATED_BYTES - DATE_BYTES:
             return
         if len(self.repeats) >= MOST_REPEATS:
@@ -186,12 +254,21 @@ class Service:
                 return repeat.whole
         return whole
 
+    def log_access(self, exchange: Exchange) -> None:
+        """Have the line written about an exchange that is over."""
+        self.scribe.write(lambda: _log_access(self.ledger.record(exchange)))
+
     def forget_kept(self) -> None:
         """Give up the answers that are kept. Harmless when repeated."""
         for repeat in self._keeping:
             repeat.whole = None
         self._keeping.clear()
         self._kept.forget()
+
+    def forget_repeats(self) -> None:
+        """Free the memory that answers given before take."""
+        self.forget_kept()
+        self.repeats.clear()
 
     def look_around(self, wall: float) -> None:
         """Bring up to date what changes with time: the Date field, and whether accesses are logged."""
@@ -206,7 +283,7 @@ class Service:
             self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
 
 
-def log_access(record: RequestRecord) -> None:
+def _log_access(record: RequestRecord) -> None:
     """Write one line to `httpserve.access`."""
     say(
         access,

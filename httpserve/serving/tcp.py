@@ -26,6 +26,9 @@ QUICK_NOT_SENT_BYTES = 64 * 1024 * 1024
 
 _NOTHING = array("i", [0])
 _SIOCOUTQ = termios.TIOCOUTQ if TELLS_OUTSTANDING else 0  # they are one number
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_FIN_ON_CLOSE = struct.pack("ii", 0, 0)
+_UNSPECIFIED = bytes(16)  # a struct sockaddr of the family AF_UNSPEC
 _TCP_RTO_MAX_MS = 44
 _TCP_INFO_BYTES = 60
 _RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED = 2, 3, 56  # offsets in struct tcp_info
@@ -44,6 +47,27 @@ def outstanding(fd: int) -> int:
     except OSError:
         return sys.maxsize
     return told[0]
+
+
+def reset_on_close(sock: socket.socket, wanted: bool) -> None:
+    """Say whether the end of the socket, by a kill -9 as well, is a reset of the connection or a FIN."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE if wanted else _FIN_ON_CLOSE)
+    except OSError:
+        pass  # the client was first
+
+
+def reset_now(sock: socket.socket) -> None:
+    """Reset a connection that another thread uses, which then fails. The descriptor stays open, and its owner's."""
+    reset_on_close(sock, True)
+    try:
+        import ctypes
+    except ImportError:  # pragma: no cover - a Python without it; the socket's owner notices soon
+        return
+
+    # connect(2): "Some protocol sockets (e.g., TCP sockets ...) may dissolve the association by connecting to an
+    # address with the sa_family member of sockaddr set to AF_UNSPEC." Linux resets the connection for that.
+    ctypes.CDLL(None).connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED))
 
 
 class Room:

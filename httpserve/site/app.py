@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from httpserve.disks import DiskBusy, WouldBlock
 from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, StorageError
 from httpserve.names import checked_name, is_reserved
 from httpserve.plan import AT_ONCE, HAND_OVER, PROBE, Again, Data, HandOver, Piece, Plan, Region, Step, Subject
@@ -88,12 +89,16 @@ class Site:
             try:
                 if name is None:
                     name = self._name(path)
-                file = self._root.open_file(name)
+                file = self._root.open_to_serve(name, may_block=not environ.get(AT_ONCE))
             except NotFound as error:
                 probe = self._probes.get(error.name)
                 if probe is not None:
                     return self._probe(probe, environ, start_response)
+                if environ.get(AT_ONCE):
+                    return HAND_OVER
                 file = self._digest_file(error)
+        except WouldBlock:
+            return HAND_OVER
         except IsADirectory as error:
             return self._directory(error.name, environ, start_response)
         except (NotFound, InvalidName, NotPermitted) as error:
@@ -103,13 +108,15 @@ class Site:
         return self._file(file, environ, start_response)
 
     def _failed(self, error: StorageError, start_response: StartResponse, method: str) -> Plan:
+        wait = [("Retry-After", "1")]
+        if isinstance(error, DiskBusy):
+            return _text("503 Service Unavailable", "the disk does not answer", start_response, method, wait)
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             log.warning("%s", error)
             return _text("500 Internal Server Error", "the file cannot be read", start_response, method)
         if not self._told_out_of_descriptors:
             self._told_out_of_descriptors = True
             log.warning("out of descriptors: files cannot be opened until others are closed")
-        wait = [("Retry-After", "1")]
         return _text("503 Service Unavailable", "the server is busy", start_response, method, wait)
 
     # Names
@@ -201,7 +208,7 @@ class Site:
         if verdict.kind is Kind.WHOLE:
             start_response("200 OK", list(representation.whole))  # a server may change what it is given
             if is_get:
-                again = self._root.standing(file) if isinstance(file, OpenFile) else None
+                again = self._root.again(file) if isinstance(file, OpenFile) else None
                 return _whole(file, representation, again)
             file.close()
             return Plan((), 0, _subject(representation, ()), representation.raw)
@@ -249,7 +256,9 @@ class Site:
         try:
             if not self._is_shown(index):
                 raise NotFound(f"{index!r} is hidden", index)
-            file = self._root.open_file(index)
+            file = self._root.open_to_serve(index, may_block=not environ.get(AT_ONCE))
+        except WouldBlock:
+            return HAND_OVER
         except (StorageError, InvalidName):
             pass  # the listing answers
         else:

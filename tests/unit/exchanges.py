@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,10 +19,11 @@ class Line:
     client_port: int = 4711
     local: str = "10.0.0.1"
     on_their_way: int = 0
+    handed: int = 10
     known: str = "acked"
 
-    def outstanding(self) -> int:
-        return self.on_their_way
+    def acknowledged(self) -> int:
+        return self.handed - self.on_their_way if self.on_their_way else sys.maxsize
 
     def ends(self) -> Ends:
         return Ends(self.client, self.client_port, self.local)

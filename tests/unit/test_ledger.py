@@ -352,7 +352,7 @@ def test_any_cut_into_ranges_in_any_order_is_whole_with_the_last_one_and_not_bef
 def test_progress_counts_what_arrived_and_what_is_under_way_once() -> None:
     ledger = Ledger()
     received(ledger, begun(ledger, subject((0, 4)), status=206))
-    exchange = begun(ledger, subject((2, 10)), status=206, line=Line(on_their_way=1))
+    exchange = begun(ledger, subject((2, 10)), status=206, line=Line(on_their_way=1, handed=5))
     exchange.handed = 5
 
     assert progress(ledger, '"v"') == {"10.0.0.2": 6}

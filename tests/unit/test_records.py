@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve import exchange as exchange_module
 from httpserve import records
 from httpserve.exchange import End, Exchange, State
 from httpserve.ledger import Ledger
@@ -104,7 +103,7 @@ def test_whatever_a_client_sends_fits_on_a_terminal(text: str) -> None:
 
 
 def test_bytes_count_as_received_once_they_are_acknowledged() -> None:
-    line = Line(on_their_way=4)
+    line = Line(on_their_way=4, handed=7)
     ledger = Ledger()
     exchange = begun(ledger, line=line)
     exchange.handed = 7
@@ -128,27 +127,48 @@ def test_nothing_is_asked_of_a_connection_that_has_sent_nothing() -> None:
     assert ledger.record(begun(ledger, line=Line(on_their_way=-5))).bytes == 0
 
 
-def test_an_answer_just_handed_over_counts_as_completed_while_its_acknowledgment_may_be_delayed() -> None:
-    ledger = Ledger()
-    exchange = begun(ledger, line=Line(on_their_way=10))
+def test_an_answer_just_handed_over_counts_for_nothing_until_it_is_acknowledged() -> None:
+    ledger, line = Ledger(), Line(on_their_way=10)
+    exchange = begun(ledger, line=line)
     exchange.handed = 10
-    now = time.monotonic()
-    ledger.handed_over(exchange, now)
+    ledger.handed_over(exchange, time.monotonic())
 
-    with ledger._lock:
-        early, late = exchange.record(now + 0.1), exchange.record(now + exchange_module.ACK_DELAY_SECONDS)
+    record = ledger.record(exchange)
+    assert (record.completed, record.bytes, record.outcome) == (False, 0, "under way")
 
-    assert (early.completed, early.bytes) == (True, 10)
-    assert (late.completed, late.bytes) == (False, 0)
+    line.on_their_way = 0
+    record = ledger.record(exchange)
+    assert (record.completed, record.bytes, record.outcome) == (True, 10, "completed")
 
 
-def test_a_small_answer_counts_as_completed_as_soon_as_a_client_can_have_it() -> None:
+def test_where_the_system_tells_no_more_an_answer_handed_over_counts_and_the_record_says_so() -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, line=Line(on_their_way=sys.maxsize, known="handed_over"))
+    exchange.handed = 10
+    ledger.handed_over(exchange, time.monotonic())
+
+    record = ledger.record(exchange)
+
+    assert (record.completed, record.bytes, record.known) == (True, 10, "handed_over")
+
+
+def test_an_answer_that_is_in_the_middle_of_its_last_send_is_under_way() -> None:
     ledger = Ledger()
     exchange = begun(ledger)
     exchange.state = State.LEAVING
     exchange.ended = time.monotonic()
 
-    assert ledger.record(exchange).completed
+    assert ledger.record(exchange).outcome == "under way"
+
+
+def test_of_pipelined_answers_each_counts_by_its_own_bytes() -> None:
+    ledger, line = Ledger(), Line(on_their_way=5, handed=2 * (100 + 10))
+    first, second = begun(ledger, line=line), begun(ledger, line=line)
+    for exchange, at in ((first, 100), (second, 210)):
+        exchange.at, exchange.handed = at, 10
+        ledger.handed_over(exchange, time.monotonic())
+
+    assert [ledger.record(one).bytes for one in (first, second)] == [10, 5]
 
 
 def test_an_answer_handed_over_and_acknowledged_is_completed_however_late_one_asks() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,8 +34,8 @@ class Line:
         self.client = client
         self.on_their_way = 0
 
-    def outstanding(self) -> int:
-        return self.on_their_way
+    def acknowledged(self) -> int:
+        return 10 - self.on_their_way if self.on_their_way else sys.maxsize
 
     def ends(self) -> Ends:
         return Ends(self.client, self.client_port, self.local)

@@ -1,0 +1,173 @@
+"""Which files may be asked for without a thread of one's own, and how many requests wait for one disk.
+
+Knows names, devices, mounts and the clock. Opens no file of the root.
+
+A disk may sleep, a network file system may hang, a program behind FUSE may do as it likes. What is local to this
+kernel and has answered about this very name just now answers at once; anything else is asked in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from time import monotonic
+
+from httpserve.created import Identity
+from httpserve.errors import StorageError
+from httpserve.opened import FLAGS, OpenFile
+from httpserve.standing import LOCAL, Standing, file_system
+
+RECENT_SECONDS = 2.0
+MOST_NAMES = 4096
+MOUNTS_SECONDS = 1.0  # for so long the list of mounts is right
+MOST_WAITING = 64  # requests for files of one file system that may wait for it; each takes a thread
+
+
+class WouldBlock(Exception):
+    """The caller may not wait, and it might have to."""
+
+
+class DiskBusy(StorageError):
+    """So many requests wait for a disk already that another one would only take a thread."""
+
+
+class Disks:
+    """What is known of the file systems below one root. Safe from any thread.
+
+    Args:
+        path: The root's real path.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()  # guards _waiting
+        self._waiting: dict[str, int] = {}  # by mount point
+        # Replaced or touched in one step of the interpreter:
+        self._answered: dict[str, float] = {}  # when a thread last had an answer about a name that is local
+        self._local: dict[int, tuple[float, bool]] = {}  # by device, which is given anew after an unmount
+        self._mounts: tuple[float, list[str]] = (0.0, [])
+
+    def just_answered(self, name: str) -> bool:
+        """Tell whether a file lies on a local file system that has answered about it within RECENT_SECONDS."""
+        at = self._answered.get(name)
+        return at is not None and monotonic() - at < RECENT_SECONDS
+
+    def note(self, name: str, fd: int, device: int) -> None:
+        """Note that a file was opened, in a thread that might wait."""
+        now = monotonic()
+        known = self._local.get(device)
+        if known is None or now - known[0] > RECENT_SECONDS:
+            known = self._local[device] = (now, file_system(fd) in LOCAL)
+        if known[1]:
+            if len(self._answered) >= MOST_NAMES:
+                self._answered.clear()
+            self._answered[name] = now
+
+    def note_put(self, name: str, place: str, device: int) -> None:
+        """Note that a file was put in its place just now, in a thread that might wait."""
+        try:
+            fd = os.open(os.path.dirname(place), os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        except OSError:
+            return  # then somebody has to ask
+        try:
+            self.note(name, fd, device)
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def waiting(self, name: str) -> Iterator[None]:
+        """Count a request that may wait for the disk of a file.
+
+        Raises:
+            DiskBusy: Too many wait already.
+        """
+        mount = self._mount_of(name)
+        with self._lock:
+            count = self._waiting.get(mount, 0)
+            if count >= MOST_WAITING:
+                raise DiskBusy(f"open {name!r}: {count} requests wait for its disk already", name)
+            self._waiting[mount] = count + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[mount] -= 1
+                if not self._waiting[mount]:
+                    del self._waiting[mount]
+
+    def _mount_of(self, name: str) -> str:
+        """Return the mount point below the root that a name lies on, as far as its path tells; else the root."""
+        at, mounts = self._mounts
+        now = monotonic()
+        if now - at > MOUNTS_SECONDS:
+            mounts = _mounts_below(self._path)
+            self._mounts = (now, mounts)
+        path = f"{self._path}/{name}/"
+        return max((mount for mount in mounts if path.startswith(f"{mount}/")), key=len, default="")
+
+
+class RecentFile:
+    """A file that was opened before, to be had again at once: not where that may take a wait.
+
+    Args:
+        name: Its name.
+        path: Where it lies.
+        file: As it was opened.
+        disks: Those of its root.
+    """
+
+    __slots__ = ("_disks", "_identity", "_name", "_path", "_sha256", "_standing")
+
+    def __init__(self, path: str, file: OpenFile, disks: Disks) -> None:
+        self._name = file.name
+        self._path = path
+        self._identity = file.identity
+        self._sha256 = file.sha256
+        self._disks = disks
+        self._standing = Standing(path, file.identity)
+
+    def read(self, into: memoryview) -> bool:
+        """Read all its bytes into a buffer of its length; False when it no longer stands, or may not be asked."""
+        return self._disks.just_answered(self._name) and self._standing.read(into)
+
+    def stands(self) -> bool:
+        """Tell whether it stands as before; False also where it may not be asked."""
+        return self._disks.just_answered(self._name) and self._standing.stands()
+
+    def shows_changes(self, since: float) -> bool:
+        """Tell whether any change since a time (in seconds since the epoch) makes `stands` say no."""
+        return self._standing.shows_changes(since)
+
+    def open(self) -> OpenFile | None:
+        """Open it, for one who has begun to send it; None when it no longer stands."""
+        try:
+            fd = os.open(self._path, FLAGS)
+        except OSError:
+            return None
+        file = OpenFile(fd, self._name, self._identity, self._sha256)
+        try:
+            if Identity.of(os.fstat(fd)) == self._identity:
+                return file
+        except OSError:
+            pass  # as good as changed
+        file.close()
+        return None
+
+
+def _mounts_below(path: str) -> list[str]:
+    """Return the mount points in a directory; none where this system does not tell."""
+    prefix = os.fsencode(path.rstrip("/") + "/")
+    found = []
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            for line in file:
+                point = line.split(b" ")[4]
+                if b"\\" in point:
+                    point = point.decode("unicode_escape").encode("latin-1")  # blanks and the like as \040
+                if point.startswith(prefix):
+                    found.append(os.fsdecode(point))
+    except (OSError, ValueError, IndexError):
+        pass  # not Linux, or no /proc in this container
+    return found
