@@ -1,13 +1,14 @@
 """A file that is open for reading: one version, in one regular file.
 
-Knows one descriptor. Does not know how names become paths, nor when a root is
-open.
+Knows one descriptor, and the path that it was opened by. Does not know how
+names become paths, nor when a root is open.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 
 from httpserve.created import Identity
 from httpserve.errors import IsADirectory, NotPermitted, StorageError
@@ -19,21 +20,44 @@ FLAGS = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
+MOST_LOOKS = 5
+BETWEEN_LOOKS_SECONDS = 0.001
 
 
 class OpenFile:
-    """A regular file that is open for reading, and which version of it."""
+    """A regular file that is open for reading, and which version of it.
 
-    __slots__ = ("fd", "identity", "name", "sha256", "shares_second")
+    Args:
+        fd: The descriptor, which is closed with this object.
+        name: What it is called on the server.
+        identity: Which version, as it was after the opening.
+        sha256: Its digest in hexadecimal, when it came in through us.
+        path: What was opened.
+        links: How many names it had.
+        shares_second: As in `Version`.
+    """
+
+    __slots__ = ("_has_path", "_path", "_seen", "fd", "identity", "name", "sha256", "shares_second")
 
     def __init__(
-        self, fd: int, name: str, identity: Identity, sha256: str | None, *, shares_second: bool = False
+        self,
+        fd: int,
+        name: str,
+        identity: Identity,
+        sha256: str | None,
+        path: str,
+        links: int,
+        *,
+        shares_second: bool = False,
     ) -> None:
         self.fd = fd
         self.name = name
         self.identity = identity
         self.sha256 = sha256
-        self.shares_second = shares_second  # as in `Version`
+        self.shares_second = shares_second
+        self._path = path
+        self._has_path = True  # at the last look: whether the path led here
+        self._seen = (identity.mtime_ns, identity.size, identity.ctime_ns, links)  # at the last look
 
     @property
     def disk(self) -> int:
@@ -41,12 +65,40 @@ class OpenFile:
         return self.identity.device
 
     def unchanged(self) -> bool:
-        """Say whether the file still has the size and the time that it had when it was opened.
+        """Say whether the bytes that were read until now are of the version that was opened.
 
-        Not its ctime: a file that is replaced or deleted while it is sent gets another one, and its bytes stay.
+        Size and mtime do not tell it alone, as mtime can be set back; ctime cannot. A file that is replaced, deleted,
+        renamed or linked while it is sent gets another ctime, too, and its bytes stay: each look is compared with the
+        one before, and what shows in the file's names is no change.
+
+        Raises OSError when the file cannot be looked at. Takes one system call, and some milliseconds where ctime has
+        changed.
         """
-        found = os.fstat(self.fd)
-        return found.st_mtime_ns == self.identity.mtime_ns and found.st_size == self.identity.size
+        seen = _look(self.fd)
+        return seen == self._seen or self._is_only_called_otherwise(seen)
+
+    def _is_only_called_otherwise(self, seen: tuple[int, int, int, int]) -> bool:
+        """Say whether a file that has changed somehow since the last look has other names, and the same bytes."""
+        if seen[:2] != self._seen[:2]:
+            return False
+        # The kernel notes a name that is gone and the ctime one after the other: tmpfs sets the ctime first, ext4 last.
+        for _ in range(MOST_LOOKS):
+            time.sleep(BETWEEN_LOOKS_SECONDS)
+            before, seen = seen, _look(self.fd)
+            if seen == before:
+                break
+        has_path = self._is_at_path()
+        had_path, self._has_path = self._has_path, has_path
+        before, self._seen = self._seen, seen
+        has_other_names = seen[3] != before[3] or (had_path and not has_path)
+        return has_other_names and seen[:2] == before[:2]
+
+    def _is_at_path(self) -> bool:
+        try:
+            found = os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (found.st_dev, found.st_ino) == self.identity[:2]
 
     def close(self) -> None:
         """Close the descriptor. Harmless when called again."""
@@ -57,6 +109,12 @@ class OpenFile:
     def __del__(self) -> None:
         if hasattr(self, "fd"):  # a Ctrl-C may come before anybody holds it
             self.close()
+
+
+def _look(fd: int) -> tuple[int, int, int, int]:
+    """Return mtime, size, ctime and the number of names of an open file."""
+    found = os.fstat(fd)
+    return found.st_mtime_ns, found.st_size, found.st_ctime_ns, found.st_nlink
 
 
 def irregular(name: str, mode: int) -> StorageError:

@@ -234,8 +234,9 @@ class Root:
         tree = self._tree
         if tree is None:
             raise NotFound(f"open {name!r}: the root is closed", name)
+        path = tree.prefix + name
         try:
-            fd = os.open(tree.prefix + name, FLAGS)
+            fd = os.open(path, FLAGS)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 tree.forget_missing(name)
@@ -253,8 +254,10 @@ class Root:
             os.close(fd)
             raise
         if version is None:
-            return OpenFile(fd, name, identity, None)
-        return OpenFile(fd, name, identity, version.sha256, shares_second=version.shares_second)
+            return OpenFile(fd, name, identity, None, path, found.st_nlink)
+        return OpenFile(
+            fd, name, identity, version.sha256, path, found.st_nlink, shares_second=version.shares_second
+        )
 
     def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile:
         """Open a file as `open_file` does, for an answer: in a serving thread, where no Ctrl-C comes.

@@ -90,12 +90,22 @@ def write_into(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_into_and_set_the_time_back(path: Path, data: bytes) -> None:
+    """Do what `rsync --inplace --times` and `touch -r` do, and builds whose times are to be the same each time."""
+    found = path.stat()
+    write_into(path, data)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda path: os.truncate(path, 1000),
     "halved": lambda path: os.truncate(path, path.stat().st_size // 2 + 5),
     "emptied": lambda path: os.truncate(path, 0),
     "written over": lambda path: path.write_bytes(pattern(path.stat().st_size, 2)),
     "written into": lambda path: write_into(path, pattern(path.stat().st_size, 2)),
+    "written into, its time as it was": lambda path: write_into_and_set_the_time_back(
+        path, pattern(path.stat().st_size, 2)
+    ),
 }
 
 
@@ -110,6 +120,45 @@ def test_a_file_that_changes_when_the_kernel_has_it_is_of_the_old_bytes_or_cut(
     data = read_after(CHANGES[change], site, path)
 
     assert len(data) < size or data == pattern(size)
+
+
+@pytest.mark.parametrize("wanted", ["0-", "1-", f"0-{BIG_BYTES // 2},{BIG_BYTES // 2 + 9}-"])
+def test_a_file_rewritten_in_place_with_its_old_time_is_cut_and_no_wait_takes_it(
+    site: HttpServerClient, tmp_path: Path, wanted: str
+) -> None:
+    path = tmp_path / "root" / "f"
+    path.write_bytes(pattern(BIG_BYTES, 1))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    with Wire(site.get_port(), receive_bytes=65536) as wire:
+        wire.get("/f", f"Range: bytes={wanted}")
+        length = int(wire.read_head().split(b"Content-Length: ")[1].split(b"\r\n")[0])
+        write_into_and_set_the_time_back(path, pattern(BIG_BYTES, 2))
+
+        data = wire.rest_until_any_end()
+
+    assert len(data) < length
+    eventually(lambda: site.requests[-1].outcome == "cut", "the record says so")
+    with pytest.raises(TimeoutError):
+        site.wait_for_download("f", timeout=0)
+
+
+@pytest.mark.parametrize("away", [os.rename, os.link])
+def test_a_file_that_gets_another_name_while_it_is_sent_is_sent_whole(
+    site: HttpServerClient, tmp_path: Path, away: Callable[[Path, Path], None]
+) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(BIG_BYTES))
+    with start_download(site) as wire:
+        away(tmp_path / "root" / "f", tmp_path / "root" / "g")
+
+        assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES)
+
+
+def test_a_file_that_the_storage_renames_while_it_is_sent_is_sent_whole(bench: HttpServerClient) -> None:
+    bench.storage.write_bytes("f", pattern(BIG_BYTES))
+    with start_download(bench) as wire:
+        bench.storage.rename("f", "g")
+
+        assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES)
 
 
 @pytest.mark.parametrize("where", ["first byte", "last byte", "everything"])

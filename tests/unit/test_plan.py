@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_a_plan_is_the_bytes_of_its_steps_in_order(file: OpenFile) -> None:
 
 def test_a_disk_that_fails_is_told_from_a_connection_that_does(root: Root, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
-    file = OpenFile(os.open(tmp_path / "d", os.O_RDONLY), "d", Identity.of(os.stat(tmp_path / "d")), None)
+    file = OpenFile(os.open(tmp_path / "d", os.O_RDONLY), "d", Identity.of(os.stat(tmp_path / "d")), None, "d", 1)
 
     with pytest.raises(ReadFailed, match="read 'd': Is a directory") as failed:
         b"".join(Plan((Region(file, 0, 4),), 4))
@@ -140,6 +140,76 @@ def test_a_file_that_was_replaced_is_sent_as_it_was_opened(file: OpenFile, tmp_p
     body = b"".join(Plan((Region(file, 0, len(CONTENT)),), len(CONTENT)))
 
     assert body == CONTENT
+
+
+def _write_in_place(path: Path) -> None:
+    """Change a byte, and set the time back as `touch -r` and `rsync --inplace --times` do."""
+    found = os.stat(path)
+    with path.open("r+b") as file:
+        file.write(b"new")
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _link_and_replace(path: Path) -> None:
+    os.link(path, path.with_name("link"))
+    os.replace(path.with_name("other"), path)
+
+
+NAME_CHANGES: dict[str, Callable[[Path], object]] = {
+    "replaced": lambda path: os.replace(path.with_name("other"), path),
+    "deleted": lambda path: path.unlink(),
+    "linked": lambda path: os.link(path, path.with_name("link")),
+    "renamed": lambda path: path.rename(path.with_name("renamed")),
+    "moved to another directory": lambda path: path.rename(path.parent / "d" / "f"),
+    "linked, and replaced": lambda path: _link_and_replace(path),
+}
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A file that another may be put into the place of, and a directory to move it to."""
+    (tmp_path / "other").write_bytes(b"other")
+    (tmp_path / "d").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("change", NAME_CHANGES)
+def test_a_file_that_gets_or_loses_names_is_sent_as_it_was_opened(file: OpenFile, beside: Path, change: str) -> None:
+    region = Region(file, 0, len(CONTENT))
+    begun = read_at(region, 0, 10)
+    NAME_CHANGES[change](beside / "f")
+
+    assert begun + read_at(region, 10, 1000) + read_at(region, 1010, 14) == CONTENT
+
+
+def test_a_file_that_is_written_in_place_with_its_old_time_is_not_sent(file: OpenFile, tmp_path: Path) -> None:
+    _write_in_place(tmp_path / "f")
+
+    with pytest.raises(ChangedWhileSent):
+        read_at(Region(file, 0, 5), 0, 5)
+
+
+@pytest.mark.parametrize(("change", "now"), [("renamed", "renamed"), ("linked", "f"), ("linked", "link")])
+def test_a_file_that_is_written_in_place_under_a_new_name_is_not_sent(
+    file: OpenFile, beside: Path, change: str, now: str
+) -> None:
+    region = Region(file, 0, len(CONTENT))
+    NAME_CHANGES[change](beside / "f")
+    read_at(region, 0, 10)
+    _write_in_place(beside / now)
+
+    with pytest.raises(ChangedWhileSent):
+        read_at(region, 10, 10)
+
+
+def test_each_part_of_many_is_seen_to_be_of_one_version(file: OpenFile, tmp_path: Path) -> None:
+    steps = iter(Plan((Data(b"<"), Region(file, 0, 5), Data(b"|"), Region(file, 9, 5)), 12))
+    begun = [next(steps), next(steps), next(steps)]
+    _write_in_place(tmp_path / "f")
+
+    with pytest.raises(ChangedWhileSent):
+        next(steps)
+    assert begun == [b"<", CONTENT[:5], b"|"]
 
 
 def test_a_file_system_that_reads_short_is_asked_again(file: OpenFile, monkeypatch: pytest.MonkeyPatch) -> None:
