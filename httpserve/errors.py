@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
+MOST_SHOWN = 300  # characters of a name in a message: what a client asks for may be of any length
+
 
 class HttpServeError(Exception):
     """The root of all errors of httpserve."""
@@ -92,7 +94,8 @@ class InvalidName(HttpServeError, ValueError):
     """A name that leads out of the root, or would come back changed. `name` is what was given."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name!r} cannot be a name on the server: {reason}")
+        shown = name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}..."
+        super().__init__(f"{shown!r} cannot be a name on the server: {reason}")
         self.name = name
         self.reason = reason
 

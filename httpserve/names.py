@@ -13,6 +13,8 @@ from httpserve.errors import InvalidName, InvalidType
 
 RESERVED_PREFIX = ".httpserve-"  # temporaries and journals; no request and no listing sees them
 COMPONENT_BYTES = 255  # NAME_MAX of every file system in common use
+MOST_CHARACTERS = 4095  # PATH_MAX of Linux, which no system in common use exceeds, in bytes and with a NUL at the end
+MOST_COMPONENTS = 255  # each costs a look at the disk where symlinks are followed
 
 # Most names are of this form and need no second look.
 _COMPONENT = r"[A-Za-z0-9_+@=~-][A-Za-z0-9._+@=~-]{0,199}"
@@ -35,13 +37,17 @@ def checked_name(raw: str | os.PathLike[str], *, directory: bool = False) -> str
 
     Raises:
         InvalidName: the name leads out of the root, would come back changed, is one of our own
-            temporaries, or (without *directory*) is a directory's.
+            temporaries, is longer or deeper than the disk could hold, or (without *directory*) is a directory's.
         InvalidType: it is neither text nor a path.
     """
     text = raw if isinstance(raw, str) else _text_of(raw)
-    if _PLAIN.fullmatch(text):
+    if len(text) > MOST_CHARACTERS:  # before any work that grows with it
+        raise InvalidName(text, f"it has {len(text)} characters, and {MOST_CHARACTERS} is the most")
+    if text.count("/") < MOST_COMPONENTS and _PLAIN.fullmatch(text):
         return text
     components = [part for part in text.split("/") if part not in ("", ".")]
+    if len(components) > MOST_COMPONENTS:
+        raise InvalidName(text, f"it has {len(components)} components, and {MOST_COMPONENTS} is the most")
     name = "/".join(components)
     if not directory:
         if not name:

@@ -36,6 +36,8 @@ WHITE_SPACE_OF_RUST = [
         ("x" * 255, "x" * 255),
         ("ä" * 127, "ä" * 127),
         ("a/.httpserve", "a/.httpserve"),
+        ("a/" * 254 + "a", "a/" * 254 + "a"),
+        ("//a/." * 254 + "/ö b", "a/" * 254 + "ö b"),
     ],
 )
 def test_a_name_has_one_normal_form(raw: str, name: str) -> None:
@@ -74,6 +76,12 @@ def test_a_file_is_not_named_as_a_directory(raw: str) -> None:
         (".httpserve-0123456789abcdef-1.part", "temporary files"),
         ("d/.httpserve-x", "temporary files"),
         ("d/.httpserve-x/y", "temporary files"),
+        ("a/" * 256 + "a", "257 components"),
+        ("a/" * 256, "256 components"),
+        ("a b/" * 600, "600 components"),
+        ("a/" * 8000, "16000 characters"),
+        ("/" * 5000 + "a", "5001 characters"),
+        ("x" * 16_000, "16000 characters"),
         ("/ a", "blank"),
         ("a /", "blank"),
     ],

@@ -134,6 +134,21 @@ def test_json_goes_to_those_who_prefer_it(accept: str, json_wanted: bool) -> Non
     assert wants_json(accept) is json_wanted
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/json," + "a/b," * 1_000_000,
+        "application/json" + ";a=b" * 1_000_000,
+        "application/json," + "," * 10_000,
+        "application/json; a=" + '"' * 10_000,
+        "application/json," * 32,
+        "application/json" + " " * 2000,
+    ],
+)
+def test_who_accepts_more_than_any_client_does_gets_the_page(accept: str) -> None:
+    assert not wants_json(accept)
+
+
 @given(st.text(max_size=40))
 def test_no_accept_field_breaks_the_choice(accept: str) -> None:
     assert wants_json(accept) in (True, False)
