@@ -5,6 +5,7 @@ Knows numbers only.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 
 MOST_RANGES = 4096  # ranges remembered one by one
@@ -17,8 +18,8 @@ class Intervals:
     __slots__ = ("_size", "_starts", "_stops")
 
     def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._stops: list[int] = []
+        self._starts = array("q")
+        self._stops = array("q")
         self._size = 0
 
     def add(self, start: int, stop: int) -> None:
@@ -36,18 +37,21 @@ class Intervals:
             self._size -= sum(self._stops[first:last]) - sum(self._starts[first:last])
         elif len(self._starts) >= MOST_INTERVALS:
             return
-        self._starts[first:last] = [start]
-        self._stops[first:last] = [stop]
+        self._starts[first:last] = array("q", [start])
+        self._stops[first:last] = array("q", [stop])
         self._size += stop - start
 
     def size(self) -> int:
         """Return how many positions are in the set."""
         return self._size
 
+    def __len__(self) -> int:
+        return len(self._starts)
+
     def copy(self) -> Intervals:
         """Return an independent set with the same positions."""
         other = Intervals()
-        other._starts, other._stops, other._size = self._starts.copy(), self._stops.copy(), self._size
+        other._starts, other._stops, other._size = self._starts[:], self._stops[:], self._size
         return other
 
     def spans(self) -> tuple[tuple[int, int], ...]:
@@ -59,6 +63,7 @@ class Coverage:
     """What one client has of one version (`validator`, `total` bytes) of one file."""
 
     __slots__ = (
+        "_ranges",
         "answers",
         "arrived",
         "began",
@@ -66,7 +71,6 @@ class Coverage:
         "intervals",
         "known",
         "local",
-        "ranges",
         "total",
         "user_agent",
         "validator",
@@ -77,7 +81,7 @@ class Coverage:
         self.validator = validator
         self.total = total
         self.intervals = Intervals()
-        self.ranges: list[tuple[int, int]] = []
+        self._ranges = array("q")  # two numbers for each
         self.answers = 0
         self.arrived = 0  # bytes, those that came twice counted twice
         self.began = 0.0
@@ -93,8 +97,22 @@ class Coverage:
         for name in ("answers", "arrived", "began", "ended", "user_agent", "local", "known", "whole"):
             setattr(other, name, getattr(self, name))
         other.intervals = self.intervals.copy()
-        other.ranges = self.ranges.copy()
+        other._ranges = self._ranges[:]
         return other
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """The (start, stop) pairs that arrived by ranges, in the order in which they ended."""
+        numbers = iter(self._ranges)
+        return list(zip(numbers, numbers, strict=True))
+
+    def pieces(self) -> int:
+        """Return how many intervals and ranges are remembered, which is what takes memory."""
+        return len(self.intervals) + len(self._ranges) // 2
+
+    def simplify(self) -> None:
+        """Remember of the ranges only what they come to."""
+        self._ranges = array("q", [edge for span in self.intervals.spans() for edge in span])
 
     def received(self) -> int:
         """Return how many bytes have arrived, each counted once."""
@@ -123,6 +141,6 @@ class Coverage:
         for start, stop in spans:
             self.intervals.add(start, stop)
             self.arrived += stop - start
-            if asked and len(self.ranges) < MOST_RANGES:
-                self.ranges.append((start, stop))
+            if asked and len(self._ranges) < 2 * MOST_RANGES:
+                self._ranges.extend((start, stop))
         self.whole = self.intervals.size() == self.total

@@ -15,6 +15,7 @@ from httpserve.wanted import Who
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
 MOST_CLIENTS = 1000  # per name, likewise
+MOST_PIECES = 1 << 18  # intervals and ranges that are remembered in all, of 16 bytes each
 
 # A whole download, in one answer or by ranges, behind the serial that orders it among other downloads and waits.
 _Done = tuple[int, Exchange | Coverage]  # made for each answer, so no class of its own
@@ -64,6 +65,7 @@ class Downloads:
     def __init__(self) -> None:
         self._names: dict[str, _Name] = {}
         self._serial = 0
+        self._unseen_pieces = 0  # that may have come since all were counted
 
     def start_over(self, name: str, first: int) -> None:
         """Forget all about a name: a new version is put in place, and exchanges count from this number on."""
@@ -108,6 +110,28 @@ class Downloads:
         cover(coverage, exchange, received, exchange.ended)
         if coverage.whole:
             self._finish(entry, client, coverage)
+        self._unseen_pieces += len(subject.pieces)
+        if self._unseen_pieces >= MOST_PIECES // 4:  # counting takes as long as there are downloads
+            self._unseen_pieces = 0
+            self._forget_pieces()
+
+    def _forget_pieces(self) -> None:
+        """Where too many pieces are remembered, forget those of the downloads that have rested longest."""
+        entries = self._names.values()
+        partial = [(has, entry.partial, client) for entry in entries for client, has in entry.partial.items()]
+        whole = [by for entry in entries for _, by in entry.done.values() if isinstance(by, Coverage)]
+        left = sum(has.pieces() for has in [*whole, *(has for has, _, _ in partial)])
+        for has in whole:  # and stays so
+            if left <= MOST_PIECES:
+                return
+            left -= has.pieces()
+            has.simplify()
+        partial.sort(key=lambda one: one[0].ended)
+        for has, coverages, client in partial:
+            if left <= MOST_PIECES:
+                return
+            left -= has.pieces()
+            del coverages[client]
 
     def _finish(self, entry: _Name, client: str, by: Exchange | Coverage) -> None:
         if entry.partial:

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, overload
 
-from httpserve.plan import Subject
+from httpserve.plan import Piece, Subject
 from httpserve.records import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer, printable
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
 SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
 ALL_USED = sys.maxsize  # more bytes than any file has
+MOST_KEPT_RANGES = 16  # in a finished transfer, where one takes seven times as much as in `Pieces`
+MOST_UNFOLDED_RANGES = 255  # zchunk asks for so many at once; of more, a transfer shows what is kept anyway
 
 
 class Ends:
@@ -226,7 +228,7 @@ class Exchange:
             method=self.head.method,
             target=printable(self.head.target),
             status=self.status,
-            ranges=tuple((piece.start, piece.stop) for piece in subject.pieces) if self.status == 206 else (),
+            ranges=_ranges(subject.pieces) if self.status == 206 else (),
             sent=self.handed,
             acknowledged=acknowledged,
             total=self.length,
@@ -236,7 +238,7 @@ class Exchange:
             state=state,
             known=link.known,
         )
-        if self.is_over:
+        if self.is_over and len(made.ranges) <= MOST_KEPT_RANGES:
             self.snapshot = made
         return made
 
@@ -268,6 +270,45 @@ class Exchange:
             for offset, start, stop in self.subject.pieces
             if received > offset
         ]
+
+
+class Ranges(Sequence[tuple[int, int]]):
+    """The (start, stop) pairs of very many pieces, made when they are looked at. Equals a tuple of them."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[int, int]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[tuple[int, int], ...]: ...
+
+    def __getitem__(self, index: int | slice) -> tuple[int, int] | tuple[tuple[int, int], ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return self._pieces[index][1:]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return (piece[1:] for piece in self._pieces)
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == (tuple(other) if isinstance(other, Ranges) else other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def _ranges(pieces: Sequence[Piece]) -> Sequence[tuple[int, int]]:
+    return tuple(piece[1:] for piece in pieces) if len(pieces) <= MOST_UNFOLDED_RANGES else Ranges(pieces)
 
 
 def _per_second(count: int, seconds: float) -> float:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, overload
 
+NUMBERS = 1 << 32  # so many different ones an item of array("I") can be
 READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time
 
 
@@ -87,13 +89,48 @@ class Piece(NamedTuple):
     stop: int
 
 
+class Pieces(Sequence[Piece]):
+    """The pieces of an answer of many ranges. Records keep them, so they take what their numbers do, and no more."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self) -> None:
+        self._numbers = array("I")  # three for each piece
+
+    def add(self, body_offset: int, start: int, stop: int) -> None:
+        """Put another one at the end."""
+        piece = (body_offset, start, stop)
+        if self._numbers.typecode == "I" and max(piece) >= NUMBERS:
+            self._numbers = array("Q", self._numbers)
+        self._numbers.extend(piece)
+
+    def __len__(self) -> int:
+        return len(self._numbers) // 3
+
+    @overload
+    def __getitem__(self, index: int) -> Piece: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Piece, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Piece | tuple[Piece, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        at = 3 * range(len(self))[index]
+        return Piece(*self._numbers[at : at + 3])
+
+    def __iter__(self) -> Iterator[Piece]:
+        numbers = iter(self._numbers)
+        return map(Piece, numbers, numbers, numbers)
+
+
 class Subject(NamedTuple):
     """Which bytes of which representation an answer carries, for the record."""
 
     name: str
     validator: str
     total: int
-    pieces: tuple[Piece, ...]
+    pieces: Sequence[Piece]
 
 
 PROBE = Subject("", "", 0, ())  # of an answer to ourselves, of which no record is made

@@ -5,7 +5,7 @@ Knows how texts of clients are made fit to show. Does not know where the figures
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -129,7 +129,7 @@ class Transfer(_Shown):
     method: str
     target: str
     status: int
-    ranges: tuple[tuple[int, int], ...]
+    ranges: Sequence[tuple[int, int]]
     sent: int
     acknowledged: int
     total: int

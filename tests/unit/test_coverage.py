@@ -87,6 +87,17 @@ def test_a_client_has_the_whole_once_every_byte_has_arrived() -> None:
     assert client.ranges == [(0, 6), (5, 10)]
 
 
+def test_ranges_that_are_simplified_are_those_that_they_come_to() -> None:
+    client = Coverage('"v"', 10)
+    client.add([(0, 2), (2, 6), (8, 9)], 1.0, 2.0, "curl", asked=True)
+    before = client.pieces()
+
+    client.simplify()
+
+    assert (before, client.pieces()) == (5, 4)
+    assert client.ranges == [(0, 6), (8, 9)]
+
+
 def test_times_run_from_the_first_request_to_the_last_byte_in_whatever_order_they_are_told() -> None:
     client = Coverage('"v"', 10)
 

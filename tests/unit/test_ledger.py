@@ -50,9 +50,9 @@ def took(ledger: Ledger, client: str | None = None, validator: str = '"v"', name
     return records[0] if records else None
 
 
-def progress(ledger: Ledger, validator: str) -> dict[str, int]:
+def progress(ledger: Ledger, validator: str, name: str = "f") -> dict[str, int]:
     """Return how many bytes of a version each client has."""
-    coverages = ledger.coverages("f", validator, ledger.mark("f"))
+    coverages = ledger.coverages(name, validator, ledger.mark(name))
     return {client: coverage.received() for client, coverage in coverages.items()}
 
 
@@ -328,6 +328,33 @@ def test_progress_of_so_many_names_is_kept_and_the_oldest_goes_first(monkeypatch
 
     taken = [name for name in ("f", "g", "h") if took(ledger, name=name)]
     assert taken == ["g", "h"]
+
+
+def test_pieces_of_all_downloads_together_are_bounded_and_those_that_rested_longest_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(downloads, "MOST_PIECES", 40)
+    ledger = Ledger()
+    halves = [(at, at + 1) for at in range(0, 20, 2)]
+
+    for number, name in enumerate("abcde"):
+        received(ledger, begun(ledger, subject(*halves, name=name, total=20), status=206), now=101.0 + number)
+
+    left = {name: progress(ledger, '"v"', name=name) for name in "abcde"}
+    assert left["a"] == {}
+    assert left["e"] == {"10.0.0.2": 10}
+
+
+def test_a_download_stays_whole_when_the_ranges_that_it_came_by_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "MOST_PIECES", 8)
+    ledger = Ledger()
+    parts = [(at, at + 1) for at in range(20)]
+
+    received(ledger, begun(ledger, subject(*parts, total=20), status=206))
+    record = took(ledger)
+
+    assert record is not None
+    assert (record.bytes, record.ranges) == (20, ((0, 20),))
 
 
 @given(st.lists(st.integers(1, 39), max_size=6), st.permutations(range(7)))

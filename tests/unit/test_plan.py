@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve.plan import READ_BYTES, Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Step, Wait, read_at
+from httpserve.plan import (
+    READ_BYTES,
+    Abort,
+    ChangedWhileSent,
+    Data,
+    Pieces,
+    Plan,
+    ReadFailed,
+    Region,
+    Step,
+    Wait,
+    read_at,
+)
 from httpserve.root import Identity, OpenFile, Root
 
 CONTENT = bytes(range(256)) * 4
@@ -53,6 +66,33 @@ def test_a_disk_that_fails_is_told_from_a_connection_that_does(root: Root, tmp_p
 
     assert (failed.value.name, failed.value.cause.errno) == ("d", errno.EISDIR)
     assert not isinstance(failed.value, OSError)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 1 << 40)] * 3), max_size=40))
+def test_pieces_are_a_sequence_of_those_that_were_added(added: list[tuple[int, int, int]]) -> None:
+    pieces = Pieces()
+    for piece in added:
+        pieces.add(*piece)
+
+    assert (len(pieces), bool(pieces), list(pieces)) == (len(added), bool(added), added)
+    assert [pieces[at] for at in range(len(added))] == added
+    assert (pieces[-1:], pieces[1:3]) == (tuple(added[-1:]), tuple(added[1:3]))
+    with pytest.raises(IndexError):
+        pieces[len(added)]
+
+
+def test_the_pieces_of_a_thousand_answers_of_255_ranges_take_few_mib() -> None:
+    tracemalloc.start()
+    try:
+        kept = [Pieces() for _ in range(1000)]
+        for pieces in kept:
+            for at in range(255):
+                pieces.add(at * 200, at * 300, at * 300 + 50)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert size < 8 << 20
 
 
 def test_a_plan_without_steps_is_an_empty_body() -> None:

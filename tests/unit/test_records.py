@@ -315,6 +315,21 @@ def test_spans_are_the_parts_that_the_first_bytes_of_the_content_carry(
     assert carried == [position for position in content[:count] if position is not None]
 
 
+def test_a_transfer_of_very_many_ranges_shows_them_as_one_of_few_does() -> None:
+    parts = [(at, at + 1) for at in range(0, 6000, 3)]
+    ledger = Ledger()
+    received(ledger, begun(ledger, subject(*parts, total=6000), status=206))
+
+    (transfer,) = ledger.transfers()
+
+    assert transfer.ranges == tuple(parts)
+    assert (len(transfer.ranges), transfer.ranges[-1], transfer.ranges[:2]) == (2000, parts[-1], tuple(parts[:2]))
+    assert list(transfer.ranges) == parts
+    assert repr(transfer.ranges) == repr(tuple(parts))
+    assert transfer == ledger.transfers()[0]
+    assert hash(transfer) == hash(ledger.transfers()[0])
+
+
 def test_a_record_is_data_that_can_be_compared_and_replaced() -> None:
     ledger = Ledger()
     received(ledger, begun(ledger))
