@@ -11,15 +11,30 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from httpserve.disk_errors import translated
 from httpserve.disks import DiskBusy, WouldBlock
-from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, StorageError
+from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
 from httpserve.names import checked_name, is_reserved
-from httpserve.plan import AT_ONCE, HAND_OVER, PROBE, Again, Data, HandOver, Piece, Plan, Region, Step, Subject
+from httpserve.plan import (
+    AT_ONCE,
+    HAND_OVER,
+    PROBE,
+    Again,
+    Data,
+    HandOver,
+    Piece,
+    Pieces,
+    Plan,
+    Region,
+    Step,
+    Subject,
+)
 from httpserve.root import Identity, OpenFile, Root
+from httpserve.safe_log import say
 from httpserve.site import conditional
 from httpserve.site.conditional import ByteRange, Kind
 from httpserve.site.digests import SUFFIX, DigestFile, digest_file
@@ -33,6 +48,7 @@ log = logging.getLogger(__name__)
 
 ALLOW = "GET, HEAD, OPTIONS"
 MOST_NAMES = 4096  # names and representations kept in memory; both are made anew when needed
+MOST_KEPT_NAME = 256  # the length of a path that is kept: what nobody serves may be of any length
 INDEX = "index.html"
 _KNOWN_METHODS = {"POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}
 
@@ -101,22 +117,33 @@ class Site:
             return HAND_OVER
         except IsADirectory as error:
             return self._directory(error.name, environ, start_response)
-        except (NotFound, InvalidName, NotPermitted) as error:
-            return _not_found(error, start_response, method)
-        except StorageError as error:
-            return self._failed(error, start_response, method)
+        except (InvalidName, StorageError) as error:
+            return self._failed(error, environ, start_response)
         return self._file(file, environ, start_response)
 
-    def _failed(self, error: StorageError, start_response: StartResponse, method: str) -> Plan:
+    def _failed(self, error: InvalidName | StorageError, environ: Environ, start_response: StartResponse) -> Body:
+        """Answer where there is nothing to send: 404 for what is not there, 5xx for what the system refuses."""
+        method = environ["REQUEST_METHOD"]
+        if isinstance(error, InvalidName | NotPermitted):
+            if _may_block(environ, logging.INFO):
+                return HAND_OVER
+            say(log, logging.INFO, "%s", error)
+            return _not_found(start_response, method)
         wait = [("Retry-After", "1")]
         if isinstance(error, DiskBusy):
             return _text("503 Service Unavailable", "the disk does not answer", start_response, method, wait)
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
-            log.warning("%s", error)
+        if isinstance(error, NotFound | NotADirectory) or error.errno is None:  # None: the root was closed meanwhile
+            return _not_found(start_response, method)
+        is_out_of_descriptors = error.errno in (errno.EMFILE, errno.ENFILE)
+        is_told = is_out_of_descriptors and self._told_out_of_descriptors
+        if not is_told and _may_block(environ, logging.WARNING):
+            return HAND_OVER
+        if not is_out_of_descriptors:
+            say(log, logging.WARNING, "%s", error)
             return _text("500 Internal Server Error", "the file cannot be read", start_response, method)
-        if not self._told_out_of_descriptors:
+        if not is_told:
             self._told_out_of_descriptors = True
-            log.warning("out of descriptors: files cannot be opened until others are closed")
+            say(log, logging.WARNING, "out of descriptors: files cannot be opened until others are closed")
         return _text("503 Service Unavailable", "the server is busy", start_response, method, wait)
 
     # Names
@@ -133,9 +160,9 @@ class Site:
             raise NotFound(f"{name!r} is hidden", name)
         if text.endswith("/"):
             raise IsADirectory(f"{name!r} is asked for as a directory", name)
-        if len(self._names) >= MOST_NAMES:
-            self._names.clear()
-        if not name.startswith(".") and "/." not in name:  # whether those are shown may change
+        if len(path) <= MOST_KEPT_NAME and not name.startswith(".") and "/." not in name:  # may be shown, or not, later
+            if len(self._names) >= MOST_NAMES:
+                self._names.clear()
             self._names[path] = name
         return name
 
@@ -168,7 +195,7 @@ class Site:
         except NotFound as error:
             file = self._digest_file(error)
         try:
-            return self._represent(file)
+            return self._represent(file, is_given=False)
         finally:
             file.close()
 
@@ -180,7 +207,12 @@ class Site:
             raise error
         return found
 
-    def _represent(self, file: OpenFile | DigestFile) -> Representation:
+    def _represent(self, file: OpenFile | DigestFile, *, is_given: bool) -> Representation:
+        """Return what is known of a file that is open.
+
+        A version whose validators were given to a client while other hands may have been writing is never again one
+        to resume from; until then it may come to rest.
+        """
         known = self._representations.get(file.name)
         if (
             known is not None
@@ -190,17 +222,22 @@ class Site:
         ):
             return known
         made = represent(file)
+        if not is_given and not made.validators.may_resume:
+            return made
         if len(self._representations) >= MOST_NAMES:
             self._representations.clear()
         self._representations[file.name] = made
         return made
 
-    def _file(self, file: OpenFile | DigestFile, environ: Environ, start_response: StartResponse) -> Plan:
-        representation = self._represent(file)
+    def _file(self, file: OpenFile | DigestFile, environ: Environ, start_response: StartResponse) -> Body:
+        representation = self._represent(file, is_given=True)
         method = environ["REQUEST_METHOD"]
         is_get = method == "GET"
         for field in conditional.FIELDS:
             if field in environ:
+                if environ.get(AT_ONCE) and conditional.takes_long(environ):
+                    file.close()
+                    return HAND_OVER
                 verdict = conditional.decide(environ, representation.validators, is_get=is_get)
                 break
         else:
@@ -244,9 +281,10 @@ class Site:
             self._names.pop(f"/{name}", None)
             self._representations.pop(name, None)
 
-    def _probe(self, file: DigestFile, environ: Environ, start_response: StartResponse) -> Plan:
+    def _probe(self, file: DigestFile, environ: Environ, start_response: StartResponse) -> Body:
         plan = self._file(file, environ, start_response)
-        plan.subject = PROBE
+        if isinstance(plan, Plan):
+            plan.subject = PROBE
         return plan
 
     # Directories
@@ -259,8 +297,10 @@ class Site:
             file = self._root.open_to_serve(index, may_block=not environ.get(AT_ONCE))
         except WouldBlock:
             return HAND_OVER
-        except (StorageError, InvalidName):
+        except (NotFound, IsADirectory, NotPermitted, InvalidName):
             pass  # the listing answers
+        except StorageError as error:
+            return self._failed(error, environ, start_response)
         else:
             return self._file(file, environ, start_response)
         method = environ["REQUEST_METHOD"]
@@ -271,8 +311,10 @@ class Site:
         try:
             path = self._root.path_of(name) if name else self._root.path
             entries = read_entries(path, self._shown_in(name))
-        except (InvalidName, StorageError, OSError) as error:
-            return _not_found(error, start_response, method)
+        except (InvalidName, StorageError) as error:
+            return self._failed(error, environ, start_response)
+        except OSError as error:
+            return self._failed(translated(error, "list", name or "/"), environ, start_response)
         if wants_json(environ.get("HTTP_ACCEPT", "")):
             body, kind = as_json(entries), "application/json"
         else:
@@ -299,7 +341,7 @@ class Site:
 # Answers
 
 
-def _subject(representation: Representation, pieces: tuple[Piece, ...]) -> Subject:
+def _subject(representation: Representation, pieces: Sequence[Piece]) -> Subject:
     return representation.subject._replace(pieces=pieces)
 
 
@@ -337,16 +379,15 @@ def _many_ranges(
 ) -> Plan:
     # Hexadecimal digits alone: zchunk pastes it into a regular expression, SWUpdate splits at '='.
     boundary = secrets.token_hex(12)
+    before = f"\r\n--{boundary}\r\nContent-Type: {representation.media_type}\r\nContent-Range: bytes ".encode("ascii")
+    total = representation.validators.size
     steps: list[Step] = []
-    pieces = []
+    pieces = Pieces()
     length = 0
     for start, stop in ranges:
-        head = (
-            f"\r\n--{boundary}\r\nContent-Type: {representation.media_type}\r\n"
-            f"Content-Range: bytes {start}-{stop - 1}/{representation.validators.size}\r\n\r\n"
-        ).encode("ascii")
+        head = b"%b%d-%d/%d\r\n\r\n" % (before, start, stop - 1, total)
         steps += [Data(head), _part(file, start, stop)]
-        pieces.append(Piece(length + len(head), start, stop))
+        pieces.add(length + len(head), start, stop)
         length += len(head) + stop - start
     end = f"\r\n--{boundary}--\r\n".encode("ascii")
     steps.append(Data(end))
@@ -357,7 +398,7 @@ def _many_ranges(
         *representation.common,
     ]
     start_response("206 Partial Content", fields)
-    return Plan(tuple(steps), length, _subject(representation, tuple(pieces)))
+    return Plan(tuple(steps), length, _subject(representation, pieces))
 
 
 def _other_method(method: str, start_response: StartResponse) -> Plan:
@@ -370,9 +411,12 @@ def _other_method(method: str, start_response: StartResponse) -> Plan:
     return _text("501 Not Implemented", "that method is not known here", start_response, method)
 
 
-def _not_found(error: Exception, start_response: StartResponse, method: str) -> Plan:
-    if isinstance(error, InvalidName | NotPermitted):
-        log.info("%s", error)
+def _may_block(environ: Environ, level: int) -> bool:
+    """Tell whether this request must not wait, and a handler of what is logged at a level might."""
+    return bool(environ.get(AT_ONCE)) and log.isEnabledFor(level)
+
+
+def _not_found(start_response: StartResponse, method: str) -> Plan:
     return _text("404 Not Found", "there is no such file", start_response, method)
 
 

@@ -13,15 +13,21 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import NamedTuple
 
-MOST_RANGES = 4096  # the head's own limit comes first
+MOST_RANGES = 2048  # zchunk asks for 255, SWUpdate for as many as 32 KiB of text hold
+MOST_RANGES_AT_ONCE = 16
+MOST_BYTES_AT_ONCE = 256  # of one field
+MOST_DATE_BYTES = 40
+MOST_DIGITS = 39  # of both ends of one range; Python takes long for long numbers
 MOST_OVERLAPS = 1  # RFC 9110 14.2: more than two ranges that overlap are a broken client, or an attack
 PART_BYTES = 150  # about what a part of a multipart answer costs besides its bytes
 
-_ETAG = r'(?:W/)?"[!#-~\x80-\xff]*"'
-_ETAGS = re.compile(rf"[ \t,]*+{_ETAG}(?:[ \t]*,[ \t,]*{_ETAG})*[ \t,]*+")
+# Possessive (*+) throughout: what two repetitions can share costs the square of its length where nothing matches.
+_ETAG = r'(?:W/)?"[!#-~\x80-\xff]*+"'
+_ETAGS = re.compile(rf"[ \t,]*+{_ETAG}(?:[ \t]*+,[ \t,]*+{_ETAG})*+[ \t,]*+")
 _ONE_ETAG = re.compile(_ETAG)
-_RANGES = re.compile(r"(?i:bytes)[ \t]*=([0-9,\- \t]+)")
-_RANGE = re.compile(r"(?:([0-9]+)-([0-9]*)|-([0-9]+))")
+_SPEC = r"(?:[0-9]++-[0-9]*+|-[0-9]++)"
+_RANGES = re.compile(rf"(?i:bytes)[ \t]*+=[ \t,]*+{_SPEC}(?:[ \t]*+,[ \t,]*+{_SPEC})*+[ \t,]*+")
+_RANGE = re.compile(r"([0-9]*+)-([0-9]*+)")
 
 # The three forms of RFC 9110 5.6.7. Lenient parsers also take two dates in one field, which must be ignored.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -74,15 +80,30 @@ class Validators(NamedTuple):
     """A representation as far as conditions go: a strong ETag, the time in whole seconds, the size.
 
     The date is weak where the version before has the same (RFC 9110 8.8.2.2): nobody can tell by it which one is meant.
+    Where `may_resume` is false, other hands may have been writing while the validators were given out, so that a part
+    which is asked for under them may be of other bytes than the part before.
     """
 
     etag: str
     modified: int
     size: int
     date_is_strong: bool = True
+    may_resume: bool = True
 
 
 WHOLE = Verdict(Kind.WHOLE)
+
+
+def takes_long(fields: Mapping[str, str]) -> bool:
+    """Tell whether `decide`, and an answer as it says, may take more than a moment."""
+    wanted = fields.get("HTTP_RANGE")
+    if wanted is not None and wanted.count(",") >= MOST_RANGES_AT_ONCE:
+        return True
+    for name in FIELDS:
+        value = fields.get(name)
+        if value is not None and len(value) > MOST_BYTES_AT_ONCE:
+            return True
+    return False
 
 
 def decide(fields: Mapping[str, str], validators: Validators, *, is_get: bool) -> Verdict:
@@ -112,13 +133,16 @@ def decide(fields: Mapping[str, str], validators: Validators, *, is_get: bool) -
     if_range = fields.get("HTTP_IF_RANGE")
     if if_range is not None and not _is_same(if_range, validators):
         return WHOLE
+    is_resumed = if_range is not None or if_match is not None or if_unmodified is not None  # EDK2 uses the others
+    if is_resumed and not validators.may_resume:
+        return WHOLE
     return _parts(wanted, validators.size)
 
 
 def _matches(value: str, etag: str, *, weak: bool) -> bool:
     if value.strip(" \t") == "*":
         return True
-    if _ETAGS.fullmatch(value) is None:
+    if etag not in value or _ETAGS.fullmatch(value) is None:
         return False
     tags = _ONE_ETAG.findall(value)
     return etag in tags or (weak and f"W/{etag}" in tags)
@@ -126,8 +150,11 @@ def _matches(value: str, etag: str, *, weak: bool) -> bool:
 
 def _seconds(value: str) -> int | None:
     """Return an HTTP date in any of its three forms as seconds since the epoch; None for what is no date."""
+    text = value.strip(" \t")
+    if len(text) > MOST_DATE_BYTES:
+        return None
     for form in _DATES:
-        match = form.fullmatch(value.strip(" \t"))
+        match = form.fullmatch(text)
         if match is not None:
             break
     else:
@@ -184,36 +211,22 @@ def parse_ranges(value: str, size: int) -> list[ByteRange] | None:
         None for what RFC 9110 14.2 lets a server ignore: another unit, a malformed field, too many ranges,
         and the last bytes of an empty representation, which are satisfiable but have no Content-Range.
     """
-    match = _RANGES.fullmatch(value.strip(" \t"))
-    if match is None:
+    if value.count(",") >= MOST_RANGES or _RANGES.fullmatch(value.strip(" \t")) is None:
         return None
     ranges: list[ByteRange] = []
-    any_given = False
-    for text in match[1].split(","):
-        spec = text.strip(" \t")
-        if not spec:
-            continue
-        any_given = True
-        parsed = _range(spec, size)
-        if parsed is None:
+    for first, last in _RANGE.findall(value):
+        if len(first) + len(last) > MOST_DIGITS:
             return None
-        if parsed.start < parsed.stop:
-            ranges.append(parsed)
-    return ranges if any_given and len(ranges) <= MOST_RANGES else None
-
-
-def _range(spec: str, size: int) -> ByteRange | None:
-    match = _RANGE.fullmatch(spec)
-    if match is None or len(spec) > 40:
-        return None
-    first, last, suffix = match.groups()
-    if suffix is not None:
-        if size == 0 and int(suffix):
-            return None
-        return ByteRange(max(0, size - int(suffix)), size)
-    start = int(first)
-    if not last:
-        return ByteRange(start, size)
-    if int(last) < start:
-        return None
-    return ByteRange(start, min(int(last) + 1, size))
+        if not first:
+            if size == 0 and int(last):
+                return None
+            start, stop = max(0, size - int(last)), size
+        else:
+            start, stop = int(first), size
+            if last:
+                stop = min(int(last) + 1, size)
+                if int(last) < start:
+                    return None
+        if start < stop:
+            ranges.append(ByteRange(start, stop))
+    return ranges

@@ -16,6 +16,7 @@ from httpserve.plan import Piece, Subject
 from httpserve.root import Identity, OpenFile
 from httpserve.site.conditional import Validators
 from httpserve.site.digests import DigestFile
+from httpserve.standing import SETTLED_SECONDS
 
 # The same types on every machine: no file of the system is asked. Nor are there content codings: `.img.gz`
 # is a gzip file, not an image with a coding, as a board must not inflate it.
@@ -90,7 +91,8 @@ def represent(file: OpenFile | DigestFile) -> Representation:
     whole = (("Content-Type", kind), ("Content-Length", str(identity.size)), *common)
     raw = "".join(f"{name}: {value}\r\n" for name, value in whole).encode("ascii")
     subject = Subject(file.name, etag, identity.size, (Piece(0, 0, identity.size),))
-    validators = Validators(etag, modified, identity.size, not file.shares_second)
+    has_rested = file.sha256 is not None or time.time() - identity.mtime_ns / 1e9 >= SETTLED_SECONDS
+    validators = Validators(etag, modified, identity.size, not file.shares_second, has_rested)
     return Representation(identity, file.sha256, validators, kind, common, whole, raw, subject)
 
 

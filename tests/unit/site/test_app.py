@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -507,6 +508,66 @@ def test_listings_can_be_switched_off(root: Root) -> None:
     assert [ask(target).status_code for target in ("/", "/d", "/d/", "/e/", "/d/f")] == [404, 404, 404, 200, 200]
 
 
+def at_once(site: Site, target: str, **fields: str) -> object:
+    """Return what a server gets that may not block now."""
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    environ = create_environ(target, headers=headers)
+    environ[AT_ONCE] = True
+    answer: object = site(environ, lambda status, headers, exc_info=None: lambda data: None)
+    if isinstance(answer, Plan):
+        answer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Range": "bytes=" + ",".join(f"{at * 4}-{at * 4}" for at in range(17))},
+        {"If_None_Match": '"a", ' * 1000},
+        {"If_Match": '"a", ' * 1000},
+        {"Range": "bytes=" + " " * 60_000},
+    ],
+)
+def test_what_takes_more_than_a_moment_is_handed_over(root: Root, fields: dict[str, str]) -> None:
+    put(root, "f")
+    site = Site(root)
+    before = len(os.listdir("/proc/self/fd"))
+
+    assert at_once(site, "/f", **fields) is HAND_OVER
+    assert isinstance(at_once(site, "/f", Range="bytes=0-1,4-5"), Plan)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("target", ["/a%5Cb", "/..%2fx", "/out", "/fifo"])
+def test_what_is_logged_is_handed_over_and_else_answered_at_once(
+    root: Root, top: Path, caplog: pytest.LogCaptureFixture, target: str
+) -> None:
+    (top / "out").symlink_to("/etc/passwd")
+    os.mkfifo(top / "fifo")
+    caplog.set_level(logging.WARNING, "httpserve.site")
+    quiet = at_once(Site(root), target)
+
+    caplog.set_level(logging.INFO, "httpserve.site")
+    loud = at_once(Site(root), target)
+    before = len(caplog.records)
+
+    assert isinstance(quiet, Plan)
+    assert loud is HAND_OVER
+    assert not before
+    assert asking(Site(root))(target).status_code == 404
+    assert caplog.records
+
+
+@pytest.mark.parametrize("target", ["/" + "a/" * 8000, "/" + "a/" * 8000 + "a", "/" + "a/" * 300, "/" + "x" * 16_000])
+def test_what_no_disk_can_hold_is_not_looked_for(
+    root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    for name in ("open", "stat", "lstat", "scandir"):
+        monkeypatch.setattr(os, name, lambda *args, name=name, **kwargs: pytest.fail(f"{name} of {args}"))
+
+    assert ask(target).status_code == 404
+
+
 def test_a_listing_is_handed_over_by_a_server_that_may_not_block_now(root: Root) -> None:
     environ = create_environ("/")
     environ[AT_ONCE] = True
@@ -635,6 +696,66 @@ def test_a_resumption_of_another_version_gets_the_whole(root: Root, ask: Ask) ->
 
     assert ask("/f", Range="bytes=5-", If_Range='"other"').status_code == 200
     assert ask("/f", Range="bytes=5-", If_Range=ask("/f").headers["ETag"]).data == CONTENT[5:]
+
+
+RESUMED = [
+    {"If_Range": "{etag}"},
+    {"If_Range": "{modified}"},
+    {"If_Match": "{etag}"},
+    {"If_Unmodified_Since": "{modified}"},
+]
+
+
+def resumed(ask: Ask, fields: dict[str, str]) -> int:
+    """Return the status of a resumption under the validators that stand."""
+    known = ask("/f", "HEAD").headers
+    given = {
+        name: value.format(etag=known["ETag"], modified=known["Last-Modified"]) for name, value in fields.items()
+    }
+    return ask("/f", Range="bytes=5-", **given).status_code
+
+
+@pytest.mark.parametrize("fields", RESUMED)
+@pytest.mark.parametrize("age", [0, 1, -3600])
+def test_a_file_that_others_may_be_writing_is_not_resumed(
+    root: Root, top: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, age: int, fields: dict[str, str]
+) -> None:
+    (top / "f").write_bytes(CONTENT)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    os.utime(top / "f", (now - age, now - age))
+    young = resumed(ask, fields)
+    monkeypatch.setattr(time, "time", lambda: now + 7200)
+
+    assert young == 200
+    assert ask("/f", Range="bytes=5-").status_code == 206
+    assert resumed(ask, fields) == 200, "the validators are those that were given out while it was young"
+    assert resumed(asking(Site(root)), fields) == 206
+
+
+@pytest.mark.parametrize("fields", RESUMED)
+def test_a_file_that_has_rested_or_that_we_put_there_is_resumed(
+    root: Root, top: Path, ask: Ask, fields: dict[str, str]
+) -> None:
+    put(root, "f")
+    ours = resumed(ask, fields)
+    (top / "f").unlink()
+    (top / "f").write_bytes(CONTENT)
+    os.utime(top / "f", (1_700_000_000, 1_700_000_000))
+
+    assert (ours, resumed(ask, fields)) == (206, 206)
+
+
+def test_who_only_looks_at_a_young_file_does_not_keep_it_from_being_resumed(
+    root: Root, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (top / "f").write_bytes(CONTENT)
+    site = Site(root)
+    site.representation("f")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+
+    assert resumed(asking(site), {"If_Range": "{etag}"}) == 206
 
 
 def test_many_ranges_come_in_the_form_that_zchunk_and_swupdate_can_read(

@@ -23,6 +23,7 @@ from httpserve.site.conditional import (
     Verdict,
     decide,
     parse_ranges,
+    takes_long,
 )
 
 MODIFIED = 784111777
@@ -355,6 +356,77 @@ def test_more_ranges_than_any_client_asks_for_get_the_whole() -> None:
     value = "bytes=" + ",".join(f"{start * 2}-{start * 2}" for start in range(MOST_RANGES + 1))
 
     assert kind(range=value, file=FILE._replace(size=1 << 20)) is Kind.WHOLE
+
+
+MANY = 1_000_000  # of whatever: work that grows with its square would take hours
+
+LONG = {
+    "blanks": " " * MANY,
+    "commas": "," * MANY,
+    "blanks and commas": " ," * MANY,
+    "blanks at the end": '"a"' + " " * MANY + "x",
+    "blanks in the middle": '"a"' + " " * MANY + ',"b"',
+    "tags": '"a",' * MANY,
+    "tags and rubbish": '"a" , ' * MANY + "x",
+    "quotes": '"' * MANY,
+    "an open quote": '"' + "a" * MANY,
+    "weak": "W/" * MANY,
+    "a tag without an end": '"tag' * MANY,
+    "our tag, and what is none": '"tag", ' + '"a" ,, , ' * MANY + "x",
+    "ranges": "bytes=" + "0-0," * MANY,
+    "a range": "bytes=" + "1" * MANY + "-",
+    "a range backwards": "bytes=-" + "9" * MANY,
+    "a range of blanks": "bytes" + " " * MANY + "= 0-1" + " " * MANY + "x",
+    "no range": "bytes=" + "-" * MANY,
+    "no ranges": "bytes=" + ",".join(["1" * 1000] * 1000),
+    "numbers": "bytes=" + ",".join(["1" * 30 + "-"] * 1000) + "x",
+    "a date": "Sun, 06 Nov 1994 08:49:37 GMT" * MANY,
+    "digits": "Sunday, " + "0" * MANY,
+}
+
+
+@pytest.mark.parametrize("value", LONG.values(), ids=LONG)
+@pytest.mark.parametrize("name", GIVEN)
+def test_no_field_takes_longer_than_its_length_does(name: str, value: str) -> None:
+    assert isinstance(kind({"range": "bytes=0-1", name: value}), Kind)
+
+
+@pytest.mark.parametrize("value", ["bytes=" + "," * MOST_RANGES + "0-1", "bytes=" + "0-," * MANY, "x" + "," * MANY])
+def test_too_many_ranges_are_ignored_before_they_are_read(value: str) -> None:
+    assert kind(range=value) is Kind.WHOLE
+
+
+@pytest.mark.parametrize(
+    ("fields", "long"),
+    [
+        ({}, False),
+        ({"range": "bytes=0-1"}, False),
+        ({"range": "bytes=" + "0-1," * 16}, True),
+        ({"range": "bytes=" + "," * MANY}, True),
+        ({"range": "bytes=" + "1" * 1000}, True),
+        ({"none_match": f'"{"0" * 64}"'}, False),
+        ({"none_match": '"a",' * 1000}, True),
+        ({"match": '"a",' * 1000, "range": "bytes=0-1"}, True),
+        ({"modified": SAME, "unmodified": SAME}, False),
+        ({"unmodified": SAME * 1000}, True),
+    ],
+)
+def test_what_takes_more_than_a_moment_is_known_before_it_is_read(fields: dict[str, str], long: bool) -> None:
+    assert takes_long({GIVEN[name]: value for name, value in fields.items()}) is long
+
+
+@pytest.mark.parametrize(
+    "fields", [{"if_range": '"tag"'}, {"if_range": SAME}, {"match": '"tag"'}, {"match": "*"}, {"unmodified": SAME}]
+)
+@pytest.mark.parametrize("wanted", ["bytes=5-", "bytes=0-1,5-6", "bytes=5000-"])
+def test_nothing_is_resumed_where_the_bytes_may_be_others_under_the_same_validators(
+    fields: dict[str, str], wanted: str
+) -> None:
+    file = FILE._replace(may_resume=False)
+
+    assert kind(fields, range=wanted, file=file) is Kind.WHOLE
+    assert kind(range="bytes=5-", file=file) is Kind.PARTS
+    assert kind(none_match='"tag"', range=wanted, file=file) is Kind.NOT_MODIFIED
 
 
 @pytest.mark.parametrize(
