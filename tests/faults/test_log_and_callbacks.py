@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 from httpserve import HttpServerClient
 from tests.serving.wire import Wire, eventually, pattern
 
-NAMES = ["httpserve", "httpserve.access"]
+NAMES = ["httpserve", "httpserve.access", "httpserve.site"]
 IMAGE = pattern(1_000_000)
 
 
@@ -33,6 +34,22 @@ class Full(logging.Handler):
         if "/full" in record.getMessage():
             self.blocks.set()
             self.emptied.wait(30)
+
+
+class FullOfOddities(Full):
+    """The same, for the lines of the site."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("httpserve.site"):
+            self.blocks.set()
+            self.emptied.wait(30)
+
+
+class Silent(logging.Handler):
+    """Sees to it that the loggers below are at work."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        pass
 
 
 class Raising(logging.Handler):
@@ -75,6 +92,8 @@ def test_a_handler_that_raises_costs_no_board_its_file(
             assert wire.ask("/image").body == IMAGE
             assert wire.ask("/small").body == b"small"
             assert wire.ask("/missing").status == 404
+            assert wire.ask("/a%5Cb").status == 404
+            assert wire.ask("/../etc/passwd").status == 404
         with Wire(bench.get_port()) as hostile:
             hostile.send(b"no request at all\r\n\r\n")
             assert hostile.answer().status == 400
@@ -84,6 +103,49 @@ def test_a_handler_that_raises_costs_no_board_its_file(
         eventually(lambda: handler.called)
 
         assert bench.wait_for_download("image", timeout=5).bytes == len(IMAGE)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Iterator[HttpServerClient]:
+    """A server on a directory with what no board gets, of which the site tells the log."""
+    (tmp_path / "full-out").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "full-fifo")
+    (tmp_path / "image").write_bytes(IMAGE)
+    with HttpServerClient(tmp_path, host="127.0.0.1", read_only=True) as client:
+        yield client
+
+
+@pytest.mark.parametrize("target", ["/full-out", "/full-fifo", "/full%5Cb"])
+@pytest.mark.parametrize("name", ["httpserve", "httpserve.site", "httpserve.site.app", "root"])
+def test_a_handler_that_blocks_at_what_the_site_logs_holds_up_that_answer_and_no_others(
+    odd: HttpServerClient, name: str, target: str
+) -> None:
+    handler = FullOfOddities()
+    with handled("httpserve", Silent()), handled(name, handler), Wire(odd.get_port()) as held:
+        try:
+            held.get(target)
+            assert handler.blocks.wait(10)
+            with Wire(odd.get_port()) as another:
+                for _ in range(3):
+                    assert another.ask("/image").body == IMAGE
+                    assert another.ask("/missing").status == 404
+        finally:
+            handler.emptied.set()
+        assert held.answer().status == 404
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError, BlockingIOError, RecursionError, SystemExit])
+@pytest.mark.parametrize("target", ["/full-out", "/full-fifo", "/full%5Cb"])
+def test_what_a_handler_raises_changes_no_answer(
+    odd: HttpServerClient, target: str, error: type[BaseException], capfd: pytest.CaptureFixture[str]
+) -> None:
+    handler = Raising(error)
+    with handled("httpserve.site.app", handler), Wire(odd.get_port()) as wire:
+        for _ in range(3):
+            assert wire.ask(target).status == 404
+            assert wire.ask("/image").body == IMAGE
+    assert handler.called
     assert capfd.readouterr() == ("", "")
 
 
