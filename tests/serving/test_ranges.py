@@ -6,6 +6,7 @@ import email.parser
 import os
 import random
 import re
+import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
@@ -180,6 +181,13 @@ def test_a_flood_of_tiny_ranges_is_answered_or_ignored_in_bounded_size(wire: Wir
     assert len(answer.body) < 1 << 20
 
 
+def test_more_ranges_than_any_client_asks_for_get_the_whole_and_the_connection_goes_on(wire: Wire) -> None:
+    answer = wire.ask("/large", "Range: bytes=" + ",".join(f"{at * 3}-{at * 3}" for at in range(4096)))
+
+    assert (answer.status, answer.body) == (200, pattern(SIZES["large"]))
+    assert wire.ask("/small", "Range: bytes=0-1").status == 206
+
+
 def test_many_ranges_of_which_one_remains_come_as_a_single_one(wire: Wire) -> None:
     answer = wire.ask("/small", "Range: bytes=2000-,10-19")
 
@@ -229,6 +237,22 @@ def test_if_range_gives_the_part_only_of_the_same_version(
 
 def test_if_range_of_another_version_beats_an_unsatisfiable_range(wire: Wire) -> None:
     assert wire.ask("/small", "Range: bytes=5000-", 'If-Range: "x"').status == 200
+
+
+@pytest.mark.parametrize("field", ["If-Range: {}", "If-Match: {}"])
+@pytest.mark.parametrize("wanted", ["bytes=5-", "bytes=0-1,5-9"])
+def test_a_file_that_others_may_still_be_writing_is_sent_whole_instead_of_resumed(
+    tmp_path: Path, wanted: str, field: str
+) -> None:
+    with HttpServerClient(tmp_path, host="127.0.0.1", read_only=True) as client, Wire(client.get_port()) as wire:
+        (tmp_path / "f").write_bytes(pattern(1000))
+        os.utime(tmp_path / "f", (time.time() + 60, time.time() + 60))  # so that it is new however long this takes
+        etag = wire.ask("/f")["ETag"]
+
+        answer = wire.ask("/f", f"Range: {wanted}", field.format(etag))
+
+        assert (answer.status, answer.body) == (200, pattern(1000))
+        assert wire.ask("/f", f"Range: {wanted}").status == 206
 
 
 def test_if_range_without_range_is_ignored(wire: Wire) -> None:
