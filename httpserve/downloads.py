@@ -46,12 +46,13 @@ _NEVER: tuple[int, None] = (0, None)
 
 
 class _Name:
-    __slots__ = ("done", "first", "number", "number_from", "partial", "shared", "taken", "taken_from")
+    __slots__ = ("done", "first", "latest", "number", "number_from", "partial", "shared", "taken", "taken_from")
 
     def __init__(self, first: int) -> None:
         self.first = first  # the number of the first exchange that counts
         self.partial: dict[str, Coverage] = {}
         self.done: dict[str, _Done] = {}
+        self.latest = 0  # the serial of the latest of them
         self.shared: set[str] = set()  # addresses to which two whole answers went at the same time
         self.taken = 0
         self.taken_from: dict[str, int] = {}
@@ -140,6 +141,7 @@ class Downloads:
             make_room(entry.done)
         self._serial += 1
         entry.done[client] = (self._serial, by)
+        entry.latest = self._serial
 
     # What waits take
 
@@ -156,11 +158,14 @@ class Downloads:
         `number` is that of the latest exchange.
         """
         entry = self._names.get(name)
-        if entry is None:
+        if entry is None or entry.latest <= mark.taken:
             return None
+        done = entry.done
+        if who.addresses:  # there may be a thousand others
+            done = {client: done[client] for client in who.addresses if client in done}
         has = {
             client: by
-            for client, (serial, by) in entry.done.items()
+            for client, (serial, by) in done.items()
             if _validator(by) == validator and serial > max(mark.taken, mark.taken_from.get(client, 0))
         }
         chosen = who.choose(has)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
-from typing import NamedTuple, Protocol, overload
+from typing import NamedTuple, Protocol, TypeVar, overload
 
 from httpserve.plan import Piece, Subject
 from httpserve.records import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer, printable
@@ -23,6 +23,7 @@ SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
 ALL_USED = sys.maxsize  # more bytes than any file has
 MOST_KEPT_RANGES = 16  # in a finished transfer, where one takes seven times as much as in `Pieces`
 MOST_UNFOLDED_RANGES = 255  # zchunk asks for so many at once; of more, a transfer shows what is kept anyway
+_Seen = TypeVar("_Seen")
 
 
 class Ends:
@@ -130,6 +131,7 @@ class Exchange:
         "state",
         "status",
         "subject",
+        "told",
         "unacked_at",
         "used",
         "wall",
@@ -159,6 +161,7 @@ class Exchange:
         self.handed = 0
         self.got = 0
         self.snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
+        self.told: RequestRecord | None = None  # its record, once somebody has asked for it and it is over
         self.state = _UNDER_WAY
         self.unacked_at = 0.0  # when somebody saw last that not all of what was handed over was acknowledged
         self.used = 0  # the most bytes that a wait wanted which it has counted for; `ALL_USED` where it wanted all
@@ -169,7 +172,7 @@ class Exchange:
         return self.state in (State.RECEIVED, State.CUT)
 
     def received(self) -> int:
-        """Return how many bytes of content the client has acknowledged. Only under the ledger's lock."""
+        """Return how many bytes of content the client has acknowledged. For `seen`, or under the ledger's lock."""
         link = self.link
         if isinstance(link, Ends):
             return self.got
@@ -182,7 +185,7 @@ class Exchange:
         return received
 
     def record(self, now: float) -> RequestRecord:
-        """Return this exchange as it stands. Only under the ledger's lock."""
+        """Return this exchange as it stands. For `seen`, or under the ledger's lock."""
         received = self.received()
         ended = self.ended or now
         sent = self.state is State.RECEIVED or (self.state is State.HANDED_OVER and self._has_all(received))
@@ -206,12 +209,10 @@ class Exchange:
         )
 
     def transfer(self, now: float) -> Transfer:
-        """Return this exchange, which has a subject, as a transfer. Only under the ledger's lock.
-
-        Unlike a record it never takes for received what is not acknowledged yet.
-        """
+        """Return this exchange, which has a subject, as a transfer. For `seen`, or under the ledger's lock."""
         if isinstance(self.snapshot, Transfer):
             return self.snapshot
+        was_over = self.is_over
         subject, link = self.subject, self.link
         assert subject is not None
         acknowledged = self.received()
@@ -238,7 +239,7 @@ class Exchange:
             state=state,
             known=link.known,
         )
-        if self.is_over and len(made.ranges) <= MOST_KEPT_RANGES:
+        if was_over and len(made.ranges) <= MOST_KEPT_RANGES:  # asked before all else: it may have ended meanwhile
             self.snapshot = made
         return made
 
@@ -309,6 +310,28 @@ class Ranges(Sequence[tuple[int, int]]):
 
 def _ranges(pieces: Sequence[Piece]) -> Sequence[tuple[int, int]]:
     return tuple(piece[1:] for piece in pieces) if len(pieces) <= MOST_UNFOLDED_RANGES else Ranges(pieces)
+def seen(exchange: Exchange, look: Callable[[Exchange], _Seen]) -> _Seen:
+    """Return what `look` finds of an exchange, without the ledger's lock, under which nobody may ask the kernel.
+
+    It looks again if the exchange has gone on meanwhile. One that has kept its connection had the descriptor all the
+    time; one that is over changes no more.
+    """
+    while True:
+        link, state = exchange.link, exchange.state
+        found = look(exchange)
+        if exchange.link is link and exchange.state is state:
+            return found
+
+
+def recorded(exchange: Exchange, now: float) -> RequestRecord:
+    """Return an exchange as it stands, without the ledger's lock; always the same record once it is over."""
+    if exchange.told is not None:
+        return exchange.told
+    was_over = exchange.is_over
+    made = seen(exchange, lambda one: one.record(now))
+    if was_over:
+        exchange.told = made
+    return made
 
 
 def _per_second(count: int, seconds: float) -> float:

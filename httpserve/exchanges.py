@@ -1,7 +1,8 @@
-"""The exchanges of one server: what was asked, what is under way, how it ended, and who waits for a change.
+"""The exchanges of one server: what was asked, what is under way, how it ended, and who waits for a change of what.
 
-Knows all exchanges, and tells downloads and watches what has ended. Does not know what anybody waits for. Safe from any
-thread: nothing but looking and assigning happens under its lock.
+Knows all exchanges, and tells downloads and watches what has ended. Safe from any thread: nothing but looking and
+assigning happens under its lock. The serving threads take it for each answer, so nobody asks the kernel under it, nor
+makes a thousand records, and what they do under it does not grow with the number of waits for other names.
 """
 
 from __future__ import annotations
@@ -11,20 +12,41 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 
 from httpserve.downloads import Downloads
-from httpserve.exchange import End, Ends, Exchange, State
+from httpserve.exchange import ACK_DELAY_SECONDS, End, Ends, Exchange, State, recorded, seen
 from httpserve.latch import Latch
 from httpserve.plan import PROBE
 from httpserve.records import RequestRecord, Transfer
+from httpserve.wanted import asked_for
 from httpserve.watching import Watch
 
 MOST_RECORDS = 1000
 MOST_ADDRESSES = 1000
+MOST_TARGET_BYTES = 512  # of a target whose name the serving threads make out for those who wait for one
+FIRST_LOOK_SECONDS = 0.0005  # an acknowledgment makes no event; most come at once,
+LAST_LOOK_SECONDS = 0.005  # a delayed one after 40 ms
 _IN_KERNEL = (State.LEAVING, State.HANDED_OVER)
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _HANDED_OVER, _RECEIVED, _CUT = State.HANDED_OVER, State.RECEIVED, State.CUT
+
+
+class Waiter(Latch):
+    """Somebody who waits: open once something has happened that may matter to them.
+
+    Attributes:
+        among: Where they are looked for: among those who wait for downloads, or for requests.
+        about: The name that it is about; None: any.
+    """
+
+    __slots__ = ("about", "among")
+
+    def __init__(self, among: dict[str | None, set[Waiter]], about: str | None) -> None:
+        super().__init__()
+        self.among = among
+        self.about = about
 
 
 class Exchanges:
@@ -40,12 +62,16 @@ class Exchanges:
         self._log: deque[Exchange] = deque(maxlen=most)
         self._missing: deque[Exchange] = deque(maxlen=most)
         self._open: set[Exchange] = set()
+        self._open_on: dict[str, set[Exchange]] = {}  # those of them that have a subject, by its name
         self._connections: dict[str, int] = {}
         self._downloads = Downloads()
         self._number = 0  # of the latest exchange or new version of a file
-        self._version = 0  # grows with every event that a waiter may wait for
-        self._waiters: set[Latch] = set()
+        self._waiters: set[Waiter] = set()
+        self._await_downloads: dict[str | None, set[Waiter]] = {}  # those of them who do, by the name
+        self._await_requests: dict[str | None, set[Waiter]] = {}
         self._watches: set[weakref.ref[Watch]] = set()  # a wait that is forgotten ends its watch
+        self._watches_on: dict[str, set[weakref.ref[Watch]]] = {}  # the same, by the name
+        self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that go on, those at rest included
         _all.add(self)
 
     # What the serving room tells, once for each answer or more often. It takes the lock without `with`, which takes
@@ -84,18 +110,27 @@ class Exchanges:
         if exchange.status == 404:
             self._missing.append(exchange)
         self._open.add(exchange)
-        self._version += 1
+        if exchange.subject is not None:
+            name = exchange.subject.name
+            others = self._open_on.get(name)
+            if others is None:
+                self._open_on[name] = {exchange}
+            else:
+                others.add(exchange)
         if self._waiters:
-            self._wake()
+            self._wake_for(exchange)
+            if self._await_requests:
+                self._wake_for_request(exchange)
 
     def handed_over(self, exchange: Exchange, now: float) -> None:
         """Note that the kernel has taken the whole answer."""
         self._lock.acquire()
         try:
-            if exchange in self._open:  # else it was written off meanwhile
+            if not exchange.is_over:  # else it was written off meanwhile
                 exchange.state = _HANDED_OVER
                 exchange.ended = now
-                self._note()
+                if self._waiters:
+                    self._wake_for(exchange)
         finally:
             self._lock.release()
 
@@ -109,7 +144,8 @@ class Exchanges:
             if exchange in self._open:
                 exchange.end = end
                 self._close(exchange, received, now)
-                self._note()
+                if self._waiters:
+                    self._wake_for(exchange)
         finally:
             self._lock.release()
 
@@ -118,60 +154,103 @@ class Exchanges:
         """How many exchanges are not over. Takes no lock."""
         return len(self._open)
 
-    def _note(self) -> None:
-        self._version += 1
-        if self._waiters:
-            self._wake()
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            waiter.open()
-        self._waiters.clear()
-
     def _close(self, exchange: Exchange, received: int, now: float) -> None:
-        self._open.discard(exchange)
         whole = exchange.state is _HANDED_OVER and received == exchange.length
-        exchange.state = _RECEIVED if whole else _CUT
         exchange.got = received
         exchange.ended = exchange.ended or now
         if exchange.unacked_at > exchange.ended:
             exchange.ended = max(exchange.ended, min(exchange.unacked_at, now))
         if not isinstance(exchange.link, Ends):
-            exchange.link = exchange.link.ends()  # the record must not keep the connection
+            # The record must not keep the connection. Behind all else but the state: `seen` looks for that.
+            exchange.link = exchange.link.ends()
+        exchange.state = _RECEIVED if whole else _CUT
+        self._forget_open(exchange)
         self._downloads.add(exchange, received, whole=whole)
-        if self._watches:
-            for watch in self._watching():
+        if self._watches and exchange.subject is not None:
+            for watch in self._watching(exchange.subject.name):
                 watch.feed(exchange)
 
-    def _watching(self) -> list[Watch]:
-        return [watch for reference in self._watches if (watch := reference()) is not None]
+    def _forget_open(self, exchange: Exchange) -> None:
+        self._open.discard(exchange)
+        if exchange.subject is not None:
+            name = exchange.subject.name
+            others = self._open_on[name]
+            others.discard(exchange)
+            if not others:
+                del self._open_on[name]
 
-    # What happened
+    def _watching(self, name: str | None = None) -> list[Watch]:
+        """Return the watches on a name, or all."""
+        references = self._watches if name is None else self._watches_on.get(name, ())
+        return [watch for reference in references if (watch := reference()) is not None]
+
+    # Who is woken by what
+
+    def _wake_for(self, exchange: Exchange) -> None:
+        """Wake who waits for downloads of what an exchange is about."""
+        if exchange.subject is not None:
+            found = self._await_downloads.pop(exchange.subject.name, None)
+            if found:
+                self._wake(found)
+
+    def _wake_for_request(self, exchange: Exchange) -> None:
+        """Wake who waits for requests like the one that has just come."""
+        waiting = self._await_requests
+        found = waiting.pop(None, None)
+        if found:
+            self._wake(found)
+        if not waiting:
+            return
+        if exchange.subject is None and len(exchange.head.target) > MOST_TARGET_BYTES:
+            for found in waiting.values():  # what takes longer to make out than to ask all of them to look
+                self._wake(found)
+            waiting.clear()
+            return
+        found = waiting.pop(asked_for(exchange), None)
+        if found:
+            self._wake(found)
+
+    def _wake(self, waiters: set[Waiter]) -> None:
+        self._waiters -= waiters
+        for waiter in waiters:
+            waiter.open()
+
+    def _wake_for_name(self, name: str) -> None:
+        for waiting in (self._await_downloads, self._await_requests):
+            found = waiting.pop(name, None)
+            if found:
+                self._wake(found)
+
+    # What happened. Looked at without the lock, under which the kernel would be asked of each answer under way.
+
+    def _records(self, exchanges: Iterable[Exchange]) -> tuple[RequestRecord, ...]:
+        now = time.monotonic()
+        return tuple(recorded(exchange, now) for exchange in exchanges)
 
     def record(self, exchange: Exchange) -> RequestRecord:
         """Return one exchange as it stands."""
-        with self._lock:
-            return exchange.record(time.monotonic())
+        return recorded(exchange, time.monotonic())
 
     def requests(self) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges, oldest first."""
-        now = time.monotonic()
         with self._lock:
-            return tuple(exchange.record(now) for exchange in self._log)
+            known = list(self._log)
+        return self._records(known)
 
     def transfers(self) -> tuple[Transfer, ...]:
         """Return the latest exchanges that carry content of files, oldest first."""
-        now = time.monotonic()
         with self._lock:
             forgotten = self._open.difference(self._log)  # still under way, and never left out
             known = (*sorted(forgotten, key=lambda exchange: exchange.number), *self._log)
-            return tuple(exchange.transfer(now) for exchange in known if exchange.subject and exchange.subject.pieces)
+        now = time.monotonic()
+        carrying = (exchange for exchange in known if exchange.subject and exchange.subject.pieces)
+        return tuple(seen(exchange, lambda one: one.transfer(now)) for exchange in carrying)
 
     def missing(self) -> tuple[RequestRecord, ...]:
         """Return the latest requests for what was not there, oldest first."""
-        now = time.monotonic()
         with self._lock:
-            return tuple(exchange.record(now) for exchange in self._missing)
+            known = list(self._missing)
+        return self._records(known)
 
     def connections(self) -> dict[str, int]:
         """Return how many connections each client has made; those of too many addresses count for the empty one."""
@@ -180,27 +259,18 @@ class Exchanges:
     def silent(self) -> list[str]:
         """Return who has connected, and is not known to have asked for anything."""
         with self._lock:
-            return sorted(set(self._connections).difference(exchange.link.client for exchange in self._log))
+            connected, known = set(self._connections), list(self._log)
+        return sorted(connected.difference(exchange.link.client for exchange in known))
 
     def glance(self, most: int) -> tuple[RequestRecord, ...] | None:
         """Return the latest exchanges, at most `most`, oldest first; None when the lock is held. Waits for nothing."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            now = time.monotonic()
-            return tuple(exchange.record(now) for exchange in list(self._log)[-most:])
+            known = list(self._log)[-most:]
         finally:
             self._lock.release()
-
-    def requests_since(self, first: int, since: float | None = None) -> tuple[RequestRecord, ...]:
-        """Return the latest exchanges from a number and from a time on, oldest first."""
-        now = time.monotonic()
-        with self._lock:
-            return tuple(
-                exchange.record(now)
-                for exchange in self._log_from(first)
-                if since is None or exchange.wall >= since
-            )
+        return self._records(known)
 
     def _log_from(self, first: int) -> list[Exchange]:
         found = list(takewhile(lambda exchange: exchange.number >= first, reversed(self._log)))
@@ -209,63 +279,127 @@ class Exchanges:
 
     # What goes on
 
-    def _open_on(self, name: str) -> list[Exchange]:
-        return [exchange for exchange in self._open if exchange.subject and exchange.subject.name == name]
-
     def _on(self, name: str) -> list[Exchange]:
         """Return what is remembered of a name since its last new version, and what is under way."""
         first = self._downloads.first(name)
-        known = (*self._open.difference(self._log), *self._log_from(first))
+        known = (*self._open_on.get(name, set()).difference(self._log), *self._log_from(first))
         return [
             exchange
             for exchange in known
             if exchange.number >= first and exchange.subject and exchange.subject.name == name
         ]
 
+    def _ask(self, name: str) -> dict[Exchange, int]:
+        """Return what is open about a name, and how much of it the clients have acknowledged.
+
+        Not under the lock, as it asks the kernel. What is no longer open once the lock is held may be wrong.
+        """
+        with self._lock:
+            asked = list(self._open_on.get(name, ()))
+        return {exchange: exchange.received() for exchange in asked}
+
     def is_due(self, name: str) -> bool:
         """Tell whether an answer about `name` is in the kernel whose acknowledgment may come any moment."""
         with self._lock:
-            return any(exchange.state in _IN_KERNEL for exchange in self._open_on(name))
+            return any(exchange.state in _IN_KERNEL for exchange in self._open_on.get(name, ()))
 
     def is_underway(self, name: str) -> bool:
         """Tell whether an answer about `name` is under way: what of it arrives makes no event."""
-        with self._lock:
-            return bool(self._open_on(name))
+        return name in self._open_on
 
-    # Waiting for a change
+    # Waiting for acknowledgments
+
+    def await_due(self, fits: Callable[[Exchange], bool] | None = None) -> None:
+        """Block while acknowledgments are due of answers that `fits` accepts (None: of all), at most for half a second.
+
+        One is due from the time when the kernel has taken the whole answer, for as long as TCP may put it off. For who
+        tells users what boards have: whoever has an answer may find that its acknowledgment is still to come.
+        """
+        with self._lock:
+            found = [exchange for exchange in self._open if exchange.state in _IN_KERNEL]
+        self.await_acknowledged(found if fits is None else filter(fits, found))
+
+    def await_acknowledged(self, exchanges: Iterable[Exchange]) -> None:
+        """Do what `await_due` does for these."""
+        began = time.monotonic()
+        poll = FIRST_LOOK_SECONDS
+        while exchanges := [exchange for exchange in exchanges if self._is_awaited(exchange, began)]:
+            time.sleep(poll)
+            poll = min(2 * poll, LAST_LOOK_SECONDS)
+
+    def _is_awaited(self, exchange: Exchange, began: float) -> bool:
+        return (
+            exchange.state in _IN_KERNEL
+            and time.monotonic() - min(began, exchange.ended) < ACK_DELAY_SECONDS
+            and seen(exchange, Exchange.received) < exchange.length
+            and exchange in self._open
+        )
+
+    # Waiting for a change: who waits joins those who do, then looks, then waits for their waiter to open
 
     def wake(self) -> None:
-        """Let every waiter look again."""
+        """Let everybody look again who waits."""
         with self._lock:
-            self._note()
-
-    @property
-    def version(self) -> int:
-        """A number that is another one after each event; for `wait_for_change`."""
-        return self._version
+            waiters, self._waiters = self._waiters, set()
+            self._await_downloads.clear()
+            self._await_requests.clear()
+            for waiter in waiters:
+                waiter.open()
 
     @property
     def next_number(self) -> int:
         """The number that the next exchange will have at least."""
         return self._number + 1
 
-    def wait_for_change(self, seen: int, seconds: float) -> None:
-        """Block until something has happened since `version` was `seen`, at most `seconds`."""
-        latch = Latch()
+    def await_download(self, name: str) -> Waiter:
+        """Return what opens when an answer about a name begins, is handed over or ends, or it has a new version.
+
+        To be given back by `leave`.
+        """
+        return self._join(self._await_downloads, name)
+
+    def await_request(self, name: str | None) -> Waiter:
+        """Return what opens when something is asked for that may have this name (None: any).
+
+        To be given back by `leave`.
+        """
+        return self._join(self._await_requests, name)
+
+    def _join(self, among: dict[str | None, set[Waiter]], about: str | None) -> Waiter:
+        waiter = Waiter(among, about)
         with self._lock:
-            if self._version != seen:
-                return
-            self._waiters.add(latch)
-        try:
-            latch.wait(seconds)
-        finally:
-            with self._lock:
-                self._waiters.discard(latch)
+            self._waiters.add(waiter)
+            among.setdefault(about, set()).add(waiter)
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Wait no longer. Harmless when repeated, and when it has been opened."""
+        with self._lock:
+            self._waiters.discard(waiter)
+            others = waiter.among.get(waiter.about)
+            if others is not None:
+                others.discard(waiter)
+                if not others:
+                    del waiter.among[waiter.about]
 
     def _begin_anew(self) -> None:
-        """In a forked child: the lock may be held by a thread that is not here."""
+        """In a forked child: the lock may be held by a thread that is not here, and who waits is not here.
+
+        What is under way is its parent's, and stays for ever as it is now: soon the child has no descriptor to ask.
+        """
         self._lock = threading.Lock()
         self._waiters = set()
+        self._await_downloads = {}
+        self._await_requests = {}
+        self.waits = weakref.WeakSet()
+        for exchange in list(self._open):
+            if not isinstance(exchange.link, Ends):
+                exchange.got = exchange.received()
+                exchange.link = exchange.link.ends()
+                if exchange.state is _HANDED_OVER and exchange.got == exchange.length:
+                    exchange.state = _RECEIVED
+        self._open = set()
+        self._open_on = {}
 
 
 _all: weakref.WeakSet[Exchanges] = weakref.WeakSet()

@@ -22,6 +22,11 @@ class Latch:
         self._lock = threading.Lock()
         self._lock.acquire()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened."""
+        return self._is_open
+
     def open(self) -> None:
         """Let everybody pass who waits or will wait. Harmless when repeated."""
         self._is_open = True

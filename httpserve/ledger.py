@@ -1,6 +1,7 @@
 """What of one server's exchanges counts for whom: downloads as waits take them, and what waits have taken.
 
-Knows exchanges, and what is waited for. Safe from any thread: nothing but looking and assigning happens under its lock.
+Knows exchanges, and what is waited for. Safe from any thread: nothing but looking and assigning happens under its lock,
+of which others may hold up the serving threads no longer than for a moment: the kernel is asked before it is taken.
 """
 
 from __future__ import annotations
@@ -8,16 +9,18 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 from httpserve.coverage import Coverage
 from httpserve.downloads import Mark
-from httpserve.exchange import ALL_USED, State
+from httpserve.exchange import ALL_USED, Exchange, State
 from httpserve.exchanges import MOST_RECORDS, Exchanges
 from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.wanted import Asked, Who
 from httpserve.watching import Question, Score, Watch, add_underway
 
+MOST_TAKEN_IN = 32  # exchanges that a watch takes in while it holds the lock
 MOST_ASKED = 1000  # kinds of requests of which is remembered what a wait has returned; the oldest goes first
 
 
@@ -41,10 +44,9 @@ class Ledger(Exchanges):
         with self._lock:
             self._number += 1
             self._downloads.start_over(name, self._number)
-            for watch in self._watching():
-                if watch.name == name:
-                    watch.start_over(self._number)
-            self._note()
+            for watch in self._watching(name):
+                watch.start_over(self._number)
+            self._wake_for_name(name)
 
     def mark(self, name: str) -> Mark:
         """Return what has been taken of a name so far; a wait begins with it."""
@@ -53,8 +55,9 @@ class Ledger(Exchanges):
 
     def take(self, name: str, validator: str, who: Who, mark: Mark) -> list[DownloadRecord] | None:
         """Return whole downloads of this version that were not taken before the mark."""
+        asked = self._ask(name)
         with self._lock:
-            self._settle_arrived(name)
+            self._settle_arrived(name, asked)
             taken = self._downloads.take(name, validator, who, mark, self._number)
             if taken is not None:
                 clients = self._downloads.holders(name) if who.is_anybody else {record.client for record in taken}
@@ -63,35 +66,42 @@ class Ledger(Exchanges):
                         exchange.used = ALL_USED
             return taken
 
-    def _settle_arrived(self, name: str) -> None:
-        """Close what has arrived whole although nobody has said so yet."""
+    def _settle_arrived(self, name: str, asked: dict[Exchange, int]) -> None:
+        """Close what has arrived whole although nobody has said so yet; leave in `asked` what is open then."""
         now = time.monotonic()
-        arrived = [
-            exchange
-            for exchange in self._open_on(name)
-            if exchange.state is State.HANDED_OVER and exchange.received() == exchange.length
-        ]
-        for exchange in arrived:
-            self._close(exchange, exchange.length, now)
+        arrived = False
+        for exchange, received in list(asked.items()):
+            if exchange not in self._open:
+                del asked[exchange]
+            elif exchange.state is State.HANDED_OVER and received == exchange.length:
+                self._close(exchange, exchange.length, now)
+                del asked[exchange]
+                arrived = True
         if arrived:
-            self._note()  # others may have looked just before
+            self._wake_for_name(name)  # others may have looked just before
 
     def coverages(self, name: str, validator: str, mark: Mark) -> dict[str, Coverage]:
         """Return what each client has of this version since the mark, answers under way included."""
+        asked = self._ask(name)
         with self._lock:
+            self._settle_arrived(name, asked)
             found = self._downloads.coverages(name, validator, mark)
             first = self._downloads.first(name)
-            underway = [exchange for exchange in self._open_on(name) if exchange.number >= first]
-            add_underway(found, underway, validator, time.monotonic())
+            underway = [exchange for exchange in asked if exchange.number >= first]
+            add_underway(found, underway, validator, time.monotonic(), asked.__getitem__)
             return found
 
     def was_returned(self, name: str, who: Who) -> bool:
         """Tell whether a wait has returned anything about the name, by those whom another one is for, since its put."""
         with self._lock:
-            return any(exchange.used and who.may_be(exchange.link.client) for exchange in self._on(name))
+            known = self._on(name)
+        return any(exchange.used and who.may_be(exchange.link.client) for exchange in known)
 
     def requests_after(self, name: str, mark: Mark) -> tuple[RequestRecord, ...]:
-        """Return the latest exchanges since the last new version of a name, or since a wait on it, oldest first."""
+        """Return the latest exchanges since the last new version of a name, or since a wait on it, oldest first.
+
+        Of those that are alike only the first and the last, as in `requests_of`.
+        """
         with self._lock:
             watch = Watch(name, 0, first=self._downloads.first(name), mark=mark)
         return self.requests_of(watch)
@@ -112,9 +122,7 @@ class Ledger(Exchanges):
         """Begin to watch a name, and count what was asked for since a time. To be ended by `unwatch`."""
         with self._lock:
             watch = Watch(name, self._most, since=since, predicate=who.predicate)
-            for exchange in self._log:
-                if exchange.is_over:
-                    watch.feed(exchange)
+            watch.feed_all(exchange for exchange in self._log if exchange.is_over)
             return self._begin_watch(watch)
 
     def watch(self, name: str, who: Who, validator: str, wanted: int) -> Watch:
@@ -138,25 +146,38 @@ class Ledger(Exchanges):
             if who.predicate is None and not any(exchange.is_over and exchange.used < ALL_USED for exchange in used):
                 watch.begin_with(self._downloads.coverages(name, validator, mark), over)
             else:
-                for exchange in over:
-                    watch.feed(exchange)
+                watch.feed_all(over)
             return self._begin_watch(watch)
 
     def _begin_watch(self, watch: Watch) -> Watch:
-        self._watches = {weakref.ref(other) for other in self._watching()}
-        self._watches.add(weakref.ref(watch))
+        for name in list(islice(self._watches_on, 2)):  # two more than one: those that were forgotten do not add up
+            watches = self._watches_on.pop(name)
+            gone = {reference for reference in watches if reference() is None}
+            self._watches -= gone
+            if watches != gone:
+                self._watches_on[name] = watches - gone
+        reference = weakref.ref(watch)
+        self._watches.add(reference)
+        self._watches_on.setdefault(watch.name, set()).add(reference)
         return watch
 
     def unwatch(self, watch: Watch) -> None:
         """End a watch. Harmless when repeated."""
+        reference = weakref.ref(watch)
         with self._lock:
-            self._watches.discard(weakref.ref(watch))
+            self._watches.discard(reference)
+            others = self._watches_on.get(watch.name)
+            if others is not None:
+                others.discard(reference)
+                if not others:
+                    del self._watches_on[watch.name]
 
     def unjudged(self, watch: Watch) -> list[Question]:
         """Return the requests about which a watch's predicate must be asked."""
+        asked = self._asked_for(watch)
         with self._lock:
-            self._settle_arrived(watch.name)
-            return watch.unjudged(self._open_on(watch.name), time.monotonic())
+            self._settle_arrived(watch.name, asked)
+            return watch.unjudged(asked, time.monotonic())
 
     def judge(self, watch: Watch, verdicts: list[tuple[Question, bool]]) -> None:
         """Take in what a watch's predicate said."""
@@ -165,27 +186,40 @@ class Ledger(Exchanges):
 
     def scores(self, watch: Watch, validator: str) -> dict[str, Score]:
         """Return in figures what each client has of this version: what `standings` says is copied, and costs more."""
+        asked = self._asked_for(watch)
         with self._lock:
-            found = self._standings(watch, validator)
+            found = self._standings(watch, validator, asked)
             return {
                 client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()
             }
 
     def standings(self, watch: Watch, validator: str, only: Collection[str] | None = None) -> dict[str, Coverage]:
         """Return what each client has of this version, as far as it counts for a watch; `only` of these clients."""
+        asked = self._asked_for(watch)
         with self._lock:
-            found = self._standings(watch, validator)
+            found = self._standings(watch, validator, asked)
             return {client: found[client].copy() for client in (found if only is None else only) if client in found}
 
-    def _standings(self, watch: Watch, validator: str) -> dict[str, Coverage]:
-        self._settle_arrived(watch.name)
-        return watch.standings(validator, self._open_on(watch.name), time.monotonic())
+    def _asked_for(self, watch: Watch) -> dict[Exchange, int]:
+        """Do what `_ask` does, and let the watch take in what has ended, a few at a time."""
+        more = True
+        while more:
+            with self._lock:
+                more = watch.take_in(MOST_TAKEN_IN)
+        return self._ask(watch.name)
+
+    def _standings(self, watch: Watch, validator: str, asked: dict[Exchange, int]) -> dict[str, Coverage]:
+        self._settle_arrived(watch.name, asked)
+        return watch.standings(validator, asked, time.monotonic(), asked.__getitem__)
 
     def requests_of(self, watch: Watch) -> tuple[RequestRecord, ...]:
-        """Return the latest exchanges of the time that a watch is about, about whatever name, oldest first."""
-        now = time.monotonic()
+        """Return the latest exchanges of the time that a watch is about, about whatever name, oldest first.
+
+        Of those that are alike only the first and the last: a verdict takes nothing from what is between.
+        """
         with self._lock:
-            return tuple(exchange.record(now) for exchange in self._log if watch.is_since(exchange))
+            known = list(self._log)
+        return self._records(_unlike(exchange for exchange in known if watch.is_since(exchange)))
 
     def used(self, watch: Watch, who: Who, chosen: list[str], wanted: int, *, is_end: bool) -> None:
         """Note that a wait has succeeded by what these clients have: the next one must see more, or another download.
@@ -198,26 +232,24 @@ class Ledger(Exchanges):
             is_end: Whether their downloads are at their end.
         """
         wanted = ALL_USED if is_end else max(1, wanted)
+        asked = self._asked_for(watch)
         with self._lock:
-            for exchange in (*watch.counted, *watch.counting(self._open_on(watch.name))):
-                if exchange.link.client in chosen and (exchange.is_over or exchange.received()):
+            for exchange in (*watch.counted, *watch.counting(asked)):
+                if exchange.link.client in chosen and (exchange.is_over or asked[exchange]):
                     exchange.used = max(exchange.used, wanted)
             if is_end:
                 self._downloads.took(watch.name, who, chosen, self._number)
 
     # Requests
 
-    def find_requests(
-        self, asked: Asked, first: int | None, since: float | None
-    ) -> tuple[list[tuple[int, RequestRecord]], int]:
-        """Return the requests that fit, with their numbers, and the number from which to look the next time.
+    def find_requests(self, asked: Asked, first: int | None, since: float | None) -> tuple[list[Exchange], int]:
+        """Return the requests that fit, oldest first, and the number from which to look the next time.
 
         Args:
             asked: What was asked for. A predicate is left to the caller.
             first: The number of the first exchange that may fit; None: after the last one that such a wait took.
             since: When it may have come, in seconds since the epoch; where it is given, `first` is not looked at.
         """
-        now = time.monotonic()
         with self._lock:
             singly: frozenset[int] = frozenset()
             if since is not None:
@@ -225,14 +257,26 @@ class Ledger(Exchanges):
             elif first is None:
                 first = self._first_asked(asked)
                 singly = frozenset(number for one, number in self._asked_singly if one == asked)
-            found = [
-                (exchange.number, exchange.record(now))
-                for exchange in self._log_from(first)
-                if exchange.number not in singly
-                and (since is None or exchange.wall >= since)
-                and asked.fits(exchange)
-            ]
-            return found, self._number + 1
+            known, next_first = self._log_from(first), self._number + 1
+        found = [
+            exchange
+            for exchange in known
+            if exchange.number not in singly
+            and (since is None or exchange.wall >= since)
+            and asked.fits(exchange)
+        ]
+        return found, next_first
+
+    def requests_for(self, asked: Asked) -> tuple[RequestRecord, ...]:
+        """Return the latest exchanges that fit, oldest first."""
+        found, _ = self.find_requests(asked, 0, None)
+        return self._records(found)
+
+    def requests_since(self, first: int, since: float | None = None) -> tuple[RequestRecord, ...]:
+        """Return the latest exchanges from a number and from a time on, as `requests_of` does."""
+        with self._lock:
+            known = self._log_from(first)
+        return self._records(_unlike(exchange for exchange in known if since is None or exchange.wall >= since))
 
     def first_asked(self, asked: Asked) -> int:
         """Return the number of the first exchange that a wait for such a request may return."""
@@ -252,3 +296,16 @@ class Ledger(Exchanges):
             while len(self._asked) >= MOST_ASKED:
                 del self._asked[next(iter(self._asked))]
             self._asked[asked] = number
+
+
+def _unlike(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    """Leave out all but the first and the last of those about which the same is to be said."""
+    first: dict[tuple[str, str, str, int, int], Exchange] = {}
+    last: dict[tuple[str, str, str, int, int], Exchange] = {}
+    for exchange in exchanges:
+        name = exchange.subject.name if exchange.subject else ""
+        has_some = min(exchange.got, 1) if exchange.is_over else -exchange.number  # what is under way is like no other
+        key = (exchange.link.client, name, exchange.head.target, exchange.status, has_some)
+        first.setdefault(key, exchange)
+        last[key] = exchange
+    return sorted({*first.values(), *last.values()}, key=lambda exchange: exchange.number)

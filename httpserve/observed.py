@@ -53,7 +53,11 @@ class Observed:
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """The latest requests, oldest first. Blocks for a moment only."""
+        """The latest requests, oldest first. Blocks for 0.5 s at most, while the acknowledgment of an answer is due.
+
+        What a client has received is what its TCP has acknowledged, which it may put off for a moment.
+        """
+        self._ledger.await_due()
         return Records(self._ledger.requests())
 
     @property
@@ -83,15 +87,19 @@ class Observed:
             for name in [name_asked(request.target)]
         )
 
-    def requests_for(self, name: Path | None = None, *, client: str | None = None) -> tuple[RequestRecord, ...]:
-        """Return those of the latest requests that are for a name, by a board, oldest first. Blocks for a moment only.
+    def requests_for(
+        self, name: Path | None = None, *, client: str | None = None, wait: bool = True
+    ) -> tuple[RequestRecord, ...]:
+        """Return those of the latest requests that are for a name, by a board, oldest first.
 
+        Blocks for 0.5 s at most, while the acknowledgment of such an answer is due.
         Nothing is taken from waits, and the server may be stopped. As in `requests`, what came before the latest
         `max_records` is forgotten: that nothing is found proves nothing once `requests` has so many.
 
         Args:
             name: What they ask for, whether there is such a file or not, in any spelling; None: anything.
             client: The address of the board, in any spelling; None: any.
+            wait: False: do not block, and return what is acknowledged so far. For who looks again and again.
 
         Raises:
             InvalidName: No file can have that name.
@@ -99,8 +107,10 @@ class Observed:
         """
         checked = None if name is None else checked_name(name, directory=True)
         where = None if client is None else address(client)
-        found, _ = self._ledger.find_requests(Asked(checked, client=where), first=0, since=None)
-        return Records(record for _, record in found)
+        asked = Asked(checked, client=where)
+        if wait:
+            self._ledger.await_due(asked.fits)
+        return Records(self._ledger.requests_for(asked))
 
     def _names(self) -> list[str]:
         only = self._site.only
@@ -232,6 +242,8 @@ class Observed:
     ) -> RequestRecord:
         """Block until a request has come that fits. A Ctrl-C ends it at once.
 
+        It returns when the answer begins to leave, or, if all of it leaves at once, when it is acknowledged, for which
+        it waits 0.5 s at most, the time-out aside.
         One that came since the last `put_file` of the name counts, unless a wait for the same has returned it or a
         later one.
 

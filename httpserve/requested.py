@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from httpserve.errors import ServerNotRunning, WaitTimeout
 from httpserve.ledger import Ledger
 from httpserve.records import RequestRecord
+from httpserve.turns import Turns
 from httpserve.verdict import Nearest, not_asked
 from httpserve.waiting import SLICE_SECONDS
 from httpserve.wanted import Asked
@@ -38,7 +40,7 @@ class RequestTerms(NamedTuple):
 def wait_for_request(
     ledger: Ledger, terms: RequestTerms, first: int | None = None, since: float | None = None
 ) -> RequestRecord:
-    """Block until a request has come that fits.
+    """Block until a request has come that fits, and then until all of its answer is acknowledged, where that is due.
 
     Args:
         ledger: What arrived.
@@ -54,21 +56,23 @@ def wait_for_request(
     deadline = None if timeout is None else time.monotonic() + timeout
     began = ledger.first_asked(asked) if first is None and since is None else first or 0
     looks_from, looks_since = first, since
-    while True:
-        seen = ledger.version
-        can_come = terms.is_running()
-        found, next_first = ledger.find_requests(asked, looks_from, looks_since)
-        for number, request in found:
-            if predicate is None or predicate(request):
-                ledger.took_request(asked, number, singly=predicate is not None)
-                return request
-        looks_from, looks_since = next_first, None
-        if not can_come:
-            raise ServerNotRunning("nobody can ask for anything: the server does not run; start() it first")
-        left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            assert timeout is not None
-            verdict = not_asked(ledger.requests_since(began, since), ledger.connections(), terms.nearest)
-            text = f"no {asked} came within {timeout:g} s: {verdict.text}"
-            raise WaitTimeout(text, asked.name or "", timeout, happened=verdict.word)
-        ledger.wait_for_change(seen, min(left, SLICE_SECONDS))
+    with Turns(ledger, partial(ledger.await_request, asked.name)) as turns:
+        while True:
+            turns.begin()
+            can_come = terms.is_running()
+            found, next_first = ledger.find_requests(asked, looks_from, looks_since)
+            for exchange in found:
+                if predicate is None or predicate(ledger.record(exchange)):
+                    ledger.took_request(asked, exchange.number, singly=predicate is not None)
+                    ledger.await_acknowledged([exchange])
+                    return ledger.record(exchange)
+            looks_from, looks_since = next_first, None
+            if not can_come:
+                raise ServerNotRunning("nobody can ask for anything: the server does not run; start() it first")
+            left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                assert timeout is not None
+                verdict = not_asked(ledger.requests_since(began, since), ledger.connections(), terms.nearest)
+                text = f"no {asked} came within {timeout:g} s: {verdict.text}"
+                raise WaitTimeout(text, asked.name or "", timeout, happened=verdict.word)
+            turns.wait(left, SLICE_SECONDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from httpserve.coverage import Coverage
@@ -16,6 +17,7 @@ from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
 from httpserve.exchange import ALL_USED
 from httpserve.ledger import Ledger
 from httpserve.records import DownloadRecord, RequestRecord
+from httpserve.turns import Turns
 from httpserve.verdict import Case, Nearest, happened
 from httpserve.wanted import Amount, Kind, Who
 from httpserve.watching import Score, Watch
@@ -75,6 +77,9 @@ class _Count(Protocol):
     def requests(self) -> tuple[RequestRecord, ...]:
         """Return what was asked for, whatever it was, in the time that the wait is about."""
 
+    def something_has_happened(self) -> None:
+        """Be told that an event has come since the last look."""
+
     def seconds_to_poll(self) -> float | None:
         """Return after how many seconds to look again although nothing happened; None: an event will come."""
 
@@ -88,16 +93,17 @@ class _Pace:
         self._follows = LAST_POLL_SECONDS if terms.amount.kind is not Kind.ALL else None
         if self._follows is None and terms.report is not None:
             self._follows = PROGRESS_POLL_SECONDS
-        self._poll = FIRST_POLL_SECONDS
-        self._seen = -1
+        self._poll = 0.0
+
+    def something_has_happened(self) -> None:
+        """Begin anew: the acknowledgment of what was handed over just now comes soon."""
+        self._poll = 0.0
 
     def seconds(self) -> float | None:
         """Return after how many seconds to look again; None: nothing comes without an event."""
         if not self._ledger.is_due(self._name):
             return self._follows if self._follows and self._ledger.is_underway(self._name) else None
-        seen = self._ledger.version
-        self._poll = FIRST_POLL_SECONDS if seen != self._seen else min(2 * self._poll, LAST_POLL_SECONDS)
-        self._seen = seen
+        self._poll = min(2 * self._poll or FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
         return self._poll
 
 
@@ -108,7 +114,9 @@ class _Taking:
         self._ledger = ledger
         self._terms = terms
         self._mark = ledger.mark(terms.name)
-        self.seconds_to_poll = _Pace(ledger, terms).seconds
+        pace = _Pace(ledger, terms)
+        self.seconds_to_poll = pace.seconds
+        self.something_has_happened = pace.something_has_happened
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
         return self._ledger.take(self._terms.name, version.validator, self._terms.who, self._mark)
@@ -131,6 +139,7 @@ class _Watching:
         self._terms = terms
         self._watch = watch
         self._pace = _Pace(ledger, terms)
+        self.something_has_happened = self._pace.something_has_happened
         self._moved: dict[str, tuple[tuple[int, int], float]] = {}  # by client: what it had, and since when just that
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
@@ -227,29 +236,31 @@ def wait_for_download(
 def _wait(ledger: Ledger, terms: Terms, count: _Count) -> list[DownloadRecord]:
     deadline = None if terms.timeout is None else time.monotonic() + terms.timeout
     reported, was_there = -1, False
-    while True:
-        seen = ledger.version
-        can_come = terms.can_come()
-        version = _current(terms, was_there=was_there)
-        was_there = True
-        records = count.look(version)
-        if terms.report is not None:
-            reported = _report(terms, version, records, count, reported)
-        if records is not None:
-            return records
-        if not can_come:
-            raise _not_running(terms.name)
-        left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
-        if left <= 0 and ledger.is_due(terms.name):
-            left += GRACE_SECONDS
-        if left <= 0:
-            coverages = count.coverages(version)
-            records = count.look(version)  # else what came in this moment would be told, and not returned
+    with Turns(ledger, partial(ledger.await_download, terms.name)) as turns:
+        while True:
+            turns.begin()
+            can_come = terms.can_come()
+            version = _current(terms, was_there=was_there)
+            was_there = True
+            records = count.look(version)
+            if terms.report is not None:
+                reported = _report(terms, version, records, count, reported)
             if records is not None:
                 return records
-            raise _in_vain(ledger, terms, version, count, coverages)
-        poll = count.seconds_to_poll()
-        ledger.wait_for_change(seen, min(left, SLICE_SECONDS, SLICE_SECONDS if poll is None else poll))
+            if not can_come:
+                raise _not_running(terms.name)
+            left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
+            if left <= 0 and ledger.is_due(terms.name):
+                left += GRACE_SECONDS
+            if left <= 0:
+                coverages = count.coverages(version)
+                records = count.look(version)  # else what came in this moment would be told, and not returned
+                if records is not None:
+                    return records
+                raise _in_vain(ledger, terms, version, count, coverages)
+            poll = count.seconds_to_poll()
+            if turns.wait(left, SLICE_SECONDS if poll is None else min(poll, SLICE_SECONDS)):
+                count.something_has_happened()
 
 
 def _current(terms: Terms, *, was_there: bool) -> Version:

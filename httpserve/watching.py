@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from httpserve.coverage import Coverage
 from httpserve.downloads import NOTHING_TAKEN, Mark, cover, is_older, make_room
-from httpserve.exchange import Exchange, State
+from httpserve.exchange import Exchange, State, recorded
 from httpserve.records import RequestRecord
 
+MOST_FED = 1000  # answers that are over and that nobody has looked at: beyond these the serving threads do
 MOST_UNJUDGED = 10_000  # answers that are over and that the user's predicate has not seen; the oldest go first
 
 
@@ -22,7 +23,13 @@ class Question(NamedTuple):
 
     number: int
     is_over: bool  # what was said of an answer under way holds until it is over
-    request: RequestRecord
+    exchange: Exchange
+    now: float
+
+    @property
+    def request(self) -> RequestRecord:
+        """The request as it stands. Not for under the ledger's lock: it asks the kernel."""
+        return recorded(self.exchange, self.now)
 
 
 class Score(NamedTuple):
@@ -60,7 +67,7 @@ class Watch:
     ) -> None:
         self.name = name
         self.predicate = predicate
-        self.counted: deque[Exchange] = deque(maxlen=most)  # those that are over
+        self._counted: deque[Exchange] = deque(maxlen=most)  # those that are over
         self._first = first
         self._since = since
         self._left_out = left_out
@@ -68,15 +75,23 @@ class Watch:
         self._coverages: dict[str, Coverage] = {}
         self._unjudged: deque[Exchange] = deque(maxlen=MOST_UNJUDGED)  # that are over
         self._verdicts: dict[int, bool] = {}  # on what is under way, by number
+        self._fed: deque[Exchange] = deque()  # that are over, and not looked at yet
 
     def start_over(self, first: int) -> None:
         """A new version is put in place: exchanges count from this number on, unless the user has said since when."""
         if self._since is None:
             self._first = first
             self._coverages.clear()
-            self.counted.clear()
+            self._counted.clear()
+            self._fed.clear()
             self._unjudged.clear()
             self._verdicts.clear()
+
+    @property
+    def counted(self) -> deque[Exchange]:
+        """The latest exchanges that count, those that are over."""
+        self.take_in()
+        return self._counted
 
     def is_since(self, exchange: Exchange) -> bool:
         """Tell whether an exchange, about whatever name, is of the time that the wait is about."""
@@ -97,26 +112,40 @@ class Watch:
         )
 
     def feed(self, exchange: Exchange) -> None:
-        """Take in an exchange that is over."""
-        if not self.may_count(exchange):
-            return
-        if self.predicate is None:
-            self._count(exchange)
-        else:
-            self._unjudged.append(exchange)
+        """Take in an exchange that is over. Most of the work is left to who looks: the serving threads feed."""
+        self._fed.append(exchange)
+        if len(self._fed) > MOST_FED:  # nobody looks
+            self.take_in(1)
+
+    def feed_all(self, exchanges: Iterable[Exchange]) -> None:
+        """Take in exchanges that are over."""
+        self._fed.extend(exchanges)
+
+    def take_in(self, most: int | None = None) -> bool:
+        """Look at what was fed, the oldest first, at `most` so many; True: there is more."""
+        for _ in range(len(self._fed) if most is None else min(most, len(self._fed))):
+            exchange = self._fed.popleft()
+            if not self.may_count(exchange):
+                continue
+            if self.predicate is None:
+                self._count(exchange)
+            else:
+                self._unjudged.append(exchange)
+        return bool(self._fed)
 
     def begin_with(self, coverages: dict[str, Coverage], over: Iterable[Exchange]) -> None:
         """Take in what clients have to begin with, and which exchanges, all of them over, brought it."""
         self._coverages = coverages
-        self.counted.extend(exchange for exchange in over if self.may_count(exchange))
+        self._counted.extend(exchange for exchange in over if self.may_count(exchange))
 
     def unjudged(self, underway: Iterable[Exchange], now: float) -> list[Question]:
         """Return what the predicate must be asked about, out of what is over and of what is under way."""
         if self.predicate is None:
             return []
-        over = [Question(exchange.number, True, exchange.record(now)) for exchange in self._unjudged]
+        self.take_in()
+        over = [Question(exchange.number, True, exchange, now) for exchange in self._unjudged]
         return over + [
-            Question(exchange.number, False, exchange.record(now))
+            Question(exchange.number, False, exchange, now)
             for exchange in underway
             if exchange.number not in self._verdicts and self.may_count(exchange)
         ]
@@ -135,7 +164,7 @@ class Watch:
         self._unjudged = deque(left, MOST_UNJUDGED)
 
     def _count(self, exchange: Exchange) -> None:
-        self.counted.append(exchange)
+        self._counted.append(exchange)
         add(self._coverages, exchange, exchange.got, exchange.ended)
 
     def counting(self, underway: Iterable[Exchange]) -> Iterator[Exchange]:
@@ -146,13 +175,20 @@ class Watch:
             if self.may_count(exchange) and (self.predicate is None or self._verdicts.get(exchange.number))
         )
 
-    def standings(self, validator: str, underway: Iterable[Exchange], now: float) -> dict[str, Coverage]:
+    def standings(
+        self,
+        validator: str,
+        underway: Iterable[Exchange],
+        now: float,
+        received: Callable[[Exchange], int] = Exchange.received,
+    ) -> dict[str, Coverage]:
         """Return what each client has of one version, with what is under way. Only to be read, and to be copied."""
+        self.take_in()
         found = {client: coverage for client, coverage in self._coverages.items() if coverage.validator == validator}
         counting = [one for one in self.counting(underway) if one.subject and one.subject.validator == validator]
         for client in {exchange.link.client for exchange in counting}.intersection(found):
             found[client] = found[client].copy()
-        add_underway(found, counting, validator, now)
+        add_underway(found, counting, validator, now, received)
         return found
 
 
@@ -176,10 +212,16 @@ def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended
     cover(coverage, exchange, received, ended)
 
 
-def add_underway(coverages: dict[str, Coverage], underway: Iterable[Exchange], validator: str, now: float) -> None:
-    """Count what clients have received so far of answers about one version that are under way."""
+def add_underway(
+    coverages: dict[str, Coverage],
+    underway: Iterable[Exchange],
+    validator: str,
+    now: float,
+    received: Callable[[Exchange], int] = Exchange.received,
+) -> None:
+    """Count what clients have received so far, as `received` says, of answers about one version that are under way."""
     for exchange in underway:
         if exchange.subject is not None and exchange.subject.validator == validator:
-            received = exchange.received()
-            ended = exchange.ended if exchange.ended and received == exchange.length else now
-            add(coverages, exchange, received, ended)
+            count = received(exchange)
+            ended = exchange.ended if exchange.ended and count == exchange.length else now
+            add(coverages, exchange, count, ended)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from itertools import pairwise
 
 import pytest
@@ -419,37 +418,81 @@ def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
 # Waiting for a change
 
 
-def test_a_change_since_one_looked_ends_the_wait_at_once() -> None:
-    ledger = Ledger()
-    seen = ledger.version
-    ledger.wake()
-
-    ledger.wait_for_change(seen, 50.0)
-
-    assert ledger.version != seen
-
-
-@pytest.mark.parametrize("event", ["handed over", "settled", "woken"])
-def test_a_wait_ends_with_the_next_event(event: str) -> None:
+@pytest.mark.parametrize("event", ["begun", "handed over", "settled", "new version", "woken"])
+def test_who_waits_for_downloads_of_a_name_misses_nothing_that_happens_to_it_once_they_have_joined(event: str) -> None:
     ledger = Ledger()
     exchange = begun(ledger)
-    seen = ledger.version
-    waiter = threading.Thread(target=ledger.wait_for_change, args=(seen, 50.0), daemon=True)
-    waiter.start()
+    waiter = ledger.await_download("f")
 
-    if event == "handed over":
+    happen(ledger, exchange, event)
+
+    assert waiter.is_open
+
+
+def happen(ledger: Ledger, exchange: Exchange, event: str) -> None:
+    if event == "begun":
+        begun(ledger, exchange.subject)
+    elif event == "handed over":
         ledger.handed_over(exchange, 101.0)
     elif event == "settled":
         ledger.settle(exchange, 10, 101.0, End.CLOSED)
+    elif event == "new version":
+        assert exchange.subject is not None
+        ledger.new_version(exchange.subject.name)
     else:
         ledger.wake()
-    waiter.join(20.0)
-
-    assert not waiter.is_alive()
 
 
-def test_a_wait_without_an_event_ends_in_time() -> None:
-    Ledger().wait_for_change(0, 0.001)
+@pytest.mark.parametrize("event", ["begun", "handed over", "settled", "new version"])
+def test_what_happens_to_another_name_wakes_no_wait_for_downloads(event: str) -> None:
+    ledger = Ledger()
+    exchange = begun(ledger, subject((0, 10), name="g"))
+    waiter = ledger.await_download("f")
+
+    happen(ledger, exchange, event)
+    begun(ledger, None, status=404, asked=Asked(target="/f"))
+
+    assert not waiter.is_open
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "what", "is_woken"),
+    [
+        (None, "/g", None, True),
+        (None, "/f", WHOLE, True),
+        ("f", "/f", WHOLE, True),
+        ("f", "/f?x", None, True),
+        ("f", "/./%66", None, True),
+        ("f", "/g", None, False),
+        ("f", "/f", subject((0, 10), name="g"), False),
+        ("f", "/" * 10_000 + "f", None, True),
+    ],
+)
+def test_who_waits_for_requests_is_woken_by_those_that_may_fit(
+    name: str | None, target: str, what: Subject | None, is_woken: bool
+) -> None:
+    ledger = Ledger()
+    waiter = ledger.await_request(name)
+
+    exchange = begun(ledger, what, asked=Asked(target=target), status=200 if what else 404)
+    is_open = waiter.is_open
+    later = ledger.await_request(name)
+    received(ledger, exchange)
+
+    assert (is_open, later.is_open) == (is_woken, False)  # a request is one as soon as it has come
+
+
+def test_who_waits_no_longer_is_forgotten() -> None:
+    ledger = Ledger()
+    waiters = [ledger.await_download("f"), ledger.await_download("f"), ledger.await_request(None)]
+    ledger.leave(waiters[0])
+    ledger.leave(waiters[0])
+    ledger.leave(waiters[2])
+
+    begun(ledger)
+    ledger.leave(waiters[1])
+
+    assert [waiter.is_open for waiter in waiters] == [False, True, False]
 
 
 def test_an_acknowledgment_is_due_while_an_answer_is_in_the_kernel() -> None:
@@ -470,12 +513,12 @@ def test_who_looked_just_before_is_told_what_another_look_has_settled() -> None:
     exchange = begun(ledger, line=line)
     exchange.handed = 10
     ledger.handed_over(exchange, 101.0)
-    seen = ledger.version
+    waiter = ledger.await_download("f")
     line.on_their_way = 0
 
     took(ledger)
 
-    assert ledger.version != seen
+    assert waiter.is_open
 
 
 # Waits that count certain answers only

@@ -58,6 +58,7 @@ MODULES = {
         "exchanges",
         "ledger",
         "requested",
+        "turns",
         "verdict",
         "waiting",
         "wanted",

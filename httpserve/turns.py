@@ -1,0 +1,68 @@
+"""When a wait looks again: after what may matter to it, and so seldom that the boards have most of the processor.
+
+Knows who is woken by what, and how much work a look is. Does not know what is looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from httpserve.exchanges import Exchanges, Waiter
+
+# All waits together may take one part in so many of the time of a processor: each event of a busy board would let each
+# of them look, and Python lets one thread run at a time.
+SHARE = 5
+MOST_REST_SECONDS = 0.25  # a user's function may take long, and a wait is to see within a second that a server stops
+
+
+class Turns:
+    """The looks of one wait. A context manager; each look begins with `begin`, and `wait` is between two.
+
+    Args:
+        exchanges: Whose events they are.
+        join: Joins those who wait for the same.
+    """
+
+    __slots__ = ("__weakref__", "_exchanges", "_join", "_spent", "_waiter")
+
+    def __init__(self, exchanges: Exchanges, join: Callable[[], Waiter]) -> None:
+        self._exchanges = exchanges
+        self._join = join
+        self._waiter: Waiter | None = None
+        self._spent = 0.0
+
+    def __enter__(self) -> Self:
+        self._exchanges.waits.add(self)
+        self._spent = time.thread_time()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._exchanges.waits.discard(self)
+        if self._waiter is not None:
+            self._exchanges.leave(self._waiter)
+
+    def begin(self) -> None:
+        """Let what happens from now on end the next `wait`: who looks afterwards misses nothing."""
+        if self._waiter is None or self._waiter.is_open:
+            self._waiter = self._join()
+
+    def wait(self, left: float, poll: float) -> bool:
+        """Block until something has happened, at most until `poll` seconds are over; True: something has.
+
+        However soon that is, the next look is no sooner than what looks cost in time of the processor lets it be, and
+        no later than in `left` seconds.
+        """
+        assert self._waiter is not None
+        began, spent = time.monotonic(), time.thread_time()
+        rest = min(left, MOST_REST_SECONDS, (spent - self._spent) * SHARE * len(self._exchanges.waits))
+        self._spent = spent
+        has_happened = self._waiter.wait(min(left, max(poll, rest)))
+        rest -= time.monotonic() - began
+        if rest > 0:
+            time.sleep(rest)
+        return has_happened
