@@ -1,7 +1,7 @@
 """What waits cost the boards: requests a second of one small file while 20 calls wait, beside the rate without any.
 
-Knows kinds of waits. `python -m benchmarks.waits` prints how much is left of the rate: while they wait for another name,
-and while they wait for the very file that is asked for. The load comes from `benchmarks.load`.
+Knows kinds of waits. `python -m benchmarks.waits` prints how much is left of the rate: while they wait for another
+name, and while they wait for the very file that is asked for. The load comes from `benchmarks.load`.
 """
 
 from __future__ import annotations
@@ -55,14 +55,12 @@ KINDS: dict[str, Wait] = {  # none of which ends before its time
 
 
 @contextlib.contextmanager
-def waiting(client: HttpServerClient, wait: Wait, name: str) -> Iterator[None]:
-    """Let 20 threads wait during the block; they end when the name is removed, or a second later."""
-    ended = threading.Event()
+def waiting(client: HttpServerClient, wait: Wait, name: str, seconds: float) -> Iterator[None]:
+    """Let 20 threads wait during the block, which takes so many seconds, and for a little longer."""
 
     def go_on() -> None:
-        while not ended.is_set():
-            with contextlib.suppress(HttpServeError):
-                wait(client, name, 1.0)
+        with contextlib.suppress(HttpServeError):
+            wait(client, name, seconds)
 
     threads = [threading.Thread(target=go_on) for _ in range(WAITS)]
     for thread in threads:
@@ -70,7 +68,6 @@ def waiting(client: HttpServerClient, wait: Wait, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        ended.set()
         for thread in threads:
             thread.join()
 
@@ -88,18 +85,17 @@ def main() -> None:
     with HttpServerClient(host="127.0.0.1") as client:
         for name in (ASKED, OTHER):
             client.storage.write_bytes(name, bytes(100))
-        print(f"{WAITS} waits for          another name   the same name   (rate, and its ratio to that without waits)")
+        print(f"{WAITS} waits for:                  none   another name   the same name")
         for kind, wait in KINDS.items():
             rates: dict[str, list[float]] = {"": [], OTHER: [], ASKED: []}
             for _ in range(options.rounds):
                 rates[""].append(rate(client, options.seconds, options.connections))
                 for name in (OTHER, ASKED):
-                    with waiting(client, wait, name):
+                    with waiting(client, wait, name, options.seconds + 1.0):
                         time.sleep(0.1)
                         rates[name].append(rate(client, options.seconds, options.connections))
             none, other, same = (statistics.median(found) for found in rates.values())
-            cells = "".join(f"{value:8.0f} {value / none:5.2f} " for value in (other, same))
-            print(f"{kind:26}{cells}", flush=True)
+            print(f"{kind:26}{none:8.0f} {other:8.0f} {other / none:5.2f} {same:8.0f} {same / none:5.2f}", flush=True)
 
 
 if __name__ == "__main__":

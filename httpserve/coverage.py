@@ -144,3 +144,10 @@ class Coverage:
             if asked and len(self._ranges) < 2 * MOST_RANGES:
                 self._ranges.extend((start, stop))
         self.whole = self.intervals.size() == self.total
+
+    def add_again(self, answers: int, arrived: int, began: float, ended: float) -> None:
+        """Count more answers to who has everything, like the one before, in which no ranges were asked for."""
+        self.answers += answers
+        self.arrived += arrived
+        self.began = min(self.began, began)
+        self.ended = max(self.ended, ended)

@@ -18,9 +18,8 @@ from httpserve.exchange import ALL_USED, Exchange, State
 from httpserve.exchanges import MOST_RECORDS, Exchanges
 from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.wanted import Asked, Who
-from httpserve.watching import Question, Score, Watch, add_underway
+from httpserve.watching import MOST_TAKEN_IN, Question, Score, Watch, add_underway
 
-MOST_TAKEN_IN = 32  # exchanges that a watch takes in while it holds the lock
 MOST_ASKED = 1000  # kinds of requests of which is remembered what a wait has returned; the oldest goes first
 
 

@@ -235,13 +235,13 @@ def wait_for_download(
 
 def _wait(ledger: Ledger, terms: Terms, count: _Count) -> list[DownloadRecord]:
     deadline = None if terms.timeout is None else time.monotonic() + terms.timeout
-    reported, was_there = -1, False
+    reported = -1
+    _current(terms, was_there=False)
     with Turns(ledger, partial(ledger.await_download, terms.name)) as turns:
         while True:
             turns.begin()
             can_come = terms.can_come()
-            version = _current(terms, was_there=was_there)
-            was_there = True
+            version = _current(terms, was_there=True)
             records = count.look(version)
             if terms.report is not None:
                 reported = _report(terms, version, records, count, reported)
