@@ -80,13 +80,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.waits", description="what waits cost the boards")
     parser.add_argument("--rounds", type=int, default=3, help="medians of these (default 3)")
     parser.add_argument("--seconds", type=int, default=2, help="length of one measurement (default 2)")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="only these waits")
     parser.add_argument("--connections", type=int, default=1, help="boards that ask (default 1)")
     options = parser.parse_args()
     with HttpServerClient(host="127.0.0.1") as client:
         for name in (ASKED, OTHER):
             client.storage.write_bytes(name, bytes(100))
         print(f"{WAITS} waits for:                  none   another name   the same name")
-        for kind, wait in KINDS.items():
+        for kind in options.only:
+            wait = KINDS[kind]
             rates: dict[str, list[float]] = {"": [], OTHER: [], ASKED: []}
             for _ in range(options.rounds):
                 rates[""].append(rate(client, options.seconds, options.connections))

@@ -99,7 +99,7 @@ class Watch:
         """Return what has happened since the last look, in order. Works on a closed client too."""
         events: list[Event] = []
         if self._all_kinds:
-            requests = self._requests.new(self._client.requests)
+            requests = self._requests.new(self._client.requests_for(wait=False))
             if len(requests) == MOST_RECORDS:
                 events.append(Event("skipped", {}))
             events += _as_events("request", requests)

@@ -153,3 +153,20 @@ def test_a_python_without_the_lock_takes_part_where_there_is_one(
     has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
     assert ("-m pip install" in (locked or "")) is has_lock
     assert peers.interpreter(peers.FREE_THREADED) == str(tmp_path / "python3.14t")
+
+
+def test_what_waits_cost_is_measured() -> None:
+    options = ["--rounds", "1", "--seconds", "1", "--only", "rest"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.waits", *options],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("rest ")]
+    assert len(row) == 6
+    assert all(float(value) > 0 for value in row[1:])

@@ -29,8 +29,8 @@ class Keywords:
         return self.servers.get(alias).client
 
     def requests(self) -> Requests:
-        """Return what each server was asked."""
-        return [(kept.alias, kept.client.requests) for kept in self.servers.all()]
+        """Return what each server was asked, with what is acknowledged by now. Waits for nothing."""
+        return [(kept.alias, kept.client.requests_for(wait=False)) for kept in self.servers.all()]
 
     def tell(self) -> None:
         """Write a line for each transfer that has ended. Only in a keyword, whose output Robot reads.

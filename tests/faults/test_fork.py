@@ -244,3 +244,48 @@ client.close()
         go_on(process)
 
         assert ended(process) == ["200 600000"]
+
+
+def test_a_child_says_of_what_was_under_way_what_was_acknowledged_when_it_was_forked(tmp_path: Path) -> None:
+    code = f"""
+{SERVING.format(root="None")}
+import socket
+client.storage.write_bytes("part", b"p" * 100_000)
+assert fetched(client, "image")[0] == 200
+client.wait_for_download("image", 20)
+board = socket.socket()
+board.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+board.connect(("127.0.0.1", client.get_port()))
+board.sendall(b"GET /part HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+while not client.transfers or client.transfers[-1].sent != 100_000:
+    time.sleep(0.001)
+has_looked, has_it_all, told = fork.Event(), fork.Event(), fork.SimpleQueue()
+def child():
+    early = client.requests
+    has_looked.set()
+    has_it_all.wait(20)
+    late = client.requests
+    told.put(([one.bytes for one in early] == [one.bytes for one in late], [(one.name, one.outcome, one.bytes < 100_000) for one in late]))
+    told.put([(one.name, one.state) for one in client.transfers])
+process = fork.Process(target=child)
+process.start()
+has_looked.wait(20)
+left = 100_000
+while left > 0:
+    left -= len(board.recv(65536))
+client.wait_for_download("part", 20)
+has_it_all.set()
+tell(*told.get())
+tell(*told.get())
+process.join(10)
+tell([(one.name, one.outcome) for one in client.requests])
+board.close()
+client.close()
+"""
+    lines = ran(code, tmp_path)
+
+    assert lines == [
+        "True [('image', 'completed', False), ('part', 'under way', True)]",
+        "('image', 'completed') ('part', 'under way')",
+        "[('image', 'completed'), ('part', 'completed')]",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -519,6 +520,45 @@ def test_who_looked_just_before_is_told_what_another_look_has_settled() -> None:
     took(ledger)
 
     assert waiter.is_open
+
+
+def test_who_wants_acknowledgments_waits_for_those_that_are_due_and_no_longer() -> None:
+    ledger = Ledger()
+    due, overdue, other = AskedForOften(), AskedForOften(), AskedForOften()
+    now = time.monotonic()
+    for line, ended in ((due, now), (overdue, now - 1.0), (other, now)):
+        exchange = begun(ledger, line=line)
+        exchange.handed = 10
+        ledger.handed_over(exchange, ended)
+    begun(ledger, line=overdue).handed = 5  # it is not all in the kernel
+
+    ledger.await_due(lambda exchange: exchange.link is not other)
+
+    assert (due.times, overdue.times, other.times) == (3, 0, 0)
+    assert [record.completed for record in ledger.requests()] == [True, False, False, False]
+
+
+class AskedForOften(Line):
+    """A connection that acknowledges everything when it is looked at for the third time."""
+
+    times = 0
+
+    def outstanding(self) -> int:
+        self.times += 1
+        return 0 if self.times >= 3 else 10
+
+
+def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last() -> None:
+    ledger = Ledger()
+    for number in range(5):
+        received(ledger, begun(ledger, began=100.0 + number))
+        received(ledger, begun(ledger, began=100.0 + number), 3)
+    begun(ledger, None, status=404, asked=Asked(target="/other"))
+
+    records = ledger.requests_after("f", ledger.mark("f"))
+
+    assert [(record.target, record.bytes) for record in records] == [("/f", 10), ("/f", 3), ("/other", 0)]
+    assert [record.target for record in ledger.requests_since(1)] == [record.target for record in records]
 
 
 # Waits that count certain answers only

@@ -15,7 +15,7 @@ from httpserve.ledger import Ledger
 from httpserve.plan import Piece, Subject
 from httpserve.records import DownloadRecord, Fields
 from httpserve.verdict import amounts
-from httpserve.waiting import Terms, Version, wait_for_download
+from httpserve.waiting import SLICE_SECONDS, Terms, Version, wait_for_download
 from httpserve.wanted import Who
 
 KIB = 1 << 10
@@ -189,6 +189,30 @@ def test_an_answer_in_the_kernel_gets_a_moment_past_the_deadline() -> None:
     record = waited(ledger, current, 1e-9)
 
     assert record.bytes == 10
+
+
+def test_what_happens_to_another_name_does_not_let_a_wait_look() -> None:
+    ledger = Ledger()
+    waits, looks, began = threading.Event(), 0, time.monotonic()
+
+    def current() -> Version:
+        nonlocal looks
+        looks += 1
+        waits.set()
+        return Version("v", 10)
+
+    waiter = threading.Thread(target=lambda: waited(ledger, current), daemon=True)
+    waiter.start()
+    waits.wait(20.0)
+    for number in range(300):
+        received(ledger, begun(ledger, name="g" if number % 2 else "", target="/g"))
+        time.sleep(0.001)  # long enough for a look
+    looks_until_then, seconds = looks, time.monotonic() - began
+    received(ledger, begun(ledger))
+    waiter.join(20.0)
+
+    assert looks_until_then <= 3 + seconds / SLICE_SECONDS  # since others may change a file
+    assert not waiter.is_alive()
 
 
 def test_a_stopped_server_ends_the_wait_with_what_to_do() -> None:
