@@ -168,7 +168,7 @@ class Observed:
 
         Args:
             name: The name on the server.
-            timeout: Seconds to wait; None: for ever. Kept within 50 ms.
+            timeout: Seconds to wait; None: for ever. At its end an answer that the system has whole gets 45 ms more.
             until: `"all"`: every byte; `"started"`: the first one; `"idle"`: some came, and nothing more for `idle`
                 seconds, for clients that never take the whole (RAUC, SWUpdate's delta, zchunk, sanboot); a fraction (a
                 float up to 1.0); a number of bytes (an int).

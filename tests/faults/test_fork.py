@@ -265,7 +265,8 @@ def child():
     has_looked.set()
     has_it_all.wait(20)
     late = client.requests
-    told.put(([one.bytes for one in early] == [one.bytes for one in late], [(one.name, one.outcome, one.bytes < 100_000) for one in late]))
+    stays = [one.bytes for one in early] == [one.bytes for one in late]
+    told.put((stays, [(one.name, one.outcome, one.bytes < 100_000) for one in late]))
     told.put([(one.name, one.state) for one in client.transfers])
 process = fork.Process(target=child)
 process.start()
