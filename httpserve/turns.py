@@ -15,7 +15,7 @@ from httpserve.exchanges import Exchanges, Waiter
 # All waits together may take one part in so many of the time of a processor: each event of a busy board would let each
 # of them look, and Python lets one thread run at a time.
 SHARE = 8
-MOST_REST_SECONDS = 0.1  # a look may cost much: a user's function, or a thousand boards that fetch the same
+MOST_REST_SECONDS = 0.25  # a look may cost much: a user's function, or a thousand boards that fetch the same
 
 
 class Turns:
