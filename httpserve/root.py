@@ -6,7 +6,6 @@ HTTP, nor where bytes come from; changes are the tree's.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -29,8 +28,10 @@ from httpserve.errors import (
     StorageError,
 )
 from httpserve.incoming import Incoming
+from httpserve.inode import Inode
 from httpserve.names import checked_name
 from httpserve.opened import FLAGS, OpenFile, irregular, real_path
+from httpserve.private import PrivateDirectory
 from httpserve.tree import Told, Tree
 from httpserve.uninterrupted import sigint_held
 
@@ -71,7 +72,8 @@ class Root:
         self._told = Told() if told is None else told
         self._lock = threading.Lock()  # guards the fields below; held over opening and closing as a whole
         self._tree: Tree | None = None
-        self._made: list[str] = []  # directories that were made for the root, outermost first
+        self._private: PrivateDirectory | None = None
+        self._made: list[tuple[str, Inode]] = []  # directories that were made for the root, outermost first
         self._pid = 0
         self._is_inherited = False  # by a fork: what was made and created before is the parent's to remove
         self._verified: dict[str, tuple[Identity, str]] = {}
@@ -106,23 +108,33 @@ class Root:
             self._tree = self._open_private() if self._given is None else self._open_given(self._given)
 
     def close(self) -> None:
-        """Discard what is on its way in, and remove what was created. Harmless when closed."""
+        """Discard what is on its way in, and remove what was created. Harmless when closed.
+
+        Where the file system is gone, or fails, one line is logged.
+        """
         with self._lock:
             tree, self._tree = self._tree, None
+            private, self._private = self._private, None
             if tree is None:
                 return
             self._verified.clear()
             if self._pid != os.getpid():  # after a fork all of it is still the parent's
-                tree.end_journal(remove=False)
+                _release(tree, private)
                 return
-            tree.close()
-            if self._given is None and not self._is_inherited:
-                cleanup.remove_private(tree.path)
-            elif self._remove_created:
-                cleanup.remove_created(tree.created.marks, tree.place_of)
-            tree.end_journal(remove=True)
-            if self._remove_created:
+            lost = _unreachable(tree.path)
+            try:
+                tree.close()
+                if private is not None:
+                    private.remove()
+                elif self._remove_created and lost is None:
+                    cleanup.remove_created(tree.created.marks, tree.place_of)
+            except OSError as error:
+                lost = lost or error
+            tree.end_journal(remove=lost is None)
+            if self._remove_created and lost is None:
                 cleanup.remove_empty(self._made)
+            if lost is not None:
+                log.warning("left what was put into %s: %s", tree.path, lost)
 
     def renew_locks(self) -> None:
         """Make the locks anew in a forked child: a thread that is not there may hold them."""
@@ -132,7 +144,8 @@ class Root:
 
     def _inherit(self, tree: Tree) -> None:
         """Go on in a forked child: the same files, and records of its own."""
-        tree.end_journal(remove=False)
+        _release(tree, self._private)
+        self._private = None
         self._made = []
         self._pid = os.getpid()
         self._is_inherited = True
@@ -140,15 +153,21 @@ class Root:
         self._tree.created.versions.update(tree.created.versions)
 
     def _open_private(self) -> Tree:
-        parent = tempfile.gettempdir()
+        parent = "the directory for temporary files"
         try:
-            with contextlib.suppress(PermissionError):
-                journal.sweep_private(parent)
-            path = os.path.realpath(tempfile.mkdtemp(prefix=journal.PRIVATE_PREFIX))
-            return Tree(path, journal.Journal(path), self._told)
+            parent = tempfile.gettempdir()
+            journal.sweep_private(parent)
+            with sigint_held():  # which would lose what was just made
+                self._private = private = PrivateDirectory(parent)
         except OSError as error:
             reason = f"no temporary directory could be made in {parent} ({error.strerror}); pass a directory"
             raise RootUnusable(reason, parent) from error
+        except BaseException:  # the Ctrl-C that was held
+            if self._private is not None:
+                self._private.remove()
+                self._private = None
+            raise
+        return Tree(private.path, journal.Journal.unwritten(private.token), self._told)
 
     def _open_given(self, given: str) -> Tree:
         try:
@@ -179,9 +198,10 @@ class Root:
                 os.mkdir(path)
             except FileExistsError:
                 if not os.path.isdir(path):  # else another process made it just now
+                    os.stat(path)  # raises what keeps it from being one, such as a file system that is gone
                     raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a directory") from None
             else:
-                self._made.append(path)
+                self._made.append((path, Inode.at(path)))
 
     def _current(self) -> Tree:
         tree = self._tree
@@ -357,6 +377,23 @@ class Root:
             NotFound: there is no *source*.
         """
         self._changeable().rename(source, target)
+
+
+def _release(tree: Tree, private: PrivateDirectory | None) -> None:
+    tree.end_journal(remove=False)
+    if private is not None:
+        private.release()
+
+
+def _unreachable(path: str) -> OSError | None:
+    """Return why nothing can be removed in a directory; None also where there is none."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:  # ENOTCONN of FUSE, ESTALE of NFS, EIO of a disk
+        return error
+    return None
 
 
 def _checked_root(path: object) -> str:

@@ -22,6 +22,7 @@ from httpserve.disks import Disks
 from httpserve.errors import InvalidName, StorageError
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
+from httpserve.uninterrupted import sigint_held
 
 SECOND_NS = 1_000_000_000
 
@@ -132,13 +133,19 @@ class Tree:
             self._journal.leave(littered=incoming.is_litter)
 
     def close(self) -> None:
-        """Discard what is on its way in. What comes later is refused."""
+        """Discard what is on its way in. What comes later is refused. Raises OSError once all are discarded."""
+        failed: OSError | None = None
         with self._lock:
             self._closed = True
         for reference in list(self._underway.values()):
             incoming = reference()
             if incoming is not None:
-                incoming.discard()
+                try:
+                    incoming.discard()
+                except OSError as error:  # of a file system that is gone; the others are to be discarded too
+                    failed = error
+        if failed is not None:
+            raise failed
 
     def end_journal(self, *, remove: bool) -> None:
         """Give up the journal, if one was begun."""
@@ -224,7 +231,8 @@ class Tree:
         with self._lock:
             self._check_open()
             if self._journal is None:
-                self._journal = Journal(self.path)
+                with sigint_held():  # which would lose what was just made
+                    self._journal = Journal(self.path)
             self._journal.enter()
             return self._journal
 
@@ -247,11 +255,12 @@ class Tree:
                 self._mkdir(place, Kind.PARENT)
 
     def _mkdir(self, place: str, kind: Kind) -> None:
-        if kind is Kind.PARENT and self._journal is not None:
-            self._journal.note_directory(self.key(place))
         with self._lock:
             self._check_open()  # what came into being after the end would not be removed
-            os.mkdir(place)
+            if kind is Kind.PARENT and self._journal is not None:
+                self._journal.make_directory(self.key(place), place)
+            else:
+                os.mkdir(place)
             self.created.directory(self.key(place), kind, os.lstat(place))
 
     def _move(self, old: str, new: str, target: str) -> None:
