@@ -15,10 +15,8 @@ import stat
 from collections.abc import Callable, Iterable
 
 from httpserve.created import Kind, Mark, generation_of
-from httpserve.emptying import emptied
 from httpserve.errors import InvalidName
 from httpserve.inode import Inode
-from httpserve.lock_file import place
 from httpserve.names import is_reserved
 
 log = logging.getLogger(__name__)
@@ -52,44 +50,11 @@ def _emptied(entries: list[os.DirEntry[str]]) -> list[str]:
     return directories
 
 
-def remove_private(path: str, fd: int | None = None, mark: str = "") -> bool:
-    """Remove a private directory with whatever is in it. One that is not in its place any more is left. Never raises.
-
-    Args:
-        path: its path, with no symlink in it.
-        fd: a descriptor of it, from when it was made; None: the system has none, and its name has to do.
-        mark: the name of a file in it that is removed last.
-
-    Returns:
-        False where some of it could not be removed.
-    """
-    try:
-        if fd is None:  # pragma: no cover - Windows
-            shutil.rmtree(path, ignore_errors=True)
-            is_gone = not os.path.lexists(path)
-        else:
-            is_gone = _removed_private(path, fd, mark)
-    except OSError as error:
-        log.debug("remove %s: %s", path, error)
-        is_gone = False
-    if not is_gone:
+def remove_private(path: str) -> None:
+    """Remove a private directory, with whatever is in it, by its name: where directories have no descriptors."""
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.lexists(path):
         log.warning("could not remove all of the temporary directory %s", path)
-    return is_gone
-
-
-def _removed_private(path: str, fd: int, mark: str) -> bool:
-    parent, name = os.path.split(path)
-    with place(parent) as where:
-        is_there = Inode.of(fd).is_at(name, where)
-        if is_there and not emptied(fd, keep=mark):
-            return False
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(mark, dir_fd=fd)
-        if is_there:
-            os.rmdir(name, dir_fd=where)
-        else:
-            log.info("left the temporary directory %s: it was removed, moved, or replaced by another", path)
-    return True
 
 
 def remove_created(marks: dict[str, Mark], place_of: Callable[[str], str]) -> None:

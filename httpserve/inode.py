@@ -13,15 +13,13 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
-from httpserve.created import generation_of
-
 _EMPTY_PATH, _BIRTH = 0x1000, 0x800  # AT_EMPTY_PATH of linux/fcntl.h, STATX_BTIME of linux/stat.h
 _STATX_BYTES, _BIRTH_AT = 256, 80  # struct statx of linux/stat.h
 _SECOND_NS = 1_000_000_000
 
 
 class Inode(NamedTuple):
-    """A file or a directory. `birth` is in ns, or what else tells it from an earlier one; 0 where nothing does."""
+    """A file or a directory. `birth` is in ns; 0 where the file system does not say."""
 
     device: int
     number: int
@@ -31,7 +29,7 @@ class Inode(NamedTuple):
     def of(cls, fd: int) -> Self:
         """Return what is open under *fd*. Raises OSError."""
         found = os.fstat(fd)
-        return cls(found.st_dev, found.st_ino, _birth(fd, found) or generation_of(fd) or 0)
+        return cls(found.st_dev, found.st_ino, _birth(fd, found))
 
     @classmethod
     def at(cls, directory: str) -> Self:

@@ -19,8 +19,7 @@ from collections.abc import Callable
 from threading import RLock
 from typing import Self
 
-from httpserve import lock_file
-from httpserve.emptying import emptied
+from httpserve import lock_file, private
 from httpserve.inode import Inode
 from httpserve.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, LockFile
 from httpserve.names import RESERVED_PREFIX
@@ -28,8 +27,6 @@ from httpserve.names import RESERVED_PREFIX
 log = logging.getLogger(__name__)
 
 SUFFIX = "journal"  # of a root: beside the names of what is in it
-PRIVATE_SUFFIX = "private.journal"  # of what speaks for a private root: beside it, and linked into it
-PRIVATE_PREFIX = "httpserve-"  # of private roots, followed by the token of that
 _FILE, _DIRECTORY, _END = b"F", b"D", b"\0"
 # A directory is made with the sticky bit and loses it when its inode is on record: so one that is empty and has it, and
 # of which a journal says that it was about to be made, was made by whoever was killed in between.
@@ -240,42 +237,37 @@ def sweep_private(parent: str) -> None:
     try:
         where = os.open(parent, DIRECTORY)
         try:
-            for name in lock_file.found(os.listdir(where), PRIVATE_SUFFIX):
+            names = os.listdir(where)
+            for name in lock_file.found(names, private.OUTSIDE):
                 with lock_file.of_the_dead(where, name) as file:
-                    if file is not None and _is_swept_whole(parent, where, file):
-                        file.unlink(where)
+                    if file is not None:
+                        private.remove_empty(where, file)
+            for name in filter(private.is_like_one, names):
+                _sweep_one_private(parent, where, name)
         finally:
             os.close(where)
     except OSError as error:
         log.info("could not look in %s for what killed processes left: %s", parent, error)
 
 
-def _is_swept_whole(parent: str, where: int, file: LockFile) -> bool:
-    """Remove the private root that a lock file speaks for; return whether that has nothing to say any more."""
-    name = f"{PRIVATE_PREFIX}{file.token}"
+def _sweep_one_private(parent: str, where: int, name: str) -> None:
     try:
         root = os.open(name, DIRECTORY | NOFOLLOW, dir_fd=where)
-    except FileNotFoundError:  # its owner was killed before or after; or it was moved away, and is somebody's
-        return True
-    except OSError as error:
-        log.info("left %s in %s: %s", name, parent, error)
-        return False
-    is_ours = file.inode.is_at(file.name, root)
+    except OSError:  # it goes just now, is another user's, or no directory
+        return
     try:
-        if is_ours and not emptied(root, keep=file.name, is_in_use=_is_in_use):
-            log.info("left %s in %s: it is in use, or not all of it can be removed", name, parent)
-            return False
-        if is_ours:
-            os.unlink(file.name, dir_fd=root)  # last, since without it nobody would know the rest
-        # Without, its owner was killed before anything was put into it; one that is not empty is somebody else's.
-        os.rmdir(name, dir_fd=where)
-        log.info("removed %s of a killed process in %s", name, parent)
+        for mark in lock_file.found(os.listdir(root), private.INSIDE):
+            with lock_file.of_the_dead(root, mark, private.home(where, name)) as file:
+                if file is None:
+                    continue
+                if private.removed(where, name, root, file, _is_in_use):
+                    log.info("removed %s of a killed process in %s", name, parent)
+                else:
+                    log.info("left %s in %s: it is in use, or not all of it can be removed", name, parent)
     except OSError as error:
         log.info("left %s in %s: %s", name, parent, error)
-        return not is_ours
     finally:
         os.close(root)
-    return True
 
 
 def _is_in_use(where: int, names: list[str]) -> bool:

@@ -25,27 +25,39 @@ if sys.platform != "win32":  # pragma: no branch - Windows has no fcntl
     import fcntl
 
 CAN_LOCK = sys.platform != "win32"
+SALT_CHARACTERS = 8
 DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)  # NFS locks only what may be written
-_NAME = re.compile(re.escape(RESERVED_PREFIX) + r"([0-9a-f]{8})([0-9a-f]{8})\.([a-z.]+)")
+_NAME = re.compile(re.escape(RESERVED_PREFIX) + r"([0-9a-f]{16})\.([a-z.]+)")
 
 log = logging.getLogger(__name__)
 
 
 class LockFile(NamedTuple):
-    """One that this process has open and locked. `token` is in the names of what it speaks for."""
+    """One that this process has open and locked. `salt`, the first half of its `token`, it keeps when it is moved."""
 
     token: str
     name: str
     fd: int
     inode: Inode
 
+    @property
+    def salt(self) -> str:
+        return self.token[:SALT_CHARACTERS]
+
     def unlink(self, where: int) -> None:
         """Remove it from the directory *where*, if it is still there. Raises OSError."""
         if self.inode.is_at(self.name, where):
             os.unlink(self.name, dir_fd=where)
+
+    def moved(self, where: int, to: int, suffix: str, home: str = "") -> LockFile:
+        """Move it from one directory to another in one step, and return it as it is called there. Raises OSError."""
+        token = _token(self.salt, self.inode, to, home)
+        name = f"{RESERVED_PREFIX}{token}.{suffix}"
+        os.rename(self.name, name, src_dir_fd=where, dst_dir_fd=to)
+        return self._replace(token=token, name=name)
 
 
 @contextlib.contextmanager
@@ -85,8 +97,8 @@ def _named(where: int, suffix: str, fd: int, path: str, *, is_link: bool) -> Loc
         except OSError as error:
             log.debug("no locks here (%s): litter of a killed process will stay", error)
             return None
-        salt, inode = secrets.token_hex(4), Inode.of(fd)
-        token = salt + _check(salt, inode, where)
+        inode = Inode.of(fd)
+        token = _token(secrets.token_hex(SALT_CHARACTERS // 2), inode, where, "")
         name = f"{RESERVED_PREFIX}{token}.{suffix}"
         if is_link:  # with a src_dir_fd, since Python follows the link in /proc only then
             os.link(path, name, src_dir_fd=where, dst_dir_fd=where, follow_symlinks=True)
@@ -99,21 +111,22 @@ def _named(where: int, suffix: str, fd: int, path: str, *, is_link: bool) -> Loc
             os.close(fd)
 
 
-def _check(salt: str, inode: Inode, where: int) -> str:
+def _token(salt: str, inode: Inode, where: int, home: str) -> str:
+    """Return what is in the name of such a file in that directory. *home*: what else it is to answer for."""
     # No birth of the directory: on overlayfs that is another one before and after the first change in it.
     directory = os.fstat(where)
-    text = f"{salt} {tuple(inode)} {directory.st_dev} {directory.st_ino}"
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    text = f"{salt} {tuple(inode)} {directory.st_dev} {directory.st_ino} {home}"
+    return salt + hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
 
 
 def found(names: Iterable[str], suffix: str) -> list[str]:
     """Return those of *names* that are like a lock file's."""
-    return [name for name in names if (match := _NAME.fullmatch(name)) is not None and match[3] == suffix]
+    return [name for name in names if (match := _NAME.fullmatch(name)) is not None and match[2] == suffix]
 
 
 @contextlib.contextmanager
-def of_the_dead(where: int, name: str) -> Iterator[LockFile | None]:
-    """Give one of this user's whose owner is dead, locked; None where it is not that. Never raises."""
+def of_the_dead(where: int, name: str, home: str = "") -> Iterator[LockFile | None]:
+    """Give one of this user's whose owner is dead, locked; None where it is not that."""
     try:
         fd = _opened(where, name)
     except OSError:  # its owner ends just now, or it is another user's
@@ -123,7 +136,7 @@ def of_the_dead(where: int, name: str) -> Iterator[LockFile | None]:
         yield None
         return
     try:
-        yield _verified(where, name, fd)
+        yield _verified(where, name, fd, home)
     finally:
         os.close(fd)
 
@@ -134,7 +147,7 @@ def _opened(where: int, name: str) -> int | None:
     return os.open(name, _FLAGS | os.O_NONBLOCK | NOFOLLOW, dir_fd=where)
 
 
-def _verified(where: int, name: str, fd: int) -> LockFile | None:
+def _verified(where: int, name: str, fd: int, home: str) -> LockFile | None:
     match = _NAME.fullmatch(name)
     status = os.fstat(fd)
     if match is None or not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or not _lockable(fd):
@@ -142,10 +155,11 @@ def _verified(where: int, name: str, fd: int) -> LockFile | None:
     inode = Inode.of(fd)
     if not inode.is_at(name, where):  # its owner has ended in between
         return None
-    if _check(match[1], inode, where) != match[2]:
-        log.info("left %s and what it speaks of: it was not made there, but copied or restored", name)
+    token = match[1]
+    if _token(token[:SALT_CHARACTERS], inode, where, home) != token:
+        log.info("left %s and what it speaks of: it was not made there, but copied, moved or restored", name)
         return None
-    return LockFile(match[1] + match[2], name, fd, inode)
+    return LockFile(token, name, fd, inode)
 
 
 def _lockable(fd: int) -> bool:

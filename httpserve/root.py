@@ -124,17 +124,23 @@ class Root:
             lost = _unreachable(tree.path)
             try:
                 tree.close()
-                if private is not None:
-                    private.remove()
-                elif self._remove_created and lost is None:
-                    cleanup.remove_created(tree.created.marks, tree.place_of)
-            except OSError as error:
+            except OSError as error:  # of a temporary
                 lost = lost or error
-            tree.end_journal(remove=lost is None)
-            if self._remove_created and lost is None:
-                cleanup.remove_empty(self._made)
-            if lost is not None:
+            if lost is None:
+                self._clean(tree, private)
+            else:  # removing would fail at each name, or not come back
+                _release(tree, private)
                 log.warning("left what was put into %s: %s", tree.path, lost)
+
+    def _clean(self, tree: Tree, private: PrivateDirectory | None) -> None:
+        """Remove what came into being since it was opened, and nothing else."""
+        if private is not None:
+            private.remove()
+        elif self._remove_created:
+            cleanup.remove_created(tree.created.marks, tree.place_of)
+        tree.end_journal(remove=True)
+        if self._remove_created:
+            cleanup.remove_empty(self._made)
 
     def renew_locks(self) -> None:
         """Make the locks anew in a forked child: a thread that is not there may hold them."""
