@@ -393,12 +393,13 @@ def _release(tree: Tree, private: PrivateDirectory | None) -> None:
 
 def _unreachable(path: str) -> OSError | None:
     """Return why nothing can be removed in a directory; None also where there is none."""
+    ask = getattr(os, "statvfs", os.stat)  # a stat may be answered from what the kernel remembers
     try:
-        os.stat(path)
+        ask(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:  # ENOTCONN of FUSE, ESTALE of NFS, EIO of a disk
-        return error
+        return None if error.errno == errno.ENOSYS else error
     return None
 
 

@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from httpserve import journal
+from httpserve.inode import Inode
 from httpserve.journal import Journal
 from httpserve.root import Root
 
@@ -76,9 +78,33 @@ def left(directory: Path) -> list[str]:
 
 
 def dead_journal(root: Path, content: bytes, token: str = "0123456789abcdef") -> Path:
+    """Make what looks like a journal, and is none: nobody made it there."""
     path = root / f".httpserve-{token}.journal"
     path.write_bytes(content)
     return path
+
+
+def journal_of_the_dead(root: Path) -> tuple[str, Path]:
+    """Make one that nobody has locked any more, and return its token and its path."""
+    made = Journal(str(root))
+    made.close(remove=False)
+    return made.token, root / f".httpserve-{made.token}.journal"
+
+
+@contextmanager
+def immutable(directory: Path) -> Iterator[None]:
+    """Have nothing changed in a directory, by a user who may not write there, or by the superuser."""
+    if os.geteuid():
+        directory.chmod(0o500)
+    elif subprocess.run(["chattr", "+i", directory], capture_output=True, check=False).returncode:
+        pytest.skip("this file system knows nothing that the superuser may not change")
+    try:
+        yield
+    finally:
+        if os.geteuid():
+            directory.chmod(0o700)
+        else:
+            subprocess.run(["chattr", "-i", directory], check=True)
 
 
 @pytest.fixture
@@ -194,21 +220,18 @@ def test_a_private_root_that_goes_just_now_is_no_trouble(
     assert private.exists()
 
 
-def test_a_private_root_is_kept_while_anybody_uses_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    private = tmp_path / "httpserve-shared"
-    private.mkdir()
-    dead_journal(private, b"")
-    living = Journal(str(private))
+def test_a_private_root_is_kept_while_anybody_uses_it(tmp_path: Path) -> None:
+    process, path = start(HOLDER, "", TMPDIR=str(tmp_path))
+    kill(process)
+    living = Journal(path)
 
     journal.sweep_private(str(tmp_path))
-    kept = private.exists()
+    kept = os.path.exists(path)
     living.close(remove=False)
     journal.sweep_private(str(tmp_path))
 
     assert kept
-    assert not private.exists()
+    assert left(tmp_path) == []
 
 
 def test_other_directories_are_not_taken_for_private_roots(
@@ -248,19 +271,21 @@ def test_what_other_users_left_is_left_alone(tmp_path: Path, monkeypatch: pytest
     assert left(tmp_path) == before
 
 
-def test_a_journal_removes_only_temporaries_of_its_own_inside_the_root(tmp_path: Path) -> None:
-    token = "0123456789abcdef"
+def test_a_journal_removes_only_what_was_made_by_its_owner_inside_the_root(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
-    (root / "empty").mkdir(parents=True)
-    (root / "full").mkdir()
+    for directory in (root / "empty", root / "full", root / "theirs", root / "anew", outside):
+        directory.mkdir(parents=True)
+    (root / "unfinished").mkdir()
+    (root / "unfinished").chmod(0o1755)
     (root / "full" / "f").write_text("x")
-    outside.mkdir()
     (root / "link").symlink_to(outside)
+    token, path = journal_of_the_dead(root)
     part = f".httpserve-{token}-1.part"
     for directory in (root, root / "full", outside):
         (directory / part).write_text("x")
     (root / "f").write_text("x")
     (root / ".httpserve-fedcba9876543210-1.part").write_text("x")
+    made = {name: " ".join(map(str, Inode.at(str(root / name)))) for name in ("empty", "full", "theirs")}
     records = [
         f"F{part}",
         f"Ffull/{part}",
@@ -270,21 +295,57 @@ def test_a_journal_removes_only_temporaries_of_its_own_inside_the_root(tmp_path:
         "F.httpserve-fedcba9876543210-1.part",
         "Fmissing/" + part,
         "Dempty",
-        "Dfull",
+        f"M{made['empty']} empty",
+        f"M{made['full']} full",
+        "Dtheirs",  # nobody knows whether it was made before the kill, or by a user after it
+        f"M{made['theirs']} anew",
+        "Dunfinished",
         "Dlink",
         "D..",
         "D",
         "D../outside",
+        "M1 2 link",
         "Xempty",
     ]
-    dead_journal(root, b"".join(record.encode() + b"\0" for record in records) + b"Ff")
+    path.write_bytes(b"".join(record.encode() + b"\0" for record in records) + b"Ff")
 
     opened = Root(root)
     opened.open()
     opened.close()
 
-    assert left(root) == [".httpserve-fedcba9876543210-1.part", "f", "full", "full/f", "link"]
+    stays = [".httpserve-fedcba9876543210-1.part", "anew", "f", "full", "full/f", "link", "theirs"]
+    assert left(root) == stays
     assert left(outside) == [part]
+
+
+def test_what_looks_like_a_journal_and_was_not_made_there_removes_nothing(tmp_path: Path) -> None:
+    part = ".httpserve-0123456789abcdef-1.part"
+    (tmp_path / "images").mkdir()
+    (tmp_path / part).write_text("x")
+    dead_journal(tmp_path, f"F{part}\0Dimages\0".encode())
+    before = left(tmp_path)
+
+    root = Root(tmp_path)
+    root.open()
+    root.close()
+
+    assert left(tmp_path) == before
+
+
+def test_a_journal_stays_until_what_is_on_record_could_be_removed(tmp_path: Path) -> None:
+    token, path = journal_of_the_dead(tmp_path)
+    part = tmp_path / "d" / f".httpserve-{token}-1.part"
+    part.parent.mkdir()
+    part.write_text("x")
+    path.write_bytes(f"Fd/{part.name}\0".encode())
+    with immutable(part.parent):
+        journal.sweep(str(tmp_path))
+        kept = path.exists() and part.exists()
+
+    journal.sweep(str(tmp_path))
+
+    assert kept
+    assert left(tmp_path) == ["d"]
 
 
 def test_a_journal_that_is_no_plain_file_is_left_alone(tmp_path: Path) -> None:
@@ -316,9 +377,7 @@ def test_a_journal_is_empty_while_nothing_is_on_its_way_in(tmp_path: Path) -> No
     assert sizes[1] == 0
 
 
-def test_a_journal_taken_for_a_dead_ones_between_open_and_lock_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_journal_is_found_by_nobody_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = fcntl.flock
 
     def sweep_first(fd: int, operation: int) -> None:
@@ -330,6 +389,7 @@ def test_a_journal_taken_for_a_dead_ones_between_open_and_lock_is_made_again(
     monkeypatch.setattr(fcntl, "flock", sweep_first)
 
     taken = Journal(str(tmp_path))
+    journal.sweep(str(tmp_path))
     there = left(tmp_path)
     taken.close()
     taken.close()
@@ -346,12 +406,18 @@ def test_where_files_cannot_be_locked_nothing_is_swept_and_all_else_works(
 
     dead = dead_journal(tmp_path, b"")
     monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     root = Root(tmp_path)
     root.open()
     with root.incoming("d/f") as incoming:
         incoming.commit(None)
     there = left(tmp_path)
     root.close()
+    private = Root(None)
+    private.open()
+    with private.incoming("d/f") as incoming:
+        incoming.commit(None)
+    private.close()
 
     assert there == [dead.name, "d", "d/f"]
     assert left(tmp_path) == [dead.name]

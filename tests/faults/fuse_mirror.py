@@ -1,0 +1,97 @@
+"""A file system that shows another directory, until it is killed: `python fuse_mirror.py DIRECTORY MOUNTPOINT`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MOUNTED_SECONDS = 20.0  # for what takes a fraction of one
+
+
+def can_mount() -> bool:
+    """Say whether tests may mount such a file system here."""
+    try:
+        import mfusepy  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return os.access("/dev/fuse", os.R_OK | os.W_OK) and shutil.which("fusermount3") is not None
+
+
+@contextmanager
+def mirror(where: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """Mount one in *where*; give the place and the process, which a test may kill."""
+    behind, place = where / "behind", where / "mounted"
+    behind.mkdir()
+    place.mkdir()
+    with subprocess.Popen([sys.executable, __file__, str(behind), str(place)], stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + MOUNTED_SECONDS
+            while not os.path.ismount(place):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                os.sched_yield()
+            yield place, process
+        finally:
+            subprocess.run(["fusermount3", "-uz", place], capture_output=True, check=False)
+            process.kill()
+
+
+def main(behind: str, place: str) -> None:
+    import mfusepy
+
+    class Mirror(mfusepy.Operations):  # type: ignore[misc]  # it has no types
+        use_ns = True
+
+        def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:
+            found = os.lstat(behind + path)
+            names = ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_ino")
+            times = {name: getattr(found, f"{name}_ns") for name in ("st_atime", "st_mtime", "st_ctime")}
+            return {name: getattr(found, name) for name in names} | times
+
+        def readdir(self, path: str, fh: int) -> list[str]:
+            return [".", "..", *os.listdir(behind + path)]
+
+        def open(self, path: str, flags: int) -> int:
+            return os.open(behind + path, flags & ~os.O_APPEND)  # the kernel says where each write goes
+
+        def create(self, path: str, mode: int, fi: object = None) -> int:
+            return os.open(behind + path, os.O_RDWR | os.O_CREAT, mode)
+
+        def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+            return os.pread(fh, size, offset)
+
+        def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
+            return os.pwrite(fh, data, offset)
+
+        def truncate(self, path: str, length: int, fh: int | None = None) -> None:
+            os.truncate(behind + path, length)
+
+        def release(self, path: str, fh: int) -> None:
+            os.close(fh)
+
+        def chmod(self, path: str, mode: int) -> None:
+            os.chmod(behind + path, mode)
+
+        def unlink(self, path: str) -> None:
+            os.unlink(behind + path)
+
+        def rename(self, old: str, new: str) -> None:
+            os.rename(behind + old, behind + new)
+
+        def mkdir(self, path: str, mode: int) -> None:
+            os.mkdir(behind + path, mode)
+
+        def rmdir(self, path: str) -> None:
+            os.rmdir(behind + path)
+
+    mfusepy.FUSE(Mirror(), place, foreground=True, nothreads=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
