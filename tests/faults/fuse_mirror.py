@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ MOUNTED_SECONDS = 20.0  # for what takes a fraction of one
 def can_mount() -> bool:
     """Say whether tests may mount such a file system here."""
     try:
-        import mfusepy  # noqa: F401
+        importlib.import_module("mfusepy")
     except (ImportError, OSError):
         return False
     return os.access("/dev/fuse", os.R_OK | os.W_OK) and shutil.which("fusermount3") is not None
@@ -42,10 +43,10 @@ def mirror(where: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
             process.kill()
 
 
-def main(behind: str, place: str) -> None:
-    import mfusepy
+def main(behind: str, place: str) -> None:  # noqa: C901 - each operation is a line
+    mfusepy = importlib.import_module("mfusepy")  # which has no types
 
-    class Mirror(mfusepy.Operations):  # type: ignore[misc]  # it has no types
+    class Mirror(mfusepy.Operations):  # type: ignore[misc, name-defined]
         use_ns = True
 
         def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:
