@@ -11,43 +11,120 @@ import errno
 import logging
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from httpserve.created import Kind, Mark, generation_of
+from httpserve.created import Created, Identity, Kind, Mark, Sure, Version
 from httpserve.errors import InvalidName
+from httpserve.generations import generation_at
 from httpserve.inode import Inode
 from httpserve.names import is_reserved
+from httpserve.places import LIST, Place
+from httpserve.uninterrupted import sigint_held
 
 log = logging.getLogger(__name__)
 
 
-def remove_tree(path: str, *, keep: bool = False) -> None:
-    """Remove all in a directory, and (unless *keep*) the directory, if no temporary is left in it."""
-    directories = [path]
-    for directory in directories:  # which grows meanwhile; a tree may be deeper than calls can nest
-        with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
-            directories += _emptied(list(entries))
-    for directory in reversed(directories[1:] if keep else directories):
-        try:
-            os.rmdir(directory)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-                raise
+def remove_tree(top: int, check: Callable[[int], None]) -> None:
+    """Remove all in an open directory but temporaries, and the directories that hold them.
+
+    Goes by descriptors alone, two at a time, as a tree may be deeper than a process may open files.
+
+    Args:
+        top: The directory; stays open.
+        check: Called with an open directory before each removal in it; raises if it is out of the root by now.
+    """
+    with sigint_held():  # which would lose the number of a descriptor, here and below
+        here = os.dup(top)
+    above: list[_Level] = []
+    try:
+        left = _emptied(here, check)
+        while left or above:
+            if left:
+                name = left.pop()
+                with sigint_held():
+                    below = _entered(here, name, check)
+                    if below is None:
+                        continue
+                    above.append(_Level(os.fstat(here), name, left))
+                    here, done = below, here
+                    os.close(done)
+                left = _emptied(here, check)
+            else:
+                number, name, left = above.pop()
+                with sigint_held():
+                    here, done = _up(here, number), here
+                    os.close(done)
+                check(here)
+                remove_directory(name, here)
+    finally:
+        os.close(here)
 
 
-def _emptied(entries: list[os.DirEntry[str]]) -> list[str]:
+class _Level(NamedTuple):
+    """A directory that is being emptied, in which another is: which, and what is left to do after that."""
+
+    number: os.stat_result
+    name: str
+    left: list[str]
+
+
+def _emptied(directory: int, check: Callable[[int], None]) -> list[str]:
     """Remove what is no directory; return the directories."""
+    with os.scandir(directory) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     directories = []
-    for entry in entries:
-        if is_reserved(entry.name):
+    for name, is_directory in found:
+        if is_reserved(name):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            directories.append(entry.path)
+        if is_directory:
+            directories.append(name)
         else:
+            check(directory)
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.path)
+                os.unlink(name, dir_fd=directory)
     return directories
+
+
+def _entered(directory: int, name: str, check: Callable[[int], None]) -> int | None:
+    """Open a directory in another; remove what has come in its place, which is none."""
+    try:
+        return os.open(name, LIST, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
+            raise
+    check(directory)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+    return None
+
+
+def _up(directory: int, number: os.stat_result) -> int:
+    """Open the directory above, which must have that number."""
+    up = os.open("..", LIST, dir_fd=directory)
+    if not os.path.samestat(os.fstat(up), number):
+        os.close(up)
+        raise OSError(errno.ESTALE, "a directory was moved meanwhile")
+    return up
+
+
+def remove_directory(name: str, directory: int) -> None:
+    """Remove a directory in another, unless something is in it."""
+    try:
+        rmdir(name, directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+
+
+def rmdir(name: str, directory: int) -> None:
+    """Remove an empty directory in an open one."""
+    if os.rmdir in os.supports_dir_fd:
+        os.rmdir(name, dir_fd=directory)
+    else:  # a C library without unlinkat
+        os.rmdir(f"/dev/fd/{directory}/{name}")
 
 
 def remove_private(path: str) -> None:
@@ -57,40 +134,55 @@ def remove_private(path: str) -> None:
         log.warning("could not remove all of the temporary directory %s", path)
 
 
-def remove_created(marks: dict[str, Mark], place_of: Callable[[str], str]) -> None:
+def remove_created(created: Created, place_of: Callable[[str], Place]) -> None:
     """Remove the files on record, and the directories on record that are empty then."""
-    known = marks.copy()  # a change that began before the end may still forget one
+    known = created.marks.copy()  # a change that began before the end may still forget one
     for name in sorted(known, reverse=True):  # what is in a directory sorts after it
         try:
-            _remove_one(name, known[name], place_of(name))
+            with place_of(name) as place:
+                _remove_one(name, known[name], created.versions.get(name), place)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # others removed it
         except (OSError, InvalidName) as error:
             log.warning("left %s: %s", name, error)
 
 
-def _remove_one(name: str, mark: Mark, place: str) -> None:
-    try:
-        found = os.lstat(place)
-    except (FileNotFoundError, NotADirectoryError):
+def _remove_one(name: str, mark: Mark, version: Version | None, place: Place) -> None:
+    found = place.found
+    if found is None:
         return
     if mark.kind is Kind.OVERWRITTEN:
         log.info("left %s: it was there before, and was overwritten", name)
-    elif not mark.is_of(found) or _is_later(mark, place):
-        log.info("left %s: somebody else replaced it since", name)
-    elif not stat.S_ISDIR(found.st_mode):
-        os.unlink(place)
-    elif not removed_empty(place):
-        log.info("left directory %s: it is not empty", name)
+        return
+    sure = how_sure(mark, version, place, found)
+    if sure is not Sure.OURS:
+        log.info("left %s: %s", name, sure.value)
+    elif mark.is_directory:
+        if not _removed_empty_in(place):
+            log.info("left directory %s: it is not empty", name)
+    else:
+        now = place.look()  # as short before the removal as can be
+        if now is not None and Identity.of(now) == Identity.of(found):
+            place.check_stays()
+            os.unlink(place.last, dir_fd=place.fd)
+        elif now is not None:
+            log.info("left %s: %s", name, Sure.THEIRS.value)
 
 
-def _is_later(mark: Mark, place: str) -> bool:
-    """Say whether a file was made under the number of the one on record after that was removed."""
-    if mark.generation is None:
-        return False
-    fd = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+def how_sure(mark: Mark, version: Version | None, place: Place, found: os.stat_result) -> Sure:
+    """Say whether *found*, which is at *place*, is what a mark stands for."""
+    return mark.is_of(found, version, lambda: generation_at(place.last, place.fd, found))
+
+
+def _removed_empty_in(place: Place) -> bool:
     try:
-        return generation_of(fd) != mark.generation
-    finally:
-        os.close(fd)
+        place.check_stays()
+        rmdir(place.last, place.fd)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def remove_empty(made: Iterable[tuple[str, Inode]]) -> None:

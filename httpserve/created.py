@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple, Self
 
-if sys.platform == "linux":  # pragma: no branch - the tests run on one system at a time
-    import fcntl
+from httpserve.generations import Generation, Held, generation_of
 
-_GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION of linux/fs.h
-
+__all__ = ["Created", "Identity", "Kind", "Mark", "Sure", "Version", "generation_of"]
 
 class Identity(NamedTuple):
     """One version of a file: what changes as soon as its bytes may have changed."""
@@ -35,21 +31,6 @@ class Identity(NamedTuple):
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def generation_of(fd: int) -> int | None:
-    """Return what tells a file from an earlier one with the same inode number; None where nothing does.
-
-    ext4 gives the number of a removed file to the next one that is made, so a number alone says little.
-    """
-    if sys.platform != "linux":  # pragma: no cover - only Linux tells generations
-        return None
-    try:
-        answer = fcntl.ioctl(fd, _GET_GENERATION, bytes(8))
-    except OSError:
-        return None
-    (generation,) = struct.unpack("i", answer[:4])
-    return int(generation)
-
-
 class Kind(Enum):
     """How a name got on record."""
 
@@ -59,6 +40,14 @@ class Kind(Enum):
     OVERWRITTEN = "a file of ours in the place of one that was there before"
 
 
+class Sure(Enum):
+    """How sure we are that what is there is what a mark stands for."""
+
+    OURS = "it is"
+    THEIRS = "somebody else replaced it since"
+    UNKNOWN = "nothing tells whether it is still what was put there"
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One name on record, and the thing on the disk that it stands for."""
@@ -66,13 +55,35 @@ class Mark:
     kind: Kind
     device: int
     inode: int
-    generation: int | None = None
+    generation: Generation = None
+    held: Held | None = None  # keeps the number of a directory from being given anew, where there is no generation
 
-    def is_of(self, found: os.stat_result) -> bool:
+    @property
+    def is_directory(self) -> bool:
+        return self.kind in (Kind.DIRECTORY, Kind.PARENT)
+
+    def may_be(self, found: os.stat_result) -> bool:
         """Say whether *found* may be that thing: by its number, which may have been given anew since."""
-        is_directory = self.kind in (Kind.DIRECTORY, Kind.PARENT)
         same = (self.device, self.inode) == (found.st_dev, found.st_ino)
-        return same and is_directory == stat.S_ISDIR(found.st_mode)
+        return same and self.is_directory == stat.S_ISDIR(found.st_mode)
+
+    def is_of(self, found: os.stat_result, version: Version | None, generation: Callable[[], Generation]) -> Sure:
+        """Say whether *found* is that thing.
+
+        Args:
+            found: What is there now.
+            version: What is on record of its bytes, and when they came.
+            generation: Returns the generation of what is there, None where it cannot be told.
+        """
+        if not self.may_be(found):
+            return Sure.THEIRS
+        if self.held is not None:
+            return Sure.OURS
+        now = generation() if self.generation is not None else None
+        if now is not None:
+            return Sure.OURS if now == self.generation else Sure.THEIRS
+        unchanged = version is not None and version.identity == Identity.of(found)
+        return Sure.OURS if unchanged else Sure.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +114,23 @@ class Created:
         mark = self.marks.get(name)
         return name in self.versions or (mark is not None and mark.kind in (Kind.DIRECTORY, Kind.PARENT))
 
-    def file(
-        self, name: str, version: Version, before: os.stat_result | None, generation: int | None = None
-    ) -> None:
-        """Record a new version of *name*, where *before* was until now."""
-        ours = before is None or self._made(name, before)
-        kind = Kind.FILE if ours else Kind.OVERWRITTEN
+    def file(self, name: str, version: Version, *, is_ours: bool, generation: Generation = None) -> None:
+        """Record a new version of *name*. It *is_ours* unless it went over what was there before."""
+        kind = Kind.FILE if is_ours else Kind.OVERWRITTEN
         self.marks[name] = Mark(kind, version.identity.device, version.identity.inode, generation)
         self.versions[name] = version
 
-    def directory(self, name: str, kind: Kind, found: os.stat_result) -> None:
-        """Record a directory that was made just now, or asked for now and made earlier for a file."""
-        self.marks[name] = Mark(kind, found.st_dev, found.st_ino)
+    def directory(
+        self, name: str, kind: Kind, found: os.stat_result, generation: Generation = None, held: Held | None = None
+    ) -> None:
+        """Record a directory that was made just now."""
+        self.marks[name] = Mark(kind, found.st_dev, found.st_ino, generation, held)
 
     def adopt(self, name: str) -> None:
         """Record that the user asked for a directory which was made for a file earlier."""
         mark = self.marks.get(name)
         if mark is not None and mark.kind is Kind.PARENT:
-            self.marks[name] = Mark(Kind.DIRECTORY, mark.device, mark.inode)
+            self.marks[name] = replace(mark, kind=Kind.DIRECTORY)
 
     def forget(self, name: str, *, unless: Callable[[str], bool] = lambda name: False) -> None:
         """Forget a name and all below it, as it is gone; *unless* says what is not."""
@@ -129,19 +139,25 @@ class Created:
                 self.marks.pop(known, None)
                 self.versions.pop(known, None)
 
-    def move(self, source: str, target: str, before: os.stat_result | None) -> None:
+    def below(self, source: str, target: str) -> dict[str, Version]:
+        """Return the versions on record under *source* and below it, by the names that a move to *target* gives."""
+        within = ((name, self.versions.get(name)) for name in self._within(source))
+        return {target + name[len(source) :]: version for name, version in within if version is not None}
+
+    def move(self, source: str, target: str, *, is_ours: bool) -> None:
         """Follow a rename. What was there before stays on record as such under its new name.
 
         Args:
-            before: what was under *target* until now.
+            source: The name until now.
+            target: The new one.
+            is_ours: Whether nothing was under *target* until now, or something of ours.
         """
-        ours = before is None or self._made(target, before)
         moved = self._within(source)
         marks = {name: self.marks.pop(name) for name in moved if name in self.marks}
         versions = {name: self.versions.pop(name) for name in moved if name in self.versions}
         self.forget(target)
         for name, mark in marks.items():
-            kept = mark if ours or name != source else Mark(Kind.OVERWRITTEN, mark.device, mark.inode)
+            kept = mark if is_ours or name != source else replace(mark, kind=Kind.OVERWRITTEN)
             self.marks[target + name[len(source) :]] = kept
         for name, version in versions.items():
             self.versions[target + name[len(source) :]] = version
@@ -154,10 +170,15 @@ class Created:
             if new[:-1] == version.identity[:-1]:
                 self.versions[name] = Version(new, version.sha256, version.shares_second)
 
-    def _made(self, name: str, found: os.stat_result) -> bool:
+    def made(self, name: str, found: os.stat_result, generation: Callable[[], Generation]) -> bool:
         """Say whether *found*, which is under *name*, was made by us where nothing was."""
         mark = self.marks.get(name)
-        return mark is not None and mark.kind is not Kind.OVERWRITTEN and mark.is_of(found)
+        if mark is None or mark.kind is Kind.OVERWRITTEN or not mark.may_be(found):
+            return False
+        version = self.versions.get(name)
+        if version is not None and version.identity == Identity.of(found):
+            return True  # without a look at the generation, as a file is put again and again
+        return mark.is_of(found, version, generation) is Sure.OURS
 
     def _within(self, name: str) -> list[str]:
         mark = self.marks.get(name)

@@ -16,17 +16,13 @@ from time import monotonic
 
 from httpserve.created import Identity
 from httpserve.errors import StorageError
-from httpserve.opened import FLAGS, OpenFile
+from httpserve.opened import OpenFile, open_regular
 from httpserve.standing import LOCAL, Standing, file_system
 
 RECENT_SECONDS = 2.0
 MOST_NAMES = 4096
 MOUNTS_SECONDS = 1.0  # for so long the list of mounts is right
 MOST_WAITING = 64  # requests for files of one file system that may wait for it; each takes a thread
-
-
-class WouldBlock(Exception):
-    """The caller may not wait, and it might have to."""
 
 
 class DiskBusy(StorageError):
@@ -64,17 +60,6 @@ class Disks:
             if len(self._answered) >= MOST_NAMES:
                 self._answered.clear()
             self._answered[name] = now
-
-    def note_put(self, name: str, place: str, device: int) -> None:
-        """Note that a file was put in its place just now, in a thread that might wait."""
-        try:
-            fd = os.open(os.path.dirname(place), os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-        except OSError:
-            return  # then somebody has to ask
-        try:
-            self.note(name, fd, device)
-        finally:
-            os.close(fd)
 
     @contextlib.contextmanager
     def waiting(self, name: str) -> Iterator[None]:
@@ -143,15 +128,13 @@ class RecentFile:
     def open(self) -> OpenFile | None:
         """Open it, for one who has begun to send it; None when it no longer stands."""
         try:
-            fd = os.open(self._path, FLAGS)
+            fd = open_regular(self._path)
         except OSError:
             return None
-        file = OpenFile(fd, self._name, self._identity, self._sha256)
-        try:
-            if Identity.of(os.fstat(fd)) == self._identity:
-                return file
-        except OSError:
-            pass  # as good as changed
+        found = os.fstat(fd)
+        file = OpenFile(fd, self._name, Identity.of(found), self._sha256, self._path, found.st_nlink)
+        if file.identity == self._identity:
+            return file
         file.close()
         return None
 

@@ -1,7 +1,7 @@
 """A new version of a file on its way in: a temporary sibling, then one step.
 
-Knows one descriptor and one temporary path. Does not know what else is in the
-root: whoever made it publishes and keeps the record.
+Knows one descriptor, and one temporary in an open directory. Does not know what
+else is in the root: whoever made it publishes and keeps the record.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections.abc import Callable
 from enum import Enum
 from threading import RLock, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from httpserve.created import Identity, generation_of
+from httpserve.created import Identity
 from httpserve.disk_errors import speaking, translated
 from httpserve.errors import StorageError
+from httpserve.generations import Generation, generation_of
+from httpserve.places import Place
 from httpserve.uninterrupted import sigint_held
 
 if TYPE_CHECKING:
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
 
 COPY_BYTES = 16 * 1024 * 1024  # of one copy_file_range: Ctrl-C is felt in between
 WRITE_BYTES = 256 * 1024  # larger writes were slower on ext4
+# What file systems say that set no times, or not for everybody.
+NOT_DATED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
 NOT_COPIED_INSIDE = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 class State(Enum):
@@ -39,8 +45,10 @@ class State(Enum):
 class Owner(Protocol):
     """Who made an `Incoming`, and is told how it ends."""
 
+    def announce(self, incoming: Incoming) -> None: ...
+
     def publish(
-        self, incoming: Incoming, written: os.stat_result, generation: int | None, sha256: str | None
+        self, incoming: Incoming, written: os.stat_result, generation: Generation, sha256: str | None
     ) -> Identity: ...
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None: ...
@@ -53,7 +61,8 @@ class Incoming:
     commit discards.
     """
 
-    def __init__(self, name: str, place: str, temporary: str, owner: Owner) -> None:
+    def __init__(self, name: str, place: Place, temporary: str, owner: Owner) -> None:
+        """Stand for a file *temporary* beside *place*, which is closed at the end."""
         self.name = name
         self.place = place
         self.temporary = temporary
@@ -68,14 +77,22 @@ class Incoming:
         self._state = State.OPEN
         self._writer = 0  # the thread that is in a write; 0: none
         self.is_litter = False  # the temporary could not be removed
+        place.leave_to_owner()
 
-    def create(self) -> None:
-        """Make the temporary file, with the mode that the umask gives."""
-        with self._lock:
+    def create(self, in_parents: Callable[[Place, Callable[[], None]], None]) -> None:
+        """Make the temporary file, with the mode that the umask gives, by *in_parents*, which makes parents first."""
+        with self._lock:  # whoever discards it closes the directory
             self._check()  # close() of the root may have discarded it before it was there
-            with sigint_held():  # which would lose the file between two steps
-                self._file = io.FileIO(self.temporary, "x+b")
-                self._fd = self._file.fileno()
+            in_parents(self.place, self._make)
+
+    def _make(self) -> None:
+        self._owner.announce(self)
+        with sigint_held():  # which would lose the file between two steps
+            self._file = io.FileIO(self.temporary, "x+b", opener=self._opened)
+            self._fd = self._file.fileno()
+
+    def _opened(self, name: str, flags: int) -> int:
+        return os.open(name, flags | _NOFOLLOW, 0o666, dir_fd=self.place.fd)
 
     def reader(self) -> int:
         """Return another descriptor of the temporary, to read it back by; the caller's to close.
@@ -145,13 +162,15 @@ class Incoming:
             self._check()
             try:
                 written, generation = os.fstat(self._fd), generation_of(self._fd)
+                if generation is None:
+                    written = _told_apart(self._fd, written)
                 self._close()
                 identity = self._owner.publish(self, written, generation, sha256)
                 self._state = State.COMMITTED
             finally:
                 if self._state is State.OPEN:
                     self._drop()
-        self._owner.settled(self, prune=False)
+        self._settled(prune=False)
         return identity
 
     def discard(self) -> None:
@@ -167,7 +186,14 @@ class Incoming:
             if self._state is not State.OPEN:
                 return
             self._drop()
-        self._owner.settled(self, prune=prune)
+        self._settled(prune=prune)
+
+    def _settled(self, *, prune: bool) -> None:
+        try:
+            self._owner.settled(self, prune=prune)
+        finally:
+            with self._lock:
+                self.place.close()
 
     def _drop(self) -> None:
         self._state = State.DISCARDED
@@ -177,7 +203,7 @@ class Incoming:
             self._close()
         if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
             try:
-                os.unlink(self.temporary)
+                self.place.unlink_beside(self.temporary)
             except (FileNotFoundError, NotADirectoryError):
                 pass
             except OSError:
@@ -216,3 +242,17 @@ class Incoming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
+
+
+def _told_apart(fd: int, written: os.stat_result) -> os.stat_result:
+    """Set the time of change back by a nanosecond, where nothing else tells this file from a later one.
+
+    A file that is made under its number once it is gone is no older than the move that puts it in its place. The clock
+    of file systems ticks every few milliseconds: without that, both might have the same times.
+    """
+    try:
+        os.utime(fd, ns=(written.st_atime_ns, written.st_mtime_ns - 1))
+    except OSError as error:
+        if error.errno not in NOT_DATED:
+            raise
+    return os.fstat(fd)

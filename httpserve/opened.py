@@ -6,6 +6,8 @@ names become paths, nor when a root is open.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 import time
@@ -22,6 +24,10 @@ FLAGS = (
 )
 MOST_LOOKS = 5
 BETWEEN_LOOKS_SECONDS = 0.001
+
+
+class WouldBlock(BlockingIOError):
+    """A file that cannot be opened without waiting for another program."""
 
 
 class OpenFile:
@@ -104,7 +110,7 @@ class OpenFile:
         """Close the descriptor. Harmless when called again."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            close_read(fd)
 
     def __del__(self) -> None:
         if hasattr(self, "fd"):  # a Ctrl-C may come before anybody holds it
@@ -115,6 +121,58 @@ def _look(fd: int) -> tuple[int, int, int, int]:
     """Return mtime, size, ctime and the number of names of an open file."""
     found = os.fstat(fd)
     return found.st_mtime_ns, found.st_size, found.st_ctime_ns, found.st_nlink
+def open_regular(path: str) -> int:
+    """Open a regular file for reading. Nothing else is opened: a fifo's writer would take us for its reader.
+
+    Raises:
+        Irregular: it is something else.
+        WouldBlock: another program has a lease on it, which it has been asked to give up.
+        OSError: what the system says.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise Irregular(mode)
+    try:
+        return os.open(path, FLAGS)
+    except BlockingIOError as error:  # fcntl(2), F_SETLEASE: Samba has one on what its clients have open
+        raise WouldBlock(error.errno, error.strerror, path) from None
+
+
+def wait_for_lease(path: str) -> None:
+    """Wait until a regular file can be opened at once, at most for the kernel's lease-break-time (45 seconds).
+
+    Raises:
+        OSError: what the system says, and what it says of a file that is none by now.
+    """
+    with io.FileIO(path, opener=_waiting):  # which a Ctrl-C does not lose
+        pass
+
+
+def _waiting(path: str, flags: int) -> int:
+    look = os.open(path, getattr(os, "O_PATH", os.O_NONBLOCK) | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(mode := os.fstat(look).st_mode):
+            raise Irregular(mode)
+        return os.open(f"/proc/self/fd/{look}", flags)  # the very file that was looked at: it may be waited for
+    finally:
+        os.close(look)
+
+
+def close_read(fd: int) -> None:
+    """Close a descriptor that was only read from: what the disk says then is of no matter any more."""
+    try:
+        os.close(fd)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise
+
+
+class Irregular(OSError):
+    """What is no regular file, by its mode."""
+
+    def __init__(self, mode: int) -> None:
+        super().__init__(errno.EISDIR if stat.S_ISDIR(mode) else errno.EACCES, "it is not a regular file")
+        self.mode = mode
 
 
 def irregular(name: str, mode: int) -> StorageError:

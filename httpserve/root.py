@@ -13,12 +13,14 @@ import stat
 import tempfile
 import threading
 import weakref
+from collections.abc import Iterator
 
 from httpserve import cleanup, journal
 from httpserve.created import Identity, Version
-from httpserve.disk_errors import translated
-from httpserve.disks import RecentFile, WouldBlock
+from httpserve.disk_errors import speaking, translated
+from httpserve.disks import RecentFile
 from httpserve.errors import (
+    HttpServeError,
     InvalidArgument,
     InvalidName,
     InvalidType,
@@ -30,12 +32,22 @@ from httpserve.errors import (
 from httpserve.incoming import Incoming
 from httpserve.inode import Inode
 from httpserve.names import checked_name
-from httpserve.opened import FLAGS, OpenFile, irregular, real_path
+from httpserve.opened import (
+    Irregular,
+    OpenFile,
+    WouldBlock,
+    close_read,
+    irregular,
+    open_regular,
+    real_path,
+    wait_for_lease,
+)
+from httpserve.places import Directory
 from httpserve.private import PrivateDirectory
 from httpserve.tree import Told, Tree
 from httpserve.uninterrupted import sigint_held
 
-__all__ = ["Identity", "Incoming", "OpenFile", "Root", "checked_name"]
+__all__ = ["Directory", "Identity", "Incoming", "OpenFile", "Root", "WouldBlock", "checked_name"]
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +149,7 @@ class Root:
         if private is not None:
             private.remove()
         elif self._remove_created:
-            cleanup.remove_created(tree.created.marks, tree.place_of)
+            cleanup.remove_created(tree.created, tree.place)
         tree.end_journal(remove=True)
         if self._remove_created:
             cleanup.remove_empty(self._made)
@@ -235,15 +247,33 @@ class Root:
         """Say whether a path in the root, a symlink's perhaps, leads to a place in the root."""
         return self._current().holds(os.path.realpath(path))
 
-    def open_file(self, name: str) -> OpenFile:
-        """Open a regular file for reading by its checked name. Never waits for a fifo.
+    def open_file(self, name: str, *, may_block: bool = True) -> OpenFile:
+        """Open a regular file for reading by its checked name. Opens nothing else.
+
+        Waits only while another program is to give up a lease on it: as long as the kernel lets that (45 seconds).
+
+        Args:
+            name: the name.
+            may_block: whether it may wait so.
 
         Raises:
             NotFound: there is none.
             IsADirectory: the name is a directory's.
             NotPermitted: it cannot be read, or is a device, a fifo or the like.
             InvalidName: a symlink leads out of the root.
+            WouldBlock: it would have to wait, and may not.
+            StorageError: the disk fails.
         """
+        while True:
+            try:
+                return self._open_uninterrupted(name)
+            except WouldBlock:
+                if not may_block:
+                    raise
+            with speaking("open", name):
+                wait_for_lease(self._current().prefix + name)
+
+    def _open_uninterrupted(self, name: str) -> OpenFile:
         if threading.get_ident() != threading.main_thread().ident:
             return self._open_file(name)
         file = None
@@ -262,7 +292,11 @@ class Root:
             raise NotFound(f"open {name!r}: the root is closed", name)
         path = tree.prefix + name
         try:
-            fd = os.open(path, FLAGS)
+            fd = open_regular(path)
+        except Irregular as error:
+            raise irregular(name, error.mode) from None
+        except WouldBlock:
+            raise
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 tree.forget_missing(name)
@@ -276,8 +310,10 @@ class Root:
             version = tree.created.versions.get(name)
             if version is None or version.identity != identity:
                 version = self._verified_version(tree, name, fd, identity)
-        except BaseException:  # whatever it is, nobody else knows the number
-            os.close(fd)
+        except BaseException as error:  # whatever it is, nobody else knows the number
+            close_read(fd)
+            if isinstance(error, OSError) and not isinstance(error, HttpServeError):
+                raise translated(error, "open", name) from error
             raise
         if version is None:
             return OpenFile(fd, name, identity, None, path, found.st_nlink)
@@ -302,10 +338,10 @@ class Root:
         disks = tree.disks
         if not may_block:
             if not disks.just_answered(name):
-                raise WouldBlock
+                raise WouldBlock(errno.EAGAIN, "its disk may sleep", name)
             return self._open_file(name)
         with disks.waiting(name):
-            file = self._open_file(name)
+            file = self.open_file(name)
             disks.note(name, file.fd, file.identity.device)
         return file
 
@@ -324,8 +360,30 @@ class Root:
             if len(self._verified) >= VERIFIED_NAMES:
                 self._verified.clear()
             known = self._verified[name] = (identity, tree.key(real))
-        version = tree.version(known[1])
-        return version if version is not None and version.identity == identity else None
+        return tree.version(known[1], identity)
+
+    def status(self, name: str) -> os.stat_result:
+        """Return what is under a checked name, following symlinks as far as they stay in the root. Opens no file.
+
+        Raises:
+            NotFound: there is nothing.
+            NotADirectory: a part of the name is a file's.
+            InvalidName: a symlink leads out of the root.
+        """
+        return self._current().status(name)
+
+    @contextlib.contextmanager
+    def directory(self, name: str) -> Iterator[Directory]:
+        """Give what is in a directory, by its checked name; the root's is empty. Follows symlinks as `status` does.
+
+        Raises:
+            NotFound: there is none.
+            NotADirectory: it is none.
+            NotPermitted: it cannot be read.
+            InvalidName: a symlink leads out of the root.
+        """
+        with self._current().directory(name) as found:
+            yield found
 
     def came_in(self, name: str) -> bool:
         """Say whether what is under that name, a file or a directory, came in through us."""

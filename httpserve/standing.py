@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from httpserve.created import Identity
-from httpserve.opened import FLAGS
+from httpserve.opened import open_regular
 
 # A change within a clock tick of the last one leaves the same times behind. Those of ext3 come in whole seconds.
 SETTLED_SECONDS = 2.0
@@ -36,7 +36,7 @@ class Standing:
     def read(self, into: memoryview) -> bool:
         """Read all its bytes into a buffer of its length; False when it no longer stands."""
         try:
-            fd = os.open(self._path, FLAGS)
+            fd = open_regular(self._path)
         except OSError:
             return False
         try:
@@ -72,7 +72,7 @@ class Standing:
 
     def _lies_here(self) -> bool:
         try:
-            fd = os.open(self._path, FLAGS)
+            fd = open_regular(self._path)
         except OSError:
             return False
         try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, overload
 import opendal
 from opendal.layers import CapabilityOverrideLayer
 
+from httpserve.arguments import shown
 from httpserve.disk_errors import speaking
 from httpserve.errors import (
     CopyFailed,
@@ -173,9 +174,9 @@ class Storage:
             IsADirectory: the path is a directory's.
             InvalidArgument: another mode.
         """
-        if mode not in ("rb", "wb"):
-            raise InvalidArgument(f"open {os.fspath(path)!r}: the mode is 'rb' or 'wb', not {mode!r}")
         name = _file_name("open", path)
+        if not _is_one_of(mode, ("rb", "wb")):
+            raise InvalidArgument(f"open {name!r}: the mode is 'rb' or 'wb', not {shown(mode)}")
         self._root.open()
         if mode == "rb":
             return ReadFile(self._root.open_file(name), self._timeout)
@@ -208,9 +209,9 @@ class Storage:
             NotFound: there is no such file.
             InvalidArgument: another algorithm.
         """
-        if algo not in ("md5", "sha256"):
-            raise InvalidArgument(f"hash {os.fspath(path)!r}: 'md5' and 'sha256' are known, {algo!r} is not")
         name = _file_name("hash", path)
+        if not _is_one_of(algo, ("md5", "sha256")):
+            raise InvalidArgument(f"hash {name!r}: 'md5' and 'sha256' are known, {shown(algo)} is not")
         self._root.open()
         with ReadFile(self._root.open_file(name), self._timeout) as file:
             if algo == "sha256":
@@ -338,7 +339,7 @@ class Storage:
         name, is_directory = _parts(path)
         self._root.open()
         with speaking(operation, name):
-            found = os.stat(self._root.path_of(name))
+            found = self._root.status(name)
         if is_directory and not stat.S_ISDIR(found.st_mode):
             raise NotADirectory(f"{operation} {name!r}: it is a file", name)
         return name, found
@@ -357,6 +358,10 @@ def _file_name(operation: str, path: Path) -> str:
     if is_directory:
         raise IsADirectory(f"{operation} {os.fspath(path)!r}: a path that ends in '/' is a directory's", name)
     return name
+
+
+def _is_one_of(word: object, words: tuple[str, ...]) -> bool:
+    return isinstance(word, str) and word in words
 
 
 def _check_differ(operation: str, source: str, target: str) -> None:

@@ -10,14 +10,14 @@ import os
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import NamedTuple, Self
 
 from opendal.types import EntryMode
 
 from httpserve.display import Listing
 from httpserve.errors import InvalidName
 from httpserve.names import checked_name, is_reserved
-from httpserve.root import Root
+from httpserve.root import Directory, Root
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Names = list[str]  # for the class that has a method of the name `list`; what it returns shows itself as a Listing
@@ -62,39 +62,46 @@ def listed(root: Root, name: str, *, is_directory: bool, recursive: bool) -> Nam
     """Return a directory and its entries, or (not *is_directory*) what begins with *name* in its parent."""
     own: Names = []
     if is_directory:
-        if not os.path.isdir(root.path_of(name)):
+        entries = _entries(root, name)
+        if entries is None:
             return Listing()
         own.append(f"{name}/")
-        waiting = _entries(root, name)
     else:
-        waiting = [entry for entry in _entries(root, name.rpartition("/")[0]) if entry.startswith(name)]
+        entries = [one for one in _entries(root, name.rpartition("/")[0]) or [] if one.name.startswith(name)]
     found = []
-    while waiting:
-        entry = waiting.pop()
-        found.append(entry)
+    while entries:
+        entry = entries.pop()
+        found.append(f"{entry.name}/" if entry.is_directory else entry.name)
         # Symlinks to directories are shown, but may lead in a circle.
-        if recursive and entry.endswith("/") and not os.path.islink(root.path_of(entry[:-1])):
-            waiting += _entries(root, entry[:-1])
+        if recursive and entry.is_directory and not entry.is_symlink:
+            entries += _entries(root, entry.name) or []
     return Listing(own + sorted(found))
 
 
-def _entries(root: Root, name: str) -> Names:
-    """Return what is in a directory and can be asked for; nothing when there is no such directory."""
-    found = []
+class _Entry(NamedTuple):
+    name: str
+    is_directory: bool
+    is_symlink: bool
+
+
+def _entries(root: Root, name: str) -> list[_Entry] | None:
+    """Return what is in a directory and can be asked for; None when there is no such directory."""
     try:
-        with os.scandir(root.path_of(name)) as entries:
-            for entry in entries:
-                below = f"{name}/{entry.name}" if name else entry.name
-                if not is_reserved(entry.name) and _is_reachable(root, below, entry):
-                    found.append(f"{below}/" if entry.is_dir() else below)
+        with root.directory(name) as directory:
+            entries = (_entry(directory, name, one) for one in directory if not is_reserved(one.name))
+            return [entry for entry in entries if entry is not None]
     except (FileNotFoundError, NotADirectoryError):
-        return []
-    return found
+        return None
 
 
-def _is_reachable(root: Root, name: str, entry: os.DirEntry[str]) -> bool:
+def _entry(directory: Directory, parent: str, found: os.DirEntry[str]) -> _Entry | None:
+    name = f"{parent}/{found.name}" if parent else found.name
     try:
         checked_name(name)
-        return not entry.is_symlink() or os.path.exists(root.path_of(name))
+        return _Entry(name, directory.is_directory(found), found.is_symlink())
     except InvalidName:
-        return False
+        return None
+    except OSError:
+        if found.is_symlink():  # which leads nowhere, or in a circle
+            return None
+        raise

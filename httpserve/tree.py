@@ -1,7 +1,7 @@
 """What is in a root between one `open` and the next `close`: changes to it, and the record of them.
 
-Knows places on the disk, symlinks, versions, and what was created. Does not
-know when a root is opened or closed, nor who reads.
+Knows places on the disk, versions, and what was created. Does not know when a
+root is opened or closed, nor who reads.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from threading import RLock
 from typing import NamedTuple
 
 from httpserve import cleanup
-from httpserve.created import Created, Identity, Kind, Version
+from httpserve.created import Created, Identity, Kind, Sure, Version
 from httpserve.disk_errors import speaking
 from httpserve.disks import Disks
 from httpserve.errors import InvalidName, StorageError
+from httpserve.generations import Generation, generation_at, generation_of, held
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
+from httpserve.places import LIST, OUTSIDE, PASS, Directory, Ground, Place, status
 from httpserve.uninterrupted import sigint_held
 
 SECOND_NS = 1_000_000_000
+_HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
+LARGE_BYTES = 16 * 1024 * 1024  # from here on the system takes a while to free what a file took
 
 
 class Told(NamedTuple):
@@ -40,16 +44,23 @@ class Told(NamedTuple):
 
 
 class Tree:
-    """The files under one directory. Safe from any number of threads; names are checked ones."""
+    """The files under one directory. Safe from any number of threads; names are checked ones.
+
+    What reads (`version`, `forget_missing`, `created`, `status`, `directory`) waits for no change that is under way.
+    """
 
     def __init__(self, path: str, log_book: Journal | None, told: Told) -> None:
         self.path = path
-        self.prefix = path if path.endswith(os.sep) else path + os.sep
+        self._ground = Ground(path)
+        self.prefix = self._ground.prefix
         self.created = Created()
         self.disks = Disks(path)
-        # Guards created, _underway, _journal, _closed. Held over the one system call that each record is
-        # of, so that several threads with the same name are recorded in the order the disk saw them.
+        # Guards _underway, _journal, _closed, and changes to created, which is read without it. Held over the one
+        # system call that each record is of, so that several threads with the same name are recorded in the order the
+        # disk saw them; a disk may take seconds for that, so that nobody may wait for it who serves.
         self._lock = RLock()
+        # What is put under a name right now, but for the time that the move gives it.
+        self._coming: dict[str, Version] = {}
         self._journal = log_book
         self._told = told
         self._underway: dict[str, weakref.ref[Incoming]] = {}  # by temporary; one that is forgotten discards itself
@@ -59,14 +70,14 @@ class Tree:
 
     def holds(self, path: str) -> bool:
         """Say whether a real path lies in the root."""
-        return path == self.path or path.startswith(self.prefix)
+        return self._ground.holds(path)
 
     def key(self, place: str) -> str:
         """Return the name without detours over symlinks, under which records are kept."""
-        return place[len(self.prefix) :]
+        return self._ground.key(place)
 
     def place_of(self, name: str) -> str:
-        """Return the path of a name, with no symlink in its directories.
+        """Return the path of a name, with no symlink in its directories, as they are just now.
 
         Raises:
             InvalidName: a symlink leads out of the root.
@@ -75,60 +86,105 @@ class Tree:
         where = os.path.realpath(self.prefix + parent) if parent else self.path
         place = os.path.join(where, last) if last else where
         if not self.holds(where) or (os.path.islink(place) and not self.holds(os.path.realpath(place))):
-            raise InvalidName(name, "a symlink leads out of the root")
+            raise InvalidName(name, OUTSIDE)
         return place
 
-    def version(self, key: str) -> Version | None:
-        """Return what is on record under a name; of a file that is put in place right now, the new version."""
-        with self._lock:
-            return self.created.versions.get(key)
+    def place(self, name: str, *, follow: bool = False) -> Place:
+        """Walk to a name; the caller closes what it leads to.
+
+        Raises:
+            InvalidName: a symlink leads out of the root.
+        """
+        with sigint_held():  # which would lose a descriptor on the way
+            return Place(self._ground, name, follow=follow)
+
+    # Reading
+
+    def status(self, name: str) -> os.stat_result:
+        """Return what is under a name, following symlinks as far as they stay in the root."""
+        return status(self._ground, name)
+
+    @contextlib.contextmanager
+    def directory(self, name: str) -> Iterator[Directory]:
+        """Give what is in a directory, which stays open in the block."""
+        with self.place(name, follow=True) as place:
+            with sigint_held():
+                directory = Directory(place)
+            yield directory
+
+    def version(self, key: str, identity: Identity) -> Version | None:
+        """Return what is on record of that version; of a file that is put in place right now, too."""
+        for _ in range(2):  # while we looked at one, it may have been noted in the other
+            version = self.created.versions.get(key)
+            if version is not None and version.identity == identity:
+                return version
+            coming = self._coming.get(key)
+            if coming is not None and coming.identity[:-1] == identity[:-1]:
+                return Version(identity, coming.sha256, coming.shares_second)
+        return None
+
+    def forget_missing(self, name: str) -> None:
+        """Forget the version of a file that other hands removed; another time, if a change is under way."""
+        if name in self.created.versions and self._lock.acquire(blocking=False):
+            try:
+                if not os.path.lexists(self.prefix + name):
+                    self.created.versions.pop(name, None)
+            finally:
+                self._lock.release()
 
     # Files on their way in
 
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of *name* in a temporary sibling."""
         with speaking("write", name):
-            place = self.place_of(name)
-            if stat.S_ISDIR(_mode(place)):
+            self._check_open()
+            place = self.place(name)
+            if place.is_directory():
+                place.close()
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
             journal = self._entered()
-            incoming = Incoming(name, place, os.path.join(os.path.dirname(place), journal.temporary()), self)
+            incoming = Incoming(name, place, journal.temporary(), self)
             self._underway[incoming.temporary] = weakref.ref(incoming)
             try:
                 self._check_open()  # after that: either close() finds it there, or we find it closed
-                journal.note_file(self.key(incoming.temporary))
-                self._in_parents(place, incoming.create)
+                incoming.create(self._in_parents)
             except BaseException:  # a Ctrl-C too: nobody else knows the temporary yet
                 incoming.discard()
                 raise
             return incoming
 
+    def announce(self, incoming: Incoming) -> None:
+        """Write down a temporary that is about to be made. For `Incoming` only."""
+        if self._journal is not None:  # pragma: no branch - incoming() began it
+            self._journal.note_file(incoming.place.beside(incoming.temporary))
+
     def publish(
-        self, incoming: Incoming, written: os.stat_result, generation: int | None, sha256: str | None
+        self, incoming: Incoming, written: os.stat_result, generation: Generation, sha256: str | None
     ) -> Identity:
         """Put a finished version in its place, and record it. For `Incoming` only."""
-        place = incoming.place
-        with self._lock:
+        place, key = incoming.place, incoming.place.key
+        with _freed_later(place), self._lock:
             self._check_open()
-            before = _lstat(place)
-            self._told.before_publish(incoming.name)
-            os.replace(incoming.temporary, place)
-            # The move changes ctime, and network file systems settle mtime only when a file is closed.
-            found = _lstat(place) or written
-            same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
-            identity = Identity.of(found if same else written)
-            shares_second = before is not None and before.st_mtime_ns // SECOND_NS == identity.mtime_ns // SECOND_NS
-            version = Version(identity, sha256, shares_second)
-            self.created.file(self.key(place), version, before, generation)
-        self.disks.note_put(self.key(place), place, identity.device)
-        return identity
+            place.check_stays()
+            before = place.look()
+            is_ours = before is None or self._made(place, before)
+            coming = _version(Identity.of(written), before, sha256)
+            with self._announced(incoming.name, {key: coming}):
+                os.replace(incoming.temporary, place.last, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+                # The move changes ctime, and network file systems settle mtime only when a file is closed.
+                found = place.look() or written
+                same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
+                version = _version(Identity.of(found if same else written), before, sha256)
+                self.created.file(key, version, is_ours=is_ours, generation=generation)
+            self.disks.note(key, place.fd, version.identity.device)
+        return version.identity
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:
         """Forget what is no longer on its way in, with the parents made for it. For `Incoming` only."""
         if self._underway.pop(incoming.temporary, None) is None:  # settled meanwhile, by a finalizer or by close
             return
         if prune:
-            self._prune(os.path.dirname(incoming.place))
+            self._prune(incoming.place.directory)
         if self._journal is not None:  # pragma: no branch - incoming() began it
             self._journal.leave(littered=incoming.is_litter)
 
@@ -160,68 +216,62 @@ class Tree:
 
     # Other changes
 
-    def forget_missing(self, name: str) -> None:
-        """Forget the version of a file that other hands removed."""
-        if name in self.created.versions:
-            with self._lock:
-                if not os.path.lexists(self.prefix + name):
-                    self.created.versions.pop(name, None)
-
     def create_dir(self, name: str) -> None:
         """Make a directory and its parents. Harmless when it exists."""
         with self._changing("create_dir", name) as place:
-            if not os.path.isdir(place):
-                self._in_parents(place, lambda: self._mkdir(place, Kind.DIRECTORY))
-            else:
+            if self._is_directory(place):
                 with self._lock:
-                    self.created.adopt(self.key(place))
+                    self.created.adopt(place.key)
+            else:
+                self._in_parents(place, lambda: self._mkdir(place, place.last, Kind.DIRECTORY))
 
     def delete(self, name: str) -> None:
         """Remove a file, an empty directory, or a symlink itself. Harmless when there is none."""
-        with self._changing("delete", name) as place:
-            remove = os.rmdir if stat.S_ISDIR(_mode(place)) else os.unlink
-            with self._lock, contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                remove(place)
-                self.created.forget(self.key(place))
+        gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+        with self._changing("delete", name) as place, _freed_later(place), self._lock, gone:
+            if not place.missing:
+                _remove(place)
+                self.created.forget(place.key)
         self._told.after_removal()
 
     def remove_all(self, name: str) -> None:
         """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
-        with self._changing("remove_all", name or "/") as place:
-            mode = _mode(place)
-            if stat.S_ISDIR(mode):
-                cleanup.remove_tree(place, keep=place == self.path)
-            elif mode:
-                os.unlink(place)
+        with self._changing("remove_all", name) as place:
+            if place.is_directory():
+                self._remove_tree(place)
+            elif place.found is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    _remove(place)
             with self._lock:
                 # What is on its way in stays, and so do the directories that hold it.
-                self.created.forget(self.key(place), unless=lambda key: os.path.lexists(self.prefix + key))
+                self.created.forget(place.key, unless=lambda key: os.path.lexists(self.prefix + key))
         self._told.after_removal()
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory in one step over what is under *target*."""
-        with self._changing("rename", source, target) as old:
-            new = self.place_of(target)
-            os.lstat(old)
+        with self._changing("rename", source, target) as old, self.place(target) as new:
+            if old.found is None:
+                raise old.lack()
             try:
                 self._in_parents(new, lambda: self._move(old, new, target))
             except BaseException:  # a Ctrl-C too: the parents made for it would stay
-                self._prune(os.path.dirname(new))
+                self._prune(new.directory)
                 raise
         self._told.after_removal()
 
     # Steps of the above
 
     @contextlib.contextmanager
-    def _changing(self, operation: str, name: str, target: str | None = None) -> Iterator[str]:
+    def _changing(self, operation: str, name: str, target: str | None = None) -> Iterator[Place]:
         """Give the place of *name*; parents that are made meanwhile are on the journal."""
-        with speaking(operation, name, target):
-            place = self.place_of(name)
-            journal = self._entered()
-            try:
-                yield place
-            finally:
-                journal.leave()
+        with speaking(operation, name or "/", target):
+            self._check_open()
+            with self.place(name) as place:
+                journal = self._entered()
+                try:
+                    yield place
+                finally:
+                    journal.leave()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -236,63 +286,148 @@ class Tree:
             self._journal.enter()
             return self._journal
 
-    def _in_parents(self, place: str, action: Callable[[], None]) -> None:
-        """Do something in the directory of *place*, made first where it is missing."""
+    @contextlib.contextmanager
+    def _announced(self, name: str, coming: dict[str, Version]) -> Iterator[None]:
+        """Let readers find in the block what is put in its place there, before it is on record."""
+        self._told.before_publish(name)
+        self._coming.update(coming)
         try:
-            action()
-        except FileNotFoundError:
-            with self._lock:  # else another thread may find the new directories empty, and remove them
-                self._make_parents(os.path.dirname(place))
+            yield
+        finally:
+            for key in coming:
+                self._coming.pop(key, None)
+
+    def _made(self, place: Place, found: os.stat_result) -> bool:
+        return self.created.made(place.key, found, lambda: generation_at(place.last, place.fd, found))
+
+    def _is_directory(self, place: Place) -> bool:
+        """Say whether a directory is there, or a symlink to one in the root."""
+        if place.found is None or not stat.S_ISLNK(place.found.st_mode):
+            return place.is_directory()
+        try:
+            return stat.S_ISDIR(self.status(place.key).st_mode)
+        except OSError:  # it leads nowhere, or in a circle
+            return False
+
+    def _in_parents(self, place: Place, action: Callable[[], None]) -> None:
+        """Do something in the directory of *place*, made first where it is missing."""
+        if not place.missing:
+            try:
                 action()
-
-    def _make_parents(self, where: str) -> None:
-        missing = []
-        while where != self.path and not os.path.isdir(where):
-            missing.append(where)
-            where = os.path.dirname(where)
-        for place in reversed(missing):
-            with contextlib.suppress(FileExistsError):
-                self._mkdir(place, Kind.PARENT)
-
-    def _mkdir(self, place: str, kind: Kind) -> None:
-        with self._lock:
-            self._check_open()  # what came into being after the end would not be removed
-            if kind is Kind.PARENT and self._journal is not None:
-                self._journal.make_directory(self.key(place), place)
+            except FileNotFoundError:
+                pass  # the directory has gone since, as one that was made for a file does
             else:
-                os.mkdir(place)
-            self.created.directory(self.key(place), kind, os.lstat(place))
+                return
+        with self._lock:  # else another thread may find the new directories empty, and remove them
+            with sigint_held():
+                place.again()
+            self._make_parents(place)
+            action()
 
-    def _move(self, old: str, new: str, target: str) -> None:
-        with self._lock:
+    def _make_parents(self, place: Place) -> None:
+        while place.missing:
+            part, *missing = place.missing
+            with contextlib.suppress(FileExistsError):
+                self._mkdir(place, part, Kind.PARENT)
+            with sigint_held():
+                place.enter(part)
+                place.missing = tuple(missing)
+
+    def _mkdir(self, place: Place, part: str, kind: Kind) -> None:
+        key = f"{place.directory}/{part}" if place.directory else part
+        with self._lock, sigint_held():  # which would keep it from the record
+            self._check_open()  # what came into being after the end would not be removed
+            place.check_stays()
+            if kind is Kind.PARENT and self._journal is not None:
+                self._journal.make_directory(key, part, place.fd)
+            else:
+                os.mkdir(part, dir_fd=place.fd)
+            fd = _opened(part, place.fd)
+            try:
+                generation = generation_of(fd)
+                number = held(fd) if generation is None else None
+                self.created.directory(key, kind, os.fstat(fd), generation, number)
+            finally:
+                os.close(fd)
+
+    def _move(self, old: Place, new: Place, target: str) -> None:
+        with _freed_later(new), self._lock:
             self._check_open()
-            before = _lstat(new)
-            self._told.before_publish(target)
-            os.replace(old, new)
-            self.created.move(self.key(old), self.key(new), before)
-            self.created.moved(self.key(new), os.lstat(new))
+            old.check_stays()
+            new.check_stays()
+            before = new.look()
+            is_ours = before is None or self._made(new, before)
+            with self._announced(target, self.created.below(old.key, new.key)):
+                os.replace(old.last, new.last, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+                self.created.move(old.key, new.key, is_ours=is_ours)
+                found = new.look()
+                if found is not None:
+                    self.created.moved(new.key, found)
 
-    def _prune(self, where: str) -> None:
-        """Remove the directories from *where* upwards that were made for files, as far as they are empty."""
-        with self._lock:
-            while self.holds(where) and where != self.path:
-                mark = self.created.marks.get(self.key(where))
-                if mark is None or mark.kind is not Kind.PARENT or not cleanup.removed_empty(where):
+    def _remove_tree(self, place: Place) -> None:
+        with sigint_held():  # which would lose the descriptor
+            top = os.open(place.last or ".", LIST, dir_fd=place.fd)
+        try:
+            self._check_inside(top)
+            cleanup.remove_tree(top, self._check_inside)
+        finally:
+            os.close(top)
+        if place.last:
+            place.check_stays()
+            cleanup.remove_directory(place.last, place.fd)
+
+    def _check_inside(self, fd: int) -> None:
+        if not self._ground.contains(fd):
+            raise FileNotFoundError(errno.ENOENT, "its directory was moved meanwhile")
+
+    def _prune(self, key: str) -> None:
+        """Remove the directories from *key* upwards that were made for files, as far as they are empty."""
+        with self._lock, contextlib.suppress(OSError, InvalidName):
+            while key:
+                mark = self.created.marks.get(key)
+                if mark is None or mark.kind is not Kind.PARENT:
                     return
-                self.created.forget(self.key(where))
-                where = os.path.dirname(where)
+                with self.place(key) as place:
+                    if place.found is not None:
+                        if cleanup.how_sure(mark, None, place, place.found) is not Sure.OURS:
+                            return
+                        place.check_stays()
+                        cleanup.rmdir(place.last, place.fd)
+                self.created.forget(key)
+                key = key.rpartition("/")[0]
 
 
-def _lstat(place: str) -> os.stat_result | None:
+def _version(identity: Identity, before: os.stat_result | None, sha256: str | None) -> Version:
+    shares_second = before is not None and before.st_mtime_ns // SECOND_NS == identity.mtime_ns // SECOND_NS
+    return Version(identity, sha256, shares_second)
+
+
+def _remove(place: Place) -> None:
+    """Remove a file, an empty directory, or a symlink itself."""
+    place.check_stays()
+    if place.is_directory():
+        cleanup.rmdir(place.last, place.fd)
+    else:
+        os.unlink(place.last, dir_fd=place.fd)
+
+
+def _opened(part: str, directory: int) -> int:
+    """Open a directory that was made just now, whatever the umask lets us do with it."""
     try:
-        return os.lstat(place)
-    except FileNotFoundError:
-        return None
+        return os.open(part, LIST, dir_fd=directory)
+    except PermissionError:
+        return os.open(part, PASS, dir_fd=directory)
 
 
-def _mode(place: str) -> int:
-    """Return the mode of what is there, not following a symlink; 0 when nothing is."""
+@contextlib.contextmanager
+def _freed_later(place: Place) -> Iterator[None]:
+    """Have the system free what a large file takes at the end of the block, not where it loses its name in it."""
+    found, fd = place.found, -1
+    if found is not None and stat.S_ISREG(found.st_mode) and found.st_size >= LARGE_BYTES:
+        with contextlib.suppress(OSError):
+            fd = os.open(place.last, _HOLD, dir_fd=place.fd)
     try:
-        return os.lstat(place).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from httpserve.disk_errors import translated
-from httpserve.disks import DiskBusy, WouldBlock
+from httpserve.disks import DiskBusy
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
 from httpserve.names import checked_name, is_reserved
+from httpserve.opened import WouldBlock
 from httpserve.plan import (
     AT_ONCE,
     HAND_OVER,
@@ -309,8 +310,8 @@ class Site:
         if environ.get(AT_ONCE):
             return HAND_OVER
         try:
-            path = self._root.path_of(name) if name else self._root.path
-            entries = read_entries(path, self._shown_in(name))
+            with self._root.directory(name) as directory:
+                entries = read_entries(directory, self._shown_in(name), directory.status)
         except (InvalidName, StorageError) as error:
             return self._failed(error, environ, start_response)
         except OSError as error:
@@ -326,14 +327,10 @@ class Site:
         return _data(body, method)
 
     def _shown_in(self, directory: str) -> Callable[[os.DirEntry[str]], bool]:
-        root = self._root
-
         def is_shown(entry: os.DirEntry[str]) -> bool:
             if is_reserved(entry.name) or entry.name != entry.name.strip() or "\\" in entry.name:
                 return False
-            if not self._is_shown(f"{directory}/{entry.name}" if directory else entry.name):
-                return False
-            return not entry.is_symlink() or root.holds(entry.path)
+            return self._is_shown(f"{directory}/{entry.name}" if directory else entry.name)
 
         return is_shown
 

@@ -5,11 +5,12 @@ Knows the entries and how to write them down. Knows no request beyond what it ac
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from html import escape
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from httpserve.errors import InvalidName
 from httpserve.hosts import url_path
 
 # JSON has no charset, but clients ask for one.
@@ -62,20 +64,29 @@ class Entry(NamedTuple):
     modified: float
 
 
-def read_entries(path: str, is_shown: Callable[[os.DirEntry[str]], bool]) -> list[Entry]:
+def read_entries(
+    found: str | Iterable[os.DirEntry[str]],
+    is_shown: Callable[[os.DirEntry[str]], bool],
+    status: Callable[[os.DirEntry[str]], os.stat_result] = os.DirEntry.stat,
+) -> list[Entry]:
     """Return what is in a directory, in the order of names, directories first. Blocks for the disk.
 
     What goes away meanwhile, or cannot be read, or is neither file nor directory, is left out.
+
+    Args:
+        found: The path of the directory, or what is in it.
+        is_shown: Whether an entry may be seen.
+        status: Returns what an entry is; raises InvalidName where that is not to be told.
     """
     entries = []
-    with os.scandir(path) as found:
-        for one in found:
+    with contextlib.ExitStack() as stack:
+        for one in stack.enter_context(os.scandir(found)) if isinstance(found, str) else found:
             if not is_shown(one):
                 continue
             try:
-                info = one.stat()
+                info = status(one)
                 one.name.encode("utf-8")
-            except (OSError, UnicodeEncodeError):
+            except (OSError, InvalidName, UnicodeEncodeError):
                 continue
             is_dir = stat.S_ISDIR(info.st_mode)
             if is_dir or stat.S_ISREG(info.st_mode):

@@ -41,6 +41,8 @@ MODULES = {
         "root",
         "incoming",
         "created",
+        "generations",
+        "places",
         "journal",
         "private",
         "lock_file",
