@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import heapq
 import os
+import stat
 from collections import deque
 from collections.abc import Iterable
 from itertools import pairwise
 
 from httpserve.errors import InvalidName
 from httpserve.names import checked_name
+from httpserve.places import Directory, Ground, Place
 
 MOST_NAMES = 500  # looked at; a larger tree is looked at in part, so that a wait's timeout is kept
 MOST_NEAREST = 3
@@ -26,14 +28,15 @@ def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
     Those with a leading dot are left out, and what no name on a server can be, such as one that is not UTF-8. What is
     nearest to the top comes first, and no more than `most` entries are looked at.
     """
-    top = os.path.realpath(path).rstrip("/")
+    top = Ground(os.path.realpath(path))
     found: list[str] = []
     left = deque([""])
     while left and most > 0:
         directory = left.popleft()
         try:
-            with os.scandir(f"{path}/{directory}") as entries:
-                for entry in entries:
+            with Place(top, directory.removesuffix("/")) as place:
+                within = Directory(place)
+                for entry in within:
                     most -= 1
                     if most < 0:
                         break
@@ -42,16 +45,21 @@ def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         left.append(f"{name}/")
-                    elif entry.is_file() and _can_be_asked_for(name) and _is_below(top, entry):
+                    elif _can_be_asked_for(name) and _is_file(within, entry):
                         found.append(name)
-        except OSError:
+        except (OSError, InvalidName):
             continue  # it has gone meanwhile, or is not ours to read
     return sorted(found)
 
 
-def _is_below(top: str, entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry, a symlink perhaps, is in the directory; what leads out is answered by 404."""
-    return not entry.is_symlink() or os.path.realpath(entry.path).startswith(f"{top}/")
+def _is_file(within: Directory, entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a file, or a symlink to one in the directory; what leads out is answered by 404."""
+    try:
+        if not entry.is_symlink():
+            return entry.is_file(follow_symlinks=False)
+        return stat.S_ISREG(within.status(entry).st_mode)
+    except (OSError, InvalidName):
+        return False
 
 
 def _can_be_asked_for(name: str) -> bool:

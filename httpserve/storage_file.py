@@ -6,9 +6,12 @@ names' rules, nor where in the root anything is.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from enum import Enum
 from threading import RLock
 from types import TracebackType
@@ -16,7 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import opendal
 
-from httpserve.disk_errors import translated
+from httpserve.arguments import shown
+from httpserve.disk_errors import speaking, translated
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType, StorageError, Unsupported
 from httpserve.root import Identity, Incoming, OpenFile
 
@@ -98,8 +102,13 @@ class ReadFile(StorageFile):
     def __init__(self, file: OpenFile, timeout: float) -> None:
         super().__init__(file.name, timeout)
         self._file = file
-        # The descriptor is the OpenFile's: an object that is forgotten then gives no ResourceWarning.
-        self._buffer = io.BufferedReader(io.FileIO(file.fd, "rb", closefd=False))
+        try:
+            # The descriptor is the OpenFile's: an object that is forgotten then gives no ResourceWarning.
+            with speaking("open", file.name):
+                self._buffer = io.BufferedReader(io.FileIO(file.fd, "rb", closefd=False))
+        except BaseException:
+            file.close()
+            raise
 
     @property
     def identity(self) -> Identity:
@@ -113,7 +122,8 @@ class ReadFile(StorageFile):
 
     def is_unchanged(self) -> bool:
         """Say whether the bytes are still those that were opened."""
-        return self._file.unchanged()
+        with speaking("read", self.name):
+            return self._file.unchanged()
 
     def readable(self) -> bool:
         self._check()
@@ -128,48 +138,56 @@ class ReadFile(StorageFile):
         return self._file.fd
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._check()
-        try:
+        with self._reading("read"):
             return self._buffer.read(size)
-        except OSError as error:
-            raise translated(error, "read", self.name) from error
 
     def read1(self, size: int = -1, /) -> bytes:
-        self._check()
-        try:
+        with self._reading("read"):
             return self._buffer.read1(size)
-        except OSError as error:
-            raise translated(error, "read", self.name) from error
 
     def readinto(self, buffer: Buffer, /) -> int:
-        self._check()
-        try:
+        with self._reading("read"):
             return self._buffer.readinto(buffer)
-        except OSError as error:
-            raise translated(error, "read", self.name) from error
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        self._check()
-        try:
+        with self._reading("read"):
             return self._buffer.readline(-1 if size is None else size)
-        except OSError as error:
-            raise translated(error, "read", self.name) from error
 
     def peek(self, size: int = 0, /) -> bytes:
         """Return bytes from the position without moving it."""
-        self._check()
-        return self._buffer.peek(size)
+        with self._reading("peek"):
+            return self._buffer.peek(size)
 
     def seek(self, position: int, whence: int = io.SEEK_SET, /) -> int:
         self._check()
+        tried = f"seek in {self.name!r} to {shown(position)} from {shown(whence)}"
         try:
             return self._buffer.seek(position, whence)
-        except (OSError, ValueError) as error:
-            raise InvalidArgument(f"seek in {self.name!r} to {position} from {whence}: {error}") from error
+        except TypeError as error:
+            raise InvalidType(f"{tried}: {error}") from None
+        except (ValueError, OverflowError) as error:
+            raise InvalidArgument(f"{tried}: {error}") from None
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):  # no such place, as before the beginning
+                raise translated(error, "seek in", self.name) from error
+            raise InvalidArgument(f"{tried}: {error}") from error
 
     def tell(self) -> int:
+        with self._reading("tell"):
+            return self._buffer.tell()
+
+    @contextlib.contextmanager
+    def _reading(self, operation: str) -> Iterator[None]:
+        """Let only errors of ours out of a call of Python's own file."""
         self._check()
-        return self._buffer.tell()
+        try:
+            yield
+        except OSError as error:
+            raise translated(error, operation, self.name) from error
+        except TypeError as error:
+            raise InvalidType(f"{operation} {self.name!r}: {error}") from None
+        except (ValueError, OverflowError) as error:
+            raise InvalidArgument(f"{operation} {self.name!r}: {error}") from None
 
     def read_into_path(self, path: str | os.PathLike[str], operator: opendal.Operator | None = None) -> None:
         self._check()
