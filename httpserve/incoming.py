@@ -158,19 +158,25 @@ class Incoming:
         Raises:
             StorageError: the version could not be put in its place, and is discarded.
         """
-        with self._lock, speaking("write", self.name):
-            self._check()
-            try:
-                written, generation = os.fstat(self._fd), generation_of(self._fd)
-                if generation is None:
-                    written = _told_apart(self._fd, written)
-                self._close()
-                identity = self._owner.publish(self, written, generation, sha256)
-                self._state = State.COMMITTED
-            finally:
-                if self._state is State.OPEN:
-                    self._drop()
-        self._settled(prune=False)
+        try:
+            with self._lock, speaking("write", self.name):
+                return self._commit(sha256)
+        finally:
+            if self._state is not State.OPEN:
+                self._settled(prune=self._state is State.DISCARDED)
+
+    def _commit(self, sha256: str | None) -> Identity:
+        self._check()
+        try:
+            written, generation = os.fstat(self._fd), generation_of(self._fd)
+            if generation is None:
+                written = _told_apart(self._fd, written)
+            self._close()
+            identity = self._owner.publish(self, written, generation, sha256)
+            self._state = State.COMMITTED
+        finally:
+            if self._state is State.OPEN:
+                self._drop()
         return identity
 
     def discard(self) -> None:

@@ -204,7 +204,8 @@ class Place:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
                     raise
                 if error.errno != errno.ENOENT and self._is_symlink(part):
-                    return "/".join([self._target(asked, part), *parts[index + 1 :], self.last]).lstrip("/")
+                    target = self._target(asked, part)
+                    return name if target is None else "/".join([target, *parts[index + 1 :], self.last]).lstrip("/")
                 self._lack, self.missing = error.errno, tuple(parts[index:])
                 break
         if self.directory:
@@ -216,7 +217,7 @@ class Place:
         if self.found is None or not stat.S_ISLNK(self.found.st_mode):
             return None
         target = self._target(asked, self.last)
-        return target if follow else None
+        return (name if target is None else target) if follow else None
 
     def _where(self) -> str | None:
         """Return the name that the open directory has by now; None when it is gone, or out of the root."""
@@ -235,9 +236,12 @@ class Place:
         except FileNotFoundError:
             return False
 
-    def _target(self, asked: str, part: str) -> str:
-        # Only a hint where to walk next: what it says may be another's by then.
-        real = os.path.realpath(self.ground.path_of(f"{self.directory}/{part}" if self.directory else part))
+    def _target(self, asked: str, part: str) -> str | None:
+        """Return where a symlink leads; None when it has gone meanwhile. Only a hint where to walk next."""
+        try:
+            real = os.path.realpath(self.ground.path_of(f"{self.directory}/{part}" if self.directory else part))
+        except OSError:  # from the second of the two looks that it takes at each symlink
+            return None
         if not self.ground.holds(real):
             raise InvalidName(asked, OUTSIDE)
         return self.ground.key(real)
