@@ -17,6 +17,7 @@ import opendal
 import pytest
 
 from httpserve import HttpServerClient
+from tests import fuse
 
 JOIN_SECONDS = 5.0
 
@@ -105,3 +106,13 @@ def operator(request: pytest.FixtureRequest, tmp_path: Path) -> opendal.Operator
     root = tmp_path / "operator"
     root.mkdir()
     return opendal.Operator("fs", root=str(root))
+
+
+@pytest.fixture
+def faulty_disk(tmp_path: Path) -> Iterator[fuse.FaultyDisk]:
+    """An empty disk, mounted, which fails as the test says; skips where FUSE does not work."""
+    why_not = fuse.why_not()
+    if why_not is not None:
+        pytest.skip(why_not)
+    with fuse.mounted(tmp_path) as disk:
+        yield disk
