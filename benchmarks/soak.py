@@ -1,20 +1,23 @@
-"""`python -m benchmarks.soak --minutes M`: everything that can go wrong, mixed, and whether the server stays flat.
+"""`python -m benchmarks.soak --minutes M --seed N`: everything that can go wrong, mixed, and whether all of it is true.
 
-A process with one client is put under load by its own threads (soak_bench) and by boards (soak_boards); between two
-rounds it is at rest, and its memory, descriptors and threads are taken down. Another one is killed in every round.
-Ends with a verdict, and with exit code 1 if anything grew or went wrong. Linux only.
+Two processes with one client each are put under load by their own threads (soak_bench) and by boards that compare
+every byte (soak_boards): one on a good disk, one on a disk that is slow, hangs and fails (soak_disk). Others are
+killed in the middle of their puts (soak_kills). Between two rounds all is at rest: memory, descriptors and threads are
+taken down, and what records and waits said is compared with what the boards have (soak_claims). Ends with a tally and
+a verdict, and with exit code 1 and the seed if anything grew, was lost, or was not so. Linux only; without FUSE there
+is no bad disk, and the tally says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import platform
 import random
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -27,26 +30,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.soak_bench import NAMES
-from benchmarks.soak_boards import Boards
-from httpserve import HttpServerClient
+from benchmarks.soak_bench import NAMES, USERS
+from benchmarks.soak_boards import Boards, Note
+from benchmarks.soak_claims import Claim, Waited, false_claims, false_waits
+from benchmarks.soak_disk import Chaos
+from benchmarks.soak_kills import Kills
+from tests import fuse
 
 ROUND_SECONDS = 15.0
+KILLS_PER_ROUND = 3
+CALM_SECONDS = 1.0  # of a round, in which the disk is a good one again
+BOARDS = 5  # of each process
 SIZES = (0, 1_000, 20_000, 300_000, 2_000_000)
 MIB = 1 << 20
 # The allocator keeps what peaks have left behind; a leak grows with every round.
 GROWTH_BYTES = 8 * MIB
 SETTLING = 0.25  # of the rounds: until caches and records are full
-VICTIM = """
-import sys
-from httpserve import HttpServerClient
-client = HttpServerClient(sys.argv[1], host="127.0.0.1", remove_created_on_close=False)
-client.start()
-print("puts", flush=True)
-while True:
-    for source in sys.argv[2:]:
-        client.put_file("deep/image", source)
-"""
+COMPLAINTS = 50  # that are printed
+WHOLE, CUT = "whole answers, every byte compared", "cut or refused"
+# What must not be, and how it is told apart from all else that went wrong.
+NONE_OF = {
+    "wrong bytes": "that nobody put",
+    "false claims": "a record ",
+    "false waits": "a wait ",
+    "early ends": "that looks orderly",
+    "files of the user's lost": "of the user's",
+    "litter": "litter",
+}
 
 
 @dataclass
@@ -79,86 +89,150 @@ def _halves(values: Sequence[int]) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="everything that can go wrong")
-    parser.add_argument("--minutes", type=float, default=8.0, help="how long (default 8)")
-    minutes = parser.parse_args().minutes
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long (default 10)")
+    parser.add_argument("--seed", type=int, default=None, help="of all chances (default: another each time)")
+    arguments = parser.parse_args()
+    seed = random.randrange(1_000_000) if arguments.seed is None else arguments.seed
+    print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as where:
-        samples, done = soak(Path(where), minutes)
-    return report(samples, done)
+        parties, done = soak(Path(where), arguments.minutes, seed)
+    return report(parties, done, seed)
 
 
-def soak(where: Path, minutes: float) -> tuple[Samples, Counter[str]]:
-    """Run rounds for so long. Returns what was measured, and how often what was done."""
-    contents = {size: random.Random(size).randbytes(size) for size in SIZES}
-    (where / "sources").mkdir()
-    for size, content in contents.items():
-        (where / "sources" / str(size)).write_bytes(content)
-    port = free_port()
-    samples = Samples()
-    command = [sys.executable, "-m", "benchmarks.soak_bench", str(where), str(port)]
-    boards = Boards(port, NAMES, set(contents.values()))
-    with (where / "stderr").open("w+b") as errors:
-        bench = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
-        boards.start()
-        try:
-            told = rounds(bench, where, time.monotonic() + minutes * 60, samples, contents)
-        finally:
-            boards.stop()
-            bench.communicate()
-        errors.seek(0)
-        samples.wrong += [f"stderr: {line}" for line in errors.read().decode().splitlines()]
-    samples.wrong += boards.wrong + told["wrong"]
-    done = Counter({f"boards: {what}": count for what, count in boards.done.items()})
-    done.update({f"script: {what}": count for what, count in told["done"].items()})
-    done.update({f"script: {what} raised": count for what, count in told["errors"].items()})
-    return samples, done
+class Party:
+    """One process under load, and its boards.
 
+    Args:
+        name: What it is called in reports.
+        where: The directory to work in.
+        root: What it serves.
+        beneath: The same, by a way that does not fail.
+        number: Of it: its boards' addresses begin with 127.NUMBER.
+        seed: Of all its chances.
+    """
 
-def rounds(
-    bench: subprocess.Popen[str], where: Path, until: float, samples: Samples, contents: dict[int, bytes]
-) -> dict[str, Any]:
-    """Let the process work and rest until it is time. Returns what it told last."""
-    assert bench.stdin is not None
-    assert bench.stdout is not None
-    told: dict[str, Any] = {"wrong": [], "done": {}, "errors": {}}
-    while (left := until - time.monotonic()) > 0:
-        bench.stdin.write(f"{min(left, ROUND_SECONDS)}\n")
-        bench.stdin.flush()
-        kill_another(where, set(contents.values()), samples)
-        line = bench.stdout.readline()
-        if not line:
-            samples.wrong.append(f"the process ended by itself: {bench.wait()}")
-            break
-        told = json.loads(line)
-        samples.rss.append(told["rss"])
-        samples.descriptors.append(told["descriptors"])
-        samples.threads.append(told["threads"])
+    def __init__(self, name: str, where: Path, root: Path, beneath: Path, number: int, seed: int) -> None:
+        self.name = name
+        self.samples = Samples()
+        self.done: Counter[str] = Counter()
+        port, network = free_port(), f"127.{number}.0"
+        own = USERS.values() if root != beneath else ()
+        contents = [(where / "sources" / str(size)).read_bytes() for size in SIZES]
+        names = NAMES + [name for name in USERS if own]
+        self._boards = Boards(port, names, [*contents, *own], network, BOARDS, seed + number)
+        self._errors = (where / f"stderr-{number}").open("w+b")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.soak_bench", str(where), str(root), str(beneath), str(port), network,
+             str(seed + number)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
+        )  # fmt: skip
+        self._told: dict[str, Any] = {"wrong": [], "done": {}, "errors": {}}
+
+    def begin(self, seconds: float) -> None:
+        """Have process and boards work for so long. Returns at once."""
+        self._tell(f"{seconds}")
+        self._boards.start()
+
+    def rest(self) -> bool:
+        """Wait until they rest, and take down what there is, and what is not so. Returns whether it lives."""
+        told = self._hear()
+        notes = self._boards.stop()
+        if told is None:
+            return False
+        self._compare(told["said"], notes)
+        self.samples.rss.append(told["rss"])
+        self.samples.descriptors.append(told["descriptors"])
+        self.samples.threads.append(told["threads"])
         if told["ours"]:
-            samples.wrong.append(f"{told['ours']} threads of ours after close()")
+            self.samples.wrong.append(f"{told['ours']} threads of ours after close()")
         print(
-            f"round {len(samples.rss)}: {told['rss'] / MIB:.1f} MiB, {told['descriptors']} descriptors, "
-            f"{told['threads']} threads, {len(told['wrong'])} wrong",
+            f"{self.name}, round {len(self.samples.rss)}: {told['rss'] / MIB:.1f} MiB, "
+            f"{told['descriptors']} descriptors, {told['threads']} threads, "
+            f"{len(told['wrong']) + len(self._boards.wrong) + len(self.samples.wrong)} wrong",
             flush=True,
         )
-    return told
+        return True
+
+    def end(self) -> None:
+        """Look once more for litter, end the process, and add all up."""
+        if self._process.poll() is None:
+            self._tell("")
+            self._hear()
+        self._process.communicate()
+        self._errors.seek(0)
+        said = self._errors.read().decode().splitlines()
+        self._errors.close()
+        self.samples.wrong += [f"stderr: {line}" for line in said] + self._boards.wrong + self._told["wrong"]
+        self.done.update({f"boards: {what}": count for what, count in self._boards.done.items()})
+        self.done.update({f"script: {what}": count for what, count in self._told["done"].items()})
+        self.done.update({f"script: {what} raised": count for what, count in self._told["errors"].items()})
+
+    def _compare(self, said: dict[str, Any], notes: list[Note]) -> None:
+        claims = [Claim(token, *claimed) for token, claimed in said["claims"].items()]
+        waits = [Waited(**waited) for waited in said["waits"]]
+        self.samples.wrong += false_claims(claims, notes) + false_waits(waits, notes)
+        self.done["records compared with what the board has"] += len(claims)
+        self.done["waits that returned, compared with what the board has"] += len(waits)
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        print(line, file=self._process.stdin, flush=True)
+
+    def _hear(self) -> dict[str, Any] | None:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self.samples.wrong.append(f"the process ended by itself: {self._process.wait()}")
+            return None
+        self._told = json.loads(line)
+        return self._told
 
 
-def kill_another(where: Path, contents: set[bytes], samples: Samples) -> None:
-    """Kill a process in the middle of its puts; what the next one finds must be whole."""
-    root = where / "killed"
-    sources = sorted(str(path) for path in (where / "sources").iterdir())
-    command = [sys.executable, "-c", VICTIM, str(root), *sources]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
-        assert victim.stdout is not None
-        victim.stdout.readline()
-        time.sleep(random.uniform(0, 0.3))  # the moment of the kill
-        victim.send_signal(signal.SIGKILL)
-    with HttpServerClient(root, host="127.0.0.1", remove_created_on_close=False) as client:
-        found = client.storage.scan("/")
-        if not set(found) <= {"/", "deep/", "deep/image"} or [*root.rglob(".httpserve-*.part")]:
-            samples.wrong.append(f"litter of a killed process: {found}")
-        if "deep/image" in found and client.storage.read_bytes("deep/image") not in contents:
-            samples.wrong.append("a killed process left part of a file")
-    shutil.rmtree(root)
+def soak(where: Path, minutes: float, seed: int) -> tuple[list[Party], Counter[str]]:
+    """Run rounds for so long. Returns who was under load, and how often what else was done."""
+    contents = {random.Random(size).randbytes(size) for size in SIZES}
+    (where / "sources").mkdir()
+    for content in contents:
+        (where / "sources" / str(len(content))).write_bytes(content)
+    kills = Kills(where, contents, random.Random(seed))
+    until = time.monotonic() + minutes * 60
+    with contextlib.ExitStack() as stack:
+        root = where / "good" / "root"
+        root.mkdir(parents=True)
+        parties = [Party("good disk", where, root, root, 1, seed)]
+        chaos = None
+        if fuse.why_not() is None:
+            disk = stack.enter_context(fuse.mounted(where))
+            chaos = Chaos(disk, random.Random(seed + 3))
+            shutil.copytree(where / "sources", disk.beneath / "sources")
+            (disk.beneath / "root").mkdir()
+            parties.append(Party("bad disk", where, disk.path / "root", disk.beneath / "root", 2, seed))
+        rounds(parties, kills, chaos, until)
+        for party in parties:
+            party.end()
+    done = kills.done + (Counter({f"no bad disk, as {fuse.why_not()}": 1}) if chaos is None else chaos.done)
+    parties[0].samples.wrong += kills.wrong
+    return parties, done
+
+
+def rounds(parties: list[Party], kills: Kills, chaos: Chaos | None, until: float) -> None:
+    """Let all work and rest until it is time."""
+    while (left := until - time.monotonic()) > 0:
+        seconds = min(left, ROUND_SECONDS)
+        for party in parties:
+            party.begin(seconds)
+        if chaos is not None:
+            chaos.start()
+        calm = time.monotonic() + seconds - CALM_SECONDS
+        for _ in range(KILLS_PER_ROUND):
+            if time.monotonic() < calm:
+                kills.kill_one()
+        time.sleep(max(0.0, calm - time.monotonic()))
+        if chaos is not None:
+            chaos.stop()
+        alive = [party.rest() for party in parties]
+        if not all(alive):
+            return
 
 
 def free_port() -> int:
@@ -167,22 +241,33 @@ def free_port() -> int:
         return port
 
 
-def report(samples: Samples, done: Counter[str]) -> int:
-    """Print a table and the verdict; return the exit code."""
+def report(parties: list[Party], done: Counter[str], seed: int) -> int:
+    """Print tables and the verdict; return the exit code."""
     now = datetime.datetime.now(datetime.UTC)
-    print(f"\n{now:%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores, {len(samples.rss)} rounds\n")
-    print("| at rest | first | median | last | most |\n|---|---|---|---|---|")
-    for what, unit, values in (
-        ("RSS, MiB", MIB, samples.rss),
-        ("descriptors", 1, samples.descriptors),
-        ("threads", 1, samples.threads),
-    ):
-        numbers = (values[0], statistics.median(values), values[-1], max(values))
-        print(f"| {what} | " + " | ".join(f"{number / unit:.4g}" for number in numbers) + " |")
-    print("\n" + ", ".join(f"{what} {count}" for what, count in sorted(done.items())))
-    complaints = samples.complaints()
-    print("\n" + ("flat" if not complaints else "\n".join(["NOT FLAT:", *complaints[:50]])))
-    return 1 if complaints else 0
+    print(f"\n{now:%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores, seed {seed}\n")
+    print("| at rest | rounds | first | median | last | most |\n|---|---|---|---|---|---|")
+    for party in parties:
+        for what, unit, values in (
+            ("RSS, MiB", MIB, party.samples.rss),
+            ("descriptors", 1, party.samples.descriptors),
+            ("threads", 1, party.samples.threads),
+        ):
+            numbers = (values[0], statistics.median(values), values[-1], max(values)) if values else ()
+            row = " | ".join(f"{number / unit:.4g}" for number in numbers)
+            print(f"| {what} | {len(values)}, {party.name} | {row} |")
+    wrong = [f"{party.name}: {what}" for party in parties for what in party.samples.complaints()]
+    print("\n| what | how often |\n|---|---|")
+    total = sum((party.done for party in parties), done)
+    total.update({what: sum(sign in said for said in wrong) for what, sign in NONE_OF.items()})
+    for what in sorted(total):
+        print(f"| {what} | {total[what]:,} |")
+    shown = [
+        f"NOT FLAT, with seed {seed}:",
+        *wrong[:COMPLAINTS],
+        *([f"and {len(wrong) - COMPLAINTS} more"] if len(wrong) > COMPLAINTS else []),
+    ]
+    print("\n" + ("\n".join(shown) if wrong else "flat"))
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The process that the soak measures: one client, used by many threads in every way, right and wrong.
+"""A process that the soak measures: one client, used by many threads in every way, right and wrong.
 
-Reads how many seconds to work from stdin, line by line; prints as JSON what it did, and what it has left at rest.
+Reads how many seconds to work from stdin, line by line; prints as JSON what it did, what it claims of boards, and what
+it has left at rest. `python -m benchmarks.soak_bench WHERE ROOT BENEATH PORT NETWORK SEED`: what is at ROOT lies in
+truth at BENEATH, another path where it is on a disk that fails.
 """
 
 from __future__ import annotations
@@ -21,17 +23,26 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import opendal
 
-from httpserve import HttpServeError, HttpServerClient
+from httpserve import DownloadRecord, HttpServeError, HttpServerClient
 
-WORKERS = 12
+WORKERS = 8
 NAMES = ["images/0", "images/1", "images/2", "small"]
+USERS = {name: f"the user's own {name}".encode() * 500 for name in ("images/own", "own", "deep/own/notes")}
 FULL_BYTES = 100_000  # the largest file while the disk is "full"
 JOIN_SECONDS = 30.0
 PAUSE_SECONDS = (0.1, 0.3)  # before a Ctrl-C
 AGAIN_SECONDS = 1.0
+UNTIL: list[str | float] = ["all", "all", "started", 0.5]
+ALARM_SECONDS = 0.03  # at most, until a timeout
+LOOK_SECONDS = 0.25  # how often all records are looked at
+
+
+class TimedOut(BaseException):
+    """What a timeout raises in the main thread, as test frameworks have it."""
 
 
 class Refuses(logging.Handler):
@@ -47,19 +58,35 @@ class Bench:
 
     Args:
         where: The directory to work in; the sources are in it.
+        root: What is served.
+        beneath: The same, by a way that does not fail.
         port: Where to listen.
+        network: Addresses of boards begin so.
+        chance: Of everything.
     """
 
-    def __init__(self, where: Path, port: int) -> None:
+    def __init__(self, where: Path, root: Path, beneath: Path, port: int, network: str, chance: random.Random) -> None:
         self._where = where
-        self._root = where / "root"
+        self._root = root
+        self._beneath = beneath
+        self._network = network
+        self._chance = chance
         self._sources = sorted((where / "sources").iterdir())
+        self._to_put = list(self._sources)
         self._operator = opendal.Operator("memory")
         for source in self._sources:
             self._operator.write(source.name, source.read_bytes())
-        os.mkfifo(where / "stalled")
-        self._stalled = os.open(where / "stalled", os.O_RDWR)
+        self.copied_out = f"/dev/shm/httpserve-soak-{os.getpid()}"
+        self._stalled = where / f"stalled-{root.parent.name}"
+        os.mkfifo(self._stalled)
+        self._kept_open = os.open(self._stalled, os.O_RDWR)
         self._client = HttpServerClient(self._root, host="127.0.0.1", port=port)
+        self._taken_over: dict[str, bytes] = {}
+        self._taking_over = (
+            threading.Lock()
+        )  # held by close(), too: it looks before it removes, and cannot do both at once
+        self._claims: dict[str, tuple[int, bool]] = {}
+        self._waits: list[dict[str, object]] = []
         self.done: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -69,7 +96,8 @@ class Bench:
             *[self.write] * 4,
             *[self.read] * 4,
             *[self.list] * 3,
-            *[self.wait] * 3,
+            *[self.wait] * 6,
+            *[self.expect] * 3,
             *[self.start] * 3,
             self.put_that_fails,
             self.put_with_a_callback_that_raises,
@@ -82,26 +110,68 @@ class Bench:
             self.close,
             self.fork,
             self.fill_the_disk,
-            self.lose_the_root,
+            self.take_over if self._is_bad_disk else self.lose_the_root,
         ]
+        if self._is_bad_disk:
+            for name, content in USERS.items():
+                (beneath / name).parent.mkdir(parents=True, exist_ok=True)
+                (beneath / name).write_bytes(content)
+            self._to_put += [root.parent / "sources" / source.name for source in self._sources]
 
-    def work(self, seconds: float) -> None:
-        """Do everything for so long. Returns with the client closed."""
+    @property
+    def _is_bad_disk(self) -> bool:
+        return self._root != self._beneath
+
+    def work(self, seconds: float) -> dict[str, object]:
+        """Do everything for so long. Returns, with the client closed, what it said that boards have."""
         until = time.monotonic() + seconds
-        threads = [threading.Thread(target=self._work, args=(until,)) for _ in range(WORKERS)]
-        self._client.start()
+        began = time.time()
+        chances = [random.Random(self._chance.random()) for _ in range(WORKERS)]
+        threads = [threading.Thread(target=self._work, args=(until, chance)) for chance in chances]
+        threads.append(threading.Thread(target=self._look_at_records, args=(until, began)))
+        self._start()
         for thread in threads:
             thread.start()
-        while time.monotonic() < until:  # only the main thread gets a Ctrl-C
-            self._interrupted(random.choice([self._wait_for_ever, self._put_what_stalls]))
+        while time.monotonic() < until:  # only the main thread gets a signal
+            if self._chance.random() < 0.2:
+                self._interrupted(self._chance.choice([self._wait_for_ever, self._put_what_stalls]))
+            else:
+                self._timed_out(
+                    self._chance.choice([self.put, self.write, self.start, self.stop, self.wait, self.read])
+                )
         for thread in threads:
             thread.join(JOIN_SECONDS)
             if thread.is_alive():
                 self.wrong.append("a thread hangs")
+        with contextlib.suppress(HttpServeError):
+            self._look_once(began)
         self._client.close()
+        self._see_what_is_the_users()
+        claims, self._claims = self._claims, {}
+        waits, self._waits = self._waits, []
+        return {"claims": claims, "waits": waits}
 
-    def _work(self, until: float) -> None:
-        chance = random.Random()
+    def look_for_litter(self) -> None:
+        """Start and close once more, which removes what could not be removed, and see what is left."""
+        self._client.start()
+        self._client.close()
+        left = {str(path.relative_to(self._beneath)) for path in self._beneath.rglob("*") if not path.is_dir()}
+        litter = left - USERS.keys() - self._taken_over.keys()
+        # What could not be removed on a disk that failed stays under its name, and is told in the log.
+        litter -= set(NAMES) if self._is_bad_disk else set()
+        if litter:
+            self.wrong.append(f"litter: {sorted(litter)}")
+
+    def _start(self) -> None:
+        while True:  # the disk may fail just now
+            try:
+                self._client.start()
+                return
+            except HttpServeError as error:
+                self.errors[type(error).__name__] += 1
+                time.sleep(LOOK_SECONDS)
+
+    def _work(self, until: float, chance: random.Random) -> None:
         while time.monotonic() < until:
             way = chance.choice(self._rare if chance.random() < 0.005 else self._ways)
             try:
@@ -111,6 +181,37 @@ class Bench:
                 self.errors[type(error).__name__] += 1
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is what the soak looks for
                 self.wrong.append(f"{way.__name__}: {error!r}")
+
+    def _see_what_is_the_users(self) -> None:
+        if not self._is_bad_disk:
+            return
+        for name, content in {**USERS, **self._taken_over}.items():
+            path = self._beneath / name
+            if not path.is_file() or path.read_bytes() != content:
+                self.wrong.append(f"a file of the user's is gone or changed: {name}")
+
+    # What it says of boards
+
+    def _look_at_records(self, until: float, began: float) -> None:
+        while time.monotonic() < until:
+            self._look_once(began)
+            time.sleep(LOOK_SECONDS)
+
+    def _look_once(self, began: float) -> None:
+        for record in self._client.requests:
+            token = record.user_agent
+            if token and record.time >= began and record.known == "acked":
+                most, completed = self._claims.get(token, (0, False))
+                self._claims[token] = (max(most, record.bytes), completed or record.completed)
+
+    def _waited(self, records: DownloadRecord | list[DownloadRecord]) -> None:
+        at = time.time()
+        for record in records if isinstance(records, list) else [records]:
+            if record.known == "acked":
+                self._waits.append({
+                    "token": record.user_agent, "client": record.client, "name": record.name, "bytes": record.bytes,
+                    "total": record.total, "is_single": not record.ranges, "at": at,
+                })  # fmt: skip
 
     # In the main thread
 
@@ -129,16 +230,29 @@ class Bench:
             self.done[f"Ctrl-C in {call.__name__.strip('_')}"] += 1
         user.join()
 
+    def _timed_out(self, call: Callable[[random.Random], object]) -> None:
+        """Have an alarm raise in a call, or a moment after it."""
+        try:
+            signal.setitimer(signal.ITIMER_REAL, self._chance.uniform(1e-6, ALARM_SECONDS))
+            try:
+                call(self._chance)
+            except HttpServeError as error:
+                self.errors[type(error).__name__] += 1
+            time.sleep(AGAIN_SECONDS)
+            self.wrong.append(f"a timeout was swallowed in {call.__name__}")
+        except TimedOut:
+            self.done[f"timeout in {call.__name__}"] += 1
+
     def _wait_for_ever(self) -> None:
-        self._client.wait_for_download(random.choice(NAMES), client="127.0.0.9")
+        self._client.wait_for_download(self._chance.choice(NAMES), client="127.0.0.9")
 
     def _put_what_stalls(self) -> None:
-        self._client.put_file("small", self._where / "stalled")
+        self._client.put_file("small", self._stalled)
 
     # In any thread
 
     def put(self, chance: random.Random) -> None:
-        self._client.put_file(chance.choice(NAMES), chance.choice(self._sources))
+        self._client.put_file(chance.choice(NAMES), chance.choice(self._to_put))
 
     def put_from_operator(self, chance: random.Random) -> None:
         self._client.put_file(chance.choice(NAMES), chance.choice(self._sources).name, self._operator)
@@ -163,17 +277,24 @@ class Bench:
 
     def list(self, chance: random.Random) -> None:
         for name in self._client.storage.scan("/"):
-            if name not in {"/", "images/", *NAMES}:
+            if name not in {"/", "images/", "deep/", "deep/own/", "taken/", *NAMES, *USERS} and "taken/" not in name:
                 self.wrong.append(f"listed {name}")
 
     def wait(self, chance: random.Random) -> None:
-        self._client.wait_for_download(chance.choice(NAMES), timeout=0.1)
+        whom = chance.choice([None, None, f"{self._network}.{chance.randrange(1, 5)}"])
+        until = chance.choice(UNTIL)
+        self._waited(self._client.wait_for_download(chance.choice(NAMES), timeout=0.1, client=whom, until=until))
+
+    def expect(self, chance: random.Random) -> None:
+        with self._client.expect_download(chance.choice(NAMES), timeout=0.3, clients=chance.choice([1, 2])) as download:
+            pass
+        self._waited(download.records)
 
     def rename(self, chance: random.Random) -> None:
         self._client.storage.rename(*chance.sample(NAMES, 2))
 
     def copy_out(self, chance: random.Random) -> None:
-        self._client.storage.read_into_path(chance.choice(NAMES), f"/dev/shm/httpserve-soak-{os.getpid()}")
+        self._client.storage.read_into_path(chance.choice(NAMES), self.copied_out)
 
     def look(self, chance: random.Random) -> None:
         repr(self._client)
@@ -187,7 +308,8 @@ class Bench:
         self._client.stop(chance.choice([0, 0.1, 1]))
 
     def close(self, chance: random.Random) -> None:
-        self._client.close()
+        with self._taking_over:
+            self._client.close()
 
     def fork(self, chance: random.Random) -> None:
         child = os.fork()
@@ -201,6 +323,15 @@ class Bench:
         resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
         time.sleep(0.02)  # it stays full for a moment
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    def take_over(self, chance: random.Random) -> None:
+        """Put a file, remove it as its user, and write another one of the same name, which is not ours."""
+        name, content = f"taken/{len(self._taken_over)}", chance.randbytes(chance.choice([100, 1000, 300_000]))
+        with self._taking_over:
+            self._client.put_file(name, chance.choice(self._sources))
+            (self._beneath / name).unlink()
+            (self._beneath / name).write_bytes(content)
+            self._taken_over[name] = content
 
     def lose_the_root(self, chance: random.Random) -> None:
         shutil.rmtree(self._root, ignore_errors=True)
@@ -230,19 +361,36 @@ def at_rest() -> dict[str, int]:
     }
 
 
+def raise_timeout(number: int, frame: FrameType | None) -> None:
+    """Raise in the main thread, but not in a finalizer: Python would print that, and go on."""
+    at = frame
+    while at is not None:
+        if at.f_code.co_name in ("__del__", "_remove", "_removeHandlerRef", "remove", "_on_gone"):
+            signal.setitimer(signal.ITIMER_REAL, ALARM_SECONDS)
+            return
+        at = at.f_back
+    raise TimedOut
+
+
 def main() -> int:
-    where, port = Path(sys.argv[1]), int(sys.argv[2])
+    where, root, beneath = (Path(path) for path in sys.argv[1:4])
+    port, network, seed = int(sys.argv[4]), sys.argv[5], int(sys.argv[6])
     access = logging.getLogger("httpserve.access")
     access.setLevel(logging.INFO)
     access.addHandler(Refuses())
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # for whoever looks at one that hangs
-    bench = Bench(where, port)
+    signal.signal(signal.SIGALRM, raise_timeout)
+    bench = Bench(where, root, beneath, port, network, random.Random(seed))
     for line in sys.stdin:
-        bench.work(float(line))
-        left = [path.name for path in bench._root.rglob("*")] if bench._root.exists() else []
-        bench.wrong += [f"left {name}" for name in left if ".httpserve" in name]
-        told = {**at_rest(), "done": bench.done, "errors": bench.errors, "wrong": bench.wrong}
+        said: dict[str, object] = {}
+        if line.strip():
+            said = bench.work(float(line))
+        else:
+            bench.look_for_litter()
+        told = {**at_rest(), "done": bench.done, "errors": bench.errors, "wrong": bench.wrong, "said": said}
         print(json.dumps(told), flush=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(bench.copied_out)
     return 0
 
 

@@ -272,14 +272,23 @@ def operation(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def met(self: Through, path: str, *arguments: Any) -> Any:
-        paths, end = [path[1:]], None
-        if name in ("rename", "link", "symlink"):
+        paths, end, op = [path[1:]], None, name
+        if HIDDEN in path:
+            return method(self, path, *arguments)  # libfuse's own doings
+        if name == "rename" and HIDDEN in arguments[0]:
+            op = "unlink"  # or a rename over it: of a file that is open
+        elif name in ("rename", "link", "symlink"):
             paths.append(arguments[0].removeprefix("/"))
         elif name == "read":
             end = arguments[0] + arguments[1]
         elif name == "write":
             end = len(arguments[0]) + arguments[1]
-        self.rules.meet(name, paths, end)
+        try:
+            self.rules.meet(op, paths, end)
+        except OSError:
+            if name == "release":  # nobody is told of that
+                method(self, path, *arguments)
+            raise
         return method(self, path, *arguments)
 
     return met
