@@ -7,7 +7,6 @@ Knows nothing of the server.
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Sequence
 
@@ -30,6 +29,7 @@ from httpserve.interfaces import (
     interfaces,
     source_address,
 )
+from httpserve.logs import logger
 from httpserve.routes import is_near, route_to
 
 __all__ = [
@@ -45,7 +45,7 @@ __all__ = [
     "validate",
 ]
 
-logger = logging.getLogger(__name__)
+log = logger(__name__)
 
 _DISCARD_PORT = 9  # RFC 863; any port but 0 does, as nothing is sent
 _V4, _V6 = socket.AF_INET, socket.AF_INET6
@@ -231,7 +231,7 @@ def _log_choice(candidates: list[InterfaceAddress]) -> None:
     # Another family on the same interface leads to the same boards, so it is no choice to tell of.
     others = [str(o) for o in rest if o.interface != chosen.interface or o.family == chosen.family]
     if others:
-        logger.info("chose %s; others are %s; peer= or host= chooses", chosen, ", ".join(others))
+        log.info("chose %s; others are %s; peer= or host= chooses", chosen, ", ".join(others))
 
 
 def _takes_default_route(target: Endpoint) -> bool:
@@ -244,7 +244,7 @@ def _takes_default_route(target: Endpoint) -> bool:
 def _log_detour(target: Endpoint, source: str) -> None:
     # A USB network that is not there yet looks like this: the packets would go to the default router.
     if not is_near(target):
-        logger.info(
+        log.info(
             "peer %s is on no network of this host; %s faces the router to it; %s",
             target.host,
             source,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -18,11 +17,12 @@ from httpserve.created import Created, Identity, Kind, Mark, Sure, Version
 from httpserve.errors import InvalidName
 from httpserve.generations import generation_at
 from httpserve.inode import Inode
+from httpserve.logs import logger
 from httpserve.names import is_reserved
 from httpserve.places import LIST, Place
 from httpserve.uninterrupted import sigint_held
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 def remove_tree(top: int, check: Callable[[int], None]) -> None:

@@ -5,7 +5,6 @@ Knows when the server runs. Does not know sockets, WSGI or chunks.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import weakref
@@ -31,6 +30,7 @@ from httpserve.errors import (
 from httpserve.exchanges import MOST_RECORDS
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
+from httpserve.logs import logger
 from httpserve.names import checked_name
 from httpserve.observed import Observed
 from httpserve.root import Root
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from httpserve.doctor import Report
     from httpserve.watch import Watch
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 5.0

@@ -1,7 +1,7 @@
 """Every exception that a user of httpserve can catch.
 
-Knows nothing of the rest of the package. Each class that has a builtin
-relative is that too, so a plain `except FileNotFoundError` works. The message
+Knows nothing of the rest of the package but how a text is made printable.
+Each class that has a builtin relative is that too, so a plain `except FileNotFoundError` works. The message
 says what was tried, with which value, and what to do; attributes carry the
 same as data.
 """
@@ -11,11 +11,16 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
+from httpserve.printable import printable
+
 MOST_SHOWN = 300  # characters of a name in a message: what a client asks for may be of any length
 
 
 class HttpServeError(Exception):
-    """The root of all errors of httpserve."""
+    """The root of all errors of httpserve. What it says is one line, with what does not print escaped."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())  # it may quote a board, a source or the name of a file
 
 
 class SystemFailure(HttpServeError, OSError):

@@ -8,7 +8,6 @@ not know what the addresses are wanted for.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import re
 import socket
 import struct
@@ -17,7 +16,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from httpserve.logs import logger
+from httpserve.printable import printable
+
+log = logger(__name__)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -105,7 +107,7 @@ class InterfaceAddress:
             "not ready": not self.is_ready,
         }
         notes = ", ".join(
-            filter(None, [self.interface, *(kind for kind, applies in kinds.items() if applies)])
+            filter(None, [printable(self.interface), *(kind for kind, applies in kinds.items() if applies)])
         )
         return f"{self.address} ({notes})" if notes else self.address
 
@@ -120,7 +122,7 @@ def interfaces() -> list[InterfaceAddress]:
         try:
             return _parse_addresses(netlink(_RTM_GETADDR, _RTM_NEWADDR, _IFADDRMSG.size))
         except OSError as error:  # a sandbox without netlink
-            logger.debug("netlink does not answer (%s); asking the resolver for addresses", error)
+            log.debug("netlink does not answer (%s); asking the resolver for addresses", error)
     return _from_resolver()
 
 

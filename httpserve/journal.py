@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import logging
 import os
 import re
 import secrets
@@ -22,9 +21,10 @@ from typing import Self
 from httpserve import lock_file, private
 from httpserve.inode import Inode
 from httpserve.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, LockFile
+from httpserve.logs import logger
 from httpserve.names import RESERVED_PREFIX
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 SUFFIX = "journal"  # of a root: beside the names of what is in it
 _FILE, _DIRECTORY, _END = b"F", b"D", b"\0"

@@ -5,7 +5,6 @@ Knows which moves are legal, and that threads, forks and the collector make them
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -16,11 +15,12 @@ from functools import partial
 from httpserve.errors import AddressNotFound, ServerNotRunning
 from httpserve.latch import Latch
 from httpserve.ledger import Ledger
+from httpserve.logs import logger
 from httpserve.root import Root
 from httpserve.serving.server import Server
 from httpserve.uninterrupted import uninterrupted
 
-log = logging.getLogger("httpserve.client")
+log = logger("httpserve.client")
 
 
 class State(Enum):

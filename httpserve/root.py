@@ -7,7 +7,6 @@ HTTP, nor where bytes come from; changes are the tree's.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 import tempfile
@@ -31,6 +30,7 @@ from httpserve.errors import (
 )
 from httpserve.incoming import Incoming
 from httpserve.inode import Inode
+from httpserve.logs import logger
 from httpserve.names import checked_name
 from httpserve.opened import (
     Irregular,
@@ -49,7 +49,7 @@ from httpserve.uninterrupted import sigint_held
 
 __all__ = ["Directory", "Identity", "Incoming", "OpenFile", "Root", "WouldBlock", "checked_name"]
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out to them
 

@@ -7,7 +7,6 @@ address suits whom.
 from __future__ import annotations
 
 import ipaddress
-import logging
 import socket
 import struct
 import sys
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 
 from httpserve.hosts import Endpoint
 from httpserve.interfaces import default_source, interfaces, netlink, netlink_attributes, source_address
+from httpserve.logs import logger
 
-logger = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def neighbours() -> list[Neighbour]:
     try:
         return _parse_neighbours(netlink(_RTM_GETNEIGH, _RTM_NEWNEIGH, _NDMSG.size))
     except OSError as error:  # a sandbox without netlink
-        logger.debug("netlink does not list neighbours: %s", error)
+        log.debug("netlink does not list neighbours: %s", error)
         return []
 
 

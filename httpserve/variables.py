@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import gc
-import logging
 import re
 import sys
 import threading
@@ -20,7 +19,9 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
-log = logging.getLogger(__name__)
+from httpserve.logs import logger
+
+log = logger(__name__)
 
 _HISTORY = re.compile(r"_+|_i*\d*|_[iod]h|In|Out")  # IPython's own names for what was run and shown
 _CONTAINERS = (list, tuple, set, frozenset, dict)

@@ -9,15 +9,14 @@ import io
 import logging
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from traceback import format_exc
 from typing import Any
 
+from httpserve.logs import logger, traceback_lines
 from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Plan
-from httpserve.records import printable
 from httpserve.serving.head import Head, Refused
 from httpserve.serving.service import Service, connection_field
 
-log = logging.getLogger("httpserve.serving")
+log = logger("httpserve.serving")
 
 Fields = list[tuple[str, str]]
 
@@ -44,7 +43,7 @@ class Answer:
             self.plan = body if type(body) is Plan or body is HAND_OVER else _collected(body)
         except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
             message = "the app failed on %s %s:\n%s"
-            service.scribe.say(log, logging.ERROR, message, head.method, printable(head.noted.target), format_exc())
+            service.scribe.say(log, logging.ERROR, message, head.method, head.noted.target, traceback_lines())
             self.refuse(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
 
     def _start_response(

@@ -9,8 +9,8 @@ import logging
 import socket
 
 from httpserve.exchange import End, Exchange
+from httpserve.logs import logger
 from httpserve.plan import ChangedWhileSent, HandOver, Plan, ReadFailed
-from httpserve.records import printable
 from httpserve.serving import tcp
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content
@@ -19,7 +19,7 @@ from httpserve.serving.line import MOMENT_SECONDS, Line, Need, Stage, Whole, end
 from httpserve.serving.sending import MORE, NO_WAIT, in_memory
 from httpserve.serving.service import Repeat, Service
 
-log = logging.getLogger("httpserve.serving")
+log = logger("httpserve.serving")
 
 RECEIVE_BYTES = 8192
 FREE_HEAD_BYTES = 1024  # of a head that has begun; what is longer is taken from the service's budget
@@ -188,7 +188,7 @@ class Connection(Line):
 
     def _cannot_answer(self, answer: Answer, failed: ReadFailed, head: Head) -> Plan:
         """Answer with an error in place of a file that the disk does not give."""
-        name, cause = printable(failed.name), failed.cause.strerror or failed.cause
+        name, cause = failed.name, failed.cause.strerror or failed.cause
         message = "%s cannot be read (%s), which %s asked for"
         self._service.scribe.say(log, logging.WARNING, message, name, cause, self.client)
         return answer.refuse(Refused(500, "the file cannot be read"), body_wanted=head.method != "HEAD")

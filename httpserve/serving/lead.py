@@ -22,16 +22,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from traceback import format_exc
 
 from httpserve.latch import Latch
+from httpserve.logs import logger, traceback_lines
 from httpserve.serving.connection import Connection
 from httpserve.serving.deadlines import Deadlines
 from httpserve.serving.line import Need, Stage, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
 from httpserve.serving.service import Service
 
-log = logging.getLogger("httpserve.serving")
+log = logger("httpserve.serving")
 
 FOLLOW_SECONDS = 10.0  # a spare thread without work ends after this
 EVICTED_PART = 32  # of all connections at once: looking for the longest idle takes a while among thousands
@@ -217,7 +217,8 @@ class Lead:
             elif self._tracebacks < MOST_TRACEBACKS:
                 self._tracebacks += 1
                 client = connection.client
-                self._service.scribe.say(log, logging.ERROR, "a connection of %s failed:\n%s", client, format_exc())
+                message = "a connection of %s failed:\n%s"
+                self._service.scribe.say(log, logging.ERROR, message, client, traceback_lines())
             return connection.abandon(time.monotonic())
         except MemoryError:  # not even for that
             self._service.forget_repeats()

@@ -7,7 +7,6 @@ it runs under any WSGI server. Its bodies are plans.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from httpserve.disk_errors import translated
 from httpserve.disks import DiskBusy
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
+from httpserve.logs import logger
 from httpserve.names import checked_name, is_reserved
 from httpserve.opened import WouldBlock
 from httpserve.plan import (
@@ -45,7 +45,7 @@ from httpserve.site.representation import Representation, represent
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 ALLOW = "GET, HEAD, OPTIONS"
 MOST_NAMES = 4096  # names and representations kept in memory; both are made anew when needed

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import io
-import logging
 import os
 import secrets
 import stat
@@ -18,6 +17,7 @@ import opendal
 from opendal.layers import TimeoutLayer
 
 from httpserve.errors import CopyFailed
+from httpserve.logs import logger
 from httpserve.staging.messages import redacted, unwritable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, number_of, reason_of
 from httpserve.staging.sources import operator_path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 UPLOAD_PART_BYTES = 8 * 1024 * 1024  # of a store that takes parts; 10,000 of them are the limit of S3
 UPLOADS_AT_ONCE = 4
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def _temporary_beside(path: str) -> str:

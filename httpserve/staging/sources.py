@@ -7,7 +7,6 @@ where the bytes go, nor how HTTP is read (http_source.py).
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ from opendal.layers import TimeoutLayer
 
 from httpserve.arguments import checked_seconds
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType
+from httpserve.logs import logger
 from httpserve.staging.messages import changed, check_whole, missing, redacted, redacted_url, unreadable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, source_error
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from opendal.file import File
     from opendal.types import Metadata
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
 _ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal operator for other services"
 

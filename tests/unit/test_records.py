@@ -15,7 +15,6 @@ from httpserve import records
 from httpserve.exchange import End, Exchange, State
 from httpserve.ledger import Ledger
 from httpserve.plan import Piece, Subject
-from httpserve.records import printable
 from tests.unit.exchanges import Asked, Line, subject
 
 WHOLE = subject((0, 10))
@@ -79,27 +78,6 @@ def test_control_characters_of_a_request_are_escaped_in_its_record() -> None:
     record = ledger.record(exchange)
 
     assert (record.target, record.range, record.user_agent) == ("/\\x1b[2J", "bytes=\\r\\n", "cu\\x00rl")
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain text", "plain text"),
-        ("grüße", "grüße"),
-        ("a\nb\tc", "a\\nb\\tc"),
-        ("\x7f\x9b", "\\x7f\\x9b"),
-        ("\u202egnp.exe", "\\u202egnp.exe"),
-        ("\udcff", "\\udcff"),
-        ("\U000e0001", "\\U000e0001"),
-    ],
-)
-def test_what_does_not_print_is_escaped(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@given(st.text())
-def test_whatever_a_client_sends_fits_on_a_terminal(text: str) -> None:
-    assert printable(text).isprintable()
 
 
 def test_bytes_count_as_received_once_they_are_acknowledged() -> None:

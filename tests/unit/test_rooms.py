@@ -75,12 +75,13 @@ MODULES = {
     "address": {"address", "binding", "hosts", "interfaces", "routes", "asking", "listeners", "surroundings"},
     "display": {"display", "watch", "variables"},
     "errors": {"errors", "arguments", "latch", "uninterrupted", "safe_log"},
+    "text": {"printable", "logs"},
 }
 
 # room -> the rooms that it may import from, besides itself; each stands below it
 BELOW = {
-    "interfaces": {"interfaces", "public"},
-    "public": {"client", "doctor", "storage", "staging", "records", "faults", "errors"},
+    "interfaces": {"interfaces", "public", "text"},
+    "public": {"client", "doctor", "storage", "staging", "records", "faults", "errors", "text"},
     "client": {
         "doctor",
         "storage",
@@ -94,19 +95,21 @@ BELOW = {
         "address",
         "display",
         "errors",
+        "text",
     },
-    "doctor": {"records", "address", "display", "errors"},
-    "storage": {"staging", "root", "display", "errors"},
-    "staging": {"errors"},
-    "site": {"root", "records", "plan", "faults", "address", "errors"},
-    "serving": {"root", "records", "plan", "faults", "errors"},
-    "root": {"errors"},
-    "records": {"plan", "display", "errors"},
-    "plan": {"faults", "errors"},
-    "faults": {"errors"},
-    "address": {"errors"},
-    "display": {"errors"},
-    "errors": set[str](),
+    "doctor": {"records", "address", "display", "errors", "text"},
+    "storage": {"staging", "root", "display", "errors", "text"},
+    "staging": {"errors", "text"},
+    "site": {"root", "records", "plan", "faults", "address", "errors", "text"},
+    "serving": {"root", "records", "plan", "faults", "errors", "text"},
+    "root": {"errors", "text"},
+    "records": {"plan", "display", "errors", "text"},
+    "plan": {"faults", "errors", "text"},
+    "faults": {"errors", "text"},
+    "address": {"errors", "text"},
+    "display": {"errors", "text"},
+    "errors": {"text"},
+    "text": set[str](),
 }
 
 # what only these rooms know

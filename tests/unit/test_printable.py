@@ -1,0 +1,117 @@
+"""Texts made fit to be read: which characters are escaped, that no two texts look alike, and where a long one is cut."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from httpserve.printable import escaped, printable
+
+CHARACTERS = {
+    "C0": [chr(number) for number in range(0x20)],
+    "DEL and C1": [chr(number) for number in range(0x7F, 0xA0)],
+    "bidi controls": list("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"),
+    "of no width": list("\u00ad\u200b\u200c\u200d\u2060\u180e\ufeff\U000e0001\U000e007f"),
+    "ends of lines": list("\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"),
+    "blanks that are none": list("\u00a0\u2003\u3000"),
+    "lone surrogates": list("\ud800\udc80\udcff"),
+    "of no meaning": list("\ue000\uffff\U0010ffff"),
+}
+ESCAPE = re.compile(r"(\\+)(?:([nrt])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8}))")
+# Of what makes escapes and backslashes meet.
+TEXTS = st.text(st.sampled_from("\\xuUnrt01abf \n\x1b\x9b\u202e\U000e0001\udcff") | st.characters())
+
+
+def read(shown: str) -> str:
+    """Return the text that `escaped` has made this of, by what it promises."""
+
+    def one(found: re.Match[str]) -> str:
+        backslashes, letter, *numbers = found.groups()
+        before = "\\" * (len(backslashes) // 2)
+        if len(backslashes) % 2 == 0:
+            return before + found[0][len(backslashes) :]
+        if letter:
+            return before + {"n": "\n", "r": "\r", "t": "\t"}[letter]
+        return before + chr(int("".join(filter(None, numbers)), 16))
+
+    return ESCAPE.sub(one, shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text", "plain text"),
+        ("grüße", "grüße"),
+        ("ファイル.img", "ファイル.img"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x7f\x9b", "\\x7f\\x9b"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\udcff", "\\udcff"),
+        ("\U000e0001", "\\U000e0001"),
+    ],
+)
+def test_what_does_not_print_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert escaped(text) == shown
+
+
+@pytest.mark.parametrize("kind", CHARACTERS)
+def test_no_character_stays_that_moves_what_is_read_or_cannot_be_seen(kind: str) -> None:
+    for char in CHARACTERS[kind]:
+        for made in (printable(f"a{char}b"), escaped(f"a{char}b")):
+            assert re.fullmatch(r"a\\[a-zA-Z0-9]+b", made), ascii(char)
+
+
+@given(TEXTS)
+def test_whatever_a_client_sends_fits_on_one_line_of_a_terminal(text: str) -> None:
+    for made in (printable(text), escaped(text)):
+        assert made.isprintable()
+        assert len(made.splitlines()) <= 1
+        made.encode()
+
+
+@given(TEXTS)
+def test_what_was_made_printable_once_stays_as_it_is(text: str) -> None:
+    assert printable(printable(text)) == printable(text)
+    assert printable(escaped(text)) == escaped(text)
+
+
+@given(TEXTS)
+def test_no_two_texts_are_escaped_as_the_same(text: str) -> None:
+    assert read(escaped(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\\x1b[31m", "\\\\x1b[31m"),
+        ("\\\x1b", "\\\\\\x1b"),
+        ("\\new", "\\\\new"),
+        ("EFI\\BOOT\\grubx64.efi", "EFI\\BOOT\\grubx64.efi"),
+        ("end\\", "end\\"),
+    ],
+)
+def test_a_backslash_is_doubled_only_where_it_would_read_as_an_escape(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+@given(TEXTS, st.integers(20, 60))
+def test_a_text_is_never_longer_than_it_may_be(text: str, most: int) -> None:
+    made = printable(text * 5, most)
+
+    assert len(made) <= most
+    assert made.isprintable()
+    assert printable(made, most) == made
+
+
+def test_a_long_text_is_cut_in_the_middle_where_its_length_stands() -> None:
+    made = printable(f"/begin{'x' * 16_000}end.img", 40)
+
+    assert made.startswith("/begin")
+    assert made.endswith("end.img")
+    assert "…[16013]…" in made
+    assert len(made) == 40
+    assert printable("x" * 40, 40) == "x" * 40
