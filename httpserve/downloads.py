@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from httpserve.coverage import Coverage
 from httpserve.exchange import ALL_USED, Exchange
-from httpserve.records import DownloadRecord, printable
+from httpserve.printable import escaped
+from httpserve.records import DownloadRecord
 from httpserve.wanted import Who
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
@@ -249,7 +250,7 @@ def record(name: str, client: str, coverage: Coverage, *, shared: bool) -> Downl
         client=client,
         bytes=coverage.received(),
         seconds=max(0.0, coverage.ended - coverage.began),
-        user_agent=printable(coverage.user_agent),
+        user_agent=escaped(coverage.user_agent),
         ranges=tuple(coverage.ranges),
         total=coverage.total,
         known=coverage.known,

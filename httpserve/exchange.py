@@ -16,7 +16,8 @@ from enum import Enum, auto
 from typing import NamedTuple, Protocol, TypeVar, overload
 
 from httpserve.plan import Piece, Subject
-from httpserve.records import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer, printable
+from httpserve.printable import escaped
+from httpserve.records import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
 SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
@@ -194,13 +195,13 @@ class Exchange:
             client=self.link.client,
             client_port=self.link.client_port,
             local=self.link.local,
-            method=self.head.method,
-            target=printable(self.head.target),
+            method=escaped(self.head.method),
+            target=escaped(self.head.target),
             status=self.status,
-            range=printable(self.head.range),
+            range=escaped(self.head.range),
             bytes=self.length if sent else received,
             seconds=(ended if sent or self.is_over else now) - self.began,
-            user_agent=printable(self.head.user_agent),
+            user_agent=escaped(self.head.user_agent),
             completed=sent,
             name=self.subject.name if self.subject else "",
             outcome=self._outcome(sent),
@@ -226,8 +227,8 @@ class Exchange:
             client=link.client,
             client_port=link.client_port,
             local=link.local,
-            method=self.head.method,
-            target=printable(self.head.target),
+            method=escaped(self.head.method),
+            target=escaped(self.head.target),
             status=self.status,
             ranges=_ranges(subject.pieces) if self.status == 206 else (),
             sent=self.handed,
@@ -235,7 +236,7 @@ class Exchange:
             total=self.length,
             rate=self._rate(acknowledged, now) if state == UNDER_WAY else _per_second(acknowledged, seconds),
             seconds=seconds,
-            user_agent=printable(self.head.user_agent),
+            user_agent=escaped(self.head.user_agent),
             state=state,
             known=link.known,
         )

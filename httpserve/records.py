@@ -1,6 +1,6 @@
 """What a user is told of boards: records of requests, transfers, downloads and missing names, as frozen data.
 
-Knows how texts of clients are made fit to show. Does not know where the figures come from.
+Does not know where the figures come from.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
+
+from httpserve.printable import printable
 
 ACKED, HANDED_OVER = "acked", "handed_over"
 UNDER_WAY = "under way"
@@ -58,23 +60,27 @@ class _Shown:
 class RequestRecord(_Shown):
     """One request and what was answered.
 
+    In its texts what does not print is escaped, and a backslash that would read as an escape is doubled; `fields` alone
+    has what came.
+
     Attributes:
         time: When it arrived, in seconds since the epoch.
         client: The client's address.
         client_port: The client's port.
         local: The address of ours that it asked.
-        method: The method, such as `GET`.
-        target: The target as it stood in the request, control characters escaped.
+        method: The method, such as `GET`; empty for what began with none.
+        target: The target as it stood in the request; without a method all of its first line.
         status: The status code of the answer.
         range: The value of the Range field, empty without one.
         bytes: Bytes of content that the client has received.
         seconds: From the request until its last byte was handed over (until now while it is under way).
-        user_agent: The value of the User-Agent field, control characters escaped.
+        user_agent: The value of the User-Agent field.
         completed: Whether the whole answer was sent and nothing of it is known to be lost.
         name: The file that was answered with, empty when none was.
         outcome: `completed`, `under way`, or how it ended before it was complete: `closed` or `reset` by the client,
             `lost` (it did not answer any more), `cut` by the server, `failed` (the server could not read the file).
-        fields: The fields of the request as they came, by names of any case.
+        fields: The fields of the request as they came, by names of any case. The bytes from 0x80 on, which may mean
+            anything, are the characters of ISO 8859-1: to be escaped before they are shown.
         known: How it is known what the client has received: `acked` by its TCP, or only `handed_over` to the
             system, on systems that tell no more (what is not `completed` may be less then).
     """
@@ -101,6 +107,8 @@ class RequestRecord(_Shown):
 class Transfer(_Shown):
     """The content of a file on its way to one client, or there: one answer.
 
+    What a board sent is escaped as in a request's record.
+
     Attributes:
         time: When it was asked for, in seconds since the epoch.
         name: The file's name on the server.
@@ -108,7 +116,7 @@ class Transfer(_Shown):
         client_port: The client's port.
         local: The address of ours that it asked.
         method: The method, such as `GET`.
-        target: The target as it stood in the request, control characters escaped.
+        target: The target as it stood in the request.
         status: The status code of the answer.
         ranges: The (start, stop) pairs that were asked for, stop exclusive; empty when the whole was.
         sent: Bytes of content that the system has taken from us.
@@ -116,7 +124,7 @@ class Transfer(_Shown):
         total: Bytes of content of the whole answer.
         rate: Bytes received in a second: lately while it is under way, on average once it is over.
         seconds: From the request until its last byte was handed over (until now while it is under way).
-        user_agent: The value of the User-Agent field, control characters escaped.
+        user_agent: The value of the User-Agent field.
         state: As the `outcome` of a request's record; `completed` once all is acknowledged.
         known: As in a request's record.
     """
@@ -183,17 +191,6 @@ class DownloadRecord(_Shown):
     total: int
     known: str = ACKED
     shared: bool = False
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters and undecodable bytes escaped, fit for a log or a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def name_asked(target: str) -> str:

@@ -32,6 +32,7 @@ _VISIBLE = rb"[!-~\x80-\xff]"
 _FIELD = re.compile(
     rb"(" + _TOKEN + rb"):[ \t]*+((?:" + _VISIBLE + rb"(?:[\t -~\x80-\xff]*" + _VISIBLE + rb")?)?)[ \t]*+"
 )
+_METHOD = re.compile(_TOKEN.decode("ascii"))
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
 _HOST = re.compile(
     rb"(?:"
@@ -303,10 +304,15 @@ def check_incomplete(data: bytes) -> None:
 
 
 def describe(data: bytes) -> Noted:
-    """Return what can be said of a head that was refused: its method and target as far as they can be made out."""
+    """Return what can be said of a head that was refused: its method and target as far as they can be made out.
+
+    Where it does not begin with a method, that is empty, and the target is the whole first line.
+    """
     line = data[:MOST_DESCRIBED_BYTES].lstrip(b"\r\n").partition(b"\r\n")[0].decode("latin-1")
     method, _, rest = line.partition(" ")
-    return Noted(method if rest else "", rest.rpartition(" ")[0] or rest or line, "", "", b"")
+    if not (rest and _METHOD.fullmatch(method)):  # whoever reads of it would take anything for a method
+        method, rest = "", f"{line} "
+    return Noted(method, rest.rpartition(" ")[0] or rest, "", "", b"")
 
 
 MOST_DESCRIBED_BYTES = 200

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from httpserve.exchange import Exchange
 from httpserve.ledger import Ledger
+from httpserve.logs import logger
 from httpserve.plan import Again, Plan, Region, Subject
 from httpserve.records import RequestRecord
 from httpserve.safe_log import say
@@ -24,7 +25,7 @@ from httpserve.serving.scribe import Scribe
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-access = logging.getLogger("httpserve.access")
+access = logger("httpserve.access")
 
 MOST_SENDING = 64  # threads in a send from one disk
 MOST_WAITING = 4  # threads that wait for a moment until their client has taken more
@@ -288,14 +289,18 @@ def _log_access(record: RequestRecord) -> None:
     say(
         access,
         logging.INFO,
-        '%s "%s %s" %d %d bytes %.3f s "%s"%s%s',
+        '%s "%s" %d %d bytes %.3f s "%s"%s%s',
         record.client,
-        record.method,
-        record.target,
+        _in_quotes(f"{record.method} {record.target}" if record.method else record.target),
         record.status,
         record.bytes,
         record.seconds,
-        record.user_agent,
+        _in_quotes(record.user_agent),
         f" range {record.range}" if record.range else "",
         "" if record.completed else f" {record.outcome}",
     )
+
+
+def _in_quotes(text: str) -> str:
+    """Return a text that ends where its quotes do, as nginx writes it: else a board could say the rest of the line."""
+    return text.replace('"', "\\x22")
