@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, NamedTuple, SupportsIndex, TypeVar, overload
 
+from httpserve.printable import printable
+
 T_co = TypeVar("T_co", covariant=True)
 
 MOST_ROWS = 50  # of a table: the newest; a notebook is saved with all that it shows
 MOST_LINES = 20  # in a terminal
 MOST_NAMES = 200  # of a listing
 MOST_BOUND = 40  # the most characters of one value in a terminal
+MOST_IN_CELL = 200  # and on a page
 LINK_VARIABLE = "HTTPSERVE_LINK"
 
 _COPY = 'style="user-select:all"'  # one click marks all of it
@@ -115,7 +118,7 @@ def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:
         return "(nothing yet)"
     columns = _columns(records[-1])
     rows = [[column.heading for column in columns]]
-    rows += [[_bounded(_shown(record, column)) for column in columns] for record in records[-most:]]
+    rows += [[_shown(record, column, MOST_BOUND) for column in columns] for record in records[-most:]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(_padded(row, widths, columns)).rstrip() for row in rows]
     before = len(records) - most
@@ -131,8 +134,9 @@ def report_html(findings: Iterable[tuple[str, str, str, str]]) -> str:
     heads = "".join(f"<th{_TEXT}>{heading}</th>" for heading in ("status", "check", "found"))
     rows = []
     for status, check, message, step in findings:
-        found = escape(message) + (f"<div><strong>→ {escape(step)}</strong></div>" if step else "")
-        rows.append(f"<tr><td{_TEXT}>{escape(status)}</td><td{_TEXT}>{escape(check)}</td><td{_TEXT}>{found}</td></tr>")
+        found = _escaped(message) + (f"<div><strong>→ {_escaped(step)}</strong></div>" if step else "")
+        cells = _escaped(status), _escaped(check), found
+        rows.append(f"<tr>{''.join(f'<td{_TEXT}>{cell}</td>' for cell in cells)}</tr>")
     return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
 
 
@@ -146,7 +150,7 @@ def server_html(state: str, url: str | None, port: int, root: str | None, reques
         root: The directory that is served; None: it is not there yet.
         requests: What was asked last; None: not known at this moment.
     """
-    rows = [("state", escape(state))]
+    rows = [("state", _escaped(state))]
     if url is not None:
         rows.append(("URL for the board", _code(url)))
         rows.append(("in this browser", _anchor(browser_link(url, port))))
@@ -204,14 +208,14 @@ def _columns(record: object) -> list[_Column]:
 
 def _cells(record: object, columns: Iterable[_Column]) -> Iterator[str]:
     for column in columns:
-        value = escape(_shown(record, column))
+        value = escape(_shown(record, column, MOST_IN_CELL))
         if column.name == "time":
             day, _, clock = value.partition(" ")
             value = f'<span title="{day}">{clock or day}</span>'
         yield f"<td{_NUMBER if column.is_number else _TEXT}>{value}</td>"
 
 
-def _shown(record: object, column: _Column) -> str:
+def _shown(record: object, column: _Column, most: int) -> str:
     value = getattr(record, column.name)
     if column.name == "time":
         return moment(value)
@@ -222,8 +226,8 @@ def _shown(record: object, column: _Column) -> str:
     if column.name in _SIZES:
         return size(value)
     if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return str(value)
+        value = ", ".join(map(str, value))
+    return printable(str(value), most)
 
 
 def _padded(row: Sequence[str], widths: Sequence[int], columns: Sequence[_Column]) -> Iterator[str]:
@@ -231,19 +235,18 @@ def _padded(row: Sequence[str], widths: Sequence[int], columns: Sequence[_Column
         yield text.rjust(width) if column.is_number else text.ljust(width)
 
 
-def _bounded(text: str) -> str:
-    text = "".join(char if char.isprintable() else "�" for char in text)
-    return text if len(text) <= MOST_BOUND else f"{text[: MOST_BOUND - 1]}…"
+def _escaped(text: str) -> str:
+    return escape(printable(text))
 
 
 def _code(text: str) -> str:
-    return f"<code {_COPY}>{escape(text)}</code>"
+    return f"<code {_COPY}>{_escaped(text)}</code>"
 
 
 def _anchor(link: str | None) -> str:
     if link is None:
         return f"<em>{LINK_VARIABLE} is no template of a link; such as /proxy/{{port}}/</em>"
-    return f'<a href="{escape(link)}" target="_blank" rel="noopener noreferrer">{escape(link)}</a>'
+    return f'<a href="{_escaped(link)}" target="_blank" rel="noopener noreferrer">{_escaped(link)}</a>'
 
 
 def _counted(things: Sequence[object], name: str) -> str:

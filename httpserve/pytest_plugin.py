@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from httpserve import HttpServerClient, Missing, RequestRecord, Transfer
 
 MOST_LINES = 40  # of each kind in a report; the latest are kept
+MOST_CHARACTERS = 200  # of what a board chose
 
 CLIENTS = pytest.StashKey[list["HttpServerClient"]]()
 
@@ -105,23 +106,29 @@ def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 def _request(record: RequestRecord) -> str:
-    part = f" {record.range}" if record.range else ""
+    asked = " ".join(_shown(part) for part in (record.method, record.target, record.range) if part)
     return (
-        f"{_clock(record.time)} {record.client} {record.method} {record.target}{part}: {record.status}, "
-        f"{record.bytes} bytes in {record.seconds:.3f} s, {record.outcome} ({record.user_agent or 'no user agent'})"
+        f"{_clock(record.time)} {record.client} {asked}: {record.status}, {record.bytes} bytes in "
+        f"{record.seconds:.3f} s, {record.outcome} ({_shown(record.user_agent) or 'no user agent'})"
     )
 
 
 def _transfer(transfer: Transfer) -> str:
     return (
-        f"{_clock(transfer.time)} {transfer.client} {transfer.name}: {transfer.acknowledged} of {transfer.total} bytes"
-        f" arrived, {transfer.rate:.0f} bytes/s, {transfer.state}"
+        f"{_clock(transfer.time)} {transfer.client} {_shown(transfer.name)}: {transfer.acknowledged} of {transfer.total} "
+        f"bytes arrived, {transfer.rate:.0f} bytes/s, {transfer.state}"
     )
 
 
 def _missing(missing: Missing) -> str:
-    nearest = ", ".join(missing.nearest)
-    return f"{_clock(missing.time)} {missing.client} {missing.name}" + (f" (there is {nearest})" if nearest else "")
+    nearest = f" (there is {', '.join(map(_shown, missing.nearest))})" if missing.nearest else ""
+    return f"{_clock(missing.time)} {missing.client} {_shown(missing.name)}{nearest}"
+
+
+def _shown(text: str) -> str:
+    from httpserve.printable import printable  # as all of the package, only where a test has used it
+
+    return printable(text, MOST_CHARACTERS)
 
 
 def _clock(epoch: float) -> str:

@@ -31,6 +31,7 @@ from httpserve.errors import (
     Unsupported,
 )
 from httpserve.names import checked_name
+from httpserve.printable import printable
 from httpserve.root import Identity, Root
 from httpserve.storage_entries import Metadata, Names, listed
 from httpserve.storage_file import ReadFile, StorageFile, WriteFile
@@ -325,7 +326,7 @@ class Storage:
 
     def __repr__(self) -> str:
         try:
-            return f"<Storage of {self._root.path}>"
+            return f"<Storage of {printable(self._root.path)}>"
         except StorageError:  # a private one that is not there yet
             return "<Storage>"
 

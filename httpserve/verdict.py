@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from httpserve.coverage import Coverage
+from httpserve.printable import printable
 from httpserve.records import UNDER_WAY, RequestRecord, name_asked
 from httpserve.wanted import Amount, Kind, Who
 
@@ -18,6 +19,7 @@ STOPPED = "stopped"
 RANGES = "ranges missing"
 
 MOST_NAMED = 5  # requests for other names, clients, and ranges, in a message
+MOST_CHARACTERS = 200  # of each: a board may ask for anything
 
 _ENDS = {
     "completed": "that answer was complete",
@@ -176,14 +178,14 @@ def _others(asked: Sequence[RequestRecord], nearest: Nearest) -> str:
     lines: dict[str, RequestRecord] = {}
     for one in asked:
         if one.target:
-            lines[f"{one.target} ({one.status}, by {one.client}"] = one
+            lines[f"{printable(one.target, MOST_CHARACTERS)} ({one.status}, by {one.client}"] = one
     shown = list(lines.items())[-MOST_NAMED:]
     missing = list(dict.fromkeys(name_asked(one.target) for _, one in shown if one.status == 404))
     there_are = nearest(missing) if missing else {}
     texts = []
     for line, one in shown:
         names = there_are.get(name_asked(one.target), ()) if one.status == 404 else ()
-        texts.append(line + (f"; there is {', '.join(names)})" if names else ")"))
+        texts.append(line + (f"; there is {', '.join(map(printable, names))})" if names else ")"))
     more = len(lines) - len(shown)
     return ", ".join(texts) + (f" and {more} more" if more else "")
 

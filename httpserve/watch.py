@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from httpserve.display import as_html, as_text, size
 from httpserve.errors import HttpServeError
 from httpserve.latch import Latch
+from httpserve.printable import printable
 
 SECONDS = 0.5  # between two looks
 MOST_SHOWN = 10
@@ -120,7 +121,7 @@ def _bar(transfer: Any) -> str:  # a record, as in Watched
     done = f"{size(transfer.acknowledged)} of {size(transfer.total)}, {size(transfer.rate)}/s"
     return (
         f'<progress value="{transfer.acknowledged:d}" max="{max(transfer.total, 1):d}"></progress> '
-        f"{escape(transfer.client)} {escape(transfer.name)}: {done}"
+        f"{escape(transfer.client)} {escape(printable(transfer.name))}: {done}"
     )
 
 

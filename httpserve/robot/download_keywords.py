@@ -10,6 +10,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from httpserve import DownloadRecord, InvalidArgument, InvalidName, Missing, RequestRecord, Transfer
+from httpserve.printable import printable
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.transfers_log import plain
 from httpserve.robot.types import Address, Awaited, Clients, Expected, Until, seconds
@@ -19,6 +20,7 @@ IDLE = timedelta(seconds=5)
 ALL = Until("all")
 ONE = Clients(1)
 MOST_NAMED = 5  # in a message
+MOST_CHARACTERS = 200  # of a method there, which is any word
 
 
 class DownloadKeywords(Keywords):
@@ -203,7 +205,10 @@ class DownloadKeywords(Keywords):
             raise InvalidName(name, "it is empty, or the root itself, and a file is meant")
         asked = kept.client.requests_for(_no_url(name), client=_address(client))
         if asked:
-            shown = ", ".join(f"{record.method} by {record.client} ({record.status})" for record in asked[:MOST_NAMED])
+            shown = ", ".join(
+                f"{printable(record.method, MOST_CHARACTERS)} by {record.client} ({record.status})"
+                for record in asked[:MOST_NAMED]
+            )
             more = f" and {len(asked) - MOST_NAMED} more" if len(asked) > MOST_NAMED else ""
             raise AssertionError(f"{name!r} was asked for: {shown}{more}")
         most = kept.settings["max_records"]

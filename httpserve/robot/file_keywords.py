@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import opendal
 
+from httpserve.printable import printable
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.operators import new_operator, operator_of
 from httpserve.robot.types import Address, Digest, Service, Source, seconds
@@ -139,7 +140,7 @@ class FileKeywords(Keywords):
         storage = self.client(server).storage
         names = sorted(set(map(str, storage.list(f"{directory}/"))) - {f"{directory}/", "/"})
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        return (", ".join(names[:10]) or "nothing") + more
+        return (", ".join(map(printable, names[:10])) or "nothing") + more
 
     @keyword("Remove File", "file")
     def remove_file(self, name: str, server: str | None = None) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from httpserve import RequestRecord
+from httpserve.printable import printable
 
 MOST_LINES = 50  # in a test
 MOST_ROWS = 50  # in a table
@@ -148,8 +149,8 @@ def plain(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _clipped(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+def _shown(text: str) -> str:
+    return printable(text, MOST_CHARACTERS)
 
 
 def state_of(record: RequestRecord) -> str:
@@ -171,7 +172,7 @@ def _key(alias: str, record: RequestRecord) -> _Key:
 
 
 def _row_key(alias: str, record: RequestRecord) -> _RowKey:
-    return _RowKey(alias, _clipped(name_of(record)) or "/", record.client)
+    return _RowKey(printable(alias), _shown(name_of(record)) or "/", record.client)
 
 
 def _with(row: _Row | None, record: RequestRecord) -> _Row:
@@ -185,9 +186,9 @@ def _with(row: _Row | None, record: RequestRecord) -> _Row:
 def _said(alias: str, record: RequestRecord) -> str:
     end = _end(record)
     clock = time.strftime("%H:%M:%S", time.localtime(end)) + f".{int(end % 1 * 1000):03}"
-    asked = f"{record.method} {_clipped(record.target)}" + (f" {_clipped(record.range)}" if record.range else "")
+    asked = " ".join(_shown(part) for part in (record.method, record.target, record.range) if part)
     amount = f"{record.bytes:,} bytes in {record.seconds:.3f} s"
-    return f"{clock} {alias}: {record.client} {asked}: {amount}, {state_of(record)}"
+    return f"{clock} {printable(alias)}: {record.client} {asked}: {amount}, {state_of(record)}"
 
 
 def _table(rows: dict[_RowKey, _Row], rows_left_out: int, lines_left_out: int) -> str:
