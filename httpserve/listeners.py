@@ -19,6 +19,7 @@ from httpserve.address import bind, listen_host
 from httpserve.asking import with_zone
 from httpserve.errors import HttpServeError, PortInUse, PortNotPermitted
 from httpserve.hosts import is_numeric
+from httpserve.printable import printable
 
 _TABLES = {"tcp": socket.AF_INET, "tcp6": socket.AF_INET6}  # of the network that this thread is in
 _LISTENS = "0A"  # TCP_LISTEN of linux/tcp_states.h
@@ -29,7 +30,11 @@ _WORD_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Another process that listens. `host` is its address; `pid` is 0 and `program` empty where that cannot be told."""
+    """Another process that listens.
+
+    `host` is its address; `pid` is 0 and `program` empty where that cannot be told. A process gives itself any name of
+    up to 15 bytes: here it is printable.
+    """
 
     host: str
     port: int
@@ -114,4 +119,4 @@ def _program(folder: Path) -> str:
     words = (folder / "cmdline").read_bytes().split(b"\0")[:_FIRST_WORDS]  # later ones may be nobody's business
     if any(os.path.basename(word) == b"httpserve" for word in words):
         return "httpserve"
-    return (folder / "comm").read_text(errors="replace").strip()
+    return printable((folder / "comm").read_text(errors="replace").removesuffix("\n"))

@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from httpserve.display import report_html
+from httpserve.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that was looked at.
+
+    Its texts are of one line each, and printable: they name files, interfaces and programs, which have the names that
+    somebody gave them.
 
     Attributes:
         status: `ok`, `warn` (may be why nothing arrives) or `fail` (nothing can arrive, or not all).
@@ -29,6 +33,10 @@ class Finding:
     message: str
     next_step: str = ""
     data: Mapping[str, Any] = field(default_factory=dict, hash=False)  # Any: of JSON
+
+    def __post_init__(self) -> None:
+        for name in ("message", "next_step"):
+            object.__setattr__(self, name, printable(getattr(self, name)))  # frozen for all others
 
     def __str__(self) -> str:
         line = f"{self.status:<4}  {self.check}: {self.message}"
