@@ -11,9 +11,10 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from httpserve import __version__
+from httpserve.printable import printable
 
 EXIT_ERROR = 1
 LAST_PORT = 65535
@@ -184,8 +185,15 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Quotes what does not fit as it may stand on a terminal: a shell makes words of the names of files."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _parser(command: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=f"httpserve {command}".rstrip(),
         usage=USAGE[command],
         description=DESCRIPTIONS[command],

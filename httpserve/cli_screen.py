@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from httpserve.cli_words import in_words_of_the_shell
+from httpserve.printable import printable
 
 if TYPE_CHECKING:
     from httpserve.cli_events import Event
@@ -177,11 +178,28 @@ class Screen(Lines):
         self._stream.write(back + stay + live)
 
 
+class PrintableFormatter(logging.Formatter):
+    """Makes one line of each record, whoever logs it, and of where an exception came from indented ones.
+
+    Records of ours are printable as they are; those of urllib3 quote servers.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line; a record of ours has more lines only if we made them."""
+        text = super().formatMessage(record)
+        return "\n".join(map(printable, text.split("\n"))) if record.name.startswith("httpserve") else printable(text)
+
+    def formatException(self, ei: Any) -> str:  # Any: what sys.exc_info returns
+        """Return the lines of a traceback."""
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
+
+
 class LogTo(logging.Handler):
     """Writes the log through the same lines, so that it does not run into live ones."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()
+        self.setFormatter(PrintableFormatter("%(asctime)s %(name)s: %(message)s"))
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -244,14 +262,6 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def printable(text: str) -> str:
-    """Return a name as it may stand on a terminal: control characters and what is no text are escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
-        for char in text
-    )
 
 
 def cut(text: str, columns: int) -> str:

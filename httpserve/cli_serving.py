@@ -16,9 +16,10 @@ from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, 
 from httpserve.cli_arguments import COMMANDS, EXIT_ERROR, Options
 from httpserve.cli_events import MOST_RECORDS, Event, Watch
 from httpserve.cli_ready import port_file, qr_code, remove_stale
-from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount, printable
+from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount
 from httpserve.cli_signals import Signals
 from httpserve.cli_words import told
+from httpserve.printable import printable
 
 LOOK_SECONDS = 0.1  # how often transfers are looked at
 LOOK_SHARE = 0.05  # of the time that looking may take, unless that made it rarer than
@@ -241,4 +242,4 @@ def client_for(directory: str | None, options: Options, only: str | None = None)
 def log_to(lines: Lines, options: Options) -> None:
     """Send the log to stderr: warnings; requests and each step with -v; everything with -vv; errors alone with -q."""
     level = logging.ERROR if options.quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)]
-    logging.basicConfig(handlers=[LogTo(lines)], level=level, format="%(asctime)s %(name)s: %(message)s")
+    logging.basicConfig(handlers=[LogTo(lines)], level=level)
