@@ -29,7 +29,8 @@ _OFFERED = ("text/html", *_JSON)
 # Of an Accept field; browsers send 8 members in 200 bytes. Each member takes werkzeug as long as a small file takes us.
 MOST_ACCEPT_BYTES = 1024
 MOST_ACCEPT_MEMBERS = 32
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+_quoted_as_it_is = json.JSONEncoder(ensure_ascii=False).encode
+_quoted_in_ascii = json.JSONEncoder().encode
 _PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")  # stands for itself in HTML and in a URL
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -135,6 +136,11 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
             link, shown = escape(url_path(link)), escape(shown)
         rows.append(_row(link, shown, size, _moment(int(entry.modified // 1))))
     return _PAGE.format(title=f"/{escape(name)}{'/' if name else ''}", rows="\n".join(rows)).encode("utf-8")
+
+
+def _quoted(name: str) -> str:
+    """Return a name as JSON: whoever asks from a terminal reads letters as they are, and sends it no commands."""
+    return _quoted_as_it_is(name) if name.isprintable() else _quoted_in_ascii(name)
 
 
 @lru_cache(1024)  # files of one directory often came in the same second

@@ -7,7 +7,6 @@ requests, so it is imported on first use only.
 from __future__ import annotations
 
 import http.client
-import logging
 import ssl
 import threading
 from http import HTTPStatus
@@ -16,8 +15,10 @@ import requests
 import urllib3
 
 from httpserve.errors import CopyFailed, InvalidArgument
+from httpserve.logs import logger
+from httpserve.printable import printable
 from httpserve.staging.http_target import Address, ExactAdapter, address_of, redirected
-from httpserve.staging.messages import check_whole, missing, redacted_url, stalled, unreadable
+from httpserve.staging.messages import MOST_SAID, check_whole, missing, redacted_url, stalled, unreadable
 from httpserve.staging.resumption import Representation, Verdict, representation_of, verdict_on
 from httpserve.staging.sources import SourceChanged
 
@@ -29,7 +30,7 @@ READ_BYTES = 64 * 1024
 # A resumed answer that brought this much shows that the source is worth as many tries again.
 PROGRESS_BYTES = 256 * 1024
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 class HttpSource:
@@ -138,7 +139,7 @@ class HttpSource:
         total = "an unknown number" if self.size is None else self.size
         raise CopyFailed(
             f"{self.label} broke off after {self._furthest} of {total} bytes and could not be resumed "
-            f"in {RESUME_TRIES} tries: {broken}",
+            f"in {RESUME_TRIES} tries: {printable(str(broken), MOST_SAID)}",
             self.label,
         )
 

@@ -9,6 +9,9 @@ import errno
 import re
 
 from httpserve.errors import CopyFailed, CopyIsADirectory, CopyNotPermitted, SourceNotFound, SourceStalled
+from httpserve.printable import printable
+
+MOST_SAID = 500  # characters of what a server, or opendal, says of a failure
 
 # The authority runs to the first '/', '?' or '#'; userinfo is all of it up to the last '@' (RFC 3986, 3.2).
 _URL_LIKE = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z][A-Za-z0-9+.-]+:/)/*")
@@ -41,7 +44,7 @@ def redacted_url(url: str) -> str:
     if "@" in authority:
         authority = "…@" + authority.rpartition("@")[2]
     shown = f"{scheme}{authority}{slash}{path}" + (f"{rest[len(place[0])]}…" if len(place) > 1 else "")
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
+    return printable(shown)
 
 
 def is_url(text: str) -> bool:
@@ -51,17 +54,17 @@ def is_url(text: str) -> bool:
 
 def missing(label: str, why: str = "") -> SourceNotFound:
     """Return the error for a source that does not exist, for the reason *why* where one was given."""
-    return SourceNotFound(f"the source {label} does not exist{why and ': ' + why}", label)
+    return SourceNotFound(f"the source {label} does not exist{why and ': ' + printable(why, MOST_SAID)}", label)
 
 
 def unreadable(label: str, why: str, number: int | None = None) -> CopyFailed:
     """Return the error for a source that cannot be read, for the reason *why*; *number* is the system's for it."""
-    return _class_for(number)(f"cannot read {label}: {why}", label)
+    return _class_for(number)(f"cannot read {label}: {printable(why, MOST_SAID)}", label)
 
 
 def unwritable(label: str, why: str, name: str, number: int | None = None) -> CopyFailed:
     """Return the error for a target that cannot be written, for the reason *why*; *number* is the system's for it."""
-    return _class_for(number)(f"cannot write {label}: {why}", name=name)
+    return _class_for(number)(f"cannot write {label}: {printable(why, MOST_SAID)}", name=name)
 
 
 def _class_for(number: int | None) -> type[CopyFailed]:
