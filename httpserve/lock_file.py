@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
 import secrets
@@ -19,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from httpserve.inode import Inode
+from httpserve.logs import logger
 from httpserve.names import RESERVED_PREFIX
 
 if sys.platform != "win32":  # pragma: no branch - Windows has no fcntl
@@ -32,7 +32,7 @@ _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | ge
 _FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)  # NFS locks only what may be written
 _NAME = re.compile(re.escape(RESERVED_PREFIX) + r"([0-9a-f]{16})\.([a-z.]+)")
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class LockFile(NamedTuple):

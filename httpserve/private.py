@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import re
 import secrets
@@ -20,8 +19,9 @@ from httpserve import cleanup, lock_file
 from httpserve.emptying import emptied
 from httpserve.inode import Inode
 from httpserve.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, SALT_CHARACTERS, LockFile
+from httpserve.logs import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 PREFIX = "httpserve-"  # followed by the salt of its lock file
 OUTSIDE, INSIDE = "making.journal", "private.journal"  # the suffixes of the lock file beside and in it

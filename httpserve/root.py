@@ -6,6 +6,7 @@ HTTP, nor where bytes come from; changes are the tree's.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat

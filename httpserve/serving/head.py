@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -137,7 +137,7 @@ class Head:
     content_length: int
     expects_continue: bool
     http_10: bool
-    noted: Noted
+    noted: Noted = field(compare=False)
 
     @property
     def range(self) -> str:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from httpserve.exchange import End, Ends, Exchange, State
+from httpserve.logs import logger
 from httpserve.plan import Data, Plan, ReadFailed
-from httpserve.records import ACKED, HANDED_OVER, printable
+from httpserve.records import ACKED, HANDED_OVER
 from httpserve.serving import tcp
 from httpserve.serving.count import Count
 from httpserve.serving.kept import Lent
@@ -25,7 +26,7 @@ from httpserve.serving.sending import NO_WAIT, Outgoing, Sent
 from httpserve.serving.service import Service
 from httpserve.serving.tally import Tally
 
-log = logging.getLogger("httpserve.serving")
+log = logger("httpserve.serving")
 
 HALF_CLOSED_SECONDS = 0.2
 DISK_BUSY_SECONDS = 0.1  # look again whether fewer threads wait for a disk
@@ -295,7 +296,7 @@ class Line(ABC):
         """End an answer whose file the disk does not give: the board must see that, and so must the user."""
         message = "%s cannot be read (%s); its download by %s was reset after %d bytes"
         handed = self._tally.latest.handed if self._tally.latest is not None else 0
-        name, cause = printable(failed.name), failed.cause.strerror or failed.cause
+        name, cause = failed.name, failed.cause.strerror or failed.cause
         self._service.scribe.say(log, logging.WARNING, message, name, cause, self.client, handed)
         return self.abandon(time.monotonic(), End.FAILED)
 

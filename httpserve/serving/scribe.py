@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable
 
 from httpserve.latch import Latch
+from httpserve.logs import logger
 from httpserve.safe_log import say
 
 MOST_LINES = 10_000  # that wait to be written; of those beyond only the number is told
 FLUSH_SECONDS = 1.0  # for what is left at the end
 LINGER_SECONDS = 1.0  # the thread ends when it had nothing to do for so long
 
-log = logging.getLogger("httpserve.serving")
+log = logger("httpserve.serving")
 
 
 class Scribe:

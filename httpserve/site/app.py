@@ -7,6 +7,7 @@ it runs under any WSGI server. Its bodies are plans.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import time

@@ -38,7 +38,8 @@ def records() -> Iterator[list[logging.LogRecord]]:
 
 
 @pytest.mark.parametrize(
-    "value", [NASTY, Path(NASTY.replace("\udcff", "")), StorageError(f"no {NASTY}"), OSError(5, NASTY), ValueError(NASTY)]
+    "value",
+    [NASTY, Path(NASTY.replace("\udcff", "")), StorageError(f"no {NASTY}"), OSError(5, NASTY), ValueError(NASTY)],
 )
 def test_values_of_a_record_are_printable(records: list[logging.LogRecord], value: object) -> None:
     logger("httpserve.test").warning("%s left", value)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from httpserve.records import Fields
 from httpserve.serving import head as head_module
 from httpserve.serving.head import (
     CHUNKED,
     MOST_FIELDS,
     MOST_HEAD_BYTES,
     MOST_LINE_BYTES,
+    NOTED_BLOCK_BYTES,
+    NOTED_TARGET,
     Head,
     Refused,
     check_incomplete,
@@ -70,10 +71,22 @@ def test_a_head_says_what_was_asked() -> None:
         content_length=0,
         expects_continue=False,
         http_10=False,
-        range="bytes=0-1",
-        user_agent="curl/8",
-        fields=Fields([("host", "bench"), ("user-agent", "curl/8"), ("range", "bytes=0-1"), ("x-two", "a, b")]),
+        noted=head.noted,
     )
+    assert (head.range, head.user_agent) == (head.noted.range, head.noted.user_agent) == ("bytes=0-1", "curl/8")
+    fields = {"host": "bench", "user-agent": "curl/8", "range": "bytes=0-1", "x-two": "a, b"}
+    assert (dict(head.noted.fields), head.noted.fields["X-Two"]) == (fields, "a, b")
+
+
+def test_of_a_very_long_head_so_much_is_noted_as_a_record_may_keep() -> None:
+    long = b"x" * 1000
+    data = request(*[b"X-%d: %s" % (at, long) for at in range(40)], line=b"GET /" + 10 * long + b" HTTP/1.1")
+
+    noted = parse(data).noted
+
+    kept = sum(len(name) + len(value) for name, value in noted.fields.items())
+    assert (len(noted.target), noted.target[:6]) == (NOTED_TARGET, "/xxxxx")
+    assert (kept <= NOTED_BLOCK_BYTES, noted.fields["host"], noted.fields["x-0"]) == (True, "bench", long.decode())
 
 
 def test_the_request_line_alone_is_a_head_of_http_10() -> None:
