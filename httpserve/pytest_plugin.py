@@ -115,8 +115,8 @@ def _request(record: RequestRecord) -> str:
 
 def _transfer(transfer: Transfer) -> str:
     return (
-        f"{_clock(transfer.time)} {transfer.client} {_shown(transfer.name)}: {transfer.acknowledged} "
-        f"of {transfer.total} bytes arrived, {transfer.rate:.0f} bytes/s, {transfer.state}"
+        f"{_clock(transfer.time)} {transfer.client} {_shown(transfer.name)}: {transfer.acknowledged} of "
+        f"{transfer.total} bytes arrived, {transfer.rate:.0f} bytes/s, {transfer.state}"
     )
 
 

@@ -95,7 +95,7 @@ def file_system(fd: int) -> str:
     An overlay is of the type of the first of its layers that is not local: it waits for all of them.
     """
     try:
-        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
             told = dict(line.split(":", 1) for line in file if ":" in line)
         mount = told["mnt_id"].strip()
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:

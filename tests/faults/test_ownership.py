@@ -26,7 +26,7 @@ from tests.serving.wire import REPOSITORY, unmeasured
 needs_mounts = pytest.mark.skipif(own_mounts() is None, reason="nothing may be mounted here")
 
 HOLDER = """
-import os, sys, tempfile
+import ctypes, os, sys, tempfile  # all that a user who may not read this Python could not load later
 from httpserve.root import Root
 where, user = sys.argv[1:3]
 tempfile.tempdir = where
@@ -228,10 +228,17 @@ def test_a_living_private_root_stays(where: Path) -> None:
     assert tree(where) == []
 
 
+def open_to_others(directory: Path) -> None:
+    """Let other users pass through what pytest has made for itself."""
+    for one in (directory, *directory.parents):
+        if one.stat().st_mode & 0o055 != 0o055 and one.owner() == directory.owner():
+            one.chmod(one.stat().st_mode | 0o055)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can be somebody else")
 def test_a_private_root_of_another_user_is_left_to_him(where: Path) -> None:
-    for directory in (where, *list(where.parents)[:3]):
-        directory.chmod(0o1777 if directory == where else 0o755)
+    where.chmod(0o1777)
+    open_to_others(where.parent)
     root = killed(where, user="65534")
     before = tree(root)
 
@@ -255,8 +262,7 @@ with HttpServerClient(host="127.0.0.1") as client:
 tempfile.tempdir = os.path.join(where, "listed")
 """
     (where.parent / "listed").mkdir()
-    for directory in list(where.parents)[:3]:
-        directory.chmod(0o755)
+    open_to_others(where.parent)
     where.chmod(0o333)
 
     lines = ran(code, where.parent)

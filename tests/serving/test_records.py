@@ -223,6 +223,14 @@ def access_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "httpserve.access"]
 
 
+def written(caplog: pytest.LogCaptureFixture, count: int) -> list[str]:
+    """Return the lines when there are so many; they come when the outcomes are known, from a thread of their own."""
+    eventually(lambda: len(access_lines(caplog)) >= count, "the line")
+    lines = access_lines(caplog)
+    assert len(lines) == count
+    return lines
+
+
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, logger="httpserve.access")
@@ -234,21 +242,40 @@ def test_an_access_is_one_line_of_the_logger(bench: HttpServerClient, logged: py
     with Wire(bench.get_port(), source="127.0.0.2") as wire:
         wire.ask("/f", "User-Agent: board", "Range: bytes=0-9")
 
-    (line,) = access_lines(logged)
+    (line,) = written(logged, 1)
     for part in ("127.0.0.2", "GET /f", "206", "10 bytes", "board", "bytes=0-9"):
         assert part in line
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
-def test_the_line_is_there_when_the_client_has_its_answer(
+def test_each_answer_has_one_line_which_comes_when_its_outcome_is_known(
     bench: HttpServerClient, logged: pytest.LogCaptureFixture, size: int
 ) -> None:
     bench.storage.write_bytes("f", pattern(size))
     with Wire(bench.get_port()) as wire:
-        for number in range(1, 101):
+        for number in range(1, 11):
+            wire.ask("/f")
+            written(logged, number)  # though the connection stays open, and nothing more is asked on it
+        for _ in range(100):
             wire.ask("/f")
 
-            assert len(access_lines(logged)) == number
+    assert all(f" 200 {size} bytes" in line for line in written(logged, 110))
+
+
+def test_a_line_of_what_has_not_arrived_does_not_say_that_it_has(
+    bench: HttpServerClient, logged: pytest.LogCaptureFixture
+) -> None:
+    bench.storage.write_bytes("f", pattern(BIG_BYTES))
+    with Wire(bench.get_port(), receive_bytes=65536) as wire:
+        wire.get("/f")
+        wire.read_head()
+        bench.requests  # noqa: B018 - which waits for what is due
+        assert access_lines(logged) == []
+        bench.stop(0)
+
+    (line,) = written(logged, 1)
+    assert line.endswith(" cut")
+    assert f" {BIG_BYTES} bytes" not in line
 
 
 def test_a_line_cannot_be_forged(bench: HttpServerClient, logged: pytest.LogCaptureFixture) -> None:
@@ -256,7 +283,7 @@ def test_a_line_cannot_be_forged(bench: HttpServerClient, logged: pytest.LogCapt
         wire.send(b"GET /%0d%0aforged HTTP/1.1\r\nHost: a\r\nUser-Agent: x\x85y\xa0\x9b\r\n\r\n")
         wire.answer()
 
-    (line,) = access_lines(logged)
+    (line,) = written(logged, 1)
     assert line.isprintable()
 
 

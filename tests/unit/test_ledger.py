@@ -543,9 +543,9 @@ class AskedForOften(Line):
 
     times = 0
 
-    def outstanding(self) -> int:
+    def acknowledged(self) -> int:
         self.times += 1
-        return 0 if self.times >= 3 else 10
+        return 10 if self.times >= 3 else 0
 
 
 def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last() -> None:

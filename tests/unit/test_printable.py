@@ -1,4 +1,4 @@
-"""Texts made fit to be read: which characters are escaped, that no two look alike, where a long one is cut."""
+"""Texts made fit to be read: what is escaped, that no two texts look alike, and where a long one is cut."""
 
 from __future__ import annotations
 

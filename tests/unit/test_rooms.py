@@ -53,6 +53,7 @@ MODULES = {
         "standing",
         "names",
         "disk_errors",
+        "disks",
         "tree",
         "nearest",
     },
