@@ -17,7 +17,9 @@ import json
 import os
 import platform
 import random
+import select
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -40,13 +42,15 @@ from tests import fuse
 ROUND_SECONDS = 15.0
 KILLS_PER_ROUND = 3
 CALM_SECONDS = 1.0  # of a round, in which the disk is a good one again
+PATIENCE_SECONDS = 100.0  # from the end of a round until all is at rest
 BOARDS = 5  # of each process
 SIZES = (0, 1_000, 20_000, 300_000, 2_000_000)
 MIB = 1 << 20
 # The allocator keeps what peaks have left behind; a leak grows with every round.
 GROWTH_BYTES = 8 * MIB
+FEWEST_ROUNDS = 8  # that tell a leak from what is filled
 SETTLING = 0.25  # of the rounds: until caches and records are full
-COMPLAINTS = 50  # that are printed
+COMPLAINTS = 200  # that are printed
 WHOLE, CUT = "whole answers, every byte compared", "cut or refused"
 # What must not be, and how it is told apart from all else that went wrong.
 NONE_OF = {
@@ -71,9 +75,11 @@ class Samples:
     def complaints(self) -> list[str]:
         """Say what grew, and what went wrong."""
         said = list(self.wrong)
+        if not self.rss:
+            return [*said, "no round was ended"]
         settled = int(len(self.rss) * SETTLING)
         first, last = _halves(self.rss[settled:])
-        if last - first > GROWTH_BYTES:
+        if last - first > GROWTH_BYTES and len(self.rss) >= FEWEST_ROUNDS:
             said.append(f"RSS grew from {first / MIB:.1f} to {last / MIB:.1f} MiB")
         for what, counts in (("descriptors", self.descriptors), ("threads", self.threads)):
             first, last = _halves(counts[settled:])
@@ -176,10 +182,16 @@ class Party:
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
-        print(line, file=self._process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it has ended, as is heard
+            print(line, file=self._process.stdin, flush=True)
 
     def _hear(self) -> dict[str, Any] | None:
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], PATIENCE_SECONDS)[0]:
+            self.samples.wrong.append("the process hangs; where, stands in its stderr")
+            self._process.send_signal(signal.SIGUSR1)
+            time.sleep(1)  # until that is written
+            self._process.kill()
         line = self._process.stdout.readline()
         if not line:
             self.samples.wrong.append(f"the process ended by itself: {self._process.wait()}")
@@ -255,10 +267,12 @@ def report(parties: list[Party], done: Counter[str], seed: int) -> int:
             numbers = (values[0], statistics.median(values), values[-1], max(values)) if values else ()
             row = " | ".join(f"{number / unit:.4g}" for number in numbers)
             print(f"| {what} | {len(values)}, {party.name} | {row} |")
-    wrong = [f"{party.name}: {what}" for party in parties for what in party.samples.complaints()]
+    # A traceback that comes again and again is told once.
+    often = Counter(f"{party.name}: {what}" for party in parties for what in party.samples.complaints())
+    wrong = [what if count == 1 else f"{count} times {what}" for what, count in often.items()]
     print("\n| what | how often |\n|---|---|")
     total = sum((party.done for party in parties), done)
-    total.update({what: sum(sign in said for said in wrong) for what, sign in NONE_OF.items()})
+    total.update({what: sum(count for said, count in often.items() if sign in said) for what, sign in NONE_OF.items()})
     for what in sorted(total):
         print(f"| {what} | {total[what]:,} |")
     shown = [

@@ -96,7 +96,8 @@ class Bench:
             *[self.write] * 4,
             *[self.read] * 4,
             *[self.list] * 3,
-            *[self.wait] * 6,
+            *[self.wait] * 3,
+            *[self.wait_for_some] * 3,
             *[self.expect] * 3,
             *[self.start] * 3,
             self.put_that_fails,
@@ -204,13 +205,13 @@ class Bench:
                 most, completed = self._claims.get(token, (0, False))
                 self._claims[token] = (max(most, record.bytes), completed or record.completed)
 
-    def _waited(self, records: DownloadRecord | list[DownloadRecord]) -> None:
+    def _waited(self, records: DownloadRecord | list[DownloadRecord], *, is_plain: bool = False) -> None:
         at = time.time()
         for record in records if isinstance(records, list) else [records]:
             if record.known == "acked":
                 self._waits.append({
                     "token": record.user_agent, "client": record.client, "name": record.name, "bytes": record.bytes,
-                    "total": record.total, "is_single": not record.ranges, "at": at,
+                    "total": record.total, "is_single": is_plain and not record.ranges, "at": at,
                 })  # fmt: skip
 
     # In the main thread
@@ -224,6 +225,8 @@ class Bench:
                 call()
             except HttpServeError as error:  # the client is stopped just now, or was
                 self.errors[type(error).__name__] += 1
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is what the soak looks for
+                self.wrong.append(f"Ctrl-C in {call.__name__.strip('_')}: {error!r}")
             signal.pause()
         except KeyboardInterrupt:
             felt.set()
@@ -238,6 +241,8 @@ class Bench:
                 call(self._chance)
             except HttpServeError as error:
                 self.errors[type(error).__name__] += 1
+            except Exception as error:  # noqa: BLE001 - likewise
+                self.wrong.append(f"timeout in {call.__name__}: {error!r}")
             time.sleep(AGAIN_SECONDS)
             self.wrong.append(f"a timeout was swallowed in {call.__name__}")
         except TimedOut:
@@ -281,7 +286,10 @@ class Bench:
                 self.wrong.append(f"listed {name}")
 
     def wait(self, chance: random.Random) -> None:
-        whom = chance.choice([None, None, f"{self._network}.{chance.randrange(1, 5)}"])
+        self._waited(self._client.wait_for_download(chance.choice(NAMES), timeout=0.1), is_plain=True)
+
+    def wait_for_some(self, chance: random.Random) -> None:
+        whom = chance.choice([None, f"{self._network}.{chance.randrange(1, 5)}"])
         until = chance.choice(UNTIL)
         self._waited(self._client.wait_for_download(chance.choice(NAMES), timeout=0.1, client=whom, until=until))
 

@@ -80,6 +80,7 @@ class Connection:
         self._token = token
         self._unanswered = 0  # the first of the notes whose answer is not whole
         self._data = bytearray()  # of that answer
+        self._was_reset = False
         self.tag = ""  # the ETag of the last answer
         self.early = ""  # what there was at an end that looks orderly, and is none
         self.sock = socket.socket()
@@ -120,10 +121,17 @@ class Connection:
         try:
             data = self.sock.recv(most)
         except OSError as error:
+            self._was_reset |= isinstance(error, ConnectionError)  # which the system tells once: then comes an end
             raise Cut from error
         self._data += data
         self._note()
-        if not data and self._unanswered < len(self.notes) and self._data and not self._is_whole():
+        if (
+            not data
+            and not self._was_reset
+            and self._unanswered < len(self.notes)
+            and self._data
+            and not self._is_whole()
+        ):
             self.early = f"an end that looks orderly, with {len(self._data)} bytes of {self.notes[self._unanswered]}"
         return len(data)
 

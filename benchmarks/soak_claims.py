@@ -37,7 +37,7 @@ class Waited:
         name: The file's.
         bytes: How many bytes.
         total: Of how many.
-        is_single: Whether one answer is said to have brought the whole.
+        is_single: Whether that request alone is said to have brought it.
         at: When it returned, in seconds since the epoch.
     """
 

@@ -83,6 +83,22 @@ def test_an_orderly_end_inside_an_answer_is_told(listening: socket.socket, sent:
     assert board.early
 
 
+def test_a_reset_inside_an_answer_is_no_orderly_end(listening: socket.socket) -> None:
+    board = Connection(listening.getsockname()[1], "127.1.0.1", "t")
+    server, _ = listening.accept()
+    board.ask("image")
+    with server:
+        server.recv(1000)
+        server.sendall(HEAD + BODY[:5000])
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with pytest.raises(Cut):
+        board.answer()
+    board.die()
+
+    assert not board.early
+
+
 def test_bytes_that_nobody_put_are_told() -> None:
     boards = Boards(0, ["image"], [b"A" * 100], "127.1.0", 0, 0)
     note = Note("", "127.1.0.1", "image", 10.0, status=200, total=100, length=100, got=100)

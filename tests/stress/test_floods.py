@@ -129,7 +129,7 @@ def test_a_pipeline_over_a_long_way_is_settled_as_it_goes_on(far_board: tuple[li
     with serving("10.9.0.1", under=bench) as server:
         idle = server.begin()
         server.wait_for("first", WAIT_SECONDS)
-        with flooding(server, "pipeline", 20_000, seed, under=board) as process:
+        with flooding(server, "pipeline", 3000, seed, under=board) as process:
             waited = server.waited()
             assert process.stdout is not None
             assert process.stdout.readline() == "held\n"
