@@ -217,6 +217,9 @@ class Bench:
     # In the main thread
 
     def _interrupted(self, call: Callable[[], object]) -> None:
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            self.wrong.append("a call has ended, and a Ctrl-C would still be held back")
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         felt = threading.Event()
         user = threading.Thread(target=press_ctrl_c, args=(felt,))
         try:
