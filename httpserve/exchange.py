@@ -189,7 +189,7 @@ class Exchange:
         """Return this exchange as it stands. For `seen`, or under the ledger's lock."""
         received = self.received()
         ended = self.ended or now
-        sent = self.state is State.RECEIVED or (self.state is State.HANDED_OVER and self._has_all(received))
+        sent = self.has_all(received)
         return RequestRecord(
             time=self.wall,
             client=self.link.client,
@@ -217,7 +217,7 @@ class Exchange:
         subject, link = self.subject, self.link
         assert subject is not None
         acknowledged = self.received()
-        has_all = self.state in (State.HANDED_OVER, State.RECEIVED) and acknowledged == self.length
+        has_all = acknowledged == self.length and self.has_all(acknowledged)
         state = self._outcome(has_all)
         ended = self.ended if self.is_over or has_all else 0.0
         seconds = (ended or now) - self.began
@@ -244,9 +244,19 @@ class Exchange:
             self.snapshot = made
         return made
 
-    def _has_all(self, received: int) -> bool:
-        """Tell whether the client has the whole answer that was handed over, as far as this system tells."""
-        return received == self.length or self.link.known == HANDED_OVER
+    def has_all(self, received: int) -> bool:
+        """Tell whether the client has the whole answer, of whose content it has `received` bytes. For `seen`.
+
+        Of an answer without content that is its head. A system that tells no more takes what was handed over for it.
+        """
+        link = self.link
+        if isinstance(link, Ends):
+            return self.state is State.RECEIVED
+        if self.state is not State.HANDED_OVER:
+            return False
+        if link.known == HANDED_OVER:
+            return True
+        return received == self.length and (received > 0 or link.acknowledged() >= self.at)
 
     def _rate(self, acknowledged: int, now: float) -> float:
         sample = self.snapshot

@@ -331,7 +331,7 @@ class Exchanges:
         return (
             exchange.state in _IN_KERNEL
             and time.monotonic() - min(began, exchange.ended) < ACK_DELAY_SECONDS
-            and (exchange.state is State.LEAVING or seen(exchange, Exchange.received) < exchange.length)
+            and not seen(exchange, lambda one: one.has_all(one.received()))
             and exchange in self._open
         )
 

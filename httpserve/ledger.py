@@ -14,7 +14,7 @@ from itertools import islice
 
 from httpserve.coverage import Coverage
 from httpserve.downloads import Mark
-from httpserve.exchange import ALL_USED, Exchange, State
+from httpserve.exchange import ALL_USED, Exchange
 from httpserve.exchanges import MOST_RECORDS, Exchanges
 from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.wanted import Asked, Who
@@ -72,7 +72,7 @@ class Ledger(Exchanges):
         for exchange, received in list(asked.items()):
             if exchange not in self._open:
                 del asked[exchange]
-            elif exchange.state is State.HANDED_OVER and received == exchange.length:
+            elif received == exchange.length and exchange.has_all(received):
                 self._close(exchange, exchange.length, now)
                 del asked[exchange]
                 arrived = True

@@ -10,11 +10,11 @@ from httpserve.exchange import End, Exchange, State
 from httpserve.plan import PROBE
 from httpserve.serving.service import Service
 
-MOST_UNSETTLED = 64  # answers of one connection; a client that asks on waits until it has acknowledged some
+MOST_UNSETTLED = 256  # answers of one connection; a client that asks on waits until it has acknowledged some
 MOST_OPEN = 20_000  # of all connections; beyond it each has one
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _COMPLETED = End.COMPLETED
-_HANDED_OVER = State.HANDED_OVER
+_HANDED_OVER, _UNDER_WAY = State.HANDED_OVER, State.UNDER_WAY
 
 
 class Tally:
@@ -60,9 +60,12 @@ class Tally:
     def position(self) -> int:
         """Return how many bytes of the connection have been handed to the kernel, or a few less."""
         latest = self.latest
-        handed = 0 if latest is None else latest.handed
-        # Of a head nobody counts how much has left.
-        return self._begin if latest is None or not handed else latest.at + handed
+        if latest is None:
+            return self._begin
+        if latest.state is _HANDED_OVER:
+            return latest.at + latest.length
+        handed = latest.handed
+        return latest.at + handed if handed else self._begin  # of a head nobody counts how much has left
 
     @property
     def is_full(self) -> bool:
@@ -100,6 +103,8 @@ class Tally:
             return
         for exchange in (*self._earlier, latest):
             received = min(exchange.handed, max(0, acknowledged - exchange.at))
+            if acknowledged < exchange.at + exchange.length:  # of an answer without content the head is all
+                exchange.state = _UNDER_WAY
             self._settle(exchange, received, now, end)
         self._forget()
 
