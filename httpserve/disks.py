@@ -103,7 +103,7 @@ class RecentFile:
         disks: Those of its root.
     """
 
-    __slots__ = ("_disks", "_identity", "_name", "_path", "_sha256", "_standing")
+    __slots__ = ("_disks", "_identity", "_just_answered", "_name", "_path", "_sha256", "_standing", "_stands")
 
     def __init__(self, path: str, file: OpenFile, disks: Disks) -> None:
         self._name = file.name
@@ -112,6 +112,7 @@ class RecentFile:
         self._sha256 = file.sha256
         self._disks = disks
         self._standing = Standing(path, file.identity)
+        self._just_answered, self._stands = disks.just_answered, self._standing.stands
 
     def read(self, into: memoryview) -> bool:
         """Read all its bytes into a buffer of its length; False when it no longer stands, or may not be asked."""
@@ -119,7 +120,7 @@ class RecentFile:
 
     def stands(self) -> bool:
         """Tell whether it stands as before; False also where it may not be asked."""
-        return self._disks.just_answered(self._name) and self._standing.stands()
+        return self._just_answered(self._name) and self._stands()
 
     def shows_changes(self, since: float) -> bool:
         """Tell whether any change since a time (in seconds since the epoch) makes `stands` say no."""

@@ -175,9 +175,10 @@ class Exchanges:
         if exchange.subject is not None:
             name = exchange.subject.name
             others = self._open_on[name]
-            others.discard(exchange)
-            if not others:
+            if len(others) == 1:
                 del self._open_on[name]
+            else:
+                others.discard(exchange)
 
     def _watching(self, name: str | None = None) -> list[Watch]:
         """Return the watches on a name, or all."""

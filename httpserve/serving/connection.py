@@ -207,7 +207,13 @@ class Connection(Line):
         if not head.keep_alive:
             self._close_after(head)
         exchange = Exchange(self, head.noted, 200, repeat.length, repeat.subject, wall, now)
-        begin = self._tally.follow if self._has_arrived() else self._tally.begin
+        tally = self._tally
+        begin = tally.begin
+        if tally.wants_look:
+            if self._has_arrived():
+                begin = tally.follow
+            else:
+                tally.settle(self.acknowledged(), now)
         return self._send_small(whole, repeat.size, exchange, now, begin, repeat.plan)
 
     def _close_after(self, head: Head) -> None:
@@ -239,7 +245,7 @@ class Connection(Line):
             return self._end_of_answers(now)
         self.stage = _READING
         self.idle_since = now
-        self.deadline = now + self._next_look(now)
+        self.deadline = now + (self._next_look(now) if self._service.logs_access else self._look_seconds)
         if self._content is not None:
             received, self._buffer = self._buffer, b""
             self.deadline = now + self._service.limits.head  # for all of it, however it drips

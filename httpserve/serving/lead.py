@@ -27,7 +27,7 @@ from httpserve.latch import Latch
 from httpserve.logs import logger, traceback_lines
 from httpserve.serving.connection import Connection
 from httpserve.serving.deadlines import Deadlines
-from httpserve.serving.line import Need, Stage, plain_address
+from httpserve.serving.line import NEVER, Need, Stage, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
 from httpserve.serving.service import Service
 
@@ -235,9 +235,10 @@ class Lead:
                     return connection
             self._take_back()
             # What is due is due by the time of the last poll: whatever had come by then was looked at before.
-            connection = self._expire(self._now) or self._unpark()
-            if connection is not None:
-                return connection
+            if self._accept_again or self._parked or self._deadlines.soonest(NEVER) <= self._now:
+                connection = self._expire(self._now) or self._unpark()
+                if connection is not None:
+                    return connection
             if self._phase is not Phase.SERVING and self._wind_up(time.monotonic()):
                 self._end()
                 return None

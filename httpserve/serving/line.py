@@ -430,7 +430,8 @@ class Line(ABC):
         if self._acknowledged is not None:  # what looks like the client's doing is ours
             end = End.CUT
         self._drop_outgoing()
-        self._tally.ended(self.acknowledged(), now, end)
+        if self._tally.latest is not None:
+            self._tally.ended(self.acknowledged(), now, end)
         return _GONE
 
     def release(self) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from httpserve.exchange import End, Exchange, State
 from httpserve.plan import PROBE
 from httpserve.serving.service import Service
+from httpserve.serving.tcp import TELLS_OUTSTANDING
 
 MOST_UNSETTLED = 256  # answers of one connection; a client that asks on waits until it has acknowledged some
+UNASKED = 7  # answers of one connection that may leave before the kernel is asked of them
 MOST_OPEN = 20_000  # of all connections; beyond it each has one
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _COMPLETED = End.COMPLETED
@@ -48,8 +50,10 @@ class Tally:
             self.begin(exchange, start)
             return
         self._place(exchange, start)
-        self._service.ledger.follow(latest, exchange)
-        self._log(latest)
+        service = self._service
+        service.ledger.follow(latest, exchange)
+        if service.logs_access:
+            self._log(latest)
 
     def _place(self, exchange: Exchange, start: int) -> None:
         self._begin = self._end
@@ -70,8 +74,18 @@ class Tally:
     @property
     def is_full(self) -> bool:
         """Whether the client has asked on so often that it must acknowledge something first."""
-        unsettled = len(self._earlier)
-        return unsettled >= MOST_UNSETTLED or (unsettled > 0 and self._service.ledger.open_count > MOST_OPEN)
+        earlier = self._earlier
+        return bool(earlier) and (len(earlier) >= MOST_UNSETTLED or self._service.ledger.open_count > MOST_OPEN)
+
+    @property
+    def wants_look(self) -> bool:
+        """Whether to ask the kernel what has arrived before the next answer: a question costs as much as a small send.
+
+        Who waits, or asks for records, asks it at once.
+        """
+        service = self._service
+        is_many = len(self._earlier) >= UNASKED or service.ledger.open_count > MOST_OPEN
+        return self.latest is not None and (is_many or service.logs_access or not TELLS_OUTSTANDING)
 
     def arrived(self, now: float) -> None:
         """Count every answer that was handed over as received."""
