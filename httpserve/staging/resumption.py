@@ -11,9 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from typing import NamedTuple
 
-_CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*$", re.IGNORECASE)
-_STRONG_ETAG = re.compile(r'"[^"]*"$')
+# Of more digits than 18 no file has bytes, nor Python's int() a use.
+_CONTENT_RANGE = re.compile(r"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,18}")
+# What any form of a date is made of. Years, zones and hours of twenty digits are sifted out by what reads it.
+_DATE = re.compile(r"[A-Za-z0-9 ,:+-]{1,64}")
+_STRONG_ETAG = re.compile(r'"[^"]*"')
 # Statuses of a server that may do better in a moment.
 _FOR_A_MOMENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -25,6 +30,14 @@ class Representation:
     size: int | None
     etag: str | None
     validator: str | None  # the value for If-Range; None where nothing strong enough was said
+
+
+class Part(NamedTuple):
+    """The bytes from `start` up to `stop` (exclusive) of a representation; `total` is None where it was not said."""
+
+    start: int
+    stop: int
+    total: int | None
 
 
 class Verdict(Enum):
@@ -40,9 +53,18 @@ class Verdict(Enum):
 def representation_of(fields: Mapping[str, str]) -> Representation:
     """Read from the head of a 200 what can tell this representation from a later one. Never blocks."""
     etag = fields.get("ETag")
-    length = fields.get("Content-Length", "")
-    size = int(length) if length.isdecimal() and "Transfer-Encoding" not in fields else None
-    return Representation(size, etag, _validator(fields))
+    return Representation(_length(fields), etag, _validator(fields))
+
+
+def part_of(fields: Mapping[str, str]) -> Part | None:
+    """Read from the head of a 206 which bytes it has; None where it does not say, or what cannot be. Never blocks."""
+    match = _CONTENT_RANGE.fullmatch(fields.get("Content-Range", "").strip())
+    if match is None:
+        return None
+    part = Part(int(match[1]), int(match[2]) + 1, None if match[3] == "*" else int(match[3]))
+    if part.start >= part.stop or (part.total is not None and part.stop > part.total):
+        return None
+    return part if _length(fields) in (None, part.stop - part.start) else None
 
 
 def verdict_on(status: int, fields: Mapping[str, str], asked: int | None, held: Representation) -> Verdict:
@@ -67,18 +89,24 @@ def verdict_on(status: int, fields: Mapping[str, str], asked: int | None, held: 
 
 
 def _continues(fields: Mapping[str, str], asked: int | None, held: Representation) -> bool:
-    match = _CONTENT_RANGE.match(fields.get("Content-Range", ""))
-    if match is None or int(match[1]) != asked:
+    part = part_of(fields)
+    if part is None or part.start != asked:
         return False
-    total = None if match[3] == "*" else int(match[3])
-    if total is not None and held.size is not None and total != held.size:
+    if part.total is None and held.size is None:
+        return False  # then nothing would say where it ends
+    if part.total is not None and held.size is not None and part.total != held.size:
         return False
     return fields.get("ETag", held.etag) == held.etag
 
 
+def _length(fields: Mapping[str, str]) -> int | None:
+    match = _LENGTH.fullmatch(fields.get("Content-Length", ""))
+    return None if match is None or "Transfer-Encoding" in fields else int(match[0])
+
+
 def _validator(fields: Mapping[str, str]) -> str | None:
     etag = fields.get("ETag", "")
-    if _STRONG_ETAG.match(etag):
+    if _STRONG_ETAG.fullmatch(etag):
         return etag
     modified = _seconds(fields.get("Last-Modified"))
     if modified is None:
@@ -89,7 +117,9 @@ def _validator(fields: Mapping[str, str]) -> str | None:
 
 
 def _seconds(date: str | None) -> float | None:
+    if date is None or _DATE.fullmatch(date) is None:
+        return None
     try:
-        return None if date is None else parsedate_to_datetime(date).timestamp()
-    except ValueError:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
         return None

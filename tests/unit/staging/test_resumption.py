@@ -34,6 +34,9 @@ def fields(**values: str) -> CaseInsensitiveDict[str]:
         (fields(last_modified=LATER, date=OLD), Representation(None, None, None)),
         (fields(last_modified=OLD, date="yesterday"), Representation(None, None, OLD)),
         (fields(last_modified="yesterday"), Representation(None, None, None)),
+        (fields(content_length="-5"), Representation(None, None, None)),
+        (fields(content_length="٥"), Representation(None, None, None)),
+        (fields(content_length="9" * 5000), Representation(None, None, None)),
         (fields(last_modified="Mon, 01 Jan 2999 00:00:00 GMT"), Representation(None, None, None)),
     ],
 )
@@ -55,6 +58,20 @@ def test_a_head_says_what_its_representation_is(head: CaseInsensitiveDict[str], 
         (fields(content_range="items 40-99/100"), HELD, Verdict.ASK_ANEW),
         (fields(content_range="bytes */100"), HELD, Verdict.ASK_ANEW),
         (fields(content_type="multipart/byteranges"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-99/100", content_length="60"), HELD, Verdict.CONTINUE),
+        (fields(content_range="bytes 40-99/100", content_length="61"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-99/100", content_length="0"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-100/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-39/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-99/*"), Representation(None, None, OLD), Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-99/100, bytes 40-99/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes +40-99/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 4_0-99/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes ٤٠-99/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-99/" + "9" * 5000), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes " + "9" * 5000 + "-99/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range="bytes 40-" + "9" * 5000 + "/100"), HELD, Verdict.ASK_ANEW),
+        (fields(content_range=""), HELD, Verdict.ASK_ANEW),
     ],
 )
 def test_a_206_continues_only_what_is_held(
@@ -89,3 +106,51 @@ def test_a_206_that_nobody_asked_for_is_of_no_use() -> None:
 )
 def test_a_status_says_what_to_do(status: int, verdict: Verdict) -> None:
     assert verdict_on(status, fields(), 40, HELD) is verdict
+
+
+MANY = "9" * 20
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        *(
+            "",
+            " ",
+            ",",
+            ",,,,",
+            ":::::",
+            "-",
+            "Mon,",
+            "x",
+            "0",
+            "9" * 5000,
+            MANY,
+            "\xff\xff",
+            "\x85Mon",
+            "Mon, ١ Jan 2020",
+        ),
+        f"Mon, 01 Jan {MANY} 00:00:00 GMT",
+        f"Mon, 01 Jan 2020 {MANY}:00:00 GMT",
+        f"Mon, 01 Jan 2020 00:{MANY}:00 GMT",
+        f"Mon, 01 Jan 2020 00:00:{MANY} GMT",
+        f"Mon, 01 Jan 2020 00:00:00 +{MANY}",
+        f"Mon, 01 Jan 2020 00:00:00 -{MANY}",
+        f"Mon, {MANY} Jan 2020 00:00:00 GMT",
+        "Mon, 99 Jan 2020 00:00:00 GMT",
+        "Mon, 01 Jan 2020 00:00:00 +9999999999",
+        "Mon, 01 Jan 9999999999 00:00:00 GMT",
+    ],
+)
+def test_a_date_that_cannot_be_is_none(date: str) -> None:
+    assert representation_of(fields(last_modified=date)).validator is None
+    # Where the date of the answer cannot be, the time of now is as good.
+    assert representation_of(fields(last_modified=OLD, date=date)).validator == OLD
+
+
+@pytest.mark.parametrize("zone", ["+1400", "-1400", "-0000"])
+@pytest.mark.parametrize("year", ["0000", "0001", "0099", "9999"])
+def test_a_date_at_either_end_of_time_harms_nothing(year: str, zone: str) -> None:
+    date = f"Mon, 01 Jan {year} 00:00:00 {zone}"
+
+    assert representation_of(fields(last_modified=date)).validator in (None, date)
