@@ -6,9 +6,12 @@ requests, so it is imported on first use only.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ssl
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from http import HTTPStatus
 
 import requests
@@ -17,10 +20,22 @@ import urllib3
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.logs import logger
 from httpserve.printable import printable
+from httpserve.staging.answer_grammar import CutAnswer, MalformedAnswer
+from httpserve.staging.broken_pipe import sigpipe_held
 from httpserve.staging.http_target import Address, ExactAdapter, address_of, redirected
-from httpserve.staging.messages import MOST_SAID, check_whole, missing, redacted_url, stalled, unreadable
-from httpserve.staging.resumption import Representation, Verdict, representation_of, verdict_on
+from httpserve.staging.messages import (
+    MOST_SAID,
+    check_whole,
+    dawdling,
+    missing,
+    redacted,
+    redacted_url,
+    stalled,
+    unreadable,
+)
+from httpserve.staging.resumption import Representation, Verdict, part_of, representation_of, verdict_on
 from httpserve.staging.sources import SourceChanged
+from httpserve.staging.strict_response import SlowAnswer
 
 RESUME_TRIES = 5
 FIRST_PAUSE = 0.1  # seconds; doubles with each try
@@ -29,6 +44,14 @@ MAX_REDIRECTS = 20
 READ_BYTES = 64 * 1024
 # A resumed answer that brought this much shows that the source is worth as many tries again.
 PROGRESS_BYTES = 256 * 1024
+
+# What requests and below it raise where a connection ends, or cannot be made.
+_BREAKS = (
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+)
 
 _log = logger(__name__)
 
@@ -49,6 +72,7 @@ class HttpSource:
         self._session.mount("https://", self._adapter)
         self._response: requests.Response | None = None
         self._offset = 0  # bytes of the representation that were read
+        self._stop: int | None = None  # how many it will be at the end of this answer, where that was said
         self._furthest = 0  # of them, how many at the last break-off
         self._tries = 0  # resumptions since there was progress
         self._held = Representation(None, None, None)
@@ -90,14 +114,13 @@ class HttpSource:
     def _read(self, count: int) -> bytes:
         if self._response is None:
             raise unreadable(self.label, "it is closed")
-        try:
+        with self._border():
             # Any Content-Encoding stays: what is staged are the bytes that are there.
             data: bytes = self._response.raw.read(count, decode_content=False)
-        except urllib3.exceptions.ReadTimeoutError:
-            raise stalled(self.label, self._timeout) from None
-        except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
-            raise _BrokenOff(_reason(error)) from None
-        if not data and self.size is not None and self._offset < self.size:
+        end = self._offset + len(data)
+        if self._stop is not None and end > self._stop:
+            raise unreadable(self.label, f"it goes on behind byte {self._stop}, where its Content-Range says it ends")
+        if not data and any(said is not None and end < said for said in (self._stop, self.size)):
             raise _BrokenOff("the connection was closed")
         return data
 
@@ -108,6 +131,7 @@ class HttpSource:
             raise self._refused(response)
         self._held = representation_of(response.headers)
         self._offset = 0
+        self._stop = self._held.size
 
     # Resuming
 
@@ -126,6 +150,7 @@ class HttpSource:
                 continue
             match verdict_on(response.status_code, response.headers, asked, self._held):
                 case Verdict.CONTINUE:
+                    self._go_on(response)
                     return
                 case Verdict.ANEW:
                     self._start_over(response)
@@ -142,6 +167,13 @@ class HttpSource:
             f"in {RESUME_TRIES} tries: {printable(str(broken), MOST_SAID)}",
             self.label,
         )
+
+    def _go_on(self, response: requests.Response) -> None:
+        part = part_of(response.headers)
+        assert part is not None
+        self._stop = part.stop
+        if self._held.size is None:
+            self._held = replace(self._held, size=part.total)
 
     def _start_over(self, response: requests.Response) -> None:
         had_some = self._offset > 0
@@ -181,15 +213,31 @@ class HttpSource:
         fields = {"Accept-Encoding": "identity"}
         if offset is not None and self._held.validator is not None:
             fields |= {"Range": f"bytes={offset}-", "If-Range": self._held.validator}
-        try:
+        with self._border():
             request = self._session.prepare_request(requests.Request("GET", root, headers=fields, auth=address.auth))
             assert request.url is not None
             request.url = request.url.removesuffix("/") + address.target
             settings = self._session.merge_environment_settings(root, {}, True, None, None)
             return self._adapter.send(request, timeout=(self._timeout, self._timeout), **settings)
-        except requests.exceptions.Timeout:
+
+    @contextlib.contextmanager
+    def _border(self) -> Iterator[None]:
+        """Make ours of what requests and below it raise, and of what our own response raises through them."""
+        try:
+            with sigpipe_held():
+                yield
+        except MalformedAnswer as error:
+            raise unreadable(self.label, f"its answer is malformed: {error}") from None
+        except SlowAnswer as error:
+            raise dawdling(self.label, str(error), self._timeout) from None
+        except CutAnswer:
+            raise _BrokenOff("the connection was closed before its answer was whole") from None
+        except (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):
             raise stalled(self.label, self._timeout) from None
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError, UnicodeError):
+            why = "its URL, one it redirects to, or a proxy's has a host that cannot be"
+            raise unreadable(self.label, why) from None
+        except _BREAKS as error:
             raise _BrokenOff(_reason(error)) from None
 
     def _drop(self) -> None:
@@ -208,7 +256,7 @@ class _BrokenOff(Exception):
 
 
 def _status(response: requests.Response) -> str:
-    return f"{response.status_code} {response.reason or ''}".strip()
+    return printable(redacted(f"{response.status_code} {response.reason or ''}".strip()))
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Sends a request target byte for byte, which requests and urllib3 would rewrite ('%2f' becomes '%2F').
 
-Knows URLs, requests' adapters and urllib3's pools. Knows nothing of answers.
+Knows URLs, requests' adapters and urllib3's pools. Knows nothing of answers but which class reads them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from requests.adapters import HTTPAdapter
 
 from httpserve.errors import InvalidArgument
 from httpserve.staging.messages import redacted_url
+from httpserve.staging.strict_response import StrictResponse
 
 _URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+(?=[/?#]|\Z))([^#]*)", re.IGNORECASE)
+# What a host may be called is for requests to say.
+_AUTHORITY = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]*))?")
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _NOT_SENT_AS_IS = re.compile(r"[^\x21-\x7e]+")
+MOST_PORT_DIGITS = 5
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _target: ContextVar[str] = ContextVar("target of the request that is being sent")
 
@@ -51,6 +55,7 @@ def address_of(url: str) -> Address:
     if match is None:
         raise InvalidArgument(f"{redacted_url(url)} is not an http or https URL")
     scheme, userinfo, authority, target = match.groups()
+    _check_authority(url, authority)
     auth = None
     try:
         if userinfo:
@@ -62,16 +67,30 @@ def address_of(url: str) -> Address:
     return Address(scheme.lower(), authority, target if target.startswith("/") else "/" + target, auth)
 
 
+def _check_authority(url: str, authority: str) -> None:
+    match = _AUTHORITY.fullmatch(authority)
+    port = None if match is None else match[1]
+    if match is None or (port and not (len(port) <= MOST_PORT_DIGITS and 1 <= int(port) <= 65535)):
+        raise InvalidArgument(f"the URL {redacted_url(url)} is malformed: its host or its port cannot be")
+
+
 def redirected(base: Address, location: str) -> Address:
     """Return where *location*, as `requests` gives the field, leads to from *base*. Never blocks.
 
     Credentials stay with the origin they were for, and follow its step from http to https.
+
+    Raises:
+        InvalidArgument: It is malformed, or leads to what is no http(s) URL.
     """
     # http.client decodes fields as ISO 8859-1; what is on the wire is UTF-8 or already encoded.
     location = location.encode("latin-1").decode("utf-8", "surrogateescape").strip()
     if not _URL.match(location):
         # Only a relative one goes through urljoin, which takes a path apart and puts it together again.
-        location = urljoin(f"{base.scheme}://{base.authority}{base.target}", location)
+        try:
+            location = urljoin(f"{base.scheme}://{base.authority}{base.target}", location)
+        except ValueError:
+            shown = f"{base.scheme}:{location}" if location.startswith("//") else location
+            raise InvalidArgument(f"the URL {redacted_url(shown)} is malformed") from None
     there = address_of(location)
     if there.auth is None and there.origin in (base.origin, _secured(base)):
         return there._replace(auth=base.auth)
@@ -127,7 +146,12 @@ def _exact_pool(pool: type[Any]) -> type[Any]:  # Any: classes of urllib3, or of
 
 
 class _ExactTarget:
-    """Put before a connection class of urllib3: sends the target set by the adapter in this thread."""
+    """Put before a connection class of urllib3: sends the target set by the adapter in this thread.
+
+    What comes back is held to the letter of RFC 9112.
+    """
+
+    response_class = StrictResponse
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:  # Any: passed through
         proxied = _ORIGIN.match(url)

@@ -80,6 +80,15 @@ def stalled(label: str, timeout: float) -> SourceStalled:
     )
 
 
+def dawdling(label: str, part: str, timeout: float) -> SourceStalled:
+    """Return the error for a source that sent *part* of its answer byte by byte for more than *timeout* seconds."""
+    return SourceStalled(
+        f"{label} was not done with {part} within {timeout:g} s of its first byte; "
+        f"pass a longer timeout if the source is that slow",
+        label,
+    )
+
+
 def changed(label: str) -> CopyFailed:
     """Return the error for a source that became another while it was read."""
     return CopyFailed(f"{label} changed while it was copied; copy it once it is complete", label)

@@ -33,6 +33,45 @@ def test_what_is_no_http_url_is_refused(url: str) -> None:
         address_of(url)
 
 
+@pytest.mark.parametrize(
+    "authority",
+    [
+        *(
+            "[foo",
+            "[",
+            "]",
+            "[]",
+            "foo]",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[::1]:x",
+            "[[::1]]",
+            "h:0",
+            "h:65536",
+            "h:-1",
+            "h:+1",
+        ),
+        *("h:abc", "h:80:80", ":80", ":", "h: 80", "h:8_0", "h:\xb2", "h:" + "9" * 5000, "h:000080"),
+    ],
+)
+def test_a_host_or_a_port_that_cannot_be_is_refused(authority: str) -> None:
+    with pytest.raises(InvalidArgument, match="is malformed"):
+        address_of(f"http://{authority}/a")
+    with pytest.raises(InvalidArgument, match="is malformed"):
+        redirected(address_of("http://h/a"), f"http://{authority}/a")
+    with pytest.raises(InvalidArgument, match="is malformed"):
+        redirected(address_of("http://h/a"), f"//{authority}/a")
+
+
+def test_a_malformed_location_is_named_without_its_secrets() -> None:
+    for location in ("//user:secret@[foo/?sig=secret", "ftp://user:secret@[foo/?sig=secret"):
+        with pytest.raises(InvalidArgument, match=r"://…@\[foo/\?…") as caught:
+            redirected(address_of("http://h/a"), location)
+
+        assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["http://host/\ud800", "http://\ud800:x@host/"])
 def test_a_url_that_is_not_unicode_is_refused(url: str) -> None:
     with pytest.raises(InvalidArgument, match="surrogate"):
