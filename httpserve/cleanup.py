@@ -34,10 +34,11 @@ def remove_tree(top: int, check: Callable[[int], None]) -> None:
         top: The directory; stays open.
         check: Called with an open directory before each removal in it; raises if it is out of the root by now.
     """
-    with sigint_held():  # which would lose the number of a descriptor, here and below
-        here = os.dup(top)
+    here = -1
     above: list[_Level] = []
     try:
+        with sigint_held():  # which would lose the number of a descriptor, here and below
+            here = os.dup(top)
         left = _emptied(here, check)
         while left or above:
             if left:
@@ -58,7 +59,8 @@ def remove_tree(top: int, check: Callable[[int], None]) -> None:
                 check(here)
                 remove_directory(name, here)
     finally:
-        os.close(here)
+        if here >= 0:
+            os.close(here)
 
 
 class _Level(NamedTuple):

@@ -166,7 +166,11 @@ class HttpServerClient(Observed):
             before_start(self, self._port)
         server = self._life.start(checked_seconds("wait_for_address", wait_for_address, zero=True))
         if server is not None:
-            log.info("serving at port %d of %s", server.port, server.host)
+            try:
+                log.info("serving at port %d of %s", server.port, server.host)
+            except BaseException:  # of a signal's handler: a start that raises leaves no server
+                self._life.stop(0.0)
+                raise
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """Stop the server and free the port. Blocks while downloads under way finish, at most `timeout`.

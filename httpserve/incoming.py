@@ -7,10 +7,11 @@ else is in the root: whoever made it publishes and keeps the record.
 from __future__ import annotations
 
 import errno
-import io
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
+from functools import partial
 from threading import RLock, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -19,8 +20,9 @@ from httpserve.created import Identity
 from httpserve.disk_errors import speaking, translated
 from httpserve.errors import StorageError
 from httpserve.generations import Generation, generation_of
+from httpserve.owned import Descriptor
 from httpserve.places import Place
-from httpserve.uninterrupted import sigint_held
+from httpserve.uninterrupted import sigint_held, uninterrupted
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -70,7 +72,7 @@ class Incoming:
         self._owner = owner
         self._pid = os.getpid()
         self._fd = -1
-        self._file: io.FileIO | None = None  # owns _fd; unlike a number, it closes itself when a Ctrl-C loses it
+        self._file = Descriptor()  # owns _fd
         # Guards _state, _writer, _fd, _file; held over the replacing, which no discard may split. Reentrant, as
         # a finalizer may call abandon() in the middle of it.
         self._lock = RLock()
@@ -88,7 +90,7 @@ class Incoming:
     def _make(self) -> None:
         self._owner.announce(self)
         with sigint_held():  # which would lose the file between two steps
-            self._file = io.FileIO(self.temporary, "x+b", opener=self._opened)
+            self._file.open(self.temporary, "x+b", opener=self._opened)
             self._fd = self._file.fileno()
 
     def _opened(self, name: str, flags: int) -> int:
@@ -97,12 +99,19 @@ class Incoming:
     def reader(self) -> int:
         """Return another descriptor of the temporary, to read it back by; the caller's to close.
 
+        To be called in a thread that no signal interrupts. Its close may be the first to be told of bytes that the disk
+        has refused since they were written, and then the only one: `refused` makes an error of the version of that.
+
         Raises:
             StorageError: the version was discarded meanwhile.
         """
         with self._lock:
-            self._check()
+            self._check_state()
             return os.dup(self._fd)
+
+    def refused(self, error: OSError) -> Exception:
+        """Return the error of a version whose bytes the disk does not take."""
+        return translated(error, "write", self.name)
 
     def write(self, data: Buffer) -> None:
         """Append the whole of *data*. Blocks while the disk does.
@@ -160,53 +169,40 @@ class Incoming:
         """
         try:
             with self._lock, speaking("write", self.name):
-                return self._commit(sha256)
-        finally:
-            if self._state is not State.OPEN:
-                self._settled(prune=self._state is State.DISCARDED)
-
-    def _commit(self, sha256: str | None) -> Identity:
-        self._check()
-        try:
-            written, generation = os.fstat(self._fd), generation_of(self._fd)
-            if generation is None:
-                written = _told_apart(self._fd, written)
-            self._close()
-            identity = self._owner.publish(self, written, generation, sha256)
-            self._state = State.COMMITTED
-        finally:
-            if self._state is State.OPEN:
-                self._drop()
+                self._check()
+                written, generation = os.fstat(self._fd), generation_of(self._fd)
+                if generation is None:
+                    written = _told_apart(self._fd, written)
+                self._close()  # before all else: a disk may have taken the bytes, and refuse them only now
+                identity = self._owner.publish(self, written, generation, sha256)
+                self._state = State.COMMITTED
+        except BaseException:
+            self.discard()
+            raise
+        self._settle(prune=False)
         return identity
 
     def discard(self) -> None:
-        """Remove the temporary. Harmless when called again, and after a commit."""
-        self._discard(prune=True)
+        """Remove the temporary. Harmless when called again, and after a commit; no signal leaves it half done."""
+        uninterrupted(partial(self._discard, get_ident(), prune=True))
 
     def abandon(self) -> None:
         """Discard from a finalizer, which may run in the middle of anything: takes no lock of the root."""
-        self._discard(prune=False)
+        self._discard(get_ident(), prune=False)
 
-    def _discard(self, *, prune: bool) -> None:
+    def _discard(self, caller: int, *, prune: bool) -> None:
         with self._lock:
-            if self._state is not State.OPEN:
-                return
-            self._drop()
-        self._settled(prune=prune)
+            is_published = self._state is State.COMMITTED
+            if not is_published:
+                self._drop(caller)
+        self._settle(prune=prune and not is_published)
 
-    def _settled(self, *, prune: bool) -> None:
-        try:
-            self._owner.settled(self, prune=prune)
-        finally:
-            with self._lock:
-                self.place.close()
-
-    def _drop(self) -> None:
+    def _drop(self, caller: int) -> None:
         self._state = State.DISCARDED
         # Else the writer closes it: a number that is in use must not be given anew. Whoever is the writer itself was
         # interrupted before or after the write.
-        if self._writer in (0, get_ident()):
-            self._close()
+        if self._writer in (0, caller):
+            self._close_discarded()
         if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
             try:
                 self.place.unlink_beside(self.temporary)
@@ -214,6 +210,14 @@ class Incoming:
                 pass
             except OSError:
                 self.is_litter = True
+
+    def _settle(self, *, prune: bool) -> None:
+        try:
+            self._owner.settled(self, prune=prune)
+        finally:
+            with self._lock:
+                self.place.close()
+        self.__class__ = _Settled
 
     def _begin(self) -> None:
         with self._lock:
@@ -224,20 +228,26 @@ class Incoming:
         with self._lock:
             self._writer = 0
             if self._state is State.DISCARDED:
-                self._close()
+                self._close_discarded()
 
     def _check(self) -> None:
-        if self._state is not State.OPEN or self._writer:
-            what = "being written by another thread" if self._writer else self._state.value
+        self._check_state("being written by another thread" if self._writer else None)
+
+    def _check_state(self, what: str | None = None) -> None:
+        if self._state is not State.OPEN or what:
+            what = what or self._state.value
             raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()  # before it is let go: a Ctrl-C in between would lose it
-        self._file, self._fd = None, -1
+        self._fd = -1
+        self._file.close()
+
+    def _close_discarded(self) -> None:
+        with suppress(OSError):  # nobody wants the bytes any more
+            self._close()
 
     def __del__(self) -> None:
-        # A Ctrl-C may come before the `with` block is entered. This attribute is the last that __init__ sets.
+        # An interrupt may come before the `with` block is entered. This attribute is the last that __init__ sets.
         if hasattr(self, "is_litter"):
             self.abandon()
 
@@ -248,6 +258,19 @@ class Incoming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
+
+
+class _Settled(Incoming):
+    """A version with which all is done.
+
+    Its finalizer is C, where Incoming's is Python: what a signal raises in one of those is lost, and they would run
+    at the end of every write.
+    """
+
+    __del__ = object.__init__
+
+    def discard(self) -> None:
+        """Do nothing: it was removed, or published."""
 
 
 def _told_apart(fd: int, written: os.stat_result) -> os.stat_result:

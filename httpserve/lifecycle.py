@@ -18,7 +18,7 @@ from httpserve.ledger import Ledger
 from httpserve.logs import logger
 from httpserve.root import Root
 from httpserve.serving.server import Server
-from httpserve.uninterrupted import uninterrupted
+from httpserve.uninterrupted import GivenUp, uninterrupted
 
 log = logger("httpserve.client")
 
@@ -40,7 +40,8 @@ _SETTLED = (State.STOPPED, State.RUNNING)
 class _Call:
     """One call of start, stop or close: whether it was the one to move on, what it has ended, and what has ended it.
 
-    A Ctrl-C gives it up; a stop or close in another thread calls off a start that waits for an address.
+    A Ctrl-C, or whatever else a signal raises, gives it up; a stop or close in another thread calls off a start that
+    waits for an address.
     """
 
     def __init__(self, address_seconds: float = 0.0) -> None:
@@ -95,7 +96,8 @@ class Life:
     def start(self, wait_for_address: float = 0.0) -> Server | None:
         """Open the root, listen and serve; None when it runs already. Raises what opening and listening raise.
 
-        A Ctrl-C leaves it stopped. So does a stop or close in another thread while it waits for an address.
+        A Ctrl-C, or whatever else a signal raises, leaves it stopped. So does a stop or close in another thread while
+        it waits for an address.
 
         Args:
             wait_for_address: Seconds that the address may take to come.
@@ -106,7 +108,7 @@ class Life:
         return uninterrupted(partial(self._start, call), call.give_up, self._undo_start)
 
     def stop(self, timeout: float) -> bool:
-        """Stop the server. False when none ran. A Ctrl-C cuts what is under way, and stops it all the same."""
+        """Stop the server. False when none ran. An interrupt cuts what is under way, and stops it all the same."""
         call = _Call()
         return uninterrupted(partial(self._stop, call, timeout), partial(self._hurry, call))
 
@@ -116,7 +118,7 @@ class Life:
         return uninterrupted(partial(self._close, call, timeout), partial(self._hurry, call))
 
     def _hurry(self, call: _Call) -> None:
-        """At a Ctrl-C: cut the server if this call is what stops it, else wait no longer for whoever does."""
+        """At an interrupt: cut the server if this call is what stops it, else wait no longer for whoever does."""
         call.give_up()
         server = self._server
         if call.has_left and server is not None:
@@ -160,7 +162,7 @@ class Life:
                     is_told = True
             call.is_over.wait(min(left, ADDRESS_POLL_SECONDS))
             if call.is_given_up:
-                raise KeyboardInterrupt
+                raise GivenUp
             if call.is_called_off:
                 raise ServerNotRunning("start() was still waiting for an address when the server was stopped")
 
@@ -168,7 +170,7 @@ class Life:
         if self._leave(call, State.RUNNING, State.STOPPING) is None:
             return call.has_called_off  # no server ran yet, but this call has ended the wait for one
         try:
-            self._stop_server(timeout)
+            self._stop_server(call, timeout)
         finally:
             self._settle(None)
         return True
@@ -176,7 +178,7 @@ class Life:
     def _close(self, call: _Call, timeout: float) -> bool:
         left = self._leave(call, None, State.STOPPING)
         try:
-            self._stop_server(timeout)
+            self._stop_server(call, timeout)
         finally:
             try:
                 self._root.close()
@@ -195,11 +197,11 @@ class Life:
             return
         self._close(_Call(), 0.0)
 
-    def _stop_server(self, timeout: float) -> None:
+    def _stop_server(self, call: _Call, timeout: float) -> None:
         self._ledger.wake()  # who waits for what can begin no more need not wait until the end
         server = self._server
         began = time.monotonic()
-        if server is not None and not server.stop(timeout):
+        if server is not None and not server.stop(0.0 if call.is_given_up else timeout):
             log.warning("cut what was still being sent after %.1f s", time.monotonic() - began)
 
     def _leave(self, call: _Call, wanted: State | None, to: State) -> State | None:
@@ -222,7 +224,7 @@ class Life:
                     call.has_called_off = True
             while not settled.wait(LOOK_SECONDS):
                 if call.is_given_up:
-                    raise KeyboardInterrupt
+                    raise GivenUp
 
     def _settle(self, server: Server | None) -> None:
         with self._lock:

@@ -108,19 +108,30 @@ class OpenFile:
 
     def close(self) -> None:
         """Close the descriptor. Harmless when called again."""
-        fd, self.fd = self.fd, -1
+        fd, self.fd = self.fd, -1  # a signal's handler comes after a call, so not between this and the next
         if fd >= 0:
             close_read(fd)
+        self.__class__ = _Closed
 
     def __del__(self) -> None:
-        if hasattr(self, "fd"):  # a Ctrl-C may come before anybody holds it
+        if hasattr(self, "fd"):  # an interrupt may come before anybody holds it
             self.close()
+
+
+class _Closed(OpenFile):
+    """A file that is closed. Its finalizer is C: what a signal raises in one of Python's is lost."""
+
+    __slots__ = ()
+
+    __del__ = object.__init__
 
 
 def _look(fd: int) -> tuple[int, int, int, int]:
     """Return mtime, size, ctime and the number of names of an open file."""
     found = os.fstat(fd)
     return found.st_mtime_ns, found.st_size, found.st_ctime_ns, found.st_nlink
+
+
 def open_regular(path: str) -> int:
     """Open a regular file for reading. Nothing else is opened: a fifo's writer would take us for its reader.
 

@@ -147,9 +147,8 @@ class Place:
 
     def close(self) -> None:
         """Close the directory. Harmless when called again."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._let_go()
+        self.__class__ = _Closed
 
     def unlink_beside(self, last: str) -> None:
         """Remove what lies in the same directory, as far as the mount lets that through which names lead there now."""
@@ -167,7 +166,7 @@ class Place:
         self._left_to_owner = True
 
     def __del__(self) -> None:
-        if hasattr(self, "_left_to_owner") and not self._left_to_owner:  # a Ctrl-C may come before anybody holds it
+        if hasattr(self, "_left_to_owner") and not self._left_to_owner:  # an interrupt may come before anybody holds it
             self.close()
 
     def __enter__(self) -> Place:
@@ -178,12 +177,17 @@ class Place:
 
     # The walk
 
+    def _let_go(self) -> None:
+        fd, self.fd = self.fd, -1  # a signal's handler comes after a call, so not between this and the next
+        if fd >= 0:
+            os.close(fd)
+
     def _walk(self, name: str, follow: bool) -> None:
         if len(os.fsencode(self.ground.path_of(name))) >= PATH_BYTES:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         detour = name
         for _ in range(MOST_DETOURS):
-            self.close()
+            self._let_go()
             self.fd = os.open(self.ground.path, PASS)
             self.directory, self.found = "", None
             on = self._step(name, detour, follow)
@@ -245,6 +249,14 @@ class Place:
         if not self.ground.holds(real):
             raise InvalidName(asked, OUTSIDE)
         return self.ground.key(real)
+
+
+class _Closed(Place):
+    """A place that is closed. Its finalizer is C: what a signal raises in one of Python's is lost."""
+
+    __slots__ = ()
+
+    __del__ = object.__init__
 
 
 def _lies_at(fd: int, path: str) -> bool:

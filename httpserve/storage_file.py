@@ -197,10 +197,9 @@ class ReadFile(StorageFile):
 
     def close(self) -> None:
         """Close the file. Harmless when called again."""
-        if not self.closed:
-            super().close()
-            self._buffer.close()
-            self._file.close()
+        self._buffer.close()
+        self._file.close()
+        super().close()  # last: an interrupt before it leaves what another call can close
 
 
 class _Rest:
@@ -328,8 +327,9 @@ class WriteFile(StorageFile):
         else:
             self.discard()
 
-    def __del__(self) -> None:
-        """In place of IOBase's, which would close, that is publish: a version that is forgotten discards itself."""
+    # In place of IOBase's, which would close, that is publish: a version that is forgotten discards itself. It does
+    # nothing, and is C: what a signal raises in a finalizer of Python's is lost.
+    __del__ = object.__init__
 
     def _check_good(self, operation: str) -> None:
         if self._writing is _Writing.FAILED:
@@ -353,6 +353,9 @@ class _Tail:
 
     def reader(self) -> int:
         return self._file._incoming.reader()
+
+    def refused(self, error: OSError) -> Exception:
+        return self._file._incoming.refused(error)
 
     def write(self, data: memoryview) -> None:
         self._file.write(data)

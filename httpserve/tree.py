@@ -163,7 +163,7 @@ class Tree:
     ) -> Identity:
         """Put a finished version in its place, and record it. For `Incoming` only."""
         place, key = incoming.place, incoming.place.key
-        with _freed_later(place), self._lock:
+        with _freed_later(place), self._lock, sigint_held():  # which would keep what is put in place from the record
             self._check_open()
             place.check_stays()
             before = place.look()
@@ -351,7 +351,7 @@ class Tree:
                 os.close(fd)
 
     def _move(self, old: Place, new: Place, target: str) -> None:
-        with _freed_later(new), self._lock:
+        with _freed_later(new), self._lock, sigint_held():  # likewise
             self._check_open()
             old.check_stays()
             new.check_stays()
@@ -365,13 +365,15 @@ class Tree:
                     self.created.moved(new.key, found)
 
     def _remove_tree(self, place: Place) -> None:
-        with sigint_held():  # which would lose the descriptor
-            top = os.open(place.last or ".", LIST, dir_fd=place.fd)
+        top = -1
         try:
+            with sigint_held():  # which would lose the descriptor
+                top = os.open(place.last or ".", LIST, dir_fd=place.fd)
             self._check_inside(top)
             cleanup.remove_tree(top, self._check_inside)
         finally:
-            os.close(top)
+            if top >= 0:
+                os.close(top)
         if place.last:
             place.check_stays()
             cleanup.remove_directory(place.last, place.fd)
@@ -423,10 +425,10 @@ def _opened(part: str, directory: int) -> int:
 def _freed_later(place: Place) -> Iterator[None]:
     """Have the system free what a large file takes at the end of the block, not where it loses its name in it."""
     found, fd = place.found, -1
-    if found is not None and stat.S_ISREG(found.st_mode) and found.st_size >= LARGE_BYTES:
-        with contextlib.suppress(OSError):
-            fd = os.open(place.last, _HOLD, dir_fd=place.fd)
     try:
+        if found is not None and stat.S_ISREG(found.st_mode) and found.st_size >= LARGE_BYTES:
+            with contextlib.suppress(OSError), sigint_held():  # which would lose the descriptor
+                fd = os.open(place.last, _HOLD, dir_fd=place.fd)
         yield
     finally:
         if fd >= 0:

@@ -1,88 +1,262 @@
-"""Runs what a Ctrl-C must not leave half done: signals reach the main thread alone, so the work is done in another.
+"""Runs what must not be left half done, whatever the handlers of signals raise: they do so in the main thread alone.
 
-Knows threads and SIGINT. Knows nothing of what is done.
+A Ctrl-C raises KeyboardInterrupt there, a timeout of Robot or pytest another class by SIGALRM, and any handler
+whatever it likes, at any moment and more than once. What takes long is done in another thread, and the main one does
+no more than wait for it; a few steps that belong together are done while signals are held.
+
+Knows threads and handlers. Knows nothing of what is done, nor of any particular signal.
 """
 
 from __future__ import annotations
 
-import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from _signal import getsignal  # type: ignore[import-not-found]  # those of `signal` take ten times as long
+from _signal import signal as set_handler
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ClassVar, Generic, TypeVar
 
 from httpserve.latch import Latch
 
 T = TypeVar("T")
 
 JOIN_SECONDS = 1.0  # for a thread that has nothing left to do
+NUMBERS = sorted(map(int, signal.valid_signals()))
 
 
-def uninterrupted(body: Callable[[], T], hurry: Callable[[], object], undo: Callable[[T], object] | None = None) -> T:
-    """Return what `body` returns, or raise what it raises. A Ctrl-C is raised once `body` has ended.
+class GivenUp(Exception):
+    """What a body raises that was told to hurry and did not do its work; the caller gets what interrupted it."""
+
+
+class Aside(Generic[T]):
+    """A body in a thread of its own, which the main thread may start and wait for while signals raise in it.
 
     Args:
         body: What to do.
-        hurry: Called at each Ctrl-C, so that `body` ends soon.
-        undo: Called with what `body` returned, if there was a Ctrl-C.
+        name: The thread's name, for whoever reads a dump of stacks.
+    """
+
+    def __init__(self, body: Callable[[], T], name: str) -> None:
+        self._body = body
+        self._name = name
+        self._has_begun = False
+        self._thread: threading.Thread | None = None
+        self._over = Latch()
+        self.value: T | None = None  # what the body has returned
+        self.error: BaseException | None = None  # or raised
+
+    def start(self) -> bool:
+        """Let the body begin. Harmless when repeated; False where the system has no thread for it."""
+        if not self._has_begun:
+            with sigint_held():  # inside of it an exception leaves a thread that nobody knows has begun
+                try:
+                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread.start()
+                except RuntimeError:  # no more threads, or the interpreter is ending
+                    self._thread = None
+                    return False
+                self._has_begun = True
+        return True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the body has ended and its thread is gone. True at once where it has not begun."""
+        if not self._has_begun:
+            return True
+        if not self._over.wait(timeout):
+            return False
+        if self._thread is not None:
+            # An exception inside of it leaves a thread that is taken for dead; and is lost in Python's finalizer of it.
+            with sigint_held():
+                self._thread.join(JOIN_SECONDS)
+                self._thread = None
+        return True
+
+    def result(self) -> T:
+        """Return what the body has returned, or raise what it raised."""
+        error, self.error = self.error, None  # else it would hold its own traceback
+        if error is not None:
+            try:
+                raise error
+            finally:
+                error = None
+        return self.value  # type: ignore[return-value]  # there is one where there is no error
+
+    def run_here(self) -> None:
+        """Run the body in this thread, where `start` has said that there is no other."""
+        self._has_begun = True
+        self._run()
+
+    def _run(self) -> None:
+        try:
+            self.value = self._body()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the body was asked for
+            self.error = error
+        finally:
+            self._over.open()
+
+
+def uninterrupted(
+    body: Callable[[], T], hurry: Callable[[], object] | None = None, undo: Callable[[T], object] | None = None
+) -> T:
+    """Return what `body` returns, or raise what it raises. What signals raise meanwhile is raised once it has ended.
+
+    Blocks as long as `body`, and `undo` after it; in any thread but the main one it is no more than a call.
+
+    Args:
+        body: What to do.
+        hurry: Called at each interrupt, so that `body` ends soon. It may be interrupted itself, and is called again.
+        undo: Called with what `body` returned, if there was an interrupt.
+
+    Raises:
+        BaseException: The latest interrupt, with those before it, or else what `body` raised, as its context.
     """
     if threading.get_ident() != threading.main_thread().ident:
         return body()
-    outcome: list[Callable[[], T]] = []
-    done = Latch()
-    thread = threading.Thread(target=_run, args=(body, outcome, done), name="httpserve-call", daemon=True)
-    is_started = False
-    interrupt: KeyboardInterrupt | None = None
-    while True:
-        try:
-            if not is_started:
-                with sigint_held():  # Thread.start waits, and cannot be interrupted without harm while it does
-                    thread.start()
-                    is_started = True
-            done.wait()
-            thread.join(JOIN_SECONDS)
-            break
-        except KeyboardInterrupt as again:
-            interrupt = again
-            hurry()
-        except RuntimeError:  # no more threads, or the interpreter is ending
-            return body()
-    value = outcome[0]()
+    work = Aside(body, "httpserve-call")
+    interrupt = _waited_out(work, hurry)
+    # From here on nothing is called if there was no interrupt: one that came now would leave undone what is to be.
+    error, work.error = work.error, None  # else it would hold its own traceback
     if interrupt is not None:
-        if undo is not None:
-            undo(value)
-        raise interrupt
-    return value
+        try:
+            if error is None and undo is not None:
+                interrupt = _waited_out(Aside(_Undone(undo, work), "httpserve-call"), None, interrupt) or interrupt
+            raise _in_context(interrupt, error)
+        finally:
+            interrupt = error = None
+    if error is not None:
+        try:
+            raise error
+        finally:
+            error = None
+    return work.value  # type: ignore[return-value]  # there is one where there is no error
 
 
-def _run(body: Callable[[], T], outcome: list[Callable[[], T]], done: Latch) -> None:
-    try:
-        value = body()
-    except BaseException as error:  # noqa: BLE001 - raised again where it belongs
-        raised = error
+class _Undone(Generic[T]):
+    """What is to be undone, as a body."""
 
-        def fail() -> T:
-            raise raised
+    def __init__(self, undo: Callable[[T], object], work: Aside[T]) -> None:
+        self._undo = undo
+        self._work = work
 
-        outcome.append(fail)
-    else:
-        outcome.append(lambda: value)
-    done.open()
+    def __call__(self) -> None:
+        self._undo(self._work.value)  # type: ignore[arg-type]  # it has ended without an error
 
 
-@contextlib.contextmanager
-def sigint_held() -> Iterator[None]:
-    """Put off a Ctrl-C to the end of the block. Does nothing in other threads, which feel none."""
-    held: list[tuple[Any, ...]] = []
-    is_felt = threading.get_ident() == threading.main_thread().ident
-    before = signal.getsignal(signal.SIGINT) if is_felt else None
-    if before is None:  # or not Python's to change
-        yield
+def _waited_out(
+    work: Aside[T], hurry: Callable[[], object] | None, interrupt: BaseException | None = None
+) -> BaseException | None:
+    """Start a body and wait for its end. Returns the latest interrupt, each with the one before as its context."""
+    is_told = True
+    while True:
+        # An exception may also come on the way back to the head of a loop, which is outside of what it tries. Hence
+        # two loops: at the second one no signal is left that came with the first.
+        try:
+            while True:
+                try:
+                    if not work.start():
+                        work.run_here()  # the interpreter ends, or the machine is full; better so than not at all
+                    if not is_told and hurry is not None:
+                        hurry()
+                        is_told = True
+                    work.wait()
+                    return interrupt
+                except BaseException as again:  # noqa: BLE001 - of a signal's handler: the body's are kept apart
+                    if again.__context__ is None and again is not interrupt:
+                        again.__context__ = interrupt
+                    interrupt, is_told = again, False
+        except BaseException as again:  # noqa: BLE001 - likewise
+            if again.__context__ is None and again is not interrupt:
+                again.__context__ = interrupt
+            interrupt, is_told = again, False
+
+
+def _in_context(interrupt: BaseException, error: BaseException | None) -> BaseException:
+    """Return the interrupt, and let it show what the body raised meanwhile, unless that was for the interrupt."""
+    if error is not None and not isinstance(error, GivenUp) and interrupt.__context__ is None:
+        interrupt.__context__ = error
+    return interrupt
+
+
+class _Gate:
+    """A handler that lets a signal through to another one, but notes it while signals are held."""
+
+    __slots__ = ("handler",)
+
+    noted: ClassVar[dict[int, FrameType | None] | None] = None  # None: none are held
+
+    def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
+        self.handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> object:
+        noted = _Gate.noted
+        if noted is None:
+            return self.handler(number, frame)
+        noted[number] = frame
+        return None
+
+
+class sigint_held:
+    """Put off a Ctrl-C to the end of a block, and every other signal that has a handler of Python's.
+
+    What then comes of one is what its handler is by that time. Signals without such a handler do what they always do:
+    nothing, or the end of the process. Does nothing in threads but the main one, which feel no signals, nor in a block
+    within another. Costs some microseconds.
+    """
+
+    __slots__ = ("_gates",)
+
+    def __enter__(self) -> None:
+        self._gates: dict[int, _Gate] = {}
+        if threading.get_ident() != threading.main_thread().ident or _Gate.noted is not None:
+            return
+        try:
+            for number, handler in zip(NUMBERS, map(getsignal, NUMBERS), strict=True):
+                if callable(handler):
+                    # A gate is there already where what a signal raised has cut short the end of another block.
+                    gate = self._gates[number] = handler if isinstance(handler, _Gate) else _Gate(handler)
+                    set_handler(number, gate)
+            if self._gates:
+                _Gate.noted = {}
+        except BaseException:  # of a signal that was not held yet
+            self._take_away()
+            raise
+
+    def __exit__(self, *raised: object) -> None:
+        if not self._gates:
+            return
+        noted, _Gate.noted = _Gate.noted, None  # from now on they let everything through, so they need not go
+        try:
+            self._take_away()
+        finally:
+            _deliver(noted)
+
+    def _take_away(self) -> None:
+        for number, gate in self._gates.items():
+            if getsignal(number) is gate:  # else somebody has set another handler in the block
+                set_handler(number, gate.handler)
+
+
+def _deliver(noted: dict[int, FrameType | None] | None) -> None:
+    """Do to each of the signals what is done to it by now."""
+    if not noted:
         return
-    signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))
+    number, frame = noted.popitem()
+    handler = getsignal(number)
     try:
-        yield
+        if callable(handler):
+            handler(number, frame)
+        elif handler == signal.SIG_DFL:
+            signal.raise_signal(number)
     finally:
-        signal.signal(signal.SIGINT, before)
-    if held and callable(before):
-        before(*held[0])
+        _deliver(noted)
+
+
+def _hold_none() -> None:
+    """In a forked child: another thread has forked, and the block that holds signals never ends here."""
+    _Gate.noted = None
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_hold_none)

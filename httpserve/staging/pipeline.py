@@ -8,15 +8,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import SimpleQueue
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from httpserve.staging.messages import unreadable
 from httpserve.staging.progress import Report
 from httpserve.staging.sources import Source, SourceChanged
-from httpserve.uninterrupted import sigint_held
+from httpserve.uninterrupted import Aside
 
 COPY_CHUNK_BYTES = 256 * 1024  # stays in a processor's cache; Ctrl-C is felt within one chunk
 # A call for each chunk costs as much as to hash a few KiB, so short reads are gathered up to this.
@@ -53,6 +53,9 @@ class ReadableSink(Sink, Protocol):
 
     def reader(self) -> int:
         """Return a descriptor to read it back by, the caller's to close. Fails once the sink was discarded."""
+
+    def refused(self, error: OSError) -> Exception:
+        """Return the error of a sink whose bytes the disk does not take."""
 
 
 def pump(source: Source, sink: ReadableSink, report: Report) -> str:
@@ -100,7 +103,9 @@ def _hashed(source: Source, sink: ReadableSink, report: Report) -> str:
             report(whole, whole)
         return digest.hexdigest()
     finally:
-        digest.close()
+        digest.is_given_up = True
+        digest.end()  # a call of C: whatever signals raise, the thread has been told
+        digest.wait()
 
 
 def _chunks(source: Source) -> Iterator[tuple[memoryview, int]]:
@@ -128,58 +133,57 @@ class _Digest:
         self._sink = sink
         self._sha256 = hashlib.sha256()
         self._hashed = 0
-        self._thread: threading.Thread | None = None
         self._written: SimpleQueue[int | None] = SimpleQueue()
-        self._is_given_up = False
-        self._error: OSError | None = None
+        self._thread: Aside[None] | None = None  # from the second chunk on
+        self._has_thread = False  # where the system has one for it
+        self.end = partial(self._written.put, None)  # lets the thread end; harmless when repeated
+        self.is_given_up = False
 
     def follow(self, chunk: memoryview, written: int) -> None:
         """Hash *chunk*, which was written last, the end of the first *written* bytes. Returns at once."""
-        if written == len(chunk):
+        if self._thread is None and written > len(chunk):
+            self._thread = Aside(self._hash, "httpserve:sha256")
+            self._has_thread = self._thread.start()
+        if self._has_thread:
+            self._written.put(written)
+        else:
             self._sha256.update(chunk)
             self._hashed = written
-            return
-        if self._thread is None:
-            with sigint_held():  # which would lose the number of the copy
-                fd = self._sink.reader()
-                thread = threading.Thread(target=self._hash, args=(fd,), name="httpserve:sha256", daemon=True)
-                try:
-                    thread.start()
-                except BaseException:
-                    os.close(fd)
-                    raise
-                self._thread = thread
-        self._written.put(written)
+
+    def wait(self) -> None:
+        """Block until the thread has ended."""
+        if self._thread is not None:
+            self._thread.wait()
 
     def hexdigest(self) -> str:
-        """Return the digest of all that was written, after waiting for the rest."""
-        self._written.put(None)
-        if self._thread is not None:
-            self._thread.join()
-        if self._error is not None:
-            raise unreadable("what was written", f"it cannot be read back: {self._error.strerror}", self._error.errno)
+        """Return the digest of all that was written, after waiting for the rest. Raises what was wrong with it."""
+        self.end()
+        self.wait()
+        if self._has_thread and self._thread is not None:
+            self._thread.result()
         return self._sha256.hexdigest()
 
-    def close(self) -> None:
-        """End the thread. Calling twice is harmless."""
-        self._is_given_up = True
-        self._written.put(None)
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def _hash(self, fd: int) -> None:
-        buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
+    def _hash(self) -> None:
+        # Opened and closed here, where no signal interrupts: a number that two threads close is another file's.
+        fd = self._sink.reader()
         try:
-            while (end := self._written.get()) is not None:
-                while self._hashed < end and not self._is_given_up:
-                    count = _read_at(fd, buffer[: end - self._hashed], self._sink.start + self._hashed)
-                    self._sha256.update(buffer[:count])
-                    self._hashed += count
+            self._follow_in(fd)
         except OSError as error:
-            self._error = error
+            raise unreadable("what was written", f"it cannot be read back: {error.strerror}", error.errno) from error
         finally:
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError as error:
+                # Perhaps the only word of it: a disk tells who closes first that it could not keep what was written.
+                raise self._sink.refused(error) from error
+
+    def _follow_in(self, fd: int) -> None:
+        buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
+        while (end := self._written.get()) is not None:
+            while self._hashed < end and not self.is_given_up:
+                count = _read_at(fd, buffer[: end - self._hashed], self._sink.start + self._hashed)
+                self._sha256.update(buffer[:count])
+                self._hashed += count
 
 
 def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
@@ -201,52 +205,48 @@ class _Abandoned(Exception):
     """Nobody waits for this copy any more."""
 
 
-class _Outcome(Generic[T]):
-    """What a job in another thread came to."""
-
-    def __init__(self, value: T | None, error: BaseException | None) -> None:
-        self.value = value
-        self.error = error
-
-
 def interruptibly(job: Callable[[Report], T], report: Report, abandon: Callable[[], object]) -> T:
     """Run *job* in a thread, and wait for it here so that Ctrl-C is felt. Blocks until it is done.
 
     Args:
         job: What to do; it is handed a function to report with, which ends it once nobody waits any more.
         report: Called in this thread with what the job reports.
-        abandon: Called when the wait ends early, by Ctrl-C or by what *report* raised; the job may still be
-            under way then, for as long as opendal does not return.
+        abandon: Called when the wait ends early, by what a signal or *report* raised; the job may still be under way
+            then, for as long as opendal does not return.
 
     Returns:
         What the job returns; what it raises is raised.
     """
-    events: SimpleQueue[tuple[int, int | None] | _Outcome[T]] = SimpleQueue()
-    abandoned = threading.Event()
-
-    def relay(copied: int, total: int | None) -> None:
-        if abandoned.is_set():
-            raise _Abandoned
-        events.put((copied, total))
-
-    def work() -> None:
-        try:
-            events.put(_Outcome(job(relay), None))
-        except BaseException as error:  # noqa: BLE001  # it is raised where the copy was asked for
-            events.put(_Outcome(None, error))
-
-    worker = threading.Thread(target=work, name="httpserve:copy", daemon=True)
+    relay = _Relay()
+    work = Aside(partial(relay.until_the_end, job), "httpserve:copy")
     try:
-        worker.start()  # it waits until the thread runs, so a Ctrl-C can arrive here as well
-        while isinstance(event := events.get(), tuple):
+        if not work.start():
+            return job(report)
+        while (event := relay.events.get()) is not None:
             report(*event)
-        worker.join()
+        work.wait()
     except BaseException:
-        abandoned.set()
+        relay.is_abandoned = True
         abandon()
-        if worker.is_alive():
-            worker.join(GRACE)
+        work.wait(GRACE)
         raise
-    if event.error is not None:
-        raise event.error
-    return event.value  # type: ignore[return-value]  # there is one where there is no error
+    return work.result()
+
+
+class _Relay:
+    """What a job in another thread reports, on its way to the thread that waits for it."""
+
+    def __init__(self) -> None:
+        self.events: SimpleQueue[tuple[int, int | None] | None] = SimpleQueue()  # None: the job has ended
+        self.is_abandoned = False
+
+    def report(self, copied: int, total: int | None) -> None:
+        if self.is_abandoned:
+            raise _Abandoned
+        self.events.put((copied, total))
+
+    def until_the_end(self, job: Callable[[Report], T]) -> T:
+        try:
+            return job(self.report)
+        finally:
+            self.events.put(None)

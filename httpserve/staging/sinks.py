@@ -5,8 +5,8 @@ Knows local files and opendal operators. Knows nothing of where the bytes come f
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import io
 import os
 import secrets
 import stat
@@ -18,10 +18,11 @@ from opendal.layers import TimeoutLayer
 
 from httpserve.errors import CopyFailed
 from httpserve.logs import logger
+from httpserve.owned import Descriptor
 from httpserve.staging.messages import redacted, unwritable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, number_of, reason_of
 from httpserve.staging.sources import operator_path
-from httpserve.uninterrupted import sigint_held
+from httpserve.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from opendal.file import File
@@ -46,20 +47,21 @@ class FileSink:
         # The file that a symlink leads to is replaced, and the symlink stays.
         self._path = os.path.realpath(path)
         self._temporary: str | None = None
+        self._may_be_placed = False  # an interrupt may come between the replacing and the note of it
         self._lock = threading.Lock()  # guards _fd: a descriptor closed during a write may be another's by then
         self._fd = -1
-        self._file: io.FileIO | None = None  # owns _fd; unlike a number, it closes itself when a Ctrl-C loses it
+        self._file = Descriptor()  # owns _fd
         try:
             self._open()
         except OSError as error:
-            raise self._error(error) from error
+            raise self.refused(error) from error
 
     def reader(self) -> int:
         try:
             with self._lock:
                 return os.dup(self._fd)
         except OSError as error:
-            raise self._error(error) from error
+            raise self.refused(error) from error
 
     def write(self, data: memoryview) -> None:
         try:
@@ -67,67 +69,74 @@ class FileSink:
                 while data:
                     data = data[os.write(self._fd, data) :]
         except OSError as error:
-            raise self._error(error) from error
+            raise self.refused(error) from error
 
     def restart(self) -> None:
         try:
             os.lseek(self._fd, 0, os.SEEK_SET)
             os.ftruncate(self._fd, 0)
         except OSError as error:
-            raise self._error(error) from error
+            raise self.refused(error) from error
 
     def commit(self, sha256: str | None) -> None:
         try:
-            if not self._close():
-                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            with self._lock:
+                if self._file.closed:
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+                self._close()  # before all else: a disk may have taken the bytes, and refuse them only now
+            self._may_be_placed = True
             if self._temporary is not None:
                 os.replace(self._temporary, self._path)
         except OSError as error:
-            raise self._error(error) from error
+            raise self.refused(error) from error
         self._temporary = None
+        self.__class__ = _Settled
 
     def discard(self) -> None:
-        self._close()
-        if self._temporary is not None:
-            temporary, self._temporary = self._temporary, None
-            try:
-                os.unlink(temporary)
-            except OSError as error:
-                # What made the copy fail is the error to raise, not this one.
-                _log.warning("%s could not be removed: %s", temporary, error.strerror)
+        uninterrupted(self._discard)
+
+    def refused(self, error: OSError) -> CopyFailed:
+        return unwritable(self._label, error.strerror or str(error), self._path, error.errno)
 
     def __del__(self) -> None:
-        # A Ctrl-C may come before anybody holds it.
+        # An interrupt may come before anybody holds it.
         if hasattr(self, "_file"):
-            self.discard()
+            self._discard()
 
     def _open(self) -> None:
         if os.path.exists(self._path) and not stat.S_ISREG(os.stat(self._path).st_mode):
-            # A directory refuses this, with the reason.
-            self._file = io.FileIO(self._path, "wb")
-            self._fd = self._file.fileno()
-            return
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        self._temporary = _temporary_beside(self._path)
-        try:
-            with sigint_held():  # which would lose the file between two steps
-                self._file = io.FileIO(self._temporary, "x+b")
-                self._fd = self._file.fileno()
-        except OSError:
+            self._file.open(self._path, "wb")  # a directory refuses this, with the reason
+        else:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            self._temporary = _temporary_beside(self._path)
+            self._file.open(self._temporary, "x+b")
+        self._fd = self._file.fileno()
+
+    def _discard(self) -> None:
+        with self._lock, contextlib.suppress(OSError):  # nobody wants the bytes any more
+            self._close()
+        if self._temporary is not None:
+            try:
+                os.unlink(self._temporary)
+            except OSError as error:
+                # What made the copy fail is the error to raise, not this one.
+                if not (self._may_be_placed and error.errno == errno.ENOENT):
+                    _log.warning("%s could not be removed: %s", self._temporary, error.strerror)
             self._temporary = None
-            raise
+        self.__class__ = _Settled
 
-    def _close(self) -> bool:
-        """Close the file; False where that was done."""
-        with self._lock:
-            file = self._file
-            if file is not None:
-                file.close()  # before it is let go: a Ctrl-C in between would lose it
-            self._file, self._fd = None, -1
-        return file is not None
+    def _close(self) -> None:
+        self._fd = -1
+        self._file.close()
 
-    def _error(self, error: OSError) -> CopyFailed:
-        return unwritable(self._label, error.strerror or str(error), self._path, error.errno)
+
+class _Settled(FileSink):
+    """A target with which all is done. Its finalizer is C: what a signal raises in one of Python's is lost."""
+
+    __del__ = object.__init__
+
+    def discard(self) -> None:
+        """Do nothing: it was removed, or is in its place."""
 
 
 class OperatorSink:

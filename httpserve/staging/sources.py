@@ -6,6 +6,7 @@ where the bytes go, nor how HTTP is read (http_source.py).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -20,6 +21,7 @@ from opendal.layers import TimeoutLayer
 from httpserve.arguments import checked_seconds
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType
 from httpserve.logs import logger
+from httpserve.owned import Descriptor
 from httpserve.staging.messages import changed, check_whole, missing, redacted, redacted_url, unreadable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, source_error
 
@@ -152,12 +154,14 @@ class FileSource:
         self.label = repr(redacted_url(path))
         self.size: int | None = None
         self._read = 0
+        self._file = Descriptor()
         try:
-            self._file = open(path, "rb", buffering=0)
+            self._file.open(path)
+            self._before = os.fstat(self._file.fileno())
         except OSError as error:
+            self.close()
             # Theirs shows the path, which may be a URL with secrets.
             raise self._error(error) from (error if redacted_url(path) == path else None)
-        self._before = os.fstat(self._file.fileno())
         # Files in /proc and devices say 0 and have more; a pipe has no size at all.
         if stat.S_ISREG(self._before.st_mode) and self._before.st_size:
             self.size = self._before.st_size
@@ -172,12 +176,16 @@ class FileSource:
 
     def finish(self) -> None:
         check_whole(self.label, self._read, self.size)
-        now = os.fstat(self._file.fileno())
+        try:
+            now = os.fstat(self._file.fileno())
+        except OSError as error:
+            raise self._error(error) from error
         if self.size is not None and _version(now) != _version(self._before):
             raise changed(self.label)
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what was read is what was there
+            self._file.close()
 
     def _error(self, error: OSError) -> CopyFailed:
         if error.errno == errno.ENOENT:
