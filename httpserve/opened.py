@@ -110,7 +110,10 @@ class OpenFile:
         """Close the descriptor. Harmless when called again."""
         fd, self.fd = self.fd, -1  # a signal's handler comes after a call, so not between this and the next
         if fd >= 0:
-            close_read(fd)
+            try:
+                os.close(fd)
+            except OSError as error:
+                _check_was_open(error)
         self.__class__ = _Closed
 
     def __del__(self) -> None:
@@ -174,8 +177,12 @@ def close_read(fd: int) -> None:
     try:
         os.close(fd)
     except OSError as error:
-        if error.errno == errno.EBADF:
-            raise
+        _check_was_open(error)
+
+
+def _check_was_open(error: OSError) -> None:
+    if error.errno == errno.EBADF:
+        raise error
 
 
 class Irregular(OSError):

@@ -205,31 +205,36 @@ class sigint_held:
     within another. Costs some microseconds.
     """
 
-    __slots__ = ("_gates",)
+    __slots__ = ("_gates", "_is_within")
 
     def __enter__(self) -> None:
         self._gates: dict[int, _Gate] = {}
-        if threading.get_ident() != threading.main_thread().ident or _Gate.noted is not None:
+        self._is_within = threading.get_ident() != threading.main_thread().ident or _Gate.noted is not None
+        if self._is_within:
             return
+        _Gate.noted = {}
         try:
             for number, handler in zip(NUMBERS, map(getsignal, NUMBERS), strict=True):
                 if callable(handler):
                     # A gate is there already where what a signal raised has cut short the end of another block.
                     gate = self._gates[number] = handler if isinstance(handler, _Gate) else _Gate(handler)
                     set_handler(number, gate)
-            if self._gates:
-                _Gate.noted = {}
-        except BaseException:  # of a signal that was not held yet
-            self._take_away()
+        except BaseException:  # of a signal that has no gate yet
+            self._release()
             raise
 
     def __exit__(self, *raised: object) -> None:
-        if not self._gates:
-            return
-        noted, _Gate.noted = _Gate.noted, None  # from now on they let everything through, so they need not go
+        if not self._is_within:
+            self._release()
+
+    def _release(self) -> None:
         try:
             self._take_away()
+        except BaseException:  # of a signal that has none any more
+            self._take_away()
+            raise
         finally:
+            noted, _Gate.noted = _Gate.noted, None  # gates that are still there let everything through from now on
             _deliver(noted)
 
     def _take_away(self) -> None:
