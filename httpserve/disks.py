@@ -126,18 +126,18 @@ class RecentFile:
         """Tell whether any change since a time (in seconds since the epoch) makes `stands` say no."""
         return self._standing.shows_changes(since)
 
-    def open(self) -> OpenFile | None:
-        """Open it, for one who has begun to send it; None when it no longer stands."""
+    def open(self) -> tuple[OpenFile | None, int]:
+        """Open it, for one who has begun to send it, and say its size; None when it no longer stands."""
         try:
             fd = open_regular(self._path)
         except OSError:
-            return None
+            return None, 0
         found = os.fstat(fd)
         file = OpenFile(fd, self._name, Identity.of(found), self._sha256, self._path, found.st_nlink)
         if file.identity == self._identity:
-            return file
+            return file, self._identity.size
         file.close()
-        return None
+        return None, 0
 
 
 def _mounts_below(path: str) -> list[str]:

@@ -142,8 +142,8 @@ class Again(Protocol):
     def read(self, into: memoryview) -> bool:
         """Write the content into a buffer of its length; False when the answer is another one by now."""
 
-    def open(self) -> RegionFile | None:
-        """Open the file that the content comes from; None when it is another one by now."""
+    def open(self) -> tuple[RegionFile | None, int]:
+        """Open the file that the content comes from, and say how long it is; None when it is another one by now."""
 
     def stands(self) -> bool:
         """Tell whether what `read` wrote would be written again."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 
 from httpserve.exchange import End, Exchange
 from httpserve.logs import logger
@@ -17,7 +18,7 @@ from httpserve.serving.content import Content
 from httpserve.serving.head import Head, Refused, check_incomplete, describe, parse_again
 from httpserve.serving.line import MOMENT_SECONDS, Line, Need, Stage, Whole, end_by
 from httpserve.serving.sending import MORE, NO_WAIT, in_memory
-from httpserve.serving.service import Repeat, Service
+from httpserve.serving.service import Repeat, Service, opened_again
 
 log = logger("httpserve.serving")
 
@@ -177,14 +178,13 @@ class Connection(Line):
         if content is None:
             self._begin_to_send(start, plan, exchange)
             return Need.THREAD if at_once else self._send_on(now)
+        plan.close()  # before it leaves: whoever has the answer may unmount the disk
         has_content = head.content_length or head.expects_continue  # which must be drained
         if plan.again is not None and plan.raw_fields is not None and not has_content:
             repeat = Repeat(plan.again, head, answer.status, plan.raw_fields, plan.length, plan.subject)
             service.remember(self._raw_head, repeat)
-        need = self._send_small(start + content, len(start), exchange, now, self._tally.begin, lambda: plan)
-        if self._outgoing is None:
-            plan.close()
-        return need
+        rest = partial(opened_again, plan)
+        return self._send_small(start + content, len(start), exchange, now, self._tally.begin, rest)
 
     def _cannot_answer(self, answer: Answer, failed: ReadFailed, head: Head) -> Plan:
         """Answer with an error in place of a file that the disk does not give."""
@@ -208,12 +208,7 @@ class Connection(Line):
             self._close_after(head)
         exchange = Exchange(self, head.noted, 200, repeat.length, repeat.subject, wall, now)
         tally = self._tally
-        begin = tally.begin
-        if tally.wants_look:
-            if self._has_arrived():
-                begin = tally.follow
-            else:
-                tally.settle(self.acknowledged(), now)
+        begin = tally.follow if tally.latest is None or self._has_arrived() else tally.begin
         return self._send_small(whole, repeat.size, exchange, now, begin, repeat.plan)
 
     def _close_after(self, head: Head) -> None:

@@ -39,7 +39,12 @@ class Count:
         self._exchange.handed = count
 
     def give_way(self) -> None:
-        """Wait for a moment if it went fast and others ask: whoever is fetching much lets those go first."""
+        """Wait for a moment if it went fast and others ask: whoever is fetching much lets those go first.
+
+        Raises ConnectionAbortedError when the server ends what is under way.
+        """
+        if self._service.cutting:
+            raise ConnectionAbortedError("the server stops")
         now = time.monotonic()
         took = now - self._paced_at
         if took < GIVE_WAY_SECONDS:

@@ -41,6 +41,7 @@ RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than s
 ACKNOWLEDGMENT_POLL_SECONDS = 0.005
 MOST_THREADS = 512  # each takes memory; connections that need one more wait
 MOST_TRACEBACKS = 10
+INTERRUPT_SECONDS = 0.15  # threads that send have noticed by then; the others wait for a disk, and their boards for us
 LET_GO_SECONDS = 0.5  # a thread that does not come back for so long after the end waits for a disk
 
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
@@ -107,6 +108,7 @@ class Lead:
 
     def cut(self) -> None:
         """End every connection now."""
+        self._service.cutting = True
         self._enter(Phase.CUTTING)
 
     def _enter(self, phase: Phase) -> None:
@@ -452,7 +454,8 @@ class Lead:
         for connection in list(self._connections.values()):
             if connection in self._working:
                 self.has_cut = True
-                connection.interrupt()
+                if now - self._cut_at >= INTERRUPT_SECONDS:
+                    connection.interrupt()
                 if now - self._cut_at >= LET_GO_SECONDS:  # its thread closes it when the disk answers
                     connection.write_off(now)
                     self._deadlines.forget(connection)

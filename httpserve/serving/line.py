@@ -260,6 +260,8 @@ class Line(ABC):
         except ReadFailed as failed:
             return self._cannot_read(failed)
         except OSError as error:
+            if self._service.cutting:
+                return self.abandon(time.monotonic())
             return self.close(time.monotonic(), end_by(error))
         finally:
             if disk is not None:
@@ -289,7 +291,7 @@ class Line(ABC):
                 return ended
             if room is None:
                 room = tcp.Room(self.fd)
-            if not self._comes_within_a_moment(room):
+            if not self._comes_within_a_moment(room) or self._service.cutting:
                 return ended
 
     def _cannot_read(self, failed: ReadFailed) -> Need:

@@ -171,8 +171,17 @@ class Repeat:
 
     def plan(self) -> Plan | None:
         """Return the content as a plan, for a client that does not take it at once; None where it is no more."""
-        file = self.again.open()
-        return None if file is None else Plan((Region(file, 0, self.length),), self.length)
+        return _of_file(self.again)
+
+
+def opened_again(plan: Plan) -> Plan | None:
+    """Return a closed plan with its file open, for who does not take it at once; None where it is no more."""
+    return None if plan.again is None else _of_file(plan.again)
+
+
+def _of_file(again: Again) -> Plan | None:
+    file, length = again.open()
+    return None if file is None else Plan((Region(file, 0, length),), length)
 
 
 def connection_field(head: Head | None, *, close: bool) -> bytes:
@@ -214,6 +223,7 @@ class Service:
         self.disks = Seats(MOST_SENDING)
         self.app_blocks = not getattr(app, "plans", False)
         self.stopping = False
+        self.cutting = False  # what is under way is to end at once
         self.small_at = 0.0  # when a small answer left last, by the monotonic clock
         self.logs_access = False
         self.date = b""

@@ -9,10 +9,8 @@ from __future__ import annotations
 from httpserve.exchange import End, Exchange, State
 from httpserve.plan import PROBE
 from httpserve.serving.service import Service
-from httpserve.serving.tcp import TELLS_OUTSTANDING
 
 MOST_UNSETTLED = 256  # answers of one connection; a client that asks on waits until it has acknowledged some
-UNASKED = 7  # answers of one connection that may leave before the kernel is asked of them
 MOST_OPEN = 20_000  # of all connections; beyond it each has one
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _COMPLETED = End.COMPLETED
@@ -76,16 +74,6 @@ class Tally:
         """Whether the client has asked on so often that it must acknowledge something first."""
         earlier = self._earlier
         return bool(earlier) and (len(earlier) >= MOST_UNSETTLED or self._service.ledger.open_count > MOST_OPEN)
-
-    @property
-    def wants_look(self) -> bool:
-        """Whether to ask the kernel what has arrived before the next answer: a question costs as much as a small send.
-
-        Who waits, or asks for records, asks it at once.
-        """
-        service = self._service
-        is_many = len(self._earlier) >= UNASKED or service.ledger.open_count > MOST_OPEN
-        return self.latest is not None and (is_many or service.logs_access or not TELLS_OUTSTANDING)
 
     def arrived(self, now: float) -> None:
         """Count every answer that was handed over as received."""

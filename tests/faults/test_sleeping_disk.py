@@ -1,0 +1,119 @@
+"""A disk that does not answer, or fails, costs the boards that ask for its files, and nobody else."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient
+from tests.fuse import FaultyDisk
+from tests.serving.wire import Wire, eventually, pattern
+
+MANY = 150  # more than may wait for one disk
+BIG_BYTES = 3 << 20
+
+
+class Bench:
+    """A root on a good disk, with a bad one mounted in it."""
+
+    def __init__(self, client: HttpServerClient, disk: FaultyDisk, mount: str) -> None:
+        self.client = client
+        self.disk = disk
+        self.mount = mount
+
+    def wire(self) -> Wire:
+        return Wire(self.client.get_port())
+
+
+@pytest.fixture
+def bench(tmp_path: Path, faulty_disk: FaultyDisk) -> Iterator[Bench]:
+    root = faulty_disk.path.parent
+    (faulty_disk.beneath / "bad").write_bytes(pattern(BIG_BYTES))
+    (faulty_disk.beneath / "small").write_bytes(b"small")
+    (root / "good").write_bytes(b"good")
+    (root / "big").write_bytes(pattern(BIG_BYTES))
+    with HttpServerClient(root, host="127.0.0.1") as client:
+        yield Bench(client, faulty_disk, faulty_disk.path.name)
+        faulty_disk.clear()
+
+
+@pytest.mark.parametrize("operation", ["open", "getattr", "read"])
+@pytest.mark.parametrize("count", [1, MANY])
+def test_a_disk_that_does_not_answer_holds_up_nobody_else(bench: Bench, operation: str, count: int) -> None:
+    fault = bench.disk.fault(operation, "bad", block=True)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(bench.wire()) for _ in range(count)]
+        for wire in waiting:
+            wire.get(f"/{bench.mount}/bad")
+        fault.wait_until_met()
+
+        with bench.wire() as quick:
+            for _ in range(3):
+                assert quick.ask("/good").body == b"good"
+                assert quick.ask("/big").body == pattern(BIG_BYTES)
+                assert quick.ask("/missing").status == 404
+            assert quick.ask("/").status == 200
+
+        fault.clear()
+        assert waiting[0].answer().status == 200
+
+
+@pytest.mark.parametrize("operation", ["open", "read"])
+def test_a_server_stops_while_a_disk_does_not_answer(bench: Bench, operation: str) -> None:
+    fault = bench.disk.fault(operation, "bad", block=True)
+    with bench.wire() as wire:
+        wire.get(f"/{bench.mount}/bad")
+        fault.wait_until_met()
+        port = bench.client.get_port()
+
+        bench.client.stop(0)
+
+        with pytest.raises(ConnectionRefusedError):
+            Wire(port)
+        with pytest.raises(ConnectionResetError):
+            wire.rest()
+        bench.client.start()
+        with bench.wire() as again:
+            assert again.ask("/good").body == b"good"
+    fault.clear()
+    old = f"httpserve:{port}"
+    eventually(lambda: not [one for one in threading.enumerate() if one.name.startswith(old)], "the threads' end")
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOTCONN, errno.ESTALE])
+def test_a_disk_that_fails_in_the_middle_is_not_taken_for_the_board(
+    bench: Bench, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    bench.disk.fault("read", "bad", errno=code, at=BIG_BYTES // 2)
+    with bench.wire() as wire:
+        wire.get(f"/{bench.mount}/bad")
+        with pytest.raises(ConnectionResetError):
+            wire.rest()
+
+    eventually(lambda: bench.client.requests[-1].outcome == "failed", "the outcome")
+    eventually(lambda: _warnings(caplog), "the warning")
+    (line,) = _warnings(caplog)
+    assert f"{bench.mount}/bad" in line
+    assert bench.client.requests[-1].bytes < BIG_BYTES
+
+
+def test_a_disk_that_fails_at_once_is_a_500(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.disk.fault("read", "small", errno=errno.EIO)
+    with bench.wire() as wire:
+        assert wire.ask(f"/{bench.mount}/small").status == 500
+        assert wire.ask("/good").body == b"good"
+
+    eventually(lambda: _warnings(caplog), "the warning")
+    (line,) = _warnings(caplog)
+    assert "small" in line
+    assert "Input/output error" in line
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
