@@ -19,8 +19,8 @@ from httpserve.staging.messages import redacted_url
 from httpserve.staging.strict_response import StrictResponse
 
 _URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+(?=[/?#]|\Z))([^#]*)", re.IGNORECASE)
-# What a host may be called is for requests to say.
-_AUTHORITY = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]*))?")
+# What else a host may be called is for requests to say; some versions of it look up even one with blanks.
+_AUTHORITY = re.compile(r"(?:\[[^\[\]\x00-\x20\x7f]+\]|[^\[\]:\x00-\x20\x7f]+)(?::([0-9]*))?")
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _NOT_SENT_AS_IS = re.compile(r"[^\x21-\x7e]+")
 MOST_PORT_DIGITS = 5

@@ -54,9 +54,9 @@ def shown(data: bytes | str) -> str:
     return repr(data[:50])[1:]
 
 
-def broken(**fields: str) -> Answer:
+def broken() -> Answer:
     """The first half of CONTENT, of which all was promised."""
-    return answer(CONTENT[:HALF], length=len(CONTENT), ETag='"v1"', **fields)
+    return answer(CONTENT[:HALF], length=len(CONTENT), ETag='"v1"')
 
 
 def rest(*lines: bytes) -> Answer:

@@ -52,7 +52,21 @@ def test_what_is_no_http_url_is_refused(url: str) -> None:
             "h:-1",
             "h:+1",
         ),
-        *("h:abc", "h:80:80", ":80", ":", "h: 80", "h:8_0", "h:\xb2", "h:" + "9" * 5000, "h:000080"),
+        *(
+            "a b",
+            "a\r\nB: c",
+            "a\0b",
+            "[::1 ]",
+            "h:abc",
+            "h:80:80",
+            ":80",
+            ":",
+            "h: 80",
+            "h:8_0",
+            "h:\xb2",
+            "h:" + "9" * 5000,
+            "h:000080",
+        ),
     ],
 )
 def test_a_host_or_a_port_that_cannot_be_is_refused(authority: str) -> None:
