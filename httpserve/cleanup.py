@@ -73,7 +73,7 @@ class _Level(NamedTuple):
 
 def _emptied(directory: int, check: Callable[[int], None]) -> list[str]:
     """Remove what is no directory; return the directories."""
-    with os.scandir(directory) as entries:
+    with sigint_held(), os.scandir(directory) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     directories = []
     for name, is_directory in found:

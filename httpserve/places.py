@@ -290,8 +290,9 @@ class Directory:
     def __iter__(self) -> Iterator[os.DirEntry[str]]:
         # Where the C library lists no descriptors, the name has to do.
         by_name = self._place.ground.path_of(self._place.directory)
-        with os.scandir(self._place.fd if os.scandir in os.supports_fd else by_name) as entries:
-            yield from entries
+        with sigint_held(), os.scandir(self._place.fd if os.scandir in os.supports_fd else by_name) as entries:
+            found = list(entries)  # whoever is interrupted between two would leave the listing open
+        yield from found
 
     def status(self, entry: os.DirEntry[str]) -> os.stat_result:
         """Return what an entry is; of a symlink, what it leads to in the root.
