@@ -1,4 +1,4 @@
-"""Signals whose handlers raise, at random moments of every call that blocks: all are felt, nothing is left, all goes on.
+"""Signals whose handlers raise, at random moments of calls that block: all are felt, nothing is left, all goes on.
 
 A Ctrl-C raises KeyboardInterrupt; timeouts of Robot Framework and pytest raise other classes by SIGALRM, some of them
 no Exception. Scripts of users run as processes of their own, and say nothing on stderr.
@@ -64,6 +64,10 @@ def wait():
     except WaitTimeout:
         pass
 
+def with_a_tree():
+    client.start()
+    client.storage.write_bytes("c/d/e", b"x")
+
 prepare, call = {
     "start": (stopped, client.start),
     "stop": (client.start, lambda: client.stop(0)),
@@ -75,7 +79,7 @@ prepare, call = {
     "read_bytes": (client.start, lambda: client.storage.read_bytes("image")),
     "hash": (client.start, lambda: client.storage.hash("image")),
     "list": (client.start, lambda: client.storage.list("/")),
-    "remove_all": (lambda: (client.start(), client.storage.write_bytes("c/d/e", b"x")), lambda: client.storage.remove_all("c")),
+    "remove_all": (with_a_tree, lambda: client.storage.remove_all("c")),
 }[call_name]
 client.start()
 client.storage.write_bytes("image", b"x" * 1000)
