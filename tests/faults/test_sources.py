@@ -10,6 +10,7 @@ import opendal
 import pytest
 
 from httpserve import CopyFailed, HttpServerClient, SourceNotFound, SourceStalled
+from tests.faults.scripts import ran
 from tests.serving.wire import Wire, eventually, pattern
 from tests.staging.raw_server import Answer, End, RawServer, answer
 
@@ -111,6 +112,52 @@ def test_a_url_that_stalls_ends_after_the_timeout_and_changes_nothing(served: Ht
         served.put_file("image", server.url(), timeout=0.1)
 
     assert still_old(served)
+
+
+def test_a_url_whose_answer_is_cut_at_any_byte_of_its_head_changes_nothing(served: HttpServerClient) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 3000000\r\n\r\n"
+    for count in range(len(head)):
+        with RawServer(Answer(head[:count])) as server, pytest.raises(CopyFailed):
+            served.put_file("image", server.url())
+
+    assert still_old(served)
+
+
+@pytest.mark.parametrize("line", [b"broken line", b"Content-Length: 5", b"Transfer-Encoding: gzip, chunked"])
+def test_a_url_whose_answer_is_malformed_changes_nothing(served: HttpServerClient, line: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + line + b"\r\nContent-Length: 3000000\r\n\r\n"
+    with RawServer(Answer(head + b"first bytes")) as server, pytest.raises(CopyFailed, match="malformed"):
+        served.put_file("image", server.url())
+
+    assert still_old(served)
+
+
+def test_a_source_that_resets_ends_no_process_that_has_sigpipe_at_its_default(tmp_path: Path) -> None:
+    code = """
+import socket, struct
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+listener = socket.create_server(("127.0.0.1", 0))
+
+def reset_first(event, arguments):
+    # Raised by http.client before it sends: the FIN and then the RST are here by then.
+    if event == "http.client.send":
+        connection, _ = listener.accept()
+        connection.shutdown(socket.SHUT_WR)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        while arguments[0].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != b"\\x07":  # TCP_CLOSE
+            time.sleep(0.001)
+
+client = HttpServerClient(root, host="127.0.0.1")
+client.start()
+client.storage.write_bytes("image", b"old")
+sys.addaudithook(reset_first)
+tell(outcome(lambda: client.put_file("image", f"http://127.0.0.1:{listener.getsockname()[1]}/image")))
+tell(client.storage.read_bytes("image"))
+client.close()
+listener.close()
+"""
+    assert ran(code, tmp_path) == ["CopyFailed None", "b'old'"]
 
 
 def test_a_slow_source_holds_up_no_board(served: HttpServerClient) -> None:
