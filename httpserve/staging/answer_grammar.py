@@ -20,7 +20,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 # 15 digits, as no file has more bytes; blanks may only stand before an extension.
-_CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?")
+_CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
 # One that came twice would be read as one value, or as the first of them.
 _ONCE = ("content-length", "transfer-encoding", "location")
 
@@ -78,8 +78,10 @@ def read_head(stream: Lines) -> Head:
 
 def read_chunk_size(stream: Lines) -> int:
     """Read the line before a chunk; 0 is the last. Blocks as *stream* does, and raises as `read_head` does."""
-    match = _CHUNK_SIZE.fullmatch(_line(stream, MOST_CHUNK_LINE_BYTES, "the line before a chunk"))
+    line = stream.readline(MOST_CHUNK_LINE_BYTES + len(b"\r\n"))
+    match = _CHUNK_SIZE.fullmatch(line)
     if match is None:
+        _without_end(line, MOST_CHUNK_LINE_BYTES, "the frame of a chunk")
         raise MalformedAnswer("the size of a chunk is no number")
     return int(match[1], 16)
 
@@ -121,7 +123,10 @@ def _read_fields(stream: Lines, left: int, where: str) -> tuple[tuple[str, str],
 
 
 def _line(stream: Lines, most: int, where: str) -> bytes:
-    line = stream.readline(max(most, 0) + len(b"\r\n"))
+    return _without_end(stream.readline(max(most, 0) + len(b"\r\n")), most, where)
+
+
+def _without_end(line: bytes, most: int, where: str) -> bytes:
     if line.endswith(b"\r\n"):
         return line[:-2]
     if line.endswith(b"\n"):

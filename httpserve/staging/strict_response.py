@@ -7,13 +7,11 @@ wrap until nobody can tell one from the other.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import io
 import math
 import re
 import time
-from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
@@ -97,13 +95,6 @@ class _TimedReader(io.RawIOBase):
     def take_time(self) -> None:
         """Let what comes next take as long as it takes, with the socket's timeout for each byte."""
         self._until = None
-
-    @contextlib.contextmanager
-    def hurried(self, part: str) -> Iterator[None]:
-        """Do both for what is read inside the block."""
-        self.hurry(part)
-        yield
-        self.take_time()
 
     def readable(self) -> bool:
         return True
@@ -196,14 +187,15 @@ class _Chunked(_Content):
             return True
         if self._place is _Place.BEHIND_THE_LAST_CHUNK:
             return False
-        with self._source.hurried("the frame of a chunk"):
-            if self._place is _Place.IN_A_CHUNK:
-                read_chunk_end(self._stream)
-            self._left = read_chunk_size(self._stream)
-            self._place = _Place.IN_A_CHUNK
-            if not self._left:
-                read_trailer(self._stream)
-                self._place = _Place.BEHIND_THE_LAST_CHUNK
+        self._source.hurry("the frame of a chunk")
+        if self._place is _Place.IN_A_CHUNK:
+            read_chunk_end(self._stream)
+        self._left = read_chunk_size(self._stream)
+        self._place = _Place.IN_A_CHUNK
+        if not self._left:
+            read_trailer(self._stream)
+            self._place = _Place.BEHIND_THE_LAST_CHUNK
+        self._source.take_time()
         return self._left > 0
 
 
