@@ -15,7 +15,6 @@ import errno
 import heapq
 import logging
 import queue
-import signal
 import socket
 import threading
 import time
@@ -29,6 +28,7 @@ from httpserve.serving.connection import Connection
 from httpserve.serving.deadlines import Deadlines
 from httpserve.serving.line import NEVER, Need, Stage, plain_address
 from httpserve.serving.poller import READ, WRITE, Poller
+from httpserve.serving.scribe import block_signals
 from httpserve.serving.service import Service
 
 log = logger("httpserve.serving")
@@ -145,8 +145,7 @@ class Lead:
         self._play(first=True)
 
     def _play(self, *, first: bool) -> None:
-        if hasattr(signal, "pthread_sigmask"):  # a script that ends by SIGPIPE does not mean a board's connection
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+        block_signals()
         while True:
             connection = self._lead()
             if connection is None:

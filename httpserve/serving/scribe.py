@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import signal
 import threading
 from collections.abc import Callable
 
@@ -16,9 +17,19 @@ from httpserve.safe_log import say
 
 MOST_LINES = 10_000  # that wait to be written; of those beyond only the number is told
 FLUSH_SECONDS = 1.0  # for what is left at the end
+_OF_THE_THREAD = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}  # what its own code has caused
 LINGER_SECONDS = 1.0  # the thread ends when it had nothing to do for so long
 
 log = logger("httpserve.serving")
+
+
+def block_signals() -> None:
+    """Leave signals to the main thread: one that another thread takes ends no sleep of the script's.
+
+    SIGPIPE is among them: a script that has it at its default, to end by it, does not mean a board's connection.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OF_THE_THREAD)
 
 
 class Scribe:
@@ -76,6 +87,7 @@ class Scribe:
             thread.join(FLUSH_SECONDS)
 
     def _run(self) -> None:
+        block_signals()
         while self._writes_one():
             self._tell_dropped()
 
