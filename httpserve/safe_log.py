@@ -15,5 +15,5 @@ def say(logger: logging.Logger, level: int, message: str, *arguments: object) ->
     """
     try:
         logger.log(level, message, *arguments)
-    except (Exception, SystemExit):  # noqa: BLE001, S110 - there is nowhere left to tell it
+    except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001, S110 - there is nowhere left to tell it
         pass
