@@ -1,0 +1,87 @@
+"""A disk that fails or goes away while the script reads from it: errors of ours, with errno and name."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient, HttpServeError, StorageError
+from tests.fuse import FaultyDisk
+
+CALLS: dict[str, Callable[[HttpServerClient, Path], object]] = {
+    "hash": lambda client, where: client.storage.hash("f"),
+    "hash md5": lambda client, where: client.storage.hash("f", "md5"),
+    "read_bytes": lambda client, where: client.storage.read_bytes("f"),
+    "read_into_path": lambda client, where: client.storage.read_into_path("f", where / "out"),
+    "open": lambda client, where: client.storage.open("f", "rb"),
+    "stat": lambda client, where: client.storage.stat("f"),
+    "exists": lambda client, where: client.storage.exists("f"),
+    "list": lambda client, where: client.storage.list("d/"),
+    "scan": lambda client, where: client.storage.scan("d/"),
+    "copy": lambda client, where: client.storage.copy("f", "g"),
+    "wait": lambda client, where: client.wait_for_download("f", timeout=0.01),
+    "command": lambda client, where: client.command("f", "wget"),
+    "expect": lambda client, where: client.expect_download("f", timeout=0.01).__enter__(),
+}
+
+
+@pytest.fixture
+def client(faulty_disk: FaultyDisk) -> HttpServerClient:
+    (faulty_disk.beneath / "f").write_bytes(b"content" * 50_000)
+    (faulty_disk.beneath / "d").mkdir()
+    (faulty_disk.beneath / "d" / "f").touch()
+    return HttpServerClient(faulty_disk.path, host="127.0.0.1")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+@pytest.mark.parametrize("operation", ["getattr", "open", "read", "readdir", "flush"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_failing_disk_is_an_error_of_ours_or_does_not_matter(
+    client: HttpServerClient, faulty_disk: FaultyDisk, tmp_path: Path, call: str, operation: str, number: int
+) -> None:
+    with client:
+        client.storage.write_bytes("journal", b"is there")
+        for after in range(4):
+            fault = faulty_disk.fault(operation, errno=number, after=after)
+            try:
+                CALLS[call](client, tmp_path)
+            except StorageError as error:
+                assert error.errno == number
+                assert error.name or operation == "getattr"
+            except HttpServeError as error:
+                assert call in ("wait", "expect", "read_into_path"), repr(error)
+            finally:
+                fault.clear()
+        client.storage.read_bytes("f")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_disk_that_is_gone_is_an_error_of_ours(
+    client: HttpServerClient, faulty_disk: FaultyDisk, tmp_path: Path, call: str
+) -> None:
+    with client:
+        faulty_disk.kill()
+
+        with pytest.raises(StorageError) as caught:
+            CALLS[call](client, tmp_path)
+
+    assert caught.value.errno == errno.ENOTCONN
+
+
+def test_a_file_that_is_open_when_its_disk_goes_away_fails_with_errors_of_ours(
+    client: HttpServerClient, faulty_disk: FaultyDisk, tmp_path: Path
+) -> None:
+    with client, client.storage.open("f", "rb") as file:
+        faulty_disk.kill()
+
+        for call in (
+            file.read,
+            lambda: file.read_into_path(tmp_path / "out"),
+            lambda: file.seek(0, 2),
+            lambda: file.is_unchanged(),
+        ):
+            with pytest.raises(HttpServeError):
+                call()
