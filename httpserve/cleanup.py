@@ -19,48 +19,46 @@ from httpserve.generations import generation_at
 from httpserve.inode import Inode
 from httpserve.logs import logger
 from httpserve.names import is_reserved
+from httpserve.owned import drop, take
 from httpserve.places import LIST, Place
 from httpserve.uninterrupted import sigint_held
 
 log = logger(__name__)
 
 
-def remove_tree(top: int, check: Callable[[int], None]) -> None:
-    """Remove all in an open directory but temporaries, and the directories that hold them.
+def remove_tree(place: Place, check: Callable[[int], None]) -> None:
+    """Remove all in a directory but temporaries, and the directories that hold them. The directory itself stays.
 
     Goes by descriptors alone, two at a time, as a tree may be deeper than a process may open files.
 
     Args:
-        top: The directory; stays open.
+        place: The directory.
         check: Called with an open directory before each removal in it; raises if it is out of the root by now.
     """
-    here = -1
+    fds: list[int] = []  # where we are
     above: list[_Level] = []
     try:
-        with sigint_held():  # which would lose the number of a descriptor, here and below
-            here = os.dup(top)
-        left = _emptied(here, check)
+        take(fds, place.last or ".", LIST, place.fd)
+        left = _emptied(fds[0], check)
         while left or above:
             if left:
                 name = left.pop()
-                with sigint_held():
-                    below = _entered(here, name, check)
-                    if below is None:
-                        continue
-                    above.append(_Level(os.fstat(here), name, left))
-                    here, done = below, here
-                    os.close(done)
-                left = _emptied(here, check)
+                if not _entered(fds, name, check):
+                    continue
+                above.append(_Level(os.fstat(fds[0]), name, left))
+                drop(fds)
+                left = _emptied(fds[0], check)
             else:
                 number, name, left = above.pop()
-                with sigint_held():
-                    here, done = _up(here, number), here
-                    os.close(done)
-                check(here)
-                remove_directory(name, here)
+                take(fds, "..", LIST, fds[0])
+                drop(fds)
+                if not os.path.samestat(os.fstat(fds[0]), number):
+                    raise OSError(errno.ESTALE, "a directory was moved meanwhile")
+                check(fds[0])
+                remove_directory(name, fds[0])
     finally:
-        if here >= 0:
-            os.close(here)
+        while fds:
+            drop(fds)
 
 
 class _Level(NamedTuple):
@@ -88,28 +86,21 @@ def _emptied(directory: int, check: Callable[[int], None]) -> list[str]:
     return directories
 
 
-def _entered(directory: int, name: str, check: Callable[[int], None]) -> int | None:
-    """Open a directory in another; remove what has come in its place, which is none."""
+def _entered(fds: list[int], name: str, check: Callable[[int], None]) -> bool:
+    """Open a directory in the first one; remove what has come in its place, which is none."""
     try:
-        return os.open(name, LIST, dir_fd=directory)
+        take(fds, name, LIST, fds[0])
     except FileNotFoundError:
-        return None
+        return False
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
             raise
-    check(directory)
+    else:
+        return True
+    check(fds[0])
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=directory)
-    return None
-
-
-def _up(directory: int, number: os.stat_result) -> int:
-    """Open the directory above, which must have that number."""
-    up = os.open("..", LIST, dir_fd=directory)
-    if not os.path.samestat(os.fstat(up), number):
-        os.close(up)
-        raise OSError(errno.ESTALE, "a directory was moved meanwhile")
-    return up
+        os.unlink(name, dir_fd=fds[0])
+    return False
 
 
 def remove_directory(name: str, directory: int) -> None:

@@ -24,6 +24,7 @@ _GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION of linux/fs.h
 _EMPTY_PATH, _HANDLE_FID = 0x1000, 0x200  # AT_EMPTY_PATH, AT_HANDLE_FID of linux/fcntl.h
 _MOST_HANDLE_BYTES = 128  # MAX_HANDLE_SZ
 _HANDLE_HEAD = struct.Struct("Ii")  # struct file_handle: the size of what follows, and its type
+_BLANK = _HANDLE_HEAD.pack(_MOST_HANDLE_BYTES, 0) + bytes(_MOST_HANDLE_BYTES)
 _OVERLAY = 0xF8  # OVL_FILEID_V1: has the handle of the file in the upper directory in it
 _TMPFS = (1, 12)  # a generation, and a number of 64 bits
 _LOOK = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -66,7 +67,7 @@ def _handle_of(fd: int) -> bytes | None:
 
     Those of other file systems may hold the number alone, or a generation that is forgotten with the page cache.
     """
-    handle = bytearray(_HANDLE_HEAD.pack(_MOST_HANDLE_BYTES, 0)) + bytes(_MOST_HANDLE_BYTES)
+    handle = bytearray(_BLANK)
     if not _name_to_handle()(fd, handle):
         return None
     size, kind = _HANDLE_HEAD.unpack_from(handle)
@@ -84,11 +85,14 @@ def _name_to_handle() -> Callable[[int, bytearray], bool]:
     except (OSError, AttributeError):  # pragma: no cover - a C library without it
         return lambda fd, handle: False
 
+    struct_handle = ctypes.c_char * (_HANDLE_HEAD.size + _MOST_HANDLE_BYTES)
+    mount = ctypes.byref(ctypes.c_int())  # which nobody asks for
+
     def fill(fd: int, handle: bytearray) -> bool:
-        buffer = (ctypes.c_char * len(handle)).from_buffer(handle)
-        mount = ctypes.c_int()
+        buffer = struct_handle.from_buffer(handle)
         # Linux before 6.5 knows no handles that only tell files apart; the kernel's ways may be shut in a container.
-        return any(call(fd, b"", buffer, ctypes.byref(mount), _EMPTY_PATH | more) == 0 for more in (_HANDLE_FID, 0))
+        failed = call(fd, b"", buffer, mount, _EMPTY_PATH | _HANDLE_FID) and call(fd, b"", buffer, mount, _EMPTY_PATH)
+        return not failed
 
     return fill
 

@@ -22,7 +22,7 @@ from httpserve.errors import StorageError
 from httpserve.generations import Generation, generation_of
 from httpserve.owned import Descriptor
 from httpserve.places import Place
-from httpserve.uninterrupted import sigint_held, uninterrupted
+from httpserve.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -33,7 +33,6 @@ WRITE_BYTES = 256 * 1024  # larger writes were slower on ext4
 # What file systems say that set no times, or not for everybody.
 NOT_DATED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
 NOT_COPIED_INSIDE = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 class State(Enum):
@@ -89,12 +88,8 @@ class Incoming:
 
     def _make(self) -> None:
         self._owner.announce(self)
-        with sigint_held():  # which would lose the file between two steps
-            self._file.open(self.temporary, "x+b", opener=self._opened)
-            self._fd = self._file.fileno()
-
-    def _opened(self, name: str, flags: int) -> int:
-        return os.open(name, flags | _NOFOLLOW, 0o666, dir_fd=self.place.fd)
+        self._file.open(self.temporary, "x+b", opener=partial(os.open, mode=0o666, dir_fd=self.place.fd))
+        self._fd = self._file.fileno()
 
     def reader(self) -> int:
         """Return another descriptor of the temporary, to read it back by; the caller's to close.

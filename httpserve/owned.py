@@ -9,6 +9,8 @@ Knows descriptors. Knows no signals.
 from __future__ import annotations
 
 import io
+import os
+from functools import partial
 
 
 class Descriptor(io.FileIO):
@@ -24,3 +26,16 @@ class Descriptor(io.FileIO):
     open = io.FileIO.__init__
     # In place of IOBase's, which warns: whoever forgets it was interrupted. Of C, for what a finalizer raises is lost.
     __del__ = io.FileIO.close
+
+
+def take(fds: list[int], path: str, flags: int, within: int | None = None) -> None:
+    """Open a path, below the directory *within* if that is given, and append the descriptor to those that are open.
+
+    One call of C: no signal comes between the system's answer and the note of the number.
+    """
+    fds.extend(map(partial(os.open, path, dir_fd=within), (flags,)))
+
+
+def drop(fds: list[int]) -> None:
+    """Close the first of some descriptors, and forget it. One call of C, so that none is closed twice."""
+    next(map(os.close, map(fds.pop, (0,))))

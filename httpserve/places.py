@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from httpserve.errors import InvalidName
 from httpserve.opened import real_path
+from httpserve.owned import drop, take
 from httpserve.uninterrupted import sigint_held
 
 PATH_BYTES = 4096  # PATH_MAX of Linux: a longer path could be written by steps, and never be opened at once
@@ -53,16 +54,17 @@ class Ground:
 
     def _is_above(self, fd: int) -> bool:
         top = os.stat(self.path)
-        here = os.dup(fd)
+        fds: list[int] = []
         try:
-            while not os.path.samestat(found := os.fstat(here), top):
-                up = os.open("..", PASS, dir_fd=here)
-                here, below = up, here
-                os.close(below)
-                if os.path.samestat(os.fstat(here), found):
+            take(fds, ".", PASS, fd)
+            while not os.path.samestat(found := os.fstat(fds[0]), top):
+                take(fds, "..", PASS, fds[0])
+                drop(fds)
+                if os.path.samestat(os.fstat(fds[0]), found):
                     return False
         finally:
-            os.close(here)
+            while fds:
+                drop(fds)
         return True
 
 
@@ -70,14 +72,13 @@ class Place:
     """One name, in an open directory of the root. Closes the directory when it is closed or forgotten.
 
     Attributes:
-        fd: The directory that it lies in, or the nearest one above that is there.
         directory: The name of that directory, without detours over symlinks; empty for the root.
         missing: The directories below it that are not there, outermost first; of the first a file may be there.
         last: The last component; empty for the root itself.
         found: What was there, a symlink perhaps; None: nothing.
     """
 
-    __slots__ = ("_lack", "_left_to_owner", "directory", "fd", "found", "ground", "last", "missing")
+    __slots__ = ("_fds", "_lack", "_left_to_owner", "directory", "found", "ground", "last", "missing")
 
     def __init__(self, ground: Ground, name: str, *, follow: bool = False) -> None:
         """Walk to a checked name. *follow* a symlink that it is, too, as far as it stays in the root.
@@ -85,7 +86,7 @@ class Place:
         Raises:
             InvalidName: a symlink leads out of the root.
         """
-        self.fd = -1
+        self._fds: list[int] = []
         self._left_to_owner = False
         self.ground = ground
         self.directory = ""
@@ -94,12 +95,19 @@ class Place:
         self._walk(name, follow)
 
     @property
+    def fd(self) -> int:
+        """The directory that it lies in, or the nearest one above that is there; -1 once closed."""
+        return self._fds[-1] if self._fds else -1
+
+    @property
     def key(self) -> str:
         """The name without detours over symlinks, under which records are kept."""
-        return "/".join(part for part in (self.directory, *self.missing, self.last) if part)
+        return self.beside(self.last) if self.last else self.directory
 
     def beside(self, last: str) -> str:
         """Return the name of what lies in the same directory."""
+        if not self.missing:
+            return f"{self.directory}/{last}" if self.directory else last
         return "/".join(part for part in (self.directory, *self.missing, last) if part)
 
     def again(self) -> None:
@@ -127,14 +135,14 @@ class Place:
 
     def enter(self, part: str, flags: int = PASS) -> None:
         """Go one directory further down."""
-        fd, self.fd = self.fd, os.open(part, flags, dir_fd=self.fd)
-        os.close(fd)
+        take(self._fds, part, flags, self.fd)
+        drop(self._fds)
         self.directory = f"{self.directory}/{part}" if self.directory else part
 
     def reopen(self, flags: int) -> None:
         """Open the directory anew, to do more with it than pass."""
-        fd, self.fd = self.fd, os.open(".", flags, dir_fd=self.fd)
-        os.close(fd)
+        take(self._fds, ".", flags, self.fd)
+        drop(self._fds)
 
     def check_stays(self) -> None:
         """See that the directory still lies where it lay: its descriptor would lead out of the root with it.
@@ -178,17 +186,16 @@ class Place:
     # The walk
 
     def _let_go(self) -> None:
-        fd, self.fd = self.fd, -1  # a signal's handler comes after a call, so not between this and the next
-        if fd >= 0:
-            os.close(fd)
+        while self._fds:
+            drop(self._fds)
 
     def _walk(self, name: str, follow: bool) -> None:
-        if len(os.fsencode(self.ground.path_of(name))) >= PATH_BYTES:
+        if len(name) >= PATH_BYTES // 4 and len(os.fsencode(self.ground.path_of(name))) >= PATH_BYTES:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         detour = name
         for _ in range(MOST_DETOURS):
             self._let_go()
-            self.fd = os.open(self.ground.path, PASS)
+            take(self._fds, self.ground.path, PASS)
             self.directory, self.found = "", None
             on = self._step(name, detour, follow)
             if on is None:
@@ -319,7 +326,7 @@ def status(ground: Ground, name: str) -> os.stat_result:
         InvalidName: a symlink leads out of the root.
         FileNotFoundError: there is nothing.
     """
-    with sigint_held(), Place(ground, name, follow=True) as place:
+    with Place(ground, name, follow=True) as place:
         if place.found is None:
             raise place.lack()
         return place.found

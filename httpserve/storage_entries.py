@@ -10,7 +10,7 @@ import os
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Self
+from typing import Self
 
 from opendal.types import EntryMode
 
@@ -61,47 +61,55 @@ class Metadata:
 def listed(root: Root, name: str, *, is_directory: bool, recursive: bool) -> Names:
     """Return a directory and its entries, or (not *is_directory*) what begins with *name* in its parent."""
     own: Names = []
+    links: set[str] = set()  # to directories: they are shown, but may lead in a circle
+    waiting = _entries(root, name if is_directory else name.rpartition("/")[0], links)
+    if waiting is None:
+        return Listing()
     if is_directory:
-        entries = _entries(root, name)
-        if entries is None:
-            return Listing()
         own.append(f"{name}/")
     else:
-        entries = [one for one in _entries(root, name.rpartition("/")[0]) or [] if one.name.startswith(name)]
+        waiting = [entry for entry in waiting if entry.startswith(name)]
     found = []
-    while entries:
-        entry = entries.pop()
-        found.append(f"{entry.name}/" if entry.is_directory else entry.name)
-        # Symlinks to directories are shown, but may lead in a circle.
-        if recursive and entry.is_directory and not entry.is_symlink:
-            entries += _entries(root, entry.name) or []
+    while waiting:
+        entry = waiting.pop()
+        found.append(entry)
+        if recursive and entry.endswith("/") and entry not in links:
+            waiting += _entries(root, entry[:-1], links) or []
     return Listing(own + sorted(found))
 
 
-class _Entry(NamedTuple):
-    name: str
-    is_directory: bool
-    is_symlink: bool
-
-
-def _entries(root: Root, name: str) -> list[_Entry] | None:
-    """Return what is in a directory and can be asked for; None when there is no such directory."""
+def _entries(root: Root, name: str, links: set[str]) -> Names | None:
+    """Return what is in a directory and can be asked for, and add to *links*; None when there is no such directory."""
+    found = []
     try:
         with root.directory(name) as directory:
-            entries = (_entry(directory, name, one) for one in directory if not is_reserved(one.name))
-            return [entry for entry in entries if entry is not None]
+            for entry in directory:
+                below = f"{name}/{entry.name}" if name else entry.name
+                if is_reserved(entry.name) or not _is_legal(below):
+                    continue
+                if not entry.is_symlink():
+                    found.append(f"{below}/" if entry.is_dir(follow_symlinks=False) else below)
+                elif (mode := _mode(directory, entry)) and stat.S_ISDIR(mode):
+                    links.add(f"{below}/")
+                    found.append(f"{below}/")
+                elif mode:
+                    found.append(below)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return found
 
 
-def _entry(directory: Directory, parent: str, found: os.DirEntry[str]) -> _Entry | None:
-    name = f"{parent}/{found.name}" if parent else found.name
+def _is_legal(name: str) -> bool:
     try:
         checked_name(name)
-        return _Entry(name, directory.is_directory(found), found.is_symlink())
     except InvalidName:
-        return None
-    except OSError:
-        if found.is_symlink():  # which leads nowhere, or in a circle
-            return None
-        raise
+        return False
+    return True
+
+
+def _mode(directory: Directory, link: os.DirEntry[str]) -> int:
+    """Return the mode of what a symlink leads to; 0 where it leads nowhere, in a circle, or out of the root."""
+    try:
+        return directory.status(link).st_mode
+    except (InvalidName, OSError):
+        return 0

@@ -23,7 +23,8 @@ from httpserve.errors import InvalidName, StorageError
 from httpserve.generations import Generation, generation_at, generation_of, held
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
-from httpserve.places import LIST, OUTSIDE, PASS, Directory, Ground, Place, status
+from httpserve.owned import drop, take
+from httpserve.places import LIST, OUTSIDE, Directory, Ground, Place, status
 from httpserve.uninterrupted import sigint_held
 
 SECOND_NS = 1_000_000_000
@@ -95,8 +96,7 @@ class Tree:
         Raises:
             InvalidName: a symlink leads out of the root.
         """
-        with sigint_held():  # which would lose a descriptor on the way
-            return Place(self._ground, name, follow=follow)
+        return Place(self._ground, name, follow=follow)
 
     # Reading
 
@@ -108,9 +108,7 @@ class Tree:
     def directory(self, name: str) -> Iterator[Directory]:
         """Give what is in a directory, which stays open in the block."""
         with self.place(name, follow=True) as place:
-            with sigint_held():
-                directory = Directory(place)
-            yield directory
+            yield Directory(place)
 
     def version(self, key: str, identity: Identity) -> Version | None:
         """Return what is on record of that version; of a file that is put in place right now, too."""
@@ -165,11 +163,11 @@ class Tree:
         place, key = incoming.place, incoming.place.key
         with _freed_later(place), self._lock, sigint_held():  # which would keep what is put in place from the record
             self._check_open()
-            place.check_stays()
             before = place.look()
             is_ours = before is None or self._made(place, before)
             coming = _version(Identity.of(written), before, sha256)
             with self._announced(incoming.name, {key: coming}):
+                place.check_stays()
                 os.replace(incoming.temporary, place.last, src_dir_fd=place.fd, dst_dir_fd=place.fd)
                 # The move changes ctime, and network file systems settle mtime only when a file is closed.
                 found = place.look() or written
@@ -319,19 +317,18 @@ class Tree:
             else:
                 return
         with self._lock:  # else another thread may find the new directories empty, and remove them
-            with sigint_held():
-                place.again()
+            place.again()
             self._make_parents(place)
             action()
 
     def _make_parents(self, place: Place) -> None:
         while place.missing:
             part, *missing = place.missing
-            with contextlib.suppress(FileExistsError):
+            try:
                 self._mkdir(place, part, Kind.PARENT)
-            with sigint_held():
+            except FileExistsError:
                 place.enter(part)
-                place.missing = tuple(missing)
+            place.missing = tuple(missing)
 
     def _mkdir(self, place: Place, part: str, kind: Kind) -> None:
         key = f"{place.directory}/{part}" if place.directory else part
@@ -342,22 +339,22 @@ class Tree:
                 self._journal.make_directory(key, part, place.fd)
             else:
                 os.mkdir(part, dir_fd=place.fd)
-            fd = _opened(part, place.fd)
             try:
-                generation = generation_of(fd)
-                number = held(fd) if generation is None else None
-                self.created.directory(key, kind, os.fstat(fd), generation, number)
-            finally:
-                os.close(fd)
+                place.enter(part, LIST)
+            except PermissionError:  # by the umask
+                place.enter(part)
+            generation = generation_of(place.fd)
+            number = held(place.fd) if generation is None else None
+            self.created.directory(key, kind, os.fstat(place.fd), generation, number)
 
     def _move(self, old: Place, new: Place, target: str) -> None:
         with _freed_later(new), self._lock, sigint_held():  # likewise
             self._check_open()
-            old.check_stays()
-            new.check_stays()
             before = new.look()
             is_ours = before is None or self._made(new, before)
             with self._announced(target, self.created.below(old.key, new.key)):
+                old.check_stays()
+                new.check_stays()
                 os.replace(old.last, new.last, src_dir_fd=old.fd, dst_dir_fd=new.fd)
                 self.created.move(old.key, new.key, is_ours=is_ours)
                 found = new.look()
@@ -365,15 +362,7 @@ class Tree:
                     self.created.moved(new.key, found)
 
     def _remove_tree(self, place: Place) -> None:
-        top = -1
-        try:
-            with sigint_held():  # which would lose the descriptor
-                top = os.open(place.last or ".", LIST, dir_fd=place.fd)
-            self._check_inside(top)
-            cleanup.remove_tree(top, self._check_inside)
-        finally:
-            if top >= 0:
-                os.close(top)
+        cleanup.remove_tree(place, self._check_inside)
         if place.last:
             place.check_stays()
             cleanup.remove_directory(place.last, place.fd)
@@ -413,23 +402,20 @@ def _remove(place: Place) -> None:
         os.unlink(place.last, dir_fd=place.fd)
 
 
-def _opened(part: str, directory: int) -> int:
-    """Open a directory that was made just now, whatever the umask lets us do with it."""
-    try:
-        return os.open(part, LIST, dir_fd=directory)
-    except PermissionError:
-        return os.open(part, PASS, dir_fd=directory)
+def _freed_later(place: Place) -> contextlib.AbstractContextManager[None]:
+    """Have the system free what a large file takes at the end of a block, not where it loses its name in it."""
+    found = place.found
+    is_large = found is not None and stat.S_ISREG(found.st_mode) and found.st_size >= LARGE_BYTES
+    return _held_open(place) if is_large else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
-def _freed_later(place: Place) -> Iterator[None]:
-    """Have the system free what a large file takes at the end of the block, not where it loses its name in it."""
-    found, fd = place.found, -1
+def _held_open(place: Place) -> Iterator[None]:
+    fds: list[int] = []
     try:
-        if found is not None and stat.S_ISREG(found.st_mode) and found.st_size >= LARGE_BYTES:
-            with contextlib.suppress(OSError), sigint_held():  # which would lose the descriptor
-                fd = os.open(place.last, _HOLD, dir_fd=place.fd)
+        with contextlib.suppress(OSError):
+            take(fds, place.last, _HOLD, place.fd)
         yield
     finally:
-        if fd >= 0:
-            os.close(fd)
+        while fds:
+            drop(fds)
