@@ -1,4 +1,4 @@
-"""Names in the root that are no plain files: fifos, devices and sockets are never opened, a leased file is waited for."""
+"""What is no plain file is never opened: fifos, devices, sockets. A file under a lease is waited for."""
 
 from __future__ import annotations
 

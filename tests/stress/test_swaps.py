@@ -112,7 +112,7 @@ def test_nothing_outside_the_root_is_read_listed_written_or_removed(tmp_path: Pa
                 for name in ("d", "d/deep"):
                     with contextlib.suppress(OSError):
                         os.mkdir(top / name)
-        litter = [path for path in spare.rglob(".httpserve-*")]
+        litter = list(spare.rglob(".httpserve-*"))
 
     assert state(outside) == before
     assert [one for one in map(repr, seen) if "OUTSIDE" in one or "only-outside" in one] == []
@@ -133,9 +133,8 @@ def test_remove_all_follows_no_directory_that_is_swapped_while_it_runs(tmp_path:
             for name in names:
                 (top / "tree" / name).mkdir(parents=True)
                 (top / "tree" / name / "f").write_bytes(b"inside")
-            with swapping(top / "tree" / chance.choice(names), link):
-                with contextlib.suppress(HttpServeError):
-                    client.storage.remove_all("tree/")
+            with swapping(top / "tree" / chance.choice(names), link), contextlib.suppress(HttpServeError):
+                client.storage.remove_all("tree/")
             if not link.is_symlink():  # the directory was out of the root at the end
                 subprocess.run(["rm", "-r", str(link)], check=True)
             with contextlib.suppress(OSError):
