@@ -19,7 +19,7 @@ from httpserve.generations import generation_at
 from httpserve.inode import Inode
 from httpserve.logs import logger
 from httpserve.names import is_reserved
-from httpserve.owned import drop, take
+from httpserve.owned import Descriptors
 from httpserve.places import LIST, Place
 from httpserve.uninterrupted import sigint_held
 
@@ -35,10 +35,10 @@ def remove_tree(place: Place, check: Callable[[int], None]) -> None:
         place: The directory.
         check: Called with an open directory before each removal in it; raises if it is out of the root by now.
     """
-    fds: list[int] = []  # where we are
+    fds = Descriptors()  # where we are
     above: list[_Level] = []
     try:
-        take(fds, place.last or ".", LIST, place.fd)
+        fds.take(place.last or ".", LIST, place.fd)
         left = _emptied(fds[0], check)
         while left or above:
             if left:
@@ -46,19 +46,18 @@ def remove_tree(place: Place, check: Callable[[int], None]) -> None:
                 if not _entered(fds, name, check):
                     continue
                 above.append(_Level(os.fstat(fds[0]), name, left))
-                drop(fds)
+                fds.drop()
                 left = _emptied(fds[0], check)
             else:
                 number, name, left = above.pop()
-                take(fds, "..", LIST, fds[0])
-                drop(fds)
+                fds.take("..", LIST, fds[0])
+                fds.drop()
                 if not os.path.samestat(os.fstat(fds[0]), number):
                     raise OSError(errno.ESTALE, "a directory was moved meanwhile")
                 check(fds[0])
                 remove_directory(name, fds[0])
     finally:
-        while fds:
-            drop(fds)
+        fds.close()
 
 
 class _Level(NamedTuple):
@@ -86,10 +85,10 @@ def _emptied(directory: int, check: Callable[[int], None]) -> list[str]:
     return directories
 
 
-def _entered(fds: list[int], name: str, check: Callable[[int], None]) -> bool:
+def _entered(fds: Descriptors, name: str, check: Callable[[int], None]) -> bool:
     """Open a directory in the first one; remove what has come in its place, which is none."""
     try:
-        take(fds, name, LIST, fds[0])
+        fds.take(name, LIST, fds[0])
     except FileNotFoundError:
         return False
     except OSError as error:

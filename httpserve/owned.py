@@ -28,14 +28,38 @@ class Descriptor(io.FileIO):
     __del__ = io.FileIO.close
 
 
-def take(fds: list[int], path: str, flags: int, within: int | None = None) -> None:
-    """Open a path, below the directory *within* if that is given, and append the descriptor to those that are open.
+class Descriptors(list[int]):
+    """Descriptors that are closed one by one, the first to open first, and all of them when they are forgotten."""
 
-    One call of C: no signal comes between the system's answer and the note of the number.
-    """
-    fds.extend(map(partial(os.open, path, dir_fd=within), (flags,)))
+    __slots__ = ()
+
+    def take(self, path: str, flags: int, within: int | None = None) -> None:
+        """Open a path, below the directory *within* if that is given, as the last of those that are open."""
+        # One call of C: no signal comes between the system's answer and the note of the number.
+        self.extend(map(partial(os.open, path, dir_fd=within), (flags,)))
+
+    def drop(self) -> None:
+        """Close the first."""
+        next(map(os.close, map(self.pop, (0,))))  # likewise, so that none is closed twice
+
+    def close(self) -> None:
+        """Close all. Harmless when called again."""
+        while self:
+            self.drop()
+        self.leave_open()
+
+    def leave_open(self) -> None:
+        """Be closed by `close` alone."""
+        self.__class__ = _LeftOpen
+
+    def __del__(self) -> None:
+        """Close what an interrupt has kept from its close."""
+        self.close()
 
 
-def drop(fds: list[int]) -> None:
-    """Close the first of some descriptors, and forget it. One call of C, so that none is closed twice."""
-    next(map(os.close, map(fds.pop, (0,))))
+class _LeftOpen(Descriptors):
+    """Such as are closed already, or by whoever has a finalizer that needs them. Its own is of C, as above."""
+
+    __slots__ = ()
+
+    __del__ = object.__init__

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from httpserve.errors import InvalidName
 from httpserve.opened import real_path
-from httpserve.owned import drop, take
+from httpserve.owned import Descriptors
 from httpserve.uninterrupted import sigint_held
 
 PATH_BYTES = 4096  # PATH_MAX of Linux: a longer path could be written by steps, and never be opened at once
@@ -54,17 +54,16 @@ class Ground:
 
     def _is_above(self, fd: int) -> bool:
         top = os.stat(self.path)
-        fds: list[int] = []
+        fds = Descriptors()
         try:
-            take(fds, ".", PASS, fd)
+            fds.take(".", PASS, fd)
             while not os.path.samestat(found := os.fstat(fds[0]), top):
-                take(fds, "..", PASS, fds[0])
-                drop(fds)
+                fds.take("..", PASS, fds[0])
+                fds.drop()
                 if os.path.samestat(os.fstat(fds[0]), found):
                     return False
         finally:
-            while fds:
-                drop(fds)
+            fds.close()
         return True
 
 
@@ -78,7 +77,7 @@ class Place:
         found: What was there, a symlink perhaps; None: nothing.
     """
 
-    __slots__ = ("_fds", "_lack", "_left_to_owner", "directory", "found", "ground", "last", "missing")
+    __slots__ = ("_fds", "_lack", "directory", "found", "ground", "last", "missing")
 
     def __init__(self, ground: Ground, name: str, *, follow: bool = False) -> None:
         """Walk to a checked name. *follow* a symlink that it is, too, as far as it stays in the root.
@@ -86,8 +85,7 @@ class Place:
         Raises:
             InvalidName: a symlink leads out of the root.
         """
-        self._fds: list[int] = []
-        self._left_to_owner = False
+        self._fds = Descriptors()
         self.ground = ground
         self.directory = ""
         self.missing: tuple[str, ...] = ()
@@ -135,14 +133,14 @@ class Place:
 
     def enter(self, part: str, flags: int = PASS) -> None:
         """Go one directory further down."""
-        take(self._fds, part, flags, self.fd)
-        drop(self._fds)
+        self._fds.take(part, flags, self.fd)
+        self._fds.drop()
         self.directory = f"{self.directory}/{part}" if self.directory else part
 
     def reopen(self, flags: int) -> None:
         """Open the directory anew, to do more with it than pass."""
-        take(self._fds, ".", flags, self.fd)
-        drop(self._fds)
+        self._fds.take(".", flags, self.fd)
+        self._fds.drop()
 
     def check_stays(self) -> None:
         """See that the directory still lies where it lay: its descriptor would lead out of the root with it.
@@ -155,8 +153,7 @@ class Place:
 
     def close(self) -> None:
         """Close the directory. Harmless when called again."""
-        self._let_go()
-        self.__class__ = _Closed
+        self._fds.close()
 
     def unlink_beside(self, last: str) -> None:
         """Remove what lies in the same directory, as far as the mount lets that through which names lead there now."""
@@ -171,11 +168,7 @@ class Place:
 
     def leave_to_owner(self) -> None:
         """Be closed by `close` alone, as whoever holds it has a finalizer of its own that needs the directory."""
-        self._left_to_owner = True
-
-    def __del__(self) -> None:
-        if hasattr(self, "_left_to_owner") and not self._left_to_owner:  # an interrupt may come before anybody holds it
-            self.close()
+        self._fds.leave_open()
 
     def __enter__(self) -> Place:
         return self
@@ -185,17 +178,14 @@ class Place:
 
     # The walk
 
-    def _let_go(self) -> None:
-        while self._fds:
-            drop(self._fds)
-
     def _walk(self, name: str, follow: bool) -> None:
         if len(name) >= PATH_BYTES // 4 and len(os.fsencode(self.ground.path_of(name))) >= PATH_BYTES:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         detour = name
         for _ in range(MOST_DETOURS):
-            self._let_go()
-            take(self._fds, self.ground.path, PASS)
+            self._fds.take(self.ground.path, PASS)
+            while len(self._fds) > 1:  # where the walk before has led
+                self._fds.drop()
             self.directory, self.found = "", None
             on = self._step(name, detour, follow)
             if on is None:
@@ -256,14 +246,6 @@ class Place:
         if not self.ground.holds(real):
             raise InvalidName(asked, OUTSIDE)
         return self.ground.key(real)
-
-
-class _Closed(Place):
-    """A place that is closed. Its finalizer is C: what a signal raises in one of Python's is lost."""
-
-    __slots__ = ()
-
-    __del__ = object.__init__
 
 
 def _lies_at(fd: int, path: str) -> bool:

@@ -23,7 +23,7 @@ from httpserve.errors import InvalidName, StorageError
 from httpserve.generations import Generation, generation_at, generation_of, held
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
-from httpserve.owned import drop, take
+from httpserve.owned import Descriptors
 from httpserve.places import LIST, OUTSIDE, Directory, Ground, Place, status
 from httpserve.uninterrupted import sigint_held
 
@@ -411,11 +411,10 @@ def _freed_later(place: Place) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _held_open(place: Place) -> Iterator[None]:
-    fds: list[int] = []
+    fds = Descriptors()
     try:
         with contextlib.suppress(OSError):
-            take(fds, place.last, _HOLD, place.fd)
+            fds.take(place.last, _HOLD, place.fd)
         yield
     finally:
-        while fds:
-            drop(fds)
+        fds.close()
