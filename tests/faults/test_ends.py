@@ -113,12 +113,14 @@ def test_a_download_that_is_not_whole_ends_with_a_reset(root: Path, end: str) ->
 
 
 def test_a_whole_download_ends_in_good_order_also_when_the_server_dies_behind_it(tmp_path: Path) -> None:
-    content = pattern(300_000)
+    content = pattern(10_000)
     (tmp_path / "f").write_bytes(content)
     with serving(tmp_path, ENDS["SIGKILL"]) as (process, port), Wire(port) as wire, Wire(port) as kept:
         wire.get("/f", "Connection: close")
         kept.get("/f")
         assert kept.answer().body == content
+        # Before all of it has left the server, a reset would be right.
+        eventually(lambda: wire.sock.recv(1 << 16, socket.MSG_PEEK).endswith(content), "the whole answer")
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
