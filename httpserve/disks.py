@@ -22,6 +22,7 @@ from httpserve.standing import LOCAL, Standing, file_system
 RECENT_SECONDS = 2.0
 MOST_NAMES = 4096
 MOUNTS_SECONDS = 1.0  # for so long the list of mounts is right
+MOST_PARTS = 1000  # of a path with its symlinks; longer ones, as those in a circle, lead nowhere
 MOST_WAITING = 64  # requests for files of one file system that may wait for it; each takes a thread
 
 
@@ -39,11 +40,11 @@ class Disks:
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.Lock()  # guards _waiting
-        self._waiting: dict[str, int] = {}  # by mount point
+        self._waiting: dict[tuple[str, bool], int] = {}  # by mount point, and whether it is for a list
         # Replaced or touched in one step of the interpreter:
         self._answered: dict[str, float] = {}  # when a thread last had an answer about a name that is local
         self._local: dict[int, tuple[float, bool]] = {}  # by device, which is given anew after an unmount
-        self._mounts: tuple[float, list[str]] = (0.0, [])
+        self._mounts: tuple[float, frozenset[str]] = (0.0, frozenset())
 
     def just_answered(self, name: str) -> bool:
         """Tell whether a file lies on a local file system that has answered about it within RECENT_SECONDS."""
@@ -62,35 +63,68 @@ class Disks:
             self._answered[name] = now
 
     @contextlib.contextmanager
-    def waiting(self, name: str) -> Iterator[None]:
+    def waiting(self, name: str, *, for_list: bool = False) -> Iterator[None]:
         """Count a request that may wait for the disk of a file.
+
+        Args:
+            name: The file's name, or a directory's.
+            for_list: Whether it asks for all that is in a directory, so also for what is mounted there. Such requests
+                are counted apart: they must not take the places of those for files.
 
         Raises:
             DiskBusy: Too many wait already.
         """
-        mount = self._mount_of(name)
+        with self._place(name, ("", False)):  # to find out which disk it is takes the root's own
+            mount = self._mount_of(name)
+        with self._place(name, (mount, for_list)):
+            yield
+
+    @contextlib.contextmanager
+    def _place(self, name: str, key: tuple[str, bool]) -> Iterator[None]:
         with self._lock:
-            count = self._waiting.get(mount, 0)
+            count = self._waiting.get(key, 0)
             if count >= MOST_WAITING:
                 raise DiskBusy(f"open {name!r}: {count} requests wait for its disk already", name)
-            self._waiting[mount] = count + 1
+            self._waiting[key] = count + 1
         try:
             yield
         finally:
             with self._lock:
-                self._waiting[mount] -= 1
-                if not self._waiting[mount]:
-                    del self._waiting[mount]
+                self._waiting[key] -= 1
+                if not self._waiting[key]:
+                    del self._waiting[key]
 
     def _mount_of(self, name: str) -> str:
-        """Return the mount point below the root that a name lies on, as far as its path tells; else the root."""
+        """Return the first mount point on the way to what a name leads to, symlinks followed; empty: the root's disk.
+
+        Looks at nothing behind a mount point: that disk may hang. What is mounted above the root is the root's own way.
+        """
+        mounts = self._mount_points()
+        path, ahead = self._path, name.split("/")
+        for _ in range(MOST_PARTS):
+            if not ahead:
+                break
+            part = ahead.pop(0)
+            if part in ("", "."):
+                continue
+            path = os.path.dirname(path) if part == ".." else f"{path.rstrip('/')}/{part}"
+            if path in mounts and not f"{self._path}/".startswith(f"{path.rstrip('/')}/"):
+                return path
+            try:
+                target = os.readlink(path)
+            except OSError:  # no symlink, or nothing at all
+                continue
+            path = "/" if target.startswith("/") else os.path.dirname(path)
+            ahead = target.split("/") + ahead
+        return ""
+
+    def _mount_points(self) -> frozenset[str]:
         at, mounts = self._mounts
         now = monotonic()
         if now - at > MOUNTS_SECONDS:
-            mounts = _mounts_below(self._path)
+            mounts = _all_mounts()
             self._mounts = (now, mounts)
-        path = f"{self._path}/{name}/"
-        return max((mount for mount in mounts if path.startswith(f"{mount}/")), key=len, default="")
+        return mounts
 
 
 class RecentFile:
@@ -140,18 +174,16 @@ class RecentFile:
         return None, 0
 
 
-def _mounts_below(path: str) -> list[str]:
-    """Return the mount points in a directory; none where this system does not tell."""
-    prefix = os.fsencode(path.rstrip("/") + "/")
-    found = []
+def _all_mounts() -> frozenset[str]:
+    """Return all mount points; none where this system does not tell."""
+    found = set()
     try:
         with open("/proc/self/mountinfo", "rb") as file:
             for line in file:
                 point = line.split(b" ")[4]
                 if b"\\" in point:
-                    point = point.decode("unicode_escape").encode("latin-1")  # blanks and the like as \040
-                if point.startswith(prefix):
-                    found.append(os.fsdecode(point))
+                    point = point.decode("unicode_escape").encode("latin-1")  # blanks and the like as \\040
+                found.add(os.fsdecode(point))
     except (OSError, ValueError, IndexError):
         pass  # not Linux, or no /proc in this container
-    return found
+    return frozenset(found)

@@ -349,6 +349,16 @@ class Root:
             disks.note(name, file.fd, file.identity.device)
         return file
 
+    @contextlib.contextmanager
+    def directory_to_serve(self, name: str) -> Iterator[Directory]:
+        """Give what is in a directory as `directory` does, for an answer.
+
+        Raises:
+            DiskBusy: So many requests wait for its disk already that another one would only take a thread.
+        """
+        with self._current().disks.waiting(name, for_list=True), self.directory(name) as directory:
+            yield directory
+
     def again(self, file: OpenFile) -> RecentFile | None:
         """Return how to have the version that *file* is again; None when the root is closed."""
         tree = self._tree

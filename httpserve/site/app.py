@@ -311,7 +311,7 @@ class Site:
         if environ.get(AT_ONCE):
             return HAND_OVER
         try:
-            with self._root.directory(name) as directory:
+            with self._root.directory_to_serve(name) as directory:
                 entries = read_entries(directory, self._shown_in(name), directory.status)
         except (InvalidName, StorageError) as error:
             return self._failed(error, environ, start_response)

@@ -16,6 +16,7 @@ from tests.fuse import FaultyDisk
 from tests.serving.wire import Wire, eventually, pattern
 
 MANY = 150  # more than may wait for one disk
+MANY_LISTS = 600  # more than there may be threads
 BIG_BYTES = 3 << 20
 
 
@@ -62,6 +63,58 @@ def test_a_disk_that_does_not_answer_holds_up_nobody_else(bench: Bench, operatio
 
         fault.clear()
         assert waiting[0].answer().status == 200
+
+
+@pytest.mark.parametrize("operation", ["open", "read"])
+@pytest.mark.parametrize("way", ["relative", "absolute", "directory", "link to a link", "out of the root"])
+def test_a_link_to_a_disk_that_does_not_answer_takes_the_places_of_that_disk(
+    bench: Bench, tmp_path_factory: pytest.TempPathFactory, operation: str, way: str
+) -> None:
+    root, disk = bench.disk.path.parent, bench.disk.path
+    name = "link"
+    match way:
+        case "relative":
+            (root / name).symlink_to(f"{disk.name}/bad")
+        case "absolute":
+            (root / name).symlink_to(disk / "bad")
+        case "directory":
+            (root / "to").symlink_to(disk.name)
+            name = "to/bad"
+        case "link to a link":
+            (root / "first").symlink_to(f"./{disk.name}/../{disk.name}/bad")
+            (root / name).symlink_to("first")
+        case "out of the root":
+            outside = tmp_path_factory.mktemp("outside") / "link"
+            outside.symlink_to(disk / "bad")
+            (root / name).symlink_to(outside)
+    fault = bench.disk.fault(operation, "bad", block=True)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(bench.wire()) for _ in range(MANY)]
+        for wire in waiting:
+            wire.get(f"/{name}")
+        fault.wait_until_met()
+
+        with bench.wire() as quick:
+            assert quick.ask("/good").body == b"good"
+            assert quick.ask("/big").body == pattern(BIG_BYTES)
+            assert quick.ask("/missing").status == 404
+        fault.clear()
+
+
+def test_lists_that_wait_for_a_disk_take_no_places_of_files(bench: Bench) -> None:
+    fault = bench.disk.fault("getattr", block=True)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(bench.wire()) for _ in range(MANY_LISTS)]
+        for wire in waiting:
+            wire.get("/")
+        fault.wait_until_met()
+
+        with bench.wire() as quick:
+            assert quick.ask("/good").body == b"good"
+            assert quick.ask("/big").body == pattern(BIG_BYTES)
+            assert quick.ask("/missing").status == 404
+        fault.clear()
+        assert {wire.answer().status for wire in waiting} <= {200, 503}
 
 
 @pytest.mark.parametrize("operation", ["open", "read"])
