@@ -349,8 +349,8 @@ class Line(ABC):
     def _end_of_answers(self, now: float) -> Need:
         try:
             self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            return self.close(now)
+        except OSError as error:
+            return self.close(now, end_by(error))
         self._fin_sent = True  # not before: it would be taken for sent, and one byte too many for acknowledged
         self._outstanding = self.outstanding()
         if self._outstanding == 0 and not self._has_unread():
@@ -380,6 +380,8 @@ class Line(ABC):
         """Give up a client that is gone, or takes nothing more; one that takes anything at all may go on."""
         if tcp.is_lost(self.sock, self._service.limits.lost):
             return self.abandon(now, End.LOST)
+        if self._half_closed and tcp.is_over(self.sock):  # nothing polls for it
+            return self.close(now, End.RESET)
         outstanding = self.outstanding()
         if outstanding != self._outstanding:
             self._outstanding, self._progress_at = outstanding, now

@@ -31,6 +31,7 @@ _FIN_ON_CLOSE = struct.pack("ii", 0, 0)
 _UNSPECIFIED = bytes(16)  # a struct sockaddr of the family AF_UNSPEC
 _TCP_RTO_MAX_MS = 44
 _TCP_INFO_BYTES = 60
+_TCP_CLOSE = 7  # a state, in include/net/tcp_states.h
 _RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED = 2, 3, 56  # offsets in struct tcp_info
 
 
@@ -98,6 +99,16 @@ def is_lost(sock: socket.socket, seconds: float) -> bool:
     unanswered = info[_RETRANSMITS] + info[_PROBES]
     (milliseconds,) = struct.unpack_from("I", info, _LAST_ACK_RECEIVED)
     return unanswered >= 2 and milliseconds >= 0.8 * seconds * 1000
+
+
+def is_over(sock: socket.socket) -> bool:
+    """Tell whether the connection has ended for both sides: by a reset, which a socket that nobody reads hides."""
+    if not TELLS_OUTSTANDING:
+        return False
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+    except OSError:
+        return True
 
 
 class Listener(socket.socket):
