@@ -163,17 +163,21 @@ class Connection(Line):
         if not head.keep_alive or service.stopping or self._cannot_drain(head):
             self._close_after(head)
         content: bytes | None
+        exchange = Exchange(self, head.noted, int(answer.status[:3]), plan.length, plan.subject, wall, now)
         try:
             content = in_memory(plan, SMALL_BYTES, may_block=not at_once)
         except (BlockingIOError, ChangedWhileSent):  # read it again, but not for ever, and not while others wait
             plan.close()
+            if not at_once:
+                self._tally.begin(exchange, 0)  # who was asked and gave nothing is on record, too
+                return self.abandon(now)
             self._head = head
-            return Need.THREAD if at_once else self.abandon(now)
+            return Need.THREAD
         except ReadFailed as failed:
             plan.close()
             plan = self._cannot_answer(answer, failed, head)
             content = b"".join(plan)
-        exchange = Exchange(self, head.noted, int(answer.status[:3]), plan.length, plan.subject, wall, now)
+            exchange = Exchange(self, head.noted, int(answer.status[:3]), plan.length, plan.subject, wall, now)
         start = answer.start(service, plan, head, close=self._closing)
         if content is None:
             self._begin_to_send(start, plan, exchange)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -260,6 +261,36 @@ def test_each_answer_has_one_line_which_comes_when_its_outcome_is_known(
             wire.ask("/f")
 
     assert all(f" 200 {size} bytes" in line for line in written(logged, 110))
+
+
+def test_a_request_whose_file_never_rests_is_on_record_and_in_the_log(
+    tmp_path: Path, logged: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(pattern(100_000))
+    is_over = threading.Event()
+
+    def write() -> None:
+        while not is_over.is_set():
+            os.pwrite(fd, b"x", 0)
+
+    fd = os.open(path, os.O_WRONLY)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with HttpServerClient(tmp_path, host="127.0.0.1") as client:
+            for _ in range(100):
+                with Wire(client.get_port()) as wire:
+                    wire.get("/f", "Connection: close")
+                    wire.rest_until_any_end()
+            records = client.requests
+    finally:
+        is_over.set()
+        writer.join()
+        os.close(fd)
+
+    assert len(records) == 100
+    written(logged, 100)
 
 
 def test_a_line_of_what_has_not_arrived_does_not_say_that_it_has(
