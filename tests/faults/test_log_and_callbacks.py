@@ -90,6 +90,26 @@ def logged_to(name: str, handler: logging.Handler) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+@pytest.mark.parametrize("error", [pytest.fail.Exception, GeneratorExit, KeyboardInterrupt, SystemExit])
+def test_a_handler_that_raises_what_no_error_is_costs_no_other_line(
+    bench: HttpServerClient, error: type[BaseException], capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(logging.Handler):
+        lines = 0
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.lines += 1
+            raise error
+
+    handler = Failing()
+    bench.storage.write_bytes("f", b"x")
+    with handled("httpserve.access", handler), Wire(bench.get_port()) as wire:
+        for _ in range(20):
+            assert wire.ask("/f").body == b"x"
+        eventually(lambda: handler.lines == 20, "the lines")
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("error", [RuntimeError, OSError, BlockingIOError, RecursionError])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_handler_that_raises_costs_no_board_its_file(
