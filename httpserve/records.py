@@ -42,7 +42,6 @@ class Fields(Mapping[str, str]):
         return repr(dict(self._items.values()))
 
 
-NO_FIELDS = Fields()
 
 
 class _Shown:
