@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from time import monotonic
 
 from httpserve.created import Identity
 from httpserve.errors import StorageError
 from httpserve.opened import OpenFile, open_regular
+from httpserve.seats import Seats
 from httpserve.standing import LOCAL, Standing, file_system
 
 RECENT_SECONDS = 2.0
@@ -39,8 +39,7 @@ class Disks:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = threading.Lock()  # guards _waiting
-        self._waiting: dict[tuple[str, bool], int] = {}  # by mount point, and whether it is for a list
+        self._seats = Seats(MOST_WAITING)  # by mount point, and whether it is for a list
         # Replaced or touched in one step of the interpreter:
         self._answered: dict[str, float] = {}  # when a thread last had an answer about a name that is local
         self._local: dict[int, tuple[float, bool]] = {}  # by device, which is given anew after an unmount
@@ -81,18 +80,12 @@ class Disks:
 
     @contextlib.contextmanager
     def _place(self, name: str, key: tuple[str, bool]) -> Iterator[None]:
-        with self._lock:
-            count = self._waiting.get(key, 0)
-            if count >= MOST_WAITING:
-                raise DiskBusy(f"open {name!r}: {count} requests wait for its disk already", name)
-            self._waiting[key] = count + 1
+        if not self._seats.take(key):
+            raise DiskBusy(f"open {name!r}: {MOST_WAITING} requests wait for its disk already", name)
         try:
             yield
         finally:
-            with self._lock:
-                self._waiting[key] -= 1
-                if not self._waiting[key]:
-                    del self._waiting[key]
+            self._seats.give_back(key)
 
     def _mount_of(self, name: str) -> str:
         """Return the first mount point on the way to what a name leads to, symlinks followed; empty: the root's disk.

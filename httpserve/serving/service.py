@@ -17,6 +17,7 @@ from httpserve.logs import logger
 from httpserve.plan import Again, Plan, Region, Subject
 from httpserve.records import RequestRecord
 from httpserve.safe_log import say
+from httpserve.seats import Seats
 from httpserve.serving.head import MOST_KEPT_BYTES as MOST_REPEATED_HEAD_BYTES
 from httpserve.serving.head import Head
 from httpserve.serving.kept import Kept, Lent
@@ -104,31 +105,6 @@ class Budget:
         """Give back what was taken."""
         with self._lock:
             self._taken -= count
-
-
-class Seats:
-    """How many threads may be in a send from one disk, which may not answer, and then keeps them. For any thread."""
-
-    def __init__(self, most: int) -> None:
-        self._lock = threading.Lock()
-        self._most = most
-        self._taken: dict[int, int] = {}  # by disk
-
-    def take(self, disk: int) -> bool:
-        """Take one; False where there is none."""
-        with self._lock:
-            taken = self._taken.get(disk, 0)
-            if taken >= self._most:
-                return False
-            self._taken[disk] = taken + 1
-            return True
-
-    def give_back(self, disk: int) -> None:
-        """Give back one that was taken."""
-        with self._lock:
-            self._taken[disk] -= 1
-            if not self._taken[disk]:
-                del self._taken[disk]
 
 
 class Repeat:

@@ -75,7 +75,7 @@ MODULES = {
     "faults": {"faults"},
     "address": {"address", "binding", "hosts", "interfaces", "routes", "asking", "listeners", "surroundings"},
     "display": {"display", "watch", "variables"},
-    "errors": {"errors", "arguments", "latch", "owned", "uninterrupted", "safe_log"},
+    "errors": {"errors", "arguments", "latch", "owned", "uninterrupted", "seats", "safe_log"},
     "text": {"printable", "logs"},
 }
 
