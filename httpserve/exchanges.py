@@ -134,16 +134,16 @@ class Exchanges:
         finally:
             self._lock.release()
 
-    def settle(self, exchange: Exchange, received: int, now: float, end: End) -> None:
+    def settle(self, exchange: Exchange, received: int, now: float, end: End, *, has_head: bool = True) -> None:
         """Close an exchange of whose content the client has `received` bytes; `end` says why, where that is not all.
 
-        Must be called while the connection's descriptor is still open: until then others may ask it.
+        `has_head` says whether it has the head: of an answer without content that is all. Must be called while the connection's descriptor is still open: until then others may ask it.
         """
         self._lock.acquire()
         try:
             if exchange in self._open:
                 exchange.end = end
-                self._close(exchange, received, now)
+                self._close(exchange, received, now, has_head=has_head)
                 if self._waiters:
                     self._wake_for(exchange)
         finally:
@@ -154,8 +154,8 @@ class Exchanges:
         """How many exchanges are not over. Takes no lock."""
         return len(self._open)
 
-    def _close(self, exchange: Exchange, received: int, now: float) -> None:
-        whole = exchange.state is _HANDED_OVER and received == exchange.length
+    def _close(self, exchange: Exchange, received: int, now: float, *, has_head: bool = True) -> None:
+        whole = has_head and exchange.state is _HANDED_OVER and received == exchange.length
         exchange.got = received
         exchange.ended = exchange.ended or now
         if exchange.unacked_at > exchange.ended:

@@ -28,6 +28,7 @@ _ENDS = {
     "reset": "the client reset the connection",
     "lost": "the client did not answer any more",
     "cut": "the server cut it",
+    "failed": "the server could not read the file",
 }
 
 Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # for names that are not there, those that are

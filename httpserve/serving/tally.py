@@ -14,7 +14,7 @@ MOST_UNSETTLED = 256  # answers of one connection; a client that asks on waits u
 MOST_OPEN = 20_000  # of all connections; beyond it each has one
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _COMPLETED = End.COMPLETED
-_HANDED_OVER, _UNDER_WAY = State.HANDED_OVER, State.UNDER_WAY
+_HANDED_OVER = State.HANDED_OVER
 
 
 class Tally:
@@ -105,13 +105,11 @@ class Tally:
             return
         for exchange in (*self._earlier, latest):
             received = min(exchange.handed, max(0, acknowledged - exchange.at))
-            if acknowledged < exchange.at + exchange.length:  # of an answer without content the head is all
-                exchange.state = _UNDER_WAY
-            self._settle(exchange, received, now, end)
+            self._settle(exchange, received, now, end, has_head=acknowledged >= exchange.at)
         self._forget()
 
-    def _settle(self, exchange: Exchange, received: int, now: float, end: End) -> None:
-        self._service.ledger.settle(exchange, received, now, end)
+    def _settle(self, exchange: Exchange, received: int, now: float, end: End, *, has_head: bool = True) -> None:
+        self._service.ledger.settle(exchange, received, now, end, has_head=has_head)
         self._log(exchange)
 
     def _forget(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve import HttpServerClient
+from httpserve import HttpServerClient, WaitTimeout
 from tests.fuse import FaultyDisk
 from tests.serving.wire import Wire, eventually, pattern
 
@@ -154,6 +154,8 @@ def test_a_disk_that_fails_in_the_middle_is_not_taken_for_the_board(
     (line,) = _warnings(caplog)
     assert f"{bench.mount}/bad" in line
     assert bench.client.requests[-1].bytes < BIG_BYTES
+    with pytest.raises(WaitTimeout, match="the server could not read the file"):
+        bench.client.wait_for_download(f"{bench.mount}/bad", timeout=0)
 
 
 def test_a_disk_that_fails_at_once_is_a_500(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
