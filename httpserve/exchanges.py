@@ -137,7 +137,8 @@ class Exchanges:
     def settle(self, exchange: Exchange, received: int, now: float, end: End, *, has_head: bool = True) -> None:
         """Close an exchange of whose content the client has `received` bytes; `end` says why, where that is not all.
 
-        `has_head` says whether it has the head: of an answer without content that is all. Must be called while the connection's descriptor is still open: until then others may ask it.
+        `has_head` says whether it has the head: of an answer without content that is all. Must be called while the
+        connection's descriptor is still open: until then others may ask it.
         """
         self._lock.acquire()
         try:
