@@ -45,7 +45,7 @@ __all__ = [
     "validate",
 ]
 
-log = logger(__name__)
+log = logger("httpserve.network")
 
 _DISCARD_PORT = 9  # RFC 863; any port but 0 does, as nothing is sent
 _V4, _V6 = socket.AF_INET, socket.AF_INET6

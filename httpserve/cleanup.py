@@ -23,7 +23,7 @@ from httpserve.owned import Descriptors
 from httpserve.places import LIST, Place
 from httpserve.uninterrupted import sigint_held
 
-log = logger(__name__)
+log = logger("httpserve.storage")
 
 
 def remove_tree(place: Place, check: Callable[[int], None]) -> None:

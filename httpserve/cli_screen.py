@@ -22,7 +22,7 @@ COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 WORN_ROWS = 2  # that the prompt and what the user types take
 STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
 UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
-SETTINGS_LOGS = ("httpserve.address", "httpserve.client")  # which speak of arguments, and of no file
+SETTINGS_LOGS = ("httpserve.network", "httpserve.client")  # which speak of arguments, and of no file
 UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dumb" one knows
 
 

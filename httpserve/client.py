@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from httpserve.doctor import Report
     from httpserve.watch import Watch
 
-log = logger(__name__)
+log = logger("httpserve.client")
 
 TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 5.0

@@ -19,7 +19,7 @@ from typing import Any
 from httpserve.logs import logger
 from httpserve.printable import printable
 
-log = logger(__name__)
+log = logger("httpserve.network")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

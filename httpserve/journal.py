@@ -24,7 +24,7 @@ from httpserve.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, LockFile
 from httpserve.logs import logger
 from httpserve.names import RESERVED_PREFIX
 
-log = logger(__name__)
+log = logger("httpserve.storage")
 
 SUFFIX = "journal"  # of a root: beside the names of what is in it
 _FILE, _DIRECTORY, _END = b"F", b"D", b"\0"

@@ -32,7 +32,7 @@ _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | ge
 _FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)  # NFS locks only what may be written
 _NAME = re.compile(re.escape(RESERVED_PREFIX) + r"([0-9a-f]{16})\.([a-z.]+)")
 
-log = logger(__name__)
+log = logger("httpserve.storage")
 
 
 class LockFile(NamedTuple):

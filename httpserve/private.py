@@ -21,7 +21,7 @@ from httpserve.inode import Inode
 from httpserve.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, SALT_CHARACTERS, LockFile
 from httpserve.logs import logger
 
-log = logger(__name__)
+log = logger("httpserve.storage")
 
 PREFIX = "httpserve-"  # followed by the salt of its lock file
 OUTSIDE, INSIDE = "making.journal", "private.journal"  # the suffixes of the lock file beside and in it

@@ -50,7 +50,7 @@ from httpserve.uninterrupted import sigint_held
 
 __all__ = ["Directory", "Identity", "Incoming", "OpenFile", "Root", "WouldBlock", "checked_name"]
 
-log = logger(__name__)
+log = logger("httpserve.storage")
 
 VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out to them
 

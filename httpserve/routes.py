@@ -17,7 +17,7 @@ from httpserve.hosts import Endpoint
 from httpserve.interfaces import default_source, interfaces, netlink, netlink_attributes, source_address
 from httpserve.logs import logger
 
-log = logger(__name__)
+log = logger("httpserve.network")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from httpserve.logs import logger
 
-log = logger(__name__)
+log = logger("httpserve.client")
 
 _HISTORY = re.compile(r"_+|_i*\d*|_[iod]h|In|Out")  # IPython's own names for what was run and shown
 _CONTAINERS = (list, tuple, set, frozenset, dict)

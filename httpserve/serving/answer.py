@@ -16,7 +16,7 @@ from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Plan
 from httpserve.serving.head import Head, Refused
 from httpserve.serving.service import Service, connection_field
 
-log = logger("httpserve.serving")
+log = logger("httpserve.server")
 
 Fields = list[tuple[str, str]]
 

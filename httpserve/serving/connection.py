@@ -20,7 +20,7 @@ from httpserve.serving.line import MOMENT_SECONDS, Line, Need, Stage, Whole, end
 from httpserve.serving.sending import MORE, NO_WAIT, in_memory
 from httpserve.serving.service import Repeat, Service, opened_again
 
-log = logger("httpserve.serving")
+log = logger("httpserve.server")
 
 RECEIVE_BYTES = 8192
 FREE_HEAD_BYTES = 1024  # of a head that has begun; what is longer is taken from the service's budget

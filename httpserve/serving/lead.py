@@ -31,7 +31,7 @@ from httpserve.serving.poller import READ, WRITE, Poller
 from httpserve.serving.scribe import block_signals
 from httpserve.serving.service import Service
 
-log = logger("httpserve.serving")
+log = logger("httpserve.server")
 
 FOLLOW_SECONDS = 10.0  # a spare thread without work ends after this
 EVICTED_PART = 32  # of all connections at once: looking for the longest idle takes a while among thousands

@@ -26,7 +26,7 @@ from httpserve.serving.sending import NO_WAIT, Outgoing, Sent
 from httpserve.serving.service import Service
 from httpserve.serving.tally import Tally
 
-log = logger("httpserve.serving")
+log = logger("httpserve.server")
 
 HALF_CLOSED_SECONDS = 0.2
 DISK_BUSY_SECONDS = 0.1  # look again whether fewer threads wait for a disk

@@ -20,7 +20,7 @@ FLUSH_SECONDS = 1.0  # for what is left at the end
 _OF_THE_THREAD = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}  # what its own code has caused
 LINGER_SECONDS = 1.0  # the thread ends when it had nothing to do for so long
 
-log = logger("httpserve.serving")
+log = logger("httpserve.server")
 
 
 def block_signals() -> None:

@@ -46,7 +46,7 @@ from httpserve.site.representation import Representation, represent
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
-log = logger(__name__)
+log = logger("httpserve.server")
 
 ALLOW = "GET, HEAD, OPTIONS"
 MOST_NAMES = 4096  # names and representations kept in memory; both are made anew when needed

@@ -53,7 +53,7 @@ _BREAKS = (
     OSError,
 )
 
-_log = logger(__name__)
+_log = logger("httpserve.storage")
 
 
 class HttpSource:

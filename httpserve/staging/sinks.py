@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 UPLOAD_PART_BYTES = 8 * 1024 * 1024  # of a store that takes parts; 10,000 of them are the limit of S3
 UPLOADS_AT_ONCE = 4
 
-_log = logger(__name__)
+_log = logger("httpserve.storage")
 
 
 def _temporary_beside(path: str) -> str:

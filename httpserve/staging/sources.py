@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opendal.file import File
     from opendal.types import Metadata
 
-_log = logger(__name__)
+_log = logger("httpserve.storage")
 _HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
 _ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal operator for other services"
 

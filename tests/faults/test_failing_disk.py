@@ -123,6 +123,6 @@ def test_what_the_disk_does_not_give_is_an_error_of_ours_and_not_missing(
         again = wire.ask(target).status
 
     assert (well, failed, other, again) == (200, 500, b"good", 200)
-    (line,) = [record for record in caplog.records if record.name.startswith("httpserve.site")]
+    (line,) = [record for record in caplog.records if record.name.startswith("httpserve.server")]
     assert line.levelno == logging.WARNING
     assert told in line.getMessage()

@@ -15,7 +15,7 @@ import pytest
 from httpserve import HttpServerClient
 from tests.serving.wire import Wire, eventually, pattern
 
-NAMES = ["httpserve", "httpserve.access", "httpserve.site"]
+NAMES = ["httpserve", "httpserve.access", "httpserve.server"]
 IMAGE = pattern(1_000_000)
 
 
@@ -40,7 +40,7 @@ class FullOfOddities(Full):
     """The same, for the lines of the site."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith("httpserve.site"):
+        if record.name.startswith("httpserve.server"):
             self.blocks.set()
             self.emptied.wait(30)
 
@@ -148,13 +148,13 @@ def odd(tmp_path: Path) -> Iterator[HttpServerClient]:
 
 
 @pytest.mark.parametrize("target", ["/full-out", "/full-fifo", "/full%5Cb"])
-@pytest.mark.parametrize("name", ["httpserve.site", "httpserve.site.app", "root"])
+@pytest.mark.parametrize("name", ["httpserve.server", "httpserve", "root"])
 def test_a_handler_that_blocks_at_what_the_site_logs_holds_up_that_answer_and_no_others(
     odd: HttpServerClient, name: str, target: str
 ) -> None:
     handler = FullOfOddities()
     # Of the site alone: where accesses are logged, every answer has a thread anyway.
-    with handled("httpserve.site", Silent()), logged_to(name, handler), Wire(odd.get_port()) as held:
+    with handled("httpserve.server", Silent()), logged_to(name, handler), Wire(odd.get_port()) as held:
         try:
             held.get(target)
             assert handler.blocks.wait(10)
@@ -173,7 +173,7 @@ def test_what_a_handler_raises_changes_no_answer(
     odd: HttpServerClient, target: str, error: type[BaseException], capfd: pytest.CaptureFixture[str]
 ) -> None:
     handler = Raising(error)
-    with handled("httpserve.site.app", handler), Wire(odd.get_port()) as wire:
+    with handled("httpserve.server", handler), Wire(odd.get_port()) as wire:
         for _ in range(3):
             assert wire.ask(target).status == 404
             assert wire.ask("/image").body == IMAGE

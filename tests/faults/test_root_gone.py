@@ -29,13 +29,13 @@ def test_a_client_whose_file_system_is_gone_closes_and_logs_one_line(
             file.write(b"x" * 1000)
         daemon.kill()
         daemon.wait()
-        caplog.set_level(logging.INFO, logger="httpserve.root")
+        caplog.set_level(logging.INFO, logger="httpserve.storage")
         caplog.clear()
 
         client.close()
         client.close()
 
-        assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["httpserve.root"]
+        assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["httpserve.storage"]
         assert not client.is_running
         del files, file
     client = HttpServerClient(tmp_path / "another", host="127.0.0.1")

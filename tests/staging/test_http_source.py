@@ -65,7 +65,7 @@ def at_break_off(action: Callable[[], object]) -> Iterator[None]:
             action()
 
     handler = Handler()
-    logger = logging.getLogger("httpserve.staging.http_source")
+    logger = logging.getLogger("httpserve.storage")
     logger.addHandler(handler)
     try:
         yield

@@ -546,10 +546,10 @@ def test_what_is_logged_is_handed_over_and_else_what_needs_no_disk_is_answered_a
 ) -> None:
     (top / "out").symlink_to("/etc/passwd")
     os.mkfifo(top / "fifo")
-    caplog.set_level(logging.WARNING, "httpserve.site")
+    caplog.set_level(logging.WARNING, "httpserve.server")
     quiet = at_once(Site(root), target)
 
-    caplog.set_level(logging.INFO, "httpserve.site")
+    caplog.set_level(logging.INFO, "httpserve.server")
     loud = at_once(Site(root), target)
     before = len(caplog.records)
 
