@@ -26,9 +26,7 @@ QUICK_LARGE_BYTES = 128 * 1024 * KIB
 SMALL = "small"
 MEDIUM = "medium"
 LARGE = "large"
-PYTHON_GENERATOR = (
-    "a generator in Python (wrk is not installed): it limits the fast servers, so ratios are low"
-)
+PYTHON_GENERATOR = "a generator in Python (wrk is not installed): it limits the fast servers, so ratios are low"
 
 Samples = dict[str, dict[str, list[load.Sample]]]
 
@@ -64,10 +62,7 @@ def main() -> int:
         root.mkdir()
         target.mkdir()
         make_files(root, large_bytes if any(needs_large(case) for case in cases) else 0)
-        ports = {
-            name: stack.enter_context(peers.running(name, root)).port
-            for name in servers_of(cases, options.peers)
-        }
+        ports = {name: stack.enter_context(peers.running(name, root)).port for name in servers_of(cases, options.peers)}
         measure = Measure(root, target, ports, large_bytes, options.seconds)
         results = run_rounds(cases, options.rounds, measure)
     large = "1 GiB" if large_bytes == GIB else f"{large_bytes // (1024 * KIB)} MiB"
@@ -83,9 +78,7 @@ def main() -> int:
 class Measure:
     """Measures one case with one name, once."""
 
-    def __init__(
-        self, root: Path, target: Path, ports: dict[str, int], large_bytes: int, seconds: int
-    ) -> None:
+    def __init__(self, root: Path, target: Path, ports: dict[str, int], large_bytes: int, seconds: int) -> None:
         self._root = root
         self._target = target
         self._ports = ports

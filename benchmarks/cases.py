@@ -100,9 +100,7 @@ CASES: tuple[Case, ...] = (
         ),
         large=True,
     ),
-    CopyCase(
-        "put1k", "1 KiB put", "ms", ("put_file of 1 KiB",), (Target(limit=2.0, ours="put_file of 1 KiB"),)
-    ),
+    CopyCase("put1k", "1 KiB put", "ms", ("put_file of 1 KiB",), (Target(limit=2.0, ours="put_file of 1 KiB"),)),
     CopyCase(
         "life",
         "start and stop, idle",

@@ -1,6 +1,6 @@
 """Writes the man page of `httpserve` to stdout, from the texts that `httpserve --help` prints.
 
-    python docs/manpage.py > docs/httpserve.1
+python docs/manpage.py > docs/httpserve.1
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def options(command: str, known: set[tuple[str, str]]) -> Iterator[str]:
 
 def page() -> Iterator[str]:
     """Give the lines of the man page."""
-    yield ".\\\" Made by docs/manpage.py from the texts of httpserve --help; do not edit."
+    yield '.\\" Made by docs/manpage.py from the texts of httpserve --help; do not edit.'
     yield f'.TH HTTPSERVE 1 "" "httpserve {__version__}" "User Commands"'
     yield from (".SH NAME", "httpserve \\- put files where boards on a test bench can fetch them over HTTP")
     yield ".SH SYNOPSIS"

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from httpserve.first_use import public_names
+from httpserve.base.lazy import public_names
 
 if TYPE_CHECKING:
     from httpserve.client import HttpServerClient

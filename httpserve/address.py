@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
+from httpserve.base.log import logger
 from httpserve.binding import bind, bind_error
 from httpserve.errors import AddressNotFound
 from httpserve.hosts import (
@@ -29,7 +30,6 @@ from httpserve.interfaces import (
     interfaces,
     source_address,
 )
-from httpserve.logs import logger
 from httpserve.routes import is_near, route_to
 
 __all__ = [

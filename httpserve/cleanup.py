@@ -13,15 +13,15 @@ import shutil
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from httpserve.base.descriptors import Descriptors
+from httpserve.base.log import logger
+from httpserve.base.threads import sigint_held
 from httpserve.created import Created, Identity, Kind, Mark, Sure, Version
 from httpserve.errors import InvalidName
 from httpserve.generations import generation_at
 from httpserve.inode import Inode
-from httpserve.logs import logger
 from httpserve.names import is_reserved
-from httpserve.owned import Descriptors
 from httpserve.places import LIST, Place
-from httpserve.uninterrupted import sigint_held
 
 log = logger("httpserve.storage")
 

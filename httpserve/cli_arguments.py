@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from httpserve import __version__
-from httpserve.printable import printable
+from httpserve.base.text import printable
 
 EXIT_ERROR = 1
 LAST_PORT = 65535

@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from httpserve.base.text import printable
 from httpserve.cli_words import in_words_of_the_shell
-from httpserve.printable import printable
 
 if TYPE_CHECKING:
     from httpserve.cli_events import Event

@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
+from httpserve.base.text import printable
 from httpserve.cli_arguments import COMMANDS, EXIT_ERROR, Options
 from httpserve.cli_events import MOST_RECORDS, Event, Watch
 from httpserve.cli_ready import port_file, qr_code, remove_stale
 from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount
 from httpserve.cli_signals import Signals
 from httpserve.cli_words import told
-from httpserve.printable import printable
 
 LOOK_SECONDS = 0.1  # how often transfers are looked at
 LOOK_SHARE = 0.05  # of the time that looking may take, unless that made it rarer than

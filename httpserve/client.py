@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from httpserve.address import advertised, bind, bind_error, listen_host, url_path, validate
-from httpserve.arguments import checked_count, checked_seconds
 from httpserve.asking import with_zone
+from httpserve.base.arguments import checked_count, checked_seconds
+from httpserve.base.log import logger
 from httpserve.commands import Value, Wanted, command, fetches_directory
 from httpserve.errors import (
     CopyFailed,
@@ -30,7 +31,6 @@ from httpserve.errors import (
 from httpserve.exchanges import MOST_RECORDS
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
-from httpserve.logs import logger
 from httpserve.names import checked_name
 from httpserve.observed import Observed
 from httpserve.root import Root
@@ -236,9 +236,7 @@ class HttpServerClient(Observed):
         """
         return self._url(self._running("get_url"), path, peer)
 
-    def command(
-        self, name: Path, tool: str, *, peer: str | None = None, sha256: bool = True, **values: Value
-    ) -> str:
+    def command(self, name: Path, tool: str, *, peer: str | None = None, sha256: bool = True, **values: Value) -> str:
         """Return the line to type on a board so that it fetches a file. Reads no file, and does not block.
 
         The line fails (in a shell: with a status that is not 0) when the file does not come, or comes changed as far

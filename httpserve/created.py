@@ -17,6 +17,7 @@ from httpserve.generations import Generation, Held, generation_of
 
 __all__ = ["Created", "Identity", "Kind", "Mark", "Sure", "Version", "generation_of"]
 
+
 class Identity(NamedTuple):
     """One version of a file: what changes as soon as its bytes may have changed."""
 

@@ -36,9 +36,7 @@ _NAMES: dict[int, str] = {
 }
 
 
-def translated(
-    error: OSError, operation: str, name: str, target: str | None = None
-) -> StorageError | InvalidName:
+def translated(error: OSError, operation: str, name: str, target: str | None = None) -> StorageError | InvalidName:
     """Return our error for one of the system's. *operation*, *name* and *target* begin its message."""
     number = error.errno or 0
     if number in _NAMES:

@@ -13,10 +13,10 @@ import os
 from collections.abc import Iterator
 from time import monotonic
 
+from httpserve.base.seats import Seats
 from httpserve.created import Identity
 from httpserve.errors import StorageError
 from httpserve.opened import OpenFile, open_regular
-from httpserve.seats import Seats
 from httpserve.standing import LOCAL, Standing, file_system
 
 RECENT_SECONDS = 2.0

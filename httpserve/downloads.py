@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from httpserve.base.text import escaped
 from httpserve.coverage import Coverage
 from httpserve.exchange import ALL_USED, Exchange
-from httpserve.printable import escaped
 from httpserve.records import DownloadRecord
 from httpserve.wanted import Who
 

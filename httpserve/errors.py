@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
-from httpserve.printable import printable
+from httpserve.base.text import printable
 
 MOST_SHOWN = 300  # characters of a name in a message: what a client asks for may be of any length
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import NamedTuple, Protocol, TypeVar, overload
 
+from httpserve.base.text import escaped
 from httpserve.plan import Piece, Subject
-from httpserve.printable import escaped
 from httpserve.records import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
@@ -321,6 +321,8 @@ class Ranges(Sequence[tuple[int, int]]):
 
 def _ranges(pieces: Sequence[Piece]) -> Sequence[tuple[int, int]]:
     return tuple(piece[1:] for piece in pieces) if len(pieces) <= MOST_UNFOLDED_RANGES else Ranges(pieces)
+
+
 def seen(exchange: Exchange, look: Callable[[Exchange], _Seen]) -> _Seen:
     """Return what `look` finds of an exchange, without the ledger's lock, under which nobody may ask the kernel.
 

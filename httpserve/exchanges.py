@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import takewhile
 
+from httpserve.base.threads import Latch
 from httpserve.downloads import Downloads
 from httpserve.exchange import ACK_DELAY_SECONDS, End, Ends, Exchange, State, recorded, seen
-from httpserve.latch import Latch
 from httpserve.plan import PROBE
 from httpserve.records import RequestRecord, Transfer
 from httpserve.wanted import asked_for

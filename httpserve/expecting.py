@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
+from httpserve.base.progress import reporter
 from httpserve.errors import InvalidArgument
 from httpserve.ledger import Ledger
 from httpserve.records import DownloadRecord, RequestRecord
 from httpserve.requested import RequestTerms, wait_for_request
-from httpserve.staging.progress import reporter
 from httpserve.waiting import Terms, wait_for_download
 from httpserve.watching import Watch
 

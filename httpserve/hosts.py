@@ -41,9 +41,7 @@ class Endpoint:
 def checked_port(port: object) -> int:
     """Return *port* if it is an int of 0 to 65535, else raise InvalidArgument."""
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= LAST_PORT:
-        raise InvalidArgument(
-            f"port={port!r} is not an int of 0 to {LAST_PORT}; port=0 lets the system choose"
-        )
+        raise InvalidArgument(f"port={port!r} is not an int of 0 to {LAST_PORT}; port=0 lets the system choose")
     return port
 
 
@@ -55,13 +53,9 @@ def checked_host(host: object, what: str = "host") -> str:
     if not isinstance(host, str):
         raise InvalidArgument(f"{what}={host!r} is not a str; give a name or an address, '192.168.7.1' say")
     if not host:
-        raise InvalidArgument(
-            f"{what}='' names nothing; {what}=None chooses, host='0.0.0.0' takes all addresses"
-        )
+        raise InvalidArgument(f"{what}='' names nothing; {what}=None chooses, host='0.0.0.0' takes all addresses")
     if re.search(r"[\s\x00-\x1f\x7f/\\@?#*]", host):
-        raise InvalidArgument(
-            f"{what}={masked(host)!r} is no host; give a name or address without scheme or path"
-        )
+        raise InvalidArgument(f"{what}={masked(host)!r} is no host; give a name or address without scheme or path")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         address = _address(bare)

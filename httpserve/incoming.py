@@ -16,13 +16,13 @@ from threading import RLock, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from httpserve.base.descriptors import Descriptor
+from httpserve.base.threads import run_shielded
 from httpserve.created import Identity
 from httpserve.disk_errors import speaking, translated
 from httpserve.errors import StorageError
 from httpserve.generations import Generation, generation_of
-from httpserve.owned import Descriptor
 from httpserve.places import Place
-from httpserve.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -179,7 +179,7 @@ class Incoming:
 
     def discard(self) -> None:
         """Remove the temporary. Harmless when called again, and after a commit; no signal leaves it half done."""
-        uninterrupted(partial(self._discard, get_ident(), prune=True))
+        run_shielded(partial(self._discard, get_ident(), prune=True))
 
     def abandon(self) -> None:
         """Discard from a finalizer, which may run in the middle of anything: takes no lock of the root."""

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from httpserve.logs import logger
-from httpserve.printable import printable
+from httpserve.base.log import logger
+from httpserve.base.text import printable
 
 log = logger("httpserve.network")
 

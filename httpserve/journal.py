@@ -19,9 +19,9 @@ from threading import RLock
 from typing import Self
 
 from httpserve import lock_file, private
+from httpserve.base.log import logger
 from httpserve.inode import Inode
 from httpserve.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, LockFile
-from httpserve.logs import logger
 from httpserve.names import RESERVED_PREFIX
 
 log = logger("httpserve.storage")

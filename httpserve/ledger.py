@@ -188,9 +188,7 @@ class Ledger(Exchanges):
         asked = self._asked_for(watch)
         with self._lock:
             found = self._standings(watch, validator, asked)
-            return {
-                client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()
-            }
+            return {client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()}
 
     def standings(self, watch: Watch, validator: str, only: Collection[str] | None = None) -> dict[str, Coverage]:
         """Return what each client has of this version, as far as it counts for a watch; `only` of these clients."""
@@ -260,9 +258,7 @@ class Ledger(Exchanges):
         found = [
             exchange
             for exchange in known
-            if exchange.number not in singly
-            and (since is None or exchange.wall >= since)
-            and asked.fits(exchange)
+            if exchange.number not in singly and (since is None or exchange.wall >= since) and asked.fits(exchange)
         ]
         return found, next_first
 

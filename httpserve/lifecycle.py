@@ -12,13 +12,12 @@ from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 
+from httpserve.base.log import logger
+from httpserve.base.threads import GivenUp, Latch, run_shielded
 from httpserve.errors import AddressNotFound, ServerNotRunning
-from httpserve.latch import Latch
 from httpserve.ledger import Ledger
-from httpserve.logs import logger
 from httpserve.root import Root
 from httpserve.serving.server import Server
-from httpserve.uninterrupted import GivenUp, uninterrupted
 
 log = logger("httpserve.client")
 
@@ -105,17 +104,17 @@ class Life:
         if self.running() is not None:
             return None
         call = _Call(wait_for_address)
-        return uninterrupted(partial(self._start, call), call.give_up, self._undo_start)
+        return run_shielded(partial(self._start, call), call.give_up, self._undo_start)
 
     def stop(self, timeout: float) -> bool:
         """Stop the server. False when none ran. An interrupt cuts what is under way, and stops it all the same."""
         call = _Call()
-        return uninterrupted(partial(self._stop, call, timeout), partial(self._hurry, call))
+        return run_shielded(partial(self._stop, call, timeout), partial(self._hurry, call))
 
     def close(self, timeout: float) -> bool:
         """Stop the server if it runs, and close the root. Nobody starts it in between. False when none ran."""
         call = _Call()
-        return uninterrupted(partial(self._close, call, timeout), partial(self._hurry, call))
+        return run_shielded(partial(self._close, call, timeout), partial(self._hurry, call))
 
     def _hurry(self, call: _Call) -> None:
         """At an interrupt: cut the server if this call is what stops it, else wait no longer for whoever does."""

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from httpserve.address import bind, listen_host
 from httpserve.asking import with_zone
+from httpserve.base.text import printable
 from httpserve.errors import HttpServeError, PortInUse, PortNotPermitted
 from httpserve.hosts import is_numeric
-from httpserve.printable import printable
 
 _TABLES = {"tcp": socket.AF_INET, "tcp6": socket.AF_INET6}  # of the network that this thread is in
 _LISTENS = "0A"  # TCP_LISTEN of linux/tcp_states.h

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from httpserve.base.log import logger
 from httpserve.inode import Inode
-from httpserve.logs import logger
 from httpserve.names import RESERVED_PREFIX
 
 if sys.platform != "win32":  # pragma: no branch - Windows has no fcntl

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
-from httpserve.arguments import checked_seconds, shown
-from httpserve.display import Records
+from httpserve.base.arguments import checked_seconds, quoted_value
+from httpserve.base.tables import Records
 from httpserve.errors import InvalidArgument, ServerNotRunning
 from httpserve.expecting import ExpectedDownload, ExpectedRequest, Progress, reported
 from httpserve.ledger import Ledger
@@ -342,7 +342,7 @@ def _checked_since(since: object) -> float | None:
     if since is None:
         return None
     if isinstance(since, bool) or not isinstance(since, int | float) or not since >= 0:
-        raise InvalidArgument(f"since must be a time {_SINCE}, not {shown(since)}")
+        raise InvalidArgument(f"since must be a time {_SINCE}, not {quoted_value(since)}")
     if since > time.time() + AHEAD_SECONDS:  # before float(), for which an int may be too large
-        raise InvalidArgument(f"since must be a time that has come, {_SINCE}, not {shown(since)}: milliseconds?")
+        raise InvalidArgument(f"since must be a time that has come, {_SINCE}, not {quoted_value(since)}: milliseconds?")
     return float(since)

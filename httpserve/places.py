@@ -12,10 +12,10 @@ import os
 import stat
 from collections.abc import Iterator
 
+from httpserve.base.descriptors import Descriptors
+from httpserve.base.threads import sigint_held
 from httpserve.errors import InvalidName
 from httpserve.opened import real_path
-from httpserve.owned import Descriptors
-from httpserve.uninterrupted import sigint_held
 
 PATH_BYTES = 4096  # PATH_MAX of Linux: a longer path could be written by steps, and never be opened at once
 MOST_DETOURS = 40  # over symlinks, as many as the kernel takes; and over directories that somebody moves meanwhile

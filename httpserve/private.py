@@ -16,10 +16,10 @@ import tempfile
 from collections.abc import Callable
 
 from httpserve import cleanup, lock_file
+from httpserve.base.log import logger
 from httpserve.emptying import emptied
 from httpserve.inode import Inode
 from httpserve.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, SALT_CHARACTERS, LockFile
-from httpserve.logs import logger
 
 log = logger("httpserve.storage")
 

@@ -126,7 +126,7 @@ def _missing(missing: Missing) -> str:
 
 
 def _shown(text: str) -> str:
-    from httpserve.printable import printable  # as all of the package, only where a test has used it
+    from httpserve.base.text import printable  # as all of the package, only where a test has used it
 
     return printable(text, MOST_CHARACTERS)
 

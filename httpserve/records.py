@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from httpserve.printable import printable
+from httpserve.base.text import printable
 
 ACKED, HANDED_OVER = "acked", "handed_over"
 UNDER_WAY = "under way"
@@ -42,15 +42,13 @@ class Fields(Mapping[str, str]):
         return repr(dict(self._items.values()))
 
 
-
-
 class _Shown:
     """A record that a notebook shows as a table of one row."""
 
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from httpserve.display import as_html
+        from httpserve.base.tables import as_html
 
         return as_html([self])
 

@@ -16,6 +16,8 @@ import weakref
 from collections.abc import Iterator
 
 from httpserve import cleanup, journal
+from httpserve.base.log import logger
+from httpserve.base.threads import sigint_held
 from httpserve.created import Identity, Version
 from httpserve.disk_errors import speaking, translated
 from httpserve.disks import RecentFile
@@ -31,7 +33,6 @@ from httpserve.errors import (
 )
 from httpserve.incoming import Incoming
 from httpserve.inode import Inode
-from httpserve.logs import logger
 from httpserve.names import checked_name
 from httpserve.opened import (
     Irregular,
@@ -46,7 +47,6 @@ from httpserve.opened import (
 from httpserve.places import Directory
 from httpserve.private import PrivateDirectory
 from httpserve.tree import Told, Tree
-from httpserve.uninterrupted import sigint_held
 
 __all__ = ["Directory", "Identity", "Incoming", "OpenFile", "Root", "WouldBlock", "checked_name"]
 
@@ -321,9 +321,7 @@ class Root:
             raise
         if version is None:
             return OpenFile(fd, name, identity, None, path, found.st_nlink)
-        return OpenFile(
-            fd, name, identity, version.sha256, path, found.st_nlink, shares_second=version.shares_second
-        )
+        return OpenFile(fd, name, identity, version.sha256, path, found.st_nlink, shares_second=version.shares_second)
 
     def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile:
         """Open a file as `open_file` does, for an answer: in a serving thread, where no Ctrl-C comes.

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from httpserve.base.log import logger
 from httpserve.hosts import Endpoint
 from httpserve.interfaces import default_source, interfaces, netlink, netlink_attributes, source_address
-from httpserve.logs import logger
 
 log = logger("httpserve.network")
 

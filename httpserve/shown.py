@@ -8,7 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from httpserve.address import advertised, url_host
-from httpserve.display import server_html
+from httpserve.base.tables import server_html
 from httpserve.errors import AddressNotFound, StorageError
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life

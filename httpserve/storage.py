@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal, overload
 import opendal
 from opendal.layers import CapabilityOverrideLayer
 
-from httpserve.arguments import shown
+from httpserve.base.arguments import quoted_value
+from httpserve.base.text import printable
 from httpserve.disk_errors import speaking
 from httpserve.errors import (
     CopyFailed,
@@ -31,7 +32,6 @@ from httpserve.errors import (
     Unsupported,
 )
 from httpserve.names import checked_name
-from httpserve.printable import printable
 from httpserve.root import Identity, Root
 from httpserve.storage_entries import Metadata, Names, listed
 from httpserve.storage_file import ReadFile, StorageFile, WriteFile
@@ -177,7 +177,7 @@ class Storage:
         """
         name = _file_name("open", path)
         if not _is_one_of(mode, ("rb", "wb")):
-            raise InvalidArgument(f"open {name!r}: the mode is 'rb' or 'wb', not {shown(mode)}")
+            raise InvalidArgument(f"open {name!r}: the mode is 'rb' or 'wb', not {quoted_value(mode)}")
         self._root.open()
         if mode == "rb":
             return ReadFile(self._root.open_file(name), self._timeout)
@@ -212,7 +212,7 @@ class Storage:
         """
         name = _file_name("hash", path)
         if not _is_one_of(algo, ("md5", "sha256")):
-            raise InvalidArgument(f"hash {name!r}: 'md5' and 'sha256' are known, {shown(algo)} is not")
+            raise InvalidArgument(f"hash {name!r}: 'md5' and 'sha256' are known, {quoted_value(algo)} is not")
         self._root.open()
         with ReadFile(self._root.open_file(name), self._timeout) as file:
             if algo == "sha256":

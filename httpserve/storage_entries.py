@@ -14,7 +14,7 @@ from typing import Self
 
 from opendal.types import EntryMode
 
-from httpserve.display import Listing
+from httpserve.base.tables import Listing
 from httpserve.errors import InvalidName
 from httpserve.names import checked_name, is_reserved
 from httpserve.root import Directory, Root

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import opendal
 
-from httpserve.arguments import shown
+from httpserve.base.arguments import quoted_value
 from httpserve.disk_errors import speaking, translated
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType, StorageError, Unsupported
 from httpserve.root import Identity, Incoming, OpenFile
@@ -160,7 +160,7 @@ class ReadFile(StorageFile):
 
     def seek(self, position: int, whence: int = io.SEEK_SET, /) -> int:
         self._check()
-        tried = f"seek in {self.name!r} to {shown(position)} from {shown(whence)}"
+        tried = f"seek in {self.name!r} to {quoted_value(position)} from {quoted_value(whence)}"
         try:
             return self._buffer.seek(position, whence)
         except TypeError as error:
@@ -333,9 +333,7 @@ class WriteFile(StorageFile):
 
     def _check_good(self, operation: str) -> None:
         if self._writing is _Writing.FAILED:
-            raise StorageError(
-                f"{operation} {self.name!r}: nothing is published, as a write failed before", self.name
-            )
+            raise StorageError(f"{operation} {self.name!r}: nothing is published, as a write failed before", self.name)
 
     def _fail(self) -> None:
         # Without the lock: whoever gives up must not wait for a write that hangs.

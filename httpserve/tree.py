@@ -16,6 +16,8 @@ from threading import RLock
 from typing import NamedTuple
 
 from httpserve import cleanup
+from httpserve.base.descriptors import Descriptors
+from httpserve.base.threads import sigint_held
 from httpserve.created import Created, Identity, Kind, Sure, Version
 from httpserve.disk_errors import speaking
 from httpserve.disks import Disks
@@ -23,9 +25,7 @@ from httpserve.errors import InvalidName, StorageError
 from httpserve.generations import Generation, generation_at, generation_of, held
 from httpserve.incoming import Incoming
 from httpserve.journal import Journal
-from httpserve.owned import Descriptors
 from httpserve.places import LIST, OUTSIDE, Directory, Ground, Place, status
-from httpserve.uninterrupted import sigint_held
 
 SECOND_NS = 1_000_000_000
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC

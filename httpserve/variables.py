@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, Protocol
 
-from httpserve.logs import logger
+from httpserve.base.log import logger
 
 log = logger("httpserve.client")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from httpserve.base.text import printable
 from httpserve.coverage import Coverage
-from httpserve.printable import printable
 from httpserve.records import UNDER_WAY, RequestRecord, name_asked
 from httpserve.wanted import Amount, Kind, Who
 

@@ -274,9 +274,7 @@ def _current(terms: Terms, *, was_there: bool) -> Version:
         raise
 
 
-def _report(
-    terms: Terms, version: Version, records: list[DownloadRecord] | None, count: _Count, reported: int
-) -> int:
+def _report(terms: Terms, version: Version, records: list[DownloadRecord] | None, count: _Count, reported: int) -> int:
     """Tell how far those are who have most, if that has changed; returns it."""
     assert terms.report is not None
     if records is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv6Address, ip_address
 
-from httpserve.arguments import checked_count, checked_seconds
+from httpserve.base.arguments import checked_count, checked_seconds
 from httpserve.errors import InvalidArgument, InvalidType
 from httpserve.exchange import Exchange
 from httpserve.records import RequestRecord, name_asked

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, Protocol
 
-from httpserve.display import as_html, as_text, size
+from httpserve.base.tables import as_html, as_text
+from httpserve.base.text import printable, size
+from httpserve.base.threads import Latch
 from httpserve.errors import HttpServeError
-from httpserve.latch import Latch
-from httpserve.printable import printable
 
 SECONDS = 0.5  # between two looks
 MOST_SHOWN = 10

@@ -39,9 +39,7 @@ def run(name: str, *arguments: str | Path) -> str:
 def test_board_boot_shows_the_record_of_a_whole_download() -> None:
     output = run("board_boot.py")
 
-    assert re.search(
-        r"127\.0\.0\.1 has all 20,000,000 bytes of board\.img after \d+\.\d+ s, fetched by \S+", output
-    )
+    assert re.search(r"127\.0\.0\.1 has all 20,000,000 bytes of board\.img after \d+\.\d+ s, fetched by \S+", output)
 
 
 def test_board_boot_takes_an_image(tmp_path: Path) -> None:

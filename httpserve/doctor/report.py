@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from httpserve.display import report_html
-from httpserve.printable import printable
+from httpserve.base.tables import report_html
+from httpserve.base.text import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from httpserve import DownloadRecord, InvalidArgument, InvalidName, Missing, RequestRecord, Transfer
-from httpserve.printable import printable
+from httpserve.base.text import printable
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.transfers_log import plain
 from httpserve.robot.types import Address, Awaited, Clients, Expected, Until, seconds

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import opendal
 
-from httpserve.printable import printable
+from httpserve.base.text import printable
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.operators import new_operator, operator_of
 from httpserve.robot.types import Address, Digest, Service, Source, seconds

@@ -89,9 +89,7 @@ class ServerKeywords(Keywords):
         return self.servers.start(alias, settings, seconds(wait_for_address), suite, test).client.get_url()
 
     @keyword("Stop HTTP Server", "server")
-    def stop_http_server(
-        self, server: str | None = None, timeout: timedelta = timedelta(seconds=5)
-    ) -> None:
+    def stop_http_server(self, server: str | None = None, timeout: timedelta = timedelta(seconds=5)) -> None:
         """Stops a server and frees its port. Waits for downloads under way, at most ``timeout``, then cuts them.
 
         Its files stay, and `Start HTTP Server` with its alias serves them again. Fails when it does not run.
@@ -162,9 +160,7 @@ class ServerKeywords(Keywords):
         return self.client(server).get_url("", peer)
 
     @keyword("Run HTTP Doctor", "server", "check")
-    def run_http_doctor(
-        self, fail_on: Literal["fail", "warn", "never"] = "fail", server: str | None = None
-    ) -> Report:
+    def run_http_doctor(self, fail_on: Literal["fail", "warn", "never"] = "fail", server: str | None = None) -> Report:
         """Looks for reasons why boards would not reach the server, logs the findings, and returns the report.
 
         Takes about a second; changes nothing, and sends nothing beyond this host. Fails when there is a finding as

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from httpserve import RequestRecord
-from httpserve.printable import printable
+from httpserve.base.text import printable
 
 MOST_LINES = 50  # in a test
 MOST_ROWS = 50  # in a table

@@ -208,4 +208,3 @@ CONVERTERS: dict[type, Converter] = {
 def seconds(duration: timedelta) -> float:
     """Return a duration of Robot's as the client takes it."""
     return duration.total_seconds()
-

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-from httpserve.logs import logger, traceback_lines
+from httpserve.base.log import logger, traceback_lines
 from httpserve.plan import AT_ONCE, HAND_OVER, Data, HandOver, Plan
 from httpserve.serving.head import Head, Refused
 from httpserve.serving.service import Service, connection_field
@@ -46,9 +46,7 @@ class Answer:
             service.scribe.say(log, logging.ERROR, message, head.method, head.noted.target, traceback_lines())
             self.refuse(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
 
-    def _start_response(
-        self, status: str, headers: Fields, exc_info: object = None
-    ) -> Callable[[bytes], object]:
+    def _start_response(self, status: str, headers: Fields, exc_info: object = None) -> Callable[[bytes], object]:
         self.status = status
         self._fields = headers
         return _no_write

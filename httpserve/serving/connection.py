@@ -9,8 +9,8 @@ import logging
 import socket
 from functools import partial
 
+from httpserve.base.log import logger
 from httpserve.exchange import End, Exchange
-from httpserve.logs import logger
 from httpserve.plan import ChangedWhileSent, HandOver, Plan, ReadFailed
 from httpserve.serving import tcp
 from httpserve.serving.answer import Answer, Refusal

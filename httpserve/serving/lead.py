@@ -22,8 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
-from httpserve.latch import Latch
-from httpserve.logs import logger, traceback_lines
+from httpserve.base.log import logger, traceback_lines
+from httpserve.base.threads import Latch
 from httpserve.serving.connection import Connection
 from httpserve.serving.deadlines import Deadlines
 from httpserve.serving.line import NEVER, Need, Stage, plain_address
@@ -183,9 +183,7 @@ class Lead:
                 self._baton.put(True)
                 return True
             self._numbers += 1
-            thread = threading.Thread(
-                target=self._play_and_leave, name=f"{self._name}-{self._numbers}", daemon=True
-            )
+            thread = threading.Thread(target=self._play_and_leave, name=f"{self._name}-{self._numbers}", daemon=True)
             self._threads.add(thread)
         try:
             thread.start()
@@ -365,9 +363,7 @@ class Lead:
             (
                 (one.idle_since, one.fd)
                 for one in list(self._connections.values())
-                if one.is_idle()
-                and one not in self._working
-                and one.idle_since <= self._now - limits.short_idle
+                if one.is_idle() and one not in self._working and one.idle_since <= self._now - limits.short_idle
             ),
         )
         for _, fd in longest_first:

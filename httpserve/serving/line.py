@@ -15,8 +15,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum, auto
 
+from httpserve.base.log import logger
 from httpserve.exchange import End, Ends, Exchange, State
-from httpserve.logs import logger
 from httpserve.plan import Data, Plan, ReadFailed
 from httpserve.records import ACKED, HANDED_OVER
 from httpserve.serving import tcp

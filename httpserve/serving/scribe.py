@@ -11,9 +11,8 @@ import signal
 import threading
 from collections.abc import Callable
 
-from httpserve.latch import Latch
-from httpserve.logs import logger
-from httpserve.safe_log import say
+from httpserve.base.log import logger, say
+from httpserve.base.threads import Latch
 
 MOST_LINES = 10_000  # that wait to be written; of those beyond only the number is told
 FLUSH_SECONDS = 1.0  # for what is left at the end

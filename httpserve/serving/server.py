@@ -62,9 +62,7 @@ class Server(ThreadedWSGIServer):
         self.host = host  # as the socket has it: a name was resolved by whoever bound it
         wildcard = host in ("0.0.0.0", "::")
         self._scribe = Scribe(f"httpserve:{port}-log")
-        service = Service(
-            app, ledger, self._environ(host, port), None if wildcard else host, limits, self._scribe
-        )
+        service = Service(app, ledger, self._environ(host, port), None if wildcard else host, limits, self._scribe)
         self._lead = Lead(self.socket, service, best_poller(), f"httpserve:{port}")
         self._thread: threading.Thread | None = None
         _servers.add(self)

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
+from httpserve.base.log import logger, say
+from httpserve.base.seats import Seats
 from httpserve.exchange import Exchange
 from httpserve.ledger import Ledger
-from httpserve.logs import logger
 from httpserve.plan import Again, Plan, Region, Subject
 from httpserve.records import RequestRecord
-from httpserve.safe_log import say
-from httpserve.seats import Seats
 from httpserve.serving.head import MOST_KEPT_BYTES as MOST_REPEATED_HEAD_BYTES
 from httpserve.serving.head import Head
 from httpserve.serving.kept import Kept, Lent

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from httpserve.base.log import logger, say
 from httpserve.disk_errors import translated
 from httpserve.disks import DiskBusy
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
-from httpserve.logs import logger
 from httpserve.names import checked_name, is_reserved
 from httpserve.opened import WouldBlock
 from httpserve.plan import (
@@ -36,7 +36,6 @@ from httpserve.plan import (
     Subject,
 )
 from httpserve.root import Identity, OpenFile, Root
-from httpserve.safe_log import say
 from httpserve.site import conditional
 from httpserve.site.conditional import ByteRange, Kind
 from httpserve.site.digests import SUFFIX, DigestFile, digest_file

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import opendal
 
-from httpserve.arguments import checked_seconds
+from httpserve.base.arguments import checked_seconds
+from httpserve.base.progress import Report, reporter
 from httpserve.errors import DigestMismatch, InvalidArgument
 from httpserve.staging.messages import is_url, redacted_url
 from httpserve.staging.pipeline import ReadableSink, interruptibly, pump, pump_unhashed
-from httpserve.staging.progress import Report, reporter
 from httpserve.staging.sinks import FileSink, OperatorSink
 from httpserve.staging.sources import Source, check_operator, checked_path, local_path
 

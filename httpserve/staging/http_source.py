@@ -17,9 +17,9 @@ from http import HTTPStatus
 import requests
 import urllib3
 
+from httpserve.base.log import logger
+from httpserve.base.text import printable
 from httpserve.errors import CopyFailed, InvalidArgument
-from httpserve.logs import logger
-from httpserve.printable import printable
 from httpserve.staging.answer_grammar import CutAnswer, MalformedAnswer
 from httpserve.staging.broken_pipe import sigpipe_held
 from httpserve.staging.http_target import Address, ExactAdapter, address_of, redirected

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import re
 
+from httpserve.base.text import printable
 from httpserve.errors import CopyFailed, CopyIsADirectory, CopyNotPermitted, SourceNotFound, SourceStalled
-from httpserve.printable import printable
 
 MOST_SAID = 500  # characters of what a server, or opendal, says of a failure
 

@@ -13,10 +13,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
+from httpserve.base.progress import Report
+from httpserve.base.threads import Aside
 from httpserve.staging.messages import unreadable
-from httpserve.staging.progress import Report
 from httpserve.staging.sources import Source, SourceChanged
-from httpserve.uninterrupted import Aside
 
 COPY_CHUNK_BYTES = 256 * 1024  # stays in a processor's cache; Ctrl-C is felt within one chunk
 # A call for each chunk costs as much as to hash a few KiB, so short reads are gathered up to this.

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import opendal
 from opendal.layers import TimeoutLayer
 
+from httpserve.base.descriptors import Descriptor
+from httpserve.base.log import logger
+from httpserve.base.threads import run_shielded
 from httpserve.errors import CopyFailed
-from httpserve.logs import logger
-from httpserve.owned import Descriptor
 from httpserve.staging.messages import redacted, unwritable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, number_of, reason_of
 from httpserve.staging.sources import operator_path
-from httpserve.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from opendal.file import File
@@ -93,7 +93,7 @@ class FileSink:
         self.__class__ = _Settled
 
     def discard(self) -> None:
-        uninterrupted(self._discard)
+        run_shielded(self._discard)
 
     def refused(self, error: OSError) -> CopyFailed:
         return unwritable(self._label, error.strerror or str(error), self._path, error.errno)

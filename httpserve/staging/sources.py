@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 import opendal
 from opendal.layers import TimeoutLayer
 
-from httpserve.arguments import checked_seconds
+from httpserve.base.arguments import checked_seconds
+from httpserve.base.descriptors import Descriptor
+from httpserve.base.log import logger
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType
-from httpserve.logs import logger
-from httpserve.owned import Descriptor
 from httpserve.staging.messages import changed, check_whole, missing, redacted, redacted_url, unreadable
 from httpserve.staging.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, source_error
 

@@ -13,7 +13,7 @@ from tests.boards.programs import needs, noise, run, type_line
 
 TOOLS = {"wget": "wget", "busybox": "busybox", "curl": "curl", "python": "python3"}
 SHELLS = {"sh": ("sh",), "bash": ("bash",), "busybox": ("busybox", "sh")}
-NAMES = ["boot/board.img", "disk image.img", "it's \"a\" $(file); `ls` && x", "-rf", "ü#?%41"]
+NAMES = ["boot/board.img", "disk image.img", 'it\'s "a" $(file); `ls` && x', "-rf", "ü#?%41"]
 SIZE = 300_000
 
 
@@ -96,9 +96,7 @@ def test_a_line_is_the_same_to_each_shell(bench: HttpServerClient, board: Path, 
 
 
 @pytest.mark.parametrize("tool", ["wget", "busybox", "curl"])
-def test_a_device_is_written_and_its_first_bytes_are_checked(
-    bench: HttpServerClient, board: Path, tool: str
-) -> None:
+def test_a_device_is_written_and_its_first_bytes_are_checked(bench: HttpServerClient, board: Path, tool: str) -> None:
     needs(tool, "sha256sum")
     put(bench, "board.img")
     device = board / "device"

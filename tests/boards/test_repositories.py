@@ -75,9 +75,7 @@ def test_ostree_takes_nothing_twice(bench: HttpServerClient, tmp_path: Path, ost
     assert not [one for one in bench.requests[before:] if "/objects/" in one.name]
 
 
-def test_ostree_fails_where_there_is_no_such_branch(
-    bench: HttpServerClient, tmp_path: Path, ostree: list[str]
-) -> None:
+def test_ostree_fails_where_there_is_no_such_branch(bench: HttpServerClient, tmp_path: Path, ostree: list[str]) -> None:
     done = type_line(bench.command("repo", "ostree", ref="other", repo=tmp_path / "board"), cwd=tmp_path)
 
     assert done.returncode != 0

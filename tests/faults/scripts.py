@@ -112,9 +112,7 @@ def ran(code: str, where: Path, *arguments: str, under: Sequence[str] = ()) -> l
 
 
 @contextmanager
-def running(
-    code: str, where: Path, *arguments: str, under: Sequence[str] = ()
-) -> Iterator[subprocess.Popen[str]]:
+def running(code: str, where: Path, *arguments: str, under: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
     """Run a script for as long as the block lasts."""
     with start(code, where, *arguments, under=under) as process:
         try:

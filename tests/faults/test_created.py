@@ -135,9 +135,7 @@ anew("f", lambda: os.mkfifo(path("f")))
     assert left(system, code, tmp_path) == "['f']"
 
 
-def test_a_file_that_goes_over_one_that_the_user_made_anew_is_left_as_overwritten(
-    system: str, tmp_path: Path
-) -> None:
+def test_a_file_that_goes_over_one_that_the_user_made_anew_is_left_as_overwritten(system: str, tmp_path: Path) -> None:
     code = """
 storage.write_bytes("f", b"ours")
 anew("f", lambda: write("f", b"theirs"))

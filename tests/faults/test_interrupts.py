@@ -59,6 +59,7 @@ def felt(process: subprocess.Popen[str]) -> list[str]:
 
 GOES_ON = ["True ['image'] True (200, b'old')"]
 
+
 @pytest.mark.parametrize("begun", [b"", b"some bytes"])
 @pytest.mark.parametrize(
     "call", ["client.put_file('image', {url!r})", "client.storage.write_from_path('new', {url!r})"]

@@ -20,10 +20,7 @@ from tests.serving.wire import eventually
 
 
 def everything_in(folder: Path) -> dict[str, bytes | None]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def test_directory_is_served_once_its_url_is_printed(start: Start, folder: Path) -> None:
@@ -65,9 +62,7 @@ def test_port_is_the_one_asked_for(start: Start, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_signal_ends_it_with_success_and_a_silent_stderr(
-    start: Start, folder: Path, number: signal.Signals
-) -> None:
+def test_signal_ends_it_with_success_and_a_silent_stderr(start: Start, folder: Path, number: signal.Signals) -> None:
     process = start(folder, "-b", "127.0.0.1")
     first_line(process)
 
@@ -131,9 +126,7 @@ def test_what_is_no_file_is_refused(run: Run, tmp_path: Path) -> None:
     assert "neither a directory nor a regular file" in errors
 
 
-@pytest.mark.parametrize(
-    "arguments", [["-p", "65536"], ["-p", "-1"], ["-p", "http"], ["a", "b"], ["--nonsense"]]
-)
+@pytest.mark.parametrize("arguments", [["-p", "65536"], ["-p", "-1"], ["-p", "http"], ["a", "b"], ["--nonsense"]])
 def test_usage_error_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -150,9 +143,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"httpserve {httpserve.__version__}\n"
 
 
-def test_sigterm_handler_of_the_caller_is_put_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sigterm_handler_of_the_caller_is_put_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     code = cli.main([str(tmp_path / "nothing")])
@@ -386,9 +377,7 @@ def test_end_of_the_terminal_ends_it_in_order_but_not_under_nohup(start: Start, 
     file = tmp_path / "port"
     process = start(folder, "-b", "127.0.0.1", "--port-file", file)
     first_line(process)
-    kept = start(
-        folder, "-b", "127.0.0.1", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
+    kept = start(folder, "-b", "127.0.0.1", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     url = first_line(kept)
 
     process.send_signal(signal.SIGHUP)

@@ -43,9 +43,7 @@ EXAMPLE_LINES = [line for examples in EXAMPLES.values() for line in examples]
 
 
 @pytest.mark.parametrize("line", EXAMPLE_LINES)
-def test_example_of_the_help_is_a_command_line(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_example_of_the_help_is_a_command_line(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a file that is not there is no error yet
     program, *words = shlex.split(re.sub(r"  +\(.*\)$", "", line.replace("\\\n", " ")))
 

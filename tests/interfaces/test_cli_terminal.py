@@ -119,9 +119,7 @@ def test_name_cannot_send_commands_to_the_terminal(start: Start, folder: Path, t
 
 
 @pytest.mark.parametrize("switch", ["--no-progress", "-q"])
-def test_terminal_stays_empty_if_that_is_wanted(
-    start: Start, folder: Path, terminal: Terminal, switch: str
-) -> None:
+def test_terminal_stays_empty_if_that_is_wanted(start: Start, folder: Path, terminal: Terminal, switch: str) -> None:
     process = start(folder, "-b", "127.0.0.1", switch, stderr=terminal.theirs)
 
     fetch(f"{first_line(process)}/boot/zImage")
@@ -166,9 +164,7 @@ def test_qr_code_is_that_of_the_url(start: Start, folder: Path, terminal: Termin
     lines = terminal.until(lambda lines: len(lines) >= len(code) // 2)
 
     halves = {"█": (False, False), "▀": (False, True), "▄": (True, False), " ": (True, True)}
-    seen = [
-        [halves[char][half] for char in line.ljust(len(code))] for line in lines for half in (0, 1)
-    ]
+    seen = [[halves[char][half] for char in line.ljust(len(code))] for line in lines for half in (0, 1)]
     assert seen[: len(code)] == code
 
 

@@ -53,7 +53,7 @@ def test_no_message_about_where_to_listen_speaks_python(module: str) -> None:
     [
         ("pass host='0.0.0.0', port=80 and advertise='B:80'", "pass -b 0.0.0.0, -p 80 and --advertise B:80"),
         ("peer='a b' is no host", "--peer 'a b' is no host"),
-        ("host=\"it's\" is no host", "-b 'it'\"'\"'s' is no host"),
+        ('host="it\'s" is no host', "-b 'it'\"'\"'s' is no host"),
         ("host='' names nothing; host=None chooses", "-b '' names nothing; no -b chooses"),
         ("host='peer=x' does not resolve", "-b peer=x does not resolve"),
         ("sudo firewall-cmd --add-port=80/tcp; listenport=80", "sudo firewall-cmd --add-port=80/tcp; listenport=80"),

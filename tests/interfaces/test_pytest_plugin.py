@@ -190,7 +190,7 @@ def test_plugin_loads_nothing_until_a_fixture_is_asked_for(pytester: pytest.Pyte
             return {name for name in sys.modules if name.partition(".")[0] in ("httpserve", "opendal", "werkzeug")}
 
         def test_first():
-            assert ours() == {"httpserve", "httpserve.first_use", "httpserve.pytest_plugin"}
+            assert ours() == {"httpserve", "httpserve.base.lazy", "httpserve.pytest_plugin"}
 
         def test_second(http_server_client):
             assert "httpserve.client" in ours()

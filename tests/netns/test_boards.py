@@ -82,9 +82,7 @@ def test_one_server_for_all_networks_has_a_url_for_each_board(
     assert (only(client).client, only(client).local) == (theirs, ours)
 
 
-def test_two_boards_on_two_networks_are_told_apart(
-    network: Network, serve: Serve, image: Path, tmp_path: Path
-) -> None:
+def test_two_boards_on_two_networks_are_told_apart(network: Network, serve: Serve, image: Path, tmp_path: Path) -> None:
     client = serve(host="0.0.0.0")
     put(network, client, image)
     for role in ("board", "linklocal"):

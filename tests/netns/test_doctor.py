@@ -237,9 +237,7 @@ def test_a_peer_behind_a_router_of_its_own_is_none(network: Network, serve: Serv
 
     report = doctor(serve(peer="10.9.9.9"))
 
-    assert only(report, "route").message == (
-        "peer 10.9.9.9 is faced by 192.168.7.1 (eth1), with a router between"
-    )
+    assert only(report, "route").message == ("peer 10.9.9.9 is faced by 192.168.7.1 (eth1), with a router between")
 
 
 def test_a_server_that_does_not_listen_on_the_side_of_the_peer_is_a_failure(serve: Serve, doctor: Doctor) -> None:

@@ -40,9 +40,7 @@ def boards(network: Network) -> tuple[Place, Place]:
             f"addr add 10.0.{number}.1/24 dev lan{number}",
             f"link set lan{number} up",
         )
-        board.ip(
-            f"addr add 10.0.{number}.2/24 dev eth0", "link set eth0 up", f"route add default via 10.0.{number}.1"
-        )
+        board.ip(f"addr add 10.0.{number}.2/24 dev eth0", "link set eth0 up", f"route add default via 10.0.{number}.1")
     return one, other
 
 

@@ -112,9 +112,7 @@ def test_an_address_that_does_not_come_is_an_error_that_says_how_long_was_waited
     assert caught.value.host == LATE
 
 
-def test_a_peer_whose_network_does_not_come_is_an_error_that_names_the_router(
-    network: Network, begin: Begin
-) -> None:
+def test_a_peer_whose_network_does_not_come_is_an_error_that_names_the_router(network: Network, begin: Begin) -> None:
     network.bench.ip("route add default via 192.168.7.2")
     starting = begin(HttpServerClient(peer="10.3.3.2"), SHORT_SECONDS)
 
@@ -158,9 +156,7 @@ def test_a_second_start_waits_with_the_first(network: Network, begin: Begin) -> 
     assert first.result(LONG_SECONDS).is_running
 
 
-def test_the_wait_is_told_once(
-    network: Network, begin: Begin, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_wait_is_told_once(network: Network, begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "httpserve.client")
 
     starting = begin(HttpServerClient(host=LATE), SHORT_SECONDS)

@@ -57,9 +57,7 @@ class Kernel:
     """A kernel, and whoever talks to it. One that is interrupted is not measured: the tracer's lock may stay locked."""
 
     def __init__(self, where: Path, *, measured: bool = True) -> None:
-        self.manager = KernelManager(
-            transport="ipc", connection_file=str(where / "kernel.json"), kernel_name="python3"
-        )
+        self.manager = KernelManager(transport="ipc", connection_file=str(where / "kernel.json"), kernel_name="python3")
         environment = dict(os.environ) if measured else unmeasured()
         self.manager.start_kernel(cwd=str(where), env={**environment, "IPYTHONDIR": str(where), "TMPDIR": str(where)})
         self._talk()

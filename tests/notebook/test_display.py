@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from httpserve import HttpServeError, HttpServerClient, ServerNotRunning
-from httpserve.display import MOST_LINES, MOST_NAMES, MOST_ROWS, Listing, Records, as_html, browser_link, moment, size
+from httpserve.base.tables import MOST_LINES, MOST_NAMES, MOST_ROWS, Listing, Records, as_html, browser_link
+from httpserve.base.text import moment, size
 from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer
 from tests.conftest import our_threads, private_directories, tcp_sockets
 from tests.serving.wire import eventually

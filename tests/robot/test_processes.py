@@ -59,9 +59,7 @@ def test_libdoc_is_clean_and_its_page_stands_in_the_docs(tmp_path: Path) -> None
     assert " object at 0x" not in page.read_text(encoding="utf-8"), "a default that says nothing"
     new, old = _library(page), _library(KEYWORDS_PAGE)
     for part in ("name", "doc", "inits", "keywords"):
-        assert _told(new[part]) == _told(old[part]), (
-            "make the page anew: python docs/keywords.py"
-        )
+        assert _told(new[part]) == _told(old[part]), "make the page anew: python docs/keywords.py"
     assert _sources(old) == {f"httpserve/robot/{Path(source).name}" for source in _sources(new)}  # no directory of ours
 
 

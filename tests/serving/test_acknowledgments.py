@@ -77,9 +77,7 @@ def test_requests_of_other_boards_and_names_are_not_held_up(bench: HttpServerCli
         assert [record.target for record in bench.requests_for(client="127.0.0.2")] == ["/g"]
 
 
-def test_what_is_not_acknowledged_when_the_server_stops_is_not_completed(
-    bench: HttpServerClient, silent: Wire
-) -> None:
+def test_what_is_not_acknowledged_when_the_server_stops_is_not_completed(bench: HttpServerClient, silent: Wire) -> None:
     bench.stop(timeout=0.0)
 
     (record,) = bench.requests

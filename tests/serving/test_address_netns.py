@@ -72,18 +72,14 @@ class Bench:
     """A network namespace of a bench, with those of the boards on its cables."""
 
     def __init__(self) -> None:
-        self.names = {
-            role: f"hs{os.getpid()}-{next(_NUMBERS)}-{role}" for role in ("bench", "board", "other")
-        }
+        self.names = {role: f"hs{os.getpid()}-{next(_NUMBERS)}-{role}" for role in ("bench", "board", "other")}
 
     def __enter__(self) -> Bench:
         try:
             for name in self.names.values():
                 ip("netns", "add", name)
                 # Only the addresses that are given: none made by the kernel, none in doubt.
-                self._in(
-                    name, "sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/addr_gen_mode; do echo 1 > $f; done"
-                )
+                self._in(name, "sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/addr_gen_mode; do echo 1 > $f; done")
             ip("-batch", "-", batch=NETWORK.format(**self.names))
             for role, batch in (("bench", BENCH), ("board", BOARD), ("other", OTHER)):
                 ip("-n", self.names[role], "-batch", "-", batch=batch)
@@ -149,9 +145,7 @@ def a_bench() -> Iterator[Bench]:
     if not socket.has_dualstack_ipv6():
         pytest.skip("this system has no IPv6")
     probe = f"hs{os.getpid()}-probe"
-    allowed = subprocess.run(
-        ["ip", "netns", "add", probe], capture_output=True, text=True, timeout=30, check=False
-    )
+    allowed = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, timeout=30, check=False)
     if allowed.returncode:
         pytest.skip(f"network namespaces are not allowed here: {allowed.stderr.strip()}")
     ip("netns", "del", probe)
@@ -204,9 +198,7 @@ def test_a_link_local_host_can_be_bound(cabled: Bench) -> None:
 def test_a_peer_without_a_route_is_named_with_the_addresses_here(cabled: Bench) -> None:
     message = cabled.value("listen_host(None, '10.9.9.9')")
 
-    assert message.startswith(
-        "AddressNotFound: no address of this host faces peer='10.9.9.9' (Network is unreachable)"
-    )
+    assert message.startswith("AddressNotFound: no address of this host faces peer='10.9.9.9' (Network is unreachable)")
     assert "192.168.7.1 (eth1), 172.17.0.1 (docker0, virtual)" in message
 
 
@@ -215,15 +207,11 @@ def test_without_a_default_route_a_real_card_is_chosen(cabled: Bench) -> None:
 
 
 def test_the_choice_is_told_with_the_other_address(cabled: Bench) -> None:
-    code = (
-        "logging.basicConfig(level='INFO', stream=sys.stdout, format='%(message)s'); listen_host(None, None)"
-    )
+    code = "logging.basicConfig(level='INFO', stream=sys.stdout, format='%(message)s'); listen_host(None, None)"
 
     told = cabled.run(code)
 
-    assert (
-        told == "chose 192.168.7.1 (eth1); others are 172.17.0.1 (docker0, virtual); peer= or host= chooses\n"
-    )
+    assert told == "chose 192.168.7.1 (eth1); others are 172.17.0.1 (docker0, virtual); peer= or host= chooses\n"
 
 
 def test_the_source_of_the_default_route_is_chosen(fresh: Bench) -> None:
@@ -238,9 +226,7 @@ def test_a_peer_behind_the_default_router_is_told(fresh: Bench) -> None:
 
     told = fresh.run(code)
 
-    assert told.startswith(
-        "peer 10.9.9.9 is on no network of this host; 192.168.7.1 faces the router to it; "
-    )
+    assert told.startswith("peer 10.9.9.9 is on no network of this host; 192.168.7.1 faces the router to it; ")
 
 
 def test_the_other_end_of_a_point_to_point_link_is_on_our_network(fresh: Bench) -> None:
@@ -288,9 +274,7 @@ def test_an_address_that_is_still_tentative_is_told_so(fresh: Bench) -> None:
     fresh._in(fresh.names["bench"], "sh", "-c", "echo 60 > /proc/sys/net/ipv6/conf/eth2/dad_transmits")
     fresh.ip("addr add fd00:8::1/64 dev eth2")
 
-    assert fresh.value("bind('fd00:8::1', 8080)").startswith(
-        "AddressNotFound: fd00:8::1 is not ready, as IPv6"
-    )
+    assert fresh.value("bind('fd00:8::1', 8080)").startswith("AddressNotFound: fd00:8::1 is not ready, as IPv6")
 
 
 def test_a_tentative_address_is_not_chosen(fresh: Bench) -> None:
@@ -311,9 +295,7 @@ def test_the_limit_of_the_system_decides_which_ports_need_a_right(fresh: Bench) 
 
     told = fresh.run(code)
 
-    assert told.startswith(
-        "PortNotPermitted: port 8999 on 127.0.0.1 needs a right, as all below 9000 do; pass port=0"
-    )
+    assert told.startswith("PortNotPermitted: port 8999 on 127.0.0.1 needs a right, as all below 9000 do; pass port=0")
 
 
 # What URLs say
@@ -331,9 +313,7 @@ def test_the_limit_of_the_system_decides_which_ports_need_a_right(fresh: Bench) 
         ("192.168.7.1", "172.17.0.9", "http://192.168.7.1:80"),
     ],
 )
-def test_urls_say_the_address_that_faces_the_peer(
-    cabled: Bench, bound: str, peer: str | None, url: str
-) -> None:
+def test_urls_say_the_address_that_faces_the_peer(cabled: Bench, bound: str, peer: str | None, url: str) -> None:
     assert cabled.value(f"advertised({bound!r}, 80, peer={peer!r})") == url
 
 

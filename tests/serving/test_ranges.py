@@ -223,9 +223,7 @@ def test_two_range_fields_are_one_list(wire: Wire) -> None:
     ],
 )
 @pytest.mark.parametrize("wanted", ["bytes=5-", "bytes=5-9,1-2"])
-def test_if_range_gives_the_part_only_of_the_same_version(
-    wire: Wire, wanted: str, condition: str, status: int
-) -> None:
+def test_if_range_gives_the_part_only_of_the_same_version(wire: Wire, wanted: str, condition: str, status: int) -> None:
     etag = wire.ask("/small")["ETag"]
     value = condition.format(etag=etag, modified=formatdate(MODIFIED, usegmt=True))
 

@@ -59,9 +59,7 @@ def is_b(request: RequestRecord) -> bool:
 
 @pytest.mark.parametrize("until", ["all", "started", "idle", 0.5, 1000])
 def test_so_many_boards_are_waited_for(bench: HttpServerClient, pool: ThreadPoolExecutor, until: Until) -> None:
-    waiting = begin(
-        pool, bench, lambda: bench.wait_for_download("Image", PATIENT, until=until, idle=0.1, clients=2)
-    )
+    waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT, until=until, idle=0.1, clients=2))
     for _ in range(3):
         fetch(bench, board=ONE)
     still_waits = not waiting.done()

@@ -78,9 +78,7 @@ def test_what_brings_no_byte_starts_nothing(
 
 
 @pytest.mark.parametrize(("until", "wanted"), [(0.5, SIZE // 2), (0.500001, SIZE // 2 + 2), (1000, 1000), (1.0, SIZE)])
-def test_a_part_is_there_with_its_last_byte_and_not_before(
-    bench: HttpServerClient, until: Until, wanted: int
-) -> None:
+def test_a_part_is_there_with_its_last_byte_and_not_before(bench: HttpServerClient, until: Until, wanted: int) -> None:
     fetch_part(bench, 0, wanted - 1)
     vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))
 

@@ -87,9 +87,7 @@ def test_a_malformed_peer_is_refused_whatever_is_bound() -> None:
 
 @pytest.mark.parametrize("bound", ["0.0.0.0", "::", "127.0.0.1"])
 def test_what_is_advertised_overrides_everything(bound: str) -> None:
-    url = advertised(
-        bound, 8080, peer="no-such-board.invalid", advertise="http://192.168.1.5:8000/x", zone="usb0"
-    )
+    url = advertised(bound, 8080, peer="no-such-board.invalid", advertise="http://192.168.1.5:8000/x", zone="usb0")
 
     assert url == "http://192.168.1.5:8000/x"
 
@@ -158,9 +156,7 @@ def test_checking_arguments_resolves_nothing() -> None:
 # The order of preference, on addresses that this host does not have
 
 
-def on_a_host_with(
-    monkeypatch: pytest.MonkeyPatch, *found: InterfaceAddress, default: str | None = None
-) -> None:
+def on_a_host_with(monkeypatch: pytest.MonkeyPatch, *found: InterfaceAddress, default: str | None = None) -> None:
     """Put a list of addresses in place of the kernel's."""
     monkeypatch.setattr(address, "interfaces", lambda: list(found))
     sources = {socket.AF_INET6 if ":" in (default or "") else socket.AF_INET: default}
@@ -171,9 +167,7 @@ def an_address(
     interface: str, text: str, *, is_up: bool = True, has_carrier: bool = True, is_ready: bool = True
 ) -> InterfaceAddress:
     family = socket.AF_INET6 if ":" in text else socket.AF_INET
-    return InterfaceAddress(
-        interface, text, family, 24, is_up=is_up, has_carrier=has_carrier, is_ready=is_ready
-    )
+    return InterfaceAddress(interface, text, family, 24, is_up=is_up, has_carrier=has_carrier, is_ready=is_ready)
 
 
 CARD = an_address("eth0", "10.0.0.1")
@@ -239,9 +233,7 @@ def test_with_nothing_usable_a_wildcard_becomes_loopback(monkeypatch: pytest.Mon
     assert advertised("0.0.0.0", 8080) == "http://127.0.0.1:8080"
 
 
-@pytest.mark.parametrize(
-    ("wildcard", "url"), [("0.0.0.0", "http://172.17.0.1:80"), ("::", "http://[fd00::1]:80")]
-)
+@pytest.mark.parametrize(("wildcard", "url"), [("0.0.0.0", "http://172.17.0.1:80"), ("::", "http://[fd00::1]:80")])
 def test_a_wildcard_becomes_the_best_address_of_what_it_answers(
     monkeypatch: pytest.MonkeyPatch, wildcard: str, url: str
 ) -> None:
@@ -260,8 +252,7 @@ def test_a_choice_among_several_is_one_line_with_the_others(
     listen_host(host, None)
 
     assert caplog.messages == [
-        "chose 10.0.0.1 (eth0); others are 192.168.7.1 (eth1), 172.17.0.1 (docker0, virtual); "
-        "peer= or host= chooses"
+        "chose 10.0.0.1 (eth0); others are 192.168.7.1 (eth1), 172.17.0.1 (docker0, virtual); peer= or host= chooses"
     ]
 
 

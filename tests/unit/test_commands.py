@@ -18,7 +18,7 @@ BASE = "http://192.168.7.1:8080"
 NAMES = [
     "board.img",
     "boot/disk image.img",
-    "it's \"a\" file",
+    'it\'s "a" file',
     "a;b&&c|d`e`$(f)${g}#h!",
     "-rf",
     "ü/日本",

@@ -35,9 +35,7 @@ def test_any_other_port_is_refused_by_name(port: object) -> None:
     assert str(caught.value) == f"port={port!r} is not an int of 0 to 65535; port=0 lets the system choose"
 
 
-@pytest.mark.parametrize(
-    "host", ["bench", "bench.example.", "192.168.7.1", "::1", "fd00::1", "fe80::1%eth0", "a_b-c"]
-)
+@pytest.mark.parametrize("host", ["bench", "bench.example.", "192.168.7.1", "::1", "fd00::1", "fe80::1%eth0", "a_b-c"])
 def test_a_name_or_address_is_kept(host: str) -> None:
     assert checked_host(host) == host
 
@@ -148,9 +146,7 @@ def test_a_name_that_does_not_resolve_is_named(host: str) -> None:
 
 @pytest.mark.parametrize("zone", ["nosuch0", "65000"])
 def test_a_zone_that_is_no_interface_is_named(zone: str) -> None:
-    with pytest.raises(
-        AddressNotFound, match=f"no interface is called {zone} yet; addresses here: 127.0.0.1 .lo"
-    ):
+    with pytest.raises(AddressNotFound, match=f"no interface is called {zone} yet; addresses here: 127.0.0.1 .lo"):
         resolve(f"fe80::1%{zone}")
 
 

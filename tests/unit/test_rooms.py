@@ -75,7 +75,8 @@ MODULES = {
     "faults": {"faults"},
     "address": {"address", "binding", "hosts", "interfaces", "routes", "asking", "listeners", "surroundings"},
     "display": {"display", "watch", "variables"},
-    "errors": {"errors", "arguments", "latch", "owned", "uninterrupted", "seats", "safe_log"},
+    "errors": {"errors"},
+    "base": set[str](),
     "text": {"printable", "logs"},
 }
 

@@ -197,9 +197,7 @@ def test_a_root_that_cannot_be_written_is_refused() -> None:
             directory.chmod(0o755)
 
 
-def test_no_place_for_a_private_root_is_a_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_place_for_a_private_root_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("x")
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path / "file"))

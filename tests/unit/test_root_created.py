@@ -119,9 +119,7 @@ def test_close_removes_a_file_that_others_edited(root: Root, tmp_path: Path) -> 
     assert left(tmp_path) == []
 
 
-def test_close_leaves_a_file_that_others_replaced(
-    root: Root, tmp_path: Path, log: pytest.LogCaptureFixture
-) -> None:
+def test_close_leaves_a_file_that_others_replaced(root: Root, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
     put(root, "f")
     (tmp_path / "theirs").write_text("x")
     os.replace(tmp_path / "theirs", tmp_path / "f")
@@ -132,9 +130,7 @@ def test_close_leaves_a_file_that_others_replaced(
     assert "left f: somebody else replaced it since" in log.messages
 
 
-def test_close_leaves_a_file_that_others_made_anew_under_the_same_inode_number(
-    root: Root, tmp_path: Path
-) -> None:
+def test_close_leaves_a_file_that_others_made_anew_under_the_same_inode_number(root: Root, tmp_path: Path) -> None:
     put(root, "f")
     for _ in range(10):  # ext4 gives the number anew at once, others do not
         number = (tmp_path / "f").stat().st_ino
@@ -232,9 +228,7 @@ def test_a_forked_child_leaves_alone_what_its_parent_is_writing(root: Root, tmp_
     assert (tmp_path / "d" / "f").read_bytes() == b"data"
 
 
-def test_a_discard_in_a_forked_child_only_closes(
-    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_discard_in_a_forked_child_only_closes(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     incoming = root.incoming("f")
     before = left(tmp_path)
 
@@ -266,9 +260,7 @@ def test_a_forked_child_that_goes_on_removes_what_it_created_itself(tmp_path: Pa
     assert [name for name in there if not name.endswith(".journal")] == ["parents"]
 
 
-def test_the_record_of_a_forked_child_begins_empty(
-    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_record_of_a_forked_child_begins_empty(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(root, "f")
     digest = sha256(root, "f")
 

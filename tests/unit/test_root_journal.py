@@ -153,9 +153,7 @@ def test_the_litter_of_a_killed_process_goes_with_the_directories_made_for_it(
     assert after == []
 
 
-def test_the_temporaries_of_a_living_process_are_left_alone(
-    tmp_path: Path, holder: subprocess.Popen[str]
-) -> None:
+def test_the_temporaries_of_a_living_process_are_left_alone(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     before = left(tmp_path)
 
     root = Root(tmp_path)
@@ -204,9 +202,7 @@ def test_a_private_root_of_a_killed_process_is_removed_by_the_next(
     assert left(tmp_path) == []
 
 
-def test_a_private_root_that_goes_just_now_is_no_trouble(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_root_that_goes_just_now_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lstat(path: str) -> os.stat_result:
         raise FileNotFoundError(2, "No such file or directory", path)
 
@@ -234,9 +230,7 @@ def test_a_private_root_is_kept_while_anybody_uses_it(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-def test_other_directories_are_not_taken_for_private_roots(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_directories_are_not_taken_for_private_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "httpserve-notes").mkdir()
     (tmp_path / "httpserve-file").write_text("x")
     (tmp_path / "elsewhere").mkdir()

@@ -81,9 +81,7 @@ def test_a_directory_that_is_moved_out_just_before_a_version_is_put_there_gets_n
     assert files(tmp_path / "moved") == {"f": "inside"}
 
 
-def test_a_directory_that_is_swapped_just_before_a_move_is_neither_source_nor_target(
-    top: Path, outside: Path
-) -> None:
+def test_a_directory_that_is_swapped_just_before_a_move_is_neither_source_nor_target(top: Path, outside: Path) -> None:
     for source, target in (("d/f", "g"), ("mine", "d/mine")):
         (top / "mine").write_text("mine")
         root = Root(top, told=Told(before_publish=lambda name: swap(top, outside)))

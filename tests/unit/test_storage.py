@@ -169,9 +169,7 @@ def test_a_storage_opens_its_root_at_the_first_call(root: Root, storage: Storage
         pytest.param(lambda storage: storage.open("f", "wb").close(), id="open"),
     ],
 )
-def test_every_writing_call_opens_the_root(
-    storage: Storage, root: Root, call: Callable[[Storage], object]
-) -> None:
+def test_every_writing_call_opens_the_root(storage: Storage, root: Root, call: Callable[[Storage], object]) -> None:
     call(storage)
 
     assert len(root.created()) == 1
@@ -466,9 +464,7 @@ def test_a_directory_is_listed_by_way_of_a_symlink_inside_the_root(storage: Stor
     assert storage.scan("in/") == ["in/", "in/f", "in/up/"]
 
 
-def test_listing_without_permission_is_not_permitted(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_listing_without_permission_is_not_permitted(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     def scandir(path: str) -> Iterator[object]:
         raise PermissionError(13, "Permission denied")
 
@@ -495,9 +491,7 @@ def test_store_returns_the_digest(storage: Storage, tmp_path: Path) -> None:
     assert storage.stat("d/f").etag == f'"{HELLO}"'
 
 
-def test_what_fails_to_come_in_leaves_the_old_file_and_no_litter(
-    storage: Storage, root: Root, tmp_path: Path
-) -> None:
+def test_what_fails_to_come_in_leaves_the_old_file_and_no_litter(storage: Storage, root: Root, tmp_path: Path) -> None:
     (tmp_path / "src").write_bytes(b"hello")
     storage.write_bytes("f", b"old")
 

@@ -295,9 +295,7 @@ def test_a_reader_keeps_its_version(storage: Storage) -> None:
         assert file.read() == LINES
 
 
-def test_a_file_that_changes_while_it_is_copied_out_is_not_copied(
-    storage: Storage, root: Root, tmp_path: Path
-) -> None:
+def test_a_file_that_changes_while_it_is_copied_out_is_not_copied(storage: Storage, root: Root, tmp_path: Path) -> None:
     with storage.open("lines", "rb") as file:
         Path(root.path, "lines").write_bytes(b"other" + LINES)
 
@@ -360,9 +358,7 @@ def test_a_writer_that_is_forgotten_publishes_nothing(
     assert capfd.readouterr().err == ""
 
 
-def test_a_reader_that_is_forgotten_closes_its_descriptor(
-    storage: Storage, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_reader_that_is_forgotten_closes_its_descriptor(storage: Storage, capfd: pytest.CaptureFixture[str]) -> None:
     file: ReadFile | None = storage.open("lines", "rb")
     assert file is not None
     descriptor = file.fileno()
@@ -404,9 +400,7 @@ forgotten = [writer, storage.open("g", "wb")]
     assert (tmp_path / "f").read_bytes() == b"hello"
 
 
-def test_a_failed_write_poisons_the_file(
-    storage: Storage, root: Root, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_poisons_the_file(storage: Storage, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -711,9 +711,7 @@ RESUMED = [
 def resumed(ask: Ask, fields: dict[str, str]) -> int:
     """Return the status of a resumption under the validators that stand."""
     known = ask("/f", "HEAD").headers
-    given = {
-        name: value.format(etag=known["ETag"], modified=known["Last-Modified"]) for name, value in fields.items()
-    }
+    given = {name: value.format(etag=known["ETag"], modified=known["Last-Modified"]) for name, value in fields.items()}
     return ask("/f", Range="bytes=5-", **given).status_code
 
 

@@ -433,7 +433,8 @@ def test_a_copy_out_with_a_timeout_of_nothing_is_refused(dst: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://bucket/key", "http://127.0.0.1:1/up", Path("s3://bucket/key"), "file:///tmp/x", "sftp://me:word@bench/x"]
+    "url",
+    ["s3://bucket/key", "http://127.0.0.1:1/up", Path("s3://bucket/key"), "file:///tmp/x", "sftp://me:word@bench/x"],
 )
 def test_nothing_is_copied_out_to_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | Path) -> None:
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from httpserve.arguments import checked_count, checked_seconds
+from httpserve.base.arguments import checked_count, checked_seconds
 from httpserve.errors import InvalidArgument
 
 

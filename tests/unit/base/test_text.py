@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve.printable import escaped, printable
+from httpserve.base.text import escaped, printable
 
 CHARACTERS = {
     "C0": [chr(number) for number in range(0x20)],

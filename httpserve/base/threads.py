@@ -4,7 +4,11 @@ A Ctrl-C raises KeyboardInterrupt there, a timeout of Robot or pytest another cl
 whatever it likes, at any moment and more than once. What takes long is done in another thread, and the main one does
 no more than wait for it; a few steps that belong together are done while signals are held.
 
-Knows threads and handlers. Knows nothing of what is done, nor of any particular signal.
+A `Latch` is something to wait for that a Ctrl-C can interrupt at any moment without harm. `Condition.wait` and
+`Event.wait` are no such thing: a KeyboardInterrupt at the wrong moment inside them becomes a RuntimeError about an
+unlocked lock.
+
+Knows threads, locks and handlers. Knows nothing of what is done, nor of any particular signal.
 """
 
 from __future__ import annotations
@@ -12,13 +16,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from _signal import getsignal  # type: ignore[import-not-found]  # those of `signal` take ten times as long
 from _signal import signal as set_handler
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, ClassVar, Generic, TypeVar
-
-from httpserve.latch import Latch
 
 T = TypeVar("T")
 
@@ -97,7 +100,7 @@ class Aside(Generic[T]):
             self._over.open()
 
 
-def uninterrupted(
+def run_shielded(
     body: Callable[[], T], hurry: Callable[[], object] | None = None, undo: Callable[[T], object] | None = None
 ) -> T:
     """Return what `body` returns, or raise what it raises. What signals raise meanwhile is raised once it has ended.
@@ -265,3 +268,40 @@ def _hold_none() -> None:
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=_hold_none)
+
+SLICE_SECONDS = 0.25  # a waiter that was interrupted may have kept the lock: look again
+
+
+class Latch:
+    """Closed at first, and open for ever once it was opened. Safe from any number of threads."""
+
+    __slots__ = ("_is_open", "_lock")
+
+    def __init__(self, *, is_open: bool = False) -> None:
+        self._is_open = is_open
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened."""
+        return self._is_open
+
+    def open(self) -> None:
+        """Let everybody pass who waits or will wait. Harmless when repeated."""
+        self._is_open = True
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it was open already
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the latch is open, at most `timeout` seconds (None: for ever). False when it is not."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._is_open:
+            left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            if self._lock.acquire(timeout=left):
+                self._lock.release()
+        return True

@@ -26,7 +26,7 @@ def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
         if is_long_enough and value <= threading.TIMEOUT_MAX:  # an int may be too large for a float
             return float(value)
     least = "0 or more" if zero else "a positive number of"
-    raise InvalidArgument(f"{name} must be {least} seconds, not {shown(value)}")
+    raise InvalidArgument(f"{name} must be {least} seconds, not {quoted_value(value)}")
 
 
 def checked_count(name: str, value: object) -> int:
@@ -42,10 +42,10 @@ def checked_count(name: str, value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize:
         return value
     limit = f", at most {sys.maxsize}" if isinstance(value, int) and value > sys.maxsize else ""
-    raise InvalidArgument(f"{name} must be a whole number from 1 on{limit}, not {shown(value)}")
+    raise InvalidArgument(f"{name} must be a whole number from 1 on{limit}, not {quoted_value(value)}")
 
 
-def shown(value: object) -> str:
+def quoted_value(value: object) -> str:
     """Return what was given as a message shows it, in one line that is not too long."""
     if isinstance(value, int) and value.bit_length() > MOST_BITS:  # of very many digits Python makes no text
         return f"a number of {value.bit_length()} bits"

@@ -7,12 +7,11 @@ for nothing. Does not know notebooks, nor where the records come from.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, NamedTuple, SupportsIndex, TypeVar, overload
 
-from httpserve.printable import printable
+from httpserve.base.text import moment, printable, size
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -177,25 +176,6 @@ def browser_link(url: str, port: int) -> str | None:
     except (ValueError, LookupError, AttributeError):
         return None
     return link if link.startswith(("/", "http://", "https://")) else None
-
-
-def size(count: float) -> str:
-    """Return a number of bytes as people read it."""
-    if count < 1024:
-        return f"{count:.0f} B"
-    if count < 1024**2:
-        return f"{count / 1024:.1f} KiB"
-    if count < 1024**3:
-        return f"{count / 1024**2:.1f} MiB"
-    return f"{count / 1024**3:.1f} GiB"
-
-
-def moment(seconds: float) -> str:
-    """Return a time since the epoch as a clock on this host shows it."""
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return str(seconds)
 
 
 def _columns(record: object) -> list[_Column]:

@@ -1,11 +1,12 @@
 """Texts that strangers chose, made fit to be read: on one line, nothing invisible, nothing that a terminal obeys.
 
-Knows characters. Does not know where a text comes from, nor where it goes; HTML is escaped for HTML afterwards.
+Sizes and times as people read them, too. Knows characters. Does not know where a text comes from, nor where it goes; HTML is escaped for HTML afterwards.
 """
 
 from __future__ import annotations
 
 import re
+import time
 
 _BACKSLASHES = re.compile(r"\\+")
 _REST_OF_AN_ESCAPE = re.compile(r"[nrt]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}")
@@ -51,3 +52,22 @@ def _cut(text: str, most: int) -> str:
     instead = f"…[{len(text)}]…"
     room = most - len(instead)
     return text[: room - room // 2] + instead + text[len(text) - room // 2 :]
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    if count < 1024**2:
+        return f"{count / 1024:.1f} KiB"
+    if count < 1024**3:
+        return f"{count / 1024**2:.1f} MiB"
+    return f"{count / 1024**3:.1f} GiB"
+
+
+def moment(seconds: float) -> str:
+    """Return a time since the epoch as a clock on this host shows it."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)

@@ -1,7 +1,7 @@
-"""The loggers of this package: nothing that a stranger chose gets as it came into a record of theirs.
+"""The loggers of this package: nothing that a stranger chose gets into a record unescaped, and a handler ends no thread.
 
 Knows logging. Does not know who logs what. A user's handlers format as they like and write anywhere, so what has to
-be escaped is escaped before any of them sees it.
+be escaped is escaped before any of them sees it. A handler that raises ends no answer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from traceback import format_exc
 
-from httpserve.printable import printable
+from httpserve.base.text import printable
 
 MOST_CHARACTERS = 1000  # of one value in a line: a target may have 16 KiB
 
@@ -53,3 +53,14 @@ def _shown(value: object) -> object:
     text = str(value)
     shown = printable(text, MOST_CHARACTERS)
     return value if shown == text else shown  # an exception stays one for handlers that look at it
+
+
+def say(logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
+    """Log, and survive a handler of the user's that raises: it must not cost the boards their server.
+
+    Blocks for as long as a handler does. What `logging` itself prints of a handler that fails is its user's to see.
+    """
+    try:
+        logger.log(level, message, *arguments)
+    except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001, S110 - there is nowhere left to tell it
+        pass
