@@ -13,8 +13,6 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from httpserve.address import advertised, bind, bind_error, listen_host, url_path, validate
-from httpserve.asking import with_zone
 from httpserve.base.arguments import checked_count, checked_seconds
 from httpserve.base.log import logger
 from httpserve.commands import Value, Wanted, command, fetches_directory
@@ -32,6 +30,8 @@ from httpserve.exchanges import MOST_RECORDS
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
 from httpserve.names import checked_name
+from httpserve.network.choice import advertised, bind, bind_error, listen_host, url_path, validate
+from httpserve.network.interfaces import with_zone
 from httpserve.observed import Observed
 from httpserve.root import Root
 from httpserve.serving.server import Server

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from httpserve.address import advertised, url_host
 from httpserve.base.tables import server_html
 from httpserve.errors import AddressNotFound, StorageError
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
+from httpserve.network.choice import advertised, url_host
 from httpserve.root import Root
 from httpserve.serving.server import Server
 

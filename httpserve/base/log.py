@@ -1,4 +1,4 @@
-"""The loggers of this package: nothing that a stranger chose gets into a record unescaped, and a handler ends no thread.
+"""The loggers of this package: what a stranger chose is escaped in every record, and a handler ends no thread.
 
 Knows logging. Does not know who logs what. A user's handlers format as they like and write anywhere, so what has to
 be escaped is escaped before any of them sees it. A handler that raises ends no answer.

@@ -1,12 +1,14 @@
 """Texts that strangers chose, made fit to be read: on one line, nothing invisible, nothing that a terminal obeys.
 
-Sizes and times as people read them, too. Knows characters. Does not know where a text comes from, nor where it goes; HTML is escaped for HTML afterwards.
+Sizes and times as people read them, too. Knows characters. Does not know where a text comes from, nor where it goes;
+HTML is escaped for HTML afterwards.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from urllib.parse import quote
 
 _BACKSLASHES = re.compile(r"\\+")
 _REST_OF_AN_ESCAPE = re.compile(r"[nrt]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}")
@@ -71,3 +73,12 @@ def moment(seconds: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, ValueError, OSError):
         return str(seconds)
+
+
+def url_path(name: str) -> str:
+    """Return a checked name as a path for URLs: all but `/` and RFC 3986's unreserved characters is encoded.
+
+    `+`, `&`, `'`, `*`, `[` and their like are legal in a path, but shells, globbing clients (curl) and form
+    decoders read them differently; encoded they mean the same to everyone.
+    """
+    return quote(name, safe="/", errors="surrogateescape")

@@ -18,9 +18,9 @@ from httpserve.doctor.listening import (
     look_at_urls,
 )
 from httpserve.doctor.obstacles import look_at_firewall, look_at_machine
+from httpserve.doctor.port_owner import listener
 from httpserve.doctor.report import Finding, Report
 from httpserve.doctor.situation import Situation
-from httpserve.listeners import listener
 
 __all__ = ["Finding", "Report", "Situation", "examine"]
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from httpserve.address import interfaces
 from httpserve.doctor.report import Finding
 from httpserve.doctor.situation import Situation, ago, times
 from httpserve.errors import HttpServeError
-from httpserve.hosts import is_numeric, resolve
-from httpserve.interfaces import addresses_here
-from httpserve.routes import Route, neighbours, route_to
+from httpserve.network.choice import interfaces
+from httpserve.network.hosts import is_numeric, resolve
+from httpserve.network.interfaces import addresses_here
+from httpserve.network.routes import Route, neighbours, route_to
 
 MOST_NAMED = 5  # of the names that were missing
 _ANY_PORT = 9  # nothing is sent there

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from httpserve.address import advertised, answering, interfaces, url_host
-from httpserve.binding import first_free_port
 from httpserve.doctor.report import Finding
 from httpserve.doctor.selftest import CONTENT, self_test
 from httpserve.doctor.situation import Situation
-from httpserve.hosts import is_numeric, resolve
-from httpserve.interfaces import InterfaceAddress, addresses_here, default_source
+from httpserve.network.binding import first_free_port
+from httpserve.network.choice import advertised, answering, interfaces, url_host
+from httpserve.network.hosts import is_numeric, resolve
+from httpserve.network.interfaces import InterfaceAddress, addresses_here, default_source
 
 SELF_TEST_SECONDS = 1.5  # for all addresses together; each takes some milliseconds
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a wildcard answers when there is nothing else

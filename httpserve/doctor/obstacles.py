@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from httpserve.doctor.host import Firewall, Machine, firewalls, machine
 from httpserve.doctor.report import Finding
 from httpserve.doctor.situation import Situation
-from httpserve.surroundings import Firewall, Machine, firewalls, machine
 
 _WINDOWS_RULE = (
     "New-NetFirewallRule -DisplayName httpserve -Direction Inbound -Protocol TCP -LocalPort {port} -Action Allow"

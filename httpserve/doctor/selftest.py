@@ -1,17 +1,17 @@
 """Asks our own server as boards ask, and says where an answer is not what they need.
 
 Knows the head contract that boot loaders and updaters rely on. Does not know what is served: it asks for content of its
-own, of which no record is made.
+own, which leaves no record.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
-
-from httpserve.asking import Answer, ask
 
 CONTENT = bytes(range(256))
 HEAD_BYTES = 900  # U-Boot before v2025.04 looks for the end of the head in the first packet
@@ -52,7 +52,7 @@ def self_test(host: str, port: int, path: str, timeout: float) -> list[str]:
     return found
 
 
-def flaws_of(question: Question, answer: Answer) -> Iterator[str]:
+def flaws_of(question: Question, answer: Reply) -> Iterator[str]:
     """Say what is wrong with an answer to a question."""
     if not answer.data:
         yield "the server closed without an answer"
@@ -144,3 +144,38 @@ QUESTIONS = (
     Question("range", ("GET {path} HTTP/1.1", *_FIELDS, f"Range: bytes={RANGE[0]}-{RANGE[1] - 1}"), _part),
     Question("range beyond the end", ("GET {path} HTTP/1.1", *_FIELDS, f"Range: bytes={len(CONTENT)}-"), _beyond),
 )
+
+MOST_BYTES = 1 << 20
+_CHUNK_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came: `first` at once, `data` until the server closed, `seconds` until the first byte."""
+
+    first: bytes
+    data: bytes
+    seconds: float
+
+
+def ask(host: str, port: int, request: bytes, timeout: float) -> Reply:
+    """Connect to an address of this host, send *request*, and return what comes until the server closes.
+
+    Blocks at most *timeout* seconds.
+
+    Raises:
+        OSError: It does not connect, answer or close in time.
+    """
+    began = time.monotonic()
+    deadline = began + timeout
+    with socket.create_connection((host, port), timeout) as sock:
+        sock.sendall(request)
+        first = data = sock.recv(_CHUNK_BYTES)
+        seconds = time.monotonic() - began
+        while data and len(data) < MOST_BYTES:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            more = sock.recv(_CHUNK_BYTES)
+            if not more:
+                break
+            data += more
+    return Reply(first, data, seconds)

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
-from httpserve.address import answering, interfaces
-from httpserve.interfaces import InterfaceAddress
-from httpserve.listeners import Listener
+from httpserve.doctor.port_owner import PortOwner
+from httpserve.network.choice import answering, interfaces
+from httpserve.network.interfaces import InterfaceAddress
 from httpserve.records import Missing, RequestRecord
 
 
@@ -45,7 +45,7 @@ class Situation:
     missing: tuple[Missing, ...]
     connections: Mapping[str, int]
     probe: Callable[[bytes], AbstractContextManager[str]]
-    other: Listener | None = None
+    other: PortOwner | None = None
 
     @cached_property
     def own(self) -> frozenset[str]:

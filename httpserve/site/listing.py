@@ -20,8 +20,8 @@ from typing import NamedTuple
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from httpserve.base.text import url_path
 from httpserve.errors import InvalidName
-from httpserve.hosts import url_path
 
 # JSON has no charset, but clients ask for one.
 _JSON = ("application/json", "application/json; charset=utf-8")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from httpserve.base.text import url_path
 from httpserve.errors import InvalidName
-from httpserve.hosts import url_path
 from httpserve.names import checked_name, is_reserved
 from httpserve.root import Root
 from httpserve.serving import head

@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[2]
 TOLD = "logging.basicConfig(level='INFO', stream=sys.stdout, format='%(message)s')\n"
 PRELUDE = """
 import json, logging, os, socket, sys
-from httpserve.address import advertised, bind, interfaces, listen_host
+from httpserve.network.choice import advertised, bind, interfaces, listen_host
 from httpserve.errors import HttpServeError
 def outcome(call):
     try:

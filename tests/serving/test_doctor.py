@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from httpserve import Finding, HttpServerClient, Report, WaitTimeout
-from httpserve.binding import first_free_port
 from httpserve.doctor.listening import look_at_self_test
 from httpserve.doctor.selftest import CONTENT
 from httpserve.doctor.situation import Situation
+from httpserve.network.binding import first_free_port
 from tests.serving.wire import Wire, eventually
 
 MOST_SECONDS = 2.0  # that it may block

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from httpserve.base.text import url_path
 from httpserve.commands import TEMPLATES, Wanted, command
 from httpserve.errors import InvalidArgument
-from httpserve.hosts import url_path
 
 DIGEST = "0123456789abcdef" * 4
 BASE = "http://192.168.7.1:8080"

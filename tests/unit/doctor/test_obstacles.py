@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from httpserve import Finding
+from httpserve.doctor.host import Firewall, Machine
 from httpserve.doctor.obstacles import about_firewalls, about_machine
 from httpserve.doctor.situation import Situation
-from httpserve.surroundings import Firewall, Machine
 
 
 @contextlib.contextmanager

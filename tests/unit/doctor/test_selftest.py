@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from httpserve.asking import Answer
-from httpserve.doctor.selftest import CONTENT, HEAD_BYTES, QUESTIONS, Question, flaws_of
+from httpserve.doctor.selftest import CONTENT, HEAD_BYTES, QUESTIONS, Question, Reply, flaws_of
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 256\r\n"
@@ -22,7 +21,7 @@ GET, OLD, TO_HEAD, RANGE, FAR = QUESTIONS
 
 
 def flaws(question: Question, data: bytes, *, first: bytes | None = None, seconds: float = 0.0) -> list[str]:
-    return list(flaws_of(question, Answer(data if first is None else first, data, seconds)))
+    return list(flaws_of(question, Reply(data if first is None else first, data, seconds)))
 
 
 @pytest.mark.parametrize(

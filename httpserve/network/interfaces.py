@@ -12,12 +12,13 @@ import re
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from httpserve.base.log import logger
 from httpserve.base.text import printable
+from httpserve.network.netlink import netlink, netlink_attributes
 
 log = logger("httpserve.network")
 
@@ -120,7 +121,7 @@ def interfaces() -> list[InterfaceAddress]:
     """
     if sys.platform == "linux":
         try:
-            return _parse_addresses(netlink(_RTM_GETADDR, _RTM_NEWADDR, _IFADDRMSG.size))
+            return parse_addresses(netlink(_RTM_GETADDR, _RTM_NEWADDR, _IFADDRMSG.size))
         except OSError as error:  # a sandbox without netlink
             log.debug("netlink does not answer (%s); asking the resolver for addresses", error)
     return _from_resolver()
@@ -187,60 +188,15 @@ def _from_resolver() -> list[InterfaceAddress]:
     return [InterfaceAddress("", address, family) for address, family in found.items()]
 
 
-# Linux: rtnetlink(7). Struct layouts and numbers are of linux/netlink.h, if_addr.h and if.h.
-_NLMSG_HEADER = struct.Struct("=IHHII")
 _IFADDRMSG = struct.Struct("=BBBBI")
-_RTATTR = struct.Struct("=HH")
-_RTM_NEWADDR, _RTM_GETADDR, _NLMSG_ERROR, _NLMSG_DONE = 20, 22, 2, 3
-_NETLINK_SECONDS = 1.0  # it answers in microseconds; a sandbox may swallow the question
-_REQUEST_DUMP = 0x1 | 0x300
+_RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_DADFAILED_OR_TENTATIVE = 0x08 | 0x40
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP, _IFF_POINTOPOINT, _IFF_RUNNING = 0x1, 0x10, 0x40
 
 
-def netlink(question: int, answer: int, size: int) -> Iterator[bytes]:
-    """Give the entries of one of the kernel's lists. Blocks for microseconds; at most a second for each part.
-
-    Args:
-        question: The number of the request for the list, such as that of RTM_GETADDR.
-        answer: The number of the messages that hold an entry each.
-        size: The bytes of the fixed part of the request.
-
-    Raises:
-        OSError: The kernel refuses or does not answer, as in a sandbox.
-    """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.settimeout(_NETLINK_SECONDS)
-        kernel.send(_NLMSG_HEADER.pack(_NLMSG_HEADER.size + size, question, _REQUEST_DUMP, 1, 0) + bytes(size))
-        is_complete = False
-        while not is_complete:
-            payloads, is_complete = _read_answer(kernel.recv(1 << 16), answer)
-            yield from payloads
-
-
-def _read_answer(data: bytes, answer: int = _RTM_NEWADDR) -> tuple[list[bytes], bool]:
-    """Return the entries in one answer of the kernel, and whether it was the last."""
-    payloads: list[bytes] = []
-    for kind, payload in _split_messages(data):
-        if kind == _NLMSG_DONE:
-            return payloads, True
-        if kind == _NLMSG_ERROR:
-            raise OSError(-struct.unpack_from("=i", payload)[0], "netlink refuses to list addresses")
-        if kind == answer:
-            payloads.append(payload)
-    return payloads, False
-
-
-def _split_messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= _NLMSG_HEADER.size:
-        length, kind, *_ = _NLMSG_HEADER.unpack_from(data)
-        yield kind, data[_NLMSG_HEADER.size : length]
-        data = data[_aligned(length) :]
-
-
-def _parse_addresses(payloads: Iterable[bytes]) -> list[InterfaceAddress]:
+def parse_addresses(payloads: Iterable[bytes]) -> list[InterfaceAddress]:
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for payload in payloads:
@@ -279,13 +235,6 @@ def _parse_address(payload: bytes, control: socket.socket) -> InterfaceAddress:
     )
 
 
-def netlink_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split what follows the fixed part of an entry: number and value of each attribute."""
-    while len(data) >= _RTATTR.size:
-        length, kind = _RTATTR.unpack_from(data)
-        yield kind, data[_RTATTR.size : length]
-        data = data[_aligned(length) :]
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
+def with_zone(host: str) -> str:
+    """Return an address of this host as connecting takes it: link-local IPv6 with its zone."""
+    return next((here.host for here in interfaces() if here.address == host), host)

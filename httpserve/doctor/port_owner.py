@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from httpserve.address import bind, listen_host
-from httpserve.asking import with_zone
 from httpserve.base.text import printable
 from httpserve.errors import HttpServeError, PortInUse, PortNotPermitted
-from httpserve.hosts import is_numeric
+from httpserve.network.choice import bind, listen_host
+from httpserve.network.hosts import is_numeric
+from httpserve.network.interfaces import with_zone
 
 _TABLES = {"tcp": socket.AF_INET, "tcp6": socket.AF_INET6}  # of the network that this thread is in
 _LISTENS = "0A"  # TCP_LISTEN of linux/tcp_states.h
@@ -29,7 +29,7 @@ _WORD_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class PortOwner:
     """Another process that listens.
 
     `host` is its address; `pid` is 0 and `program` empty where that cannot be told. A process gives itself any name of
@@ -47,7 +47,7 @@ class _Socket(NamedTuple):
     inode: str
 
 
-def listener(host: str | None, peer: str | None, port: int) -> Listener | None:
+def listener(host: str | None, peer: str | None, port: int) -> PortOwner | None:
     """Return who listens where a server with these settings would; None when nobody does, or it cannot be told.
 
     Blocks for some milliseconds. Binds the port for a moment, and asks no name server.
@@ -69,7 +69,7 @@ def listener(host: str | None, peer: str | None, port: int) -> Listener | None:
     else:
         return None
     pid, program = _process(found.inode)
-    return Listener(with_zone(found.host), port, pid, program)
+    return PortOwner(with_zone(found.host), port, pid, program)
 
 
 def _sockets(wanted: str, port: int) -> Iterator[_Socket]:

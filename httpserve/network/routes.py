@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from httpserve.base.log import logger
-from httpserve.hosts import Endpoint
-from httpserve.interfaces import default_source, interfaces, netlink, netlink_attributes, source_address
+from httpserve.network.hosts import Endpoint
+from httpserve.network.interfaces import default_source, interfaces, source_address
+from httpserve.network.netlink import netlink, netlink_attributes
 
 log = logger("httpserve.network")
 

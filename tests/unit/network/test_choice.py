@@ -7,10 +7,10 @@ import socket
 
 import pytest
 
-from httpserve import address
-from httpserve.address import advertised, listen_host, validate
 from httpserve.errors import AddressNotFound, InvalidArgument
-from httpserve.interfaces import InterfaceAddress, interfaces
+from httpserve.network import choice
+from httpserve.network.choice import advertised, listen_host, validate
+from httpserve.network.interfaces import InterfaceAddress, interfaces
 
 
 def test_a_given_host_is_what_to_bind() -> None:
@@ -158,9 +158,9 @@ def test_checking_arguments_resolves_nothing() -> None:
 
 def on_a_host_with(monkeypatch: pytest.MonkeyPatch, *found: InterfaceAddress, default: str | None = None) -> None:
     """Put a list of addresses in place of the kernel's."""
-    monkeypatch.setattr(address, "interfaces", lambda: list(found))
+    monkeypatch.setattr(choice, "interfaces", lambda: list(found))
     sources = {socket.AF_INET6 if ":" in (default or "") else socket.AF_INET: default}
-    monkeypatch.setattr(address, "default_source", sources.get)
+    monkeypatch.setattr(choice, "default_source", sources.get)
 
 
 def an_address(

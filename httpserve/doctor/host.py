@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from httpserve.interfaces import interfaces
+from httpserve.network.interfaces import interfaces
 
 _ROOT = Path("/")
 _PROGRAM_DIRECTORIES = ("usr/sbin", "usr/bin", "sbin", "bin", "usr/local/sbin", "usr/local/bin")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.surroundings import Firewall, container_kind, firewalls, hypervisor, wsl_version
+from httpserve.doctor.host import Firewall, container_kind, firewalls, hypervisor, wsl_version
 
 Files = dict[str, str]
 

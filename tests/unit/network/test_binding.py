@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.binding import bind, bind_error
 from httpserve.errors import AddressError, AddressNotFound, InvalidArgument, PortInUse, PortNotPermitted
+from httpserve.network.binding import bind, bind_error
 
 REPOSITORY = Path(__file__).parents[2]
 FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -168,7 +168,7 @@ def test_every_error_keeps_the_one_of_the_system_as_its_cause() -> None:
 )
 def test_a_port_without_the_right_names_the_limit_and_the_ways_out() -> None:
     code = (
-        "import os; from httpserve.address import bind\n"
+        "import os; from httpserve.network.choice import bind\n"
         "if os.geteuid() == 0: os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
         "bind('127.0.0.1', 1)"
     )
@@ -203,7 +203,7 @@ def test_a_high_port_that_is_refused_is_a_matter_of_policy(number: int) -> None:
 
 
 def test_where_the_system_tells_no_limit_it_is_1024(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("httpserve.binding._FIRST_FREE_PORT", tmp_path / "absent")
+    monkeypatch.setattr("httpserve.network.binding._FIRST_FREE_PORT", tmp_path / "absent")
 
     error = bind_error(OSError(errno.EACCES, "no"), "127.0.0.1", 1023)
 

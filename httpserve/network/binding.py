@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from httpserve.errors import AddressError, AddressNotFound, PortInUse, PortNotPermitted
-from httpserve.hosts import Endpoint, checked_port, resolve
-from httpserve.interfaces import addresses_here, interfaces
+from httpserve.network.hosts import Endpoint, checked_port, resolve
+from httpserve.network.interfaces import addresses_here, interfaces
 
 # Windows lets SO_REUSEADDR take over a port in use; elsewhere it only forgives connections in TIME_WAIT.
 _REUSE = socket.SO_REUSEADDR if os.name == "posix" else getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)

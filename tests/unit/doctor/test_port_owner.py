@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.binding import bind
-from httpserve.listeners import Listener, listener
+from httpserve.doctor.port_owner import PortOwner, listener
+from httpserve.network.binding import bind
 
 NAME_SERVER_SECONDS = 1.0  # no name server would have given up by then
 PROGRAM = Path("/proc/self/comm").read_text().strip() if sys.platform == "linux" else ""
@@ -30,14 +30,14 @@ def test_who_listens_is_told_with_its_address(address: str) -> None:
 
         with pytest.raises(BlockingIOError):  # nobody has connected
             taken.accept()
-    assert found == Listener(address, port, ME, PROGRAM)
+    assert found == PortOwner(address, port, ME, PROGRAM)
 
 
 def test_who_listens_on_one_address_is_in_the_way_of_all(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        assert listener("0.0.0.0", None, port) == Listener("127.0.0.1", port, ME, PROGRAM)
+        assert listener("0.0.0.0", None, port) == PortOwner("127.0.0.1", port, ME, PROGRAM)
 
 
 def test_a_port_that_nobody_has_stays_free() -> None:

@@ -11,26 +11,13 @@ import socket
 from collections.abc import Sequence
 
 from httpserve.base.log import logger
-from httpserve.binding import bind, bind_error
+from httpserve.base.text import url_path
 from httpserve.errors import AddressNotFound
-from httpserve.hosts import (
-    Endpoint,
-    checked_host,
-    checked_peer,
-    checked_port,
-    resolve,
-    url_from_advertise,
-    url_host,
-    url_path,
-)
-from httpserve.interfaces import (
-    InterfaceAddress,
-    addresses_here,
-    default_source,
-    interfaces,
-    source_address,
-)
-from httpserve.routes import is_near, route_to
+from httpserve.network.binding import bind, bind_error
+from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, resolve
+from httpserve.network.interfaces import InterfaceAddress, addresses_here, default_source, interfaces, source_address
+from httpserve.network.routes import is_near, route_to
+from httpserve.network.urls import url_from_advertise, url_host
 
 __all__ = [
     "InterfaceAddress",

@@ -10,17 +10,17 @@ from dataclasses import replace
 
 import pytest
 
-from httpserve.interfaces import (
+from httpserve.network.interfaces import (
     InterfaceAddress,
     _from_resolver,
-    _parse_addresses,
-    _read_answer,
     addresses_here,
     default_source,
     host_of,
     interfaces,
+    parse_addresses,
     source_address,
 )
+from httpserve.network.netlink import read_answer
 
 
 def an_address(interface: str, address: str = "10.0.0.1") -> InterfaceAddress:
@@ -85,30 +85,30 @@ def test_an_address_of_unknown_network_reaches_every_address_of_its_family() -> 
 def test_netlink_answers_in_several_parts() -> None:
     part = message(20, b"one") + b"\0" + message(16, b"link") + message(20, b"two!")
 
-    assert _read_answer(part) == ([b"one", b"two!"], False)
+    assert read_answer(part, 20) == ([b"one", b"two!"], False)
 
 
 def test_netlink_ends_its_answer() -> None:
-    assert _read_answer(message(20, b"last") + message(3, bytes(4))) == ([b"last"], True)
+    assert read_answer(message(20, b"last") + message(3, bytes(4)), 20) == ([b"last"], True)
 
 
 def test_a_refusal_of_netlink_is_the_error_of_the_system() -> None:
     refusal = message(2, struct.pack("=i", -errno.EPERM))
 
     with pytest.raises(PermissionError):
-        _read_answer(refusal)
+        read_answer(refusal, 20)
 
 
 def test_an_interface_that_went_away_meanwhile_is_left_out() -> None:
     gone = address_payload(socket.AF_INET, 2_000_000_000)
 
-    assert _parse_addresses([gone]) == []
+    assert parse_addresses([gone]) == []
 
 
 def test_addresses_of_other_families_are_left_out() -> None:
     phonet = address_payload(35, 1)
 
-    assert _parse_addresses([phonet]) == []
+    assert parse_addresses([phonet]) == []
 
 
 def test_the_source_towards_loopback_is_loopback() -> None:

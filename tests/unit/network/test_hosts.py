@@ -7,17 +7,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from httpserve.base.text import url_path
 from httpserve.errors import AddressNotFound, InvalidArgument
-from httpserve.hosts import (
-    checked_host,
-    checked_peer,
-    checked_port,
-    masked,
-    resolve,
-    url_from_advertise,
-    url_host,
-    url_path,
-)
+from httpserve.network.hosts import checked_host, checked_peer, checked_port, masked, resolve
+from httpserve.network.urls import url_from_advertise, url_host
 
 UNKNOWN = "x" * 64 + ".invalid"  # a label too long to be asked for: nothing leaves this host
 

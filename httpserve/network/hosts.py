@@ -1,7 +1,7 @@
-"""What a host, a port or an advertised URL that a caller wrote means, and how URLs write it.
+"""What a host or a port that a caller wrote means.
 
-Knows the forms of names and addresses, brackets, zones and quoting; asks the
-resolver for names. Knows nothing of which address suits whom.
+Knows the forms of names and addresses, brackets and zones; asks the resolver for names. Knows nothing of which
+address suits whom.
 """
 
 from __future__ import annotations
@@ -12,21 +12,13 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from httpserve.errors import AddressNotFound, InvalidArgument
-from httpserve.interfaces import addresses_here, host_of, interfaces
+from httpserve.network.interfaces import addresses_here, host_of, interfaces
 
 LAST_PORT = 65535
 MOST_NAME = 253  # characters, RFC 1035, 2.3.4, without the dot at the end
 _V4, _V6 = socket.AF_INET, socket.AF_INET6
-_NAME = r"(?:\w[\w-]*\.)*\w[\w-]*\.?"
-_PATH = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"  # RFC 3986, 3.3
-_ADVERTISE = re.compile(
-    rf"(?:(?P<scheme>https?)://)?(?:\[(?P<v6>[^\]\[/%]+)(?:%(?:25)?(?P<zone>[\w.~-]+))?\]|(?P<name>{_NAME}))"
-    rf"(?::(?P<port>\d{{1,5}}))?(?P<prefix>/{_PATH})?",
-    re.ASCII | re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,7 @@ def checked_host(host: object, what: str = "host") -> str:
         raise InvalidArgument(f"{what}={masked(host)!r} is no host; give a name or address without scheme or path")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        address = _address(bare)
+        address = numeric_address(bare)
     except ValueError:
         if re.search(r"[:%\[\]]", bare) or _is_broken_ipv4(bare):
             raise InvalidArgument(
@@ -90,7 +82,7 @@ def checked_peer(peer: object) -> str:
     """Return *peer* without brackets if it can be one board's name or address, else raise InvalidArgument."""
     bare = checked_host(peer, "peer")
     try:
-        is_wildcard = _address(bare).is_unspecified
+        is_wildcard = numeric_address(bare).is_unspecified
     except ValueError:  # a name
         return bare
     if is_wildcard:
@@ -98,7 +90,7 @@ def checked_peer(peer: object) -> str:
     return bare
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def numeric_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """Return the number of an address, wrapped IPv4 unwrapped; raises ValueError for what is none."""
     address = ipaddress.ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address
@@ -108,7 +100,7 @@ def is_numeric(host: str) -> bool:
     """Tell whether `resolve` finds *host* without asking a name server: an address, or `localhost`."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        _address(bare.partition("%")[0])
+        numeric_address(bare.partition("%")[0])
     except ValueError:
         return bare.lower().rstrip(".") == "localhost"
     return True
@@ -129,7 +121,7 @@ def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
     bare = checked_host(host, what)
     if bare.lower().rstrip(".") == "localhost":  # RFC 6761, 6.3: never a matter for the resolver
         bare = "127.0.0.1"
-    if ":" in bare and "%" not in bare and _address(bare).is_link_local:
+    if ":" in bare and "%" not in bare and numeric_address(bare).is_link_local:
         bare = f"{bare}%{_only_zone(bare, what)}"
     try:
         found = dict.fromkeys(_lookup(bare, port))
@@ -182,70 +174,6 @@ def _only_zone(address: str, what: str) -> str:
 
 
 # Into URLs
-
-
-def url_host(host: str, zone: str | None = None) -> str:
-    """Return a numeric address as URLs write it: IPv6 in brackets, with *zone* only if it is link-local.
-
-    A zone in *host* is the bench's own name of an interface; it means nothing to a board, and is left out.
-    """
-    address = _address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    suffix = f"%25{quote(zone, safe='')}" if zone and address.is_link_local else ""  # RFC 6874
-    return f"[{address}{suffix}]"
-
-
-def url_path(name: str) -> str:
-    """Return a checked name as a path for URLs: all but `/` and RFC 3986's unreserved characters is encoded.
-
-    `+`, `&`, `'`, `*`, `[` and their like are legal in a path, but shells, globbing clients (curl) and form
-    decoders read them differently; encoded they mean the same to everyone.
-    """
-    return quote(name, safe="/", errors="surrogateescape")
-
-
-def url_from_advertise(advertise: object, port: int, scheme: str = "http") -> str:
-    """Return the base URL that *advertise* means, without a slash at the end. Resolves nothing.
-
-    Args:
-        advertise: `http://host:port/prefix`, `host:port` or `host`; IPv6 in brackets, or bare without a port.
-        port: The port of a bare `host`, which is this server seen from elsewhere; a whole URL without one
-            has its scheme's own.
-        scheme: The scheme, where *advertise* has none.
-
-    Raises:
-        InvalidArgument: It has another form, or a wildcard, user, query or fragment.
-    """
-    if not isinstance(advertise, str):
-        raise InvalidArgument(f"advertise={advertise!r} is not a str; give one, '192.168.1.5:8000' say")
-    is_bare_v6 = advertise.count(":") > 1 and "[" not in advertise and "//" not in advertise
-    match = _ADVERTISE.fullmatch(f"[{advertise}]" if is_bare_v6 else advertise)
-    host = _advertised_host(match) if match else None
-    if match is None or host is None:
-        raise InvalidArgument(
-            f"advertise={masked(advertise)!r} is not what a board can use; give 'http://192.168.1.5:8000/x', "
-            "'192.168.1.5:8000', 'bench.example' or '[fd00::1]:8000', without user, query or wildcard"
-        )
-    given = match["port"]
-    if given is not None and not 0 < int(given) <= LAST_PORT:
-        raise InvalidArgument(f"advertise={advertise!r} has port {given}; a port is 1 to {LAST_PORT}")
-    suffix = f":{int(given)}" if given is not None else "" if match["scheme"] else f":{port}"
-    return f"{(match['scheme'] or scheme).lower()}://{host}{suffix}{(match['prefix'] or '').rstrip('/')}"
-
-
-def _advertised_host(match: re.Match[str]) -> str | None:
-    """Return the host as the URL says it, or None if it is no host that a board could mean."""
-    name: str | None = match["name"]
-    if name is not None and not name.rstrip(".").rpartition(".")[2].isdigit():  # else it claims to be IPv4
-        return name
-    try:
-        address = ipaddress.ip_address(name or match["v6"])
-    except ValueError:
-        return None
-    if _address(str(address)).is_unspecified or (name is None) != isinstance(address, ipaddress.IPv6Address):
-        return None
-    return url_host(str(address), match["zone"])
 
 
 def masked(url: str) -> str:

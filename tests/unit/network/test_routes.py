@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from httpserve.hosts import is_numeric, resolve
-from httpserve.interfaces import interfaces
-from httpserve.routes import Neighbour, _parse_neighbours, is_near, neighbours, route_to
+from httpserve.network.hosts import is_numeric, resolve
+from httpserve.network.interfaces import interfaces
+from httpserve.network.routes import Neighbour, _parse_neighbours, is_near, neighbours, route_to
 
 REACHABLE, STALE, FAILED, INCOMPLETE, NOARP, PERMANENT = 0x02, 0x04, 0x20, 0x01, 0x40, 0x80
 LOOPBACK_INDEX = 1

@@ -1,0 +1,1 @@
+"""Under which address boards reach this host: its interfaces, routes and names."""

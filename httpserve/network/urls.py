@@ -1,0 +1,76 @@
+"""How an address stands in a URL, and what a URL to advertise means.
+
+Knows the forms: brackets, zones, prefixes. Asks nobody.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import quote
+
+from httpserve.errors import InvalidArgument
+from httpserve.network.hosts import LAST_PORT, masked, numeric_address
+
+_NAME = r"(?:\w[\w-]*\.)*\w[\w-]*\.?"
+_PATH = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"  # RFC 3986, 3.3
+_ADVERTISE = re.compile(
+    rf"(?:(?P<scheme>https?)://)?(?:\[(?P<v6>[^\]\[/%]+)(?:%(?:25)?(?P<zone>[\w.~-]+))?\]|(?P<name>{_NAME}))"
+    rf"(?::(?P<port>\d{{1,5}}))?(?P<prefix>/{_PATH})?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def url_host(host: str, zone: str | None = None) -> str:
+    """Return a numeric address as URLs write it: IPv6 in brackets, with *zone* only if it is link-local.
+
+    A zone in *host* is the bench's own name of an interface; it means nothing to a board, and is left out.
+    """
+    address = numeric_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    suffix = f"%25{quote(zone, safe='')}" if zone and address.is_link_local else ""  # RFC 6874
+    return f"[{address}{suffix}]"
+
+
+def url_from_advertise(advertise: object, port: int, scheme: str = "http") -> str:
+    """Return the base URL that *advertise* means, without a slash at the end. Resolves nothing.
+
+    Args:
+        advertise: `http://host:port/prefix`, `host:port` or `host`; IPv6 in brackets, or bare without a port.
+        port: The port of a bare `host`, which is this server seen from elsewhere; a whole URL without one
+            has its scheme's own.
+        scheme: The scheme, where *advertise* has none.
+
+    Raises:
+        InvalidArgument: It has another form, or a wildcard, user, query or fragment.
+    """
+    if not isinstance(advertise, str):
+        raise InvalidArgument(f"advertise={advertise!r} is not a str; give one, '192.168.1.5:8000' say")
+    is_bare_v6 = advertise.count(":") > 1 and "[" not in advertise and "//" not in advertise
+    match = _ADVERTISE.fullmatch(f"[{advertise}]" if is_bare_v6 else advertise)
+    host = _advertised_host(match) if match else None
+    if match is None or host is None:
+        raise InvalidArgument(
+            f"advertise={masked(advertise)!r} is not what a board can use; give 'http://192.168.1.5:8000/x', "
+            "'192.168.1.5:8000', 'bench.example' or '[fd00::1]:8000', without user, query or wildcard"
+        )
+    given = match["port"]
+    if given is not None and not 0 < int(given) <= LAST_PORT:
+        raise InvalidArgument(f"advertise={advertise!r} has port {given}; a port is 1 to {LAST_PORT}")
+    suffix = f":{int(given)}" if given is not None else "" if match["scheme"] else f":{port}"
+    return f"{(match['scheme'] or scheme).lower()}://{host}{suffix}{(match['prefix'] or '').rstrip('/')}"
+
+
+def _advertised_host(match: re.Match[str]) -> str | None:
+    """Return the host as the URL says it, or None if it is no host that a board could mean."""
+    name: str | None = match["name"]
+    if name is not None and not name.rstrip(".").rpartition(".")[2].isdigit():  # else it claims to be IPv4
+        return name
+    try:
+        address = ipaddress.ip_address(name or match["v6"])
+    except ValueError:
+        return None
+    if numeric_address(str(address)).is_unspecified or (name is None) != isinstance(address, ipaddress.IPv6Address):
+        return None
+    return url_host(str(address), match["zone"])
