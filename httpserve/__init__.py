@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer
-    from httpserve.storage import Metadata, Storage, StorageFile
+    from httpserve.storage.facade import Metadata, Storage, StorageFile
 else:  # what pytest's plugin imports at every start must cost nothing
     __getattr__, __dir__ = public_names(__name__, ("errors", "records", "client", "storage", "doctor"))
 

@@ -29,17 +29,17 @@ from httpserve.errors import (
 from httpserve.exchanges import MOST_RECORDS
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
-from httpserve.names import checked_name
 from httpserve.network.choice import advertised, bind, bind_error, listen_host, url_path, validate
 from httpserve.network.interfaces import with_zone
 from httpserve.observed import Observed
-from httpserve.root import Root
 from httpserve.serving.server import Server
 from httpserve.serving.service import Limits, most_connections
 from httpserve.shown import Shown
 from httpserve.site.app import Site
-from httpserve.storage import Storage
-from httpserve.tree import Told
+from httpserve.storage.directory.changes import Listeners
+from httpserve.storage.directory.names import checked_name
+from httpserve.storage.directory.root import Root
+from httpserve.storage.facade import Storage
 
 if TYPE_CHECKING:
     import opendal
@@ -129,7 +129,7 @@ class HttpServerClient(Observed):
             root_dir,
             remove_created=remove_created_on_close,
             read_only=read_only,
-            told=Told(before_publish=ledger.new_version, after_removal=ledger.wake),
+            told=Listeners(before_publish=ledger.new_version, after_removal=ledger.wake),
         )
         name = None if only is None else checked_name(only)
         site = Site(root, listing=listing, dot_files=dot_files, only=name, digests=digests)

@@ -16,8 +16,8 @@ from httpserve.base.log import logger
 from httpserve.base.threads import GivenUp, Latch, run_shielded
 from httpserve.errors import AddressNotFound, ServerNotRunning
 from httpserve.ledger import Ledger
-from httpserve.root import Root
 from httpserve.serving.server import Server
+from httpserve.storage.directory.root import Root
 
 log = logger("httpserve.client")
 

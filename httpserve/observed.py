@@ -16,12 +16,12 @@ from httpserve.errors import InvalidArgument, ServerNotRunning
 from httpserve.expecting import ExpectedDownload, ExpectedRequest, Progress, reported
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life, State
-from httpserve.names import checked_name
-from httpserve.nearest import Names, names_in
 from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
 from httpserve.requested import RequestTerms, wait_for_request
-from httpserve.root import Root
 from httpserve.site.app import Site
+from httpserve.storage.directory.names import checked_name
+from httpserve.storage.directory.root import Root
+from httpserve.storage.directory.similar import SimilarNames, names_in
 from httpserve.waiting import Terms, Version, wait_for_download
 from httpserve.wanted import IDLE_SECONDS, Asked, Client, Clients, Until, Who, address, amount, method_named, who
 
@@ -326,7 +326,7 @@ class Observed:
         """Return for names that are not there those that are and are like them, for the first so many."""
         if not asked:
             return {}
-        names = Names(self._names())
+        names = SimilarNames(self._names())
         return {
             name: names.nearest(name) if number * len(names) <= MOST_COMPARED else ()
             for number, name in enumerate(dict.fromkeys(asked))

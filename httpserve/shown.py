@@ -12,8 +12,8 @@ from httpserve.errors import AddressNotFound, StorageError
 from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
 from httpserve.network.choice import advertised, url_host
-from httpserve.root import Root
 from httpserve.serving.server import Server
+from httpserve.storage.directory.root import Root
 
 MOST_REQUESTS = 5  # that a notebook shows with a client
 _WILDCARDS = ("0.0.0.0", "::")

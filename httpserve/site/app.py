@@ -16,11 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from httpserve.base.log import logger, say
-from httpserve.disk_errors import translated
-from httpserve.disks import DiskBusy
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
-from httpserve.names import checked_name, is_reserved
-from httpserve.opened import WouldBlock
 from httpserve.plan import (
     AT_ONCE,
     HAND_OVER,
@@ -35,12 +31,17 @@ from httpserve.plan import (
     Step,
     Subject,
 )
-from httpserve.root import Identity, OpenFile, Root
 from httpserve.site import conditional
 from httpserve.site.conditional import ByteRange, Kind
 from httpserve.site.digests import SUFFIX, DigestFile, digest_file
 from httpserve.site.listing import as_html, as_json, read_entries, wants_json
 from httpserve.site.representation import Representation, represent
+from httpserve.storage.directory.disks import DiskBusy
+from httpserve.storage.directory.names import checked_name, is_reserved
+from httpserve.storage.directory.open_file import OpenFile, WouldBlock
+from httpserve.storage.directory.os_errors import translated
+from httpserve.storage.directory.root import Root
+from httpserve.storage.directory.version import Identity
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 
 from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted
-from httpserve.root import Identity, Root
+from httpserve.storage.directory.root import Root
+from httpserve.storage.directory.version import Identity
 
 SUFFIX = ".sha256"
 

@@ -13,10 +13,11 @@ from email.utils import formatdate
 from typing import NamedTuple
 
 from httpserve.plan import Piece, Subject
-from httpserve.root import Identity, OpenFile
 from httpserve.site.conditional import Validators
 from httpserve.site.digests import DigestFile
-from httpserve.standing import SETTLED_SECONDS
+from httpserve.storage.directory.open_file import OpenFile
+from httpserve.storage.directory.recheck import SETTLED_SECONDS
+from httpserve.storage.directory.version import Identity
 
 # The same types on every machine: no file of the system is asked. Nor are there content codings: `.img.gz`
 # is a gzip file, not an image with a coding, as a board must not inflate it.

@@ -71,8 +71,8 @@ client.close()
 
 def test_children_do_not_touch_the_answers_that_their_parent_keeps(tmp_path: Path) -> None:
     code = f"""
-import httpserve.standing
-httpserve.standing.SETTLED_SECONDS = 0.0
+import httpserve.storage.directory.recheck
+httpserve.storage.directory.recheck.SETTLED_SECONDS = 0.0
 {SERVING.format(root="None")}
 kept = ["a", "b", "c"]
 for number, name in enumerate(kept):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.root import Root
+from httpserve.storage.directory.root import Root
+from tests.copying.raw_server import Answer, End, RawServer, answer
 from tests.faults.scripts import ended, line_of, running
 from tests.serving.wire import Wire, eventually
-from tests.staging.raw_server import Answer, End, RawServer, answer
 
 STARTED = """
 client = HttpServerClient(root, host="127.0.0.1")

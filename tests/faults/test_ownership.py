@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.root import Root
+from httpserve.storage.directory.root import Root
 from tests.faults.scripts import own_mounts, ran
 from tests.serving.wire import REPOSITORY, unmeasured
 
@@ -27,7 +27,7 @@ needs_mounts = pytest.mark.skipif(own_mounts() is None, reason="nothing may be m
 
 HOLDER = """
 import ctypes, os, sys, tempfile  # all that a user who may not read this Python could not load later
-from httpserve.root import Root
+from httpserve.storage.directory.root import Root
 where, user = sys.argv[1:3]
 tempfile.tempdir = where
 if user:
@@ -472,7 +472,7 @@ shutil.rmtree(private, ignore_errors=True)
 STEPS = """
 import os, signal, sys, tempfile
 from httpserve import HttpServerClient
-import httpserve.root, hashlib, ctypes
+import httpserve.storage.directory.root, hashlib, ctypes
 where, kind = sys.argv[1:]
 tempfile.tempdir = where
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -480,7 +480,7 @@ OURS = ("open", "os.", "fcntl.", "shutil.")
 
 def work():
     given = None if kind == "private" else os.path.join(where, "root")
-    root = httpserve.root.Root(given, remove_created=given is None)
+    root = httpserve.storage.directory.root.Root(given, remove_created=given is None)
     root.open()
     with root.incoming("new/deep/file") as incoming:
         incoming.write(b"x")

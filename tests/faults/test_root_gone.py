@@ -35,7 +35,8 @@ def test_a_client_whose_file_system_is_gone_closes_and_logs_one_line(
         client.close()
         client.close()
 
-        assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == ["httpserve.storage"]
+        warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [record.name for record in warnings] == ["httpserve.storage"]
         assert not client.is_running
         del files, file
     client = HttpServerClient(tmp_path / "another", host="127.0.0.1")

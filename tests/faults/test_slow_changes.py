@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.root import Root
+from httpserve.storage.directory.root import Root
 from tests.fuse import FaultyDisk
 from tests.serving.wire import Wire
 

@@ -10,9 +10,9 @@ import opendal
 import pytest
 
 from httpserve import CopyFailed, HttpServerClient, SourceNotFound, SourceStalled
+from tests.copying.raw_server import Answer, End, RawServer, answer
 from tests.faults.scripts import ran
 from tests.serving.wire import Wire, eventually, pattern
-from tests.staging.raw_server import Answer, End, RawServer, answer
 
 OLD, NEW = pattern(300_000, 1), pattern(3_000_000, 2)
 
@@ -100,7 +100,7 @@ def test_a_source_that_was_never_there_changes_nothing(served: HttpServerClient,
 def test_a_url_whose_server_goes_away_half_way_changes_nothing(
     served: HttpServerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("httpserve.staging.http_source.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("httpserve.storage.copying.url.FIRST_PAUSE", 0.001)
     half = answer(NEW[:1_000_000], length=len(NEW), end=End.RESET)
     with RawServer(half, Answer(b"", End.RESET)) as server, pytest.raises(CopyFailed):
         served.put_file("image", server.url())

@@ -11,7 +11,8 @@ import sys
 import atheris
 
 atheris.enabled_hooks.add("RegEx")
-with atheris.instrument_imports(include=["httpserve.serving", "httpserve.site", "httpserve.names", "tests.fuzz"]):
+COVERED = ["httpserve.server", "httpserve.site", "httpserve.storage.directory.names", "tests.fuzz"]
+with atheris.instrument_imports(include=COVERED):
     from tests.fuzz.targets import check_of
 
 

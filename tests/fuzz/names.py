@@ -12,11 +12,11 @@ from pathlib import Path
 
 from httpserve.base.text import url_path
 from httpserve.errors import InvalidName
-from httpserve.names import checked_name, is_reserved
-from httpserve.root import Root
 from httpserve.serving import head
 from httpserve.serving.head import Refused
 from httpserve.site.app import Site
+from httpserve.storage.directory.names import checked_name, is_reserved
+from httpserve.storage.directory.root import Root
 from tests.fuzz.answers import Asked, Descriptors
 from tests.fuzz.grammar import check_refusal
 

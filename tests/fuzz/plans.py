@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from httpserve.plan import Region
-from httpserve.root import Root
 from httpserve.site.app import Site
 from httpserve.site.conditional import Kind, decide
+from httpserve.storage.directory.root import Root
 from tests.fuzz.answers import Asked, Descriptors
 from tests.fuzz.conditions import fields_in
 

@@ -16,11 +16,11 @@ from urllib.parse import quote_from_bytes
 import pytest
 
 from tests import strangers
+from tests.copying.raw_server import Answer, RawServer
 from tests.interfaces.command import end, first_line
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 from tests.interfaces.terminal import Terminal
 from tests.serving.wire import PATIENCE_SECONDS
-from tests.staging.raw_server import Answer, RawServer
 
 pytest_plugins = ["pytester"]
 

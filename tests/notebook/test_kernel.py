@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.copying.raw_server import End, RawServer, answer
 from tests.notebook.kernel import PRELUDE, Kernel, Message, kernel_in
-from tests.staging.raw_server import End, RawServer, answer
 
 START = "client = HttpServerClient(host='127.0.0.1')\nclient.start()\nclient.storage.write_bytes('image', bytes(5000))"
 NO_WIDGETS = "import sys; sys.modules['ipywidgets'] = None"

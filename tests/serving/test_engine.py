@@ -361,7 +361,7 @@ def test_an_answer_given_again_is_whole_although_the_client_takes_it_in_parts(be
 def old(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Content of a file that is read anew for each answer, or kept for a second, as bytes or in a file in memory."""
     if request.param != "read":
-        monkeypatch.setattr("httpserve.standing.SETTLED_SECONDS", 0.05)
+        monkeypatch.setattr("httpserve.storage.directory.recheck.SETTLED_SECONDS", 0.05)
     return b"old" * LENT_FROM_BYTES if request.param == "lent" else b"old"
 
 
@@ -450,7 +450,7 @@ def test_an_answer_is_lent_only_where_its_file_has_settled(tmp_path: Path, monke
         for _ in range(5):
             wire.ask("/f")
         young = in_memory()
-        monkeypatch.setattr("httpserve.standing.SETTLED_SECONDS", 0.0)
+        monkeypatch.setattr("httpserve.storage.directory.recheck.SETTLED_SECONDS", 0.0)
         eventually(lambda: wire.ask("/f").status == 200 and in_memory() == 1)
 
     assert (young, in_memory()) == (0, 0)

@@ -727,7 +727,7 @@ def test_a_client_works_once_its_root_can_be_one(tmp_path: Path) -> None:
 
 
 AS_ANOTHER_USER = """
-import os, sys, httpserve, httpserve.staging.copy, httpserve.site.app, tempfile, requests, encodings.idna
+import os, sys, httpserve, httpserve.storage.copying.copy, httpserve.site.app, tempfile, requests, encodings.idna
 from httpserve import HttpServerClient
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -27,8 +27,8 @@ from httpserve import (
     SourceNotFound,
     SourceStalled,
 )
+from tests.copying.raw_server import End, RawServer, answer
 from tests.serving.wire import Wire, eventually, pattern
-from tests.staging.raw_server import End, RawServer, answer
 
 CONTENT = pattern(200_001)
 
@@ -248,7 +248,7 @@ def test_a_source_that_is_shorter_than_it_said_leaves_the_old_file(
     bench: HttpServerClient, source: Path, monkeypatch: pytest.MonkeyPatch, end: End
 ) -> None:
     url = bench.put_file("f", source)
-    monkeypatch.setattr("httpserve.staging.http_source.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("httpserve.storage.copying.url.FIRST_PAUSE", 0.001)
     with RawServer(answer(b"short", length=100, end=end)) as origin, pytest.raises(CopyFailed):
         bench.put_file("f", origin.url())
 

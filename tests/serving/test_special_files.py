@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient, NotPermitted, StorageError
-from httpserve.root import Root, WouldBlock
+from httpserve.storage.directory.open_file import WouldBlock
+from httpserve.storage.directory.root import Root
 from tests.serving.wire import Wire, eventually
 
 WRITER = """

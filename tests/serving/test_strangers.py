@@ -14,8 +14,8 @@ import pytest
 
 from httpserve import CopyFailed, HttpServeError, HttpServerClient, WaitTimeout
 from tests import strangers
+from tests.copying.raw_server import Answer, RawServer
 from tests.serving.wire import PATIENCE_SECONDS, eventually
-from tests.staging.raw_server import Answer, RawServer
 
 
 def send(client: HttpServerClient, *heads: bytes) -> None:

@@ -18,7 +18,7 @@ SECONDS = 20.0  # the longest
 OPENING = """
 import os, random, sys, tempfile, time
 from httpserve import HttpServeError
-from httpserve.root import Root
+from httpserve.storage.directory.root import Root
 
 where, given, seed, rounds, seconds = sys.argv[1:]
 tempfile.tempdir = where
@@ -43,7 +43,7 @@ for number in range(int(rounds)):
 """
 KILLED = """
 import os, random, signal, sys, tempfile
-from httpserve.root import Root
+from httpserve.storage.directory.root import Root
 
 where, given, seed, rounds = sys.argv[1:]
 tempfile.tempdir = where

@@ -27,7 +27,9 @@ from httpserve.plan import (
     Wait,
     read_at,
 )
-from httpserve.root import Identity, OpenFile, Root
+from httpserve.storage.directory.open_file import OpenFile
+from httpserve.storage.directory.root import Root
+from httpserve.storage.directory.version import Identity
 
 CONTENT = bytes(range(256)) * 4
 

@@ -30,9 +30,9 @@ from werkzeug.test import Client, EnvironBuilder, TestResponse, create_environ, 
 
 from httpserve.errors import NotFound
 from httpserve.plan import AT_ONCE, HAND_OVER, Plan
-from httpserve.root import Root
 from httpserve.site import app as app_module
 from httpserve.site.app import Site
+from httpserve.storage.directory.root import Root
 
 CONTENT = bytes(range(256)) * 4
 DIGEST = hashlib.sha256(CONTENT)

@@ -11,8 +11,8 @@ from werkzeug.test import Client, TestResponse
 
 from httpserve.errors import NotFound
 from httpserve.plan import Plan
-from httpserve.root import Root
 from httpserve.site.app import Site
+from httpserve.storage.directory.root import Root
 
 CONTENT = b"an image" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

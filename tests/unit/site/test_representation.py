@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.root import Root
 from httpserve.site.representation import Representation, media_type, represent
+from httpserve.storage.directory.root import Root
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""The two ends of a copy: what a source and a sink must do.
+
+Knows what they promise each other. Knows none of them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    pass
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    pass
+
+
+class SourceChanged(Exception):
+    """The source became another representation, and reads from its first byte again. Never leaves staging."""
+
+
+class Source(Protocol):
+    """Bytes to copy, read once from the first to the last."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it; userinfo and query of a URL are replaced by an ellipsis."""
+
+    @property
+    def size(self) -> int | None:
+        """The bytes it said it has; None where it does not say."""
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether Ctrl-C ends a read that waits."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill *buffer* with what comes next, perhaps in part. Blocks for it; 0 is the end."""
+
+    def finish(self) -> None:
+        """Raise CopyFailed unless what was read is whole and of one version. May ask the source once more."""
+
+    def close(self) -> None:
+        """Let go of it. Does not block; calling twice is harmless."""
+
+
+class Sink(Protocol):
+    """Where a copy goes: nothing of it is seen before `commit`, nothing stays after `discard`."""
+
+    def write(self, data: memoryview) -> None:
+        """Append the whole of *data*. Fails once the sink was discarded."""
+
+    def restart(self) -> None:
+        """Forget what was written."""
+
+    def commit(self, sha256: str | None) -> object:
+        """Put what was written in place, in one step."""
+
+    def discard(self) -> None:
+        """Remove what was written. Harmless twice, after commit, and while another thread writes."""
+
+
+class ReadableSink(Sink, Protocol):
+    """A sink that can be read back while it is written."""
+
+    @property
+    def start(self) -> int:
+        """Where the copy begins in it."""
+
+    def reader(self) -> int:
+        """Return a descriptor to read it back by, the caller's to close. Fails once the sink was discarded."""
+
+    def refused(self, error: OSError) -> Exception:
+        """Return the error of a sink whose bytes the disk does not take."""
+
+
+def temporary_beside(path: str) -> str:
+    directory, slash, _ = path.rpartition("/")
+    return f"{directory}{slash}.httpserve-{secrets.token_hex(8)}.part"

@@ -1,0 +1,159 @@
+"""Sends a request target byte for byte, which requests and urllib3 would rewrite ('%2f' becomes '%2F').
+
+Knows URLs, requests' adapters and urllib3's pools. Knows nothing of answers but which class reads them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes, urljoin
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from httpserve.errors import InvalidArgument
+from httpserve.storage.copying.messages import redacted_url
+from httpserve.storage.copying.strict_response import StrictResponse
+
+_URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+(?=[/?#]|\Z))([^#]*)", re.IGNORECASE)
+# What else a host may be called is for requests to say; some versions of it look up even one with blanks.
+_AUTHORITY = re.compile(r"(?:\[[^\[\]\x00-\x20\x7f]+\]|[^\[\]:\x00-\x20\x7f]+)(?::([0-9]*))?")
+_ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_NOT_SENT_AS_IS = re.compile(r"[^\x21-\x7e]+")
+MOST_PORT_DIGITS = 5
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_target: ContextVar[str] = ContextVar("target of the request that is being sent")
+
+
+class UrlParts(NamedTuple):
+    """A URL in the parts that a request is made of."""
+
+    scheme: str  # lower case
+    authority: str  # host and port, without userinfo
+    target: str  # path and query exactly as given
+    auth: tuple[bytes, bytes] | None  # user and password of the userinfo
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Scheme and host with port; what one may show credentials to is in one origin."""
+        host = self.authority.lower()
+        if not re.search(r":\d+$", host):
+            host = f"{host.rstrip(':')}:{_DEFAULT_PORTS[self.scheme]}"
+        return self.scheme, host
+
+
+def address_of(url: str) -> UrlParts:
+    """Take *url* apart; what no request line can carry is percent-encoded, all else stays. Never blocks.
+
+    Raises:
+        InvalidArgument: It is no http(s) URL.
+    """
+    match = _URL.match(url)
+    if match is None:
+        raise InvalidArgument(f"{redacted_url(url)} is not an http or https URL")
+    scheme, userinfo, authority, target = match.groups()
+    _check_authority(url, authority)
+    auth = None
+    try:
+        if userinfo:
+            user, _, password = userinfo.partition(":")
+            auth = unquote_to_bytes(user), unquote_to_bytes(password)
+        target = _NOT_SENT_AS_IS.sub(_percent_encoded, target)
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{redacted_url(url)!r} holds a lone surrogate, which no URL can") from None
+    return UrlParts(scheme.lower(), authority, target if target.startswith("/") else "/" + target, auth)
+
+
+def _check_authority(url: str, authority: str) -> None:
+    match = _AUTHORITY.fullmatch(authority)
+    port = None if match is None else match[1]
+    if match is None or (port and not (len(port) <= MOST_PORT_DIGITS and 1 <= int(port) <= 65535)):
+        raise InvalidArgument(f"the URL {redacted_url(url)} is malformed: its host or its port cannot be")
+
+
+def redirected(base: UrlParts, location: str) -> UrlParts:
+    """Return where *location*, as `requests` gives the field, leads to from *base*. Never blocks.
+
+    Credentials stay with the origin they were for, and follow its step from http to https.
+
+    Raises:
+        InvalidArgument: It is malformed, or leads to what is no http(s) URL.
+    """
+    # http.client decodes fields as ISO 8859-1; what is on the wire is UTF-8 or already encoded.
+    location = location.encode("latin-1").decode("utf-8", "surrogateescape").strip()
+    if not _URL.match(location):
+        # Only a relative one goes through urljoin, which takes a path apart and puts it together again.
+        try:
+            location = urljoin(f"{base.scheme}://{base.authority}{base.target}", location)
+        except ValueError:
+            shown = f"{base.scheme}:{location}" if location.startswith("//") else location
+            raise InvalidArgument(f"the URL {redacted_url(shown)} is malformed") from None
+    there = address_of(location)
+    if there.auth is None and there.origin in (base.origin, _secured(base)):
+        return there._replace(auth=base.auth)
+    return there
+
+
+def _secured(base: UrlParts) -> tuple[str, str] | None:
+    scheme, host = base.origin
+    return ("https", host[:-3] + ":443") if scheme == "http" and host.endswith(":80") else None
+
+
+def _percent_encoded(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+
+
+class ExactAdapter(HTTPAdapter):
+    """Connects as requests does, and sends the target that the request's URL holds.
+
+    What urllib3 gets to see, logs, and names in its errors, is the path without the query.
+    """
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # Any: passed through
+        super().init_poolmanager(*args, **kwargs)
+        _send_exactly(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # Any: urllib3's ProxyManager, or SOCKS'
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        _send_exactly(manager)
+        return manager
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        token = _target.set(address_of(request.url or "").target)
+        try:
+            return super().send(request, *args, **kwargs)
+        finally:
+            _target.reset(token)
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # Any: as requests has it
+        return super().request_url(request, proxies).partition("?")[0]
+
+
+def _send_exactly(manager: Any) -> None:  # Any: the attribute is undocumented in the stubs
+    pools = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _exact_pool(pool) for scheme, pool in pools.items()}
+
+
+@functools.cache
+def _exact_pool(pool: type[Any]) -> type[Any]:  # Any: classes of urllib3, or of its SOCKS part
+    if issubclass(pool.ConnectionCls, _ExactTarget):
+        return pool
+    connection = type(pool.ConnectionCls.__name__, (_ExactTarget, pool.ConnectionCls), {})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+
+class _ExactTarget:
+    """Put before a connection class of urllib3: sends the target set by the adapter in this thread.
+
+    What comes back is held to the letter of RFC 9112.
+    """
+
+    response_class = StrictResponse
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:  # Any: passed through
+        proxied = _ORIGIN.match(url)
+        target = (proxied[0] if proxied else "") + _target.get()
+        super().putrequest(method, target, *args, **kwargs)  # type: ignore[misc]  # a mixin

@@ -1,0 +1,189 @@
+"""A local path as an end of a copy: how it is read, and how it is written.
+
+Knows local files. Knows nothing of the other end, nor of opendal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+from httpserve.base.descriptors import Descriptor
+from httpserve.base.log import logger
+from httpserve.base.threads import run_shielded
+from httpserve.errors import CopyFailed
+from httpserve.storage.copying.messages import (
+    changed,
+    check_whole,
+    missing,
+    redacted_url,
+    unreadable,
+    unwritable,
+)
+
+if TYPE_CHECKING:
+    pass
+from httpserve.storage.copying.ends import temporary_beside
+
+if TYPE_CHECKING:
+    pass
+
+_log = logger("httpserve.storage")
+_ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal operator for other services"
+
+
+class FileSource:
+    """A local file, read without opendal: no runtime to start, and names that opendal would change work."""
+
+    interruptible = True
+
+    def __init__(self, path: str) -> None:
+        self.label = repr(redacted_url(path))
+        self.size: int | None = None
+        self._read = 0
+        self._file = Descriptor()
+        try:
+            self._file.open(path)
+            self._before = os.fstat(self._file.fileno())
+        except OSError as error:
+            self.close()
+            # Theirs shows the path, which may be a URL with secrets.
+            raise self._error(error) from (error if redacted_url(path) == path else None)
+        # Files in /proc and devices say 0 and have more; a pipe has no size at all.
+        if stat.S_ISREG(self._before.st_mode) and self._before.st_size:
+            self.size = self._before.st_size
+
+    def readinto(self, buffer: memoryview) -> int:
+        try:
+            count = self._file.readinto(buffer) or 0
+        except OSError as error:
+            raise self._error(error) from error
+        self._read += count
+        return count
+
+    def finish(self) -> None:
+        check_whole(self.label, self._read, self.size)
+        try:
+            now = os.fstat(self._file.fileno())
+        except OSError as error:
+            raise self._error(error) from error
+        if self.size is not None and _version(now) != _version(self._before):
+            raise changed(self.label)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what was read is what was there
+            self._file.close()
+
+    def _error(self, error: OSError) -> CopyFailed:
+        if error.errno == errno.ENOENT:
+            return missing(self.label, _ONLY_HTTP if ":/" in self.label else "")
+        return unreadable(self.label, error.strerror or str(error), error.errno)
+
+
+def _version(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+class FileSink:
+    """A local path, written as a temporary sibling; a device or a pipe is written itself."""
+
+    def __init__(self, path: str) -> None:
+        self.start = 0
+        self._label = repr(path)
+        # The file that a symlink leads to is replaced, and the symlink stays.
+        self._path = os.path.realpath(path)
+        self._temporary: str | None = None
+        self._may_be_placed = False  # an interrupt may come between the replacing and the note of it
+        self._lock = threading.Lock()  # guards _fd: a descriptor closed during a write may be another's by then
+        self._fd = -1
+        self._file = Descriptor()  # owns _fd
+        try:
+            self._open()
+        except OSError as error:
+            raise self.refused(error) from error
+
+    def reader(self) -> int:
+        try:
+            with self._lock:
+                return os.dup(self._fd)
+        except OSError as error:
+            raise self.refused(error) from error
+
+    def write(self, data: memoryview) -> None:
+        try:
+            with self._lock:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+        except OSError as error:
+            raise self.refused(error) from error
+
+    def restart(self) -> None:
+        try:
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.ftruncate(self._fd, 0)
+        except OSError as error:
+            raise self.refused(error) from error
+
+    def commit(self, sha256: str | None) -> None:
+        try:
+            with self._lock:
+                if self._file.closed:
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+                self._close()  # before all else: a disk may have taken the bytes, and refuse them only now
+            self._may_be_placed = True
+            if self._temporary is not None:
+                os.replace(self._temporary, self._path)
+        except OSError as error:
+            raise self.refused(error) from error
+        self._temporary = None
+        self.__class__ = _Settled
+
+    def discard(self) -> None:
+        run_shielded(self._discard)
+
+    def refused(self, error: OSError) -> CopyFailed:
+        return unwritable(self._label, error.strerror or str(error), self._path, error.errno)
+
+    def __del__(self) -> None:
+        # An interrupt may come before anybody holds it.
+        if hasattr(self, "_file"):
+            self._discard()
+
+    def _open(self) -> None:
+        if os.path.exists(self._path) and not stat.S_ISREG(os.stat(self._path).st_mode):
+            self._file.open(self._path, "wb")  # a directory refuses this, with the reason
+        else:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            self._temporary = temporary_beside(self._path)
+            self._file.open(self._temporary, "x+b")
+        self._fd = self._file.fileno()
+
+    def _discard(self) -> None:
+        with self._lock, contextlib.suppress(OSError):  # nobody wants the bytes any more
+            self._close()
+        if self._temporary is not None:
+            try:
+                os.unlink(self._temporary)
+            except OSError as error:
+                # What made the copy fail is the error to raise, not this one.
+                if not (self._may_be_placed and error.errno == errno.ENOENT):
+                    _log.warning("%s could not be removed: %s", self._temporary, error.strerror)
+            self._temporary = None
+        self.__class__ = _Settled
+
+    def _close(self) -> None:
+        self._fd = -1
+        self._file.close()
+
+
+class _Settled(FileSink):
+    """A target with which all is done. Its finalizer is C: what a signal raises in one of Python's is lost."""
+
+    __del__ = object.__init__
+
+    def discard(self) -> None:
+        """Do nothing: it was removed, or is in its place."""

@@ -1,0 +1,99 @@
+"""Where the bytes of a copy come from: what *src* and *operator* mean.
+
+Knows local files and opendal operators, and which of them, or of an http(s) URL, is meant. Knows nothing of
+where the bytes go, nor how HTTP is read (http_source.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import opendal
+
+from httpserve.base.arguments import checked_seconds
+from httpserve.base.log import logger
+from httpserve.errors import InvalidArgument, InvalidType
+from httpserve.storage.copying.ends import Source
+from httpserve.storage.copying.local import FileSource
+from httpserve.storage.copying.messages import redacted_url
+from httpserve.storage.copying.operator import OperatorSource
+
+if TYPE_CHECKING:
+    pass
+
+_log = logger("httpserve.storage")
+_HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
+
+
+def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float) -> Source:
+    """Open what *src* and *operator* name. Blocks until the source has answered, at most about *timeout*.
+
+    Args:
+        src: A whole http(s) URL; else a path on *operator*; else a local path.
+        operator: The opendal operator of any service, with any layers.
+        timeout: Seconds that a remote source may send no byte.
+
+    Returns:
+        The source, to be closed by the caller.
+
+    Raises:
+        InvalidType: *src* or *operator* is of a type that no source is made from, such as an AsyncOperator.
+        InvalidArgument: *src* or *timeout* is of a value that no source can have.
+        SourceNotFound: There is nothing there.
+        SourceStalled: It did not answer in time.
+        CopyFailed: It cannot be read.
+    """
+    path = checked_path(src, "src")
+    check_operator(operator)
+    checked_seconds("timeout", timeout)
+    if _HTTP_URL.match(path):
+        _check_port(path)
+        # Here, because requests takes 100 ms to import and most never need it.
+        from httpserve.storage.copying.url import HttpSource
+
+        return HttpSource(path, timeout=timeout)
+    if operator is not None:
+        return OperatorSource(path, operator, timeout=timeout)
+    return FileSource(local_path(path, "src"))
+
+
+def _check_port(url: str) -> None:
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise InvalidArgument(f"the URL {redacted_url(url)} is malformed: a port is a number from 1 to 65535")
+
+
+def checked_path(path: object, argument: str) -> str:
+    """Return *path* as a str. Raises InvalidType for what is none, InvalidArgument for a NUL in it."""
+    if isinstance(path, os.PathLike):
+        path = os.fspath(path)
+    if not isinstance(path, str):
+        raise InvalidType(f"{argument} must be a str or a path, not {type(path).__name__}")
+    if "\0" in path:
+        raise InvalidArgument(f"{argument} {redacted_url(path)!r} contains a NUL character; no path can")
+    return path
+
+
+def check_operator(operator: object) -> None:
+    """Raise InvalidType unless *operator* is None or a blocking opendal operator."""
+    if isinstance(operator, opendal.AsyncOperator):
+        raise InvalidType("operator is an AsyncOperator, but this call blocks; pass operator.to_operator()")
+    if operator is not None and not isinstance(operator, opendal.Operator):
+        raise InvalidType(f"operator must be an opendal.Operator or None, not {type(operator).__name__}")
+
+
+def local_path(path: str, argument: str) -> str:
+    """Return *path* for this system. Raises InvalidArgument where no file here can have that name."""
+    try:
+        os.fsencode(path)  # which knows the surrogates that stand for bytes of a name that is not UTF-8
+    except UnicodeEncodeError as error:
+        shown = redacted_url(path)
+        why = f"the system's names are {error.encoding}, and it does not fit"
+        raise InvalidArgument(f"{argument} {shown!r} is no path here: {why}") from None
+    return path

@@ -1,0 +1,182 @@
+"""Where a file goes that is copied out: a local path, or a path on an opendal operator.
+
+Knows local files and opendal operators. Knows nothing of where the bytes come from.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import TYPE_CHECKING
+
+import opendal
+from opendal.layers import TimeoutLayer
+
+from httpserve.base.log import logger
+from httpserve.errors import CopyFailed, InvalidArgument
+from httpserve.storage.copying.ends import temporary_beside
+from httpserve.storage.copying.messages import changed, check_whole, redacted, unreadable, unwritable
+from httpserve.storage.copying.opendal_errors import (
+    OPENDAL_ERRORS,
+    is_stall,
+    kind_of,
+    number_of,
+    reason_of,
+    source_error,
+)
+
+if TYPE_CHECKING:
+    from opendal.file import File
+    from opendal.types import Metadata
+
+if TYPE_CHECKING:
+    from opendal.file import File
+
+UPLOAD_PART_BYTES = 8 * 1024 * 1024  # of a store that takes parts; 10,000 of them are the limit of S3
+UPLOADS_AT_ONCE = 4
+
+_log = logger("httpserve.storage")
+
+
+class OperatorSink:
+    """A path on an opendal operator, written beside it where the service can rename.
+
+    Elsewhere it is written itself: such a store shows nothing before the writer is closed, and a writer that
+    is dropped publishes nothing.
+    """
+
+    def __init__(self, path: str, operator: opendal.Operator, *, timeout: float) -> None:
+        self._label = redacted(f"{path!r} on {operator!r}")
+        self._path = operator_path(path, "dst")
+        self._operator = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
+        capability = operator.capability()
+        self._temporary = temporary_beside(path) if capability.rename else None
+        self._takes_parts = capability.write_multi_min_size is not None
+        self._file: File | None = None
+
+    def write(self, data: memoryview) -> None:
+        try:
+            self._writer().write(bytes(data))  # it takes nothing else
+        except OPENDAL_ERRORS as error:
+            raise self._error(error) from None
+
+    def restart(self) -> None:
+        self._file = None
+
+    def commit(self, sha256: str | None) -> None:
+        try:
+            self._writer().close()
+            if self._temporary is not None:
+                self._operator.rename(self._temporary, self._path)
+        except OPENDAL_ERRORS as error:
+            raise self._error(error) from None
+        self._temporary = self._file = None
+
+    def discard(self) -> None:
+        # To close the writer would publish what there is; to drop it does not.
+        self._file = None
+        if self._temporary is not None:
+            temporary, self._temporary = self._temporary, None
+            try:
+                self._operator.delete(temporary)
+            except OPENDAL_ERRORS as error:
+                _log.warning("%s beside %s could not be removed: %s", temporary, self._label, reason_of(error))
+
+    def _writer(self) -> File:
+        if self._file is None:
+            path = self._path if self._temporary is None else self._temporary
+            if self._takes_parts:
+                self._file = self._operator.open(path, "wb", chunk=UPLOAD_PART_BYTES, concurrent=UPLOADS_AT_ONCE)
+            else:
+                self._file = self._operator.open(path, "wb")
+        return self._file
+
+    def _error(self, error: Exception) -> CopyFailed:
+        return unwritable(self._label, reason_of(error), self._path, number_of(error))
+
+
+def operator_path(path: str, argument: str) -> str:
+    """Return *path* for an operator. Raises InvalidArgument where opendal would take another one, or none."""
+    if path != path.strip():
+        raise InvalidArgument(f"{argument} {path!r} has blanks at an end, which opendal strips; remove them")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{argument} {path!r} holds a lone surrogate, which opendal cannot express") from None
+    return path
+
+
+class OperatorSource:
+    """A path on an opendal operator."""
+
+    interruptible = False
+
+    def __init__(self, path: str, operator: opendal.Operator, *, timeout: float) -> None:
+        self.label = redacted(f"{path!r} on {operator!r}")
+        self._path = operator_path(path, "src")
+        self._timeout = timeout
+        self._read = 0
+        # Without the layer opendal waits for ever.
+        self._operator = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
+        self._before = self._stat()
+        self.size = None if self._before is None else self._before.content_length
+        self._reading = threading.Lock()  # guards _file: opendal refuses a close during a read
+        self._closed = False
+        try:
+            self._file: File = self._operator.open(self._path, "rb")
+        except OPENDAL_ERRORS as error:
+            raise source_error(error, self.label, timeout) from None
+
+    def readinto(self, buffer: memoryview) -> int:
+        try:
+            with self._reading:
+                count = self._file.readinto(buffer)
+        except OPENDAL_ERRORS as error:
+            raise source_error(error, self.label, self._timeout) from None
+        finally:
+            if self._closed:
+                self.close()
+        self._read += count
+        return count
+
+    def finish(self) -> None:
+        check_whole(self.label, self._read, self.size)
+        if self._before is None:
+            return
+        now = self._stat_again()
+        if now is not None and _tags(now) != _tags(self._before):
+            raise changed(self.label)
+
+    def close(self) -> None:
+        self._closed = True
+        # A reader that is inside opendal closes it when it comes back.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._file.close()
+            finally:
+                self._reading.release()
+
+    def _stat(self) -> Metadata | None:
+        """Ask what the source is; None where the service cannot say, as an HTTP server that refuses HEAD."""
+        try:
+            metadata = self._operator.stat(self._path)
+        except OPENDAL_ERRORS as error:
+            if is_stall(error) or kind_of(error) not in ("Unexpected", "Unsupported"):
+                raise source_error(error, self.label, self._timeout) from None
+            _log.debug("%s does not say its size", self.label)
+            return None
+        if metadata.is_dir:
+            raise unreadable(self.label, "it is a directory; its files can be copied one by one", errno.EISDIR)
+        return metadata
+
+    def _stat_again(self) -> Metadata | None:
+        try:
+            return self._operator.stat(self._path)
+        except OPENDAL_ERRORS:
+            # Every byte that it said it had is here; that it went away since does not matter.
+            _log.debug("%s was read, and cannot be asked whether it changed meanwhile", self.label)
+            return None
+
+
+def _tags(metadata: Metadata) -> tuple[object, ...]:
+    return metadata.content_length, metadata.etag, metadata.last_modified

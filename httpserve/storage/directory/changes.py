@@ -1,0 +1,421 @@
+"""What is in a root between one `open` and the next `close`: changes to it, and the record of them.
+
+Knows places on the disk, versions, and what was created. Does not know when a
+root is opened or closed, nor who reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import weakref
+from collections.abc import Callable, Iterator
+from threading import RLock
+from typing import NamedTuple
+
+from httpserve.base.descriptors import Descriptors
+from httpserve.base.threads import sigint_held
+from httpserve.errors import InvalidName, StorageError
+from httpserve.storage.directory import cleanup
+from httpserve.storage.directory.created import Created, Origin, Sure
+from httpserve.storage.directory.disks import Disks
+from httpserve.storage.directory.generations import Generation, generation_at, generation_of, held
+from httpserve.storage.directory.incoming import Incoming
+from httpserve.storage.directory.journal import Journal
+from httpserve.storage.directory.os_errors import translating
+from httpserve.storage.directory.places import LIST, OUTSIDE, Directory, Ground, Place, status
+from httpserve.storage.directory.version import Identity, Version
+
+SECOND_NS = 1_000_000_000
+_HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
+LARGE_BYTES = 16 * 1024 * 1024  # from here on the system takes a while to free what a file took
+
+
+class Listeners(NamedTuple):
+    """Who is told of changes.
+
+    Attributes:
+        before_publish: Called with a file's name just before a new version of it is put in place.
+        after_removal: Called when something was removed or moved away.
+    """
+
+    before_publish: Callable[[str], object] = lambda name: None
+    after_removal: Callable[[], object] = lambda: None
+
+
+class Changes:
+    """The files under one directory. Safe from any number of threads; names are checked ones.
+
+    What reads (`version`, `forget_missing`, `created`, `status`, `directory`) waits for no change that is under way.
+    """
+
+    def __init__(self, path: str, log_book: Journal | None, told: Listeners) -> None:
+        self.path = path
+        self._ground = Ground(path)
+        self.prefix = self._ground.prefix
+        self.created = Created()
+        self.disks = Disks(path)
+        # Guards _underway, _journal, _closed, and changes to created, which is read without it. Held over the one
+        # system call that each record is of, so that several threads with the same name are recorded in the order the
+        # disk saw them; a disk may take seconds for that, so that nobody may wait for it who serves.
+        self._lock = RLock()
+        # What is put under a name right now, but for the time that the move gives it.
+        self._coming: dict[str, Version] = {}
+        self._journal = log_book
+        self._told = told
+        self._underway: dict[str, weakref.ref[Incoming]] = {}  # by temporary; one that is forgotten discards itself
+        self._closed = False
+
+    # Places
+
+    def holds(self, path: str) -> bool:
+        """Say whether a real path lies in the root."""
+        return self._ground.holds(path)
+
+    def key(self, place: str) -> str:
+        """Return the name without detours over symlinks, under which records are kept."""
+        return self._ground.key(place)
+
+    def place_of(self, name: str) -> str:
+        """Return the path of a name, with no symlink in its directories, as they are just now.
+
+        Raises:
+            InvalidName: a symlink leads out of the root.
+        """
+        parent, _, last = name.rpartition("/")
+        where = os.path.realpath(self.prefix + parent) if parent else self.path
+        place = os.path.join(where, last) if last else where
+        if not self.holds(where) or (os.path.islink(place) and not self.holds(os.path.realpath(place))):
+            raise InvalidName(name, OUTSIDE)
+        return place
+
+    def place(self, name: str, *, follow: bool = False) -> Place:
+        """Walk to a name; the caller closes what it leads to.
+
+        Raises:
+            InvalidName: a symlink leads out of the root.
+        """
+        return Place(self._ground, name, follow=follow)
+
+    # Reading
+
+    def status(self, name: str) -> os.stat_result:
+        """Return what is under a name, following symlinks as far as they stay in the root."""
+        return status(self._ground, name)
+
+    @contextlib.contextmanager
+    def directory(self, name: str) -> Iterator[Directory]:
+        """Give what is in a directory, which stays open in the block."""
+        with self.place(name, follow=True) as place:
+            yield Directory(place)
+
+    def version(self, key: str, identity: Identity) -> Version | None:
+        """Return what is on record of that version; of a file that is put in place right now, too."""
+        for _ in range(2):  # while we looked at one, it may have been noted in the other
+            version = self.created.versions.get(key)
+            if version is not None and version.identity == identity:
+                return version
+            coming = self._coming.get(key)
+            if coming is not None and coming.identity[:-1] == identity[:-1]:
+                return Version(identity, coming.sha256, coming.shares_second)
+        return None
+
+    def forget_missing(self, name: str) -> None:
+        """Forget the version of a file that other hands removed; another time, if a change is under way."""
+        if name in self.created.versions and self._lock.acquire(blocking=False):
+            try:
+                if not os.path.lexists(self.prefix + name):
+                    self.created.versions.pop(name, None)
+            finally:
+                self._lock.release()
+
+    # Files on their way in
+
+    def incoming(self, name: str) -> Incoming:
+        """Begin a new version of *name* in a temporary sibling."""
+        with translating("write", name):
+            self._check_open()
+            place = self.place(name)
+            if place.is_directory():
+                place.close()
+                raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
+            journal = self._entered()
+            incoming = Incoming(name, place, journal.temporary(), self)
+            self._underway[incoming.temporary] = weakref.ref(incoming)
+            try:
+                self._check_open()  # after that: either close() finds it there, or we find it closed
+                incoming.create(self._in_parents)
+            except BaseException:  # a Ctrl-C too: nobody else knows the temporary yet
+                incoming.discard()
+                raise
+            return incoming
+
+    def announce(self, incoming: Incoming) -> None:
+        """Write down a temporary that is about to be made. For `Incoming` only."""
+        if self._journal is not None:  # pragma: no branch - incoming() began it
+            self._journal.note_file(incoming.place.beside(incoming.temporary))
+
+    def publish(
+        self, incoming: Incoming, written: os.stat_result, generation: Generation, sha256: str | None
+    ) -> Identity:
+        """Put a finished version in its place, and record it. For `Incoming` only."""
+        place, key = incoming.place, incoming.place.key
+        with _freed_later(place), self._lock, sigint_held():  # which would keep what is put in place from the record
+            self._check_open()
+            before = place.look()
+            is_ours = before is None or self._made(place, before)
+            coming = _version(Identity.of(written), before, sha256)
+            with self._announced(incoming.name, {key: coming}):
+                place.check_stays()
+                os.replace(incoming.temporary, place.last, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+                # The move changes ctime, and network file systems settle mtime only when a file is closed.
+                found = place.look() or written
+                same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
+                version = _version(Identity.of(found if same else written), before, sha256)
+                self.created.file(key, version, is_ours=is_ours, generation=generation)
+            self.disks.note(key, place.fd, version.identity.device)
+        return version.identity
+
+    def settled(self, incoming: Incoming, *, prune: bool) -> None:
+        """Forget what is no longer on its way in, with the parents made for it. For `Incoming` only."""
+        if self._underway.pop(incoming.temporary, None) is None:  # settled meanwhile, by a finalizer or by close
+            return
+        if prune:
+            self._prune(incoming.place.directory)
+        if self._journal is not None:  # pragma: no branch - incoming() began it
+            self._journal.leave(littered=incoming.is_litter)
+
+    def close(self) -> None:
+        """Discard what is on its way in. What comes later is refused. Raises OSError once all are discarded."""
+        failed: OSError | None = None
+        with self._lock:
+            self._closed = True
+        for reference in list(self._underway.values()):
+            incoming = reference()
+            if incoming is not None:
+                try:
+                    incoming.discard()
+                except OSError as error:  # of a file system that is gone; the others are to be discarded too
+                    failed = error
+        if failed is not None:
+            raise failed
+
+    def end_journal(self, *, remove: bool) -> None:
+        """Give up the journal, if one was begun."""
+        if self._journal is not None:
+            self._journal.close(remove=remove)
+
+    def renew_locks(self) -> None:
+        """Make the locks anew in a forked child."""
+        self._lock = RLock()
+        if self._journal is not None:
+            self._journal.renew_lock()
+
+    # Other changes
+
+    def create_dir(self, name: str) -> None:
+        """Make a directory and its parents. Harmless when it exists."""
+        with self._changing("create_dir", name) as place:
+            if self._is_directory(place):
+                with self._lock:
+                    self.created.adopt(place.key)
+            else:
+                self._in_parents(place, lambda: self._mkdir(place, place.last, Origin.DIRECTORY))
+
+    def delete(self, name: str) -> None:
+        """Remove a file, an empty directory, or a symlink itself. Harmless when there is none."""
+        gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+        with self._changing("delete", name) as place, _freed_later(place), self._lock, gone:
+            if not place.missing:
+                _remove(place)
+                self.created.forget(place.key)
+        self._told.after_removal()
+
+    def remove_all(self, name: str) -> None:
+        """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
+        with self._changing("remove_all", name) as place:
+            if place.is_directory():
+                self._remove_tree(place)
+            elif place.found is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    _remove(place)
+            with self._lock:
+                # What is on its way in stays, and so do the directories that hold it.
+                self.created.forget(place.key, unless=lambda key: os.path.lexists(self.prefix + key))
+        self._told.after_removal()
+
+    def rename(self, source: str, target: str) -> None:
+        """Move a file or directory in one step over what is under *target*."""
+        with self._changing("rename", source, target) as old, self.place(target) as new:
+            if old.found is None:
+                raise old.lack()
+            try:
+                self._in_parents(new, lambda: self._move(old, new, target))
+            except BaseException:  # a Ctrl-C too: the parents made for it would stay
+                self._prune(new.directory)
+                raise
+        self._told.after_removal()
+
+    # Steps of the above
+
+    @contextlib.contextmanager
+    def _changing(self, operation: str, name: str, target: str | None = None) -> Iterator[Place]:
+        """Give the place of *name*; parents that are made meanwhile are on the journal."""
+        with translating(operation, name or "/", target):
+            self._check_open()
+            with self.place(name) as place:
+                journal = self._entered()
+                try:
+                    yield place
+                finally:
+                    journal.leave()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError(f"{self.path} was closed meanwhile")
+
+    def _entered(self) -> Journal:
+        with self._lock:
+            self._check_open()
+            if self._journal is None:
+                with sigint_held():  # which would lose what was just made
+                    self._journal = Journal(self.path)
+            self._journal.enter()
+            return self._journal
+
+    @contextlib.contextmanager
+    def _announced(self, name: str, coming: dict[str, Version]) -> Iterator[None]:
+        """Let readers find in the block what is put in its place there, before it is on record."""
+        self._told.before_publish(name)
+        self._coming.update(coming)
+        try:
+            yield
+        finally:
+            for key in coming:
+                self._coming.pop(key, None)
+
+    def _made(self, place: Place, found: os.stat_result) -> bool:
+        return self.created.made(place.key, found, lambda: generation_at(place.last, place.fd, found))
+
+    def _is_directory(self, place: Place) -> bool:
+        """Say whether a directory is there, or a symlink to one in the root."""
+        if place.found is None or not stat.S_ISLNK(place.found.st_mode):
+            return place.is_directory()
+        try:
+            return stat.S_ISDIR(self.status(place.key).st_mode)
+        except OSError:  # it leads nowhere, or in a circle
+            return False
+
+    def _in_parents(self, place: Place, action: Callable[[], None]) -> None:
+        """Do something in the directory of *place*, made first where it is missing."""
+        if not place.missing:
+            try:
+                action()
+            except FileNotFoundError:
+                pass  # the directory has gone since, as one that was made for a file does
+            else:
+                return
+        with self._lock:  # else another thread may find the new directories empty, and remove them
+            place.again()
+            self._make_parents(place)
+            action()
+
+    def _make_parents(self, place: Place) -> None:
+        while place.missing:
+            part, *missing = place.missing
+            try:
+                self._mkdir(place, part, Origin.PARENT)
+            except FileExistsError:
+                place.enter(part)
+            place.missing = tuple(missing)
+
+    def _mkdir(self, place: Place, part: str, kind: Origin) -> None:
+        key = f"{place.directory}/{part}" if place.directory else part
+        with self._lock, sigint_held():  # which would keep it from the record
+            self._check_open()  # what came into being after the end would not be removed
+            place.check_stays()
+            if kind is Origin.PARENT and self._journal is not None:
+                self._journal.make_directory(key, part, place.fd)
+            else:
+                os.mkdir(part, dir_fd=place.fd)
+            try:
+                place.enter(part, LIST)
+            except PermissionError:  # by the umask
+                place.enter(part)
+            generation = generation_of(place.fd)
+            number = held(place.fd) if generation is None else None
+            self.created.directory(key, kind, os.fstat(place.fd), generation, number)
+
+    def _move(self, old: Place, new: Place, target: str) -> None:
+        with _freed_later(new), self._lock, sigint_held():  # likewise
+            self._check_open()
+            before = new.look()
+            is_ours = before is None or self._made(new, before)
+            with self._announced(target, self.created.below(old.key, new.key)):
+                old.check_stays()
+                new.check_stays()
+                os.replace(old.last, new.last, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+                self.created.move(old.key, new.key, is_ours=is_ours)
+                found = new.look()
+                if found is not None:
+                    self.created.moved(new.key, found)
+
+    def _remove_tree(self, place: Place) -> None:
+        cleanup.remove_tree(place, self._check_inside)
+        if place.last:
+            place.check_stays()
+            cleanup.remove_directory(place.last, place.fd)
+
+    def _check_inside(self, fd: int) -> None:
+        if not self._ground.contains(fd):
+            raise FileNotFoundError(errno.ENOENT, "its directory was moved meanwhile")
+
+    def _prune(self, key: str) -> None:
+        """Remove the directories from *key* upwards that were made for files, as far as they are empty."""
+        with self._lock, contextlib.suppress(OSError, InvalidName):
+            while key:
+                mark = self.created.marks.get(key)
+                if mark is None or mark.kind is not Origin.PARENT:
+                    return
+                with self.place(key) as place:
+                    if place.found is not None:
+                        if cleanup.how_sure(mark, None, place, place.found) is not Sure.OURS:
+                            return
+                        place.check_stays()
+                        cleanup.rmdir(place.last, place.fd)
+                self.created.forget(key)
+                key = key.rpartition("/")[0]
+
+
+def _version(identity: Identity, before: os.stat_result | None, sha256: str | None) -> Version:
+    shares_second = before is not None and before.st_mtime_ns // SECOND_NS == identity.mtime_ns // SECOND_NS
+    return Version(identity, sha256, shares_second)
+
+
+def _remove(place: Place) -> None:
+    """Remove a file, an empty directory, or a symlink itself."""
+    place.check_stays()
+    if place.is_directory():
+        cleanup.rmdir(place.last, place.fd)
+    else:
+        os.unlink(place.last, dir_fd=place.fd)
+
+
+def _freed_later(place: Place) -> contextlib.AbstractContextManager[None]:
+    """Have the system free what a large file takes at the end of a block, not where it loses its name in it."""
+    found = place.found
+    is_large = found is not None and stat.S_ISREG(found.st_mode) and found.st_size >= LARGE_BYTES
+    return _held_open(place) if is_large else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _held_open(place: Place) -> Iterator[None]:
+    fds = Descriptors()
+    try:
+        with contextlib.suppress(OSError):
+            fds.take(place.last, _HOLD, place.fd)
+        yield
+    finally:
+        fds.close()

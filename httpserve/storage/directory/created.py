@@ -1,0 +1,164 @@
+"""What came into being through us: the record that cleaning up is done by.
+
+Knows names, and which file on the disk was meant by each. Does not change the
+disk. Not safe from several threads: the root's lock guards it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from httpserve.storage.directory.generations import Generation, Held
+from httpserve.storage.directory.version import Identity, Version
+
+
+class Origin(Enum):
+    """How a name got on record."""
+
+    FILE = "a file that we made"
+    DIRECTORY = "a directory that the user asked for"
+    PARENT = "a directory that was made for a file in it"
+    OVERWRITTEN = "a file of ours in the place of one that was there before"
+
+
+class Sure(Enum):
+    """How sure we are that what is there is what a mark stands for."""
+
+    OURS = "it is"
+    THEIRS = "somebody else replaced it since"
+    UNKNOWN = "nothing tells whether it is still what was put there"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One name on record, and the thing on the disk that it stands for."""
+
+    kind: Origin
+    device: int
+    inode: int
+    generation: Generation = None
+    held: Held | None = None  # keeps the number of a directory from being given anew, where there is no generation
+
+    @property
+    def is_directory(self) -> bool:
+        return self.kind in (Origin.DIRECTORY, Origin.PARENT)
+
+    def may_be(self, found: os.stat_result) -> bool:
+        """Say whether *found* may be that thing: by its number, which may have been given anew since."""
+        same = (self.device, self.inode) == (found.st_dev, found.st_ino)
+        return same and self.is_directory == stat.S_ISDIR(found.st_mode)
+
+    def is_of(self, found: os.stat_result, version: Version | None, generation: Callable[[], Generation]) -> Sure:
+        """Say whether *found* is that thing.
+
+        Args:
+            found: What is there now.
+            version: What is on record of its bytes, and when they came.
+            generation: Returns the generation of what is there, None where it cannot be told.
+        """
+        if not self.may_be(found):
+            return Sure.THEIRS
+        if self.held is not None:
+            return Sure.OURS
+        now = generation() if self.generation is not None else None
+        if now is not None:
+            return Sure.OURS if now == self.generation else Sure.THEIRS
+        unchanged = version is not None and version.identity == Identity.of(found)
+        return Sure.OURS if unchanged else Sure.UNKNOWN
+
+
+_ASKED_FOR = (Origin.FILE, Origin.DIRECTORY)
+
+
+class Created:
+    """Marks and versions by name. Everything is bounded by the names that are there."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, Mark] = {}
+        self.versions: dict[str, Version] = {}
+
+    def names(self) -> set[str]:
+        """Return what the user asked for, without `/` at either end."""
+        return {name for name, mark in self.marks.copy().items() if mark.kind in _ASKED_FOR}
+
+    def holds(self, name: str) -> bool:
+        """Say whether a file that came in, or a directory that was made, is on record under a name."""
+        mark = self.marks.get(name)
+        return name in self.versions or (mark is not None and mark.kind in (Origin.DIRECTORY, Origin.PARENT))
+
+    def file(self, name: str, version: Version, *, is_ours: bool, generation: Generation = None) -> None:
+        """Record a new version of *name*. It *is_ours* unless it went over what was there before."""
+        kind = Origin.FILE if is_ours else Origin.OVERWRITTEN
+        self.marks[name] = Mark(kind, version.identity.device, version.identity.inode, generation)
+        self.versions[name] = version
+
+    def directory(
+        self, name: str, kind: Origin, found: os.stat_result, generation: Generation = None, held: Held | None = None
+    ) -> None:
+        """Record a directory that was made just now."""
+        self.marks[name] = Mark(kind, found.st_dev, found.st_ino, generation, held)
+
+    def adopt(self, name: str) -> None:
+        """Record that the user asked for a directory which was made for a file earlier."""
+        mark = self.marks.get(name)
+        if mark is not None and mark.kind is Origin.PARENT:
+            self.marks[name] = replace(mark, kind=Origin.DIRECTORY)
+
+    def forget(self, name: str, *, unless: Callable[[str], bool] = lambda name: False) -> None:
+        """Forget a name and all below it, as it is gone; *unless* says what is not."""
+        for known in self._within(name):
+            if not unless(known):
+                self.marks.pop(known, None)
+                self.versions.pop(known, None)
+
+    def below(self, source: str, target: str) -> dict[str, Version]:
+        """Return the versions on record under *source* and below it, by the names that a move to *target* gives."""
+        within = ((name, self.versions.get(name)) for name in self._within(source))
+        return {target + name[len(source) :]: version for name, version in within if version is not None}
+
+    def move(self, source: str, target: str, *, is_ours: bool) -> None:
+        """Follow a rename. What was there before stays on record as such under its new name.
+
+        Args:
+            source: The name until now.
+            target: The new one.
+            is_ours: Whether nothing was under *target* until now, or something of ours.
+        """
+        moved = self._within(source)
+        marks = {name: self.marks.pop(name) for name in moved if name in self.marks}
+        versions = {name: self.versions.pop(name) for name in moved if name in self.versions}
+        self.forget(target)
+        for name, mark in marks.items():
+            kept = mark if is_ours or name != source else replace(mark, kind=Origin.OVERWRITTEN)
+            self.marks[target + name[len(source) :]] = kept
+        for name, version in versions.items():
+            self.versions[target + name[len(source) :]] = version
+
+    def moved(self, name: str, found: os.stat_result) -> None:
+        """Take over the new ctime that a rename gives a file, if it is still the version on record."""
+        version = self.versions.get(name)
+        if version is not None:
+            new = Identity.of(found)
+            if new[:-1] == version.identity[:-1]:
+                self.versions[name] = Version(new, version.sha256, version.shares_second)
+
+    def made(self, name: str, found: os.stat_result, generation: Callable[[], Generation]) -> bool:
+        """Say whether *found*, which is under *name*, was made by us where nothing was."""
+        mark = self.marks.get(name)
+        if mark is None or mark.kind is Origin.OVERWRITTEN or not mark.may_be(found):
+            return False
+        version = self.versions.get(name)
+        if version is not None and version.identity == Identity.of(found):
+            return True  # without a look at the generation, as a file is put again and again
+        return mark.is_of(found, version, generation) is Sure.OURS
+
+    def _within(self, name: str) -> list[str]:
+        mark = self.marks.get(name)
+        if mark is not None and mark.kind is Origin.FILE:
+            return [name]  # so that deleting many files does not look at all of them each time
+        known = self.marks.keys() | self.versions.keys()
+        return [other for other in known if not name or other == name or other.startswith(f"{name}/")]

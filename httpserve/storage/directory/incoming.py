@@ -1,0 +1,282 @@
+"""A new version of a file on its way in: a temporary sibling, then one step.
+
+Knows one descriptor, and one temporary in an open directory. Does not know what
+else is in the root: whoever made it publishes and keeps the record.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from functools import partial
+from threading import RLock, get_ident
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from httpserve.base.descriptors import Descriptor
+from httpserve.base.threads import run_shielded
+from httpserve.errors import StorageError
+from httpserve.storage.directory.generations import Generation, generation_of
+from httpserve.storage.directory.os_errors import translated, translating
+from httpserve.storage.directory.places import Place
+from httpserve.storage.directory.version import Identity
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+COPY_BYTES = 16 * 1024 * 1024  # of one copy_file_range: Ctrl-C is felt in between
+WRITE_BYTES = 256 * 1024  # larger writes were slower on ext4
+# What file systems say that set no times, or not for everybody.
+NOT_DATED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
+NOT_COPIED_INSIDE = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
+
+
+class State(Enum):
+    """The life of an incoming version: open, then one of the other two for good."""
+
+    OPEN = "open"
+    COMMITTED = "committed"
+    DISCARDED = "discarded"
+
+
+class Owner(Protocol):
+    """Who made an `Incoming`, and is told how it ends."""
+
+    def announce(self, incoming: Incoming) -> None: ...
+
+    def publish(
+        self, incoming: Incoming, written: os.stat_result, generation: Generation, sha256: str | None
+    ) -> Identity: ...
+
+    def settled(self, incoming: Incoming, *, prune: bool) -> None: ...
+
+
+class Incoming:
+    """A new version of *name* that nobody sees before `commit`.
+
+    One thread writes and commits; any other may discard meanwhile. Leaving a `with` block without a
+    commit discards.
+    """
+
+    def __init__(self, name: str, place: Place, temporary: str, owner: Owner) -> None:
+        """Stand for a file *temporary* beside *place*, which is closed at the end."""
+        self.name = name
+        self.place = place
+        self.temporary = temporary
+        self.start = 0  # where a copy into it begins
+        self._owner = owner
+        self._pid = os.getpid()
+        self._fd = -1
+        self._file = Descriptor()  # owns _fd
+        # Guards _state, _writer, _fd, _file; held over the replacing, which no discard may split. Reentrant, as
+        # a finalizer may call abandon() in the middle of it.
+        self._lock = RLock()
+        self._state = State.OPEN
+        self._writer = 0  # the thread that is in a write; 0: none
+        self.is_litter = False  # the temporary could not be removed
+        place.leave_to_owner()
+
+    def create(self, in_parents: Callable[[Place, Callable[[], None]], None]) -> None:
+        """Make the temporary file, with the mode that the umask gives, by *in_parents*, which makes parents first."""
+        with self._lock:  # whoever discards it closes the directory
+            self._check()  # close() of the root may have discarded it before it was there
+            in_parents(self.place, self._make)
+
+    def _make(self) -> None:
+        self._owner.announce(self)
+        self._file.open(self.temporary, "x+b", opener=partial(os.open, mode=0o666, dir_fd=self.place.fd))
+        self._fd = self._file.fileno()
+
+    def reader(self) -> int:
+        """Return another descriptor of the temporary, to read it back by; the caller's to close.
+
+        To be called in a thread that no signal interrupts. Its close may be the first to be told of bytes that the disk
+        has refused since they were written, and then the only one: `refused` makes an error of the version of that.
+
+        Raises:
+            StorageError: the version was discarded meanwhile.
+        """
+        with self._lock:
+            self._check_state()
+            return os.dup(self._fd)
+
+    def refused(self, error: OSError) -> Exception:
+        """Return the error of a version whose bytes the disk does not take."""
+        return translated(error, "write", self.name)
+
+    def write(self, data: Buffer) -> None:
+        """Append the whole of *data*. Blocks while the disk does.
+
+        Raises:
+            StorageError: the disk is full or fails, or the version was discarded meanwhile.
+        """
+        self._begin()
+        try:
+            with memoryview(data).cast("B") as view:
+                sent = 0
+                while sent < len(view):
+                    sent += os.write(self._fd, view[sent:])
+        except OSError as error:
+            raise translated(error, "write", self.name) from error
+        finally:
+            self._end()
+
+    def copy_from(self, fd: int) -> None:
+        """Append all that *fd* still has. Blocks while the disk does, if blocks cannot be shared."""
+        self._begin()
+        try:
+            while os.copy_file_range(fd, self._fd, COPY_BYTES):
+                pass
+        except AttributeError:  # pragma: no cover - not Linux
+            pass
+        except OSError as error:
+            if error.errno not in NOT_COPIED_INSIDE:
+                raise translated(error, "write", self.name) from error
+        finally:
+            self._end()
+        # What the kernel did not copy: all of it where the file systems differ, else nothing.
+        while data := os.read(fd, WRITE_BYTES):
+            self.write(data)
+
+    def restart(self, size: int = 0) -> None:
+        """Drop all bytes after the first *size*: the source begins again."""
+        self._begin()
+        try:
+            os.ftruncate(self._fd, size)
+            os.lseek(self._fd, size, os.SEEK_SET)
+        except OSError as error:
+            raise translated(error, "write", self.name) from error
+        finally:
+            self._end()
+
+    def commit(self, sha256: str | None) -> Identity:
+        """Put the version in its place in one step; until now there was the old one, whole.
+
+        Args:
+            sha256: the hexadecimal digest of all bytes, where one was computed.
+
+        Raises:
+            StorageError: the version could not be put in its place, and is discarded.
+        """
+        try:
+            with self._lock, translating("write", self.name):
+                self._check()
+                written, generation = os.fstat(self._fd), generation_of(self._fd)
+                if generation is None:
+                    written = _told_apart(self._fd, written)
+                self._close()  # before all else: a disk may have taken the bytes, and refuse them only now
+                identity = self._owner.publish(self, written, generation, sha256)
+                self._state = State.COMMITTED
+        except BaseException:
+            self.discard()
+            raise
+        self._settle(prune=False)
+        return identity
+
+    def discard(self) -> None:
+        """Remove the temporary. Harmless when called again, and after a commit; no signal leaves it half done."""
+        run_shielded(partial(self._discard, get_ident(), prune=True))
+
+    def abandon(self) -> None:
+        """Discard from a finalizer, which may run in the middle of anything: takes no lock of the root."""
+        self._discard(get_ident(), prune=False)
+
+    def _discard(self, caller: int, *, prune: bool) -> None:
+        with self._lock:
+            is_published = self._state is State.COMMITTED
+            if not is_published:
+                self._drop(caller)
+        self._settle(prune=prune and not is_published)
+
+    def _drop(self, caller: int) -> None:
+        self._state = State.DISCARDED
+        # Else the writer closes it: a number that is in use must not be given anew. Whoever is the writer itself was
+        # interrupted before or after the write.
+        if self._writer in (0, caller):
+            self._close_discarded()
+        if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
+            try:
+                self.place.unlink_beside(self.temporary)
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError:
+                self.is_litter = True
+
+    def _settle(self, *, prune: bool) -> None:
+        try:
+            self._owner.settled(self, prune=prune)
+        finally:
+            with self._lock:
+                self.place.close()
+        self.__class__ = _Settled
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._check()
+            self._writer = get_ident()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._writer = 0
+            if self._state is State.DISCARDED:
+                self._close_discarded()
+
+    def _check(self) -> None:
+        self._check_state("being written by another thread" if self._writer else None)
+
+    def _check_state(self, what: str | None = None) -> None:
+        if self._state is not State.OPEN or what:
+            what = what or self._state.value
+            raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
+
+    def _close(self) -> None:
+        self._fd = -1
+        self._file.close()
+
+    def _close_discarded(self) -> None:
+        with suppress(OSError):  # nobody wants the bytes any more
+            self._close()
+
+    def __del__(self) -> None:
+        # An interrupt may come before the `with` block is entered. This attribute is the last that __init__ sets.
+        if hasattr(self, "is_litter"):
+            self.abandon()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+class _Settled(Incoming):
+    """A version with which all is done.
+
+    Its finalizer is C, where Incoming's is Python: what a signal raises in one of those is lost, and they would run
+    at the end of every write.
+    """
+
+    __del__ = object.__init__
+
+    def discard(self) -> None:
+        """Do nothing: it was removed, or published."""
+
+
+def _told_apart(fd: int, written: os.stat_result) -> os.stat_result:
+    """Set the time of change back by a nanosecond, where nothing else tells this file from a later one.
+
+    A file that is made under its number once it is gone is no older than the move that puts it in its place. The clock
+    of file systems ticks every few milliseconds: without that, both might have the same times.
+    """
+    try:
+        os.utime(fd, ns=(written.st_atime_ns, written.st_mtime_ns - 1))
+    except OSError as error:
+        if error.errno not in NOT_DATED:
+            raise
+    return os.fstat(fd)

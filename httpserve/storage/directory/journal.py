@@ -1,0 +1,275 @@
+"""The journal of a root: what must be removed if this process is killed in the middle of a write.
+
+Knows what is on record, and how to sweep what the dead have left in a root. Does not know what is being written.
+A journal is a lock file: one that is locked has a living owner, and a copy of one removes nothing. Without fcntl
+nothing is ever swept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable
+from threading import RLock
+from typing import Self
+
+from httpserve.base.log import logger
+from httpserve.storage.directory import lock_file, private
+from httpserve.storage.directory.inode import Inode
+from httpserve.storage.directory.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, LockFile
+from httpserve.storage.directory.names import RESERVED_PREFIX
+
+log = logger("httpserve.storage")
+
+SUFFIX = "journal"  # of a root: beside the names of what is in it
+_FILE, _DIRECTORY, _END = b"F", b"D", b"\0"
+# A directory is made with the sticky bit and loses it when its inode is on record: so one that is empty and has it, and
+# of which a journal says that it was about to be made, was made by whoever was killed in between.
+_UNFINISHED = stat.S_ISVTX
+_MADE_RECORD = re.compile(rb"M([0-9]{1,20}) ([0-9]{1,20}) ([0-9]{1,20}) (.+)", re.DOTALL)
+# Nothing is there, or something else, or others have put something into it.
+_NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)
+
+
+class Journal:
+    """What is under way in one opened root. Safe from any number of threads."""
+
+    def __init__(self, root: str) -> None:
+        """Make one in *root*. Raises OSError."""
+        self._begin(root, _made(root))
+
+    @classmethod
+    def unwritten(cls, token: str) -> Self:
+        """Return one that writes nothing down, for a root that is swept whole. *token*: no other has it."""
+        journal = cls.__new__(cls)
+        journal._begin("", token)
+        return journal
+
+    def _begin(self, root: str, mark: LockFile | str) -> None:
+        self._root = root
+        self._file = None if isinstance(mark, str) else mark  # None: of a private root, without locks, or closed
+        self.token = mark if isinstance(mark, str) else mark.token
+        # Guards _underway, _counter, _file, and the order of writes to it. Reentrant, as a finalizer may leave().
+        self._lock = RLock()
+        self._underway = 0
+        self._counter = 0
+        self._littered = False  # something could not be removed: whoever opens the root next is to try again
+        self._pid = os.getpid()
+
+    def enter(self) -> None:
+        """Announce a change, which `leave` ends."""
+        with self._lock:
+            self._underway += 1
+
+    def temporary(self) -> str:
+        """Return a name for a temporary file that no other has."""
+        with self._lock:
+            self._counter += 1
+            return f"{RESERVED_PREFIX}{self.token}-{self._counter}.part"
+
+    def note_file(self, path: str) -> None:
+        """Write down a temporary that is about to be made. *path* is relative to the root."""
+        self._note(_FILE + os.fsencode(path))
+
+    def make_directory(self, key: str, place: str, where: int | None = None) -> None:
+        """Make a directory for a file in it, and write down which it is. Raises OSError.
+
+        Args:
+            key: its path relative to the root.
+            place: its path, relative to the directory *where* if that is given.
+        """
+        if self._file is None:
+            os.mkdir(place, dir_fd=where)
+            return
+        self._note(_DIRECTORY + os.fsencode(key))
+        os.mkdir(place, 0o777 | _UNFINISHED, dir_fd=where)
+        fd = os.open(place, DIRECTORY | NOFOLLOW, dir_fd=where)
+        try:
+            device, number, birth = Inode.of(fd)
+            self._note(f"M{device} {number} {birth} ".encode() + os.fsencode(key))
+            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & ~_UNFINISHED)
+        except BaseException:  # a Ctrl-C too: it would stay as it is
+            with contextlib.suppress(OSError):
+                os.rmdir(place, dir_fd=where)
+            raise
+        finally:
+            os.close(fd)
+
+    def leave(self, *, littered: bool = False) -> None:
+        """End a change. When nothing is under way, nothing is left to remember, except litter that had to stay."""
+        with self._lock:
+            self._underway -= 1
+            self._littered |= littered
+            mine = self._pid == os.getpid()  # a forked child shares the file with its parent
+            if self._underway == 0 and self._file is not None and mine and not self._littered:
+                try:
+                    os.ftruncate(self._file.fd, 0)
+                except OSError as error:  # the file system is gone; what is on record too long does no harm
+                    log.debug("the journal of %s cannot be emptied: %s", self._root, error)
+
+    def renew_lock(self) -> None:
+        """Make the lock anew in a forked child."""
+        self._lock = RLock()
+
+    def close(self, *, remove: bool = True) -> None:
+        """Give up the lock; *remove* the file as well, as its owner does, unless litter is on record. Never raises."""
+        with self._lock:
+            file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            if remove and not self._littered:
+                with lock_file.place(self._root) as where:
+                    file.unlink(where)
+        except OSError as error:  # a root that is read-only by now, or replaced; the next start removes it
+            log.info("left %s in %s: %s", file.name, self._root, error)
+        finally:
+            with contextlib.suppress(OSError):  # of a file system that is gone; the descriptor is free all the same
+                os.close(file.fd)
+
+    def _note(self, text: bytes) -> None:
+        with self._lock:
+            if self._file is not None:
+                fd, record = self._file.fd, text + _END
+                written = os.write(fd, record)
+                if written < len(record):  # the disk is full, and what followed half a record would belong to it
+                    os.ftruncate(fd, os.fstat(fd).st_size - written)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _made(root: str) -> LockFile | str:
+    """Return a journal's file; where files cannot be locked a token alone."""
+    if CAN_LOCK:  # pragma: no branch - Windows
+        with lock_file.place(root) as where:
+            made = lock_file.made(where, SUFFIX)
+        if made is not None:
+            return made
+    return secrets.token_hex(8)
+
+
+def sweep(root: str) -> None:
+    """Remove the litter of dead owners from *root*. Looks at the root itself only, walks nowhere, and never raises."""
+    if not CAN_LOCK:  # pragma: no cover - Windows
+        return
+    try:
+        where = os.open(root, DIRECTORY)
+        try:
+            for name in lock_file.found(os.listdir(where), SUFFIX):
+                with lock_file.of_the_dead(where, name) as file:
+                    if file is not None:
+                        _sweep_one(root, where, file)
+        finally:
+            os.close(where)
+    except OSError as error:
+        log.info("could not look in %s for what a killed process left: %s", root, error)
+
+
+def _sweep_one(root: str, where: int, file: LockFile) -> None:
+    temporary = re.compile(re.escape(f"{RESERVED_PREFIX}{file.token}-") + r"[0-9]+\.part")
+    with open(file.fd, "rb", closefd=False) as reader:
+        # What follows the last end mark was cut off before the thing itself was made.
+        records = reader.read().split(_END)[:-1]
+    directories: dict[str, Inode | None] = {}  # None: it was about to be made
+    is_clean = True
+    for record in records:
+        kind, path = record[:1], os.fsdecode(record[1:])
+        if kind == _FILE and temporary.fullmatch(path.rpartition("/")[2]):
+            is_clean &= _swept(root, where, path, _remove_temporary)
+        elif kind == _DIRECTORY:
+            directories[path] = None
+        elif (made := _MADE_RECORD.fullmatch(record)) is not None:
+            directories[os.fsdecode(made[4])] = Inode(int(made[1]), int(made[2]), int(made[3]))
+    for path in sorted(directories, key=lambda path: path.count("/"), reverse=True):
+        remove = functools.partial(_remove_directory, inode=directories[path])
+        is_clean &= _swept(root, where, path, remove)
+    if is_clean:
+        file.unlink(where)
+        log.info("removed what a killed process left in %s", root)
+
+
+def _swept(root: str, where: int, path: str, remove: Callable[[str, int], object]) -> bool:
+    """Remove what is at *path* in the root, without going through any symlink; return whether nothing is left to do."""
+    *parents, last = path.split("/")
+    if ".." in parents or last in ("", ".", ".."):
+        return True
+    fd = os.open(".", DIRECTORY, dir_fd=where)
+    try:
+        for parent in parents:
+            below = os.open(parent, DIRECTORY | NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        remove(last, fd)
+    except OSError as error:
+        log.debug("left %s in %s: %s", path, root, error)
+        return error.errno in _NOT_OURS
+    finally:
+        os.close(fd)
+    return True
+
+
+def _remove_temporary(name: str, where: int) -> None:
+    os.unlink(name, dir_fd=where)  # no other has that name: it holds the token of a journal that nobody has copied
+
+
+def _remove_directory(name: str, where: int, inode: Inode | None) -> None:
+    """Remove an empty directory if it is the one on record."""
+    fd = os.open(name, DIRECTORY | NOFOLLOW, dir_fd=where)
+    try:
+        is_unfinished = os.fstat(fd).st_mode & _UNFINISHED and os.fstat(fd).st_uid == os.geteuid()
+        is_ours = is_unfinished if inode is None else Inode.of(fd) == inode
+    finally:
+        os.close(fd)
+    if is_ours:
+        os.rmdir(name, dir_fd=where)
+    else:
+        log.info("left directory %s: it is not the one that a killed process made", name)
+
+
+def sweep_private(parent: str) -> None:
+    """Remove the private roots in *parent* that belong to this user and whose owner is dead. Never raises."""
+    if not CAN_LOCK:  # pragma: no cover - Windows
+        return
+    try:
+        where = os.open(parent, DIRECTORY)
+        try:
+            names = os.listdir(where)
+            for name in lock_file.found(names, private.OUTSIDE):
+                with lock_file.of_the_dead(where, name) as file:
+                    if file is not None:
+                        private.remove_empty(where, file)
+            for name in filter(private.is_like_one, names):
+                _sweep_one_private(parent, where, name)
+        finally:
+            os.close(where)
+    except OSError as error:
+        log.info("could not look in %s for what killed processes left: %s", parent, error)
+
+
+def _sweep_one_private(parent: str, where: int, name: str) -> None:
+    try:
+        root = os.open(name, DIRECTORY | NOFOLLOW, dir_fd=where)
+    except OSError:  # it goes just now, is another user's, or no directory
+        return
+    try:
+        for mark in lock_file.found(os.listdir(root), private.INSIDE):
+            with lock_file.of_the_dead(root, mark, private.home(where, name)) as file:
+                if file is None:
+                    continue
+                if private.removed(where, name, root, file, _is_in_use):
+                    log.info("removed %s of a killed process in %s", name, parent)
+                else:
+                    log.info("left %s in %s: it is in use, or not all of it can be removed", name, parent)
+    except OSError as error:
+        log.info("left %s in %s: %s", name, parent, error)
+    finally:
+        os.close(root)
+
+
+def _is_in_use(where: int, names: list[str]) -> bool:
+    """Say whether somebody who lives has this directory, of a private root, for a root: a forked child does."""
+    return any(lock_file.is_locked(where, name) for name in lock_file.found(names, SUFFIX))

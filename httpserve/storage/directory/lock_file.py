@@ -1,0 +1,184 @@
+"""A file that says whose something is: locked while its owner lives, and named after itself.
+
+Its name holds a digest of its own inode and of the directory that it was made in. So a copy of it, or one that was
+restored from an archive, does not answer to its name and speaks for nothing. It is named once it is locked: nobody
+finds one that is not, except those of the dead. Knows files and locks. Does not know what is owned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from httpserve.base.log import logger
+from httpserve.storage.directory.inode import Inode
+from httpserve.storage.directory.names import RESERVED_PREFIX
+
+if sys.platform != "win32":  # pragma: no branch - Windows has no fcntl
+    import fcntl
+
+CAN_LOCK = sys.platform != "win32"
+SALT_CHARACTERS = 8
+DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_PLACE = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)  # NFS locks only what may be written
+_NAME = re.compile(re.escape(RESERVED_PREFIX) + r"([0-9a-f]{16})\.([a-z.]+)")
+
+log = logger("httpserve.storage")
+
+
+class LockFile(NamedTuple):
+    """One that this process has open and locked. `salt`, the first half of its `token`, it keeps when it is moved."""
+
+    token: str
+    name: str
+    fd: int
+    inode: Inode
+
+    @property
+    def salt(self) -> str:
+        return self.token[:SALT_CHARACTERS]
+
+    def unlink(self, where: int) -> None:
+        """Remove it from the directory *where*, if it is still there. Raises OSError."""
+        if self.inode.is_at(self.name, where):
+            os.unlink(self.name, dir_fd=where)
+
+    def moved(self, where: int, to: int, suffix: str, home: str = "") -> LockFile:
+        """Move it from one directory to another in one step, and return it as it is called there. Raises OSError."""
+        token = _token(self.salt, self.inode, to, home)
+        name = f"{RESERVED_PREFIX}{token}.{suffix}"
+        os.rename(self.name, name, src_dir_fd=where, dst_dir_fd=to)
+        return self._replace(token=token, name=name)
+
+
+@contextlib.contextmanager
+def place(path: str) -> Iterator[int]:
+    """Give a descriptor of a directory, which need not be readable. Raises OSError."""
+    fd = os.open(path, _PLACE)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def made(where: int, suffix: str) -> LockFile | None:
+    """Make one in a directory; None where files cannot be locked. Needs no room on the disk but an entry.
+
+    Raises OSError.
+    """
+    try:
+        fd = os.open(".", _FLAGS | os.O_TMPFILE, 0o600, dir_fd=where)
+        return _named(where, suffix, fd, f"/proc/self/fd/{fd}", is_link=True)
+    except (AttributeError, OSError):  # NFS and FUSE have no files without a name; or /proc is not there
+        path = f"{RESERVED_PREFIX}{secrets.token_hex(8)}.new"  # which nobody looks for
+        fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=where)
+        try:
+            return _named(where, suffix, fd, path, is_link=False)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path, dir_fd=where)
+
+
+def _named(where: int, suffix: str, fd: int, path: str, *, is_link: bool) -> LockFile | None:
+    """Lock the file and give it its name. Takes over *fd*."""
+    keep = False
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:
+            log.debug("no locks here (%s): litter of a killed process will stay", error)
+            return None
+        inode = Inode.of(fd)
+        token = _token(secrets.token_hex(SALT_CHARACTERS // 2), inode, where, "")
+        name = f"{RESERVED_PREFIX}{token}.{suffix}"
+        if is_link:  # with a src_dir_fd, since Python follows the link in /proc only then
+            os.link(path, name, src_dir_fd=where, dst_dir_fd=where, follow_symlinks=True)
+        else:
+            os.rename(path, name, src_dir_fd=where, dst_dir_fd=where)
+        keep = True
+        return LockFile(token, name, fd, inode)
+    finally:
+        if not keep:
+            os.close(fd)
+
+
+def _token(salt: str, inode: Inode, where: int, home: str) -> str:
+    """Return what is in the name of such a file in that directory. *home*: what else it is to answer for."""
+    # No birth of the directory: on overlayfs that is another one before and after the first change in it.
+    directory = os.fstat(where)
+    text = f"{salt} {tuple(inode)} {directory.st_dev} {directory.st_ino} {home}"
+    return salt + hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+
+
+def found(names: Iterable[str], suffix: str) -> list[str]:
+    """Return those of *names* that are like a lock file's."""
+    return [name for name in names if (match := _NAME.fullmatch(name)) is not None and match[2] == suffix]
+
+
+@contextlib.contextmanager
+def of_the_dead(where: int, name: str, home: str = "") -> Iterator[LockFile | None]:
+    """Give one of this user's whose owner is dead, locked; None where it is not that."""
+    try:
+        fd = _opened(where, name)
+    except OSError:  # its owner ends just now, or it is another user's
+        yield None
+        return
+    if fd is None:
+        yield None
+        return
+    try:
+        yield _verified(where, name, fd, home)
+    finally:
+        os.close(fd)
+
+
+def _opened(where: int, name: str) -> int | None:
+    if not stat.S_ISREG(os.stat(name, dir_fd=where, follow_symlinks=False).st_mode):
+        return None  # opening a fifo to write would wake who waits for that
+    return os.open(name, _FLAGS | os.O_NONBLOCK | NOFOLLOW, dir_fd=where)
+
+
+def _verified(where: int, name: str, fd: int, home: str) -> LockFile | None:
+    match = _NAME.fullmatch(name)
+    status = os.fstat(fd)
+    if match is None or not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or not _lockable(fd):
+        return None
+    inode = Inode.of(fd)
+    if not inode.is_at(name, where):  # its owner has ended in between
+        return None
+    token = match[1]
+    if _token(token[:SALT_CHARACTERS], inode, where, home) != token:
+        log.info("left %s and what it speaks of: it was not made there, but copied, moved or restored", name)
+        return None
+    return LockFile(token, name, fd, inode)
+
+
+def _lockable(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def is_locked(where: int, name: str) -> bool:
+    """Say whether a file has an owner that lives. Never raises."""
+    try:
+        fd = _opened(where, name)
+    except OSError:
+        return False
+    if fd is None:
+        return False
+    try:
+        return not _lockable(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,208 @@
+"""A file that is open for reading: one version, in one regular file.
+
+Knows one descriptor, and the path that it was opened by. Does not know how
+names become paths, nor when a root is open.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import time
+
+from httpserve.errors import IsADirectory, NotPermitted, StorageError
+from httpserve.storage.directory.version import Identity
+
+FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a fifo without a writer must not hold up the server
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+MOST_LOOKS = 5
+BETWEEN_LOOKS_SECONDS = 0.001
+
+
+class WouldBlock(BlockingIOError):
+    """A file that cannot be opened without waiting for another program."""
+
+
+class OpenFile:
+    """A regular file that is open for reading, and which version of it.
+
+    Args:
+        fd: The descriptor, which is closed with this object.
+        name: What it is called on the server.
+        identity: Which version, as it was after the opening.
+        sha256: Its digest in hexadecimal, when it came in through us.
+        path: What was opened.
+        links: How many names it had.
+        shares_second: As in `Version`.
+    """
+
+    __slots__ = ("_has_path", "_path", "_seen", "fd", "identity", "name", "sha256", "shares_second")
+
+    def __init__(
+        self,
+        fd: int,
+        name: str,
+        identity: Identity,
+        sha256: str | None,
+        path: str,
+        links: int,
+        *,
+        shares_second: bool = False,
+    ) -> None:
+        self.fd = fd
+        self.name = name
+        self.identity = identity
+        self.sha256 = sha256
+        self.shares_second = shares_second
+        self._path = path
+        self._has_path = True  # at the last look: whether the path led here
+        self._seen = (identity.mtime_ns, identity.size, identity.ctime_ns, links)  # at the last look
+
+    @property
+    def disk(self) -> int:
+        """The device that it lies on."""
+        return self.identity.device
+
+    def unchanged(self) -> bool:
+        """Say whether the bytes that were read until now are of the version that was opened.
+
+        Size and mtime do not tell it alone, as mtime can be set back; ctime cannot. A file that is replaced, deleted,
+        renamed or linked while it is sent gets another ctime, too, and its bytes stay: each look is compared with the
+        one before, and what shows in the file's names is no change.
+
+        Raises OSError when the file cannot be looked at. Takes one system call, and some milliseconds where ctime has
+        changed.
+        """
+        seen = _look(self.fd)
+        return seen == self._seen or self._is_only_called_otherwise(seen)
+
+    def _is_only_called_otherwise(self, seen: tuple[int, int, int, int]) -> bool:
+        """Say whether a file that has changed somehow since the last look has other names, and the same bytes."""
+        if seen[:2] != self._seen[:2]:
+            return False
+        # The kernel notes a name that is gone and the ctime one after the other: tmpfs sets the ctime first, ext4 last.
+        for _ in range(MOST_LOOKS):
+            time.sleep(BETWEEN_LOOKS_SECONDS)
+            before, seen = seen, _look(self.fd)
+            if seen == before:
+                break
+        has_path = self._is_at_path()
+        had_path, self._has_path = self._has_path, has_path
+        before, self._seen = self._seen, seen
+        has_other_names = seen[3] != before[3] or (had_path and not has_path)
+        return has_other_names and seen[:2] == before[:2]
+
+    def _is_at_path(self) -> bool:
+        try:
+            found = os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (found.st_dev, found.st_ino) == self.identity[:2]
+
+    def close(self) -> None:
+        """Close the descriptor. Harmless when called again."""
+        fd, self.fd = self.fd, -1  # a signal's handler comes after a call, so not between this and the next
+        if fd >= 0:
+            try:
+                os.close(fd)
+            except OSError as error:
+                _check_was_open(error)
+        self.__class__ = _Closed
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):  # an interrupt may come before anybody holds it
+            self.close()
+
+
+class _Closed(OpenFile):
+    """A file that is closed. Its finalizer is C: what a signal raises in one of Python's is lost."""
+
+    __slots__ = ()
+
+    __del__ = object.__init__
+
+
+def _look(fd: int) -> tuple[int, int, int, int]:
+    """Return mtime, size, ctime and the number of names of an open file."""
+    found = os.fstat(fd)
+    return found.st_mtime_ns, found.st_size, found.st_ctime_ns, found.st_nlink
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading. Nothing else is opened: a fifo's writer would take us for its reader.
+
+    Raises:
+        Irregular: it is something else.
+        WouldBlock: another program has a lease on it, which it has been asked to give up.
+        OSError: what the system says.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise Irregular(mode)
+    try:
+        return os.open(path, FLAGS)
+    except BlockingIOError as error:  # fcntl(2), F_SETLEASE: Samba has one on what its clients have open
+        raise WouldBlock(error.errno, error.strerror, path) from None
+
+
+def wait_for_lease(path: str) -> None:
+    """Wait until a regular file can be opened at once, at most for the kernel's lease-break-time (45 seconds).
+
+    Raises:
+        OSError: what the system says, and what it says of a file that is none by now.
+    """
+    with io.FileIO(path, opener=_waiting):  # which a Ctrl-C does not lose
+        pass
+
+
+def _waiting(path: str, flags: int) -> int:
+    look = os.open(path, getattr(os, "O_PATH", os.O_NONBLOCK) | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(mode := os.fstat(look).st_mode):
+            raise Irregular(mode)
+        return os.open(f"/proc/self/fd/{look}", flags)  # the very file that was looked at: it may be waited for
+    finally:
+        os.close(look)
+
+
+def close_read(fd: int) -> None:
+    """Close a descriptor that was only read from: what the disk says then is of no matter any more."""
+    try:
+        os.close(fd)
+    except OSError as error:
+        _check_was_open(error)
+
+
+def _check_was_open(error: OSError) -> None:
+    if error.errno == errno.EBADF:
+        raise error
+
+
+class Irregular(OSError):
+    """What is no regular file, by its mode."""
+
+    def __init__(self, mode: int) -> None:
+        super().__init__(errno.EISDIR if stat.S_ISDIR(mode) else errno.EACCES, "it is not a regular file")
+        self.mode = mode
+
+
+def irregular(name: str, mode: int) -> StorageError:
+    """Return the error for what is no file that could be sent."""
+    if stat.S_ISDIR(mode):
+        return IsADirectory(f"open {name!r}: it is a directory", name)
+    return NotPermitted(f"open {name!r}: it is not a regular file", name)
+
+
+def real_path(fd: int, path: str) -> str:
+    """Return where an open file really lies, whatever symlinks led to it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # not Linux, or no /proc in this container
+        return os.path.realpath(path)

@@ -1,0 +1,59 @@
+"""The border where the system's errors become ours.
+
+Knows errno. Does not know who called what; the caller says operation and name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from httpserve.errors import (
+    AlreadyExists,
+    HttpServeError,
+    InvalidName,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+    StorageError,
+)
+
+_CLASSES: dict[int, type[StorageError]] = {
+    errno.ENOENT: NotFound,
+    errno.EEXIST: AlreadyExists,
+    errno.EISDIR: IsADirectory,
+    errno.ENOTDIR: NotADirectory,
+    errno.EACCES: NotPermitted,
+    errno.EPERM: NotPermitted,
+    errno.EROFS: NotPermitted,
+    errno.ENXIO: NotPermitted,  # open(2) of a socket
+}
+_NAMES: dict[int, str] = {
+    errno.ENAMETOOLONG: "the file system finds it too long",
+    errno.ELOOP: "its symlinks lead in a circle",
+}
+
+
+def translated(error: OSError, operation: str, name: str, target: str | None = None) -> StorageError | InvalidName:
+    """Return our error for one of the system's. *operation*, *name* and *target* begin its message."""
+    number = error.errno or 0
+    if number in _NAMES:
+        return InvalidName(name, _NAMES[number])
+    reason = error.strerror or str(error)
+    tried = f"{operation} {name!r}" if target is None else f"{operation} {name!r} to {target!r}"
+    ours = _CLASSES.get(number, StorageError)(f"{tried}: {reason[:1].lower()}{reason[1:]}", name)
+    ours.errno = error.errno
+    return ours
+
+
+@contextlib.contextmanager
+def translating(operation: str, name: str, target: str | None = None) -> Iterator[None]:
+    """Translate the system's errors in a `with` block; ours pass as they are."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, HttpServeError):
+            raise
+        raise translated(error, operation, name, target) from error

@@ -1,0 +1,314 @@
+"""Where names lead: a walk from the root's own directory, one component at a time, which no symlink leads out of.
+
+Knows directories as open descriptors, so that what is swapped meanwhile is seen or does not matter. Does not know what
+is done there, nor who did what.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+
+from httpserve.base.descriptors import Descriptors
+from httpserve.base.threads import sigint_held
+from httpserve.errors import InvalidName
+from httpserve.storage.directory.open_file import real_path
+
+PATH_BYTES = 4096  # PATH_MAX of Linux: a longer path could be written by steps, and never be opened at once
+MOST_DETOURS = 40  # over symlinks, as many as the kernel takes; and over directories that somebody moves meanwhile
+_DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+PASS = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY  # takes no permission to read, as a path takes none
+LIST = os.O_RDONLY | _DIRECTORY
+
+OUTSIDE = "a symlink leads out of the root"
+
+
+class Ground:
+    """The directory that all names are in. Holds nothing open: it may be moved, and another mounted over it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.prefix = path if path.endswith(os.sep) else path + os.sep
+
+    def holds(self, path: str) -> bool:
+        """Say whether a real path lies in the root."""
+        return path == self.path or path.startswith(self.prefix)
+
+    def key(self, path: str) -> str:
+        """Return the name without detours over symlinks, under which records are kept."""
+        return path[len(self.prefix) :]
+
+    def path_of(self, key: str) -> str:
+        """Return the path of such a name."""
+        return self.prefix + key if key else self.path
+
+    def contains(self, fd: int) -> bool:
+        """Say whether an open directory lies in the root by now."""
+        try:
+            return self.holds(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:  # not Linux, no /proc in this container, or a path longer than it tells
+            return self._is_above(fd)
+
+    def _is_above(self, fd: int) -> bool:
+        top = os.stat(self.path)
+        fds = Descriptors()
+        try:
+            fds.take(".", PASS, fd)
+            while not os.path.samestat(found := os.fstat(fds[0]), top):
+                fds.take("..", PASS, fds[0])
+                fds.drop()
+                if os.path.samestat(os.fstat(fds[0]), found):
+                    return False
+        finally:
+            fds.close()
+        return True
+
+
+class Place:
+    """One name, in an open directory of the root. Closes the directory when it is closed or forgotten.
+
+    Attributes:
+        directory: The name of that directory, without detours over symlinks; empty for the root.
+        missing: The directories below it that are not there, outermost first; of the first a file may be there.
+        last: The last component; empty for the root itself.
+        found: What was there, a symlink perhaps; None: nothing.
+    """
+
+    __slots__ = ("_fds", "_lack", "directory", "found", "ground", "last", "missing")
+
+    def __init__(self, ground: Ground, name: str, *, follow: bool = False) -> None:
+        """Walk to a checked name. *follow* a symlink that it is, too, as far as it stays in the root.
+
+        Raises:
+            InvalidName: a symlink leads out of the root.
+        """
+        self._fds = Descriptors()
+        self.ground = ground
+        self.directory = ""
+        self.missing: tuple[str, ...] = ()
+        self.found: os.stat_result | None = None
+        self._walk(name, follow)
+
+    @property
+    def fd(self) -> int:
+        """The directory that it lies in, or the nearest one above that is there; -1 once closed."""
+        return self._fds[-1] if self._fds else -1
+
+    @property
+    def key(self) -> str:
+        """The name without detours over symlinks, under which records are kept."""
+        return self.beside(self.last) if self.last else self.directory
+
+    def beside(self, last: str) -> str:
+        """Return the name of what lies in the same directory."""
+        if not self.missing:
+            return f"{self.directory}/{last}" if self.directory else last
+        return "/".join(part for part in (self.directory, *self.missing, last) if part)
+
+    def again(self) -> None:
+        """Walk there once more: a directory has come or gone meanwhile."""
+        self._walk(self.key, follow=False)
+
+    def look(self) -> os.stat_result | None:
+        """Return what is there now, not following a symlink; None: nothing."""
+        if self.missing:
+            return None
+        if not self.last:
+            return os.fstat(self.fd)
+        try:
+            return os.stat(self.last, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def lack(self) -> OSError:
+        """Return the system's error for a name under which nothing is."""
+        return OSError(self._lack, os.strerror(self._lack))
+
+    def is_directory(self) -> bool:
+        """Say whether a directory was there."""
+        return self.found is not None and stat.S_ISDIR(self.found.st_mode)
+
+    def enter(self, part: str, flags: int = PASS) -> None:
+        """Go one directory further down."""
+        self._fds.take(part, flags, self.fd)
+        self._fds.drop()
+        self.directory = f"{self.directory}/{part}" if self.directory else part
+
+    def reopen(self, flags: int) -> None:
+        """Open the directory anew, to do more with it than pass."""
+        self._fds.take(".", flags, self.fd)
+        self._fds.drop()
+
+    def check_stays(self) -> None:
+        """See that the directory still lies where it lay: its descriptor would lead out of the root with it.
+
+        Raises:
+            FileNotFoundError: it was moved or removed.
+        """
+        if not _lies_at(self.fd, self.ground.path_of(self.directory)):
+            raise FileNotFoundError(errno.ENOENT, "its directory was moved or removed meanwhile")
+
+    def close(self) -> None:
+        """Close the directory. Harmless when called again."""
+        self._fds.close()
+
+    def unlink_beside(self, last: str) -> None:
+        """Remove what lies in the same directory, as far as the mount lets that through which names lead there now."""
+        try:
+            now = Place(self.ground, self.beside(last))
+        except (OSError, InvalidName):
+            os.unlink(last, dir_fd=self.fd)
+            return
+        with now:
+            same = os.path.samestat(os.fstat(now.fd), os.fstat(self.fd))
+            os.unlink(last, dir_fd=now.fd if same else self.fd)
+
+    def leave_to_owner(self) -> None:
+        """Be closed by `close` alone, as whoever holds it has a finalizer of its own that needs the directory."""
+        self._fds.leave_open()
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    # The walk
+
+    def _walk(self, name: str, follow: bool) -> None:
+        if len(name) >= PATH_BYTES // 4 and len(os.fsencode(self.ground.path_of(name))) >= PATH_BYTES:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        detour = name
+        for _ in range(MOST_DETOURS):
+            self._fds.take(self.ground.path, PASS)
+            while len(self._fds) > 1:  # where the walk before has led
+                self._fds.drop()
+            self.directory, self.found = "", None
+            on = self._step(name, detour, follow)
+            if on is None:
+                return
+            detour = on
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+    def _step(self, asked: str, name: str, follow: bool) -> str | None:
+        """Go to *name* as far as no symlink is met; return the name to go on with where one is."""
+        *parts, self.last = name.split("/")
+        self.missing = ()
+        self._lack = errno.ENOENT
+        for index, part in enumerate(parts):
+            try:
+                self.enter(part)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
+                    raise
+                if error.errno != errno.ENOENT and self._is_symlink(part):
+                    target = self._target(asked, part)
+                    return name if target is None else "/".join([target, *parts[index + 1 :], self.last]).lstrip("/")
+                self._lack, self.missing = error.errno, tuple(parts[index:])
+                break
+        if self.directory:
+            where = self._where()
+            if where is None:  # somebody moves directories about: perhaps another is there by now
+                return name
+            self.directory = where
+        self.found = self.look()
+        if self.found is None or not stat.S_ISLNK(self.found.st_mode):
+            return None
+        target = self._target(asked, self.last)
+        return (name if target is None else target) if follow else None
+
+    def _where(self) -> str | None:
+        """Return the name that the open directory has by now; None when it is gone, or out of the root."""
+        expected = self.ground.path_of(self.directory)
+        real = real_path(self.fd, expected)
+        if real == expected:
+            return self.directory
+        # Some file systems take a name in either case, and tell one of them.
+        if self.ground.holds(real) and _lies_at(self.fd, real) and os.path.isdir(real):
+            return self.ground.key(real)
+        return None
+
+    def _is_symlink(self, part: str) -> bool:
+        try:
+            return stat.S_ISLNK(os.stat(part, dir_fd=self.fd, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return False
+
+    def _target(self, asked: str, part: str) -> str | None:
+        """Return where a symlink leads; None when it has gone meanwhile. Only a hint where to walk next."""
+        try:
+            real = os.path.realpath(self.ground.path_of(f"{self.directory}/{part}" if self.directory else part))
+        except OSError:  # from the second of the two looks that it takes at each symlink
+            return None
+        if not self.ground.holds(real):
+            raise InvalidName(asked, OUTSIDE)
+        return self.ground.key(real)
+
+
+def _lies_at(fd: int, path: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == path
+    except OSError:  # not Linux, or no /proc in this container
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(fd), os.lstat(path)) and os.path.realpath(path) == path
+        return False
+
+
+class Directory:
+    """An open directory of the root: what is in it, whatever becomes of its name meanwhile."""
+
+    def __init__(self, place: Place) -> None:
+        """Open the directory that *place* was walked to, following symlinks. Closed with *place*.
+
+        Raises:
+            NotADirectoryError: it is none, or no longer.
+        """
+        self._place = place
+        if place.found is None:
+            raise place.lack()
+        if place.last:
+            place.enter(place.last, LIST)
+        else:
+            place.reopen(LIST)
+        place.last = ""
+        place.check_stays()
+
+    def __iter__(self) -> Iterator[os.DirEntry[str]]:
+        # Where the C library lists no descriptors, the name has to do.
+        by_name = self._place.ground.path_of(self._place.directory)
+        with sigint_held(), os.scandir(self._place.fd if os.scandir in os.supports_fd else by_name) as entries:
+            found = list(entries)  # whoever is interrupted between two would leave the listing open
+        yield from found
+
+    def status(self, entry: os.DirEntry[str]) -> os.stat_result:
+        """Return what an entry is; of a symlink, what it leads to in the root.
+
+        Raises:
+            InvalidName: it leads out of the root.
+            FileNotFoundError: it leads nowhere, or is gone.
+        """
+        if not entry.is_symlink():
+            return entry.stat(follow_symlinks=False)
+        return status(self._place.ground, self._place.beside(entry.name))
+
+    def is_directory(self, entry: os.DirEntry[str]) -> bool:
+        """Say whether an entry is a directory, or a symlink to one in the root."""
+        if not entry.is_symlink():
+            return entry.is_dir(follow_symlinks=False)
+        return stat.S_ISDIR(self.status(entry).st_mode)
+
+
+def status(ground: Ground, name: str) -> os.stat_result:
+    """Return what is under a name, following symlinks as far as they stay in the root.
+
+    Raises:
+        InvalidName: a symlink leads out of the root.
+        FileNotFoundError: there is nothing.
+    """
+    with Place(ground, name, follow=True) as place:
+        if place.found is None:
+            raise place.lack()
+        return place.found

@@ -1,0 +1,146 @@
+"""The private root of a server that was given none: made in the directory for temporary files, and removed on close.
+
+A lock file says whose it is. That is made beside it, moves into it as soon as it is there, and out again before it
+goes: so whenever its owner is killed, one of them is found that answers for it. The directory itself is known by its
+descriptor: whatever takes its name is left alone. Does not know what is served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Callable
+
+from httpserve.base.log import logger
+from httpserve.storage.directory import cleanup, lock_file
+from httpserve.storage.directory.emptying import emptied
+from httpserve.storage.directory.inode import Inode
+from httpserve.storage.directory.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, SALT_CHARACTERS, LockFile
+
+log = logger("httpserve.storage")
+
+PREFIX = "httpserve-"  # followed by the salt of its lock file
+OUTSIDE, INSIDE = "making.journal", "private.journal"  # the suffixes of the lock file beside and in it
+_NAME = re.compile(re.escape(PREFIX) + f"[0-9a-f]{{{SALT_CHARACTERS}}}")
+
+
+class PrivateDirectory:
+    """One that this process has made. `path` is its real path; `token` is in the name of no other."""
+
+    def __init__(self, parent: str) -> None:
+        """Make it in *parent*. Raises OSError, and leaves nothing then."""
+        self._parent = os.path.realpath(parent)
+        self._fd: int | None = None  # None: closed, or a system without descriptors of directories
+        self._file: LockFile | None = None  # None: closed, or files cannot be locked
+        if not CAN_LOCK:  # pragma: no cover - Windows
+            self.token = secrets.token_hex(SALT_CHARACTERS)
+            self.path = tempfile.mkdtemp(prefix=PREFIX, dir=self._parent)
+            return
+        with lock_file.place(self._parent) as where:
+            self._file = lock_file.made(where, OUTSIDE)
+            self.token = secrets.token_hex(SALT_CHARACTERS) if self._file is None else self._file.token
+            self._name = PREFIX + self.token[:SALT_CHARACTERS]
+            self.path = os.path.join(self._parent, self._name)
+            try:
+                self._make(where)
+            except BaseException:
+                self.release()
+                raise
+
+    def _make(self, where: int) -> None:
+        try:
+            os.mkdir(self._name, 0o700, dir_fd=where)
+        except BaseException:  # there may be one of that name, which is somebody's
+            if self._file is not None:
+                self._file.unlink(where)
+            raise
+        try:
+            self._fd = os.open(self._name, DIRECTORY | NOFOLLOW, dir_fd=where)
+            if self._file is not None:
+                self._file = self._file.moved(where, self._fd, INSIDE, home(where, self._name))
+        except BaseException:
+            if self._file is None:
+                os.rmdir(self._name, dir_fd=where)
+            else:
+                remove_empty(where, self._file)
+            raise
+
+    def remove(self) -> None:
+        """Remove it with whatever is in it, and give it up. One that is not in its place is left. Never raises."""
+        if self._fd is None:
+            if not CAN_LOCK:  # pragma: no cover - Windows
+                cleanup.remove_private(self.path)
+            return
+        try:
+            with lock_file.place(self._parent) as where:
+                if not removed(where, self._name, self._fd, self._file):
+                    log.warning("could not remove all of the temporary directory %s", self.path)
+        except OSError as error:
+            log.warning("could not remove all of the temporary directory %s: %s", self.path, error)
+        self.release()
+
+    def release(self) -> None:
+        """Give it up as it is, as a forked child does, whose parent goes on. Never raises."""
+        fds = [self._fd, None if self._file is None else self._file.fd]
+        self._fd = self._file = None
+        for fd in fds:
+            if fd is not None:
+                with contextlib.suppress(OSError):  # of a file system that is gone
+                    os.close(fd)
+
+
+def is_like_one(name: str) -> bool:
+    """Say whether a name is like a private root's; whose it is only its lock file knows."""
+    return _NAME.fullmatch(name) is not None
+
+
+def home(where: int, name: str) -> str:
+    """Return what the lock file in a private root answers for besides that: one that was moved is somebody's."""
+    parent = os.fstat(where)
+    return f"{parent.st_dev} {parent.st_ino} {name}"
+
+
+def remove_empty(where: int, file: LockFile) -> bool:
+    """Remove the private root that *file*, beside it, answers for, if nothing is in it, and then the file.
+
+    Return whether it is gone: else it was not made, or has a lock file in it that answers for it.
+    """
+    try:
+        os.rmdir(PREFIX + file.salt, dir_fd=where)
+        return True
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    finally:
+        file.unlink(where)
+
+
+def removed(
+    where: int,
+    name: str,
+    fd: int,
+    file: LockFile | None,
+    is_in_use: Callable[[int, list[str]], bool] = lambda fd, names: False,
+) -> bool:
+    """Remove a private root with all in it; return False if some of it has to stay. Raises OSError.
+
+    Args:
+        where: the directory that it is in.
+        fd: a descriptor of it, from when it was made or looked at. What has its name, and is not that, is left.
+        file: the lock file in it.
+        is_in_use: asked with each directory and the names in it; what is in use stays.
+    """
+    if not Inode.of(fd).is_at(name, where):
+        log.info("left the temporary directory %s: it was removed, moved, or replaced by another", name)
+        if file is not None:
+            file.unlink(fd)
+        return True
+    if not emptied(fd, "" if file is None else file.name, is_in_use):
+        return False
+    if file is None or not file.inode.is_at(file.name, fd):
+        os.rmdir(name, dir_fd=where)
+        return True
+    return remove_empty(where, file.moved(fd, where, OUTSIDE))

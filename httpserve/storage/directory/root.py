@@ -1,0 +1,502 @@
+"""The directory that is served: opened, read from, changed, and cleaned up on close.
+
+Knows when it is open, and how a file is opened for reading. Does not know
+HTTP, nor where bytes come from; changes are the tree's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator
+
+from httpserve.base.log import logger
+from httpserve.base.threads import sigint_held
+from httpserve.errors import (
+    HttpServeError,
+    InvalidArgument,
+    InvalidName,
+    InvalidType,
+    NotFound,
+    NotPermitted,
+    RootUnusable,
+    StorageError,
+)
+from httpserve.storage.directory import cleanup, journal
+from httpserve.storage.directory.changes import Changes, Listeners
+from httpserve.storage.directory.disks import RecentFile
+from httpserve.storage.directory.incoming import Incoming
+from httpserve.storage.directory.inode import Inode
+from httpserve.storage.directory.open_file import (
+    Irregular,
+    OpenFile,
+    WouldBlock,
+    close_read,
+    irregular,
+    open_regular,
+    real_path,
+    wait_for_lease,
+)
+from httpserve.storage.directory.os_errors import translated, translating
+from httpserve.storage.directory.places import Directory
+from httpserve.storage.directory.private import PrivateDirectory
+from httpserve.storage.directory.version import Identity, Version
+
+log = logger("httpserve.storage")
+
+VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out to them
+
+
+class Root:
+    """A directory to serve. Safe from any number of threads; every method blocks for the disk only."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        *,
+        remove_created: bool = True,
+        read_only: bool = False,
+        told: Listeners | None = None,
+    ) -> None:
+        """Remember *path*; nothing on the disk is touched before `open`.
+
+        Args:
+            path: the directory, made when it is missing; None: a private temporary one, gone on close.
+            remove_created: remove on close what was created, and nothing else.
+            read_only: change nothing in the directory, which must be there; it need not be writable.
+            told: who is told of changes.
+
+        Raises:
+            InvalidArgument: *path* is none.
+            NotFound: *path* is relative, and the current directory is gone.
+        """
+        self.is_private = path is None
+        self._given = None if path is None else _absolute(_checked_root(path))
+        self._remove_created = remove_created
+        self._read_only = read_only
+        self._told = Listeners() if told is None else told
+        self._lock = threading.Lock()  # guards the fields below; held over opening and closing as a whole
+        self._tree: Changes | None = None
+        self._private: PrivateDirectory | None = None
+        self._made: list[tuple[str, Inode]] = []  # directories that were made for the root, outermost first
+        self._pid = 0
+        self._is_inherited = False  # by a fork: what was made and created before is the parent's to remove
+        self._verified: dict[str, tuple[Identity, str]] = {}
+        _roots.add(self)
+
+    @property
+    def path(self) -> str:
+        """The absolute real path; of a private root only while it is open."""
+        tree = self._tree
+        if tree is not None:
+            return tree.path
+        if self._given is None:
+            raise StorageError("the private directory is not open")
+        return self._given
+
+    # From opening to closing
+
+    def open(self) -> None:
+        """Make the directory where it is missing, and remove what killed processes left. Harmless when open.
+
+        Raises:
+            RootUnusable: the path is not a directory that can be written.
+        """
+        with self._lock:
+            if self._tree is not None:
+                if self._pid != os.getpid():
+                    self._inherit(self._tree)
+                return
+            self._made = []
+            self._pid = os.getpid()
+            self._is_inherited = False
+            self._tree = self._open_private() if self._given is None else self._open_given(self._given)
+
+    def close(self) -> None:
+        """Discard what is on its way in, and remove what was created. Harmless when closed.
+
+        Where the file system is gone, or fails, one line is logged.
+        """
+        with self._lock:
+            tree, self._tree = self._tree, None
+            private, self._private = self._private, None
+            if tree is None:
+                return
+            self._verified.clear()
+            if self._pid != os.getpid():  # after a fork all of it is still the parent's
+                _release(tree, private)
+                return
+            lost = _unreachable(tree.path)
+            try:
+                tree.close()
+            except OSError as error:  # of a temporary
+                lost = lost or error
+            if lost is None:
+                self._clean(tree, private)
+            else:  # removing would fail at each name, or not come back
+                _release(tree, private)
+                log.warning("left what was put into %s: %s", tree.path, lost)
+
+    def _clean(self, tree: Changes, private: PrivateDirectory | None) -> None:
+        """Remove what came into being since it was opened, and nothing else."""
+        if private is not None:
+            private.remove()
+        elif self._remove_created:
+            cleanup.remove_created(tree.created, tree.place)
+        tree.end_journal(remove=True)
+        if self._remove_created:
+            cleanup.remove_empty(self._made)
+
+    def renew_locks(self) -> None:
+        """Make the locks anew in a forked child: a thread that is not there may hold them."""
+        self._lock = threading.Lock()
+        if self._tree is not None:
+            self._tree.renew_locks()
+
+    def _inherit(self, tree: Changes) -> None:
+        """Go on in a forked child: the same files, and records of its own."""
+        _release(tree, self._private)
+        self._private = None
+        self._made = []
+        self._pid = os.getpid()
+        self._is_inherited = True
+        self._tree = Changes(tree.path, None, self._told)
+        self._tree.created.versions.update(tree.created.versions)
+
+    def _open_private(self) -> Changes:
+        parent = "the directory for temporary files"
+        try:
+            parent = tempfile.gettempdir()
+            journal.sweep_private(parent)
+            with sigint_held():  # which would lose what was just made
+                self._private = private = PrivateDirectory(parent)
+        except OSError as error:
+            reason = f"no temporary directory could be made in {parent} ({error.strerror}); pass a directory"
+            raise RootUnusable(reason, parent) from error
+        except BaseException:  # the Ctrl-C that was held
+            if self._private is not None:
+                self._private.remove()
+                self._private = None
+            raise
+        return Changes(private.path, journal.Journal.unwritten(private.token), self._told)
+
+    def _open_given(self, given: str) -> Changes:
+        try:
+            self._make(given)
+        except OSError as error:
+            cleanup.remove_empty(self._made)
+            reason = f"{given} cannot be served: {(error.strerror or '').lower()}; pass another directory"
+            raise RootUnusable(reason, given) from error
+        path = os.path.realpath(given)
+        if self._read_only:
+            return Changes(path, None, self._told)
+        effective = os.access in os.supports_effective_ids
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
+            raise RootUnusable(f"{given} is not writable by this user; change that or pass another", given)
+        journal.sweep(path)
+        return Changes(path, None, self._told)
+
+    def _make(self, given: str) -> None:
+        missing = []
+        path = given
+        while not os.path.isdir(path):
+            if self._read_only:
+                raise FileNotFoundError(errno.ENOENT, "There is no such directory")
+            missing.append(path)
+            path = os.path.dirname(path)
+        for path in reversed(missing):
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                if not os.path.isdir(path):  # else another process made it just now
+                    os.stat(path)  # raises what keeps it from being one, such as a file system that is gone
+                    raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a directory") from None
+            else:
+                self._made.append((path, Inode.at(path)))
+
+    def _current(self) -> Changes:
+        tree = self._tree
+        if tree is None:
+            raise StorageError(f"{self._given or 'the private directory'} is not open")
+        return tree
+
+    def _changeable(self) -> Changes:
+        tree = self._current()
+        if self._read_only:
+            raise NotPermitted(f"{tree.path} is served read-only; pass read_only=False to change it")
+        return tree
+
+    # Reading
+
+    def path_of(self, name: str) -> str:
+        """Return the absolute path of a checked name, with no symlink in its directories.
+
+        Raises:
+            InvalidName: a symlink leads out of the root.
+        """
+        return self._current().place_of(name)
+
+    def holds(self, path: str) -> bool:
+        """Say whether a path in the root, a symlink's perhaps, leads to a place in the root."""
+        return self._current().holds(os.path.realpath(path))
+
+    def open_file(self, name: str, *, may_block: bool = True) -> OpenFile:
+        """Open a regular file for reading by its checked name. Opens nothing else.
+
+        Waits only while another program is to give up a lease on it: as long as the kernel lets that (45 seconds).
+
+        Args:
+            name: the name.
+            may_block: whether it may wait so.
+
+        Raises:
+            NotFound: there is none.
+            IsADirectory: the name is a directory's.
+            NotPermitted: it cannot be read, or is a device, a fifo or the like.
+            InvalidName: a symlink leads out of the root.
+            WouldBlock: it would have to wait, and may not.
+            StorageError: the disk fails.
+        """
+        while True:
+            try:
+                return self._open_uninterrupted(name)
+            except WouldBlock:
+                if not may_block:
+                    raise
+            with translating("open", name):
+                wait_for_lease(self._current().prefix + name)
+
+    def _open_uninterrupted(self, name: str) -> OpenFile:
+        if threading.get_ident() != threading.main_thread().ident:
+            return self._open_file(name)
+        file = None
+        try:
+            with sigint_held():  # which would lose the number of a descriptor that was opened
+                file = self._open_file(name)
+        except BaseException:  # the Ctrl-C that was held comes at the end of the block
+            if file is not None:
+                file.close()
+            raise
+        return file
+
+    def _open_file(self, name: str) -> OpenFile:
+        tree = self._tree
+        if tree is None:
+            raise NotFound(f"open {name!r}: the root is closed", name)
+        path = tree.prefix + name
+        try:
+            fd = open_regular(path)
+        except Irregular as error:
+            raise irregular(name, error.mode) from None
+        except WouldBlock:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                tree.forget_missing(name)
+                raise NotFound(f"open {name!r}: no such file", name) from None
+            raise translated(error, "open", name) from error
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise irregular(name, found.st_mode)
+            # An Identity compares as a tuple; making one takes as long as all the rest here.
+            own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            version = tree.created.versions.get(name)
+            if version is not None and version.identity == own:
+                identity = version.identity
+            else:
+                identity, version = self._verified_version(tree, name, fd, own)
+        except BaseException as error:  # whatever it is, nobody else knows the number
+            close_read(fd)
+            if isinstance(error, OSError) and not isinstance(error, HttpServeError):
+                raise translated(error, "open", name) from error
+            raise
+        if version is None:
+            return OpenFile(fd, name, identity, None, path, found.st_nlink)
+        return OpenFile(fd, name, identity, version.sha256, path, found.st_nlink, shares_second=version.shares_second)
+
+    def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile:
+        """Open a file as `open_file` does, for an answer: in a serving thread, where no Ctrl-C comes.
+
+        Args:
+            name: Its checked name.
+            may_block: Whether the caller may wait for a disk.
+
+        Raises:
+            WouldBlock: It may not, and it might have to.
+            DiskBusy: So many requests wait for this disk already that another one would only take a thread.
+        """
+        tree = self._tree
+        if tree is None:
+            return self._open_file(name)
+        disks = tree.disks
+        if not may_block:
+            if not disks.just_answered(name):
+                raise WouldBlock(errno.EAGAIN, "its disk may sleep", name)
+            return self._open_file(name)
+        with disks.waiting(name):
+            file = self.open_file(name)
+            disks.note(name, file.fd, file.identity.device)
+        return file
+
+    @contextlib.contextmanager
+    def directory_to_serve(self, name: str) -> Iterator[Directory]:
+        """Give what is in a directory as `directory` does, for an answer.
+
+        Raises:
+            DiskBusy: So many requests wait for its disk already that another one would only take a thread.
+        """
+        with self._current().disks.waiting(name, for_list=True), self.directory(name) as directory:
+            yield directory
+
+    def again(self, file: OpenFile) -> RecentFile | None:
+        """Return how to have the version that *file* is again; None when the root is closed."""
+        tree = self._tree
+        return None if tree is None else RecentFile(tree.prefix + file.name, file, tree.disks)
+
+    def _verified_version(
+        self, tree: Changes, name: str, fd: int, own: tuple[int, int, int, int, int]
+    ) -> tuple[Identity, Version | None]:
+        """See that no symlink led out to this file, once for each of its versions."""
+        known = self._verified.get(name)
+        if known is None or known[0] != own:
+            real = real_path(fd, tree.prefix + name)
+            if not tree.holds(real):
+                raise InvalidName(name, "a symlink leads out of the root")
+            if len(self._verified) >= VERIFIED_NAMES:
+                self._verified.clear()
+            known = self._verified[name] = (Identity(*own), tree.key(real))
+        return known[0], tree.version(known[1], known[0])
+
+    def status(self, name: str) -> os.stat_result:
+        """Return what is under a checked name, following symlinks as far as they stay in the root. Opens no file.
+
+        Raises:
+            NotFound: there is nothing.
+            NotADirectory: a part of the name is a file's.
+            InvalidName: a symlink leads out of the root.
+        """
+        return self._current().status(name)
+
+    @contextlib.contextmanager
+    def directory(self, name: str) -> Iterator[Directory]:
+        """Give what is in a directory, by its checked name; the root's is empty. Follows symlinks as `status` does.
+
+        Raises:
+            NotFound: there is none.
+            NotADirectory: it is none.
+            NotPermitted: it cannot be read.
+            InvalidName: a symlink leads out of the root.
+        """
+        with self._current().directory(name) as found:
+            yield found
+
+    def came_in(self, name: str) -> bool:
+        """Say whether what is under that name, a file or a directory, came in through us."""
+        tree = self._tree
+        return tree is not None and tree.created.holds(name)
+
+    def digest(self, name: str, identity: Identity) -> str | None:
+        """Return the hexadecimal SHA-256 of that version, when it came in through us with one."""
+        tree = self._tree
+        version = None if tree is None else tree.created.versions.get(name)
+        return version.sha256 if version is not None and version.identity == identity else None
+
+    def created(self) -> set[str]:
+        """Return the names of files and directories that were created, without `/` at either end."""
+        tree = self._tree
+        return set() if tree is None else tree.created.names()
+
+    # Changing
+
+    def incoming(self, name: str) -> Incoming:
+        """Begin a new version of a checked name, in a temporary sibling. Parents are made.
+
+        Raises:
+            IsADirectory: there is a directory of that name.
+            NotADirectory: a part of the name is a file's.
+            NotPermitted: the directory cannot be written.
+            InvalidName: a symlink leads out of the root.
+        """
+        return self._changeable().incoming(name)
+
+    def create_dir(self, name: str) -> None:
+        """Make a directory and its parents. Harmless when it exists.
+
+        Raises:
+            AlreadyExists: there is a file of that name.
+        """
+        self._changeable().create_dir(name)
+
+    def delete(self, name: str) -> None:
+        """Remove a file, an empty directory, or a symlink itself. Harmless when there is none.
+
+        Raises:
+            StorageError: the directory is not empty.
+        """
+        self._changeable().delete(name)
+
+    def remove_all(self, name: str) -> None:
+        """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
+        self._changeable().remove_all(name)
+
+    def rename(self, source: str, target: str) -> None:
+        """Move a file over what is under *target* in one step, or a directory to where nothing is.
+
+        Raises:
+            NotFound: there is no *source*.
+        """
+        self._changeable().rename(source, target)
+
+
+def _release(tree: Changes, private: PrivateDirectory | None) -> None:
+    tree.end_journal(remove=False)
+    if private is not None:
+        private.release()
+
+
+def _unreachable(path: str) -> OSError | None:
+    """Return why nothing can be removed in a directory; None also where there is none."""
+    ask = getattr(os, "statvfs", os.stat)  # a stat may be answered from what the kernel remembers
+    try:
+        ask(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:  # ENOTCONN of FUSE, ESTALE of NFS, EIO of a disk
+        return None if error.errno == errno.ENOSYS else error
+    return None
+
+
+def _checked_root(path: object) -> str:
+    """Return the path of a root as a str. Raises InvalidType or InvalidArgument for what is none."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise InvalidType(f"root_dir must be a str or a path, not {path!r}")
+    if not text or "\0" in text:
+        raise InvalidArgument(f"root_dir {text!r} is no path; leave it out for a private directory")
+    return text
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        reason = "the current directory is gone; change to one that is there, or give an absolute path"
+        raise NotFound(f"{path!r} leads nowhere: {reason}", path) from None
+
+
+_roots: weakref.WeakSet[Root] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for root in list(_roots):
+        root.renew_locks()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
+    os.register_at_fork(after_in_child=_after_fork_in_child)

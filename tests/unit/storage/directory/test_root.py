@@ -1,0 +1,815 @@
+"""Claims about the root: opening it, reading from it, and what comes in."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import resource
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from httpserve.errors import (
+    InvalidName,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+    RootUnusable,
+    StorageError,
+)
+from httpserve.storage.directory import root as root_module
+from httpserve.storage.directory.changes import Listeners
+from httpserve.storage.directory.incoming import Incoming
+from httpserve.storage.directory.root import Root
+from httpserve.storage.directory.version import Identity
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Root]:
+    root = Root(tmp_path / "root")
+    root.open()
+    yield root
+    root.close()
+
+
+@contextmanager
+def unprivileged() -> Iterator[Path]:
+    """Give a directory, and act as a user whom modes bind, which they do not the superuser."""
+    superuser = os.geteuid() == 0
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # which any user can reach
+        if superuser:
+            os.chown(directory, NOBODY, -1)
+            os.seteuid(NOBODY)
+        try:
+            yield Path(directory)
+        finally:
+            if superuser:
+                os.seteuid(0)
+
+
+def put(root: Root, name: str, data: bytes = b"data") -> Identity:
+    with root.incoming(name) as incoming:
+        incoming.write(data)
+        return incoming.commit(hashlib.sha256(data).hexdigest())
+
+
+def get(root: Root, name: str) -> bytes:
+    file = root.open_file(name)
+    try:
+        return os.read(file.fd, 1 << 20)
+    finally:
+        file.close()
+
+
+def names(root: Root, directory: str = "") -> list[str]:
+    found = os.listdir(os.path.join(root.path, directory))
+    return sorted(name for name in found if not name.endswith(".journal"))
+
+
+# Opening
+
+
+def test_a_root_that_is_only_made_touches_nothing(tmp_path: Path) -> None:
+    Root(tmp_path / "root")
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_open_makes_the_directory_and_close_removes_it_empty(tmp_path: Path) -> None:
+    root = Root(tmp_path / "a" / "b")
+
+    root.open()
+    made = (tmp_path / "a" / "b").is_dir()
+    root.close()
+
+    assert made
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
+    root = Root(tmp_path)
+
+    root.open()
+    root.open()
+    root.close()
+    root.close()
+
+    assert tmp_path.is_dir()
+
+
+def test_a_root_keeps_what_it_made_when_told_so(tmp_path: Path) -> None:
+    root = Root(tmp_path / "root", remove_created=False)
+
+    root.open()
+    put(root, "f")
+    root.close()
+
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["f"]
+
+
+def test_the_path_is_absolute_and_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    root = Root("link")
+
+    closed = root.path
+    root.open()
+    opened = root.path
+    root.close()
+
+    assert closed == str(tmp_path / "link")
+    assert opened == os.path.realpath(tmp_path / "real")
+    assert not root.is_private
+
+
+def test_a_relative_path_in_a_directory_that_is_gone_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(NotFound, match=r"'build' leads nowhere: the current directory is gone"):
+        Root("build")
+
+    assert Root(tmp_path).path == str(tmp_path)
+
+
+def test_a_private_root_is_anew_at_each_opening_and_gone_on_close() -> None:
+    root = Root(None, remove_created=False)
+
+    paths = []
+    for _ in range(2):
+        root.open()
+        paths.append(root.path)
+        put(root, "d/f")
+        (Path(root.path) / "others").write_text("")
+        root.close()
+
+    assert root.is_private
+    assert paths[0] != paths[1]
+    assert not any(os.path.exists(path) for path in paths)
+
+
+def test_a_private_root_has_no_path_while_closed() -> None:
+    with pytest.raises(StorageError, match="not open"):
+        Root(None).path  # noqa: B018
+
+
+def test_a_root_that_is_a_file_is_named_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    root = Root(tmp_path / "file")
+
+    with pytest.raises(RootUnusable, match="not a directory") as caught:
+        root.open()
+
+    assert caught.value.root == str(tmp_path / "file")
+    (tmp_path / "file").unlink()
+    root.open()
+    root.close()
+
+
+def test_a_root_below_a_file_leaves_no_directory_behind(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+
+    with pytest.raises(RootUnusable, match="pass another directory"):
+        Root(tmp_path / "file" / "a" / "b").open()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_root_that_cannot_be_written_is_refused() -> None:
+    with unprivileged() as directory:
+        directory.chmod(0o555)
+        try:
+            with pytest.raises(RootUnusable, match="not writable"):
+                Root(directory).open()
+        finally:
+            directory.chmod(0o755)
+
+
+def test_no_place_for_a_private_root_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+
+        with pytest.raises(RootUnusable, match="pass a directory"):
+            Root(None).open()
+
+
+def test_many_threads_open_a_root_once() -> None:
+    root = Root(None)
+    paths = set()
+
+    def work() -> None:
+        root.open()
+        paths.add(root.path)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    root.close()
+
+    assert len(paths) == 1
+
+
+@pytest.mark.parametrize("call", ["incoming", "path_of", "create_dir", "delete", "remove_all"])
+def test_a_closed_root_refuses_changes(tmp_path: Path, call: str) -> None:
+    with pytest.raises(StorageError, match="is not open"):
+        getattr(Root(tmp_path), call)("x")
+
+
+def test_a_closed_root_has_nothing(tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    root.open()
+    identity = put(root, "f")
+    root.close()
+
+    with pytest.raises(NotFound):
+        root.open_file("f")
+    assert not root.came_in("f")
+    assert root.digest("f", identity) is None
+    assert root.created() == set()
+
+
+# Reading
+
+
+def test_a_file_that_came_in_has_its_digest(root: Root) -> None:
+    identity = put(root, "d/f", b"data")
+
+    file = root.open_file("d/f")
+    file.close()
+    file.close()
+
+    assert (file.name, file.identity) == ("d/f", identity)
+    assert file.sha256 == hashlib.sha256(b"data").hexdigest() == root.digest("d/f", identity)
+    assert root.came_in("d/f")
+
+
+def test_a_file_of_other_hands_has_no_digest(root: Root) -> None:
+    Path(root.path, "f").write_text("x")
+
+    for _ in range(2):
+        file = root.open_file("f")
+        file.close()
+
+        assert file.sha256 is None
+    assert not root.came_in("f")
+
+
+@pytest.mark.parametrize("change", ["write", "replace", "touch"])
+def test_a_file_changed_by_other_hands_loses_its_digest(root: Root, change: str) -> None:
+    identity = put(root, "f", b"data")
+    path = Path(root.path, "f")
+
+    if change == "write":
+        path.write_bytes(b"atad")
+    elif change == "replace":
+        Path(root.path, "g").write_bytes(b"data")
+        os.replace(Path(root.path, "g"), path)
+    else:
+        os.utime(path, ns=(1, 1))
+    file = root.open_file("f")
+    file.close()
+
+    assert file.sha256 is None
+    assert file.identity != identity
+
+
+def test_a_version_removed_by_other_hands_is_forgotten(root: Root) -> None:
+    put(root, "f")
+
+    os.unlink(os.path.join(root.path, "f"))
+    with pytest.raises(NotFound):
+        root.open_file("f")
+
+    assert not root.came_in("f")
+
+
+def test_what_is_not_there_is_not_found(root: Root) -> None:
+    put(root, "f")
+
+    for name in ("missing", "f/below", "missing/below"):
+        with pytest.raises(NotFound, match=name) as caught:
+            root.open_file(name)
+        assert isinstance(caught.value, FileNotFoundError)
+
+
+def test_a_directory_is_not_opened_as_a_file(root: Root) -> None:
+    root.create_dir("d")
+
+    with pytest.raises(IsADirectory, match="'d'"):
+        root.open_file("d")
+
+
+@pytest.mark.timeout(10)
+def test_a_fifo_without_a_writer_is_refused_at_once(root: Root) -> None:
+    os.mkfifo(os.path.join(root.path, "fifo"))
+
+    with pytest.raises(NotPermitted, match="not a regular file"):
+        root.open_file("fifo")
+
+
+def test_a_socket_is_refused(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root.path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+
+        with pytest.raises(NotPermitted, match="open 'socket'"):
+            root.open_file("socket")
+
+
+def test_a_file_without_permission_is_not_permitted() -> None:
+    with unprivileged() as directory:
+        (directory / "f").write_text("x")
+        (directory / "f").chmod(0)
+        root = Root(directory)
+        root.open()
+        try:
+            with pytest.raises(NotPermitted, match="permission denied") as caught:
+                root.open_file("f")
+        finally:
+            root.close()
+
+    assert caught.value.errno == errno.EACCES
+
+
+# Symlinks
+
+
+@pytest.mark.parametrize("name", ["file", "dir/secret", "loop"])
+def test_a_symlink_that_leads_out_is_refused(root: Root, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("s")
+    os.symlink(tmp_path / "secret", os.path.join(root.path, "file"))
+    os.symlink("..", os.path.join(root.path, "dir"))
+    os.symlink("loop", os.path.join(root.path, "loop"))
+
+    with pytest.raises(InvalidName):
+        root.open_file(name)
+
+
+@pytest.mark.parametrize("name", ["file", "dir/secret", "dangling", "dir/new/x"])
+def test_nothing_is_written_through_a_symlink_that_leads_out(root: Root, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("s")
+    os.symlink(tmp_path / "secret", os.path.join(root.path, "file"))
+    os.symlink("..", os.path.join(root.path, "dir"))
+    os.symlink(tmp_path / "nothing", os.path.join(root.path, "dangling"))
+
+    for call in (root.incoming, root.path_of, root.delete, root.create_dir, root.remove_all):
+        with pytest.raises(InvalidName, match="leads out"):
+            call(name)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "secret"]
+
+
+def test_symlinks_inside_the_root_are_followed(root: Root) -> None:
+    put(root, "real/f")
+    os.symlink("real", os.path.join(root.path, "link"))
+
+    put(root, "link/g")
+
+    assert get(root, "link/f") == b"data"
+    assert get(root, "real/g") == b"data"
+    assert root.path_of("link/g") == os.path.join(root.path, "real", "g")
+
+
+def test_a_file_put_by_way_of_a_symlink_has_its_digest_under_both_names(root: Root) -> None:
+    root.create_dir("real")
+    os.symlink("real", os.path.join(root.path, "link"))
+    put(root, "link/f")
+
+    for name in ("link/f", "real/f"):
+        file = root.open_file(name)
+        file.close()
+
+        assert file.sha256 == hashlib.sha256(b"data").hexdigest()
+    assert root.created() == {"real", "real/f"}
+
+
+def test_writing_to_a_symlink_replaces_the_symlink(root: Root) -> None:
+    put(root, "f", b"old")
+    os.symlink("f", os.path.join(root.path, "link"))
+
+    put(root, "link", b"new")
+
+    assert (get(root, "f"), get(root, "link")) == (b"old", b"new")
+
+
+def test_without_proc_symlinks_are_still_seen(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    def readlink(path: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, path)
+
+    Path(root.path, "f").write_text("x")
+    os.symlink("/etc/passwd", os.path.join(root.path, "out"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "readlink", readlink)
+
+        assert get(root, "f") == b"x"
+    monkeypatch.setattr(root_module, "real_path", lambda fd, path: os.path.realpath(path))
+    with pytest.raises(InvalidName):
+        root.open_file("out")
+
+
+def test_memory_of_verified_names_is_bounded(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(root_module, "VERIFIED_NAMES", 2)
+    for number in range(5):
+        Path(root.path, str(number)).write_text("x")
+        get(root, str(number))
+
+    assert len(root._verified) <= 2
+
+
+# Coming in
+
+
+def test_nothing_is_seen_before_the_commit(root: Root) -> None:
+    put(root, "d/f", b"old")
+
+    with root.incoming("d/f") as incoming:
+        incoming.write(b"new")
+        before = get(root, "d/f")
+        incoming.commit(None)
+
+    assert before == b"old"
+    assert get(root, "d/f") == b"new"
+    assert names(root, "d") == ["f"]
+
+
+def test_a_temporary_lies_beside_its_target_under_a_reserved_name(root: Root) -> None:
+    with root.incoming("d/f"):
+        beside = names(root, "d")
+
+    assert [name[:11] for name in beside] == [".httpserve-"]
+
+
+def test_a_block_that_is_left_without_a_commit_leaves_nothing(root: Root) -> None:
+    with root.incoming("new/deep/f") as incoming:
+        incoming.write(b"x")
+
+    assert names(root) == []
+
+
+def test_a_discard_keeps_parents_that_others_need(root: Root) -> None:
+    first = root.incoming("d/f")
+    second = root.incoming("d/g")
+
+    first.discard()
+    second.commit(None)
+
+    assert names(root, "d") == ["g"]
+
+
+def test_the_mode_is_what_the_umask_gives(root: Root) -> None:
+    before = os.umask(0o027)
+    try:
+        put(root, "f")
+    finally:
+        os.umask(before)
+
+    assert os.stat(root.path_of("f")).st_mode & 0o777 == 0o640
+
+
+def test_a_restart_drops_what_was_written(root: Root) -> None:
+    with root.incoming("f") as incoming:
+        incoming.write(b"first")
+        incoming.restart()
+        incoming.write(b"2nd")
+        incoming.restart(1)
+        incoming.write(b"!")
+        incoming.commit(None)
+
+    assert get(root, "f") == b"2!"
+
+
+def test_every_kind_of_buffer_is_written_whole(root: Root) -> None:
+    with root.incoming("f") as incoming:
+        for data in (b"a", bytearray(b"b"), memoryview(b"xcx")[1:2], memoryview(b"\1\0\2\0").cast("H")):
+            incoming.write(data)
+        incoming.commit(None)
+
+    assert get(root, "f") == b"abc\1\0\2\0"
+
+
+def test_a_directory_is_not_replaced_by_a_file(root: Root) -> None:
+    root.create_dir("d")
+
+    with pytest.raises(IsADirectory, match="'d'"):
+        root.incoming("d")
+
+
+def test_a_directory_that_appears_meanwhile_is_not_replaced(root: Root) -> None:
+    incoming = root.incoming("d")
+    os.mkdir(os.path.join(root.path, "d"))
+
+    with pytest.raises(IsADirectory):
+        incoming.commit(None)
+
+    assert names(root) == ["d"]
+
+
+def test_a_file_has_nothing_below_it(root: Root) -> None:
+    put(root, "f")
+
+    for name in ("f/x", "f/x/y"):
+        with pytest.raises(NotADirectory, match=name):
+            root.incoming(name)
+    assert names(root) == ["f"]
+
+
+def test_a_path_too_long_for_the_file_system_is_an_invalid_name(root: Root) -> None:
+    with pytest.raises(InvalidName, match="too long"):
+        root.incoming("/".join(["d" * 250] * 20))
+
+
+@pytest.mark.parametrize("ended", ["commit", "discard"])
+def test_a_settled_version_takes_nothing_more(root: Root, ended: str) -> None:
+    incoming = root.incoming("f")
+    if ended == "commit":
+        incoming.commit(None)
+    else:
+        incoming.discard()
+
+    for call in (lambda: incoming.write(b"x"), incoming.restart, lambda: incoming.commit(None)):
+        with pytest.raises(StorageError, match="already"):
+            call()
+    incoming.discard()
+
+
+def test_a_full_disk_is_an_error_of_ours_and_leaves_the_old_file(root: Root) -> None:
+    put(root, "f", b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="write 'f': file too large"), root.incoming("f") as incoming:
+            incoming.write(bytes(8192))
+        with pytest.raises(StorageError), root.incoming("f") as incoming:
+            incoming.restart(8192)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert get(root, "f") == b"old"
+    assert names(root) == ["f"]
+
+
+def test_a_directory_without_permission_takes_no_file() -> None:
+    with unprivileged() as directory:
+        root = Root(directory)
+        root.open()
+        put(root, "f")
+        (directory / "d").mkdir(mode=0o555)
+        try:
+            with pytest.raises(NotPermitted, match="write 'd/f'"):
+                root.incoming("d/f")
+            with pytest.raises(NotPermitted, match="create_dir 'd/e'"):
+                root.create_dir("d/e")
+        finally:
+            root.close()
+
+
+def test_a_journal_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
+    root = Root(tmp_path / "root")
+    root.open()
+    os.rmdir(tmp_path / "root")
+
+    with pytest.raises(NotFound, match="write 'f'"):
+        root.incoming("f")
+
+    root.close()
+
+
+def test_threads_that_put_the_same_name_each_succeed_and_the_last_one_stays(root: Root) -> None:
+    bodies = [bytes([65 + number]) * 100_000 for number in range(8)]
+    seen: list[tuple[bytes, Identity]] = []
+
+    def work(body: bytes) -> None:
+        for _ in range(10):
+            seen.append((body, put(root, "d/f", body)))
+
+    threads = [threading.Thread(target=work, args=(body,)) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    file = root.open_file("d/f")
+    file.close()
+    content = get(root, "d/f")
+    assert len(seen) == 80
+    assert content in bodies
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert names(root, "d") == ["f"]
+
+
+def test_parents_that_others_remove_meanwhile_are_made_again(root: Root) -> None:
+    failures: list[OSError] = []
+
+    def work(number: int) -> None:
+        try:
+            for _ in range(60):
+                incoming = root.incoming(f"a/b/c/{number}")
+                incoming.discard()
+        except OSError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert names(root) == []
+
+
+def test_a_discard_during_a_write_in_another_thread_publishes_nothing(root: Root) -> None:
+    incoming = root.incoming("f")
+    failures: list[OSError] = []
+    begun = threading.Event()
+
+    def work() -> None:
+        try:
+            while True:
+                incoming.write(bytes(1 << 20))
+                begun.set()
+        except StorageError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait(10)
+    incoming.discard()
+    thread.join()
+
+    assert len(failures) == 1
+    assert names(root) == []
+
+
+def test_a_publication_is_announced_by_name(tmp_path: Path) -> None:
+    announced: list[str] = []
+    root = Root(tmp_path, told=Listeners(before_publish=announced.append))
+    root.open()
+    put(root, "d/f")
+    root.rename("d/f", "g")
+    root.close()
+
+    assert announced == ["d/f", "g"]
+
+
+def test_a_version_that_is_settled_twice_counts_once(root: Root) -> None:
+    other = root.incoming("g")
+    incoming = root.incoming("f")
+    incoming.discard()
+
+    incoming._owner.settled(incoming, prune=False)
+    (log_book,) = Path(root.path).glob("*.journal")
+    noted = log_book.stat().st_size
+    other.discard()
+
+    assert noted > 0
+
+
+def test_a_version_can_be_read_back_while_it_is_written_and_not_once_it_was_discarded(root: Root) -> None:
+    with root.incoming("f") as incoming:
+        incoming.write(b"data")
+        fd = incoming.reader()
+    read = os.pread(fd, 10, 0)
+    os.close(fd)
+
+    assert read == b"data"
+    with pytest.raises(StorageError, match="discarded"):
+        incoming.reader()
+
+
+def test_a_root_closed_between_two_steps_takes_nothing(root: Root) -> None:
+    tree = root._tree
+    assert tree is not None
+    root.close()
+
+    for call in (tree.incoming, tree.create_dir):
+        with pytest.raises(StorageError, match="closed meanwhile"):
+            call("f")
+
+
+def test_a_version_put_again_since_it_was_missed_is_not_forgotten(root: Root) -> None:
+    put(root, "f")
+    tree = root._tree
+    assert tree is not None
+
+    tree.forget_missing("f")
+
+    assert root.came_in("f")
+
+
+def test_a_root_that_another_process_makes_meanwhile_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = os.mkdir
+
+    def mkdir_second(path: str) -> None:
+        mkdir(path)
+        mkdir(path)
+
+    root = Root(tmp_path / "root")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", mkdir_second)
+        root.open()
+    root.close()
+
+    assert (tmp_path / "root").is_dir()
+
+
+def test_symlinks_in_the_root_lead_inside_or_not(root: Root, tmp_path: Path) -> None:
+    os.symlink("..", os.path.join(root.path, "out"))
+    os.symlink("f", os.path.join(root.path, "in"))
+
+    assert root.holds(os.path.join(root.path, "in"))
+    assert not root.holds(os.path.join(root.path, "out"))
+
+
+def test_an_open_file_tells_that_it_was_written_to(root: Root) -> None:
+    put(root, "f")
+    file = root.open_file("f")
+    before = file.unchanged()
+    Path(root.path, "f").write_text("longer than before")
+    after = file.unchanged()
+    file.close()
+
+    assert (before, after) == (True, False)
+
+
+def test_a_second_writer_is_refused(root: Root) -> None:
+    class Rude(Incoming):
+        def _end(self) -> None:
+            with pytest.raises(StorageError, match="another thread"):
+                self.write(b"y")
+            super()._end()
+
+    with root.incoming("f") as incoming:
+        incoming.__class__ = Rude
+        incoming.write(b"x")
+        incoming.commit(None)
+
+    assert get(root, "f") == b"x"
+
+
+def test_close_discards_what_is_on_its_way_in(tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    root.open()
+    incoming = root.incoming("d/f")
+    incoming.write(b"x")
+
+    root.close()
+
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StorageError, match="already discarded"):
+        incoming.commit(None)
+
+
+def test_copy_from_takes_the_rest_of_a_file(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"0123456789" * 50_000)
+    fd = os.open(tmp_path / "source", os.O_RDONLY)
+    try:
+        os.lseek(fd, 10, os.SEEK_SET)
+        with root.incoming("f") as incoming:
+            incoming.copy_from(fd)
+            incoming.commit(None)
+    finally:
+        os.close(fd)
+
+    assert os.stat(root.path_of("f")).st_size == 499_990
+
+
+@pytest.mark.parametrize(("number", "works"), [(errno.EXDEV, True), (errno.EIO, False)])
+def test_what_the_kernel_will_not_copy_is_copied_here(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, works: bool
+) -> None:
+    def copy_file_range(source: int, target: int, count: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "source").write_bytes(b"0123456789" * 50_000)
+    monkeypatch.setattr(os, "copy_file_range", copy_file_range)
+    fd = os.open(tmp_path / "source", os.O_RDONLY)
+    try:
+        with root.incoming("f") as incoming:
+            if works:
+                incoming.copy_from(fd)
+                assert incoming.commit(None).size == 500_000
+            else:
+                with pytest.raises(StorageError, match="input/output error"):
+                    incoming.copy_from(fd)
+    finally:
+        os.close(fd)
