@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Unsupported,
         WaitTimeout,
     )
-    from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer
+    from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
     from httpserve.storage.facade import Metadata, Storage, StorageFile
 else:  # what pytest's plugin imports at every start must cost nothing
     __getattr__, __dir__ = public_names(__name__, ("errors", "records", "client", "storage", "doctor"))

@@ -26,12 +26,12 @@ from httpserve.errors import (
     ServerNotRunning,
     StorageError,
 )
-from httpserve.exchanges import MOST_RECORDS
-from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
 from httpserve.network.choice import advertised, bind, bind_error, listen_host, url_path, validate
 from httpserve.network.interfaces import with_zone
 from httpserve.observed import Observed
+from httpserve.records.claims import Claims
+from httpserve.records.log import MOST_RECORDS
 from httpserve.serving.server import Server
 from httpserve.serving.service import Limits, most_connections
 from httpserve.shown import Shown
@@ -122,7 +122,7 @@ class HttpServerClient(Observed):
         self._timeout = checked_seconds("timeout", timeout)
         self._peer = peer
         self._advertise = advertise
-        ledger = Ledger(max_records)
+        ledger = Claims(max_records)
         if read_only and root_dir is None:
             raise InvalidArgument("read_only=True needs a root_dir: a private directory would stay empty")
         root = Root(
@@ -401,7 +401,7 @@ class HttpServerClient(Observed):
 
 
 def _listen(
-    site: Site, ledger: Ledger, host: str | None, peer: str | None, port: int, limits: Limits, is_awaited: bool
+    site: Site, ledger: Claims, host: str | None, peer: str | None, port: int, limits: Limits, is_awaited: bool
 ) -> Server:
     where = listen_host(host, peer, is_awaited=is_awaited)
     sock = bind(where, port)

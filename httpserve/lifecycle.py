@@ -15,7 +15,7 @@ from functools import partial
 from httpserve.base.log import logger
 from httpserve.base.threads import GivenUp, Latch, run_shielded
 from httpserve.errors import AddressNotFound, ServerNotRunning
-from httpserve.ledger import Ledger
+from httpserve.records.claims import Claims
 from httpserve.serving.server import Server
 from httpserve.storage.directory.root import Root
 
@@ -70,7 +70,7 @@ class Life:
             come: then AddressNotFound is no reason to give up, nor to listen anywhere else.
     """
 
-    def __init__(self, root: Root, ledger: Ledger, listen: Callable[[bool], Server]) -> None:
+    def __init__(self, root: Root, ledger: Claims, listen: Callable[[bool], Server]) -> None:
         self._root = root
         self._ledger = ledger
         self._listen = listen

@@ -13,17 +13,28 @@ from typing import TYPE_CHECKING, Literal, overload
 from httpserve.base.arguments import checked_seconds, quoted_value
 from httpserve.base.tables import Records
 from httpserve.errors import InvalidArgument, ServerNotRunning
-from httpserve.expecting import ExpectedDownload, ExpectedRequest, Progress, reported
-from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life, State
-from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
-from httpserve.requested import RequestTerms, wait_for_request
+from httpserve.records.claims import Claims
+from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
+from httpserve.records.terms import (
+    IDLE_SECONDS,
+    Boards,
+    Client,
+    Clients,
+    RequestFilter,
+    Until,
+    address,
+    amount,
+    method_named,
+    who,
+)
+from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, Progress, reported
+from httpserve.records.waits.download import DownloadTerms, Version, wait_for_download
+from httpserve.records.waits.request import RequestTerms, wait_for_request
 from httpserve.site.app import Site
 from httpserve.storage.directory.names import checked_name
 from httpserve.storage.directory.root import Root
 from httpserve.storage.directory.similar import SimilarNames, names_in
-from httpserve.waiting import Terms, Version, wait_for_download
-from httpserve.wanted import IDLE_SECONDS, Asked, Client, Clients, Until, Who, address, amount, method_named, who
 
 if TYPE_CHECKING:
     import os
@@ -38,7 +49,7 @@ MOST_COMPARED = 20_000  # names with each other, for one look at what was missin
 class Observed:
     """What happened on a server, and waiting for what will."""
 
-    def __init__(self, ledger: Ledger, root: Root, site: Site, life: Life) -> None:
+    def __init__(self, ledger: Claims, root: Root, site: Site, life: Life) -> None:
         self._ledger = ledger
         self._root = root
         self._site = site
@@ -107,7 +118,7 @@ class Observed:
         """
         checked = None if name is None else checked_name(name, directory=True)
         where = None if client is None else address(client)
-        asked = Asked(checked, client=where)
+        asked = RequestFilter(checked, client=where)
         if wait:
             self._ledger.await_due(asked.fits)
         return Records(self._ledger.requests_for(asked))
@@ -281,13 +292,13 @@ class Observed:
         """
         return ExpectedRequest(self._ledger, self._request_terms(name, method, status, client, timeout))
 
-    def _terms(self, name: Path, timeout: float | None, until: Until, idle: float, whom: Who) -> Terms:
+    def _terms(self, name: Path, timeout: float | None, until: Until, idle: float, whom: Boards) -> DownloadTerms:
         self._check_running("a wait")
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)
         checked = checked_name(name)
         self._root.open()
-        return Terms(
+        return DownloadTerms(
             name=checked,
             current=partial(_version, self._site, checked),
             can_come=partial(self._can_come, checked),
@@ -308,7 +319,7 @@ class Observed:
         where = None if client is None or callable(client) else address(client)
         checked = None if name is None else checked_name(name, directory=True)
         predicate = client if callable(client) else None
-        asked = Asked(checked, None if method is None else method_named(method), status, where)
+        asked = RequestFilter(checked, None if method is None else method_named(method), status, where)
         return RequestTerms(asked, self._is_running, self._nearest, predicate, timeout)
 
     def _check_running(self, call: str) -> None:

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 
 from httpserve.base.tables import server_html
 from httpserve.errors import AddressNotFound, StorageError
-from httpserve.ledger import Ledger
 from httpserve.lifecycle import Life
 from httpserve.network.choice import advertised, url_host
+from httpserve.records.claims import Claims
 from httpserve.serving.server import Server
 from httpserve.storage.directory.root import Root
 
@@ -30,7 +30,7 @@ class Shown:
         advertise: As the client's argument.
     """
 
-    def __init__(self, life: Life, root: Root, ledger: Ledger, peer: str | None, advertise: str | None) -> None:
+    def __init__(self, life: Life, root: Root, ledger: Claims, peer: str | None, advertise: str | None) -> None:
         self._life = life
         self._root = root
         self._ledger = ledger

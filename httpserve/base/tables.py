@@ -99,7 +99,7 @@ def as_html(records: Sequence[object], most: int = MOST_ROWS) -> str:
     """Return a table of the latest records. Everything in it is escaped.
 
     Args:
-        records: Any with the attributes of those in `httpserve.records`, all of one class.
+        records: Any with the attributes of those in `httpserve.records.model`, all of one class.
         most: How many rows there are at most; default 50.
     """
     latest = records[-most:] if most else []

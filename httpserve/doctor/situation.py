@@ -14,7 +14,7 @@ from functools import cached_property
 from httpserve.doctor.port_owner import PortOwner
 from httpserve.network.choice import answering, interfaces
 from httpserve.network.interfaces import InterfaceAddress
-from httpserve.records import Missing, RequestRecord
+from httpserve.records.model import Missing, RequestRecord
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import socket
 from functools import partial
 
 from httpserve.base.log import logger
-from httpserve.exchange import End, Exchange
 from httpserve.plan import ChangedWhileSent, HandOver, Plan, ReadFailed
+from httpserve.records.exchange import End, Exchange
 from httpserve.serving import tcp
 from httpserve.serving.answer import Answer, Refusal
 from httpserve.serving.content import Content

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import time
 
-from httpserve.exchange import Exchange, State
+from httpserve.records.exchange import Exchange, State
 from httpserve.serving import tcp
 from httpserve.serving.service import Service
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from httpserve.records import Fields
+from httpserve.records.model import Fields
 
 MOST_LINE_BYTES = 16 * 1024
 MOST_HEAD_BYTES = 64 * 1024

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from httpserve.base.log import logger
-from httpserve.exchange import End, Ends, Exchange, State
 from httpserve.plan import Data, Plan, ReadFailed
-from httpserve.records import ACKED, HANDED_OVER
+from httpserve.records.exchange import ClosedLink, End, Exchange, State
+from httpserve.records.model import ACKED, HANDED_OVER
 from httpserve.serving import tcp
 from httpserve.serving.count import Count
 from httpserve.serving.kept import Lent
@@ -123,7 +123,7 @@ class Line(ABC):
         self._local = service.local
         self._acknowledged: int | None = None  # of all bytes, where the connection was cut from outside
         self._blocks = True
-        self._ends: Ends | None = None
+        self._ends: ClosedLink | None = None
         self._fin_sent = False
         self._flags = NO_WAIT  # of what is copied and sent at once
         self._half_closed = False
@@ -150,10 +150,10 @@ class Line(ABC):
         """How it is known what the client has received."""
         return ACKED if tcp.TELLS_OUTSTANDING else HANDED_OVER
 
-    def ends(self) -> Ends:
+    def ends(self) -> ClosedLink:
         """Return what records keep of this connection."""
         if self._ends is None:
-            self._ends = Ends(self.client, self.client_port, self.local, self.known)
+            self._ends = ClosedLink(self.client, self.client_port, self.local, self.known)
         return self._ends
 
     def outstanding(self) -> int:
@@ -340,7 +340,7 @@ class Line(ABC):
         self._held = held
         return True
 
-    # Ends
+    # ClosedLink
 
     @abstractmethod
     def _has_unread(self) -> bool:

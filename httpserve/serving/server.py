@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from httpserve.ledger import Ledger
+from httpserve.records.claims import Claims
 from httpserve.serving.lead import Lead
 from httpserve.serving.poller import best_poller
 from httpserve.serving.scribe import Scribe
@@ -45,7 +45,7 @@ class Server(ThreadedWSGIServer):
         limits: How long things may take.
     """
 
-    def __init__(self, sock: socket.socket, app: WSGIApplication, ledger: Ledger, limits: Limits) -> None:
+    def __init__(self, sock: socket.socket, app: WSGIApplication, ledger: Claims, limits: Limits) -> None:
         host, port = sock.getsockname()[:2]
         try:
             # werkzeug exits the process when bind fails, so it gets a descriptor that is bound; it keeps a duplicate.

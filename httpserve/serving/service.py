@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from httpserve.base.log import logger, say
 from httpserve.base.seats import Seats
-from httpserve.exchange import Exchange
-from httpserve.ledger import Ledger
 from httpserve.plan import Again, Plan, Region, Subject
-from httpserve.records import RequestRecord
+from httpserve.records.claims import Claims
+from httpserve.records.exchange import Exchange
+from httpserve.records.model import RequestRecord
 from httpserve.serving.head import MOST_KEPT_BYTES as MOST_REPEATED_HEAD_BYTES
 from httpserve.serving.head import Head
 from httpserve.serving.kept import Kept, Lent
@@ -181,7 +181,7 @@ class Service:
     def __init__(
         self,
         app: WSGIApplication,
-        ledger: Ledger,
+        ledger: Claims,
         environ: dict[str, Any],
         local: str | None,
         limits: Limits,

@@ -6,8 +6,8 @@ bytes the client has acknowledged.
 
 from __future__ import annotations
 
-from httpserve.exchange import End, Exchange, State
 from httpserve.plan import PROBE
+from httpserve.records.exchange import End, Exchange, State
 from httpserve.serving.service import Service
 
 MOST_UNSETTLED = 256  # answers of one connection; a client that asks on waits until it has acknowledged some

@@ -14,7 +14,7 @@ import pytest
 from httpserve import HttpServeError, HttpServerClient, ServerNotRunning
 from httpserve.base.tables import MOST_LINES, MOST_NAMES, MOST_ROWS, Listing, Records, as_html, browser_link
 from httpserve.base.text import moment, size
-from httpserve.records import DownloadRecord, Missing, RequestRecord, Transfer
+from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
 from tests.conftest import our_threads, private_directories, tcp_sockets
 from tests.serving.wire import eventually
 

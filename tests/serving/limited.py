@@ -10,9 +10,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from httpserve.ledger import Ledger
 from httpserve.plan import Data, Plan, Step, Wait
-from httpserve.records import RequestRecord
+from httpserve.records.claims import Claims
+from httpserve.records.model import RequestRecord
 from httpserve.serving.server import Server
 from httpserve.serving.service import Limits
 from tests.serving.wire import Wire
@@ -47,7 +47,7 @@ class Limited:
     """A server of `app` until the block ends."""
 
     def __init__(self, limits: Limits, sock: socket.socket | None = None, app: Any = None) -> None:
-        self._ledger = Ledger()
+        self._ledger = Claims()
         self._server = Server(sock or _bound(), app or Answers(), self._ledger, limits)
         self.port = self._server.port
 

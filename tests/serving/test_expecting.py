@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from httpserve import HttpServerClient, InvalidArgument, InvalidName, InvalidType, NotFound, ServerNotRunning
-from httpserve.wanted import Until
+from httpserve.records.terms import Until
 from tests.serving.waits import (
     AT_ONCE,
     BIG,
@@ -419,7 +419,7 @@ def test_a_request_in_vain_says_what_came_instead(bench: HttpServerClient) -> No
 def test_an_end_of_the_server_ends_a_wait_for_a_request_at_once(
     bench: HttpServerClient, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr("httpserve.requested.SLICE_SECONDS", 600.0)
+    monkeypatch.setattr("httpserve.records.waits.request.SLICE_SECONDS", 600.0)
     waiting = begin(pool, bench, lambda: bench.wait_for_request("x"))
 
     getattr(bench, end)()

@@ -11,7 +11,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.records import Transfer
+from httpserve.records.model import Transfer
 from tests.serving.waits import BIG, ONE, OTHER, PATIENT, SIZE, fetch, fetch_part, halfway, put, vain
 from tests.serving.wire import BIG_BYTES, Wire, eventually
 

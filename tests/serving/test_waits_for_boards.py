@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from httpserve import HttpServerClient, InvalidArgument, InvalidType, RequestRecord
-from httpserve.wanted import Until
+from httpserve.records.terms import Until
 from tests.serving.waits import (
     AT_ONCE,
     BIG,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient, InvalidName, NotFound, ServerNotRunning, WaitTimeout
-from httpserve.wanted import Until
+from httpserve.records.terms import Until
 from tests.serving.waits import (
     AT_ONCE,
     BIG,
@@ -315,7 +315,7 @@ def test_no_time_at_all_is_one_look(bench: HttpServerClient, until: Until) -> No
 def test_a_wait_that_cannot_come_true_any_more_fails_at_once(
     bench: HttpServerClient, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, end: str, until: Until
 ) -> None:
-    monkeypatch.setattr("httpserve.waiting.SLICE_SECONDS", 600.0)  # nobody looks by the clock
+    monkeypatch.setattr("httpserve.records.waits.download.SLICE_SECONDS", 600.0)  # nobody looks by the clock
     put(bench, "boot/Image")
     waiting = begin(pool, bench, lambda: bench.wait_for_download("boot/Image", until=until))
     ends: dict[str, Callable[[], object]] = {

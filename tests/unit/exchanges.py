@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from httpserve.exchange import Ends
 from httpserve.plan import Piece, Subject
-from httpserve.records import Fields
+from httpserve.records.exchange import ClosedLink
+from httpserve.records.model import Fields
 
 
 @dataclass
@@ -25,8 +25,8 @@ class Line:
     def acknowledged(self) -> int:
         return self.handed - self.on_their_way if self.on_their_way else sys.maxsize
 
-    def ends(self) -> Ends:
-        return Ends(self.client, self.client_port, self.local)
+    def ends(self) -> ClosedLink:
+        return ClosedLink(self.client, self.client_port, self.local)
 
 
 @dataclass(frozen=True)

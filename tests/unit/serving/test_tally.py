@@ -7,27 +7,27 @@ from typing import cast
 
 import pytest
 
-from httpserve.exchange import End, Exchange, State
-from httpserve.ledger import Ledger
+from httpserve.records.claims import Claims
+from httpserve.records.exchange import End, Exchange, State
+from httpserve.records.terms import Boards
 from httpserve.serving.service import Service
 from httpserve.serving.tally import Tally
-from httpserve.wanted import Who
 from tests.unit.exchanges import Asked, Line, subject
 
 HEAD_BYTES = 100
 
 
 @pytest.fixture
-def ledger() -> Ledger:
-    return Ledger()
+def ledger() -> Claims:
+    return Claims()
 
 
 @pytest.fixture
-def tally(ledger: Ledger) -> Tally:
+def tally(ledger: Claims) -> Tally:
     return Tally(cast("Service", SimpleNamespace(ledger=ledger, logs_access=False)))
 
 
-def begun(tally: Tally, ledger: Ledger, *, length: int = 10, handed: bool = True) -> Exchange:
+def begun(tally: Tally, ledger: Claims, *, length: int = 10, handed: bool = True) -> Exchange:
     exchange = Exchange(Line(), Asked(), 200, length, subject((0, length), total=length), 1000.0, 100.0)
     tally.begin(exchange, HEAD_BYTES)
     if handed:
@@ -36,9 +36,9 @@ def begun(tally: Tally, ledger: Ledger, *, length: int = 10, handed: bool = True
     return exchange
 
 
-def test_what_a_wait_has_settled_stays_so_when_the_answer_behind_it_breaks_off(tally: Tally, ledger: Ledger) -> None:
+def test_what_a_wait_has_settled_stays_so_when_the_answer_behind_it_breaks_off(tally: Tally, ledger: Claims) -> None:
     first = begun(tally, ledger)
-    assert ledger.take("f", '"v"', Who(), ledger.mark("f")) is not None
+    assert ledger.take("f", '"v"', Boards(), ledger.mark("f")) is not None
     begun(tally, ledger, handed=False)
 
     tally.ended(HEAD_BYTES - 50, 102.0, End.RESET)  # of a head nobody knows how much has left
@@ -49,7 +49,7 @@ def test_what_a_wait_has_settled_stays_so_when_the_answer_behind_it_breaks_off(t
 
 @pytest.mark.parametrize(("acknowledged", "outcome"), [(HEAD_BYTES - 1, "reset"), (HEAD_BYTES, "completed")])
 def test_an_answer_without_content_has_arrived_with_its_head(
-    tally: Tally, ledger: Ledger, acknowledged: int, outcome: str
+    tally: Tally, ledger: Claims, acknowledged: int, outcome: str
 ) -> None:
     exchange = begun(tally, ledger, length=0)
 
@@ -58,7 +58,7 @@ def test_an_answer_without_content_has_arrived_with_its_head(
     assert ledger.record(exchange).outcome == outcome
 
 
-def test_pipelined_answers_settle_in_their_order(tally: Tally, ledger: Ledger) -> None:
+def test_pipelined_answers_settle_in_their_order(tally: Tally, ledger: Claims) -> None:
     answers = [begun(tally, ledger) for _ in range(3)]
 
     tally.settle(2 * (HEAD_BYTES + 10) + HEAD_BYTES + 9, 102.0)

@@ -11,16 +11,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from httpserve.coverage import Coverage
-from httpserve.downloads import record
 from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
-from httpserve.exchange import ALL_USED
-from httpserve.ledger import Ledger
-from httpserve.records import DownloadRecord, RequestRecord
-from httpserve.turns import Turns
-from httpserve.verdict import Case, Nearest, happened
-from httpserve.wanted import Amount, Kind, Who
-from httpserve.watching import Score, Watch
+from httpserve.records.claims import Claims
+from httpserve.records.coverage import Coverage
+from httpserve.records.downloads import record
+from httpserve.records.exchange import ALL_USED
+from httpserve.records.model import DownloadRecord, RequestRecord
+from httpserve.records.selection import Score, Selection
+from httpserve.records.terms import Amount, Boards, UntilKind
+from httpserve.records.waits.outcome import FailedWait, Nearest, happened
+from httpserve.records.waits.turns import Turns
 
 SLICE_SECONDS = 0.5  # a file that others change makes no event, so look at it again after this
 FIRST_POLL_SECONDS = 0.001  # an acknowledgment makes no event either; most come at once,
@@ -38,7 +38,7 @@ class Version(NamedTuple):
     size: int
 
 
-class Terms(NamedTuple):
+class DownloadTerms(NamedTuple):
     """What a wait is about.
 
     Attributes:
@@ -46,7 +46,7 @@ class Terms(NamedTuple):
         current: Returns the version that stands; what it raises ends the wait.
         can_come: Tells whether downloads can still come.
         nearest: Returns for names those that exist and are like them, for a message.
-        who: Who must have it.
+        who: Boards must have it.
         amount: How much of it.
         timeout: Seconds; None waits for ever.
         report: Told of bytes received, and how many there are in all.
@@ -56,7 +56,7 @@ class Terms(NamedTuple):
     current: Callable[[], Version]
     can_come: Callable[[], bool]
     nearest: Nearest
-    who: Who = Who()
+    who: Boards = Boards()
     amount: Amount = Amount()
     timeout: float | None = None
     report: Report | None = None
@@ -87,10 +87,10 @@ class _Count(Protocol):
 class _Pace:
     """How often to look whether what is in the kernel has arrived."""
 
-    def __init__(self, ledger: Ledger, terms: Terms) -> None:
+    def __init__(self, ledger: Claims, terms: DownloadTerms) -> None:
         self._ledger = ledger
         self._name = terms.name
-        self._follows = LAST_POLL_SECONDS if terms.amount.kind is not Kind.ALL else None
+        self._follows = LAST_POLL_SECONDS if terms.amount.kind is not UntilKind.ALL else None
         if self._follows is None and terms.report is not None:
             self._follows = PROGRESS_POLL_SECONDS
         self._poll = 0.0
@@ -110,7 +110,7 @@ class _Pace:
 class _Taking:
     """Counts every answer since the file was put there, or since the last wait: the ledger has done it already."""
 
-    def __init__(self, ledger: Ledger, terms: Terms) -> None:
+    def __init__(self, ledger: Claims, terms: DownloadTerms) -> None:
         self._ledger = ledger
         self._terms = terms
         self._mark = ledger.mark(terms.name)
@@ -134,7 +134,7 @@ class _Taking:
 class _Watching:
     """Counts what a watch says that counts, answers under way included."""
 
-    def __init__(self, ledger: Ledger, terms: Terms, watch: Watch) -> None:
+    def __init__(self, ledger: Claims, terms: DownloadTerms, watch: Selection) -> None:
         self._ledger = ledger
         self._terms = terms
         self._watch = watch
@@ -148,7 +148,7 @@ class _Watching:
         wanted = amount.bytes_of(version.size)
         scores = self._ledger.scores(self._watch, version.validator)
         has = [client for client, score in scores.items() if score.received >= wanted]
-        if amount.kind is Kind.IDLE:
+        if amount.kind is UntilKind.IDLE:
             has = self._at_rest({client: scores[client] for client in has})
         chosen = who.choose(has)
         if chosen is None:
@@ -203,7 +203,7 @@ class _Watching:
 
 
 def wait_for_download(
-    ledger: Ledger, terms: Terms, watch: Watch | None = None, since: float | None = None
+    ledger: Claims, terms: DownloadTerms, watch: Selection | None = None, since: float | None = None
 ) -> list[DownloadRecord]:
     """Block until those who are waited for have as much of the version that stands as is wanted.
 
@@ -221,7 +221,7 @@ def wait_for_download(
         return _wait(ledger, terms, _Watching(ledger, terms, watch))
     if since is not None:
         begun = ledger.watch_since(terms.name, terms.who, since)
-    elif terms.amount.kind is Kind.ALL and terms.who.predicate is None:
+    elif terms.amount.kind is UntilKind.ALL and terms.who.predicate is None:
         return _wait(ledger, terms, _Taking(ledger, terms))
     else:
         version = terms.current()
@@ -233,7 +233,7 @@ def wait_for_download(
         ledger.unwatch(begun)
 
 
-def _wait(ledger: Ledger, terms: Terms, count: _Count) -> list[DownloadRecord]:
+def _wait(ledger: Claims, terms: DownloadTerms, count: _Count) -> list[DownloadRecord]:
     deadline = None if terms.timeout is None else time.monotonic() + terms.timeout
     reported = -1
     _current(terms, was_there=False)
@@ -263,7 +263,7 @@ def _wait(ledger: Ledger, terms: Terms, count: _Count) -> list[DownloadRecord]:
                 count.something_has_happened()
 
 
-def _current(terms: Terms, *, was_there: bool) -> Version:
+def _current(terms: DownloadTerms, *, was_there: bool) -> Version:
     try:
         return terms.current()
     except NotFound as error:
@@ -274,7 +274,9 @@ def _current(terms: Terms, *, was_there: bool) -> Version:
         raise
 
 
-def _report(terms: Terms, version: Version, records: list[DownloadRecord] | None, count: _Count, reported: int) -> int:
+def _report(
+    terms: DownloadTerms, version: Version, records: list[DownloadRecord] | None, count: _Count, reported: int
+) -> int:
     """Tell how far those are who have most, if that has changed; returns it."""
     assert terms.report is not None
     if records is not None:
@@ -293,10 +295,10 @@ def _not_running(name: str) -> ServerNotRunning:
 
 
 def _in_vain(
-    ledger: Ledger, terms: Terms, version: Version, count: _Count, coverages: dict[str, Coverage]
+    ledger: Claims, terms: DownloadTerms, version: Version, count: _Count, coverages: dict[str, Coverage]
 ) -> WaitTimeout:
     assert terms.timeout is not None
-    case = Case(
+    case = FailedWait(
         name=terms.name,
         size=version.size,
         who=terms.who,

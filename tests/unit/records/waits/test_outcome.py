@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from httpserve.coverage import Coverage
-from httpserve.records import RequestRecord
-from httpserve.verdict import NOBODY, OTHERS, RANGES, STOPPED, Case, happened, not_asked
-from httpserve.wanted import Amount, Who, amount
+from httpserve.records.coverage import Coverage
+from httpserve.records.model import RequestRecord
+from httpserve.records.terms import Amount, Boards, amount
+from httpserve.records.waits.outcome import NOBODY, OTHERS, RANGES, STOPPED, FailedWait, happened, not_asked
 
 ONE, OTHER = "10.0.0.2", "10.0.0.3"
 
@@ -45,17 +45,17 @@ def case(
     coverages: Mapping[str, Coverage] | None = None,
     requests: Sequence[RequestRecord] = (),
     *,
-    who: Who | None = None,
+    who: Boards | None = None,
     wanted: Amount | None = None,
     size: int = 100,
     was_returned: bool = False,
     connected: Sequence[str] = (),
     silent: Sequence[str] = (),
-) -> Case:
-    return Case(
+) -> FailedWait:
+    return FailedWait(
         name="f",
         size=size,
-        who=who or Who(),
+        who=who or Boards(),
         amount=wanted or Amount(),
         coverages=coverages or {},
         requests=requests,
@@ -130,7 +130,7 @@ def case(
             f"{ONE} has 100 of 100 bytes: the whole (but not for 3 s without more; that answer was complete)",
         ),
         pytest.param(
-            case({ONE: has((0, 4)), OTHER: has((0, 5))}, who=Who(addresses=(ONE,))),
+            case({ONE: has((0, 4)), OTHER: has((0, 5))}, who=Boards(addresses=(ONE,))),
             STOPPED,
             4,
             ((4, 100),),
@@ -151,14 +151,14 @@ def case(
             "it was asked for, but not received (the client closed the connection)",
         ),
         pytest.param(
-            case({ONE: has((0, 100))}, who=Who(count=2), connected=[ONE]),
+            case({ONE: has((0, 100))}, who=Boards(count=2), connected=[ONE]),
             NOBODY,
             0,
             ((0, 100),),
             f"{ONE} has it; nobody else asked for it, nor for anything else",
         ),
         pytest.param(
-            case(who=Who(2, (ONE, OTHER)), connected=[ONE]),
+            case(who=Boards(2, (ONE, OTHER)), connected=[ONE]),
             NOBODY,
             0,
             ((0, 100),),
@@ -175,7 +175,7 @@ def case(
     ],
 )
 def test_what_happened_is_told_by_a_word_and_the_figures(
-    what: Case, word: str, received: int, missing: tuple[tuple[int, int], ...], text: str
+    what: FailedWait, word: str, received: int, missing: tuple[tuple[int, int], ...], text: str
 ) -> None:
     assert happened(what) == (word, text, received, missing)
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 import pytest
 
 from httpserve.errors import InvalidArgument, InvalidType
-from httpserve.exchange import Exchange
-from httpserve.records import RequestRecord
-from httpserve.wanted import Amount, Asked, Kind, Until, Who, address, amount, asked_for, method_named, who
+from httpserve.records.exchange import Exchange
+from httpserve.records.model import RequestRecord
+from httpserve.records.terms import (
+    Amount,
+    Boards,
+    RequestFilter,
+    Until,
+    UntilKind,
+    address,
+    amount,
+    asked_for,
+    method_named,
+    who,
+)
 from tests.unit.exchanges import Asked as Head
 from tests.unit.exchanges import Line, subject
 
@@ -19,16 +30,16 @@ def counts(request: RequestRecord) -> bool:
 @pytest.mark.parametrize(
     ("until", "meant", "of_ten", "of_one", "of_none"),
     [
-        ("all", Amount(Kind.ALL), 10, 1, 0),
-        ("started", Amount(Kind.STARTED), 1, 1, 0),
-        ("idle", Amount(Kind.IDLE), 1, 1, 0),
-        (0.5, Amount(Kind.PART, 0.5), 5, 1, 0),
-        (0.51, Amount(Kind.PART, 0.51), 6, 1, 0),
-        (1e-9, Amount(Kind.PART, 1e-9), 1, 1, 0),
-        (1.0, Amount(Kind.PART, 1.0), 10, 1, 0),
-        (1, Amount(Kind.PART, 1), 1, 1, 0),
-        (7, Amount(Kind.PART, 7), 7, 1, 0),
-        (1 << 70, Amount(Kind.PART, 1 << 70), 10, 1, 0),
+        ("all", Amount(UntilKind.ALL), 10, 1, 0),
+        ("started", Amount(UntilKind.STARTED), 1, 1, 0),
+        ("idle", Amount(UntilKind.IDLE), 1, 1, 0),
+        (0.5, Amount(UntilKind.PART, 0.5), 5, 1, 0),
+        (0.51, Amount(UntilKind.PART, 0.51), 6, 1, 0),
+        (1e-9, Amount(UntilKind.PART, 1e-9), 1, 1, 0),
+        (1.0, Amount(UntilKind.PART, 1.0), 10, 1, 0),
+        (1, Amount(UntilKind.PART, 1), 1, 1, 0),
+        (7, Amount(UntilKind.PART, 7), 7, 1, 0),
+        (1 << 70, Amount(UntilKind.PART, 1 << 70), 10, 1, 0),
     ],
 )
 def test_an_amount_is_so_many_bytes(until: Until, meant: Amount, of_ten: int, of_one: int, of_none: int) -> None:
@@ -52,24 +63,24 @@ def test_a_rest_may_be_of_any_length() -> None:
 @pytest.mark.parametrize(
     ("meant", "has", "chosen"),
     [
-        (Who(), [], None),
-        (Who(), ["a", "b"], ["a"]),
-        (Who(count=2), ["a"], None),
-        (Who(count=2), ["a", "b", "c"], ["a", "b"]),
-        (Who(2, ("b", "a")), ["a", "c"], None),
-        (Who(2, ("b", "a")), ["a", "c", "b"], ["b", "a"]),
+        (Boards(), [], None),
+        (Boards(), ["a", "b"], ["a"]),
+        (Boards(count=2), ["a"], None),
+        (Boards(count=2), ["a", "b", "c"], ["a", "b"]),
+        (Boards(2, ("b", "a")), ["a", "c"], None),
+        (Boards(2, ("b", "a")), ["a", "c", "b"], ["b", "a"]),
     ],
 )
-def test_those_who_are_waited_for_are_chosen(meant: Who, has: list[str], chosen: list[str] | None) -> None:
+def test_those_who_are_waited_for_are_chosen(meant: Boards, has: list[str], chosen: list[str] | None) -> None:
     assert meant.choose(has) == chosen
 
 
 def test_who_is_waited_for() -> None:
-    assert who() == Who()
-    assert who(clients=3) == Who(count=3)
-    assert who("0:0::1") == Who(addresses=("::1",))
-    assert who(clients=["::ffff:10.0.0.2", "10.0.0.3", "10.0.0.2"]) == Who(2, ("10.0.0.2", "10.0.0.3"))
-    assert who(counts) == Who(predicate=counts)
+    assert who() == Boards()
+    assert who(clients=3) == Boards(count=3)
+    assert who("0:0::1") == Boards(addresses=("::1",))
+    assert who(clients=["::ffff:10.0.0.2", "10.0.0.3", "10.0.0.2"]) == Boards(2, ("10.0.0.2", "10.0.0.3"))
+    assert who(counts) == Boards(predicate=counts)
     assert [one.is_anybody for one in (who(), who(clients=3), who("::1"), who(counts))] == [True, True, False, False]
 
 
@@ -108,15 +119,15 @@ def test_a_method_of_another_type_is_refused(given: object) -> None:
 @pytest.mark.parametrize(
     ("asked", "fits"),
     [
-        (Asked(), True),
-        (Asked("f", "GET", 200, "10.0.0.2"), True),
-        (Asked("g"), False),
-        (Asked(method="HEAD"), False),
-        (Asked(status=404), False),
-        (Asked(client="10.0.0.3"), False),
+        (RequestFilter(), True),
+        (RequestFilter("f", "GET", 200, "10.0.0.2"), True),
+        (RequestFilter("g"), False),
+        (RequestFilter(method="HEAD"), False),
+        (RequestFilter(status=404), False),
+        (RequestFilter(client="10.0.0.3"), False),
     ],
 )
-def test_a_request_fits_what_is_asked_for(asked: Asked, fits: bool) -> None:
+def test_a_request_fits_what_is_asked_for(asked: RequestFilter, fits: bool) -> None:
     exchange = Exchange(Line(), Head(target="/x/../f"), 200, 10, subject((0, 10)), 0.0, 0.0)
 
     assert asked.fits(exchange) is fits
@@ -141,10 +152,10 @@ def test_a_name_that_is_not_there_is_read_from_the_target(target: str, name: str
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        (Asked(), "request"),
-        (Asked("f"), "request for 'f'"),
-        (Asked("f", "GET", 404, "10.0.0.2"), "GET for 'f' by 10.0.0.2 with the status 404"),
+        (RequestFilter(), "request"),
+        (RequestFilter("f"), "request for 'f'"),
+        (RequestFilter("f", "GET", 404, "10.0.0.2"), "GET for 'f' by 10.0.0.2 with the status 404"),
     ],
 )
-def test_what_is_asked_for_says_itself(asked: Asked, text: str) -> None:
+def test_what_is_asked_for_says_itself(asked: RequestFilter, text: str) -> None:
     assert str(asked) == text

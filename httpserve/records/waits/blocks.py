@@ -12,17 +12,17 @@ from typing import Self
 
 from httpserve.base.progress import reporter
 from httpserve.errors import InvalidArgument
-from httpserve.ledger import Ledger
-from httpserve.records import DownloadRecord, RequestRecord
-from httpserve.requested import RequestTerms, wait_for_request
-from httpserve.waiting import Terms, wait_for_download
-from httpserve.watching import Watch
+from httpserve.records.claims import Claims
+from httpserve.records.model import DownloadRecord, RequestRecord
+from httpserve.records.selection import Selection
+from httpserve.records.waits.download import DownloadTerms, wait_for_download
+from httpserve.records.waits.request import RequestTerms, wait_for_request
 
 Progress = Callable[[int, int | None], object] | bool | None
 
 
 @contextlib.contextmanager
-def reported(terms: Terms, progress: Progress) -> Iterator[Terms]:
+def reported(terms: DownloadTerms, progress: Progress) -> Iterator[DownloadTerms]:
     """Give terms of a wait that tells how far it is as `progress` asks for, for the time of the block."""
     with reporter(progress) as report:
         yield terms if progress is None or progress is False else terms._replace(report=report)
@@ -31,12 +31,12 @@ def reported(terms: Terms, progress: Progress) -> Iterator[Terms]:
 class ExpectedDownload:
     """A download that has to begin inside a `with` block. `record` and `records` have it afterwards."""
 
-    def __init__(self, ledger: Ledger, terms: Terms, progress: Progress, *, is_one: bool) -> None:
+    def __init__(self, ledger: Claims, terms: DownloadTerms, progress: Progress, *, is_one: bool) -> None:
         self._ledger = ledger
         self._terms = terms
         self._progress = progress
         self._is_one = is_one
-        self._watch: Watch | None = ledger.watch_from_now(terms.name, terms.who)
+        self._watch: Selection | None = ledger.watch_from_now(terms.name, terms.who)
         self._records: list[DownloadRecord] | None = None
 
     @property
@@ -94,7 +94,7 @@ class ExpectedDownload:
 class ExpectedRequest:
     """A request that has to come inside a `with` block. `record` has it afterwards."""
 
-    def __init__(self, ledger: Ledger, terms: RequestTerms) -> None:
+    def __init__(self, ledger: Claims, terms: RequestTerms) -> None:
         self._ledger = ledger
         self._terms = terms
         self._first = ledger.next_number

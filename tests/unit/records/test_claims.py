@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve import downloads
-from httpserve.exchange import End, Exchange
-from httpserve.ledger import Ledger
 from httpserve.plan import Subject
-from httpserve.records import DownloadRecord
-from httpserve.wanted import Asked as Wanted
-from httpserve.wanted import Who
+from httpserve.records import downloads
+from httpserve.records.claims import Claims
+from httpserve.records.exchange import End, Exchange
+from httpserve.records.model import DownloadRecord
+from httpserve.records.terms import Boards
+from httpserve.records.terms import RequestFilter as Wanted
 from tests.unit.exchanges import Asked, Line, subject
 
 WHOLE = subject((0, 10))
 
 
 def begun(
-    ledger: Ledger,
+    ledger: Claims,
     what: Subject | None = WHOLE,
     *,
     line: Line | None = None,
@@ -36,21 +36,21 @@ def begun(
     return exchange
 
 
-def received(ledger: Ledger, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
+def received(ledger: Claims, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
     """Let the kernel take the whole answer, and the client all of it, or only `count` bytes."""
     exchange.handed = exchange.length
     ledger.handed_over(exchange, now)
     ledger.settle(exchange, exchange.length if count is None else count, now, End.CLOSED)
 
 
-def took(ledger: Ledger, client: str | None = None, validator: str = '"v"', name: str = "f") -> DownloadRecord | None:
+def took(ledger: Claims, client: str | None = None, validator: str = '"v"', name: str = "f") -> DownloadRecord | None:
     """Return what a wait that begins now would return at once."""
-    whom = Who() if client is None else Who(addresses=(client,))
+    whom = Boards() if client is None else Boards(addresses=(client,))
     records = ledger.take(name, validator, whom, ledger.mark(name))
     return records[0] if records else None
 
 
-def progress(ledger: Ledger, validator: str, name: str = "f") -> dict[str, int]:
+def progress(ledger: Claims, validator: str, name: str = "f") -> dict[str, int]:
     """Return how many bytes of a version each client has."""
     coverages = ledger.coverages(name, validator, ledger.mark(name))
     return {client: coverage.received() for client, coverage in coverages.items()}
@@ -60,7 +60,7 @@ def progress(ledger: Ledger, validator: str, name: str = "f") -> dict[str, int]:
 
 
 def test_a_client_that_received_every_byte_has_the_download() -> None:
-    ledger = Ledger()
+    ledger = Claims()
 
     received(ledger, begun(ledger))
 
@@ -70,7 +70,7 @@ def test_a_client_that_received_every_byte_has_the_download() -> None:
 
 
 def test_a_download_is_taken_once() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger))
 
     assert took(ledger)
@@ -78,7 +78,7 @@ def test_a_download_is_taken_once() -> None:
 
 
 def test_ranges_over_several_connections_make_a_download_together() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     first = begun(ledger, subject((5, 10)), status=206, line=Line(client_port=1), began=100.0)
     second = begun(ledger, subject((0, 3), (3, 6)), status=206, line=Line(client_port=2), began=102.0)
 
@@ -93,7 +93,7 @@ def test_ranges_over_several_connections_make_a_download_together() -> None:
 
 
 def test_ranges_of_two_clients_do_not_make_a_download() -> None:
-    ledger = Ledger()
+    ledger = Claims()
 
     received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line("10.0.0.2")))
     received(ledger, begun(ledger, subject((5, 10)), status=206, line=Line("10.0.0.3")))
@@ -102,7 +102,7 @@ def test_ranges_of_two_clients_do_not_make_a_download() -> None:
 
 
 def test_a_part_of_an_answer_that_was_cut_counts_for_the_rest_to_come() -> None:
-    ledger = Ledger()
+    ledger = Claims()
 
     received(ledger, begun(ledger), 4)
     received(ledger, begun(ledger, subject((4, 10)), status=206))
@@ -111,7 +111,7 @@ def test_a_part_of_an_answer_that_was_cut_counts_for_the_rest_to_come() -> None:
 
 
 def test_a_head_or_304_is_no_download() -> None:
-    ledger = Ledger()
+    ledger = Claims()
 
     received(ledger, begun(ledger, subject()))
 
@@ -119,7 +119,7 @@ def test_a_head_or_304_is_no_download() -> None:
 
 
 def test_an_empty_file_is_downloaded_by_one_whole_answer() -> None:
-    ledger = Ledger()
+    ledger = Claims()
 
     received(ledger, begun(ledger, subject((0, 0), total=0)))
 
@@ -127,7 +127,7 @@ def test_an_empty_file_is_downloaded_by_one_whole_answer() -> None:
 
 
 def test_an_empty_file_is_not_downloaded_by_an_answer_that_was_cut() -> None:
-    ledger = Ledger()
+    ledger = Claims()
 
     ledger.settle(begun(ledger, subject((0, 0), total=0)), 0, 101.0, End.CLOSED)
 
@@ -135,7 +135,7 @@ def test_an_empty_file_is_not_downloaded_by_an_answer_that_was_cut() -> None:
 
 
 def test_only_the_client_that_is_meant_counts() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, line=Line("10.0.0.2")))
     received(ledger, begun(ledger, line=Line("10.0.0.3")))
 
@@ -147,7 +147,7 @@ def test_only_the_client_that_is_meant_counts() -> None:
 
 
 def test_a_download_of_another_version_does_not_count() -> None:
-    ledger = Ledger()
+    ledger = Claims()
 
     received(ledger, begun(ledger, subject((0, 10), validator='"old"')))
 
@@ -155,7 +155,7 @@ def test_a_download_of_another_version_does_not_count() -> None:
 
 
 def test_bytes_of_two_versions_are_never_added_up() -> None:
-    ledger = Ledger()
+    ledger = Claims()
 
     received(ledger, begun(ledger, subject((0, 5), validator='"old"'), status=206))
     received(ledger, begun(ledger, subject((5, 10)), status=206))
@@ -164,7 +164,7 @@ def test_bytes_of_two_versions_are_never_added_up() -> None:
 
 
 def test_what_began_before_a_new_version_does_not_count() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger)
 
     ledger.new_version("f")
@@ -175,7 +175,7 @@ def test_what_began_before_a_new_version_does_not_count() -> None:
 
 
 def test_what_ended_before_a_new_version_does_not_count() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger))
 
     ledger.new_version("f")
@@ -184,7 +184,7 @@ def test_what_ended_before_a_new_version_does_not_count() -> None:
 
 
 def test_what_begins_after_a_new_version_counts() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     ledger.new_version("f")
     ledger.new_version("other")
 
@@ -195,7 +195,7 @@ def test_what_begins_after_a_new_version_counts() -> None:
 
 
 def test_of_two_whole_downloads_of_a_client_the_last_is_told() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, began=100.0), now=101.0)
 
     received(ledger, begun(ledger, began=200.0), now=209.0)
@@ -206,17 +206,17 @@ def test_of_two_whole_downloads_of_a_client_the_last_is_told() -> None:
 
 
 def test_waits_that_were_under_way_at_once_all_get_the_download() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     marks = [ledger.mark("f"), ledger.mark("f")]
 
     received(ledger, begun(ledger))
 
-    assert all(ledger.take("f", '"v"', Who(), mark) for mark in marks)
+    assert all(ledger.take("f", '"v"', Boards(), mark) for mark in marks)
     assert not took(ledger)
 
 
 def test_a_wait_on_one_client_takes_nothing_from_a_wait_on_another() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, line=Line("10.0.0.2")))
     received(ledger, begun(ledger, line=Line("10.0.0.3")))
 
@@ -227,7 +227,7 @@ def test_a_wait_on_one_client_takes_nothing_from_a_wait_on_another() -> None:
 
 
 def test_after_a_wait_on_any_client_only_new_downloads_count_for_anybody() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, line=Line("10.0.0.2")))
     received(ledger, begun(ledger, line=Line("10.0.0.3")))
 
@@ -238,22 +238,22 @@ def test_after_a_wait_on_any_client_only_new_downloads_count_for_anybody() -> No
 
 
 def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger))
     received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line("10.0.0.3")))
-    one, other = (Who(addresses=(client,)) for client in ("10.0.0.2", "10.0.0.3"))
-    before = ledger.was_returned("f", Who())
+    one, other = (Boards(addresses=(client,)) for client in ("10.0.0.2", "10.0.0.3"))
+    before = ledger.was_returned("f", Boards())
 
     took(ledger)
-    since = [ledger.was_returned("f", whom) for whom in (Who(), one, other)]
+    since = [ledger.was_returned("f", whom) for whom in (Boards(), one, other)]
     ledger.new_version("f")
 
-    assert (before, since, ledger.was_returned("f", Who())) == (False, [True, True, False], False)
+    assert (before, since, ledger.was_returned("f", Boards())) == (False, [True, True, False], False)
 
 
 @pytest.mark.parametrize("status", [200, 206])
 def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: int) -> None:
-    ledger = Ledger()
+    ledger = Claims()
     slow = begun(ledger, subject((0, 10), validator='"old"'), status=status, began=100.0)
     received(ledger, begun(ledger, subject((0, 5)), status=206, began=105.0))
 
@@ -265,7 +265,7 @@ def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: i
 
 @pytest.mark.parametrize("status", [200, 206])
 def test_an_old_version_that_is_done_last_does_not_hide_that_the_new_one_is_whole(status: int) -> None:
-    ledger = Ledger()
+    ledger = Claims()
     slow = begun(ledger, subject((0, 10), validator='"old"'), status=status, began=100.0)
     received(ledger, begun(ledger, began=105.0))
 
@@ -275,7 +275,7 @@ def test_an_old_version_that_is_done_last_does_not_hide_that_the_new_one_is_whol
 
 
 def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, subject((0, 5), validator='"old"'), status=206, began=100.0))
 
     received(ledger, begun(ledger, subject((0, 7)), status=206, began=105.0))
@@ -285,7 +285,7 @@ def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
 
 def test_so_many_clients_that_have_the_whole_are_kept_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
-    ledger = Ledger()
+    ledger = Claims()
 
     for number in range(3):
         received(ledger, begun(ledger, line=Line(f"10.0.0.{number}")))
@@ -297,7 +297,7 @@ def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
-    ledger = Ledger()
+    ledger = Claims()
 
     for number in range(3):
         received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line(f"10.0.0.{number}")))
@@ -307,7 +307,7 @@ def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
 
 def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_idle() -> None:
     line = Line(on_their_way=10)
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger, line=line)
     exchange.handed = 10
     ledger.handed_over(exchange, 101.0)
@@ -321,7 +321,7 @@ def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_id
 
 def test_progress_of_so_many_names_is_kept_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "MOST_NAMES", 2)
-    ledger = Ledger()
+    ledger = Claims()
 
     for name in ("f", "g", "h"):
         received(ledger, begun(ledger, subject((0, 10), name=name)))
@@ -334,7 +334,7 @@ def test_pieces_of_all_downloads_together_are_bounded_and_those_that_rested_long
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(downloads, "MOST_PIECES", 40)
-    ledger = Ledger()
+    ledger = Claims()
     halves = [(at, at + 1) for at in range(0, 20, 2)]
 
     for number, name in enumerate("abcde"):
@@ -347,7 +347,7 @@ def test_pieces_of_all_downloads_together_are_bounded_and_those_that_rested_long
 
 def test_a_download_stays_whole_when_the_ranges_that_it_came_by_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "MOST_PIECES", 8)
-    ledger = Ledger()
+    ledger = Claims()
     parts = [(at, at + 1) for at in range(20)]
 
     received(ledger, begun(ledger, subject(*parts, total=20), status=206))
@@ -363,7 +363,7 @@ def test_any_cut_into_ranges_in_any_order_is_whole_with_the_last_one_and_not_bef
 ) -> None:
     marks = sorted({0, *cuts, 40})
     spans = list(pairwise(marks))
-    ledger = Ledger()
+    ledger = Claims()
 
     taken = []
     for index in (index for index in order if index < len(spans)):
@@ -377,7 +377,7 @@ def test_any_cut_into_ranges_in_any_order_is_whole_with_the_last_one_and_not_bef
 
 
 def test_progress_counts_what_arrived_and_what_is_under_way_once() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, subject((0, 4)), status=206))
     exchange = begun(ledger, subject((2, 10)), status=206, line=Line(on_their_way=1, handed=5))
     exchange.handed = 5
@@ -386,7 +386,7 @@ def test_progress_counts_what_arrived_and_what_is_under_way_once() -> None:
 
 
 def test_progress_is_of_each_client_that_version_and_that_name() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, subject((0, 4)), status=206))
     received(ledger, begun(ledger, subject((0, 3), validator='"old"'), status=206, line=Line("10.0.0.3")))
     begun(ledger, subject((0, 3), name="g"), line=Line("10.0.0.4")).handed = 3
@@ -398,7 +398,7 @@ def test_progress_is_of_each_client_that_version_and_that_name() -> None:
 
 
 def test_progress_leaves_out_what_began_before_a_new_version() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     begun(ledger).handed = 10
 
     ledger.new_version("f")
@@ -407,7 +407,7 @@ def test_progress_leaves_out_what_began_before_a_new_version() -> None:
 
 
 def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, subject((0, 4)), status=206))
     begun(ledger, subject((4, 10)), status=206).handed = 6
 
@@ -421,7 +421,7 @@ def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
 
 @pytest.mark.parametrize("event", ["begun", "handed over", "settled", "new version", "woken"])
 def test_who_waits_for_downloads_of_a_name_misses_nothing_that_happens_to_it_once_they_have_joined(event: str) -> None:
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger)
     waiter = ledger.await_download("f")
 
@@ -430,7 +430,7 @@ def test_who_waits_for_downloads_of_a_name_misses_nothing_that_happens_to_it_onc
     assert waiter.is_open
 
 
-def happen(ledger: Ledger, exchange: Exchange, event: str) -> None:
+def happen(ledger: Claims, exchange: Exchange, event: str) -> None:
     if event == "begun":
         begun(ledger, exchange.subject)
     elif event == "handed over":
@@ -446,7 +446,7 @@ def happen(ledger: Ledger, exchange: Exchange, event: str) -> None:
 
 @pytest.mark.parametrize("event", ["begun", "handed over", "settled", "new version"])
 def test_what_happens_to_another_name_wakes_no_wait_for_downloads(event: str) -> None:
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger, subject((0, 10), name="g"))
     waiter = ledger.await_download("f")
 
@@ -472,7 +472,7 @@ def test_what_happens_to_another_name_wakes_no_wait_for_downloads(event: str) ->
 def test_who_waits_for_requests_is_woken_by_those_that_may_fit(
     name: str | None, target: str, what: Subject | None, is_woken: bool
 ) -> None:
-    ledger = Ledger()
+    ledger = Claims()
     waiter = ledger.await_request(name)
 
     exchange = begun(ledger, what, asked=Asked(target=target), status=200 if what else 404)
@@ -484,7 +484,7 @@ def test_who_waits_for_requests_is_woken_by_those_that_may_fit(
 
 
 def test_who_waits_no_longer_is_forgotten() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     waiters = [ledger.await_download("f"), ledger.await_download("f"), ledger.await_request(None)]
     ledger.leave(waiters[0])
     ledger.leave(waiters[0])
@@ -497,7 +497,7 @@ def test_who_waits_no_longer_is_forgotten() -> None:
 
 
 def test_an_acknowledgment_is_due_while_an_answer_is_in_the_kernel() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger, line=Line(on_their_way=10))
     before = ledger.is_due("f")
     exchange.handed = 10
@@ -510,7 +510,7 @@ def test_an_acknowledgment_is_due_while_an_answer_is_in_the_kernel() -> None:
 
 def test_who_looked_just_before_is_told_what_another_look_has_settled() -> None:
     line = Line(on_their_way=10)
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger, line=line)
     exchange.handed = 10
     ledger.handed_over(exchange, 101.0)
@@ -523,7 +523,7 @@ def test_who_looked_just_before_is_told_what_another_look_has_settled() -> None:
 
 
 def test_who_wants_acknowledgments_waits_for_those_that_are_due_and_no_longer() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     due, overdue, other = AskedForOften(), AskedForOften(), AskedForOften()
     now = time.monotonic()
     for line, ended in ((due, now), (overdue, now - 1.0), (other, now)):
@@ -549,7 +549,7 @@ class AskedForOften(Line):
 
 
 def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     for number in range(5):
         received(ledger, begun(ledger, began=100.0 + number))
         received(ledger, begun(ledger, began=100.0 + number), 3)
@@ -565,11 +565,11 @@ def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last() -
 
 
 def test_a_watch_begins_with_what_came_since_the_last_version() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, subject((0, 2)), status=206))
     ledger.new_version("f")
     received(ledger, begun(ledger, subject((4, 6)), status=206))
-    watch = ledger.watch("f", Who(), '"v"', 5)
+    watch = ledger.watch("f", Boards(), '"v"', 5)
 
     received(ledger, begun(ledger, subject((7, 8)), status=206))
 
@@ -577,26 +577,26 @@ def test_a_watch_begins_with_what_came_since_the_last_version() -> None:
 
 
 def test_a_watch_begins_with_ranges_that_are_remembered_no_more_one_by_one() -> None:
-    ledger = Ledger(most=2)
+    ledger = Claims(most=2)
     for start in range(8):
         received(ledger, begun(ledger, subject((start, start + 1)), status=206))
 
-    watch = ledger.watch("f", Who(), '"v"', 5)
+    watch = ledger.watch("f", Boards(), '"v"', 5)
 
     assert ledger.standings(watch, '"v"')["10.0.0.2"].received() == 8
 
 
 def test_a_watch_leaves_out_what_counted_for_a_wait_that_wanted_as_much() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     first = begun(ledger, subject((0, 5)), status=206)
     received(ledger, first)
-    watch = ledger.watch("f", Who(), '"v"', 5)
-    ledger.used(watch, Who(), ["10.0.0.2"], 5, is_end=False)
+    watch = ledger.watch("f", Boards(), '"v"', 5)
+    ledger.used(watch, Boards(), ["10.0.0.2"], 5, is_end=False)
     underway = begun(ledger, subject((5, 7)), status=206)
     underway.handed = 2
 
     has = {
-        wanted: ledger.standings(ledger.watch("f", Who(), '"v"', wanted), '"v"')["10.0.0.2"].received()
+        wanted: ledger.standings(ledger.watch("f", Boards(), '"v"', wanted), '"v"')["10.0.0.2"].received()
         for wanted in (4, 5, 6)
     }
 
@@ -604,25 +604,25 @@ def test_a_watch_leaves_out_what_counted_for_a_wait_that_wanted_as_much() -> Non
 
 
 def test_what_an_end_was_seen_by_counts_for_nothing_more() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, subject((0, 5)), status=206))
     goes_on = begun(ledger)
     goes_on.handed = 6
-    watch = ledger.watch("f", Who(), '"v"', 1)
-    ledger.used(watch, Who(), ["10.0.0.2"], 1, is_end=True)
+    watch = ledger.watch("f", Boards(), '"v"', 1)
+    ledger.used(watch, Boards(), ["10.0.0.2"], 1, is_end=True)
 
     received(ledger, goes_on)
 
     assert progress(ledger, '"v"') == {}
     assert not took(ledger)
-    assert ledger.standings(ledger.watch("f", Who(), '"v"', 1), '"v"') == {}
+    assert ledger.standings(ledger.watch("f", Boards(), '"v"', 1), '"v"') == {}
 
 
 def test_watches_that_nobody_has_any_more_are_dropped() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     for _ in range(3):
-        ledger.watch_from_now("f", Who())
-    kept = ledger.watch_from_now("f", Who())
+        ledger.watch_from_now("f", Boards())
+    kept = ledger.watch_from_now("f", Boards())
 
     assert len(ledger._watches) == 1
     ledger.unwatch(kept)
@@ -634,8 +634,8 @@ def test_watches_that_nobody_has_any_more_are_dropped() -> None:
 
 
 def test_memory_of_returned_requests_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.ledger.MOST_ASKED", 2)
-    ledger = Ledger(most=2)
+    monkeypatch.setattr("httpserve.records.claims.MOST_ASKED", 2)
+    ledger = Claims(most=2)
     wanted = [Wanted(name) for name in ("a", "b", "c")]
 
     for number, one in enumerate(wanted, 1):

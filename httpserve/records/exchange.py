@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeVar, overload
 
 from httpserve.base.text import escaped
 from httpserve.plan import Piece, Subject
-from httpserve.records import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer
+from httpserve.records.model import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
 SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
@@ -27,7 +27,7 @@ MOST_UNFOLDED_RANGES = 255  # zchunk asks for so many at once; of more, a transf
 _Seen = TypeVar("_Seen")
 
 
-class Ends:
+class ClosedLink:
     """Both ends of a connection that is over, as far as records are concerned."""
 
     __slots__ = ("client", "client_port", "known", "local")
@@ -57,7 +57,7 @@ class Link(Protocol):
     def acknowledged(self) -> int:
         """Return how many bytes of all that was handed to the kernel the client has acknowledged, heads included."""
 
-    def ends(self) -> Ends:
+    def ends(self) -> ClosedLink:
         """Return what is left to say of the connection once its exchanges are settled."""
 
 
@@ -148,7 +148,7 @@ class Exchange:
         wall: float,
         began: float,
     ) -> None:
-        self.link: Link | Ends = link
+        self.link: Link | ClosedLink = link
         self.head = head
         self.status = status
         self.length = length
@@ -175,7 +175,7 @@ class Exchange:
     def received(self) -> int:
         """Return how many bytes of content the client has acknowledged. For `seen`, or under the ledger's lock."""
         link = self.link
-        if isinstance(link, Ends):
+        if isinstance(link, ClosedLink):
             return self.got
         handed = self.handed
         if not handed:
@@ -250,7 +250,7 @@ class Exchange:
         Of an answer without content that is its head. A system that tells no more takes what was handed over for it.
         """
         link = self.link
-        if isinstance(link, Ends):
+        if isinstance(link, ClosedLink):
             return self.state is State.RECEIVED
         if self.state is not State.HANDED_OVER:
             return False

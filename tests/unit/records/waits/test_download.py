@@ -10,13 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
-from httpserve.exchange import End, Ends, Exchange
-from httpserve.ledger import Ledger
 from httpserve.plan import Piece, Subject
-from httpserve.records import DownloadRecord, Fields
-from httpserve.verdict import amounts
-from httpserve.waiting import SLICE_SECONDS, Terms, Version, wait_for_download
-from httpserve.wanted import Who
+from httpserve.records.claims import Claims
+from httpserve.records.exchange import ClosedLink, End, Exchange
+from httpserve.records.model import DownloadRecord, Fields
+from httpserve.records.terms import Boards
+from httpserve.records.waits.download import SLICE_SECONDS, DownloadTerms, Version, wait_for_download
+from httpserve.records.waits.outcome import amounts
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -37,8 +37,8 @@ class Line:
     def acknowledged(self) -> int:
         return 10 - self.on_their_way if self.on_their_way else sys.maxsize
 
-    def ends(self) -> Ends:
-        return Ends(self.client, self.client_port, self.local)
+    def ends(self) -> ClosedLink:
+        return ClosedLink(self.client, self.client_port, self.local)
 
 
 class Asked:
@@ -54,7 +54,7 @@ class Asked:
 
 
 def begun(
-    ledger: Ledger,
+    ledger: Claims,
     *,
     start: int = 0,
     size: int = 10,
@@ -71,30 +71,32 @@ def begun(
     return exchange
 
 
-def received(ledger: Ledger, exchange: Exchange, count: int | None = None) -> None:
+def received(ledger: Claims, exchange: Exchange, count: int | None = None) -> None:
     exchange.handed = exchange.length
     ledger.handed_over(exchange, time.monotonic())
     ledger.settle(exchange, exchange.length if count is None else count, time.monotonic(), End.CLOSED)
 
 
-ANYBODY = Who()
+ANYBODY = Boards()
 
 
 def waited(
-    ledger: Ledger,
+    ledger: Claims,
     current: Callable[[], Version],
     timeout: float | None = 20.0,
     *,
-    who: Who = ANYBODY,
+    who: Boards = ANYBODY,
     running: bool = True,
     nearest: tuple[str, ...] = (),
 ) -> DownloadRecord:
-    terms = Terms("f", current, lambda: running, lambda names: dict.fromkeys(names, nearest), who, timeout=timeout)
+    terms = DownloadTerms(
+        "f", current, lambda: running, lambda names: dict.fromkeys(names, nearest), who, timeout=timeout
+    )
     return wait_for_download(ledger, terms)[0]
 
 
 def wait(
-    ledger: Ledger,
+    ledger: Claims,
     timeout: float | None = 20.0,
     *,
     client: str | None = None,
@@ -102,11 +104,11 @@ def wait(
     validator: str = "v",
     running: bool = True,
 ) -> DownloadRecord:
-    whom = Who() if client is None else Who(addresses=(client,))
+    whom = Boards() if client is None else Boards(addresses=(client,))
     return waited(ledger, lambda: Version(validator, size), timeout, who=whom, running=running)
 
 
-def said(ledger: Ledger, *, client: str | None = None, size: int = 10) -> str:
+def said(ledger: Claims, *, client: str | None = None, size: int = 10) -> str:
     with pytest.raises(WaitTimeout) as caught:
         wait(ledger, 0.001, client=client, size=size)
     assert (caught.value.name, caught.value.timeout) == ("f", 0.001)
@@ -118,7 +120,7 @@ def said(ledger: Ledger, *, client: str | None = None, size: int = 10) -> str:
 
 @pytest.mark.parametrize("timeout", [20.0, None])
 def test_a_download_before_the_wait_is_returned_at_once(timeout: float | None) -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger))
 
     assert wait(ledger, timeout).client == "10.0.0.2"
@@ -126,7 +128,7 @@ def test_a_download_before_the_wait_is_returned_at_once(timeout: float | None) -
 
 @pytest.mark.parametrize("timeout", [20.0, None])
 def test_a_download_during_the_wait_ends_it(timeout: float | None) -> None:
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger)
     waits = threading.Event()
     records: list[DownloadRecord] = []
@@ -148,7 +150,7 @@ def test_a_download_during_the_wait_ends_it(timeout: float | None) -> None:
 
 
 def test_an_acknowledgment_that_makes_no_event_is_noticed() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger)
     exchange.handed = 10
     line = exchange.link
@@ -170,7 +172,7 @@ def test_an_acknowledgment_that_makes_no_event_is_noticed() -> None:
 
 
 def test_an_answer_in_the_kernel_gets_a_moment_past_the_deadline() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger)
     exchange.handed = 10
     line = exchange.link
@@ -192,7 +194,7 @@ def test_an_answer_in_the_kernel_gets_a_moment_past_the_deadline() -> None:
 
 
 def test_what_happens_to_another_name_does_not_let_a_wait_look() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     waits, looks, began = threading.Event(), 0, time.monotonic()
 
     def current() -> Version:
@@ -217,11 +219,11 @@ def test_what_happens_to_another_name_does_not_let_a_wait_look() -> None:
 
 def test_a_stopped_server_ends_the_wait_with_what_to_do() -> None:
     with pytest.raises(ServerNotRunning, match=r"'f'.*start\(\) it first"):
-        wait(Ledger(), running=False)
+        wait(Claims(), running=False)
 
 
 def test_a_download_from_before_the_stop_still_counts() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger))
 
     assert wait(ledger, running=False).bytes == 10
@@ -232,14 +234,14 @@ def test_a_file_that_is_gone_ends_the_wait() -> None:
         raise NotFound("no such file", "f")
 
     with pytest.raises(NotFound):
-        waited(Ledger(), current, 20.0)
+        waited(Claims(), current, 20.0)
 
 
 # What the timeout says
 
 
 def test_the_message_says_how_much_of_it_each_client_has() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, size=58 * MIB, client="192.168.7.2"), 41 * MIB)
     begun(ledger, size=58 * MIB, client="192.168.7.3").handed = 2 * MIB
     begun(ledger, size=58 * MIB, client="192.168.7.4")
@@ -253,7 +255,7 @@ def test_the_message_says_how_much_of_it_each_client_has() -> None:
 
 
 def test_the_message_says_what_the_client_that_was_meant_has() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, client="192.168.7.2"), 4)
     received(ledger, begun(ledger, client="192.168.7.3"), 5)
 
@@ -264,11 +266,11 @@ def test_the_message_says_what_the_client_that_was_meant_has() -> None:
 
 
 def test_the_message_says_that_nobody_asked_at_all() -> None:
-    assert said(Ledger()).endswith(": nobody asked for it, nor for anything else: nobody connected")
+    assert said(Claims()).endswith(": nobody asked for it, nor for anything else: nobody connected")
 
 
 def test_the_message_says_what_was_asked_for_instead() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     for _ in range(2):
         received(ledger, begun(ledger, name="", target="/F", status=404))
     received(ledger, begun(ledger, name="g", target="/g", client="10.0.0.3"))
@@ -279,7 +281,7 @@ def test_the_message_says_what_was_asked_for_instead() -> None:
 
 
 def test_the_message_names_the_last_five_of_many_and_says_how_many_more() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     for number in range(8):
         received(ledger, begun(ledger, name="", target=f"/{number}", status=404))
 
@@ -293,7 +295,7 @@ def test_the_message_names_the_last_five_of_many_and_says_how_many_more() -> Non
 
 
 def test_a_request_without_a_target_is_not_named() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, name="", target="", status=400))
 
     assert said(ledger).endswith(": nobody asked for it, nor for anything else: nobody connected")
@@ -301,7 +303,7 @@ def test_a_request_without_a_target_is_not_named() -> None:
 
 @pytest.mark.parametrize("validator", ["v", "old"])
 def test_the_message_says_that_what_was_asked_for_brought_nothing_of_this_version(validator: str) -> None:
-    ledger = Ledger()
+    ledger = Claims()
     exchange = begun(ledger, validator=validator)
     ledger.settle(exchange, 0 if validator == "v" else 10, time.monotonic(), End.CLOSED)
 
@@ -311,7 +313,7 @@ def test_the_message_says_that_what_was_asked_for_brought_nothing_of_this_versio
 
 
 def test_the_message_says_that_an_earlier_wait_had_the_download() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger))
     wait(ledger)
 
@@ -319,7 +321,7 @@ def test_the_message_says_that_an_earlier_wait_had_the_download() -> None:
 
 
 def test_the_message_names_other_addresses_that_asked_as_a_board_behind_nat_has_another_one() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, client="10.0.0.9"))
     received(ledger, begun(ledger, client="10.0.0.8"))
 
@@ -329,7 +331,7 @@ def test_the_message_names_other_addresses_that_asked_as_a_board_behind_nat_has_
 
 
 def test_the_message_says_what_the_client_that_was_meant_asked_for_instead() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     received(ledger, begun(ledger, name="", target="/F", status=404))
 
     assert said(ledger, client="10.0.0.2").endswith(": it did not ask for it; asked for instead: /F (404, by 10.0.0.2)")

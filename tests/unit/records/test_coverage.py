@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve import coverage
-from httpserve.coverage import MOST_RANGES, Coverage, Intervals
+from httpserve.records import coverage
+from httpserve.records.coverage import MOST_RANGES, Coverage, Intervals
 
 SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=30)
 

@@ -12,18 +12,18 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from itertools import islice
 
-from httpserve.coverage import Coverage
-from httpserve.downloads import Mark
-from httpserve.exchange import ALL_USED, Exchange
-from httpserve.exchanges import MOST_RECORDS, Exchanges
-from httpserve.records import DownloadRecord, RequestRecord
-from httpserve.wanted import Asked, Who
-from httpserve.watching import MOST_TAKEN_IN, Question, Score, Watch, add_underway
+from httpserve.records.coverage import Coverage
+from httpserve.records.downloads import Claimed
+from httpserve.records.exchange import ALL_USED, Exchange
+from httpserve.records.log import MOST_RECORDS, ExchangeLog
+from httpserve.records.model import DownloadRecord, RequestRecord
+from httpserve.records.selection import MOST_TAKEN_IN, Score, Selection, Undecided, add_underway
+from httpserve.records.terms import Boards, RequestFilter
 
 MOST_ASKED = 1000  # kinds of requests of which is remembered what a wait has returned; the oldest goes first
 
 
-class Ledger(Exchanges):
+class Claims(ExchangeLog):
     """What one server did, and what waits make of it.
 
     Args:
@@ -33,8 +33,10 @@ class Ledger(Exchanges):
     def __init__(self, most: int = MOST_RECORDS) -> None:
         super().__init__(most)
         # The lock guards these too.
-        self._asked: dict[Asked, int] = {}  # which exchange a wait for such a request took last
-        self._asked_singly: deque[tuple[Asked, int]] = deque(maxlen=most)  # which it took by what a predicate said
+        self._asked: dict[RequestFilter, int] = {}  # which exchange a wait for such a request took last
+        self._asked_singly: deque[tuple[RequestFilter, int]] = deque(
+            maxlen=most
+        )  # which it took by what a predicate said
 
     # Whole downloads
 
@@ -47,12 +49,12 @@ class Ledger(Exchanges):
                 watch.start_over(self._number)
             self._wake_for_name(name)
 
-    def mark(self, name: str) -> Mark:
+    def mark(self, name: str) -> Claimed:
         """Return what has been taken of a name so far; a wait begins with it."""
         with self._lock:
             return self._downloads.mark(name)
 
-    def take(self, name: str, validator: str, who: Who, mark: Mark) -> list[DownloadRecord] | None:
+    def take(self, name: str, validator: str, who: Boards, mark: Claimed) -> list[DownloadRecord] | None:
         """Return whole downloads of this version that were not taken before the mark."""
         asked = self._ask(name)
         with self._lock:
@@ -79,7 +81,7 @@ class Ledger(Exchanges):
         if arrived:
             self._wake_for_name(name)  # others may have looked just before
 
-    def coverages(self, name: str, validator: str, mark: Mark) -> dict[str, Coverage]:
+    def coverages(self, name: str, validator: str, mark: Claimed) -> dict[str, Coverage]:
         """Return what each client has of this version since the mark, answers under way included."""
         asked = self._ask(name)
         with self._lock:
@@ -90,19 +92,19 @@ class Ledger(Exchanges):
             add_underway(found, underway, validator, time.monotonic(), asked.__getitem__)
             return found
 
-    def was_returned(self, name: str, who: Who) -> bool:
+    def was_returned(self, name: str, who: Boards) -> bool:
         """Tell whether a wait has returned anything about the name, by those whom another one is for, since its put."""
         with self._lock:
             known = self._on(name)
         return any(exchange.used and who.may_be(exchange.link.client) for exchange in known)
 
-    def requests_after(self, name: str, mark: Mark) -> tuple[RequestRecord, ...]:
+    def requests_after(self, name: str, mark: Claimed) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges since the last new version of a name, or since a wait on it, oldest first.
 
         Of those that are alike only the first and the last, as in `requests_of`.
         """
         with self._lock:
-            watch = Watch(name, 0, first=self._downloads.first(name), mark=mark)
+            watch = Selection(name, 0, first=self._downloads.first(name), mark=mark)
         return self.requests_of(watch)
 
     def shares(self, name: str, client: str) -> bool:
@@ -112,19 +114,19 @@ class Ledger(Exchanges):
 
     # What not every answer counts for
 
-    def watch_from_now(self, name: str, who: Who) -> Watch:
+    def watch_from_now(self, name: str, who: Boards) -> Selection:
         """Begin to watch what begins from now on. To be ended by `unwatch`."""
         with self._lock:
-            return self._begin_watch(Watch(name, self._most, first=self._number + 1, predicate=who.predicate))
+            return self._begin_watch(Selection(name, self._most, first=self._number + 1, predicate=who.predicate))
 
-    def watch_since(self, name: str, who: Who, since: float) -> Watch:
+    def watch_since(self, name: str, who: Boards, since: float) -> Selection:
         """Begin to watch a name, and count what was asked for since a time. To be ended by `unwatch`."""
         with self._lock:
-            watch = Watch(name, self._most, since=since, predicate=who.predicate)
+            watch = Selection(name, self._most, since=since, predicate=who.predicate)
             watch.feed_all(exchange for exchange in self._log if exchange.is_over)
             return self._begin_watch(watch)
 
-    def watch(self, name: str, who: Who, validator: str, wanted: int) -> Watch:
+    def watch(self, name: str, who: Boards, validator: str, wanted: int) -> Selection:
         """Begin to watch a name, and count what has come since its last new version. To be ended by `unwatch`.
 
         What counted for a wait that wanted as many bytes is left out.
@@ -133,7 +135,7 @@ class Ledger(Exchanges):
             known = self._on(name)
             used = [exchange for exchange in known if exchange.used >= max(1, wanted)]
             mark = self._downloads.mark(name)
-            watch = Watch(
+            watch = Selection(
                 name,
                 self._most,
                 first=self._downloads.first(name),
@@ -148,7 +150,7 @@ class Ledger(Exchanges):
                 watch.feed_all(over)
             return self._begin_watch(watch)
 
-    def _begin_watch(self, watch: Watch) -> Watch:
+    def _begin_watch(self, watch: Selection) -> Selection:
         for name in list(islice(self._watches_on, 2)):  # two more than one: those that were forgotten do not add up
             watches = self._watches_on.pop(name)
             gone = {reference for reference in watches if reference() is None}
@@ -160,7 +162,7 @@ class Ledger(Exchanges):
         self._watches_on.setdefault(watch.name, set()).add(reference)
         return watch
 
-    def unwatch(self, watch: Watch) -> None:
+    def unwatch(self, watch: Selection) -> None:
         """End a watch. Harmless when repeated."""
         reference = weakref.ref(watch)
         with self._lock:
@@ -171,33 +173,33 @@ class Ledger(Exchanges):
                 if not others:
                     del self._watches_on[watch.name]
 
-    def unjudged(self, watch: Watch) -> list[Question]:
+    def unjudged(self, watch: Selection) -> list[Undecided]:
         """Return the requests about which a watch's predicate must be asked."""
         asked = self._asked_for(watch)
         with self._lock:
             self._settle_arrived(watch.name, asked)
             return watch.unjudged(asked, time.monotonic())
 
-    def judge(self, watch: Watch, verdicts: list[tuple[Question, bool]]) -> None:
+    def judge(self, watch: Selection, verdicts: list[tuple[Undecided, bool]]) -> None:
         """Take in what a watch's predicate said."""
         with self._lock:
             watch.judge(verdicts)
 
-    def scores(self, watch: Watch, validator: str) -> dict[str, Score]:
+    def scores(self, watch: Selection, validator: str) -> dict[str, Score]:
         """Return in figures what each client has of this version: what `standings` says is copied, and costs more."""
         asked = self._asked_for(watch)
         with self._lock:
             found = self._standings(watch, validator, asked)
             return {client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()}
 
-    def standings(self, watch: Watch, validator: str, only: Collection[str] | None = None) -> dict[str, Coverage]:
+    def standings(self, watch: Selection, validator: str, only: Collection[str] | None = None) -> dict[str, Coverage]:
         """Return what each client has of this version, as far as it counts for a watch; `only` of these clients."""
         asked = self._asked_for(watch)
         with self._lock:
             found = self._standings(watch, validator, asked)
             return {client: found[client].copy() for client in (found if only is None else only) if client in found}
 
-    def _asked_for(self, watch: Watch) -> dict[Exchange, int]:
+    def _asked_for(self, watch: Selection) -> dict[Exchange, int]:
         """Do what `_ask` does, and let the watch take in what has ended, a few at a time."""
         more = True
         while more:
@@ -205,11 +207,11 @@ class Ledger(Exchanges):
                 more = watch.take_in(MOST_TAKEN_IN)
         return self._ask(watch.name)
 
-    def _standings(self, watch: Watch, validator: str, asked: dict[Exchange, int]) -> dict[str, Coverage]:
+    def _standings(self, watch: Selection, validator: str, asked: dict[Exchange, int]) -> dict[str, Coverage]:
         self._settle_arrived(watch.name, asked)
         return watch.standings(validator, asked, time.monotonic(), asked.__getitem__)
 
-    def requests_of(self, watch: Watch) -> tuple[RequestRecord, ...]:
+    def requests_of(self, watch: Selection) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges of the time that a watch is about, about whatever name, oldest first.
 
         Of those that are alike only the first and the last: a verdict takes nothing from what is between.
@@ -218,13 +220,13 @@ class Ledger(Exchanges):
             known = list(self._log)
         return self._records(_unlike(exchange for exchange in known if watch.is_since(exchange)))
 
-    def used(self, watch: Watch, who: Who, chosen: list[str], wanted: int, *, is_end: bool) -> None:
+    def used(self, watch: Selection, who: Boards, chosen: list[str], wanted: int, *, is_end: bool) -> None:
         """Note that a wait has succeeded by what these clients have: the next one must see more, or another download.
 
         Args:
             watch: What counted for it.
             who: Whom it waited for.
-            chosen: Who has it.
+            chosen: Boards has it.
             wanted: How many bytes it wanted.
             is_end: Whether their downloads are at their end.
         """
@@ -239,7 +241,7 @@ class Ledger(Exchanges):
 
     # Requests
 
-    def find_requests(self, asked: Asked, first: int | None, since: float | None) -> tuple[list[Exchange], int]:
+    def find_requests(self, asked: RequestFilter, first: int | None, since: float | None) -> tuple[list[Exchange], int]:
         """Return the requests that fit, oldest first, and the number from which to look the next time.
 
         Args:
@@ -262,7 +264,7 @@ class Ledger(Exchanges):
         ]
         return found, next_first
 
-    def requests_for(self, asked: Asked) -> tuple[RequestRecord, ...]:
+    def requests_for(self, asked: RequestFilter) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges that fit, oldest first."""
         found, _ = self.find_requests(asked, 0, None)
         return self._records(found)
@@ -273,15 +275,15 @@ class Ledger(Exchanges):
             known = self._log_from(first)
         return self._records(_unlike(exchange for exchange in known if since is None or exchange.wall >= since))
 
-    def first_asked(self, asked: Asked) -> int:
+    def first_asked(self, asked: RequestFilter) -> int:
         """Return the number of the first exchange that a wait for such a request may return."""
         with self._lock:
             return self._first_asked(asked)
 
-    def _first_asked(self, asked: Asked) -> int:
+    def _first_asked(self, asked: RequestFilter) -> int:
         return max(self._asked.get(asked, 0) + 1, self._downloads.first(asked.name or ""))
 
-    def took_request(self, asked: Asked, number: int, *, singly: bool) -> None:
+    def took_request(self, asked: RequestFilter, number: int, *, singly: bool) -> None:
         """Note that a wait for such a request has returned this one; `singly`: not those before it as well."""
         with self._lock:
             if singly:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from httpserve.coverage import Coverage
-from httpserve.downloads import NOTHING_TAKEN, Mark, cover, is_older, make_room
-from httpserve.exchange import Exchange, State, recorded
-from httpserve.records import RequestRecord
+from httpserve.records.coverage import Coverage
+from httpserve.records.downloads import NOTHING_TAKEN, Claimed, cover, is_older, make_room
+from httpserve.records.exchange import Exchange, State, recorded
+from httpserve.records.model import RequestRecord
 
 _RECEIVED = State.RECEIVED  # looked up in a tenth of the time under a name of its own (before Python 3.12)
 MOST_FED = 1000  # answers that are over and that nobody has looked at: beyond these the serving threads do
@@ -21,7 +21,7 @@ MOST_TAKEN_IN = 16  # of them at a time: with the ledger's lock, which others wa
 MOST_UNJUDGED = 10_000  # answers that are over and that the user's predicate has not seen; the oldest go first
 
 
-class Question(NamedTuple):
+class Undecided(NamedTuple):
     """A request that a user's predicate must be asked about."""
 
     number: int
@@ -44,7 +44,7 @@ class Score(NamedTuple):
     ended: float
 
 
-class Watch:
+class Selection:
     """The answers about one name that count for one wait.
 
     Args:
@@ -66,7 +66,7 @@ class Watch:
         since: float | None = None,
         predicate: Callable[[RequestRecord], object] | None = None,
         left_out: frozenset[int] = frozenset(),
-        mark: Mark = NOTHING_TAKEN,
+        mark: Claimed = NOTHING_TAKEN,
     ) -> None:
         self.name = name
         self.predicate = predicate
@@ -185,19 +185,19 @@ class Watch:
         self._coverages = coverages
         self._counted.extend(exchange for exchange in over if self.may_count(exchange))
 
-    def unjudged(self, underway: Iterable[Exchange], now: float) -> list[Question]:
+    def unjudged(self, underway: Iterable[Exchange], now: float) -> list[Undecided]:
         """Return what the predicate must be asked about, out of what is over and of what is under way."""
         if self.predicate is None:
             return []
         self.take_in()
-        over = [Question(exchange.number, True, exchange, now) for exchange in self._unjudged]
+        over = [Undecided(exchange.number, True, exchange, now) for exchange in self._unjudged]
         return over + [
-            Question(exchange.number, False, exchange, now)
+            Undecided(exchange.number, False, exchange, now)
             for exchange in underway
             if exchange.number not in self._verdicts and self.may_count(exchange)
         ]
 
-    def judge(self, verdicts: Iterable[tuple[Question, bool]]) -> None:
+    def judge(self, verdicts: Iterable[tuple[Undecided, bool]]) -> None:
         """Take in what the predicate said."""
         over: dict[int, bool] = {}
         for question, counts in verdicts:

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve import downloads, watching
-from httpserve.downloads import Mark
-from httpserve.exchange import End, Exchange
-from httpserve.ledger import Ledger
 from httpserve.plan import Subject
-from httpserve.records import RequestRecord
-from httpserve.waiting import Terms, Version, _Watching
-from httpserve.wanted import Who, amount
-from httpserve.watching import Watch
+from httpserve.records import downloads, selection
+from httpserve.records.claims import Claims
+from httpserve.records.downloads import Claimed
+from httpserve.records.exchange import End, Exchange
+from httpserve.records.model import RequestRecord
+from httpserve.records.selection import Selection
+from httpserve.records.terms import Boards, amount
+from httpserve.records.waits.download import DownloadTerms, Version, _Watching
 from tests.unit.exchanges import Asked, Line, subject
 
 V = '"v"'
@@ -42,7 +42,7 @@ def exchange(
 
 
 def over(made: Exchange, got: int | None = None) -> Exchange:
-    ledger = Ledger()
+    ledger = Claims()
     number = made.number
     ledger.begin(made)
     made.number = number
@@ -51,13 +51,13 @@ def over(made: Exchange, got: int | None = None) -> Exchange:
     return made
 
 
-def received(watch: Watch, *underway: Exchange, validator: str = V) -> dict[str, int]:
+def received(watch: Selection, *underway: Exchange, validator: str = V) -> dict[str, int]:
     standings = watch.standings(validator, underway, 200.0)
     return {client: coverage.received() for client, coverage in standings.items()}
 
 
 def test_what_counts_is_added_up_for_each_client() -> None:
-    watch = Watch("f", 10)
+    watch = Selection("f", 10)
 
     watch.feed(over(exchange(1, (0, 3))))
     watch.feed(over(exchange(2, (5, 9)), got=2))
@@ -79,7 +79,7 @@ def test_what_counts_is_added_up_for_each_client() -> None:
     ids=["another name", "before the first", "left out", "too early", "nothing of the file"],
 )
 def test_what_does_not_count_is_left_out(other: Exchange) -> None:
-    watch = Watch("f", 10, first=1, since=1000.0, left_out=frozenset({7}))
+    watch = Selection("f", 10, first=1, since=1000.0, left_out=frozenset({7}))
 
     underway = received(watch, other)
     watch.feed(over(other))
@@ -88,7 +88,7 @@ def test_what_does_not_count_is_left_out(other: Exchange) -> None:
 
 
 def test_of_versions_only_the_one_that_stands_counts_and_the_later_is_kept() -> None:
-    watch = Watch("f", 10)
+    watch = Selection("f", 10)
     slow = exchange(1, (0, 9), validator='"old"', began=100.0)
     watch.feed(over(exchange(2, (0, 5), began=105.0)))
 
@@ -100,7 +100,7 @@ def test_of_versions_only_the_one_that_stands_counts_and_the_later_is_kept() -> 
 
 
 def test_a_new_version_begins_anew() -> None:
-    watch = Watch("f", 10, predicate=lambda request: True)
+    watch = Selection("f", 10, predicate=lambda request: True)
     watch.feed(over(exchange(1, (0, 5))))
     watch.judge([(question, True) for question in watch.unjudged([], 0.0)])
     watch.feed(over(exchange(2, (5, 6))))
@@ -113,7 +113,7 @@ def test_a_new_version_begins_anew() -> None:
 
 
 def test_a_new_version_does_not_change_since_when_the_user_counts() -> None:
-    watch = Watch("f", 10, since=999.0)
+    watch = Selection("f", 10, since=999.0)
     watch.feed(over(exchange(1, (0, 5))))
 
     watch.start_over(3)
@@ -122,7 +122,7 @@ def test_a_new_version_does_not_change_since_when_the_user_counts() -> None:
 
 
 def test_a_function_is_asked_once_about_what_is_under_way_and_once_when_it_is_over() -> None:
-    watch = Watch("f", 10, predicate=lambda request: True)
+    watch = Selection("f", 10, predicate=lambda request: True)
     one = exchange(1, (0, 5))
 
     first = watch.unjudged([one], 0.0)
@@ -140,7 +140,7 @@ def test_a_function_is_asked_once_about_what_is_under_way_and_once_when_it_is_ov
 
 
 def test_what_is_over_meanwhile_is_asked_about_again() -> None:
-    watch = Watch("f", 10, predicate=lambda request: True)
+    watch = Selection("f", 10, predicate=lambda request: True)
     one = exchange(1, (0, 5))
     questions = watch.unjudged([one], 0.0)
     watch.feed(over(one))  # while the function was asked
@@ -151,9 +151,9 @@ def test_what_is_over_meanwhile_is_asked_about_again() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "MOST_UNJUDGED", 3)
+    monkeypatch.setattr(selection, "MOST_UNJUDGED", 3)
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 3)
-    counting, asking = Watch("f", 4), Watch("f", 4, predicate=lambda request: True)
+    counting, asking = Selection("f", 4), Selection("f", 4, predicate=lambda request: True)
 
     for number in range(10):
         one = over(exchange(number, (0, 5), client=f"10.0.1.{number}"))
@@ -166,7 +166,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_earlier_wait_divides_what_is_told_of_other_names() -> None:
-    watch = Watch("f", 10, mark=Mark(1, {}, 5, {"10.0.0.3": 8}))
+    watch = Selection("f", 10, mark=Claimed(1, {}, 5, {"10.0.0.3": 8}))
     returned = exchange(4, (0, 5))
     returned.used = 5
 
@@ -185,7 +185,7 @@ def test_an_earlier_wait_divides_what_is_told_of_other_names() -> None:
 
 
 def test_times_of_what_is_under_way_run_to_now_and_of_what_has_arrived_to_its_end() -> None:
-    watch = Watch("f", 10)
+    watch = Selection("f", 10)
     goes_on, arrived = exchange(1, (0, 5)), exchange(2, (5, 6), client="10.0.0.3")
     arrived.ended = 150.0
 
@@ -211,7 +211,7 @@ def test_what_is_looked_at_together_counts_as_what_is_looked_at_one_by_one(
     answers: list[tuple[int, tuple[tuple[int, int], ...], str, str, int | None]], repeats: int
 ) -> None:
     subjects = {(spans, version): subject(*spans, validator=version) for _, spans, _, version, _ in answers}
-    together, one_by_one = Watch("f", 1000), Watch("f", 1000)
+    together, one_by_one = Selection("f", 1000), Selection("f", 1000)
     for number, (status, spans, client, version, got) in enumerate(answers * repeats, 1):
         made = exchange(number, *spans, client=client, status=status, began=100.0 + number)
         made.subject = subjects[spans, version]
@@ -224,7 +224,7 @@ def test_what_is_looked_at_together_counts_as_what_is_looked_at_one_by_one(
     assert list(together.counted) == list(one_by_one.counted)
 
 
-def figures(watch: Watch) -> list[tuple[object, ...]]:
+def figures(watch: Selection) -> list[tuple[object, ...]]:
     standings = [watch.standings(version, (), 200.0) for version in (V, '"new"')]
     return [
         (client, one.received(), one.answers, one.arrived, one.began, one.ended, one.ranges, one.whole)
@@ -234,8 +234,8 @@ def figures(watch: Watch) -> list[tuple[object, ...]]:
 
 
 def test_what_nobody_looks_at_for_long_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "MOST_FED", 2)
-    watch = Watch("f", 2)
+    monkeypatch.setattr(selection, "MOST_FED", 2)
+    watch = Selection("f", 2)
 
     for number in range(10):
         watch.feed(over(exchange(number, (number, number + 1))))
@@ -246,14 +246,14 @@ def test_what_nobody_looks_at_for_long_is_not_lost(monkeypatch: pytest.MonkeyPat
 # Rest
 
 
-def resting(ledger: Ledger, seconds: float) -> tuple[_Watching, Watch]:
-    terms = Terms("f", lambda: Version(V, 10), lambda: True, lambda names: {}, amount=amount("idle", seconds))
-    watch = ledger.watch_from_now("f", Who())
+def resting(ledger: Claims, seconds: float) -> tuple[_Watching, Selection]:
+    terms = DownloadTerms("f", lambda: Version(V, 10), lambda: True, lambda names: {}, amount=amount("idle", seconds))
+    watch = ledger.watch_from_now("f", Boards())
     return _Watching(ledger, terms, watch), watch
 
 
 def test_a_range_that_came_again_is_no_rest() -> None:
-    ledger = Ledger()
+    ledger = Claims()
     count, watch = resting(ledger, 50.0)
     now = time.monotonic()
     early = exchange(1, (0, 5))
@@ -283,11 +283,11 @@ def test_a_predicate_is_a_users(request: pytest.FixtureRequest) -> None:
     def counts(record: RequestRecord) -> bool:
         return record.client == "10.0.0.2"
 
-    ledger = Ledger()
+    ledger = Claims()
     made = exchange(1, (0, 10), status=200)
     ledger.begin(made)
     ledger.handed_over(made, 101.0)
-    watch = ledger.watch("f", Who(predicate=counts), V, 10)
+    watch = ledger.watch("f", Boards(predicate=counts), V, 10)
 
     questions = ledger.unjudged(watch)
     ledger.judge(watch, [(question, counts(question.request)) for question in questions])

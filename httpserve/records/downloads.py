@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from httpserve.base.text import escaped
-from httpserve.coverage import Coverage
-from httpserve.exchange import ALL_USED, Exchange
-from httpserve.records import DownloadRecord
-from httpserve.wanted import Who
+from httpserve.records.coverage import Coverage
+from httpserve.records.exchange import ALL_USED, Exchange
+from httpserve.records.model import DownloadRecord
+from httpserve.records.terms import Boards
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
 MOST_CLIENTS = 1000  # per name, likewise
@@ -22,7 +22,7 @@ MOST_PIECES = 1 << 18  # intervals and ranges that are remembered in all, of 16 
 _Done = tuple[int, Exchange | Coverage]  # made for each answer, so no class of its own
 
 
-class Mark(NamedTuple):
+class Claimed(NamedTuple):
     """What had been taken of a name when a wait began: only later downloads count for it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Mark(NamedTuple):
         return exchange.number <= max(self.number, self.number_from.get(exchange.link.client, 0))
 
 
-NOTHING_TAKEN = Mark(0, {}, 0, {})
+NOTHING_TAKEN = Claimed(0, {}, 0, {})
 _NEVER: tuple[int, None] = (0, None)
 
 
@@ -146,14 +146,14 @@ class Downloads:
 
     # What waits take
 
-    def mark(self, name: str) -> Mark:
+    def mark(self, name: str) -> Claimed:
         """Return what has been taken of a name so far."""
         entry = self._names.get(name)
         if entry is None:
             return NOTHING_TAKEN
-        return Mark(entry.taken, dict(entry.taken_from), entry.number, dict(entry.number_from))
+        return Claimed(entry.taken, dict(entry.taken_from), entry.number, dict(entry.number_from))
 
-    def take(self, name: str, validator: str, who: Who, mark: Mark, number: int) -> list[DownloadRecord] | None:
+    def take(self, name: str, validator: str, who: Boards, mark: Claimed, number: int) -> list[DownloadRecord] | None:
         """Return whole downloads of this version, by whom it takes, which nobody took before the mark.
 
         `number` is that of the latest exchange.
@@ -175,7 +175,7 @@ class Downloads:
         self.took(name, who, chosen, number)
         return [record(name, client, as_coverage(has[client]), shared=client in entry.shared) for client in chosen]
 
-    def took(self, name: str, who: Who, chosen: list[str], number: int) -> None:
+    def took(self, name: str, who: Boards, chosen: list[str], number: int) -> None:
         """Count everything that came so far as taken, by a wait for anybody or for these."""
         entry = self._entry(name)
         self._serial += 1
@@ -196,7 +196,7 @@ class Downloads:
         entry = self._names.get(name)
         return set() if entry is None else set(entry.done)
 
-    def coverages(self, name: str, validator: str, mark: Mark | None = None) -> dict[str, Coverage]:
+    def coverages(self, name: str, validator: str, mark: Claimed | None = None) -> dict[str, Coverage]:
         """Return copies of what clients have of this version; where it was taken before a mark, without that."""
         entry = self._names.get(name)
         if entry is None:

@@ -11,12 +11,12 @@ from functools import partial
 from typing import NamedTuple
 
 from httpserve.errors import ServerNotRunning, WaitTimeout
-from httpserve.ledger import Ledger
-from httpserve.records import RequestRecord
-from httpserve.turns import Turns
-from httpserve.verdict import Nearest, not_asked
-from httpserve.waiting import SLICE_SECONDS
-from httpserve.wanted import Asked
+from httpserve.records.claims import Claims
+from httpserve.records.model import RequestRecord
+from httpserve.records.terms import RequestFilter
+from httpserve.records.waits.download import SLICE_SECONDS
+from httpserve.records.waits.outcome import Nearest, not_asked
+from httpserve.records.waits.turns import Turns
 
 
 class RequestTerms(NamedTuple):
@@ -30,7 +30,7 @@ class RequestTerms(NamedTuple):
         timeout: Seconds; None waits for ever.
     """
 
-    asked: Asked
+    asked: RequestFilter
     is_running: Callable[[], bool]
     nearest: Nearest
     predicate: Callable[[RequestRecord], object] | None = None
@@ -38,7 +38,7 @@ class RequestTerms(NamedTuple):
 
 
 def wait_for_request(
-    ledger: Ledger, terms: RequestTerms, first: int | None = None, since: float | None = None
+    ledger: Claims, terms: RequestTerms, first: int | None = None, since: float | None = None
 ) -> RequestRecord:
     """Block until a request has come that fits, and then until all of its answer is acknowledged, where that is due.
 

@@ -14,8 +14,8 @@ from ipaddress import IPv6Address, ip_address
 
 from httpserve.base.arguments import checked_count, checked_seconds
 from httpserve.errors import InvalidArgument, InvalidType
-from httpserve.exchange import Exchange
-from httpserve.records import RequestRecord, name_asked
+from httpserve.records.exchange import Exchange
+from httpserve.records.model import RequestRecord, name_asked
 
 IDLE_SECONDS = 5.0
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"})
@@ -26,7 +26,7 @@ Clients = int | Iterable[str]
 Client = str | Callable[[RequestRecord], object]
 
 
-class Kind(Enum):
+class UntilKind(Enum):
     """What ends a wait."""
 
     ALL = "all"
@@ -45,22 +45,22 @@ class Amount:
         idle: For `IDLE`: seconds in which nothing more comes.
     """
 
-    kind: Kind = Kind.ALL
+    kind: UntilKind = UntilKind.ALL
     part: float | int = 0
     idle: float = IDLE_SECONDS
 
     def bytes_of(self, total: int) -> int:
         """Return how many bytes of a file of that size a client must have."""
-        if self.kind is Kind.ALL:
+        if self.kind is UntilKind.ALL:
             return total
-        if self.kind is Kind.PART:
+        if self.kind is UntilKind.PART:
             return min(total, math.ceil(self.part * total) if isinstance(self.part, float) else self.part)
         return min(total, 1)
 
     @property
     def is_end(self) -> bool:
         """Whether a client that has come so far has come to its end."""
-        return self.kind in (Kind.ALL, Kind.IDLE)
+        return self.kind in (UntilKind.ALL, UntilKind.IDLE)
 
 
 def amount(until: Until, idle: float = IDLE_SECONDS) -> Amount:
@@ -68,12 +68,12 @@ def amount(until: Until, idle: float = IDLE_SECONDS) -> Amount:
     checked_seconds("idle", idle, zero=True)
     if isinstance(until, str):
         if until in ("all", "started", "idle"):
-            return Amount(Kind(until), idle=idle)
+            return Amount(UntilKind(until), idle=idle)
     elif isinstance(until, float):
         if 0.0 < until <= 1.0:
-            return Amount(Kind.PART, until)
+            return Amount(UntilKind.PART, until)
     elif isinstance(until, int) and not isinstance(until, bool) and until > 0:
-        return Amount(Kind.PART, until)
+        return Amount(UntilKind.PART, until)
     raise InvalidArgument(
         f"until must be 'all', 'started', 'idle', a fraction (a float above 0.0 and up to 1.0) or a number of bytes "
         f"(an int from 1 on), not {until!r}"
@@ -81,7 +81,7 @@ def amount(until: Until, idle: float = IDLE_SECONDS) -> Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class Boards:
     """Whose downloads count.
 
     Attributes:
@@ -110,22 +110,22 @@ class Who:
         return not self.addresses or client in self.addresses
 
 
-def who(client: Client | None = None, clients: Clients = 1) -> Who:
+def who(client: Client | None = None, clients: Clients = 1) -> Boards:
     """Return what `client` and `clients` of a wait mean. Raises InvalidArgument or InvalidType where it is nothing."""
     if client is not None and clients != 1:
         raise InvalidArgument("client= names one board and clients= several: give one of them")
     if callable(client):
-        return Who(predicate=client)
+        return Boards(predicate=client)
     if client is not None:
-        return Who(addresses=(address(client),))
+        return Boards(addresses=(address(client),))
     if isinstance(clients, int):
-        return Who(count=checked_count("clients", clients))
+        return Boards(count=checked_count("clients", clients))
     if isinstance(clients, str) or not isinstance(clients, Iterable):
         raise InvalidType(f"clients must be a number or a list of addresses, not {clients!r}")
     addresses = tuple(dict.fromkeys(address(one) for one in clients))
     if not addresses:
         raise InvalidArgument("clients must name at least one address")
-    return Who(count=len(addresses), addresses=addresses)
+    return Boards(count=len(addresses), addresses=addresses)
 
 
 def address(client: object) -> str:
@@ -155,7 +155,7 @@ def method_named(method: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestFilter:
     """Which request is waited for; what is None may be anything.
 
     Attributes:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from httpserve.exchanges import Exchanges, Waiter
+from httpserve.records.log import ExchangeLog, Waiter
 
 # All waits together may take one part in so many of the time of a processor: each event of a busy board would let each
 # of them look, and Python lets one thread run at a time.
@@ -28,7 +28,7 @@ class Turns:
 
     __slots__ = ("__weakref__", "_exchanges", "_join", "_spent", "_waiter")
 
-    def __init__(self, exchanges: Exchanges, join: Callable[[], Waiter]) -> None:
+    def __init__(self, exchanges: ExchangeLog, join: Callable[[], Waiter]) -> None:
         self._exchanges = exchanges
         self._join = join
         self._waiter: Waiter | None = None

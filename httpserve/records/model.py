@@ -42,7 +42,7 @@ class Fields(Mapping[str, str]):
         return repr(dict(self._items.values()))
 
 
-class _Shown:
+class _HtmlRow:
     """A record that a notebook shows as a table of one row."""
 
     __slots__ = ()
@@ -54,7 +54,7 @@ class _Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRecord(_Shown):
+class RequestRecord(_HtmlRow):
     """One request and what was answered.
 
     In its texts what does not print is escaped, and a backslash that would read as an escape is doubled; `fields` alone
@@ -101,7 +101,7 @@ class RequestRecord(_Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer(_Shown):
+class Transfer(_HtmlRow):
     """The content of a file on its way to one client, or there: one answer.
 
     What a board sent is escaped as in a request's record.
@@ -146,7 +146,7 @@ class Transfer(_Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class Missing(_Shown):
+class Missing(_HtmlRow):
     """A request for what is not there.
 
     Attributes:
@@ -163,7 +163,7 @@ class Missing(_Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class DownloadRecord(_Shown):
+class DownloadRecord(_HtmlRow):
     """A file that one client has received: the whole, or as much of it as was waited for.
 
     Attributes:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable
 from itertools import takewhile
 
 from httpserve.base.threads import Latch
-from httpserve.downloads import Downloads
-from httpserve.exchange import ACK_DELAY_SECONDS, End, Ends, Exchange, State, recorded, seen
 from httpserve.plan import PROBE
-from httpserve.records import RequestRecord, Transfer
-from httpserve.wanted import asked_for
-from httpserve.watching import Watch
+from httpserve.records.downloads import Downloads
+from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, State, recorded, seen
+from httpserve.records.model import RequestRecord, Transfer
+from httpserve.records.selection import Selection
+from httpserve.records.terms import asked_for
 
 MOST_RECORDS = 1000
 MOST_ADDRESSES = 1000
@@ -49,7 +49,7 @@ class Waiter(Latch):
         self.about = about
 
 
-class Exchanges:
+class ExchangeLog:
     """What one server did.
 
     Args:
@@ -69,8 +69,8 @@ class Exchanges:
         self._waiters: set[Waiter] = set()
         self._await_downloads: dict[str | None, set[Waiter]] = {}  # those of them who do, by the name
         self._await_requests: dict[str | None, set[Waiter]] = {}
-        self._watches: set[weakref.ref[Watch]] = set()  # a wait that is forgotten ends its watch
-        self._watches_on: dict[str, set[weakref.ref[Watch]]] = {}  # the same, by the name
+        self._watches: set[weakref.ref[Selection]] = set()  # a wait that is forgotten ends its watch
+        self._watches_on: dict[str, set[weakref.ref[Selection]]] = {}  # the same, by the name
         self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that go on, those at rest included
         _all.add(self)
 
@@ -161,7 +161,7 @@ class Exchanges:
         exchange.ended = exchange.ended or now
         if exchange.unacked_at > exchange.ended:
             exchange.ended = max(exchange.ended, min(exchange.unacked_at, now))
-        if not isinstance(exchange.link, Ends):
+        if not isinstance(exchange.link, ClosedLink):
             # The record must not keep the connection. Behind all else but the state: `seen` looks for that.
             exchange.link = exchange.link.ends()
         exchange.state = _RECEIVED if whole else _CUT
@@ -181,7 +181,7 @@ class Exchanges:
             else:
                 others.discard(exchange)
 
-    def _watching(self, name: str | None = None) -> list[Watch]:
+    def _watching(self, name: str | None = None) -> list[Selection]:
         """Return the watches on a name, or all."""
         references = self._watches if name is None else self._watches_on.get(name, ())
         return [watch for reference in references if (watch := reference()) is not None]
@@ -395,7 +395,7 @@ class Exchanges:
         self._await_requests = {}
         self.waits = weakref.WeakSet()
         for exchange in list(self._open):
-            if not isinstance(exchange.link, Ends):
+            if not isinstance(exchange.link, ClosedLink):
                 exchange.got = exchange.received()
                 exchange.link = exchange.link.ends()
                 if exchange.state is _HANDED_OVER and exchange.got == exchange.length:
@@ -404,7 +404,7 @@ class Exchanges:
         self._open_on = {}
 
 
-_all: weakref.WeakSet[Exchanges] = weakref.WeakSet()
+_all: weakref.WeakSet[ExchangeLog] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:

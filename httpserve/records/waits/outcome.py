@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from httpserve.base.text import printable
-from httpserve.coverage import Coverage
-from httpserve.records import UNDER_WAY, RequestRecord, name_asked
-from httpserve.wanted import Amount, Kind, Who
+from httpserve.records.coverage import Coverage
+from httpserve.records.model import UNDER_WAY, RequestRecord, name_asked
+from httpserve.records.terms import Amount, Boards, UntilKind
 
 NOBODY = "nobody connected"
 OTHERS = "asked for other names"
@@ -34,7 +34,7 @@ _ENDS = {
 Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # for names that are not there, those that are
 
 
-class Verdict(NamedTuple):
+class Outcome(NamedTuple):
     """What happened instead: a word, a text with the figures, and the figures as data."""
 
     word: str
@@ -43,25 +43,25 @@ class Verdict(NamedTuple):
     missing: tuple[tuple[int, int], ...] = ()
 
 
-class Case(NamedTuple):
+class FailedWait(NamedTuple):
     """A wait that was in vain.
 
     Attributes:
         name: The file's name.
         size: The size of the version that stands.
-        who: Who should have it.
+        who: Boards should have it.
         amount: How much of it.
         coverages: What of that version each client has, as far as it counts for the wait.
         requests: What was asked for in the time that the wait is about, oldest first.
         was_returned: Whether an earlier wait has returned what came before.
-        connected: Who has ever connected.
+        connected: Boards has ever connected.
         silent: Those of them who are not known to have asked for anything.
         nearest: Returns for names those that exist and are like them.
     """
 
     name: str
     size: int
-    who: Who
+    who: Boards
     amount: Amount
     coverages: Mapping[str, Coverage]
     requests: Sequence[RequestRecord]
@@ -73,7 +73,7 @@ class Case(NamedTuple):
     def what_was_wanted(self) -> str:
         """Say what did not happen."""
         who = self.who
-        verb = {Kind.ALL: "downloaded", Kind.STARTED: "started on", Kind.IDLE: "come to rest on"}
+        verb = {UntilKind.ALL: "downloaded", UntilKind.STARTED: "started on", UntilKind.IDLE: "come to rest on"}
         what = verb.get(self.amount.kind) or f"downloaded {self.amount.bytes_of(self.size)} bytes of"
         if len(who.addresses) == 1:
             return f"{who.addresses[0]} has not {what} {self.name!r}"
@@ -85,10 +85,10 @@ class Case(NamedTuple):
 
     def has_enough(self, coverage: Coverage) -> bool:
         """Tell whether a client would have ended the wait, were it alone."""
-        return self.amount.kind is not Kind.IDLE and coverage.received() >= self.amount.bytes_of(self.size)
+        return self.amount.kind is not UntilKind.IDLE and coverage.received() >= self.amount.bytes_of(self.size)
 
 
-def happened(case: Case) -> Verdict:
+def happened(case: FailedWait) -> Outcome:
     """Return what happened in place of what was wanted."""
     mine = {client: coverage for client, coverage in case.coverages.items() if case.who.may_be(client)}
     enough = [client for client, coverage in mine.items() if case.has_enough(coverage)]
@@ -98,20 +98,20 @@ def happened(case: Case) -> Verdict:
         best = max(short.values(), key=Coverage.received)
         texts += [_how_far(client, coverage, case) for client, coverage in list(short.items())[:MOST_NAMED]]
         texts += [f"and {len(short) - MOST_NAMED} more have a part"] if len(short) > MOST_NAMED else []
-        return Verdict(STOPPED if _is_prefix(best) else RANGES, "; ".join(texts), best.received(), best.gaps())
+        return Outcome(STOPPED if _is_prefix(best) else RANGES, "; ".join(texts), best.received(), best.gaps())
     rest = _nothing_came(case, enough)
     missing = ((0, case.size),) if case.size else ()
-    return Verdict(rest.word, "; ".join([*texts, rest.text]), 0, missing)
+    return Outcome(rest.word, "; ".join([*texts, rest.text]), 0, missing)
 
 
-def _nothing_came(case: Case, enough: Collection[str]) -> Verdict:
+def _nothing_came(case: FailedWait, enough: Collection[str]) -> Outcome:
     """Return what happened where nothing has arrived of the version that stands, save by those who have enough."""
     asked = [one for one in case.requests if case.who.may_be(one.client) and one.client not in enough]
     about_it = [one for one in asked if one.name == case.name]
     if about_it:
         end = _ENDS[about_it[-1].outcome]
         text = f"it was asked for, but nothing has arrived of the version that stands ({end})"
-        return Verdict(STOPPED, text if case.size else f"it was asked for, but not received ({end})")
+        return Outcome(STOPPED, text if case.size else f"it was asked for, but not received ({end})")
     awaited = [address for address in case.who.addresses if address not in enough]
     subject = "nobody" + (" else" if enough else "")
     if awaited:
@@ -121,12 +121,12 @@ def _nothing_came(case: Case, enough: Collection[str]) -> Verdict:
     before = "; what came before, an earlier wait has returned" if case.was_returned and not enough else ""
     if any(one.target for one in asked):
         others = _others(asked, case.nearest)
-        return Verdict(OTHERS, f"{subject} {did} for it; asked for instead: {others}{elsewhere}{before}")
+        return Outcome(OTHERS, f"{subject} {did} for it; asked for instead: {others}{elsewhere}{before}")
     seen = _seen(case, awaited, enough)
-    return Verdict(NOBODY, f"{subject} {did} for it, nor for anything else{seen}{elsewhere}{before}")
+    return Outcome(NOBODY, f"{subject} {did} for it, nor for anything else{seen}{elsewhere}{before}")
 
 
-def _seen(case: Case, awaited: Collection[str], enough: Collection[str]) -> str:
+def _seen(case: FailedWait, awaited: Collection[str], enough: Collection[str]) -> str:
     """Say who has connected, where nobody of those waited for has asked for anything."""
     if awaited:
         never = [address for address in awaited if address not in case.connected]
@@ -136,19 +136,19 @@ def _seen(case: Case, awaited: Collection[str], enough: Collection[str]) -> str:
     return "" if case.connected else ": nobody connected"
 
 
-def not_asked(requests: Sequence[RequestRecord], connected: Collection[str], nearest: Nearest) -> Verdict:
+def not_asked(requests: Sequence[RequestRecord], connected: Collection[str], nearest: Nearest) -> Outcome:
     """Return what was asked for in place of the request that was waited for."""
     asked = [one for one in requests if one.target]
     if asked:
-        return Verdict(OTHERS, f"asked for instead: {_others(asked, nearest)}")
-    return Verdict(NOBODY, "nobody asked for anything" + ("" if connected else ": nobody connected"))
+        return Outcome(OTHERS, f"asked for instead: {_others(asked, nearest)}")
+    return Outcome(NOBODY, "nobody asked for anything" + ("" if connected else ": nobody connected"))
 
 
-def _how_far(client: str, coverage: Coverage, case: Case) -> str:
+def _how_far(client: str, coverage: Coverage, case: FailedWait) -> str:
     text = f"{client} has {amounts(coverage.received(), case.size)}"
     answers = [one for one in case.requests if one.client == client and one.name == case.name and one.bytes]
     end = _ENDS[answers[-1].outcome] if answers else "how it ended is not kept"
-    if case.amount.kind is Kind.IDLE:
+    if case.amount.kind is UntilKind.IDLE:
         end = f"but not for {case.amount.idle:g} s without more; {end}"
     if coverage.whole:
         return f"{text}: the whole ({end})"
@@ -157,7 +157,11 @@ def _how_far(client: str, coverage: Coverage, case: Case) -> str:
     gaps = coverage.gaps()
     shown = ", ".join(f"{start}-{stop - 1}" for start, stop in gaps[:MOST_NAMED])
     more = f" and {len(gaps) - MOST_NAMED} more" if len(gaps) > MOST_NAMED else ""
-    idle = f" ({end})" if case.amount.kind is Kind.IDLE else '; for a client that never takes all there is until="idle"'
+    idle = (
+        f" ({end})"
+        if case.amount.kind is UntilKind.IDLE
+        else '; for a client that never takes all there is until="idle"'
+    )
     return f"{text}: only these ranges are missing: {shown}{more}{idle}"
 
 
@@ -166,7 +170,7 @@ def _is_prefix(coverage: Coverage) -> bool:
     return len(spans) == 1 and spans[0][0] == 0
 
 
-def _elsewhere(case: Case) -> str:
+def _elsewhere(case: FailedWait) -> str:
     """Name the other addresses that asked: behind NAT a board has another one than it thinks."""
     if not case.who.addresses:
         return ""

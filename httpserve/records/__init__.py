@@ -1,0 +1,1 @@
+"""Who has it: requests and answers as they happen, what a board has received, and waiting for it."""

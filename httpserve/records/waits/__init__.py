@@ -1,0 +1,1 @@
+"""Waiting until a board has a file, or has asked for it."""
