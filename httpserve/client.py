@@ -32,8 +32,8 @@ from httpserve.network.interfaces import with_zone
 from httpserve.observed import Observed
 from httpserve.records.claims import Claims
 from httpserve.records.log import MOST_RECORDS
-from httpserve.serving.server import Server
-from httpserve.serving.service import Limits, most_connections
+from httpserve.server.limits import Limits, most_connections
+from httpserve.server.server import Server
 from httpserve.shown import Shown
 from httpserve.site.app import Site
 from httpserve.storage.directory.changes import Listeners

@@ -16,7 +16,7 @@ from httpserve.base.log import logger
 from httpserve.base.threads import GivenUp, Latch, run_shielded
 from httpserve.errors import AddressNotFound, ServerNotRunning
 from httpserve.records.claims import Claims
-from httpserve.serving.server import Server
+from httpserve.server.server import Server
 from httpserve.storage.directory.root import Root
 
 log = logger("httpserve.client")

@@ -136,7 +136,7 @@ class Subject(NamedTuple):
 PROBE = Subject("", "", 0, ())  # of an answer to ourselves, of which no record is made
 
 
-class Again(Protocol):
+class Repeatable(Protocol):
     """How to give the very same answer once more."""
 
     def read(self, into: memoryview) -> bool:
@@ -171,7 +171,7 @@ class Plan:
         length: int,
         subject: Subject | None = None,
         raw_fields: bytes | None = None,
-        again: Again | None = None,
+        again: Repeatable | None = None,
     ) -> None:
         self.steps = steps
         self.length = length
@@ -234,10 +234,10 @@ def read_at(region: Region, offset: int, length: int) -> bytes:
 class HandOver:
     """The answer of an app that may not block now: call it again from a thread that may.
 
-    A server that sets `AT_ONCE` in the environ of a request gets this one
+    A server that sets `MAY_NOT_BLOCK` in the environ of a request gets this one
     object instead of a body when the answer takes more than a moment.
     """
 
 
-HAND_OVER = HandOver()
-AT_ONCE = "httpserve.at_once"
+NEEDS_THREAD = HandOver()
+MAY_NOT_BLOCK = "httpserve.at_once"

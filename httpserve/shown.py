@@ -12,7 +12,7 @@ from httpserve.errors import AddressNotFound, StorageError
 from httpserve.lifecycle import Life
 from httpserve.network.choice import advertised, url_host
 from httpserve.records.claims import Claims
-from httpserve.serving.server import Server
+from httpserve.server.server import Server
 from httpserve.storage.directory.root import Root
 
 MOST_REQUESTS = 5  # that a notebook shows with a client

@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING, Any
 from httpserve.base.log import logger, say
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
 from httpserve.plan import (
-    AT_ONCE,
-    HAND_OVER,
+    MAY_NOT_BLOCK,
+    NEEDS_THREAD,
     PROBE,
-    Again,
     Data,
     HandOver,
     Piece,
     Pieces,
     Plan,
     Region,
+    Repeatable,
     Step,
     Subject,
 )
 from httpserve.site import conditional
-from httpserve.site.conditional import ByteRange, Kind
-from httpserve.site.digests import SUFFIX, DigestFile, digest_file
+from httpserve.site.conditional import Answer, ByteRange
 from httpserve.site.listing import as_html, as_json, read_entries, wants_json
+from httpserve.site.memory_file import SUFFIX, MemoryFile, digest_file
 from httpserve.site.representation import Representation, represent
 from httpserve.storage.directory.disks import DiskBusy
 from httpserve.storage.directory.names import checked_name, is_reserved
@@ -69,7 +69,7 @@ class Site:
         digests: Whether `NAME.sha256` answers with the digest of a file that came in through us.
     """
 
-    plans = True  # answers HAND_OVER rather than block
+    plans = True  # answers NEEDS_THREAD rather than block
 
     def __init__(
         self,
@@ -89,12 +89,12 @@ class Site:
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
         self._representations: dict[str, Representation] = {}
-        self._probes: dict[str, DigestFile] = {}
+        self._probes: dict[str, MemoryFile] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
-        # A server that sets AT_ONCE knows HAND_OVER, any other gets a Plan.
-        return self._respond(environ, start_response)  # type: ignore[return-value]  # HAND_OVER, for our server alone
+        # A server that sets MAY_NOT_BLOCK knows NEEDS_THREAD, any other gets a Plan.
+        return self._respond(environ, start_response)  # type: ignore[return-value]  # NEEDS_THREAD, for our server alone
 
     def _respond(self, environ: Environ, start_response: StartResponse) -> Body:
         method = environ["REQUEST_METHOD"]
@@ -102,21 +102,21 @@ class Site:
             return _other_method(method, start_response)
         path = environ.get("PATH_INFO", "")
         name = self._names.get(path)
-        file: OpenFile | DigestFile
+        file: OpenFile | MemoryFile
         try:
             try:
                 if name is None:
                     name = self._name(path)
-                file = self._root.open_to_serve(name, may_block=not environ.get(AT_ONCE))
+                file = self._root.open_to_serve(name, may_block=not environ.get(MAY_NOT_BLOCK))
             except NotFound as error:
                 probe = self._probes.get(error.name)
                 if probe is not None:
                     return self._probe(probe, environ, start_response)
-                if environ.get(AT_ONCE):
-                    return HAND_OVER
+                if environ.get(MAY_NOT_BLOCK):
+                    return NEEDS_THREAD
                 file = self._digest_file(error)
         except WouldBlock:
-            return HAND_OVER
+            return NEEDS_THREAD
         except IsADirectory as error:
             return self._directory(error.name, environ, start_response)
         except (InvalidName, StorageError) as error:
@@ -128,7 +128,7 @@ class Site:
         method = environ["REQUEST_METHOD"]
         if isinstance(error, InvalidName | NotPermitted):
             if _may_block(environ, logging.INFO):
-                return HAND_OVER
+                return NEEDS_THREAD
             say(log, logging.INFO, "%s", error)
             return _not_found(start_response, method)
         wait = [("Retry-After", "1")]
@@ -139,7 +139,7 @@ class Site:
         is_out_of_descriptors = error.errno in (errno.EMFILE, errno.ENFILE)
         is_told = is_out_of_descriptors and self._told_out_of_descriptors
         if not is_told and _may_block(environ, logging.WARNING):
-            return HAND_OVER
+            return NEEDS_THREAD
         if not is_out_of_descriptors:
             say(log, logging.WARNING, "%s", error)
             return _text("500 Internal Server Error", "the file cannot be read", start_response, method)
@@ -188,7 +188,7 @@ class Site:
 
         Raises what `Root.open_file` raises, and NotFound for a file that is there and that no request is answered with.
         """
-        file: OpenFile | DigestFile
+        file: OpenFile | MemoryFile
         try:
             file = self._root.open_file(name)
             if not self._is_shown(name):
@@ -201,7 +201,7 @@ class Site:
         finally:
             file.close()
 
-    def _digest_file(self, error: NotFound) -> DigestFile:
+    def _digest_file(self, error: NotFound) -> MemoryFile:
         """Return the digest that is asked for where no file of that name is, or raise the error again."""
         is_shown = self._digests and self._is_shown(error.name.removesuffix(SUFFIX))
         found = digest_file(self._root, error.name) if is_shown else None
@@ -209,7 +209,7 @@ class Site:
             raise error
         return found
 
-    def _represent(self, file: OpenFile | DigestFile, *, is_given: bool) -> Representation:
+    def _represent(self, file: OpenFile | MemoryFile, *, is_given: bool) -> Representation:
         """Return what is known of a file that is open.
 
         A version whose validators were given to a client while other hands may have been writing is never again one
@@ -231,35 +231,35 @@ class Site:
         self._representations[file.name] = made
         return made
 
-    def _file(self, file: OpenFile | DigestFile, environ: Environ, start_response: StartResponse) -> Body:
+    def _file(self, file: OpenFile | MemoryFile, environ: Environ, start_response: StartResponse) -> Body:
         representation = self._represent(file, is_given=True)
         method = environ["REQUEST_METHOD"]
         is_get = method == "GET"
         for field in conditional.FIELDS:
             if field in environ:
-                if environ.get(AT_ONCE) and conditional.takes_long(environ):
+                if environ.get(MAY_NOT_BLOCK) and conditional.takes_long(environ):
                     file.close()
-                    return HAND_OVER
+                    return NEEDS_THREAD
                 verdict = conditional.decide(environ, representation.validators, is_get=is_get)
                 break
         else:
             verdict = conditional.WHOLE
-        if verdict.kind is Kind.WHOLE:
+        if verdict.kind is Answer.WHOLE:
             start_response("200 OK", list(representation.whole))  # a server may change what it is given
             if is_get:
                 again = self._root.again(file) if isinstance(file, OpenFile) else None
                 return _whole(file, representation, again)
             file.close()
             return Plan((), 0, _subject(representation, ()), representation.raw)
-        if verdict.kind is Kind.PARTS:
+        if verdict.kind is Answer.PARTS:
             if len(verdict.ranges) == 1:
                 return _one_range(file, representation, verdict.ranges[0], start_response)
             return _many_ranges(file, representation, verdict.ranges, start_response)
         file.close()
-        if verdict.kind is Kind.NOT_MODIFIED:
+        if verdict.kind is Answer.NOT_MODIFIED:
             start_response("304 Not Modified", list(representation.common))
             return Plan((), 0, _subject(representation, ()))
-        if verdict.kind is Kind.FAILED:
+        if verdict.kind is Answer.FAILED:
             return _text("412 Precondition Failed", "the file is not the version meant", start_response, method)
         size = representation.validators.size
         fields = [("Content-Range", f"bytes */{size}"), ("Accept-Ranges", "bytes")]
@@ -275,7 +275,7 @@ class Site:
         """
         name = f"httpserve-{secrets.token_hex(16)}"
         now = time.time_ns()
-        self._probes[name] = DigestFile(name, data, Identity(0, 0, 0, now, now), shares_second=False)
+        self._probes[name] = MemoryFile(name, data, Identity(0, 0, 0, now, now), shares_second=False)
         try:
             yield name
         finally:
@@ -283,7 +283,7 @@ class Site:
             self._names.pop(f"/{name}", None)
             self._representations.pop(name, None)
 
-    def _probe(self, file: DigestFile, environ: Environ, start_response: StartResponse) -> Body:
+    def _probe(self, file: MemoryFile, environ: Environ, start_response: StartResponse) -> Body:
         plan = self._file(file, environ, start_response)
         if isinstance(plan, Plan):
             plan.subject = PROBE
@@ -296,9 +296,9 @@ class Site:
         try:
             if not self._is_shown(index):
                 raise NotFound(f"{index!r} is hidden", index)
-            file = self._root.open_to_serve(index, may_block=not environ.get(AT_ONCE))
+            file = self._root.open_to_serve(index, may_block=not environ.get(MAY_NOT_BLOCK))
         except WouldBlock:
-            return HAND_OVER
+            return NEEDS_THREAD
         except (NotFound, IsADirectory, NotPermitted, InvalidName):
             pass  # the listing answers
         except StorageError as error:
@@ -308,8 +308,8 @@ class Site:
         method = environ["REQUEST_METHOD"]
         if not self._listing:
             return _text("404 Not Found", "directories are not listed", start_response, method)
-        if environ.get(AT_ONCE):
-            return HAND_OVER
+        if environ.get(MAY_NOT_BLOCK):
+            return NEEDS_THREAD
         try:
             with self._root.directory_to_serve(name) as directory:
                 entries = read_entries(directory, self._shown_in(name), directory.status)
@@ -343,19 +343,19 @@ def _subject(representation: Representation, pieces: Sequence[Piece]) -> Subject
     return representation.subject._replace(pieces=pieces)
 
 
-def _whole(file: OpenFile | DigestFile, representation: Representation, again: Again | None) -> Plan:
+def _whole(file: OpenFile | MemoryFile, representation: Representation, again: Repeatable | None) -> Plan:
     size = representation.validators.size
     return Plan((_part(file, 0, size),), size, representation.subject, representation.raw, again)
 
 
-def _part(file: OpenFile | DigestFile, start: int, stop: int) -> Step:
-    if isinstance(file, DigestFile):
+def _part(file: OpenFile | MemoryFile, start: int, stop: int) -> Step:
+    if isinstance(file, MemoryFile):
         return Data(file.data[start:stop])
     return Region(file, start, stop - start)
 
 
 def _one_range(
-    file: OpenFile | DigestFile, representation: Representation, wanted: ByteRange, start_response: StartResponse
+    file: OpenFile | MemoryFile, representation: Representation, wanted: ByteRange, start_response: StartResponse
 ) -> Plan:
     start, stop = wanted
     fields = [
@@ -370,7 +370,7 @@ def _one_range(
 
 
 def _many_ranges(
-    file: OpenFile | DigestFile,
+    file: OpenFile | MemoryFile,
     representation: Representation,
     ranges: tuple[ByteRange, ...],
     start_response: StartResponse,
@@ -411,7 +411,7 @@ def _other_method(method: str, start_response: StartResponse) -> Plan:
 
 def _may_block(environ: Environ, level: int) -> bool:
     """Tell whether this request must not wait, and a handler of what is logged at a level might."""
-    return bool(environ.get(AT_ONCE)) and log.isEnabledFor(level)
+    return bool(environ.get(MAY_NOT_BLOCK)) and log.isEnabledFor(level)
 
 
 def _not_found(start_response: StartResponse, method: str) -> Plan:

@@ -58,7 +58,7 @@ class ByteRange(NamedTuple):
     stop: int
 
 
-class Kind(Enum):
+class Answer(Enum):
     """What to answer with."""
 
     WHOLE = auto()
@@ -69,10 +69,10 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What to answer with, and for `PARTS` which ranges, in the order asked."""
 
-    kind: Kind
+    kind: Answer
     ranges: tuple[ByteRange, ...] = ()
 
 
@@ -91,7 +91,7 @@ class Validators(NamedTuple):
     may_resume: bool = True
 
 
-WHOLE = Verdict(Kind.WHOLE)
+WHOLE = Decision(Answer.WHOLE)
 
 
 def takes_long(fields: Mapping[str, str]) -> bool:
@@ -106,27 +106,27 @@ def takes_long(fields: Mapping[str, str]) -> bool:
     return False
 
 
-def decide(fields: Mapping[str, str], validators: Validators, *, is_get: bool) -> Verdict:
+def decide(fields: Mapping[str, str], validators: Validators, *, is_get: bool) -> Decision:
     """Return the verdict for a GET or HEAD, in the order of RFC 9110 section 13.2.2."""
     if_match = fields.get("HTTP_IF_MATCH")
     if_unmodified = fields.get("HTTP_IF_UNMODIFIED_SINCE")
     if if_match is not None:
         if not _matches(if_match, validators.etag, weak=False):
-            return Verdict(Kind.FAILED)
+            return Decision(Answer.FAILED)
     elif if_unmodified is not None:
         limit = _seconds(if_unmodified)
         if limit is not None and validators.modified > limit:
-            return Verdict(Kind.FAILED)
+            return Decision(Answer.FAILED)
     if_none_match = fields.get("HTTP_IF_NONE_MATCH")
     if_modified = fields.get("HTTP_IF_MODIFIED_SINCE")
     if if_none_match is not None:
         if _matches(if_none_match, validators.etag, weak=True):
-            return Verdict(Kind.NOT_MODIFIED)
+            return Decision(Answer.NOT_MODIFIED)
     elif if_modified is not None:
         limit = _seconds(if_modified)
         is_weak = limit == validators.modified and not validators.date_is_strong
         if limit is not None and validators.modified <= limit and not is_weak:
-            return Verdict(Kind.NOT_MODIFIED)
+            return Decision(Answer.NOT_MODIFIED)
     wanted = fields.get("HTTP_RANGE")
     if wanted is None or not is_get:  # RFC 9110 14.2: a server ignores Range for other methods than GET
         return WHOLE
@@ -182,15 +182,15 @@ def _is_same(if_range: str, validators: Validators) -> bool:
     return validators.date_is_strong and _seconds(value) == validators.modified
 
 
-def _parts(value: str, size: int) -> Verdict:
+def _parts(value: str, size: int) -> Decision:
     ranges = parse_ranges(value, size)
     if ranges is None:
         return WHOLE
     if not ranges:
-        return Verdict(Kind.UNSATISFIABLE)
+        return Decision(Answer.UNSATISFIABLE)
     if _is_flood(ranges, size):
         return WHOLE
-    return Verdict(Kind.PARTS, tuple(ranges))
+    return Decision(Answer.PARTS, tuple(ranges))
 
 
 def _is_flood(ranges: list[ByteRange], size: int) -> bool:

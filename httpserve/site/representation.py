@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from httpserve.plan import Piece, Subject
 from httpserve.site.conditional import Validators
-from httpserve.site.digests import DigestFile
+from httpserve.site.memory_file import MemoryFile
 from httpserve.storage.directory.open_file import OpenFile
 from httpserve.storage.directory.recheck import SETTLED_SECONDS
 from httpserve.storage.directory.version import Identity
@@ -72,7 +72,7 @@ class Representation(NamedTuple):
     subject: Subject
 
 
-def represent(file: OpenFile | DigestFile) -> Representation:
+def represent(file: OpenFile | MemoryFile) -> Representation:
     """Return what is known of the version that `file` is."""
     identity = file.identity
     # RFC 9110 8.8.2.1: no Last-Modified in the future, whatever the clock did since. A file system may also

@@ -20,7 +20,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from tests.docs.blocks import REPOSITORY, Block
-from tests.serving.wire import unmeasured
+from tests.server.wire import unmeasured
 
 END_SECONDS = 40.0
 BENCH = "http://192.168.7.1:8000"  # where the server stands for blocks that are typed on a board

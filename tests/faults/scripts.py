@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.serving.wire import REPOSITORY, unmeasured
+from tests.server.wire import REPOSITORY, unmeasured
 
 LONGEST_SECONDS = 30.0  # for what should take one
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from tests.serving.wire import REPOSITORY, Wire, eventually, pattern, unmeasured
+from tests.server.wire import REPOSITORY, Wire, eventually, pattern, unmeasured
 
 HUGE_BYTES = 64 << 30  # more than anybody takes while a test lasts; on the disk it has no bytes
 SERVER = """

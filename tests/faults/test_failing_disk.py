@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from tests.serving.wire import Wire, eventually
+from tests.server.wire import Wire, eventually
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("mfusepy") is None, reason="needs mfusepy: pip install mfusepy"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.scripts import ended, go_on, line_of, ran, running
-from tests.serving.wire import Wire
+from tests.server.wire import Wire
 
 pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
 

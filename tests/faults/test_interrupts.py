@@ -15,7 +15,7 @@ import pytest
 from httpserve.storage.directory.root import Root
 from tests.copying.raw_server import Answer, End, RawServer, answer
 from tests.faults.scripts import ended, line_of, running
-from tests.serving.wire import Wire, eventually
+from tests.server.wire import Wire, eventually
 
 STARTED = """
 client = HttpServerClient(root, host="127.0.0.1")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from tests.serving.wire import REPOSITORY, Wire, pattern
+from tests.server.wire import REPOSITORY, Wire, pattern
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "pidfd_send_signal"), reason="needs Linux's pidfd")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from tests.serving.wire import Wire, eventually, pattern
+from tests.server.wire import Wire, eventually, pattern
 
 NAMES = ["httpserve", "httpserve.access", "httpserve.server"]
 IMAGE = pattern(1_000_000)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import CopyFailed, HttpServerClient, ServerNotRunning, StorageError, WaitTimeout
-from tests.serving.wire import pattern
+from tests.server.wire import pattern
 
 SECONDS = 4.0
 THREADS = 32

@@ -21,7 +21,7 @@ import pytest
 from httpserve import HttpServerClient
 from httpserve.storage.directory.root import Root
 from tests.faults.scripts import own_mounts, ran
-from tests.serving.wire import REPOSITORY, unmeasured
+from tests.server.wire import REPOSITORY, unmeasured
 
 needs_mounts = pytest.mark.skipif(own_mounts() is None, reason="nothing may be mounted here")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient, WaitTimeout
-from tests.serving.wire import Wire, eventually, pattern
+from tests.server.wire import Wire, eventually, pattern
 
 IMAGE = pattern(4 << 20)
 CLIENTS = 40

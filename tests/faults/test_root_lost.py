@@ -9,7 +9,7 @@ import pytest
 
 from httpserve import HttpServerClient, NotFound, StorageError
 from tests.faults.scripts import own_mounts, ran
-from tests.serving.wire import Wire, pattern
+from tests.server.wire import Wire, pattern
 
 # A file system with files that are open for writing is not remounted, so a read-only one is put over it.
 MOUNT = """

@@ -13,7 +13,7 @@ import pytest
 
 from httpserve import HttpServerClient, WaitTimeout
 from tests.fuse import FaultyDisk
-from tests.serving.wire import Wire, eventually, pattern
+from tests.server.wire import Wire, eventually, pattern
 
 MANY = 150  # more than may wait for one disk
 MANY_LISTS = 600  # more than there may be threads

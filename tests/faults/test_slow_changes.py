@@ -15,7 +15,7 @@ import pytest
 from httpserve import HttpServerClient
 from httpserve.storage.directory.root import Root
 from tests.fuse import FaultyDisk
-from tests.serving.wire import Wire
+from tests.server.wire import Wire
 
 LARGE = 32 << 20
 

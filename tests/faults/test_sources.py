@@ -12,7 +12,7 @@ import pytest
 from httpserve import CopyFailed, HttpServerClient, SourceNotFound, SourceStalled
 from tests.copying.raw_server import Answer, End, RawServer, answer
 from tests.faults.scripts import ran
-from tests.serving.wire import Wire, eventually, pattern
+from tests.server.wire import Wire, eventually, pattern
 
 OLD, NEW = pattern(300_000, 1), pattern(3_000_000, 2)
 

@@ -10,7 +10,7 @@ import calendar
 import time
 
 from httpserve.site import conditional
-from httpserve.site.conditional import Kind, Validators, Verdict, decide
+from httpserve.site.conditional import Answer, Decision, Validators, decide
 from tests.fuzz.grammar import BLANKS, DIGITS, number
 
 FIELDS = {
@@ -47,7 +47,7 @@ def check_conditions(data: bytes) -> str:
     return f"{verdict.kind.name} {min(len(verdict.ranges), 3)} {' '.join(fields)} {forms}"
 
 
-def decided(fields: dict[str, str], size: int, *, is_get: bool = True) -> Verdict:
+def decided(fields: dict[str, str], size: int, *, is_get: bool = True) -> Decision:
     """Return the verdict on a file of `size` bytes."""
     return decide(fields, Validators(ETAG, MODIFIED, size), is_get=is_get)
 
@@ -57,36 +57,36 @@ def without(fields: dict[str, str], letter: str) -> dict[str, str]:
     return {name: value for name, value in fields.items() if name != FIELDS[letter]}
 
 
-def _check_precedence(fields: dict[str, str], size: int, verdict: Verdict) -> None:
+def _check_precedence(fields: dict[str, str], size: int, verdict: Decision) -> None:
     """Hold a verdict to the order of RFC 9110 section 13.2.2, by what leaving out a field changes."""
     plain = decided(without(fields, "R"), size)
-    assert plain.kind in (Kind.WHOLE, Kind.NOT_MODIFIED, Kind.FAILED)
-    assert plain.kind is Kind.WHOLE or verdict == plain
-    assert verdict.kind not in (Kind.NOT_MODIFIED, Kind.FAILED) or verdict == plain
+    assert plain.kind in (Answer.WHOLE, Answer.NOT_MODIFIED, Answer.FAILED)
+    assert plain.kind is Answer.WHOLE or verdict == plain
+    assert verdict.kind not in (Answer.NOT_MODIFIED, Answer.FAILED) or verdict == plain
     assert decided(fields, size, is_get=False) == plain
     for strong, ignored in ("MU", "NS"):
         if FIELDS[strong] in fields:
             assert decided(without(fields, ignored), size) == verdict
     if FIELDS["I"] in fields:
-        assert verdict.kind is Kind.WHOLE or decided(without(fields, "I"), size) == verdict
+        assert verdict.kind is Answer.WHOLE or decided(without(fields, "I"), size) == verdict
 
 
-def _check_ranges(fields: dict[str, str], size: int, verdict: Verdict) -> None:
+def _check_ranges(fields: dict[str, str], size: int, verdict: Decision) -> None:
     ranges = verdict.ranges
-    assert bool(ranges) is (verdict.kind is Kind.PARTS)
+    assert bool(ranges) is (verdict.kind is Answer.PARTS)
     assert all(0 <= start < stop <= size for start, stop in ranges)
     total = sum(stop - start for start, stop in ranges)
     assert total <= 2 * size
     assert len(ranges) <= conditional.MOST_RANGES
     value = fields.get(FIELDS["R"])
     alone = decided({FIELDS["R"]: value}, size) if value is not None else conditional.WHOLE
-    assert verdict.kind not in (Kind.PARTS, Kind.UNSATISFIABLE) or verdict == alone
+    assert verdict.kind not in (Answer.PARTS, Answer.UNSATISFIABLE) or verdict == alone
     wanted = _read_ranges(value or "", size)
     if wanted is None:
         assert alone == conditional.WHOLE
     elif not wanted:
-        assert alone.kind is Kind.UNSATISFIABLE
-    elif alone.kind is Kind.PARTS:
+        assert alone.kind is Answer.UNSATISFIABLE
+    elif alone.kind is Answer.PARTS:
         assert list(alone.ranges) == wanted
     else:  # a flood
         assert alone == conditional.WHOLE
@@ -121,17 +121,17 @@ def _read_ranges(value: str, size: int) -> list[tuple[int, int]] | None:
     return found if specs else None
 
 
-def _check_tags(fields: dict[str, str], verdict: Verdict) -> None:
-    for letter, kind, weak in (("M", Kind.FAILED, False), ("N", Kind.NOT_MODIFIED, True)):
+def _check_tags(fields: dict[str, str], verdict: Decision) -> None:
+    for letter, kind, weak in (("M", Answer.FAILED, False), ("N", Answer.NOT_MODIFIED, True)):
         value = fields.get(FIELDS[letter])
         if value is None:
             continue
         tags = [] if value == "*" else _read_tags(value)
         matches = value == "*" or ETAG in tags or (weak and f"W/{ETAG}" in tags)
         alone = decided({FIELDS[letter]: value}, 1).kind
-        assert alone is (kind if matches is weak else Kind.WHOLE)
+        assert alone is (kind if matches is weak else Answer.WHOLE)
     if_range = fields.get(FIELDS["I"], ETAG)
-    assert verdict.kind is not Kind.PARTS or if_range == ETAG or not if_range.startswith(("W", '"'))
+    assert verdict.kind is not Answer.PARTS or if_range == ETAG or not if_range.startswith(("W", '"'))
 
 
 def _read_tags(value: str) -> list[str]:
@@ -155,7 +155,7 @@ def _read_tags(value: str) -> list[str]:
 def _check_date(value: str) -> int:
     """Hold what is taken for a date to `time.strptime`, which takes more. Returns which form it has."""
     field = {FIELDS["S"]: value}
-    if decide(field, Validators(ETAG, _LONG_AGO, 1), is_get=True).kind is Kind.WHOLE:
+    if decide(field, Validators(ETAG, _LONG_AGO, 1), is_get=True).kind is Answer.WHOLE:
         return -1
     for form, pattern in enumerate(_FORMS):
         try:
@@ -178,4 +178,4 @@ def _nearest(seconds: int) -> int:
 
 def _is_moment(field: dict[str, str], seconds: int) -> bool:
     at, after = (decide(field, Validators(ETAG, when, 1), is_get=True).kind for when in (seconds, seconds + 1))
-    return at is Kind.NOT_MODIFIED and after is Kind.WHOLE
+    return at is Answer.NOT_MODIFIED and after is Answer.WHOLE

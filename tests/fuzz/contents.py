@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from httpserve.serving import content
-from httpserve.serving.content import Content
-from httpserve.serving.head import CHUNKED, Refused
+from httpserve.server import request_content
+from httpserve.server.request_content import Content
+from httpserve.server.request_head import CHUNKED, Refused
 from tests.fuzz.grammar import BLANKS, TOKEN, check_refusal, is_field, is_text, number
 
 Outcome = tuple[bytes, bytes] | None  # data and rest, None while the end has not come
@@ -78,7 +78,7 @@ def _read_plainly(length: int, received: bytes) -> Outcome:
         if not line:
             return data, rest
         trailers += len(line)
-        if not is_field(line) or trailers > content.MOST_TRAILER_BYTES:
+        if not is_field(line) or trailers > request_content.MOST_TRAILER_BYTES:
             raise ValueError("trailer")
 
 
@@ -86,7 +86,7 @@ def _line(text: bytes) -> tuple[bytes, bytes, bool]:
     line, end, rest = text.partition(b"\r\n")
     if not end and line.endswith(b"\r"):
         line = line[:-1]
-    if b"\n" in line or len(line) > content.MOST_LINE_BYTES:
+    if b"\n" in line or len(line) > request_content.MOST_LINE_BYTES:
         raise ValueError("line")
     return line, rest, bool(end)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from httpserve.serving.head import Refused
+from httpserve.server.request_head import Refused
 
 REFUSALS = {400, 414, 431, 501, 505}
 TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from urllib.parse import quote_from_bytes
 
-from httpserve.serving import head
-from httpserve.serving.head import CHUNKED, Head, Refused
+from httpserve.server import request_head
+from httpserve.server.request_head import CHUNKED, Head, Refused
 from tests.fuzz.grammar import BLANKS, DIGITS, check_refusal, is_field, is_token
 
 
@@ -21,32 +21,32 @@ def check_head(data: bytes) -> str:
         return _check_beginning(data)
     raw = data[:end]
     try:
-        head.check_incomplete(raw)
-        found = head.parse(raw)
+        request_head.check_incomplete(raw)
+        found = request_head.parse(raw)
     except Refused as refused:
         check_refusal(refused)
         _check_why(raw, refused)
         return f"{refused.status} {refused.reason}"
     assert _follows_grammar(raw)
-    assert head.parse_again(raw) == head.parse_again(raw) == found
+    assert request_head.parse_again(raw) == request_head.parse_again(raw) == found
     for cut in range(0, len(raw), 1 + len(raw) // 64):
-        head.check_incomplete(raw[:cut])  # a head that drips in is refused at no point of it
+        request_head.check_incomplete(raw[:cut])  # a head that drips in is refused at no point of it
     said = [(name.lower(), value.strip(BLANKS)) for name, _, value in _lines(raw)]
     _check_framing(said, found)
     _check_fields(said, found)
     _check_target(found)
-    again = head.parse(_written_again(found))
+    again = request_head.parse(_written_again(found))
     assert again == found
     return f"1.{int(not found.http_10)} {found.keep_alive} {found.expects_continue} {min(found.content_length, 1)}"
 
 
 def _check_beginning(data: bytes) -> str:
     try:
-        head.check_incomplete(data)
+        request_head.check_incomplete(data)
     except Refused as refused:
         check_refusal(refused)
         try:
-            head.parse_again(data + b"\r\n\r\n")
+            request_head.parse_again(data + b"\r\n\r\n")
         except Refused:
             return f"beginning {refused.status} {refused.reason}"
         raise AssertionError("a beginning was refused, and the whole is not") from refused
@@ -75,7 +75,7 @@ def _follows_grammar(raw: bytes) -> bool:
     if version[5] not in DIGITS or version[7] not in DIGITS:
         return False
     # The number of fields is judged before their form, the version before both.
-    return len(fields) > head.MOST_FIELDS or version[5:6] != b"1" or all(map(is_field, fields))
+    return len(fields) > request_head.MOST_FIELDS or version[5:6] != b"1" or all(map(is_field, fields))
 
 
 def _lines(raw: bytes) -> list[tuple[bytes, bytes, bytes]]:
@@ -129,7 +129,7 @@ def _check_target(found: Head) -> None:
     if path != "*":  # however a path is encoded, it is the same path
         for safe in ("", "/"):
             target = b"/" + quote_from_bytes(path[1:].encode("latin-1"), safe=safe).encode()
-            assert head.parse(b"GET " + target + b" HTTP/1.1\r\nHost:\r\n\r\n").environ["PATH_INFO"] == path
+            assert request_head.parse(b"GET " + target + b" HTTP/1.1\r\nHost:\r\n\r\n").environ["PATH_INFO"] == path
 
 
 def _written_again(found: Head) -> bytes:

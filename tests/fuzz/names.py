@@ -12,8 +12,8 @@ from pathlib import Path
 
 from httpserve.base.text import url_path
 from httpserve.errors import InvalidName
-from httpserve.serving import head
-from httpserve.serving.head import Refused
+from httpserve.server import request_head
+from httpserve.server.request_head import Refused
 from httpserve.site.app import Site
 from httpserve.storage.directory.names import checked_name, is_reserved
 from httpserve.storage.directory.root import Root
@@ -39,7 +39,7 @@ class NameCheck:
         """Take `data` for a name, then for the rest of a target that begins with a slash."""
         named = [self._check_name(text) for text in (data.decode("utf-8", "surrogateescape"), data.decode("latin-1"))]
         try:
-            found = head.parse(b"GET /" + data + b" HTTP/1.1\r\nHost: bench\r\n\r\n")
+            found = request_head.parse(b"GET /" + data + b" HTTP/1.1\r\nHost: bench\r\n\r\n")
         except Refused as refused:
             check_refusal(refused, 400, 505)
             return f"{named} {refused.status}"
@@ -63,7 +63,7 @@ class NameCheck:
         assert not any(part in ("", ".", "..") or is_reserved(part) for part in name.split("/") if name)
         assert os.path.normpath(os.path.join("/top", name)) == (f"/top/{name}" if name else "/top")
         target = url_path(name).encode("ascii")
-        found = head.parse(b"GET /" + target + b" HTTP/1.1\r\nHost: bench\r\n\r\n")
+        found = request_head.parse(b"GET /" + target + b" HTTP/1.1\r\nHost: bench\r\n\r\n")
         assert found.environ["PATH_INFO"].encode("latin-1").decode("utf-8") == f"/{name}"
         if _is_name(text):
             assert checked_name(text) == name

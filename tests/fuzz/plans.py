@@ -11,7 +11,7 @@ from pathlib import Path
 
 from httpserve.plan import Region
 from httpserve.site.app import Site
-from httpserve.site.conditional import Kind, decide
+from httpserve.site.conditional import Answer, decide
 from httpserve.storage.directory.root import Root
 from tests.fuzz.answers import Asked, Descriptors
 from tests.fuzz.conditions import fields_in
@@ -20,11 +20,11 @@ from tests.fuzz.conditions import fields_in
 CONTENT = bytes(range(256)) * 3 + b"\r\n--" * 58
 FILES = {"empty.bin": b"", "one": b"1", "kilo.txt": CONTENT}
 STATUS = {
-    Kind.WHOLE: 200,
-    Kind.PARTS: 206,
-    Kind.NOT_MODIFIED: 304,
-    Kind.FAILED: 412,
-    Kind.UNSATISFIABLE: 416,
+    Answer.WHOLE: 200,
+    Answer.PARTS: 206,
+    Answer.NOT_MODIFIED: 304,
+    Answer.FAILED: 412,
+    Answer.UNSATISFIABLE: 416,
 }
 
 
@@ -68,13 +68,13 @@ class PlanCheck:
         assert ("ETag" in asked.fields) is (asked.status < 400)
         content = FILES[name]
         _check_subject(asked, content)
-        if verdict.kind is Kind.WHOLE:
+        if verdict.kind is Answer.WHOLE:
             assert asked.fields["Content-Length"] == str(len(content))
             assert method == "HEAD" or asked.body == content
-        elif verdict.kind is Kind.PARTS:
+        elif verdict.kind is Answer.PARTS:
             expected = [(f"bytes {a}-{b - 1}/{len(content)}", content[a:b]) for a, b in verdict.ranges]
             assert _parts(asked) == expected
-        elif verdict.kind is Kind.UNSATISFIABLE:
+        elif verdict.kind is Answer.UNSATISFIABLE:
             assert asked.fields["Content-Range"] == f"bytes */{len(content)}"
         return f"{method} {asked.status} {min(len(verdict.ranges), 3)}"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from httpserve.cli import main
-from tests.serving.wire import unmeasured
+from tests.server.wire import unmeasured
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 END_SECONDS = 20

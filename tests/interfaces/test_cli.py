@@ -16,7 +16,7 @@ from httpserve import cli
 from httpserve.cli_signals import Signals
 from tests.interfaces.command import END_SECONDS, end, fetch, first_line
 from tests.interfaces.conftest import Run, Start
-from tests.serving.wire import eventually
+from tests.server.wire import eventually
 
 
 def everything_in(folder: Path) -> dict[str, bytes | None]:

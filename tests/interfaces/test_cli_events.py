@@ -15,7 +15,7 @@ import pytest
 from httpserve.cli_events import KINDS
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch
 from tests.interfaces.conftest import Run, Start
-from tests.serving.wire import Wire, eventually
+from tests.server.wire import Wire, eventually
 
 Told = tuple["subprocess.Popen[str]", Iterator[dict[str, Any]], str]
 BIG = 12 << 20

@@ -23,7 +23,7 @@ from httpserve.commands import TEMPLATES
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 from tests.netns.nets import Place, skip_where_not_allowed
-from tests.serving.wire import Wire
+from tests.server.wire import Wire
 
 SCRIPT = """
 set -eu

@@ -15,7 +15,7 @@ import pytest
 from tests.interfaces.command import end, fetch, first_line
 from tests.interfaces.conftest import Run, Start
 from tests.interfaces.terminal import Terminal
-from tests.serving.wire import Wire
+from tests.server.wire import Wire
 
 BIG = 12 << 20
 SLOW = 64 << 10  # a receive buffer

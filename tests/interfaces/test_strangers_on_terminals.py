@@ -20,7 +20,7 @@ from tests.copying.raw_server import Answer, RawServer
 from tests.interfaces.command import end, first_line
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 from tests.interfaces.terminal import Terminal
-from tests.serving.wire import PATIENCE_SECONDS
+from tests.server.wire import PATIENCE_SECONDS
 
 pytest_plugins = ["pytester"]
 

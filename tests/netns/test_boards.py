@@ -10,7 +10,7 @@ import pytest
 from httpserve import AddressNotFound, HttpServerClient, RequestRecord
 from tests.netns.conftest import Serve
 from tests.netns.nets import Network, Place
-from tests.serving.wire import pattern
+from tests.server.wire import pattern
 
 SIZE_BYTES = 3_000_000
 WAIT_SECONDS = 20.0

@@ -15,7 +15,7 @@ from tests.conftest import our_threads
 from tests.netns.conftest import Serve
 from tests.netns.long_cable import LongCable
 from tests.netns.nets import Network
-from tests.serving.wire import eventually, pattern
+from tests.server.wire import eventually, pattern
 
 LOST_SECONDS = 1.0
 PATIENCE_SECONDS = 20.0

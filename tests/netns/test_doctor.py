@@ -11,7 +11,7 @@ import pytest
 from httpserve import Finding, HttpServerClient, Report
 from tests.netns.conftest import Serve
 from tests.netns.nets import Network, Place
-from tests.serving.wire import eventually
+from tests.server.wire import eventually
 
 ETH_P_ALL = 3
 ICMPV6, HOP_BY_HOP = 58, 0

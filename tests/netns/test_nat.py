@@ -10,7 +10,7 @@ import pytest
 from httpserve import HttpServerClient
 from tests.netns.conftest import Serve
 from tests.netns.nets import Network, Place
-from tests.serving.wire import pattern
+from tests.server.wire import pattern
 
 SIZE_BYTES = 2_000_000
 SLOW = "2M"  # bytes a second, so that both are under way at a time

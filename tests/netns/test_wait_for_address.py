@@ -14,7 +14,7 @@ import pytest
 
 from httpserve import AddressNotFound, HttpServeError, HttpServerClient, InvalidArgument, ServerNotRunning
 from tests.netns.nets import Network
-from tests.serving.wire import eventually
+from tests.server.wire import eventually
 
 LONG_SECONDS = 20.0  # for what a test ends, or brings about, long before
 SHORT_SECONDS = 0.3

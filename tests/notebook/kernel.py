@@ -14,7 +14,7 @@ from typing import Any
 
 from jupyter_client.manager import KernelManager
 
-from tests.serving.wire import unmeasured
+from tests.server.wire import unmeasured
 
 LONGEST_SECONDS = 30.0  # for what should take one
 LOOK_SECONDS = 0.05

@@ -16,7 +16,7 @@ from httpserve.base.tables import MOST_LINES, MOST_NAMES, MOST_ROWS, Listing, Re
 from httpserve.base.text import moment, size
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
 from tests.conftest import our_threads, private_directories, tcp_sockets
-from tests.serving.wire import eventually
+from tests.server.wire import eventually
 
 EVIL = "<script>alert('\"&')</script>"
 ESCAPED = "&lt;script&gt;alert(&#x27;&quot;&amp;&#x27;)&lt;/script&gt;"

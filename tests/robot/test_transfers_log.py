@@ -8,7 +8,7 @@ import pytest
 
 from httpserve import HttpServerClient, RequestRecord
 from httpserve.robot.transfers_log import MOST_CHARACTERS, MOST_LINES, MOST_ROWS, TransfersLog
-from tests.serving.wire import Wire
+from tests.server.wire import Wire
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from robot.api import ExecutionResult
 
 from tests.robot.suites import END_SECONDS, REPOSITORY, run, start, write
-from tests.serving.wire import eventually
+from tests.server.wire import eventually
 
 
 def test_promise_counts_only_what_begins_after_it(tmp_path: Path) -> None:

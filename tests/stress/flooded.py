@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.serving.wire import REPOSITORY, Wire, pattern, unmeasured
+from tests.server.wire import REPOSITORY, Wire, pattern, unmeasured
 
 MIB = 1 << 20
 WARM_UP = 200  # requests, until threads, caches and modules are there
@@ -24,7 +24,7 @@ SMALL = pattern(1000, 1)
 SERVER = """
 import resource, sys
 from httpserve import HttpServerClient, WaitTimeout
-from tests.serving.wire import pattern
+from tests.server.wire import pattern
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 host, room = sys.argv[1], int(sys.argv[2])

@@ -14,7 +14,7 @@ import pytest
 
 from tests.netns.long_cable import LongCable
 from tests.netns.nets import Place, skip_where_not_allowed
-from tests.serving.wire import eventually
+from tests.server.wire import eventually
 from tests.stress.flooded import MIB, Others, Server, descriptors, flooding, serving, warm_up
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

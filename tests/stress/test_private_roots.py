@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.wire import REPOSITORY, unmeasured
+from tests.server.wire import REPOSITORY, unmeasured
 
 PROCESSES = 6
 ROUNDS = 1500  # of each process; before, about one in 460 failed

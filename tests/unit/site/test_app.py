@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from werkzeug.test import Client, EnvironBuilder, TestResponse, create_environ, run_wsgi_app
 
 from httpserve.errors import NotFound
-from httpserve.plan import AT_ONCE, HAND_OVER, Plan
+from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, Plan
 from httpserve.site import app as app_module
 from httpserve.site.app import Site
 from httpserve.storage.directory.root import Root
@@ -512,7 +512,7 @@ def at_once(site: Site, target: str, **fields: str) -> object:
     """Return what a server gets that may not block now."""
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
     environ = create_environ(target, headers=headers)
-    environ[AT_ONCE] = True
+    environ[MAY_NOT_BLOCK] = True
     answer: object = site(environ, lambda status, headers, exc_info=None: lambda data: None)
     if isinstance(answer, Plan):
         answer.close()
@@ -533,7 +533,7 @@ def test_what_takes_more_than_a_moment_is_handed_over(root: Root, fields: dict[s
     site = Site(root)
     before = len(os.listdir("/proc/self/fd"))
 
-    assert at_once(site, "/f", **fields) is HAND_OVER
+    assert at_once(site, "/f", **fields) is NEEDS_THREAD
     assert isinstance(at_once(site, "/f", Range="bytes=0-1,4-5"), Plan)
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -554,7 +554,7 @@ def test_what_is_logged_is_handed_over_and_else_what_needs_no_disk_is_answered_a
     before = len(caplog.records)
 
     assert isinstance(quiet, Plan) is needs_no_disk
-    assert loud is HAND_OVER
+    assert loud is NEEDS_THREAD
     assert not before
     assert asking(Site(root))(target).status_code == 404
     assert caplog.records
@@ -572,11 +572,11 @@ def test_what_no_disk_can_hold_is_not_looked_for(
 
 def test_a_listing_is_handed_over_by_a_server_that_may_not_block_now(root: Root) -> None:
     environ = create_environ("/")
-    environ[AT_ONCE] = True
+    environ[MAY_NOT_BLOCK] = True
 
     answer: object = Site(root)(environ, unexpected)
 
-    assert answer is HAND_OVER
+    assert answer is NEEDS_THREAD
 
 
 def unexpected(*args: Any) -> Any:

@@ -17,10 +17,10 @@ from httpserve.site.conditional import (
     MOST_RANGES,
     PART_BYTES,
     WHOLE,
+    Answer,
     ByteRange,
-    Kind,
+    Decision,
     Validators,
-    Verdict,
     decide,
     parse_ranges,
     takes_long,
@@ -44,7 +44,7 @@ GIVEN = {
 
 def kind(
     given: Mapping[str, str] | None = None, /, *, is_get: bool = True, file: Validators = FILE, **more: str
-) -> Kind:
+) -> Answer:
     fields = {GIVEN[name]: value for name, value in {**(given or {}), **more}.items()}
     return decide(fields, file, is_get=is_get).kind
 
@@ -64,39 +64,39 @@ def test_without_a_condition_the_whole_is_sent() -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        pytest.param({"match": '"no"', "none_match": '"tag"'}, Kind.FAILED, id="1 If-Match first"),
-        pytest.param({"match": '"no"', "unmodified": LATER}, Kind.FAILED, id="1 false, 2 is not asked"),
-        pytest.param({"match": '"tag"', "unmodified": EARLIER}, Kind.WHOLE, id="1 true, 2 is not asked"),
-        pytest.param({"match": '"tag"', "none_match": '"tag"'}, Kind.NOT_MODIFIED, id="1 true, then 3"),
-        pytest.param({"unmodified": EARLIER, "none_match": '"tag"'}, Kind.FAILED, id="2 before 3"),
-        pytest.param({"unmodified": SAME, "modified": SAME}, Kind.NOT_MODIFIED, id="2 true, then 4"),
-        pytest.param({"none_match": '"no"', "modified": LATER}, Kind.WHOLE, id="3 true, 4 is not asked"),
-        pytest.param({"none_match": '"tag"', "modified": EARLIER}, Kind.NOT_MODIFIED, id="3 false"),
-        pytest.param({"none_match": '"tag"', "range": "bytes=0-1"}, Kind.NOT_MODIFIED, id="3 before 5"),
-        pytest.param({"modified": SAME, "range": "bytes=0-1"}, Kind.NOT_MODIFIED, id="4 before 5"),
-        pytest.param({"match": '"no"', "range": "bytes=5000-"}, Kind.FAILED, id="1 before an unsatisfiable"),
-        pytest.param({"match": '"tag"', "range": "bytes=0-1"}, Kind.PARTS, id="1 true, then 5"),
-        pytest.param({"range": "bytes=0-1", "if_range": '"no"'}, Kind.WHOLE, id="5 false"),
-        pytest.param({"range": "bytes=5000-", "if_range": '"no"'}, Kind.WHOLE, id="5 false before 416"),
-        pytest.param({"range": "bytes=0-1", "if_range": '"tag"'}, Kind.PARTS, id="5 true"),
-        pytest.param({"if_range": '"tag"'}, Kind.WHOLE, id="If-Range without Range"),
+        pytest.param({"match": '"no"', "none_match": '"tag"'}, Answer.FAILED, id="1 If-Match first"),
+        pytest.param({"match": '"no"', "unmodified": LATER}, Answer.FAILED, id="1 false, 2 is not asked"),
+        pytest.param({"match": '"tag"', "unmodified": EARLIER}, Answer.WHOLE, id="1 true, 2 is not asked"),
+        pytest.param({"match": '"tag"', "none_match": '"tag"'}, Answer.NOT_MODIFIED, id="1 true, then 3"),
+        pytest.param({"unmodified": EARLIER, "none_match": '"tag"'}, Answer.FAILED, id="2 before 3"),
+        pytest.param({"unmodified": SAME, "modified": SAME}, Answer.NOT_MODIFIED, id="2 true, then 4"),
+        pytest.param({"none_match": '"no"', "modified": LATER}, Answer.WHOLE, id="3 true, 4 is not asked"),
+        pytest.param({"none_match": '"tag"', "modified": EARLIER}, Answer.NOT_MODIFIED, id="3 false"),
+        pytest.param({"none_match": '"tag"', "range": "bytes=0-1"}, Answer.NOT_MODIFIED, id="3 before 5"),
+        pytest.param({"modified": SAME, "range": "bytes=0-1"}, Answer.NOT_MODIFIED, id="4 before 5"),
+        pytest.param({"match": '"no"', "range": "bytes=5000-"}, Answer.FAILED, id="1 before an unsatisfiable"),
+        pytest.param({"match": '"tag"', "range": "bytes=0-1"}, Answer.PARTS, id="1 true, then 5"),
+        pytest.param({"range": "bytes=0-1", "if_range": '"no"'}, Answer.WHOLE, id="5 false"),
+        pytest.param({"range": "bytes=5000-", "if_range": '"no"'}, Answer.WHOLE, id="5 false before 416"),
+        pytest.param({"range": "bytes=0-1", "if_range": '"tag"'}, Answer.PARTS, id="5 true"),
+        pytest.param({"if_range": '"tag"'}, Answer.WHOLE, id="If-Range without Range"),
     ],
 )
-def test_preconditions_are_asked_in_the_order_of_the_rfc(fields: dict[str, str], expected: Kind) -> None:
+def test_preconditions_are_asked_in_the_order_of_the_rfc(fields: dict[str, str], expected: Answer) -> None:
     assert kind(fields) is expected
 
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"range": "bytes=0-1"}, Kind.WHOLE),
-        ({"range": "bytes=5000-"}, Kind.WHOLE),
-        ({"none_match": '"tag"', "range": "bytes=0-1"}, Kind.NOT_MODIFIED),
-        ({"match": '"no"'}, Kind.FAILED),
-        ({"modified": SAME}, Kind.NOT_MODIFIED),
+        ({"range": "bytes=0-1"}, Answer.WHOLE),
+        ({"range": "bytes=5000-"}, Answer.WHOLE),
+        ({"none_match": '"tag"', "range": "bytes=0-1"}, Answer.NOT_MODIFIED),
+        ({"match": '"no"'}, Answer.FAILED),
+        ({"modified": SAME}, Answer.NOT_MODIFIED),
     ],
 )
-def test_head_obeys_conditions_and_ignores_range(fields: dict[str, str], expected: Kind) -> None:
+def test_head_obeys_conditions_and_ignores_range(fields: dict[str, str], expected: Answer) -> None:
     assert kind(fields, is_get=False) is expected
 
 
@@ -133,8 +133,8 @@ def test_all_fields_that_decide_anything_are_named_for_the_app() -> None:
     ],
 )
 def test_if_match_compares_strongly_and_if_none_match_weakly(value: str, strong: bool, weak: bool) -> None:
-    assert kind(match=value) is (Kind.WHOLE if strong else Kind.FAILED)
-    assert kind(none_match=value) is (Kind.NOT_MODIFIED if weak else Kind.WHOLE)
+    assert kind(match=value) is (Answer.WHOLE if strong else Answer.FAILED)
+    assert kind(none_match=value) is (Answer.NOT_MODIFIED if weak else Answer.WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -155,12 +155,12 @@ def test_if_match_compares_strongly_and_if_none_match_weakly(value: str, strong:
     ],
 )
 def test_if_range_asks_for_the_very_same_version(value: str, same: bool) -> None:
-    assert kind(range="bytes=0-1", if_range=value) is (Kind.PARTS if same else Kind.WHOLE)
+    assert kind(range="bytes=0-1", if_range=value) is (Answer.PARTS if same else Answer.WHOLE)
 
 
 @pytest.mark.parametrize("rest", ["x", '"', " " * 30_000 + "x", ', "a"' * 10_000 + "x", "," * 30_000 + "x"])
 def test_a_malformed_list_of_tags_matches_nothing_however_long(rest: str) -> None:
-    assert kind(none_match='"tag"' + rest) is Kind.WHOLE
+    assert kind(none_match='"tag"' + rest) is Answer.WHOLE
 
 
 # Dates
@@ -177,23 +177,23 @@ def test_a_malformed_list_of_tags_matches_nothing_however_long(rest: str) -> Non
     ],
 )
 def test_a_date_is_understood_in_all_three_forms(value: str) -> None:
-    assert kind(modified=value) is Kind.NOT_MODIFIED
-    assert kind(unmodified=value) is Kind.WHOLE
+    assert kind(modified=value) is Answer.NOT_MODIFIED
+    assert kind(unmodified=value) is Answer.WHOLE
 
 
 @pytest.mark.parametrize(
     ("value", "modified", "unmodified"),
     [
-        (EARLIER, Kind.WHOLE, Kind.FAILED),
-        (SAME, Kind.NOT_MODIFIED, Kind.WHOLE),
-        (LATER, Kind.NOT_MODIFIED, Kind.WHOLE),
-        ("Sun, 06 Nov 1994 08:48:60 GMT", Kind.WHOLE, Kind.FAILED),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", Kind.WHOLE, Kind.FAILED),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", Kind.NOT_MODIFIED, Kind.WHOLE),
-        ("Mon, 01 Jan 0001 00:00:00 GMT", Kind.WHOLE, Kind.FAILED),
+        (EARLIER, Answer.WHOLE, Answer.FAILED),
+        (SAME, Answer.NOT_MODIFIED, Answer.WHOLE),
+        (LATER, Answer.NOT_MODIFIED, Answer.WHOLE),
+        ("Sun, 06 Nov 1994 08:48:60 GMT", Answer.WHOLE, Answer.FAILED),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", Answer.WHOLE, Answer.FAILED),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", Answer.NOT_MODIFIED, Answer.WHOLE),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", Answer.WHOLE, Answer.FAILED),
     ],
 )
-def test_dates_are_compared_by_the_second(value: str, modified: Kind, unmodified: Kind) -> None:
+def test_dates_are_compared_by_the_second(value: str, modified: Answer, unmodified: Answer) -> None:
     assert kind(modified=value) is modified
     assert kind(unmodified=value) is unmodified
 
@@ -224,9 +224,9 @@ def test_dates_are_compared_by_the_second(value: str, modified: Kind, unmodified
     ],
 )
 def test_what_is_no_date_is_no_condition(value: str) -> None:
-    assert kind(modified=value) is Kind.WHOLE
-    assert kind(unmodified=value) is Kind.WHOLE
-    assert kind(range="bytes=0-1", if_range=value) is Kind.WHOLE
+    assert kind(modified=value) is Answer.WHOLE
+    assert kind(unmodified=value) is Answer.WHOLE
+    assert kind(range="bytes=0-1", if_range=value) is Answer.WHOLE
 
 
 @pytest.mark.parametrize(("ahead", "meant"), [(0, 0), (51, -49), (99, -1)])
@@ -236,21 +236,21 @@ def test_a_year_of_two_digits_more_than_fifty_years_ahead_is_of_the_last_century
 
     date = f"Monday, 01-Mar-{(now + ahead) % 100:02} 00:00:00 GMT"
 
-    assert kind(range="bytes=0-1", if_range=date, file=file) is Kind.PARTS
+    assert kind(range="bytes=0-1", if_range=date, file=file) is Answer.PARTS
 
 
 @given(st.integers(0, 4102444800))
 def test_every_date_of_ours_is_understood_as_werkzeug_writes_it(seconds: int) -> None:
     file = FILE._replace(modified=seconds)
 
-    assert kind(range="bytes=0-1", if_range=http_date(seconds), file=file) is Kind.PARTS
+    assert kind(range="bytes=0-1", if_range=http_date(seconds), file=file) is Answer.PARTS
 
 
 @given(st.text(max_size=40))
 def test_no_text_breaks_a_condition(text: str) -> None:
     for field in GIVEN:
-        assert kind({field: text}) in Kind
-        assert kind({"range": "bytes=0-1", field: text}) in Kind
+        assert kind({field: text}) in Answer
+        assert kind({"range": "bytes=0-1", field: text}) in Answer
 
 
 # Ranges
@@ -326,20 +326,20 @@ def test_what_is_not_understood_is_ignored(value: str) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        pytest.param("bytes=0-", Kind.UNSATISFIABLE, id="open"),
-        pytest.param("bytes=0-3", Kind.UNSATISFIABLE, id="closed"),
-        pytest.param("bytes=-0", Kind.UNSATISFIABLE, id="an empty suffix"),
-        pytest.param("bytes=-5", Kind.WHOLE, id="a suffix is satisfiable, but has no Content-Range"),
+        pytest.param("bytes=0-", Answer.UNSATISFIABLE, id="open"),
+        pytest.param("bytes=0-3", Answer.UNSATISFIABLE, id="closed"),
+        pytest.param("bytes=-0", Answer.UNSATISFIABLE, id="an empty suffix"),
+        pytest.param("bytes=-5", Answer.WHOLE, id="a suffix is satisfiable, but has no Content-Range"),
     ],
 )
-def test_an_empty_file_has_no_ranges(value: str, expected: Kind) -> None:
+def test_an_empty_file_has_no_ranges(value: str, expected: Answer) -> None:
     assert kind(range=value, file=FILE._replace(size=0)) is expected
 
 
 def test_parts_are_told_in_the_order_asked() -> None:
     verdict = decide({"HTTP_RANGE": "bytes=500-600,0-1"}, FILE, is_get=True)
 
-    assert verdict == Verdict(Kind.PARTS, (ByteRange(500, 601), ByteRange(0, 2)))
+    assert verdict == Decision(Answer.PARTS, (ByteRange(500, 601), ByteRange(0, 2)))
 
 
 @pytest.mark.parametrize("count", [2, 10, 255, 1000, MOST_RANGES])
@@ -355,7 +355,7 @@ def test_many_honest_ranges_are_all_answered(count: int, size: int) -> None:
 def test_more_ranges_than_any_client_asks_for_get_the_whole() -> None:
     value = "bytes=" + ",".join(f"{start * 2}-{start * 2}" for start in range(MOST_RANGES + 1))
 
-    assert kind(range=value, file=FILE._replace(size=1 << 20)) is Kind.WHOLE
+    assert kind(range=value, file=FILE._replace(size=1 << 20)) is Answer.WHOLE
 
 
 MANY = 1_000_000  # of whatever: work that grows with its square would take hours
@@ -388,12 +388,12 @@ LONG = {
 @pytest.mark.parametrize("value", LONG.values(), ids=LONG)
 @pytest.mark.parametrize("name", GIVEN)
 def test_no_field_takes_longer_than_its_length_does(name: str, value: str) -> None:
-    assert isinstance(kind({"range": "bytes=0-1", name: value}), Kind)
+    assert isinstance(kind({"range": "bytes=0-1", name: value}), Answer)
 
 
 @pytest.mark.parametrize("value", ["bytes=" + "," * MOST_RANGES + "0-1", "bytes=" + "0-," * MANY, "x" + "," * MANY])
 def test_too_many_ranges_are_ignored_before_they_are_read(value: str) -> None:
-    assert kind(range=value) is Kind.WHOLE
+    assert kind(range=value) is Answer.WHOLE
 
 
 @pytest.mark.parametrize(
@@ -424,9 +424,9 @@ def test_nothing_is_resumed_where_the_bytes_may_be_others_under_the_same_validat
 ) -> None:
     file = FILE._replace(may_resume=False)
 
-    assert kind(fields, range=wanted, file=file) is Kind.WHOLE
-    assert kind(range="bytes=5-", file=file) is Kind.PARTS
-    assert kind(none_match='"tag"', range=wanted, file=file) is Kind.NOT_MODIFIED
+    assert kind(fields, range=wanted, file=file) is Answer.WHOLE
+    assert kind(range="bytes=5-", file=file) is Answer.PARTS
+    assert kind(none_match='"tag"', range=wanted, file=file) is Answer.NOT_MODIFIED
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_nothing_is_resumed_where_the_bytes_may_be_others_under_the_same_validat
     ],
 )
 def test_a_flood_of_overlapping_ranges_gets_the_whole_instead_of_more(value: str) -> None:
-    assert kind(range=value) is Kind.WHOLE
+    assert kind(range=value) is Answer.WHOLE
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_a_flood_of_overlapping_ranges_gets_the_whole_instead_of_more(value: str
     ],
 )
 def test_ranges_that_overlap_a_little_are_answered(value: str, size: int) -> None:
-    assert kind(range=value, file=FILE._replace(size=size)) is Kind.PARTS
+    assert kind(range=value, file=FILE._replace(size=size)) is Answer.PARTS
 
 
 SPEC = st.one_of(

@@ -1,0 +1,482 @@
+"""Leader and followers: one thread polls and answers what cannot block, others take over what can.
+
+Knows connections by their needs, and threads. Knows no HTTP.
+
+One thread at a time leads: it waits on the listening socket and on every
+connection that has nothing to do. When a connection needs a thread, the leader
+hands the lead to a follower and serves it; afterwards it puts the connection
+back and follows. So there is a thread for each busy connection and none for an
+idle one.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import logging
+import queue
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+
+from httpserve.base.log import logger, traceback_lines
+from httpserve.base.threads import Latch
+from httpserve.server.access_log import block_signals
+from httpserve.server.connection import Connection
+from httpserve.server.deadlines import Deadlines
+from httpserve.server.delivery import NEVER, Need, Stage, plain_address
+from httpserve.server.poller import READ, WRITE, Poller
+from httpserve.server.shared import Shared
+
+log = logger("httpserve.server")
+
+FOLLOW_SECONDS = 10.0  # a spare thread without work ends after this
+EVICTED_PART = 32  # of all connections at once: looking for the longest idle takes a while among thousands
+ACCEPT_AT_ONCE = 64  # connections taken per poll, so that those already there get their turn
+LONGEST_POLL_SECONDS = 3600.0
+RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than spin
+ACKNOWLEDGMENT_POLL_SECONDS = 0.005
+MOST_THREADS = 512  # each takes memory; connections that need one more wait
+MOST_TRACEBACKS = 10
+INTERRUPT_SECONDS = 0.15  # threads that send have noticed by then; the others wait for a disk, and their boards for us
+LET_GO_SECONDS = 0.5  # a thread that does not come back for so long after the end waits for a disk
+
+# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
+_INPUT, _ROOM, _THREAD, _GONE = Need.INPUT, Need.ROOM, Need.THREAD, Need.GONE
+_SENDING, _PAUSED = Stage.SENDING, Stage.PAUSED
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Phase(Enum):
+    """The life of a lead."""
+
+    SERVING = auto()
+    DRAINING = auto()
+    CUTTING = auto()
+    OVER = auto()
+
+
+class Leader:
+    """The threads of one server.
+
+    Args:
+        listener: The listening socket, not blocking.
+        service: What its connections share.
+        poller: Closed by `run` at the end.
+        name: How its threads are called.
+    """
+
+    def __init__(self, listener: socket.socket, service: Shared, poller: Poller, name: str) -> None:
+        self._listener = listener
+        self._service = service
+        self._poller = poller
+        self._name = name
+        self._listener_fd = listener.fileno()
+        # Touched by the leader alone:
+        self._now, self._wall = time.monotonic(), time.time()
+        self._ready: deque[tuple[int, int]] = deque()
+        self._deadlines = Deadlines()
+        self._parked: deque[Connection] = deque()  # they need a thread, and there are too many
+        self._cut_at = 0.0  # when everything had to end
+        self._accept_again = 0.0  # when to look again after the descriptors ran out; 0.0: accepting
+        self._told: set[str] = set()
+        self._tracebacks = 0
+        self._listener_dropped = False
+        self._awaits_acknowledgments = False
+        self.has_cut = False  # an answer was under way when everything had to end
+        self._connections: dict[int, Connection] = {}
+        self._working: set[Connection] = set()  # other threads own these
+        # Touched by every thread, each touch one step of the interpreter:
+        self._returned: deque[tuple[Connection, Need]] = deque()
+        self._baton: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: lead; False: end
+        self._lock = threading.Lock()  # guards _spare, _threads, _phase, _numbers
+        self._spare = 0
+        self._threads: set[threading.Thread] = set()
+        self._phase = Phase.SERVING
+        self._numbers = 0
+        self.over = Latch()
+        poller.watch(self._listener_fd, READ)
+
+    # From any thread
+
+    def drain(self) -> None:
+        """Take no more connections, and end each one as soon as its answer is out."""
+        self._enter(Phase.DRAINING)
+
+    def cut(self) -> None:
+        """End every connection now."""
+        self._service.cutting = True
+        self._enter(Phase.CUTTING)
+
+    def _enter(self, phase: Phase) -> None:
+        with self._lock:
+            if self._phase.value < phase.value:
+                self._phase = phase
+        self._service.stopping = True
+        self._poller.wake()
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads that were started beside the one in `run`."""
+        with self._lock:
+            return list(self._threads)
+
+    def connections(self) -> int:
+        """Return how many connections there are."""
+        return len(self._connections)
+
+    def never_ran(self) -> None:
+        """Free what a lead holds that no thread has run."""
+        self._poller.close()
+
+    def abandon_in_child(self) -> None:
+        """In a forked child, where none of the threads is, close the copies of the descriptors."""
+        self._poller.close()
+        self._service.forget_kept()
+        for connection in self._connections.values():
+            connection.sock.close()
+
+    # Roles
+
+    def run(self) -> None:
+        """Leader, work and follow until the server is over. For the first thread."""
+        self._play(first=True)
+
+    def _play(self, *, first: bool) -> None:
+        block_signals()
+        while True:
+            connection = self._lead()
+            if connection is None:
+                return
+            self._work(connection)
+            if not self._follow(first):
+                return
+
+    def _play_and_leave(self) -> None:
+        try:
+            self._play(first=False)
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    def _follow(self, first: bool) -> bool:
+        with self._lock:
+            if self._phase is Phase.OVER:
+                return False
+            self._spare += 1
+        while True:
+            try:
+                return self._baton.get(timeout=None if first else FOLLOW_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._spare:
+                        self._spare -= 1
+                        return False
+
+    def _hand_over(self) -> bool:
+        """Let another thread lead. False when the system has no thread for us."""
+        with self._lock:
+            if self._spare:
+                self._spare -= 1
+                self._baton.put(True)
+                return True
+            self._numbers += 1
+            thread = threading.Thread(target=self._play_and_leave, name=f"{self._name}-{self._numbers}", daemon=True)
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # can't start new thread
+            with self._lock:
+                self._threads.discard(thread)
+            return False
+        return True
+
+    def _work(self, connection: Connection) -> None:
+        """Serve a connection, and give it back to whoever leads: the leader alone watches and schedules."""
+        try:
+            need = connection.proceed(time.monotonic(), time.time())
+        except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
+            need = self._failed(connection, error)
+        with self._lock:
+            is_over = self._phase is Phase.OVER  # nobody leads any more: this thread was away for too long
+            if not is_over:
+                self._returned.append((connection, need))
+        if is_over:
+            connection.abandon(time.monotonic())
+            connection.release()
+        else:
+            self._poller.wake()
+
+    def _failed(self, connection: Connection, error: Exception) -> Need:
+        try:
+            if isinstance(error, MemoryError):
+                self._tell_once("out of memory; connections that need more of it are reset")
+            elif self._tracebacks < MOST_TRACEBACKS:
+                self._tracebacks += 1
+                client = connection.client
+                message = "a connection of %s failed:\n%s"
+                self._service.scribe.say(log, logging.ERROR, message, client, traceback_lines())
+            return connection.abandon(time.monotonic())
+        except MemoryError:  # not even for that
+            self._service.forget_repeats()
+            return Need.GONE
+
+    # Leading
+
+    def _lead(self) -> Connection | None:
+        """Leader until a connection needs this thread; None when the server is over."""
+        while True:
+            while self._ready:
+                connection = self._serve_ready(self._ready.popleft()[0])
+                if connection is not None:
+                    return connection
+            self._take_back()
+            # What is due is due by the time of the last poll: whatever had come by then was looked at before.
+            if self._accept_again or self._parked or self._deadlines.soonest(NEVER) <= self._now:
+                connection = self._expire(self._now) or self._unpark()
+                if connection is not None:
+                    return connection
+            if self._phase is not Phase.SERVING and self._wind_up(time.monotonic()):
+                self._end()
+                return None
+            self._ready.extend(self._poller.poll(self._seconds_to_wait(time.monotonic())))
+            self._now, self._wall = time.monotonic(), time.time()
+            self._service.look_around(self._wall)
+
+    def _take_back(self) -> None:
+        while self._returned:
+            connection, need = self._returned.popleft()
+            self._working.discard(connection)
+            if self._phase is Phase.CUTTING and need is not Need.GONE:
+                need = connection.abandon(self._now)
+            self._apply(connection, need)
+
+    def _serve_ready(self, fd: int) -> Connection | None:
+        connection = self._connections.get(fd)
+        if connection is None:
+            return self._accept() if fd == self._listener_fd else None
+        if not connection.watched:  # the event was about the connection that had this descriptor before
+            return None
+        stage = connection.stage
+        if stage is _SENDING or stage is _PAUSED:  # `is_quiet`, without a call for each request
+            return self._apply(connection, Need.THREAD)
+        try:
+            need = connection.on_input(self._now, self._wall, True)
+        except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
+            need = self._failed(connection, error)
+        if need is _INPUT and connection.deadline >= connection.scheduled:
+            return None
+        return self._apply(connection, need)
+
+    def _guarded(self, connection: Connection, call: Callable[[float, float, bool], Need]) -> Need:
+        try:
+            return call(self._now, self._wall, True)
+        except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
+            return self._failed(connection, error)
+
+    def _apply(self, connection: Connection, need: Need) -> Connection | None:
+        """Give a connection what it needs; return it when that is this thread."""
+        events = READ if need is _INPUT else WRITE if need is _ROOM else 0
+        if connection.watched != events:
+            if connection.watched:
+                self._poller.drop(connection.fd)
+            connection.watched = 0
+            if events and not self._watch(connection, events):
+                need = connection.abandon(self._now)
+        if need is _GONE:
+            self._connections.pop(connection.fd, None)
+            self._deadlines.forget(connection)
+            connection.release()  # not before: its descriptor is the next connection's
+            return None
+        if need is _THREAD:
+            self._working.add(connection)
+            if len(self._threads) >= MOST_THREADS and not self._spare:
+                self._parked.append(connection)
+                return None
+            if self._hand_over():
+                return connection
+            self._tell_once("no more threads can be started; going on with those there are")
+            connection.hurry()
+            self._work(connection)
+            return None
+        if connection.deadline < connection.scheduled:
+            self._deadlines.schedule(connection)
+        return None
+
+    def _unpark(self) -> Connection | None:
+        """Return a connection that has waited for a thread, now that there is one."""
+        if self._parked and self._spare and self._hand_over():
+            return self._parked.popleft()
+        return None
+
+    def _watch(self, connection: Connection, events: int) -> bool:
+        try:
+            self._poller.watch(connection.fd, events)
+        except OSError:  # epoll has limits of its own
+            self._tell_once("the system lets no more connections be watched; those beyond are reset")
+            return False
+        connection.watched = events
+        return True
+
+    # Accepting
+
+    def _accept(self) -> Connection | None:
+        for at in range(ACCEPT_AT_ONCE):
+            if len(self._connections) >= self._service.limits.connections:
+                if at > 0:
+                    return None  # nobody may be waiting any more: only the poller says so without taking one
+                if not self._make_room():
+                    self._pause_accepting()
+                    return None
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno in _OUT_OF_DESCRIPTORS:
+                    self._tell_once("out of descriptors; new connections wait until others end")
+                    if not self._make_room():
+                        self._pause_accepting()
+                return None  # else: a client that left before it was taken
+            if sock.gettimeout() is not None:  # the script has called socket.setdefaulttimeout
+                sock.settimeout(None)
+            try:
+                connection = Connection(sock, plain_address(address[0]), address[1], self._service, self._now)
+            except MemoryError:
+                sock.close()
+                self._tell_once("out of memory; connections that need more of it are reset")
+                return None
+            self._connections[connection.fd] = connection
+            self._service.ledger.connected(connection.client)
+            taken = self._apply(connection, self._guarded(connection, connection.on_input))
+            if taken is not None:
+                return taken
+        return None
+
+    def _make_room(self) -> bool:
+        """Close the longest idle connections. False when none has been idle for long enough."""
+        limits = self._service.limits
+        longest_first = heapq.nsmallest(
+            max(1, len(self._connections) // EVICTED_PART),
+            (
+                (one.idle_since, one.fd)
+                for one in list(self._connections.values())
+                if one.is_idle() and one not in self._working and one.idle_since <= self._now - limits.short_idle
+            ),
+        )
+        for _, fd in longest_first:
+            connection = self._connections[fd]
+            self._apply(connection, connection.close(self._now))
+        return bool(longest_first)
+
+    def _pause_accepting(self) -> None:
+        """Let new connections wait in the backlog until one ends, and look again soon in any case."""
+        if not self._accept_again:
+            self._poller.drop(self._listener_fd)
+        self._accept_again = self._now + RETRY_ACCEPT_SECONDS
+
+    def _tell_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._service.scribe.say(log, logging.WARNING, message)
+
+    # Deadlines
+
+    def _seconds_to_wait(self, now: float) -> float:
+        soonest = self._deadlines.soonest(now + LONGEST_POLL_SECONDS)
+        if self._awaits_acknowledgments:
+            soonest = now + ACKNOWLEDGMENT_POLL_SECONDS  # nothing signals one
+        if self._accept_again:
+            soonest = min(soonest, self._accept_again)
+        return max(0.0, soonest - now)
+
+    def _expire(self, now: float) -> Connection | None:
+        """Deal with every deadline that has come; return a connection that needs this thread."""
+        if self._accept_again and now >= self._accept_again and self._phase is Phase.SERVING:
+            self._accept_again = 0.0
+            self._poller.watch(self._listener_fd, READ)
+        for _ in range(len(self._deadlines)):  # each once, whatever deadline it takes next
+            connection = self._deadlines.take_due(now)
+            if connection is None:
+                break
+            taken = self._expire_one(connection, now)
+            if taken is not None:
+                return taken
+        return None
+
+    def _expire_one(self, connection: Connection, now: float) -> Connection | None:
+        if connection in self._working:
+            return None  # scheduled again when it comes back
+        if connection.deadline <= now:
+            return self._apply(connection, self._guarded(connection, connection.on_deadline))
+        self._deadlines.schedule(connection)
+        return None
+
+    # The end
+
+    def _wind_up(self, now: float) -> bool:
+        """Close what is quiet, or everything when cutting. True when nothing is left."""
+        self._awaits_acknowledgments = False
+        self._close_listener()
+        if self._phase is Phase.CUTTING:
+            self._cut_all(now)
+        else:
+            for connection in list(self._connections.values()):
+                if connection.is_quiet() and connection not in self._working:
+                    need = connection.wind_up(now)
+                    self._apply(connection, need)
+                    self._awaits_acknowledgments |= need is not Need.GONE
+        return not self._connections
+
+    def _close_listener(self) -> None:
+        if self._listener_dropped:
+            return
+        self._listener_dropped = True
+        if self._listener.fileno() < 0:  # whoever stops the server has waited in vain for this thread, and closed it
+            return
+        try:
+            if not self._accept_again:
+                self._poller.drop(self._listener_fd)
+            self._listener.shutdown(socket.SHUT_RDWR)  # a child between fork and exec has a copy that listens, too
+        except OSError:
+            pass  # closed just now, or a system that does not do that to a listening socket
+        self._listener.close()
+
+    def _cut_all(self, now: float) -> None:
+        self._cut_at = self._cut_at or now
+        for connection in list(self._connections.values()):
+            if connection in self._working:
+                self.has_cut = True
+                if now - self._cut_at >= INTERRUPT_SECONDS:
+                    connection.interrupt()
+                if now - self._cut_at >= LET_GO_SECONDS:  # its thread closes it when the disk answers
+                    connection.write_off(now)
+                    self._deadlines.forget(connection)
+                    del self._connections[connection.fd]
+            elif connection.is_quiet():
+                has_all = connection.is_settled(now)
+                self.has_cut |= not has_all
+                self._apply(connection, connection.wind_up(now) if has_all else connection.abandon(now))
+            else:
+                self.has_cut = True
+                self._apply(connection, connection.abandon(now))
+        for connection in self._parked:  # which no thread has
+            self._working.discard(connection)
+        self._parked.clear()
+        self._awaits_acknowledgments = bool(self._connections)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._phase = Phase.OVER
+            for _ in range(self._spare):
+                self._baton.put(False)
+            self._spare = 0
+        while self._returned:
+            connection, _ = self._returned.popleft()
+            connection.abandon(time.monotonic())
+            connection.release()
+        self._poller.close()
+        self._service.forget_kept()
+        self.over.open()

@@ -1,0 +1,114 @@
+"""The content of a request, as it arrives: where it ends, and what of it is data.
+
+Bytes in, bytes out, by the grammar of RFC 9112 section 7.1. Knows no socket.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+from httpserve.server.request_head import CHUNKED, Refused
+
+MOST_LINE_BYTES = 4096  # a chunk's size with its extensions, or one trailer field
+MOST_TRAILER_BYTES = 16 * 1024
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_EXTENSION = rb"[ \t]*;[ \t]*" + _TOKEN + rb"(?:[ \t]*=[ \t]*(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*")
+_TRAILER = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*")
+
+
+class _Next(Enum):
+    SIZE = auto()
+    DATA = auto()
+    DATA_END = auto()
+    TRAILER = auto()
+    NOTHING = auto()
+
+
+class Content:
+    """The content of one request.
+
+    Args:
+        length: The number of bytes, or `CHUNKED`.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._chunked = length == CHUNKED
+        self._next = _Next.SIZE if self._chunked else (_Next.DATA if length else _Next.NOTHING)
+        self._left = 0 if self._chunked else length
+        self._buffer = b""
+        self._trailer_bytes = 0
+        self.taken = 0  # bytes of the connection that were content
+
+    @property
+    def done(self) -> bool:
+        """Whether the content has come to its end."""
+        return self._next is _Next.NOTHING
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the end of the content: the beginning of the next request."""
+        return self._buffer
+
+    def feed(self, received: bytes) -> bytes:
+        """Take the next bytes of the connection and return the data in them.
+
+        Raises:
+            Refused: A chunk or a trailer is malformed.
+        """
+        self._buffer += received
+        data: list[bytes] = []
+        while not self.done and self._step(data):
+            pass
+        return b"".join(data)
+
+    def _step(self, data: list[bytes]) -> bool:
+        if self._next is _Next.DATA:
+            return self._take_data(data)
+        line = self._take_line()
+        if line is None:
+            return False
+        if self._next is _Next.SIZE:
+            match = _CHUNK_LINE.fullmatch(line)
+            if match is None:
+                raise Refused(400, "the size of a chunk is malformed")
+            self._left = int(match[1], 16)
+            self._next = _Next.DATA if self._left else _Next.TRAILER
+        elif self._next is _Next.DATA_END:
+            self._next = _Next.SIZE
+        else:
+            self._take_trailer(line)
+        return True
+
+    def _take_data(self, data: list[bytes]) -> bool:
+        piece, self._buffer = self._buffer[: self._left], self._buffer[self._left :]
+        data.append(piece)
+        self._left -= len(piece)
+        self.taken += len(piece)
+        if self._left:
+            return False
+        self._next = _Next.DATA_END if self._chunked else _Next.NOTHING
+        return True
+
+    def _take_line(self) -> bytes | None:
+        line, end, rest = self._buffer.partition(b"\r\n")
+        begun = line if end else line.removesuffix(b"\r")
+        if self._next is _Next.DATA_END and begun:
+            raise Refused(400, "a chunk is longer than its size")
+        if len(begun) > MOST_LINE_BYTES or b"\n" in begun:
+            raise Refused(400, "a line of the chunked content is malformed")
+        if not end:
+            return None
+        self._buffer = rest
+        self.taken += len(line) + len(end)
+        return line
+
+    def _take_trailer(self, line: bytes) -> None:
+        self._trailer_bytes += len(line)
+        if not line:
+            self._next = _Next.NOTHING
+        elif self._trailer_bytes > MOST_TRAILER_BYTES or _TRAILER.fullmatch(line) is None:
+            raise Refused(400, "a trailer field is malformed")

@@ -1,0 +1,153 @@
+"""The server: werkzeug's threaded WSGI server, with leader and followers in place of its loop.
+
+Knows how to start, drain and stop the lead in a background thread. Knows nothing of what is served.
+"""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401 - imported here, or by the first getaddrinfo, inside the first start()
+import importlib.metadata  # noqa: F401 - likewise by werkzeug
+import os
+import socket
+import sys
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from httpserve.records.claims import Claims
+from httpserve.server.access_log import Scribe
+from httpserve.server.leader import Leader
+from httpserve.server.limits import Limits
+from httpserve.server.poller import best_poller
+from httpserve.server.shared import Shared
+from httpserve.server.tcp import Listener, set_up_listener
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+BACKLOG = 1024
+JOIN_SECONDS = 1.0
+
+
+class _Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"  # set here, or werkzeug sets it on the class that everybody shares
+
+
+class Server(ThreadedWSGIServer):
+    """Serves a WSGI app on a bound socket.
+
+    Args:
+        sock: The bound socket; the server takes it over.
+        app: The WSGI app.
+        ledger: Where exchanges are recorded.
+        limits: How long things may take.
+    """
+
+    def __init__(self, sock: socket.socket, app: WSGIApplication, ledger: Claims, limits: Limits) -> None:
+        host, port = sock.getsockname()[:2]
+        try:
+            # werkzeug exits the process when bind fails, so it gets a descriptor that is bound; it keeps a duplicate.
+            super().__init__(host, port, app, _Handler, fd=sock.fileno())
+        finally:
+            sock.close()
+        try:
+            self.socket = Listener(self.socket)
+            set_up_listener(self.socket, limits.lost)
+            self.socket.listen(BACKLOG)
+        except BaseException:
+            self.socket.close()
+            raise
+        self.host = host  # as the socket has it: a name was resolved by whoever bound it
+        wildcard = host in ("0.0.0.0", "::")
+        self._scribe = Scribe(f"httpserve:{port}-log")
+        service = Shared(app, ledger, self._environ(host, port), None if wildcard else host, limits, self._scribe)
+        self._lead = Leader(self.socket, service, best_poller(), f"httpserve:{port}")
+        self._thread: threading.Thread | None = None
+        _servers.add(self)
+
+    def _environ(self, host: str, port: int) -> dict[str, Any]:
+        return {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "SERVER_SOFTWARE": "httpserve",
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port),
+        }
+
+    def start(self) -> None:
+        """Serve in a background thread. A request would be answered from now on: the socket listens already."""
+        self._thread = threading.Thread(target=self.serve_forever, name=f"httpserve:{self.port}", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was started."""
+        return self._thread is not None and self._thread.ident is not None
+
+    def owns(self, thread: threading.Thread) -> bool:
+        """Tell whether a thread is one of this server's."""
+        return thread is self._thread or thread in self._lead.threads()
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until `stop`. `poll_interval` is werkzeug's and is not needed: nothing polls."""
+        self._lead.run()
+
+    def shutdown(self) -> None:
+        """Stop without a drain, as werkzeug's own name for it."""
+        self.stop(0.0)
+
+    def cut(self) -> None:
+        """End every connection now, whatever `stop` is waiting for."""
+        self._lead.cut()
+
+    def stop(self, timeout: float) -> bool:
+        """Drain for at most `timeout` seconds, then cut. Returns when the port is free and the threads have ended.
+
+        Returns:
+            Whether every answer under way got out whole.
+        """
+        if not self.is_started:
+            self._lead.never_ran()
+            self.server_close()
+            return True
+        self._lead.drain()
+        try:
+            self._lead.over.wait(timeout)
+        finally:  # also when a Ctrl-C ends the wait
+            self._lead.cut()
+            self._lead.over.wait(JOIN_SECONDS)
+            self._join(time.monotonic() + JOIN_SECONDS)
+            self.server_close()
+            self._scribe.close()
+        return not self._lead.has_cut
+
+    def _join(self, until: float) -> None:
+        """Wait for all threads but those that wait for a disk: they end by themselves when it answers."""
+        for thread in [self._thread, *self._lead.threads()]:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def abandon_in_child(self) -> None:
+        """In a forked child, close the copies of the descriptors: only the parent answers."""
+        self._lead.abandon_in_child()
+        self.socket.close()
+
+
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for server in list(_servers):
+        server.abandon_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,45 @@
+"""A server by each way that a system may offer: with and without epoll, with and without sendfile."""
+
+from __future__ import annotations
+
+import os
+import selectors
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient
+from httpserve.server import outgoing
+from httpserve.server.poller import SelectorPoller
+from tests.server.wire import BIG_BYTES, pattern
+
+
+@pytest.fixture(scope="session")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "big"
+    path.write_bytes(pattern(BIG_BYTES))
+    return path
+
+
+@pytest.fixture(params=["epoll and sendfile", "selector", "no sendfile", "neither"])
+def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HttpServerClient]:
+    """A server on `tmp_path/root`, by each way that the system may offer."""
+    if request.param in ("selector", "neither"):
+        monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)  # what Windows has
+        monkeypatch.setattr("httpserve.server.server.best_poller", SelectorPoller)
+    if request.param in ("no sendfile", "neither"):
+        monkeypatch.delattr(os, "sendfile")
+        _without_sendfile(monkeypatch)
+    (tmp_path / "root").mkdir()
+    with HttpServerClient(tmp_path / "root", host="127.0.0.1") as client:
+        yield client
+
+
+def _without_sendfile(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = outgoing.Outgoing.__init__
+
+    def portable(self: outgoing.Outgoing, head: bytes, plan: object, **_: object) -> None:
+        plain(self, head, plan, sendfile=False)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(outgoing.Outgoing, "__init__", portable)

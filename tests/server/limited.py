@@ -1,0 +1,78 @@
+"""A server with limits that a test can wait for, and an app whose answers are plans.
+
+Knows the serving room. Knows no site: `/N` answers with N bytes, `/wait/SECONDS` pauses in the middle.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from httpserve.plan import Data, Plan, Step, Wait
+from httpserve.records.claims import Claims
+from httpserve.records.model import RequestRecord
+from httpserve.server.limits import Limits
+from httpserve.server.server import Server
+from tests.server.wire import Wire
+
+BEFORE = b"before the pause, "
+AFTER = b"after it"
+
+
+class Answers:
+    """A WSGI app that never blocks."""
+
+    plans = True
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Plan:
+        kind, _, value = environ["PATH_INFO"].lstrip("/").rpartition("/")
+        data = BEFORE + AFTER if kind == "wait" else b"x" * int(value)
+        steps: tuple[Step, ...] = (Data(BEFORE), Wait(float(value)), Data(AFTER)) if kind == "wait" else (Data(data),)
+        start_response("200 OK", [("Content-Length", str(len(data)))])
+        return Plan(steps, len(data))
+
+
+class Blocking:
+    """A WSGI app as others write them: it may block, so each answer needs a thread."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        data = b"x" * int(environ["PATH_INFO"].lstrip("/"))
+        start_response("200 OK", [("Content-Length", str(len(data)))])
+        return [data]
+
+
+class Limited:
+    """A server of `app` until the block ends."""
+
+    def __init__(self, limits: Limits, sock: socket.socket | None = None, app: Any = None) -> None:
+        self._ledger = Claims()
+        self._server = Server(sock or _bound(), app or Answers(), self._ledger, limits)
+        self.port = self._server.port
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop(0.0)
+
+    def wire(self, receive_bytes: int | None = None) -> Wire:
+        return Wire(self.port, receive_bytes=receive_bytes)
+
+    def only(self) -> RequestRecord:
+        """Return the record of the only request."""
+        (record,) = self._ledger.requests()
+        return record
+
+    def connections(self) -> int:
+        return self._server._lead.connections()
+
+
+def _bound() -> socket.socket:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock

@@ -1,0 +1,217 @@
+"""Programs that boards run, as boards: curl, wget and busybox wget."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient
+from tests.server.wire import BIG_BYTES, Wire, eventually, pattern
+
+PROGRAMS = {
+    "curl": ["curl", "--silent", "--show-error", "--fail", "--output"],
+    "wget": ["wget", "--quiet", "--tries=1", "-O"],
+    "busybox": ["busybox", "wget", "-q", "-O"],
+}
+
+
+def needs(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=30)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_board_downloads_an_image_and_is_waited_for(
+    bench: HttpServerClient, tmp_path: Path, big: Path, program: str
+) -> None:
+    needs(program)
+    url = bench.put_file("boot/disk image.img", big)
+
+    done = run(*PROGRAMS[program], tmp_path / "got", url)
+
+    record = bench.wait_for_download("boot/disk image.img", 5)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert digest(tmp_path / "got") == digest(big)
+    assert record.bytes == BIG_BYTES
+    assert program == "busybox" or program in record.user_agent.lower()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_board_that_asks_for_a_missing_file_fails(bench: HttpServerClient, tmp_path: Path, program: str) -> None:
+    needs(program)
+
+    done = run(*PROGRAMS[program], tmp_path / "got", bench.get_url("missing"))
+
+    assert done.returncode != 0
+    assert bench.requests[-1].status == 404
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_board_downloads_an_empty_file(bench: HttpServerClient, tmp_path: Path, program: str) -> None:
+    needs(program)
+    (tmp_path / "empty").write_bytes(b"")
+    url = bench.put_file("empty", tmp_path / "empty")
+
+    done = run(*PROGRAMS[program], tmp_path / "got", url)
+
+    assert done.returncode == 0
+    assert (tmp_path / "got").exists() is (program != "curl") or (tmp_path / "got").read_bytes() == b""
+    assert bench.wait_for_download("empty", 5).bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "resume"),
+    [
+        ("curl", ["curl", "--silent", "--fail", "--continue-at", "-", "--output", "got"]),
+        ("wget", ["wget", "--quiet", "--continue", "-O", "got"]),
+        ("busybox", ["busybox", "wget", "-q", "-c", "-O", "got"]),
+    ],
+)
+def test_a_broken_off_download_is_resumed_and_counts_as_one(
+    bench: HttpServerClient, tmp_path: Path, big: Path, program: str, resume: list[str]
+) -> None:
+    needs(program)
+    url = bench.put_file("f", big)
+    with Wire(bench.get_port(), receive_bytes=65536) as wire:  # else it grows, and may take the rest, too
+        wire.get("/f")
+        wire.read_head()
+        (tmp_path / "got").write_bytes(wire.read_exactly(5 << 20))
+        eventually(lambda: bench.transfers[0].acknowledged >= 5 << 20)  # the last acknowledgment may be delayed
+        wire.reset()
+
+    done = run(*resume, url, cwd=tmp_path)
+
+    record = bench.wait_for_download("f", 5)
+    assert done.returncode == 0
+    assert digest(tmp_path / "got") == digest(big)
+    assert record.ranges == ((5 << 20, BIG_BYTES),)
+    assert bench.requests[-1].status == 206
+
+
+def test_curl_resuming_a_whole_file_is_content(bench: HttpServerClient, tmp_path: Path, big: Path) -> None:
+    needs("curl")
+    url = bench.put_file("f", big)
+    shutil.copy(big, tmp_path / "got")
+
+    done = run("curl", "--silent", "--show-error", "--continue-at", "-", "--output", tmp_path / "got", url)
+
+    assert done.returncode == 0
+    assert bench.requests[-1].status == 416
+    assert digest(tmp_path / "got") == digest(big)
+
+
+def test_curl_asks_for_many_ranges(bench: HttpServerClient, tmp_path: Path, big: Path) -> None:
+    needs("curl")
+    url = bench.put_file("f", big)
+
+    done = run("curl", "--silent", "--range", "0-3,100-103", "--output", tmp_path / "got", url)
+
+    assert done.returncode == 0
+    assert pattern(BIG_BYTES)[100:104] in (tmp_path / "got").read_bytes()
+
+
+def test_curl_fetches_again_only_what_has_changed(bench: HttpServerClient, tmp_path: Path) -> None:
+    needs("curl")
+    for seed, status in ((1, 200), (1, 304), (2, 200), (2, 304)):
+        (tmp_path / "source").write_bytes(pattern(1000, seed))
+        url = bench.put_file("f", tmp_path / "source")
+
+        etag = tmp_path / "etag"
+        done = run("curl", "-s", "--etag-compare", etag, "--etag-save", etag, "--output", tmp_path / "got", url)
+
+        assert done.returncode == 0
+        assert bench.requests[-1].status == status
+        assert (tmp_path / "got").read_bytes() == pattern(1000, seed)
+
+
+def test_curl_uses_one_connection_for_many_files(bench: HttpServerClient, tmp_path: Path) -> None:
+    needs("curl")
+    for number in range(20):
+        bench.storage.write_bytes(f"f{number}", pattern(1000, number))
+
+    done = run("curl", "--silent", bench.get_url() + "/f[0-19]")
+
+    assert done.returncode == 0
+    assert len({record.client_port for record in bench.requests}) == 1
+    assert len(bench.requests) == 20
+
+
+def test_curl_speaks_http_10(bench: HttpServerClient, tmp_path: Path, big: Path) -> None:
+    needs("curl")
+    url = bench.put_file("f", big)
+
+    done = run("curl", "--silent", "--http1.0", "--output", tmp_path / "got", url)
+
+    assert done.returncode == 0
+    assert digest(tmp_path / "got") == digest(big)
+
+
+def test_curl_is_told_that_an_upload_is_not_wanted(bench: HttpServerClient, big: Path) -> None:
+    needs("curl")
+
+    done = run("curl", "--silent", "--fail", "--upload-file", big, bench.get_url("f"))
+
+    assert done.returncode == 22  # an HTTP error, and no broken connection
+    assert bench.requests[-1].status in (405, 413)
+
+
+def test_wget_mirrors_the_listing(bench: HttpServerClient, tmp_path: Path) -> None:
+    needs("wget")
+    files = {"a": b"1", "d/b c": b"2", "d/e/ü": b"3", "d/#?%": b"4"}
+    for name, data in files.items():
+        bench.storage.write_bytes(name, data)
+
+    run("wget", "--quiet", "-r", "-np", "-nH", "--restrict-file-names=nocontrol", bench.get_url() + "/", cwd=tmp_path)
+
+    got = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name: got.get(name) for name in files} == files
+
+
+def test_busybox_sees_a_truncated_download(tmp_path: Path) -> None:
+    needs("busybox")
+    root = tmp_path / "root"
+    root.mkdir()
+    with open(root / "f", "wb") as file:
+        file.truncate(1 << 30)
+    with HttpServerClient(root, host="127.0.0.1") as client:
+        board = subprocess.Popen(
+            ["busybox", "wget", "-q", "-O", "/dev/stdout", client.get_url("f")], stdout=subprocess.PIPE
+        )
+        with board:
+            assert board.stdout is not None
+            board.stdout.read(1 << 20)
+            client.stop(timeout=0)
+            board.stdout.read()
+
+    assert board.returncode != 0
+    assert not client.requests[-1].completed
+
+
+def test_three_programs_download_at_once(bench: HttpServerClient, tmp_path: Path, big: Path) -> None:
+    for program in PROGRAMS:
+        needs(program)
+    url = bench.put_file("f", big)
+
+    with ThreadPoolExecutor() as pool:
+        commands = [
+            [*command, str(tmp_path / f"{program}{number}"), url]
+            for program, command in PROGRAMS.items()
+            for number in range(3)
+        ]
+        done = list(pool.map(lambda command: run(*command), commands))
+
+    assert [one.returncode for one in done] == [0] * 9
+    assert {digest(path) for path in tmp_path.iterdir() if path.is_file()} == {digest(big)}

@@ -1,0 +1,464 @@
+"""What a client gets: whole files, kept connections, and never a mixture, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import logging
+import os
+import random
+import select
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from httpserve import HttpServerClient
+from tests.server.wire import BIG_BYTES, Wire, eventually, pattern
+
+# Whole files
+
+
+@pytest.mark.parametrize("size", [0, 1, 1460, 128 * 1024 - 1, 128 * 1024, 128 * 1024 + 1, 16 * 1024, 3 << 20])
+def test_a_file_of_every_size_arrives_byte_for_byte(site: HttpServerClient, tmp_path: Path, size: int) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(size))
+
+    with Wire(site.get_port()) as wire:
+        assert wire.ask("/f").body == pattern(size)
+        assert wire.ask("/f").body == pattern(size)
+
+
+def test_a_big_file_arrives_byte_for_byte_at_eight_boards_at_once(
+    site: HttpServerClient, tmp_path: Path, big: Path
+) -> None:
+    os.link(big, tmp_path / "root" / "f")
+    wanted = hashlib.sha256(pattern(BIG_BYTES)).digest()
+
+    def fetch(_: int) -> bytes:
+        with Wire(site.get_port()) as wire:
+            return hashlib.sha256(wire.ask("/f").body).digest()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(fetch, range(8))) == {wanted}
+
+
+def test_a_slow_reader_gets_every_byte(site: HttpServerClient, tmp_path: Path) -> None:
+    size = 1 << 20
+    (tmp_path / "root" / "f").write_bytes(pattern(size))
+
+    with Wire(site.get_port(), receive_bytes=65536) as wire:
+        wire.get("/f")
+        wire.read_head()
+        data = b"".join(wire.read_exactly(1024) for _ in range(size // 1024))
+
+    assert data == pattern(size)
+
+
+def test_slow_readers_hold_up_neither_each_other_nor_the_quick(
+    site: HttpServerClient, tmp_path: Path, big: Path
+) -> None:
+    os.link(big, tmp_path / "root" / "f")
+    (tmp_path / "root" / "small").write_bytes(b"small")
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(Wire(site.get_port(), receive_bytes=4096)) for _ in range(12)]
+        for wire in slow:
+            wire.get("/f")
+            wire.read_head()
+
+        with Wire(site.get_port()) as quick:
+            assert [quick.ask("/small").body for _ in range(50)] == [b"small"] * 50
+        assert {wire.read_exactly(50_000) for wire in slow} == {pattern(BIG_BYTES)[:50_000]}
+
+
+def test_stalled_readers_take_no_thread_each(bench: HttpServerClient, big: Path) -> None:
+    bench.put_file("f", big)
+    with contextlib.ExitStack() as stack:
+        for _ in range(30):
+            wire = stack.enter_context(Wire(bench.get_port(), receive_bytes=4096))
+            wire.get("/f")
+            wire.read_head()
+
+        eventually(
+            lambda: sum(thread.name.startswith("httpserve") for thread in threading.enumerate()) < 40, "few threads"
+        )
+
+
+def test_a_reader_that_stops_for_good_is_cut_after_the_timeout(tmp_path: Path, big: Path) -> None:
+    os.link(big, tmp_path / "f")
+    with (
+        HttpServerClient(tmp_path, host="127.0.0.1", timeout=0.3) as client,
+        Wire(client.get_port(), receive_bytes=4096) as wire,
+    ):
+        wire.get("/f")
+        wire.read_head()
+        poll = select.poll()
+        poll.register(wire.sock, select.POLLHUP | select.POLLERR)
+
+        assert poll.poll(10_000)
+
+        with pytest.raises(ConnectionResetError):
+            wire.rest()
+        assert not client.requests[-1].completed
+
+
+def test_progress_however_slow_is_not_cut(tmp_path: Path, big: Path) -> None:
+    os.link(big, tmp_path / "f")
+    pace = threading.Event()
+    with (
+        HttpServerClient(tmp_path, host="127.0.0.1", timeout=0.25) as client,
+        Wire(client.get_port(), receive_bytes=65536) as wire,
+    ):
+        wire.get("/f")
+        wire.read_head()
+        data = bytearray()
+        while len(data) < BIG_BYTES and (received := wire.read(1 << 20)):
+            data += received
+            pace.wait(0.001)  # a board that writes to flash
+
+    assert data == pattern(BIG_BYTES)
+
+
+# Methods
+
+
+def test_head_is_get_without_the_content(site: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(200_000))
+
+    with Wire(site.get_port()) as wire:
+        head = wire.ask("/f", method="HEAD")
+        get = wire.ask("/f")
+
+    assert [field for field in head.fields if field[0] != "Date"] == [
+        field for field in get.fields if field[0] != "Date"
+    ]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
+def test_another_method_is_405_with_allow_and_the_connection_lives_on(bench: HttpServerClient, method: str) -> None:
+    with Wire(bench.get_port()) as wire:
+        answer = wire.ask("/", method=method)
+
+        assert (answer.status, answer["Allow"]) == (405, "GET, HEAD, OPTIONS")
+        assert wire.ask("/").status == 200
+
+
+def test_the_content_of_a_post_is_not_taken_for_the_next_request(bench: HttpServerClient) -> None:
+    smuggled = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    with Wire(bench.get_port()) as wire:
+        wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(smuggled) + smuggled)
+        assert wire.answer().status == 405
+        assert wire.ask("/").status == 200
+
+    assert [record.target for record in bench.requests] == ["/", "/"]
+
+
+def test_chunked_content_is_not_taken_for_the_next_request(bench: HttpServerClient) -> None:
+    with Wire(bench.get_port()) as wire:
+        wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        smuggled = b"GET /smuggled HTTP/1.1\r\nHost: a"
+        for piece in (b"2", b"3;a=b\r\n" + smuggled, b"\r\n\r\n\r", b"\n0\r\n", b"X: y\r\n", b"\r\n"):
+            wire.send(piece)
+        assert wire.answer().status == 405
+        assert wire.ask("/").status == 200
+
+
+@pytest.mark.parametrize("name", ["curl", "a board"])
+def test_a_client_that_waits_for_100_continue_gets_a_final_answer(bench: HttpServerClient, name: str) -> None:
+    with Wire(bench.get_port()) as wire:
+        answer = wire.ask("/", "Expect: 100-continue", "Content-Length: 10", method="PUT")
+
+        assert answer.status in (405, 417)
+        assert wire.rest_until_any_end() == b""
+
+
+# Connections
+
+
+def test_pipelined_requests_are_answered_in_order(site: HttpServerClient, tmp_path: Path) -> None:
+    sizes = [10, 300_000, 0, 5, 1 << 20, 7, 128 * 1024]
+    for size in sizes:
+        (tmp_path / "root" / str(size)).write_bytes(pattern(size))
+
+    with Wire(site.get_port()) as wire:
+        wire.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % size for size in sizes * 3))
+
+        assert [wire.answer().body for _ in range(21)] == [pattern(size) for size in sizes] * 3
+
+
+def test_apt_pipelines_with_heads_and_absent_files_between(bench: HttpServerClient) -> None:
+    bench.put_file("f", __file__)
+    with Wire(bench.get_port()) as wire:
+        wire.send(
+            b"GET /f HTTP/1.1\r\nHost: a\r\n\r\nHEAD /f HTTP/1.1\r\nHost: a\r\n\r\n"
+            b"GET /missing HTTP/1.1\r\nHost: a\r\n\r\nGET /f HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n"
+        )
+        answers = [wire.answer(), wire.answer(to_head=True), wire.answer(), wire.answer()]
+        end = wire.rest_until_any_end()
+
+    assert [answer.status for answer in answers] == [200, 200, 404, 200]
+    assert end == b""
+    assert "/never" not in [record.target for record in bench.requests]
+
+
+def test_a_head_may_come_in_any_pieces(bench: HttpServerClient) -> None:
+    bench.put_file("f", __file__)
+    request = b"GET /f HTTP/1.1\r\nHost: bench\r\nUser-Agent: drip\r\n\r\n"
+    with Wire(bench.get_port()) as wire:
+        wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in request:
+            wire.send(bytes([byte]))
+
+        assert wire.answer().body == Path(__file__).read_bytes()
+        wire.send(request[:20])
+        wire.send(request[20:] + request[:7])
+        assert wire.answer().status == 200
+        wire.send(request[7:])
+        assert wire.answer().status == 200
+
+
+def test_empty_lines_before_a_request_are_forgiven(bench: HttpServerClient) -> None:
+    with Wire(bench.get_port()) as wire:
+        wire.send(b"\r\n")
+        wire.send(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n")
+        assert wire.answer().status == 200
+        assert wire.ask("/").status == 200
+
+
+def test_a_client_that_half_closes_gets_its_whole_answer(site: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "root" / "f").write_bytes(pattern(3 << 20))
+    with Wire(site.get_port(), receive_bytes=65536) as wire:
+        wire.get("/f")
+        wire.half_close()
+
+        assert wire.answer().body == pattern(3 << 20)
+        assert wire.rest() == b""
+
+
+def test_a_hundred_boards_each_get_their_own_file(site: HttpServerClient, tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / "root" / str(number)).write_bytes(pattern(2000 + number, number))
+
+    def fetch(number: int) -> bool:
+        with Wire(site.get_port()) as wire:
+            return all(wire.ask(f"/{number}").body == pattern(2000 + number, number) for _ in range(5))
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(fetch, range(100)))
+
+
+def test_more_connections_than_descriptors_of_threads_are_served(bench: HttpServerClient) -> None:
+    bench.put_file("f", __file__)
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(bench.get_port())) for _ in range(200)]
+        for wire in wires:
+            wire.get("/f")
+
+        assert {wire.answer().status for wire in wires} == {200}
+
+
+def test_the_scripts_default_timeout_for_sockets_changes_nothing(bench: HttpServerClient, big: Path) -> None:
+    bench.put_file("f", big)
+    socket.setdefaulttimeout(0.05)
+    try:
+        with Wire(bench.get_port(), receive_bytes=65536) as wire:
+            wire.get("/f")
+            wire.read_head()
+            threading.Event().wait(0.2)
+            data = wire.read_exactly(BIG_BYTES)
+    finally:
+        socket.setdefaulttimeout(None)
+
+    assert data == pattern(BIG_BYTES)
+
+
+# Clients that go away
+
+
+STAGES = {
+    "before a byte": b"",
+    "within the request line": b"GET /f HT",
+    "within a field": b"GET /f HTTP/1.1\r\nHo",
+    "before the empty line": b"GET /f HTTP/1.1\r\nHost: a\r\n",
+    "within the content": b"POST /f HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n123",
+    "within a chunk": b"POST /f HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12",
+    "after a small answer": b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n",
+    "within a big answer": b"GET /f HTTP/1.1\r\nHost: a\r\n\r\n",
+    "within many ranges": b"GET /f HTTP/1.1\r\nHost: a\r\nRange: bytes=0-999999,2000000-\r\n\r\n",
+    "within pipelined answers": b"GET /f HTTP/1.1\r\nHost: a\r\n\r\n" * 20,
+}
+
+
+@pytest.mark.parametrize("end", ["reset", "close", "half-close"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_client_that_goes_away_costs_nothing_and_prints_nothing(
+    tmp_path: Path, big: Path, stage: str, end: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.link(big, tmp_path / "f")
+    (tmp_path / "small").write_bytes(b"small")
+    site = HttpServerClient(tmp_path, host="127.0.0.1")
+    site.start()
+    for _ in range(3):
+        with Wire(site.get_port()) as wire:
+            wire.send(STAGES[stage])
+            if "answer" in stage or "ranges" in stage:
+                wire.read_head()
+            if end == "reset":
+                wire.reset()
+            elif end == "half-close":
+                wire.half_close()
+
+    with Wire(site.get_port()) as wire:
+        assert wire.ask("/small").body == b"small"
+    site.close()
+    assert capfd.readouterr() == ("", "")
+
+
+HOSTILE = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2,
+    b"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /%ff%fe HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /%ed%a0%80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /" + b"%2e%2e/" * 200 + b"etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /../../../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /..%5c..%5cetc HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /" + b"a/" * 4000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /" + b"a" * 300 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /? HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n X: folded\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX : space\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: a\n\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    b"GET http:// HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+    b" GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nIf-Modified-Since: Mon, 99 Foo 99999999 99:99:99\r\n\r\n",
+    b"GET /f HTTP/1.1\r\nHost: a\r\nIf-Unmodified-Since: Fri, 31 Dec 9999 23:59:59 -9999\r\n\r\n",
+    b'GET /f HTTP/1.1\r\nHost: a\r\nIf-None-Match: "\xff\r\nIf-Match: W/W/"x\r\n\r\n',
+    b"GET / HTTP/1.1\r\nHost: a\r\nAccept: ;;q=nan,application/json;q=1e999\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nAccept: " + b"a/b;" * 4000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 3000 + b"\r\n",
+    b"G" * 100_000,
+    b"\r\n" * 20_000,
+    b"\n" * 1000,
+    b"\0" * 1000,
+]
+
+
+def test_hostile_bytes_get_an_answer_or_an_end_and_never_a_traceback(
+    bench: HttpServerClient, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.storage.write_bytes("f", b"harmless")
+    for request in HOSTILE:
+        with Wire(bench.get_port()) as wire, contextlib.suppress(ConnectionError):
+            wire.send(request)
+            wire.half_close()
+            answer = wire.rest_until_any_end()
+            assert answer[:9] in (b"HTTP/1.1 ", b"")
+            assert answer[9:12] != b"500"
+            assert b"root:" not in answer
+
+    with Wire(bench.get_port()) as wire:
+        assert wire.ask("/f").status == 200
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING] == []
+
+
+def test_mutated_requests_never_cost_the_server(
+    bench: HttpServerClient, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.put_file("f", __file__)
+    rolls = random.Random(3)
+    for _ in range(400):
+        request = bytearray(rolls.choice(HOSTILE)[:600])
+        for _ in range(rolls.randrange(1, 5)):
+            place = rolls.randrange(len(request) + 1)
+            request[place : place + rolls.randrange(3)] = rolls.randbytes(rolls.randrange(4))
+        with Wire(bench.get_port()) as wire, contextlib.suppress(ConnectionError):
+            wire.send(bytes(request))
+            wire.half_close()
+            assert wire.rest_until_any_end()[9:12] != b"500"
+
+    with Wire(bench.get_port()) as wire:
+        assert wire.ask("/f").status == 200
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+# What other hands do
+
+
+def test_what_others_put_change_and_remove_is_seen_at_the_next_request(site: HttpServerClient, tmp_path: Path) -> None:
+    path = tmp_path / "root" / "built"
+    with Wire(site.get_port()) as wire:
+        before = wire.ask("/built").status
+        path.write_bytes(b"one")
+        first = wire.ask("/built")
+        path.write_bytes(b"two")
+        second = wire.ask("/built")
+        path.unlink()
+        after = wire.ask("/built").status
+        path.mkdir()
+        (path / "in").write_bytes(b"three")
+        third = wire.ask("/built/in")
+
+    assert (before, first.body, second.body, after, third.body) == (404, b"one", b"two", 404, b"three")
+    assert first["ETag"] != second["ETag"]
+
+
+def test_a_file_of_the_same_size_swapped_in_is_seen(site: HttpServerClient, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with Wire(site.get_port()) as wire:
+        for round_ in range(50):
+            (root / "next").write_bytes(b"%08d" % round_)
+            os.utime(root / "next", (1, 1))
+            os.replace(root / "next", root / "f")
+
+            assert wire.ask("/f").body == b"%08d" % round_
+
+
+def test_an_image_with_gz_in_its_name_is_not_inflated_by_requests(bench: HttpServerClient, tmp_path: Path) -> None:
+    packed = gzip.compress(b"an image")
+    (tmp_path / "disk.img.gz").write_bytes(packed)
+
+    answer = requests.get(bench.put_file("disk.img.gz", tmp_path / "disk.img.gz"), timeout=10)
+
+    assert answer.content == packed
+
+
+def test_a_symlink_that_leads_out_is_not_served(site: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "root" / "out").symlink_to(tmp_path / "secret")
+    (tmp_path / "root" / "dir").symlink_to(tmp_path)
+
+    with Wire(site.get_port()) as wire:
+        assert wire.ask("/out").status == 404
+        assert wire.ask("/dir/secret").status == 404
+        assert b"out" not in wire.ask("/").body
+
+
+def test_a_fifo_and_a_device_are_not_waited_for(site: HttpServerClient, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "root" / "fifo")
+
+    with Wire(site.get_port()) as wire:
+        assert wire.ask("/fifo").status == 404
+        assert wire.ask("/").status == 200

@@ -1,0 +1,653 @@
+"""The head and body contract that every board's client can live with, byte by byte.
+
+H1 to H14, each named after the client that it is for and what happens to that client otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from base64 import b64encode
+from collections.abc import Iterator
+from email.utils import formatdate, parsedate_to_datetime
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient
+from httpserve.server.limits import Limits
+from tests.server.wire import Answer, Wire, pattern
+
+SMALL = b"a kernel\n"
+BIG = pattern(3 << 20)
+MODIFIED = 1_700_000_000
+DATE = rb"Date: (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n"
+
+
+@pytest.fixture(scope="module")
+def _root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    (root / "a").mkdir()
+    (root / "full").mkdir()
+    (root / "full" / "index.html").write_bytes(b"<p>index")
+    for name in (
+        "Image",
+        "a/b",
+        "grubx64.efi",
+        "Fedora.ISO",
+        "disk.img",
+        "disk.img.gz",
+        "x.svgz",
+        "r.tar.xz",
+        "p.html",
+    ):
+        (root / name).write_bytes(SMALL)
+    (root / "big").write_bytes(BIG)
+    (root / "empty").write_bytes(b"")
+    for path in root.rglob("*"):
+        os.utime(path, (MODIFIED, MODIFIED))
+    return root
+
+
+@pytest.fixture(scope="module")
+def board(_root: Path) -> Iterator[HttpServerClient]:
+    with HttpServerClient(_root, host="127.0.0.1") as client:
+        yield client
+
+
+@pytest.fixture
+def wire(board: HttpServerClient) -> Iterator[Wire]:
+    with Wire(board.get_port()) as one:
+        yield one
+
+
+# Every kind of answer: the request, its status line, and whether the connection lives on.
+ANSWERS: dict[str, tuple[bytes, bytes]] = {
+    "whole": (b"GET /Image HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),
+    "whole to 1.0": (b"GET /Image HTTP/1.0\r\n\r\n", b"200 OK"),
+    "whole, big": (b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),
+    "whole, empty": (b"GET /empty HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),
+    "head": (b"HEAD /Image HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),
+    "head to 1.0": (b"HEAD /Image HTTP/1.0\r\n\r\n", b"200 OK"),
+    "head with range": (b"HEAD /Image HTTP/1.1\r\nHost: a\r\nRange: bytes=0-3\r\n\r\n", b"200 OK"),
+    "range": (b"GET /Image HTTP/1.1\r\nHost: a\r\nRange: bytes=0-3\r\n\r\n", b"206 Partial Content"),
+    "range to 1.0": (b"GET /Image HTTP/1.0\r\nRange: bytes=0-3\r\n\r\n", b"206 Partial Content"),
+    "ranges": (b"GET /big HTTP/1.1\r\nHost: a\r\nRange: bytes=0-3,9-\r\n\r\n", b"206 Partial Content"),
+    "no such range": (
+        b"GET /Image HTTP/1.1\r\nHost: a\r\nRange: bytes=99-\r\n\r\n",
+        b"416 Range Not Satisfiable",
+    ),
+    "not modified": (b"GET /Image HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n", b"304 Not Modified"),
+    "not the version": (b'GET /Image HTTP/1.1\r\nHost: a\r\nIf-Match: "x"\r\n\r\n', b"412 Precondition Failed"),
+    "listing": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),
+    "listing to head": (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),
+    "index": (b"GET /full HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),
+    "missing": (b"GET /missing HTTP/1.1\r\nHost: a\r\n\r\n", b"404 Not Found"),
+    "missing to head": (b"HEAD /missing HTTP/1.1\r\nHost: a\r\n\r\n", b"404 Not Found"),
+    "missing to 1.0": (b"GET /missing HTTP/1.0\r\n\r\n", b"404 Not Found"),
+    "another method": (b"DELETE /Image HTTP/1.1\r\nHost: a\r\n\r\n", b"405 Method Not Allowed"),
+    "options": (b"OPTIONS /Image HTTP/1.1\r\nHost: a\r\n\r\n", b"204 No Content"),
+    "unknown method": (b"BREW /Image HTTP/1.1\r\nHost: a\r\n\r\n", b"501 Not Implemented"),
+    "malformed": (b"GET  /Image HTTP/1.1\r\nHost: a\r\n\r\n", b"400 Bad Request"),
+    "no host": (b"GET /Image HTTP/1.1\r\n\r\n", b"400 Bad Request"),
+    "http 2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505 HTTP Version Not Supported"),
+    "long target": (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"414 "),
+    "long head": (
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20000 + b"\r\n",
+        b"431 Request Header Fields Too Large",
+    ),
+}
+BODYLESS = ("not modified", "options")
+
+
+def ask(wire: Wire, request: bytes) -> Answer:
+    wire.send(request)
+    return wire.answer(to_head=request.startswith(b"HEAD"))
+
+
+every_answer = pytest.mark.parametrize(("request_", "line"), ANSWERS.values(), ids=ANSWERS)
+
+
+# H1
+
+
+@every_answer
+def test_h1_the_status_line_is_what_grub_ipxe_and_uboot_compare(wire: Wire, request_: bytes, line: bytes) -> None:
+    answer = ask(wire, request_)
+
+    assert answer.head.startswith(b"HTTP/1.1 " + line)
+    assert re.match(rb"HTTP/1\.1 \d{3} [A-Z][A-Za-z -]+\r\n", answer.head)
+
+
+# H2
+
+
+@every_answer
+def test_h2_content_length_is_spelled_as_uboot_grub_and_shim_look_for_it(
+    wire: Wire, request_: bytes, line: bytes
+) -> None:
+    head = ask(wire, request_).head
+
+    found = re.findall(rb"(?i)\r\ncontent-length[^\r]*", head)
+    if line.startswith((b"204", b"304")):
+        assert found in ([], [b"\r\nContent-Length: " + str(len(SMALL)).encode()])
+    else:
+        assert len(found) == 1
+        assert re.fullmatch(rb"\r\nContent-Length: (?:0|[1-9]\d*)", found[0])
+
+
+@every_answer
+def test_h2_nothing_is_chunked_as_uboot_stores_the_chunk_sizes(wire: Wire, request_: bytes, line: bytes) -> None:
+    head = ask(wire, request_).head
+
+    assert b"transfer-encoding" not in head.lower()
+    assert b"trailer" not in head.lower()
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("name", ["Image", "big", "empty"])
+def test_h2_head_tells_uboot_and_edk2_the_length_that_get_has(wire: Wire, name: str, version: str) -> None:
+    wire.get(f"/{name}", method="HEAD", version=version)
+    head = wire.answer(to_head=True)
+
+    assert head["Content-Length"] == str({"Image": len(SMALL), "big": len(BIG), "empty": 0}[name])
+
+
+def test_h2_a_206_has_the_length_of_the_part(wire: Wire) -> None:
+    assert wire.ask("/big", "Range: bytes=5-9")["Content-Length"] == "5"
+
+
+# H3
+
+
+@every_answer
+def test_h3_the_head_fits_into_the_one_packet_that_uboot_looks_at(wire: Wire, request_: bytes, line: bytes) -> None:
+    assert len(ask(wire, request_).head) < 900
+
+
+@pytest.mark.parametrize("name", ["Image", "big", "empty", "missing"])
+def test_h3_the_whole_head_is_in_the_first_segment(wire: Wire, name: str) -> None:
+    wire.get(f"/{name}", version="1.0")
+
+    assert b"\r\n\r\n" in wire.sock.recv(1460)
+
+
+def test_h3_a_file_with_a_digest_and_the_longest_name_keeps_its_head_short(bench: HttpServerClient) -> None:
+    name = "n" * 200 + ".img"
+    bench.put_file(name, __file__)
+
+    with Wire(bench.get_port()) as wire:
+        assert len(wire.ask(f"/{name}").head) < 900
+
+
+# H4
+
+
+@every_answer
+def test_h4_no_field_is_empty_which_edk2_takes_for_an_error(wire: Wire, request_: bytes, line: bytes) -> None:
+    answer = ask(wire, request_)
+
+    for name, value in answer.fields:
+        assert re.fullmatch(r"[A-Za-z-]+", name)
+        assert value
+        assert value == value.strip()
+
+
+@every_answer
+def test_no_field_comes_twice(wire: Wire, request_: bytes, line: bytes) -> None:
+    names = [name for name, _ in ask(wire, request_).fields]
+
+    assert len(names) == len(set(names))
+
+
+# H5
+
+
+@pytest.mark.parametrize("target", ["/a/b", "//a///b", "/./a/b", "/a/./b", "/a//b", "////a/b", "/a/%62"])
+def test_h5_a_doubled_slash_of_a_boot_script_is_served_and_not_redirected(wire: Wire, target: str) -> None:
+    answer = wire.ask(target)
+
+    assert (answer.status, answer.body) == (200, SMALL)
+
+
+@pytest.mark.parametrize("target", ["/", "/a", "/a/", "/full", "/full/", "//full//"])
+def test_h5_a_directory_answers_directly_as_uboot_follows_no_redirect(wire: Wire, target: str) -> None:
+    answer = wire.ask(target)
+
+    assert answer.status == 200
+    assert "Location" not in answer
+
+
+# H6
+
+
+CLOSERS = {
+    "lwIP": ("1.1", "Connection: Close"),
+    "busybox": ("1.1", "Connection: close"),
+    "loud": ("1.1", "CONNECTION: CLOSE"),
+    "in a list": ("1.1", "Connection: keep-alive, Close"),
+    "in two fields": ("1.1", "Connection: TE", "Connection: close"),
+    "U-Boot": ("1.0",),
+    "1.0 and close": ("1.0", "Connection: close"),
+}
+
+
+@pytest.mark.parametrize("name", ["Image", "big", "empty", "missing", ""])
+@pytest.mark.parametrize("client", CLOSERS)
+def test_h6_the_connection_is_closed_in_order_right_after_the_last_byte(wire: Wire, client: str, name: str) -> None:
+    version, *fields = CLOSERS[client]
+
+    answer = wire.ask(f"/{name}", *fields, version=version)
+
+    assert len(answer.body) == int(answer["Content-Length"])
+    assert wire.rest() == b""
+    assert answer["Connection"] == "close"
+
+
+@pytest.mark.parametrize("client", CLOSERS)
+def test_h6_a_range_is_closed_after_as_well(wire: Wire, client: str) -> None:
+    version, *fields = CLOSERS[client]
+
+    answer = wire.ask("/big", "Range: bytes=1-2", *fields, version=version)
+
+    assert answer.body == BIG[1:3]
+    assert wire.rest() == b""
+
+
+@pytest.mark.parametrize("client", CLOSERS)
+def test_h6_a_head_is_closed_after_as_well(wire: Wire, client: str) -> None:
+    version, *fields = CLOSERS[client]
+
+    wire.ask("/big", *fields, method="HEAD", version=version)
+
+    assert wire.rest() == b""
+
+
+def test_h6_an_11_request_without_the_option_keeps_the_connection(wire: Wire) -> None:
+    first = wire.ask("/Image")
+    second = wire.ask("/Image")
+
+    assert (first.body, second.body) == (SMALL, SMALL)
+    assert "Connection" not in first
+
+
+# H7
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "192.168.7.1",
+        "192.168.7.1:8000",
+        "localhost:",
+        "[fd00::1]",
+        "[fd00::1]:8000",
+        "some_board.local",
+        "evil.example",
+        "a..b",
+        "xn--bcher-kva.example",
+    ],
+)
+def test_h7_any_host_is_answered_as_lwip_leaves_out_the_port_and_tunnels_change_it(wire: Wire, host: str) -> None:
+    wire.send(f"GET /Image HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+
+    answer = wire.answer()
+
+    assert (answer.status, answer.body) == (200, SMALL)
+
+
+@pytest.mark.parametrize("target", ["/", "/a", "/full", "/missing", "/Image"])
+def test_h7_no_answer_repeats_the_host(wire: Wire, target: str) -> None:
+    wire.send(f"GET {target} HTTP/1.1\r\nHost: evil.example\r\n\r\n".encode())
+
+    answer = wire.answer()
+
+    assert b"evil" not in answer.head + answer.body
+
+
+def test_h7_uboot_sends_no_field_at_all(wire: Wire) -> None:
+    wire.send(b"GET /Image HTTP/1.0\r\n\r\n")
+
+    assert wire.answer().body == SMALL
+
+
+@pytest.mark.parametrize("target", ["Image", "a/b", "http://bench/Image", "HTTP://bench:80/Image"])
+def test_h7_a_10_target_without_a_slash_is_what_uboot_sends_for_host_colon_path(wire: Wire, target: str) -> None:
+    assert wire.ask(target, version="1.0").body == SMALL
+
+
+# H8
+
+
+def test_h8_accept_ranges_is_on_200_206_and_head_as_custota_and_httpdirfs_want(wire: Wire) -> None:
+    answers = [
+        wire.ask("/Image"),
+        wire.ask("/Image", method="HEAD"),
+        wire.ask("/Image", "Range: bytes=0-1"),
+        wire.ask("/big", "Range: bytes=0-1,4-5"),
+    ]
+
+    assert [answer["Accept-Ranges"] for answer in answers] == ["bytes"] * 4
+    assert [answer.status for answer in answers] == [200, 200, 206, 206]
+
+
+# H9
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent"),
+    [("0-3", (0, 3)), ("0-0", (0, 0)), ("5-", (5, len(BIG) - 1)), ("-7", (len(BIG) - 7, len(BIG) - 1))],
+)
+def test_h9_a_single_range_is_exact_as_ipxe_sanboot_and_rauc_check(
+    wire: Wire, wanted: str, sent: tuple[int, int]
+) -> None:
+    answer = wire.ask("/big", f"Range: bytes={wanted}")
+
+    assert answer.status == 206
+    assert answer["Content-Range"] == f"bytes {sent[0]}-{sent[1]}/{len(BIG)}"
+    assert answer.body == BIG[sent[0] : sent[1] + 1]
+
+
+def test_h9_curl_resuming_a_whole_file_gets_416_with_its_size(wire: Wire) -> None:
+    answer = wire.ask("/Image", f"Range: bytes={len(SMALL)}-")
+
+    assert answer.status == 416
+    assert answer["Content-Range"] == f"bytes */{len(SMALL)}"
+
+
+def test_h9_a_10_request_with_range_gets_206_as_axel_needs(wire: Wire) -> None:
+    answer = wire.ask("/Image", "Range: bytes=1-", version="1.0")
+
+    assert (answer.status, answer.body) == (206, SMALL[1:])
+
+
+# H10
+
+
+@pytest.mark.parametrize("fields", [(), ("Range: bytes=0-1",), ("Range: bytes=0-1,4-5",), ("If-None-Match: *",)])
+def test_h10_the_etag_is_strong_as_edk2_resumes_by_it(wire: Wire, fields: tuple[str, ...]) -> None:
+    answer = wire.ask("/Image", *fields)
+
+    assert re.fullmatch(r'"[!#-~]+"', answer["ETag"])
+
+
+def test_h10_the_etag_of_a_file_put_here_is_its_digest(bench: HttpServerClient) -> None:
+    bench.put_file("Image", __file__)
+
+    with Wire(bench.get_port()) as wire:
+        digest = hashlib.sha256(Path(__file__).read_bytes())
+        answer = wire.ask("/Image")
+    assert answer["ETag"] == f'"{digest.hexdigest()}"'
+    assert answer["Repr-Digest"] == f"sha-256=:{b64encode(digest.digest()).decode()}:"
+
+
+@every_answer
+def test_h10_every_answer_has_a_date(wire: Wire, request_: bytes, line: bytes) -> None:
+    head = ask(wire, request_).head
+
+    assert len(re.findall(b"\r\n" + DATE, head)) == 1
+
+
+def test_h10_last_modified_is_the_files_own(wire: Wire) -> None:
+    assert wire.ask("/Image")["Last-Modified"] == formatdate(MODIFIED, usegmt=True)
+
+
+def test_h10_last_modified_is_never_in_the_future(bench: HttpServerClient, tmp_path: Path) -> None:
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        (tmp_path / "later").write_bytes(b"")
+        os.utime(tmp_path / "later", (2**32, 2**32))
+
+        answer = wire.ask("/later")
+
+    assert parsedate_to_datetime(answer["Last-Modified"]) <= parsedate_to_datetime(answer["Date"])
+
+
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        ("If-None-Match: {etag}", 304),
+        ('If-None-Match: "x", {etag}', 304),
+        ("If-None-Match: W/{etag}", 304),
+        ('If-None-Match: "x"', 200),
+        ("If-Match: {etag}", 200),
+        ("If-Match: *", 200),
+        ('If-Match: "x"', 412),
+        ("If-Match: W/{etag}", 412),
+        ("If-Modified-Since: {modified}", 304),
+        ("If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 200),
+        ("If-Modified-Since: yesterday", 200),
+        ("If-Unmodified-Since: {modified}", 200),
+        ("If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 412),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_h10_conditions_are_obeyed(wire: Wire, method: str, field: str, status: int) -> None:
+    etag = wire.ask("/Image")["ETag"]
+
+    answer = wire.ask("/Image", field.format(etag=etag, modified=formatdate(MODIFIED, usegmt=True)), method=method)
+
+    assert answer.status == status
+    assert wire.ask("/Image").body == SMALL  # a body where there should be none would be taken for this answer
+
+
+# H11
+
+
+def test_h11_a_multipart_body_is_what_zchunk_and_swupdate_can_read(wire: Wire) -> None:
+    answer = wire.ask("/big", "Range: bytes=100-103,0-1,-3")
+
+    match = re.search(rb"\r\nContent-Type: multipart/byteranges; boundary=([0-9a-f]+)\r\n", answer.head)
+    assert match is not None
+    size = str(len(BIG)).encode()
+
+    def part(start: int, stop: int) -> bytes:
+        return (
+            b"\r\n--" + match[1] + b"\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes "
+            b"%d-%d/%s\r\n\r\n" % (start, stop - 1, size) + BIG[start:stop]
+        )
+
+    end = b"\r\n--" + match[1] + b"--\r\n"
+    assert answer.status == 206
+    assert answer.body == part(100, 104) + part(0, 2) + part(len(BIG) - 3, len(BIG)) + end
+    assert "Content-Range" not in answer
+
+
+@pytest.mark.parametrize("count", [24, 255, 2000])
+def test_h11_as_many_ranges_as_zchunk_and_swupdate_ask_for_are_answered(wire: Wire, count: int) -> None:
+    ranges = [(n * 1000, n * 1000 + 9) for n in range(count)]
+
+    answer = wire.ask("/big", "Range: bytes=" + ",".join(f"{start}-{last}" for start, last in ranges))
+
+    assert answer.status == 206
+    assert [
+        (int(start), int(last)) for start, last in re.findall(rb"Content-Range: bytes (\d+)-(\d+)/", answer.body)
+    ] == ranges
+    assert all(BIG[start : last + 1] in answer.body for start, last in ranges[::97])
+
+
+def test_h11_a_head_of_32_kib_of_ranges_is_taken(wire: Wire) -> None:
+    text = ",".join(f"{n * 1000}-{n * 1000 + 1}" for n in range(2300))
+    assert len(text) > 32 * 1024
+
+    assert wire.ask("/big", f"Range: bytes={text}").status in (200, 206)
+
+
+@pytest.mark.parametrize("size", [8 * 1024, 16 * 1024])
+def test_h11_a_long_head_is_taken(wire: Wire, size: int) -> None:
+    assert wire.ask("/Image", "X-Padding: " + "x" * size).body == SMALL
+
+
+def test_h11_a_range_that_no_part_can_have_is_left_out(wire: Wire) -> None:
+    answer = wire.ask("/Image", "Range: bytes=0-1,1000-2000")
+
+    assert answer["Content-Range"] == f"bytes 0-1/{len(SMALL)}"
+    assert answer.body == SMALL[:2]
+
+
+# H12
+
+
+def test_h12_edk2_gets_its_first_byte_although_other_boards_have_stalled(board: HttpServerClient) -> None:
+    stalled = [Wire(board.get_port(), receive_bytes=4096) for _ in range(20)]
+    try:
+        for one in stalled:
+            one.get("/big")
+            one.read_head()
+        with Wire(board.get_port()) as wire:
+            wire.sock.settimeout(2)  # EDK2 waits for 5, and the contract is 2
+
+            assert wire.ask("/Image").body == SMALL
+    finally:
+        for one in stalled:
+            one.close()
+
+
+# H13
+
+
+def test_h13_an_idle_connection_is_kept_for_ipxes_pool() -> None:
+    limits = Limits()
+
+    assert min(limits.idle, limits.short_idle) >= 15
+
+
+def test_h13_casync_rauc_and_ostree_ask_many_times_over_one_connection(wire: Wire) -> None:
+    for _ in range(300):
+        assert wire.ask("/Image").body == SMALL
+        assert wire.ask("/missing").status == 404
+
+
+def test_h13_rauc_reads_136_ranges_over_one_connection(wire: Wire) -> None:
+    got = [wire.ask("/big", f"Range: bytes={n * 4096}-{n * 4096 + 4095}").body for n in range(136)]
+
+    assert b"".join(got) == BIG[: 136 * 4096]
+
+
+# H14
+
+
+@pytest.mark.parametrize("name", ["disk.img.gz", "x.svgz", "r.tar.xz", "Image"])
+def test_h14_no_board_is_told_to_inflate_an_image(wire: Wire, name: str) -> None:
+    answer = wire.ask(f"/{name}", "Accept-Encoding: gzip, deflate, br, zstd, xz")
+
+    assert "Content-Encoding" not in answer
+    assert answer.body == SMALL
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("grubx64.efi", "application/efi"),
+        ("Fedora.ISO", "application/vnd.efi-iso"),
+        ("disk.img", "application/vnd.efi-img"),
+        ("Image", "application/octet-stream"),
+    ],
+)
+def test_h14_edk2_boots_by_these_types(wire: Wire, name: str, kind: str) -> None:
+    assert wire.ask(f"/{name}", method="HEAD")["Content-Type"] == kind
+    assert wire.ask(f"/{name}", "Range: bytes=0-1")["Content-Type"] == kind
+
+
+# The whole of it, frozen
+
+
+def frozen(answer: Answer, *, date: bool = True) -> bytes:
+    return re.sub(DATE, b"Date: ...\r\n", answer.head) if date else answer.head
+
+
+def test_the_head_of_a_200_is_frozen(bench: HttpServerClient) -> None:
+    bench.put_file("boot/Image", __file__)
+    content = Path(__file__).read_bytes()
+    digest = hashlib.sha256(content)
+
+    with Wire(bench.get_port()) as wire:
+        answer = wire.ask("/boot/Image")
+
+    modified = answer["Last-Modified"]
+    assert frozen(answer) == (
+        b"HTTP/1.1 200 OK\r\n"
+        b"Date: ...\r\n"
+        b"Content-Type: application/octet-stream\r\n"
+        b"Content-Length: %d\r\n"
+        b"Accept-Ranges: bytes\r\n"
+        b'ETag: "%s"\r\n'
+        b"Last-Modified: %s\r\n"
+        b"Cache-Control: no-cache\r\n"
+        b"Repr-Digest: sha-256=:%s:\r\n"
+        b"\r\n" % (len(content), digest.hexdigest().encode(), modified.encode(), b64encode(digest.digest()))
+    )
+
+
+def test_the_head_of_a_206_to_a_10_client_is_frozen(wire: Wire) -> None:
+    answer = wire.ask("/Image", "Range: bytes=2-4", version="1.0")
+
+    assert frozen(answer) == (
+        b"HTTP/1.1 206 Partial Content\r\n"
+        b"Date: ...\r\n"
+        b"Content-Type: application/octet-stream\r\n"
+        b"Content-Length: 3\r\n"
+        b"Content-Range: bytes 2-4/%d\r\n"
+        b"Accept-Ranges: bytes\r\n"
+        b"ETag: %s\r\n"
+        b"Last-Modified: %s\r\n"
+        b"Cache-Control: no-cache\r\n"
+        b"Connection: close\r\n"
+        b"\r\n" % (len(SMALL), answer["ETag"].encode(), formatdate(MODIFIED, usegmt=True).encode())
+    )
+
+
+def test_the_head_of_a_304_is_frozen(wire: Wire) -> None:
+    etag = wire.ask("/Image")["ETag"]
+    answer = wire.ask("/Image", f"If-None-Match: {etag}")
+
+    assert frozen(answer) == (
+        b"HTTP/1.1 304 Not Modified\r\n"
+        b"Date: ...\r\n"
+        b"Accept-Ranges: bytes\r\n"
+        b"ETag: %s\r\n"
+        b"Last-Modified: %s\r\n"
+        b"Cache-Control: no-cache\r\n"
+        b"\r\n" % (etag.encode(), formatdate(MODIFIED, usegmt=True).encode())
+    )
+
+
+def test_the_head_of_a_404_is_frozen(wire: Wire) -> None:
+    answer = wire.ask("/missing")
+
+    assert frozen(answer) == (
+        b"HTTP/1.1 404 Not Found\r\n"
+        b"Date: ...\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n"
+        b"\r\n" % len(answer.body)
+    )
+    assert answer.body.startswith(b"404 Not Found")
+
+
+def test_the_head_of_a_405_is_frozen(wire: Wire) -> None:
+    answer = wire.ask("/Image", method="DELETE")
+
+    assert frozen(answer) == (
+        b"HTTP/1.1 405 Method Not Allowed\r\n"
+        b"Date: ...\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n"
+        b"Allow: GET, HEAD, OPTIONS\r\n"
+        b"\r\n" % len(answer.body)
+    )
+
+
+def test_an_early_client_gets_no_line_ending_but_crlf(wire: Wire) -> None:
+    head = wire.ask("/Image").head
+
+    assert b"\n" not in head.replace(b"\r\n", b"")
+    assert b"\r" not in head.replace(b"\r\n", b"")
+
+
+def test_small_answers_leave_without_delay(wire: Wire) -> None:
+    assert wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) is None
+    for _ in range(50):  # Nagle against a delayed acknowledgment would take 40 ms each
+        wire.ask("/Image")

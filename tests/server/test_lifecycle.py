@@ -1,0 +1,996 @@
+"""Starting, stopping, closing and forgetting a server, on real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import random
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+import httpserve
+from httpserve import (
+    AddressNotFound,
+    HttpServerClient,
+    InvalidArgument,
+    PortInUse,
+    RootUnusable,
+    ServerNotRunning,
+)
+from tests.conftest import our_threads, private_directories
+from tests.server.wire import Wire, eventually, pattern, script
+
+HUGE_BYTES = 1 << 30  # more than any socket buffer takes; sparse, so it costs no disk
+
+
+def is_free(port: int) -> bool:
+    """Say whether nothing listens on a port, and another server could."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+            sock.listen()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def client() -> Iterator[HttpServerClient]:
+    """A client that was not started yet."""
+    made = HttpServerClient(host="127.0.0.1")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def huge(tmp_path: Path) -> Path:
+    """A directory with a file, `huge`, that no socket buffer swallows."""
+    root = tmp_path / "root"
+    root.mkdir()
+    with open(root / "huge", "wb") as file:
+        file.truncate(HUGE_BYTES)
+    return root
+
+
+def answered(client: HttpServerClient, target: str = "/") -> int:
+    with Wire(client.get_port()) as wire:
+        return wire.ask(target, "Connection: close").status
+
+
+# Start
+
+
+def test_a_request_is_answered_as_soon_as_start_returns(client: HttpServerClient) -> None:
+    client.start()
+
+    assert answered(client) == 200
+
+
+def test_a_client_that_was_not_started_does_nothing(tmp_path: Path) -> None:
+    client = HttpServerClient(tmp_path / "root", host="127.0.0.1")
+
+    assert not client.is_running
+    assert not (tmp_path / "root").exists()
+    assert our_threads() == []
+
+
+def test_a_second_start_returns_and_keeps_the_port(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+
+    bench.start()
+
+    assert bench.get_port() == port
+    assert answered(bench) == 200
+
+
+def test_a_second_start_keeps_connections_and_transfers(huge: Path) -> None:
+    with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        wire.get("/huge")
+        wire.read_head()
+
+        client.start()
+
+        assert len(wire.read_exactly(64 << 20)) == 64 << 20
+
+
+def test_entering_with_starts_and_leaving_it_stops() -> None:
+    with HttpServerClient(host="127.0.0.1") as client:
+        running = client.is_running
+        port = client.get_port()
+
+    assert running
+    assert not client.is_running
+    assert is_free(port)
+
+
+def test_entering_with_on_a_running_server_keeps_the_port(client: HttpServerClient) -> None:
+    client.start()
+    port = client.get_port()
+
+    with client as entered:
+        assert entered is client
+        assert client.get_port() == port
+
+
+def test_leaving_with_lets_the_error_of_the_block_through() -> None:
+    client = HttpServerClient(host="127.0.0.1")
+
+    with pytest.raises(ZeroDivisionError), client:
+        _ = 1 / 0
+
+    assert not client.is_running
+
+
+def test_leaving_with_after_a_stop_raises_nothing(client: HttpServerClient) -> None:
+    with client:
+        client.stop()
+
+    assert not client.is_running
+
+
+def test_port_zero_gives_a_port_that_the_system_chose(bench: HttpServerClient) -> None:
+    assert 0 < bench.get_port() < 65536
+    assert bench.get_url() == f"http://127.0.0.1:{bench.get_port()}"
+
+
+def test_two_servers_with_port_zero_get_different_ports(bench: HttpServerClient) -> None:
+    with HttpServerClient(host="127.0.0.1") as other:
+        assert other.get_port() != bench.get_port()
+
+
+def test_a_given_port_is_listened_on(port: int) -> None:
+    with HttpServerClient(host="127.0.0.1", port=port) as client:
+        assert client.get_port() == port
+        assert answered(client) == 200
+
+
+def test_ipv6_is_listened_on_and_bracketed_in_the_url() -> None:
+    with HttpServerClient(host="::1") as client:
+        url = client.put_file("a", __file__)
+
+        assert url == f"http://[::1]:{client.get_port()}/a"
+        assert requests.get(url, timeout=10).content == Path(__file__).read_bytes()
+
+
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+def test_the_url_of_a_wildcard_carries_an_address(wildcard: str) -> None:
+    with HttpServerClient(host=wildcard) as client:
+        url = client.get_url()
+
+        assert wildcard not in url.replace("[", "").split("//")[1].split("]")[0].split(":")[:1]
+        assert requests.get(url, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize("peer", ["", 0, []])
+def test_a_peer_that_names_nothing_is_refused_wherever_it_is_given(host: str, peer: object) -> None:
+    with HttpServerClient(host=host, peer="127.0.0.1") as client:
+        with pytest.raises(InvalidArgument, match=r"^peer="):
+            client.get_url("x", peer=peer)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match=r"^peer="):
+            client.command("x", "curl", peer=peer)  # type: ignore[arg-type]
+        assert client.get_url("x", peer=None) == f"http://127.0.0.1:{client.get_port()}/x"
+
+
+def test_the_url_on_the_side_of_a_peer_carries_the_address_that_faces_it() -> None:
+    with HttpServerClient(host="0.0.0.0") as client:
+        assert client.get_url(peer="127.0.0.1") == f"http://127.0.0.1:{client.get_port()}"
+
+
+def test_a_peer_on_the_loopback_is_listened_for_there() -> None:
+    with HttpServerClient(peer="127.0.0.1") as client:
+        assert client.get_host() == "127.0.0.1"
+        assert client.get_url("a") == f"http://127.0.0.1:{client.get_port()}/a"
+
+
+def test_advertise_overrides_what_urls_say() -> None:
+    with HttpServerClient(host="127.0.0.1", advertise="http://192.168.1.5:8000/x") as client:
+        url = client.put_file("a b", __file__)
+
+    assert url == "http://192.168.1.5:8000/x/a%20b"
+
+
+def test_start_makes_a_root_that_is_missing(tmp_path: Path) -> None:
+    root = tmp_path / "deep" / "er" / "root"
+
+    with HttpServerClient(root, host="127.0.0.1"):
+        assert root.is_dir()
+
+
+def test_close_removes_a_root_that_start_made_and_nobody_used(tmp_path: Path) -> None:
+    with HttpServerClient(tmp_path / "deep" / "root", host="127.0.0.1"):
+        pass
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_close_leaves_a_root_that_was_there(tmp_path: Path) -> None:
+    with HttpServerClient(tmp_path, host="127.0.0.1"):
+        pass
+
+    assert tmp_path.is_dir()
+
+
+# Stop
+
+
+def test_stop_on_a_client_that_was_never_started_raises(client: HttpServerClient) -> None:
+    with pytest.raises(ServerNotRunning, match="running"):
+        client.stop()
+
+
+def test_a_second_stop_raises(bench: HttpServerClient) -> None:
+    bench.stop()
+
+    with pytest.raises(ServerNotRunning):
+        bench.stop()
+
+
+def test_close_never_raises(client: HttpServerClient) -> None:
+    client.close()
+    client.start()
+    client.close()
+    client.close()
+
+    assert not client.is_running
+
+
+def test_the_port_is_free_when_stop_returns(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+    answered(bench)
+
+    bench.stop()
+
+    assert is_free(port)
+    assert our_threads() == []
+
+
+def test_a_plain_bind_gets_the_port_that_nobody_had_used(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+
+    bench.stop()
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", port))
+
+
+def test_the_port_is_free_although_idle_connections_were_open(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(port)) for _ in range(20)]
+        for wire in wires:
+            wire.ask("/")
+
+        bench.stop()
+
+        assert is_free(port)
+        assert [wire.rest_until_any_end() for wire in wires] == [b""] * 20
+
+
+def test_the_port_is_free_although_silent_and_half_asked_connections_were_open(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+    with Wire(port) as silent, Wire(port) as half:
+        half.send(b"GET / HTTP/1.1\r\nHo")
+        answered(bench)
+
+        bench.stop()
+
+        assert is_free(port)
+        assert silent.rest_until_any_end() == b""
+        assert half.rest_until_any_end() == b""
+
+
+def test_a_copy_of_the_descriptor_in_a_child_just_forked_does_not_keep_the_port(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+    server = bench._life.running()
+    assert server is not None
+    copy = os.dup(server.socket.fileno())  # what a child has between fork and exec
+    try:
+        bench.stop()
+
+        assert is_free(port)
+        with pytest.raises(ConnectionRefusedError):
+            Wire(port)
+    finally:
+        os.close(copy)
+
+
+def test_nothing_answers_after_stop(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+
+    bench.stop()
+
+    with pytest.raises(ConnectionRefusedError):
+        Wire(port)
+
+
+def test_what_needs_a_running_server_says_so_when_stopped(client: HttpServerClient, tmp_path: Path) -> None:
+    with pytest.raises(ServerNotRunning, match="start"):
+        client.get_port()
+    with pytest.raises(ServerNotRunning, match="start"):
+        client.get_url()
+    with pytest.raises(ServerNotRunning, match="start"):
+        client.put_file("a", tmp_path / "missing")
+
+
+def test_the_host_is_known_before_start_and_after_stop(client: HttpServerClient) -> None:
+    before = client.get_host()
+    client.start()
+    client.stop()
+
+    assert before == client.get_host() == "127.0.0.1"
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "5", None, True])
+def test_stop_refuses_a_timeout_that_is_none_and_goes_on_serving(bench: HttpServerClient, timeout: object) -> None:
+    with pytest.raises(InvalidArgument, match="timeout"):
+        bench.stop(timeout=timeout)  # type: ignore[arg-type]
+
+    assert answered(bench) == 200
+
+
+def test_stop_lets_a_transfer_end_that_is_under_way(tmp_path: Path) -> None:
+    size = 64 << 20
+    (tmp_path / "big").write_bytes(pattern(1 << 20) * 64)
+    with (
+        HttpServerClient(tmp_path, host="127.0.0.1") as client,
+        Wire(client.get_port(), receive_bytes=65536) as wire,
+        ThreadPoolExecutor() as pool,
+    ):
+        wire.get("/big")
+        wire.read_head()
+        stopping = pool.submit(client.stop, 30.0)
+        eventually(lambda: not client.is_running)
+
+        received = wire.read_exactly(size)
+
+        stopping.result(10)
+        assert received == pattern(1 << 20) * 64
+        assert wire.rest() == b""
+
+
+def test_stop_cuts_a_transfer_after_its_timeout(huge: Path) -> None:
+    with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        wire.get("/huge")
+        wire.read_head()
+
+        client.stop(timeout=0.2)
+
+        assert our_threads() == []
+        assert len(wire.rest_until_any_end()) < HUGE_BYTES
+
+
+def test_stop_with_a_timeout_of_zero_cuts_at_once(huge: Path) -> None:
+    with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        port = client.get_port()
+        wire.get("/huge")
+        wire.read_head()
+
+        client.stop(timeout=0)
+
+        assert is_free(port)
+        assert len(wire.rest_until_any_end()) < HUGE_BYTES
+
+
+def test_no_connection_is_taken_while_a_transfer_drains(huge: Path) -> None:
+    with (
+        HttpServerClient(huge, host="127.0.0.1") as client,
+        Wire(client.get_port()) as wire,
+        ThreadPoolExecutor() as pool,
+    ):
+        port = client.get_port()
+        wire.get("/huge")
+        wire.read_head()
+        stopping = pool.submit(client.stop, 30.0)
+
+        eventually(lambda: is_free(port), "the port was freed")
+
+        assert not stopping.done()
+        with pytest.raises(ConnectionRefusedError):
+            Wire(port)
+        wire.close()
+        stopping.result(10)
+
+
+def test_a_request_that_comes_while_its_connection_drains_is_the_last(tmp_path: Path) -> None:
+    size = 8 << 20
+    (tmp_path / "big").write_bytes(bytes(size))
+    with (
+        HttpServerClient(tmp_path, host="127.0.0.1") as client,
+        Wire(client.get_port(), receive_bytes=65536) as wire,
+        ThreadPoolExecutor() as pool,
+    ):
+        wire.get("/big")
+        wire.read_head()
+        stopping = pool.submit(client.stop, 30.0)
+        eventually(lambda: not client.is_running)
+
+        wire.get("/big")
+        wire.get("/big")
+
+        assert len(wire.read_exactly(size)) == size
+        assert wire.rest_until_any_end().count(b"HTTP/1.1 200 OK") <= 1
+        assert stopping.result(10) is None
+
+
+def test_a_second_stop_while_the_first_drains_waits_and_then_raises(huge: Path) -> None:
+    with (
+        HttpServerClient(huge, host="127.0.0.1") as client,
+        Wire(client.get_port()) as wire,
+        ThreadPoolExecutor() as pool,
+    ):
+        wire.get("/huge")
+        wire.read_head()
+        first = pool.submit(client.stop, 0.5)
+        eventually(lambda: not client.is_running)
+
+        with pytest.raises(ServerNotRunning):
+            client.stop()
+
+        assert first.result(10) is None
+
+
+def test_start_while_a_stop_drains_waits_and_then_starts(huge: Path, port: int) -> None:
+    with (
+        HttpServerClient(huge, host="127.0.0.1", port=port) as client,
+        Wire(port) as wire,
+        ThreadPoolExecutor() as pool,
+    ):
+        wire.get("/huge")
+        wire.read_head()
+        stopping = pool.submit(client.stop, 0.3)
+        eventually(lambda: not client.is_running)
+
+        client.start()
+
+        assert stopping.result(10) is None
+        assert client.get_port() == port
+        assert answered(client) == 200
+
+
+def test_close_cuts_what_a_wedged_board_holds_up(huge: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpserve.client.STOP_SECONDS", 0.2)
+    with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
+        wire.get("/huge")
+        wire.read_head()
+
+        client.close()
+
+        assert our_threads() == []
+
+
+# Again and again
+
+
+def test_files_stay_over_stop_and_start(bench: HttpServerClient) -> None:
+    bench.put_file("a", __file__)
+
+    bench.stop()
+    bench.start()
+
+    assert requests.get(bench.get_url("a"), timeout=10).content == Path(__file__).read_bytes()
+
+
+def test_close_removes_the_private_directory_and_a_start_makes_a_new_one(client: HttpServerClient) -> None:
+    client.start()
+    client.put_file("a", __file__)
+    during = private_directories()
+    client.close()
+    after = private_directories()
+
+    client.start()
+
+    assert len(during) == 1
+    assert after == set()
+    assert requests.get(client.get_url("a"), timeout=10).status_code == 404
+    client.put_file("a", __file__)
+    assert requests.get(client.get_url("a"), timeout=10).status_code == 200
+
+
+def test_one_object_starts_and_stops_for_ever(port: int) -> None:
+    client = HttpServerClient(host="127.0.0.1", port=port)
+    for round_ in range(200):
+        client.start()
+        if round_ % 10 == 0:
+            assert answered(client) == 200
+        client.stop()
+    client.close()
+
+    assert is_free(port)
+
+
+def test_a_connection_left_open_in_each_round_does_not_keep_the_port(port: int) -> None:
+    client = HttpServerClient(host="127.0.0.1", port=port)
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            client.start()
+            wire = stack.enter_context(Wire(port))
+            assert wire.ask("/").status == 200
+            client.stop()
+    client.close()
+
+
+def test_many_threads_start_and_stop_one_object_on_one_port(port: int) -> None:
+    client = HttpServerClient(host="127.0.0.1", port=port)
+
+    def rounds() -> int:
+        stopped = 0
+        for _ in range(40):
+            client.start()
+            try:
+                client.stop()
+                stopped += 1
+            except ServerNotRunning:
+                pass
+        return stopped
+
+    with ThreadPoolExecutor(8) as pool:
+        stopped = sum(one.result(30) for one in [pool.submit(rounds) for _ in range(8)])
+
+    assert stopped >= 40
+    assert not client.is_running
+    client.start()
+    assert answered(client) == 200
+    client.close()
+
+
+def test_many_threads_that_start_at_once_get_one_server() -> None:
+    for _ in range(20):
+        client = HttpServerClient(host="127.0.0.1")
+        barrier = threading.Barrier(8)
+
+        def start(client: HttpServerClient = client, barrier: threading.Barrier = barrier) -> int:
+            barrier.wait(10)
+            client.start()
+            return client.get_port()
+
+        with ThreadPoolExecutor(8) as pool:
+            ports = {one.result(10) for one in [pool.submit(start) for _ in range(8)]}
+
+        assert len(ports) == 1
+        client.close()
+
+
+def test_many_threads_that_stop_at_once_stop_it_once() -> None:
+    for _ in range(20):
+        client = HttpServerClient(host="127.0.0.1")
+        client.start()
+        barrier = threading.Barrier(8)
+
+        def stop(client: HttpServerClient = client, barrier: threading.Barrier = barrier) -> bool:
+            barrier.wait(10)
+            try:
+                client.stop()
+            except ServerNotRunning:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            succeeded = [one.result(10) for one in [pool.submit(stop) for _ in range(8)]]
+
+        assert succeeded.count(True) == 1
+        client.close()
+
+
+MIX_ROUNDS = 200
+# What a call may say when others stop, close or remove things in the middle of it.
+FAIR = (ServerNotRunning, httpserve.WaitTimeout, httpserve.NotFound, requests.RequestException)
+
+
+def calls_to_mix(client: HttpServerClient, name: str) -> list[Callable[[], object]]:
+    """Return every call of a client, on a file of that name, those that change its state twice as often."""
+    source = Path(__file__)
+
+    def fetch() -> None:
+        answer = requests.get(client.get_url(name), timeout=10)
+        assert answer.status_code == 404 or answer.content == source.read_bytes()
+
+    def list_files() -> None:
+        with contextlib.suppress(httpserve.StorageError):  # the root was closed meanwhile
+            client.storage.list("/")
+
+    return [
+        client.start,
+        client.start,
+        lambda: client.stop(0.5),
+        client.close,
+        lambda: client.put_file(name, source),
+        lambda: client.put_file(name, source),
+        lambda: client.get_url(name, peer="127.0.0.1"),
+        client.get_port,
+        client.get_host,
+        fetch,
+        list_files,
+        lambda: client.wait_for_download(name, timeout=0.01),
+        lambda: (repr(client), client.requests, client.is_running),
+    ]
+
+
+def test_32_threads_mix_every_call(client: HttpServerClient) -> None:
+    def mix(seed: int) -> None:
+        rolls = random.Random(seed)
+        calls = calls_to_mix(client, f"file-{seed % 4}")
+        for _ in range(MIX_ROUNDS):
+            with contextlib.suppress(*FAIR):
+                rolls.choice(calls)()
+
+    with ThreadPoolExecutor(32) as pool:
+        for one in [pool.submit(mix, seed) for seed in range(32)]:
+            one.result(50)
+
+    client.start()
+    assert answered(client) == 200
+    assert requests.get(client.put_file("last", __file__), timeout=10).content == Path(__file__).read_bytes()
+
+
+# What can go wrong
+
+
+def test_a_port_in_use_is_named_with_the_way_out(bench: HttpServerClient) -> None:
+    port = bench.get_port()
+    other = HttpServerClient(host="127.0.0.1", port=port)
+
+    with pytest.raises(PortInUse, match=rf"port {port} on 127\.0\.0\.1.*port=0") as caught:
+        other.start()
+
+    assert (caught.value.host, caught.value.port) == ("127.0.0.1", port)
+    assert isinstance(caught.value, OSError)
+    other.close()
+
+
+def test_a_client_works_once_the_port_is_no_longer_in_use(bench: HttpServerClient) -> None:
+    other = HttpServerClient(host="127.0.0.1", port=bench.get_port())
+    with pytest.raises(PortInUse):
+        other.start()
+    assert not other.is_running
+    assert our_threads() == [thread for thread in our_threads() if str(bench.get_port()) in thread.name]
+    bench.stop()
+
+    with other:
+        assert answered(other) == 200
+
+
+def test_a_port_that_a_socket_is_bound_to_without_listening_is_in_use(port: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        client = HttpServerClient(host="127.0.0.1", port=port)
+
+        with pytest.raises(PortInUse):
+            client.start()
+
+        client.close()
+
+
+def test_a_port_in_use_on_the_wildcard_is_in_use(port: int) -> None:
+    with HttpServerClient(host="0.0.0.0", port=port):
+        client = HttpServerClient(host="127.0.0.1", port=port)
+
+        with pytest.raises(PortInUse):
+            client.start()
+
+        client.close()
+
+
+def test_an_address_that_no_interface_has_is_named() -> None:
+    client = HttpServerClient(host="192.0.2.1", port=8080)
+
+    with pytest.raises(AddressNotFound, match=r"192\.0\.2\.1") as caught:
+        client.start()
+
+    assert caught.value.host == "192.0.2.1"
+    assert not client.is_running
+    client.close()
+
+
+def test_a_root_that_is_a_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"kept")
+    client = HttpServerClient(path, host="127.0.0.1")
+
+    with pytest.raises(RootUnusable, match="file") as caught:
+        client.start()
+
+    assert caught.value.root == str(path)
+    assert path.read_bytes() == b"kept"
+    assert not client.is_running
+    client.close()
+
+
+def test_a_client_works_once_its_root_can_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    client = HttpServerClient(path / "below", host="127.0.0.1")
+    with pytest.raises(RootUnusable):
+        client.start()
+    path.unlink()
+
+    with client:
+        assert answered(client) == 200
+
+
+AS_ANOTHER_USER = """
+import os, sys, httpserve, httpserve.storage.copying.copy, httpserve.site.app, tempfile, requests, encodings.idna
+from httpserve import HttpServerClient
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+def outcome(call):
+    try:
+        return call()
+    except httpserve.HttpServeError as error:
+        return f"{type(error).__name__} {isinstance(error, PermissionError)} {error}"
+"""
+
+
+def run_as_another_user(code: str, *arguments: str) -> list[str]:
+    with script(AS_ANOTHER_USER + code, *arguments, measured=os.geteuid() != 0) as process:
+        out, err = process.communicate(timeout=20)
+    assert err == ""
+    return out.splitlines()
+
+
+def test_a_root_that_is_not_writable_is_named_and_the_client_works_once_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir(mode=0o555)
+    for parent in [root, *root.parents][1:]:
+        if parent.stat().st_uid == os.geteuid():
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+    lines = run_as_another_user(
+        """
+client = HttpServerClient(sys.argv[1], host="127.0.0.1")
+print(outcome(client.start))
+print(client.is_running)
+print(outcome(client.start))
+client.close()
+"""
+        if os.geteuid() == 0
+        else """
+client = HttpServerClient(sys.argv[1], host="127.0.0.1")
+print(outcome(client.start))
+print(client.is_running)
+os.chmod(sys.argv[1], 0o755)
+print(outcome(client.start))
+client.close()
+""",
+        str(root),
+    )
+
+    assert lines[0].startswith("RootUnusable")
+    assert str(root) in lines[0]
+    assert lines[1] == "False"
+    assert lines[2].startswith("RootUnusable" if os.geteuid() == 0 else "None")
+
+
+def _first_free_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except OSError:
+        return 1024
+
+
+@pytest.mark.skipif(_first_free_port() <= 1, reason="here every user may listen on every port")
+def test_a_port_below_1024_without_the_right_is_named_with_the_way_out() -> None:
+    lines = run_as_another_user(
+        """
+client = HttpServerClient(host="127.0.0.1", port=1)
+print(outcome(client.start))
+print(client.is_running)
+client = HttpServerClient(host="127.0.0.1")
+print(outcome(client.start), client.is_running)
+client.close()
+"""
+    )
+
+    assert lines[0].startswith("PortNotPermitted True port 1 on 127.0.0.1")
+    assert "port=0" in lines[0]
+    assert lines[1:] == ["False", "None True"]
+
+
+def test_a_lifecycle_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        with HttpServerClient(host="127.0.0.1") as client:
+            client.put_file("a", __file__)
+            requests.get(client.get_url("a"), timeout=10)
+            requests.get(client.get_url("missing"), timeout=10)
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_loggers_of_others_are_left_alone(bench: HttpServerClient) -> None:
+    answered(bench)
+
+    werkzeug = logging.getLogger("werkzeug")
+    assert (werkzeug.handlers, werkzeug.level) == ([], logging.NOTSET)
+    assert [type(handler) for handler in logging.getLogger("httpserve").handlers] == [logging.NullHandler]
+
+
+def test_each_step_of_the_life_is_one_line_of_info(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="httpserve"):
+        client = HttpServerClient(host="127.0.0.1")
+        client.start()
+        port = client.get_port()
+        client.close()
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "httpserve.client"]
+    assert len(lines) == 2
+    assert str(port) in lines[0]
+    assert "stopped" in lines[1]
+
+
+def test_a_threads_name_says_whose_it_is(bench: HttpServerClient) -> None:
+    assert [thread.name for thread in our_threads()] == [f"httpserve:{bench.get_port()}"]
+    assert all(thread.daemon for thread in our_threads())
+
+
+def test_idle_connections_take_no_thread_each(bench: HttpServerClient) -> None:
+    bench.put_file("a", __file__)
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(bench.get_port())) for _ in range(50)]
+        statuses = [wire.ask("/a").status for wire in wires]
+
+        assert statuses == [200] * 50
+        assert len(our_threads()) == 1
+
+
+def test_the_repr_says_the_state_and_where(client: HttpServerClient) -> None:
+    stopped = repr(client)
+    client.start()
+
+    assert "stopped" in stopped
+    assert "running" in repr(client)
+    assert client.get_url() in repr(client)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"port": -1},
+        {"port": 65536},
+        {"port": "80"},
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": "1"},
+        {"host": ""},
+        {"host": "a b"},
+        {"peer": "0.0.0.0"},
+        {"advertise": "http://"},
+        {"max_records": 0},
+    ],
+)
+def test_an_argument_that_means_nothing_is_refused_at_once(arguments: dict[str, object]) -> None:
+    with pytest.raises((InvalidArgument, httpserve.InvalidType)):
+        HttpServerClient(**arguments)  # type: ignore[arg-type]
+
+
+# Forgotten
+
+
+def test_a_deleted_object_frees_port_threads_and_directory() -> None:
+    client = HttpServerClient(host="127.0.0.1")
+    client.start()
+    client.put_file("a", __file__)
+    port = client.get_port()
+
+    del client
+
+    assert is_free(port)
+    assert our_threads() == []
+    assert private_directories() == set()
+
+
+def test_a_name_that_is_bound_again_frees_the_old_server() -> None:
+    client = HttpServerClient(host="127.0.0.1")
+    client.start()
+    port = client.get_port()
+
+    client = HttpServerClient(host="127.0.0.1", port=port)
+    client.start()
+
+    assert client.get_port() == port
+    client.close()
+
+
+def test_an_object_in_a_cycle_is_freed_by_the_collector() -> None:
+    class Notebook:
+        def __init__(self) -> None:
+            self.me = self
+            self.client = HttpServerClient(host="127.0.0.1")
+
+    notebook = Notebook()
+    notebook.client.start()
+    port = notebook.client.get_port()
+    gone = weakref.ref(notebook)
+
+    del notebook
+    gc.collect()
+
+    assert gone() is None
+    assert is_free(port)
+    assert our_threads() == []
+    assert private_directories() == set()
+
+
+def test_an_object_left_by_an_exception_is_freed_with_it() -> None:
+    ports = []
+
+    def cell() -> None:
+        client = HttpServerClient(host="127.0.0.1")
+        client.start()
+        ports.append(client.get_port())
+        raise ValueError("the cell failed")
+
+    with contextlib.suppress(ValueError):
+        cell()
+    gc.collect()
+
+    assert is_free(ports[0])
+    assert private_directories() == set()
+
+
+def test_a_forgotten_object_cuts_its_transfers(huge: Path) -> None:
+    client = HttpServerClient(huge, host="127.0.0.1")
+    client.start()
+    with Wire(client.get_port()) as wire:
+        wire.get("/huge")
+        wire.read_head()
+
+        del client
+
+        assert our_threads() == []
+        assert len(wire.rest_until_any_end()) < HUGE_BYTES
+
+
+def test_the_storage_of_a_forgotten_object_leaves_no_directory_behind() -> None:
+    storage = HttpServerClient(host="127.0.0.1").storage
+    storage.write_bytes("a", b"x")
+    used = private_directories()
+
+    del storage
+    gc.collect()
+
+    assert len(used) == 1
+    assert private_directories() == set()
+
+
+def test_files_of_a_given_root_are_removed_when_the_object_is_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"before")
+    client = HttpServerClient(tmp_path, host="127.0.0.1")
+    client.start()
+    client.put_file("ours/a", __file__)
+
+    del client
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
+
+
+def test_a_client_whose_constructor_raised_leaves_nothing() -> None:
+    with pytest.raises(InvalidArgument):
+        HttpServerClient(host="127.0.0.1", port=-1)
+
+    gc.collect()
+    assert our_threads() == []
+
+
+def test_many_forgotten_objects_leave_no_thread_and_no_socket() -> None:
+    for _ in range(30):
+        HttpServerClient(host="127.0.0.1").start()
+
+    assert our_threads() == []

@@ -1,0 +1,537 @@
+"""put_file: every legal name, every operator, replacement under readers, what stays and what goes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import opendal
+import pytest
+import requests
+
+from httpserve import (
+    CopyFailed,
+    DigestMismatch,
+    HttpServerClient,
+    InvalidName,
+    InvalidType,
+    IsADirectory,
+    ServerNotRunning,
+    SourceNotFound,
+    SourceStalled,
+)
+from tests.copying.raw_server import End, RawServer, answer
+from tests.server.wire import Wire, eventually, pattern
+
+CONTENT = pattern(200_001)
+
+NAMES = [
+    "Image",
+    "boot/Image",
+    "a b",
+    "a  b/c d",
+    "100%",
+    "%41",
+    "%2F",
+    "a%20b",
+    "a+b",
+    "a#b",
+    "a?b=c&d",
+    "a;b:c,d=e@f!g$h'i(j)k*l~m",
+    '"quoted"',
+    "<tag>&amp;",
+    "[0-9]{1,2}",
+    "^|`",
+    "grüße.bin",
+    "文件/映像",
+    "😀",
+    "e\u0301",  # decomposed: not the same name as the composed one
+    "tab\tin",
+    "line\nin",
+    "bell\x07in",
+    "del\x7fin",
+    "\u202egnp.exe",
+    "..a",
+    "a..",
+    "...",
+    "-rf",
+    "~user",
+    ".hidden",
+    ".config/.x",
+    "index.html",
+    "n" * 200,
+    "ü" * 100,
+    "x" * 255,
+    "/".join(["d"] * 40),
+    "CON",
+    "a.",
+    "http:/x",
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.bin"
+    path.write_bytes(CONTENT)
+    return path
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_url_of_every_legal_name_fetches_exactly_its_bytes(
+    bench: HttpServerClient, source: Path, name: str
+) -> None:
+    url = bench.put_file(name, source)
+
+    assert requests.get(url, timeout=10).content == CONTENT
+    assert url.isascii()
+    assert url == bench.get_url(name)
+    assert bench.requests[-1].name == name
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HttpServerClient, dict[str, str]]]:
+    """A server with all names on it, each with content of its own, and their URLs."""
+    with HttpServerClient(tmp_path_factory.mktemp("names") / "root", host="127.0.0.1") as client:
+        urls = {}
+        for number, name in enumerate(NAMES):
+            source = tmp_path_factory.getbasetemp() / "content"
+            source.write_bytes(pattern(1000, number))
+            urls[name] = client.put_file(name, source)
+        yield client, urls
+
+
+CLIENTS: dict[str, Callable[[list[str]], list[str]]] = {
+    "curl": lambda urls: ["curl", "--silent", "--fail", *urls],
+    "wget": lambda urls: ["wget", "--quiet", "--output-document=-", *urls],
+    "busybox": lambda urls: ["busybox", "wget", "-q", "-O", "-", *urls],
+}
+
+
+@pytest.mark.parametrize("program", CLIENTS)
+def test_the_url_of_every_legal_name_works_in_other_clients(
+    served: tuple[HttpServerClient, dict[str, str]], program: str
+) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    _, urls = served
+
+    done = subprocess.run(CLIENTS[program](list(urls.values())), capture_output=True, timeout=30, check=True)
+
+    assert done.stdout == b"".join(pattern(1000, number) for number in range(len(NAMES)))
+
+
+def test_a_listing_links_to_every_name(served: tuple[HttpServerClient, dict[str, str]]) -> None:
+    client, urls = served
+    names = [name for name in NAMES if "/" not in name and name != "index.html"]
+    client.storage.delete("index.html")
+
+    page = requests.get(client.get_url() + "/", timeout=10).text
+
+    for name in names:
+        link = urls[name].rpartition("/")[2]
+        assert f'href="{link}"' in page or f'href="./{link}"' in page
+
+
+def test_names_that_differ_in_their_encoding_are_different_files(bench: HttpServerClient, tmp_path: Path) -> None:
+    names = ["e\u0301", "\u00e9", "a%20b", "a b", "a+b", "A B"]
+    urls = []
+    for number, name in enumerate(names):
+        (tmp_path / "f").write_bytes(pattern(100, number))
+        urls.append(bench.put_file(name, tmp_path / "f"))
+
+    assert [requests.get(url, timeout=10).content for url in urls] == [pattern(100, n) for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "/", ".", "..", "../x", "a/../b", "a/..", "a/"),
+        *("a\\b", "a\0b", " a", "a ", "a\n", "\u00a0a", "\ud800"),
+        *("x" * 256, ".httpserve-x", "a/.httpserve-x"),
+    ],
+)
+def test_a_name_that_would_come_back_changed_is_refused_before_a_byte_is_read(
+    bench: HttpServerClient, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises((InvalidName, IsADirectory)):
+        bench.put_file(name, tmp_path / "missing")
+
+
+def test_a_leading_slash_means_the_root(bench: HttpServerClient, source: Path) -> None:
+    assert bench.put_file("/boot/Image", source) == bench.get_url("boot/Image")
+
+
+def test_a_path_is_a_name_too(bench: HttpServerClient, source: Path) -> None:
+    assert bench.put_file(Path("boot") / "Image", source) == bench.get_url("boot/Image")
+
+
+def test_the_base_url_with_a_name_appended_is_the_url(bench: HttpServerClient, source: Path) -> None:
+    assert bench.put_file("Image", source) == f"{bench.get_url()}/Image"
+
+
+# Sources
+
+
+@pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 3 << 20])
+def test_a_path_on_an_operator_is_copied(bench: HttpServerClient, operator: opendal.Operator, size: int) -> None:
+    operator.write("some/where", pattern(size))
+
+    url = bench.put_file("f", "some/where", operator)
+
+    assert requests.get(url, timeout=10).content == pattern(size)
+
+
+def test_an_operator_with_layers_is_taken(bench: HttpServerClient) -> None:
+    operator = opendal.Operator("memory")
+    operator.write("f", CONTENT)
+    layered = operator.layer(opendal.layers.RetryLayer()).layer(opendal.layers.ConcurrentLimitLayer(1))
+
+    assert requests.get(bench.put_file("f", "f", layered), timeout=10).content == CONTENT
+
+
+def test_an_async_operator_is_a_clear_type_error(bench: HttpServerClient) -> None:
+    with pytest.raises(InvalidType, match="AsyncOperator") as caught:
+        bench.put_file("f", "f", opendal.AsyncOperator("memory"))  # type: ignore[arg-type]
+
+    assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize("kind", [str, Path, os.fspath])
+def test_a_local_path_of_any_type_is_copied(bench: HttpServerClient, source: Path, kind: Callable[[Path], str]) -> None:
+    assert requests.get(bench.put_file("f", kind(source)), timeout=10).content == CONTENT
+
+
+def test_a_whole_url_wins_over_an_operator(bench: HttpServerClient) -> None:
+    with RawServer(answer(CONTENT)) as origin:
+        url = bench.put_file("f", origin.url(), opendal.Operator("memory"))
+
+    assert requests.get(url, timeout=10).content == CONTENT
+
+
+def test_a_server_of_ours_is_a_source(bench: HttpServerClient, source: Path) -> None:
+    with HttpServerClient(host="127.0.0.1") as other:
+        url = bench.put_file("copy", other.put_file("original", source))
+
+    assert requests.get(url, timeout=10).content == CONTENT
+
+
+def test_a_file_of_the_server_itself_is_a_source(bench: HttpServerClient, source: Path) -> None:
+    url = bench.put_file("copy", bench.put_file("original", source))
+
+    assert requests.get(url, timeout=10).content == CONTENT
+
+
+def test_a_missing_source_leaves_the_old_file_and_the_root_as_they_were(tmp_path: Path, source: Path) -> None:
+    root = tmp_path / "root"
+    with HttpServerClient(root, host="127.0.0.1") as client:
+        url = client.put_file("f", source)
+        for name in ("f", "new/dir/f"):
+            with pytest.raises(SourceNotFound, match="missing"):
+                client.put_file(name, tmp_path / "missing")
+
+        assert requests.get(url, timeout=10).content == CONTENT
+        assert [path.name for path in root.rglob("*") if ".httpserve" not in path.name] == ["f"]
+
+
+@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
+def test_a_source_that_is_shorter_than_it_said_leaves_the_old_file(
+    bench: HttpServerClient, source: Path, monkeypatch: pytest.MonkeyPatch, end: End
+) -> None:
+    url = bench.put_file("f", source)
+    monkeypatch.setattr("httpserve.storage.copying.url.FIRST_PAUSE", 0.001)
+    with RawServer(answer(b"short", length=100, end=end)) as origin, pytest.raises(CopyFailed):
+        bench.put_file("f", origin.url())
+
+    assert requests.get(url, timeout=10).content == CONTENT
+
+
+def test_the_wrong_digest_is_refused_and_discarded(bench: HttpServerClient, source: Path) -> None:
+    with pytest.raises(DigestMismatch) as caught:
+        bench.put_file("f", source, sha256="0" * 64)
+
+    assert caught.value.actual == hashlib.sha256(CONTENT).hexdigest()
+    assert requests.get(bench.get_url("f"), timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize("change", [str.lower, str.upper])
+def test_the_right_digest_is_taken(bench: HttpServerClient, source: Path, change: Callable[[str], str]) -> None:
+    digest = change(hashlib.sha256(CONTENT).hexdigest())
+
+    assert requests.get(bench.put_file("f", source, sha256=digest), timeout=10).content == CONTENT
+
+
+def test_progress_is_told_up_to_the_whole(bench: HttpServerClient, source: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+
+    bench.put_file("f", source, progress=lambda done, total: told.append((done, total)))
+
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert told == sorted(told, key=lambda one: one[0])
+
+
+def test_an_error_in_progress_ends_the_copy_and_leaves_nothing(bench: HttpServerClient, source: Path) -> None:
+    def fail(done: int, total: int | None) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        bench.put_file("f", source, progress=fail)
+
+    assert bench.storage.list("/") == ["/"] or "f" not in list(bench.storage.list("/"))
+
+
+# Beside boards and other threads
+
+
+def test_boards_are_served_while_a_put_waits_for_its_stalled_source(bench: HttpServerClient, source: Path) -> None:
+    bench.put_file("f", source)
+    with RawServer(answer(b"part", length=100, end=End.STALL)) as origin, ThreadPoolExecutor() as pool:
+        putting = pool.submit(bench.put_file, "f", origin.url(), timeout=0.5)
+        origin.stalling.wait(10)
+
+        with Wire(bench.get_port()) as wire:
+            served = [wire.ask("/f").body == CONTENT for _ in range(100)]
+
+        assert all(served)
+        assert not putting.done()
+        with pytest.raises(SourceStalled):
+            putting.result(20)
+
+
+def test_boards_are_served_while_an_operator_stalls(bench: HttpServerClient, source: Path) -> None:
+    bench.put_file("f", source)
+    with RawServer(answer(b"part", length=100, end=End.STALL)) as origin, ThreadPoolExecutor() as pool:
+        operator = opendal.Operator("http", endpoint=f"http://127.0.0.1:{origin.port}")
+        putting = pool.submit(bench.put_file, "f", "file", operator, timeout=0.5)
+        origin.stalling.wait(10)
+
+        with Wire(bench.get_port()) as wire:
+            served = [wire.ask("/f").body == CONTENT for _ in range(100)]
+
+        assert all(served)
+        with pytest.raises(CopyFailed):
+            putting.result(20)
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(bench: HttpServerClient, tmp_path: Path) -> None:
+    versions = {seed: pattern(300_000 + seed, seed) for seed in (1, 2)}
+    for seed, data in versions.items():
+        (tmp_path / str(seed)).write_bytes(data)
+    bench.put_file("f", tmp_path / "1")
+    done = threading.Event()
+
+    def read() -> int:
+        rounds = 0
+        with Wire(bench.get_port()) as wire:
+            while not done.is_set():
+                assert wire.ask("/f").body in versions.values()
+                rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor() as pool:
+        reading = [pool.submit(read) for _ in range(3)]
+        for round_ in range(60):
+            bench.put_file("f", tmp_path / str(1 + round_ % 2))
+        done.set()
+        assert all(one.result(10) > 0 for one in reading)
+
+
+def test_threads_that_put_one_name_each_succeed_and_one_stays_whole(bench: HttpServerClient, tmp_path: Path) -> None:
+    barrier = threading.Barrier(8)
+    for seed in range(8):
+        (tmp_path / str(seed)).write_bytes(pattern(500_000, seed))
+
+    def put(seed: int) -> str:
+        barrier.wait(10)
+        return bench.put_file("deep/f", tmp_path / str(seed))
+
+    with ThreadPoolExecutor(8) as pool:
+        urls = {one.result(20) for one in [pool.submit(put, seed) for seed in range(8)]}
+
+    (url,) = urls
+    content = requests.get(url, timeout=10).content
+    assert content in [pattern(500_000, seed) for seed in range(8)]
+    assert bench.storage.list("deep/") == ["deep/", "deep/f"] or set(bench.storage.list("deep/")) == {"deep/", "deep/f"}
+
+
+def test_the_last_put_stays(bench: HttpServerClient, tmp_path: Path) -> None:
+    for seed in range(20):
+        (tmp_path / "f").write_bytes(pattern(1000, seed))
+        url = bench.put_file("f", tmp_path / "f")
+
+        assert requests.get(url, timeout=10).content == pattern(1000, seed)
+
+
+def test_no_request_and_no_listing_sees_a_copy_that_is_not_done(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with (
+        HttpServerClient(root, host="127.0.0.1", dot_files=True) as client,
+        RawServer(answer(b"part", length=100, end=End.STALL)) as origin,
+        ThreadPoolExecutor() as pool,
+    ):
+        putting = pool.submit(client.put_file, "f", origin.url(), timeout=0.5)
+        eventually(lambda: list(root.rglob("*")), "the copy began")
+        temporaries = [path.name for path in root.iterdir()]
+
+        with Wire(client.get_port()) as wire:
+            statuses = {wire.ask(f"/{name}").status for name in ["f", *temporaries]}
+            listing = wire.ask("/", "Accept: application/json").body
+
+        assert temporaries
+        assert statuses == {404}
+        assert listing.strip() == b"[]"
+        assert [name for name in client.storage.list("/") if name != "/"] == []
+        with pytest.raises(SourceStalled):
+            putting.result(20)
+
+
+def test_a_close_while_a_put_waits_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with (
+        RawServer(answer(b"part", length=100, end=End.STALL)) as origin,
+        ThreadPoolExecutor() as pool,
+        HttpServerClient(root, host="127.0.0.1") as client,
+    ):
+        putting = pool.submit(client.put_file, "f", origin.url(), timeout=0.5)
+        origin.stalling.wait(10)
+
+        client.close()
+
+        with pytest.raises((ServerNotRunning, CopyFailed)):
+            putting.result(20)
+    eventually(lambda: not root.exists() or not list(root.iterdir()), "nothing is left")
+
+
+# Modes, and what stays
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_the_mode_is_what_the_umask_gives(tmp_path: Path, source: Path, umask: int) -> None:
+    source.chmod(0o600)
+    before = os.umask(umask)
+    try:
+        with HttpServerClient(tmp_path / "root", host="127.0.0.1", remove_created_on_close=False) as client:
+            client.put_file("d/f", source)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE((tmp_path / "root/d/f").stat().st_mode) == 0o666 & ~umask
+    assert stat.S_IMODE((tmp_path / "root/d").stat().st_mode) == 0o777 & ~umask
+
+
+def test_what_was_put_is_removed_on_close_and_nothing_else(tmp_path: Path, source: Path) -> None:
+    root = tmp_path / "root"
+    (root / "there").mkdir(parents=True)
+    (root / "there" / "before").write_bytes(b"before")
+    with HttpServerClient(root, host="127.0.0.1") as client:
+        for name in ("ours", "there/ours", "new/deep/ours"):
+            client.put_file(name, source)
+
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*")) == ["there", "there/before"]
+
+
+def test_what_was_put_stays_when_asked_for(tmp_path: Path, source: Path) -> None:
+    with HttpServerClient(tmp_path / "root", host="127.0.0.1", remove_created_on_close=False) as client:
+        client.put_file("d/f", source)
+
+    assert (tmp_path / "root/d/f").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "root").rglob("*")] == ["d", "f"]
+
+
+def test_a_file_that_was_there_and_was_overwritten_stays_with_a_log_line(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "f").write_bytes(b"before")
+    with caplog.at_level("INFO", logger="httpserve"), HttpServerClient(tmp_path / "root", host="127.0.0.1") as client:
+        client.put_file("f", source)
+
+    assert (tmp_path / "root" / "f").read_bytes() == CONTENT
+    assert any("f: it was there before" in record.getMessage() for record in caplog.records)
+
+
+def test_a_directory_with_a_file_of_others_stays(tmp_path: Path, source: Path) -> None:
+    root = tmp_path / "root"
+    with HttpServerClient(root, host="127.0.0.1") as client:
+        client.put_file("d/ours", source)
+        (root / "d" / "theirs").write_bytes(b"theirs")
+
+    assert [str(path.relative_to(root)) for path in root.rglob("*")] == ["d", "d/theirs"]
+
+
+def test_a_file_that_others_replaced_since_stays(tmp_path: Path, source: Path) -> None:
+    root = tmp_path / "root"
+    with HttpServerClient(root, host="127.0.0.1") as client:
+        client.put_file("f", source)
+        (root / "theirs").write_bytes(b"theirs")
+        os.replace(root / "theirs", root / "f")
+
+    assert (root / "f").read_bytes() == b"theirs"
+
+
+def test_what_was_put_stays_over_stop_and_goes_with_close(tmp_path: Path, source: Path) -> None:
+    client = HttpServerClient(tmp_path / "root", host="127.0.0.1")
+    client.start()
+    client.put_file("f", source)
+    client.stop()
+    stayed = (tmp_path / "root" / "f").exists()
+
+    client.close()
+
+    assert stayed
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_stopped_server_says_so_before_a_byte_is_copied(tmp_path: Path) -> None:
+    with RawServer(answer(b"x")) as origin:
+        client = HttpServerClient(tmp_path / "root", host="127.0.0.1")
+
+        with pytest.raises(ServerNotRunning, match="start"):
+            client.put_file("f", origin.url())
+
+        assert origin.heads == []
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_directory_is_in_the_way(bench: HttpServerClient, source: Path) -> None:
+    bench.put_file("d/f", source)
+
+    with pytest.raises(IsADirectory):
+        bench.put_file("d", source)
+
+
+def test_a_directory_is_no_source(bench: HttpServerClient, tmp_path: Path) -> None:
+    with pytest.raises(CopyFailed):
+        bench.put_file("f", tmp_path)
+
+
+def test_a_put_through_a_symlink_that_leads_out_is_refused(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
+    with HttpServerClient(tmp_path / "root", host="127.0.0.1") as client, pytest.raises(InvalidName):
+        client.put_file("link/f", source)
+
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_dot_file_that_came_in_through_us_is_served_and_one_of_others_is_not(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / ".git").write_bytes(b"secret")
+    with HttpServerClient(tmp_path / "root", host="127.0.0.1") as client:
+        ours = requests.get(client.put_file(".ours", source), timeout=10)
+        theirs = requests.get(client.get_url(".git"), timeout=10)
+        listing = requests.get(client.get_url(), timeout=10).text
+
+    assert (ours.content, theirs.status_code) == (CONTENT, 404)
+    assert ".ours" in listing
+    assert ".git" not in listing

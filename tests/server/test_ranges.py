@@ -1,0 +1,322 @@
+"""Ranges and conditions on the wire: single, many, If-Range, 416, over every size of file."""
+
+from __future__ import annotations
+
+import email.parser
+import os
+import random
+import re
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+import requests
+
+from httpserve import HttpServerClient
+from tests.server.wire import Answer, Wire, pattern
+
+MODIFIED = 1_700_000_000
+SIZES = {"one": 1, "small": 1000, "memory": 128 * 1024, "file": 128 * 1024 + 1, "large": (1 << 20) + 17}
+
+
+@pytest.fixture(scope="module")
+def bench_of_sizes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServerClient]:
+    root = tmp_path_factory.mktemp("root")
+    for name, size in {**SIZES, "empty": 0}.items():
+        (root / name).write_bytes(pattern(size))
+        os.utime(root / name, (MODIFIED, MODIFIED))
+    with HttpServerClient(root, host="127.0.0.1") as client:
+        yield client
+
+
+@pytest.fixture
+def wire(bench_of_sizes: HttpServerClient) -> Iterator[Wire]:
+    with Wire(bench_of_sizes.get_port()) as one:
+        yield one
+
+
+def parts(answer: Answer) -> list[tuple[str, bytes]]:
+    """Take a multipart body apart as a mail program does, a second opinion."""
+    message = email.parser.BytesParser().parsebytes(
+        f"Content-Type: {answer['Content-Type']}\r\n\r\n".encode() + answer.body
+    )
+    found = []
+    for part in message.get_payload():
+        assert not isinstance(part, str)
+        payload = part.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        found.append((part["Content-Range"], payload))
+    return found
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_kind_of_single_range_gives_just_these_bytes(wire: Wire, name: str) -> None:
+    size = SIZES[name]
+    content = pattern(size)
+    rolls = random.Random(size)
+    spans = {(0, 1), (0, size), (size - 1, size), (size // 2, size)}
+    for _ in range(20):
+        start = rolls.randrange(size)
+        spans.add((start, rolls.randrange(start, size) + 1))
+
+    for start, stop in spans:
+        answer = wire.ask(f"/{name}", f"Range: bytes={start}-{stop - 1}")
+
+        assert answer.status == 206
+        assert answer["Content-Range"] == f"bytes {start}-{stop - 1}/{size}"
+        assert answer.body == content[start:stop]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_range_that_ends_behind_the_end_is_shortened(wire: Wire, name: str) -> None:
+    size = SIZES[name]
+
+    answer = wire.ask(f"/{name}", f"Range: bytes=0-{size + 1000}")
+
+    assert answer["Content-Range"] == f"bytes 0-{size - 1}/{size}"
+    assert answer.body == pattern(size)
+
+
+def test_a_suffix_longer_than_the_file_is_the_whole_file(wire: Wire) -> None:
+    answer = wire.ask("/small", "Range: bytes=-5000")
+
+    assert (answer.status, answer["Content-Range"]) == (206, "bytes 0-999/1000")
+
+
+@pytest.mark.parametrize("wanted", ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=5000-6000,7000-"])
+def test_what_no_byte_satisfies_is_416_with_the_size(wire: Wire, wanted: str) -> None:
+    answer = wire.ask("/small", f"Range: {wanted}")
+
+    assert (answer.status, answer["Content-Range"]) == (416, "bytes */1000")
+
+
+def test_a_range_of_an_empty_file_is_416_with_its_size(wire: Wire) -> None:
+    answer = wire.ask("/empty", "Range: bytes=0-")
+
+    assert (answer.status, answer["Content-Range"]) == (416, "bytes */0")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "lines=1-2",
+        "bytes",
+        "bytes=",
+        "bytes=,",
+        "bytes=a-b",
+        "bytes=2-1",
+        "bytes=0-1;",
+        "bytes=0x0-0x1",
+        "bytes=--1",
+        "bytes=1",
+        "bytes=0-1-2",
+        "bytes=0-1,2-1",
+        "bytes 0-1",
+        "bytes=+0-1",
+        "bytes=0-1 2-3",
+        "bytes=1.5-2",
+        "bytes=٠-١",
+        "",
+    ],
+)
+def test_what_is_not_understood_is_ignored_as_rfc_9110_asks(wire: Wire, wanted: str) -> None:
+    wire.send(f"GET /small HTTP/1.1\r\nHost: a\r\nRange: {wanted}\r\n\r\n".encode())
+
+    answer = wire.answer()
+
+    assert (answer.status, answer.body) == (200, pattern(1000))
+
+
+@pytest.mark.parametrize("wanted", ["Bytes=0-1", "BYTES=0-1", "bytes= 0-1", "bytes=0-1 ,", "bytes=,0-1", "bytes=00-01"])
+def test_what_the_grammar_allows_is_understood(wire: Wire, wanted: str) -> None:
+    assert wire.ask("/small", f"Range: {wanted}").body == pattern(1000)[:2]
+
+
+def test_numbers_beyond_every_file_are_no_trouble(wire: Wire) -> None:
+    assert wire.ask("/small", "Range: bytes=9999999999999999999999-").status in (200, 416)
+    assert wire.ask("/small", "Range: bytes=990-99999999999999999999").body in (pattern(1000), pattern(1000)[990:])
+    assert wire.ask("/small", "Range: bytes=-9999999999999999999999").status in (200, 206)
+    assert wire.ask("/small", f"Range: bytes={'9' * 5000}-").status in (200, 416)
+    assert wire.ask("/small").body == pattern(1000)
+
+
+@pytest.mark.parametrize("name", ["small", "memory", "file", "large"])
+def test_many_ranges_come_in_the_order_asked_with_exact_bytes(wire: Wire, name: str) -> None:
+    size = SIZES[name]
+    content = pattern(size)
+
+    answer = wire.ask(f"/{name}", f"Range: bytes={size // 2}-{size // 2 + 99},0-9,-5,20-29")
+
+    wanted = [(size // 2, size // 2 + 100), (0, 10), (size - 5, size), (20, 30)]
+    assert answer.status == 206
+    assert parts(answer) == [(f"bytes {start}-{stop - 1}/{size}", content[start:stop]) for start, stop in wanted]
+
+
+def test_overlapping_and_adjacent_ranges_are_each_answered(wire: Wire) -> None:
+    content = pattern(1000)
+
+    answer = wire.ask("/small", "Range: bytes=0-9,5-14,10-19")
+
+    assert [data for _, data in parts(answer)] == [content[0:10], content[5:15], content[10:20]]
+
+
+def test_a_boundary_is_a_new_one_each_time(wire: Wire) -> None:
+    kinds = {wire.ask("/small", "Range: bytes=0-1,3-4")["Content-Type"] for _ in range(5)}
+
+    assert len(kinds) == 5
+
+
+def test_a_flood_of_overlapping_ranges_gets_no_more_than_a_little_over_the_file(wire: Wire) -> None:
+    answer = wire.ask("/large", "Range: bytes=" + ",".join(["0-"] * 500))
+
+    assert len(answer.body) <= 2 * SIZES["large"] + 500 * 200
+
+
+def test_a_flood_of_tiny_ranges_is_answered_or_ignored_in_bounded_size(wire: Wire) -> None:
+    answer = wire.ask("/small", "Range: bytes=" + ",".join(["0-0"] * 8000))
+
+    assert answer.status in (200, 206)
+    assert len(answer.body) < 1 << 20
+
+
+def test_more_ranges_than_any_client_asks_for_get_the_whole_and_the_connection_goes_on(wire: Wire) -> None:
+    answer = wire.ask("/large", "Range: bytes=" + ",".join(f"{at * 3}-{at * 3}" for at in range(4096)))
+
+    assert (answer.status, answer.body) == (200, pattern(SIZES["large"]))
+    assert wire.ask("/small", "Range: bytes=0-1").status == 206
+
+
+def test_many_ranges_of_which_one_remains_come_as_a_single_one(wire: Wire) -> None:
+    answer = wire.ask("/small", "Range: bytes=2000-,10-19")
+
+    assert answer["Content-Range"] == "bytes 10-19/1000"
+    assert answer.body == pattern(1000)[10:20]
+
+
+def test_two_range_fields_are_one_list(wire: Wire) -> None:
+    answer = wire.ask("/small", "Range: bytes=0-1", "Range: 5-6")
+
+    assert answer.status in (200, 206)
+    assert answer.body == pattern(1000) or [data for _, data in parts(answer)] == [
+        pattern(1000)[0:2],
+        pattern(1000)[5:7],
+    ]
+
+
+# If-Range
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ("{etag}", 206),
+        ("W/{etag}", 200),
+        ('"another"', 200),
+        ("{modified}", 206),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 200),
+        ("Fri, 31 Dec 2049 23:59:59 GMT", 200),
+        ("nonsense", 200),
+        ("{etag}, {etag}", 200),
+        ("*", 200),
+    ],
+)
+@pytest.mark.parametrize("wanted", ["bytes=5-", "bytes=5-9,1-2"])
+def test_if_range_gives_the_part_only_of_the_same_version(wire: Wire, wanted: str, condition: str, status: int) -> None:
+    etag = wire.ask("/small")["ETag"]
+    value = condition.format(etag=etag, modified=formatdate(MODIFIED, usegmt=True))
+
+    answer = wire.ask("/small", f"Range: {wanted}", f"If-Range: {value}")
+
+    assert answer.status == status
+    assert status == 206 or answer.body == pattern(1000)
+
+
+def test_if_range_of_another_version_beats_an_unsatisfiable_range(wire: Wire) -> None:
+    assert wire.ask("/small", "Range: bytes=5000-", 'If-Range: "x"').status == 200
+
+
+@pytest.mark.parametrize("field", ["If-Range: {}", "If-Match: {}"])
+@pytest.mark.parametrize("wanted", ["bytes=5-", "bytes=0-1,5-9"])
+def test_a_file_that_others_may_still_be_writing_is_sent_whole_instead_of_resumed(
+    tmp_path: Path, wanted: str, field: str
+) -> None:
+    with HttpServerClient(tmp_path, host="127.0.0.1", read_only=True) as client, Wire(client.get_port()) as wire:
+        (tmp_path / "f").write_bytes(pattern(1000))
+        os.utime(tmp_path / "f", (time.time() + 60, time.time() + 60))  # so that it is new however long this takes
+        etag = wire.ask("/f")["ETag"]
+
+        answer = wire.ask("/f", f"Range: {wanted}", field.format(etag))
+
+        assert (answer.status, answer.body) == (200, pattern(1000))
+        assert wire.ask("/f", f"Range: {wanted}").status == 206
+
+
+def test_if_range_without_range_is_ignored(wire: Wire) -> None:
+    assert wire.ask("/small", 'If-Range: "x"').status == 200
+
+
+def test_not_modified_beats_a_range(wire: Wire) -> None:
+    etag = wire.ask("/small")["ETag"]
+
+    assert wire.ask("/small", "Range: bytes=0-1", f"If-None-Match: {etag}").status == 304
+
+
+def test_if_match_of_another_version_stops_a_resume_as_edk2_does_it(wire: Wire) -> None:
+    etag = wire.ask("/small")["ETag"]
+
+    assert wire.ask("/small", "Range: bytes=5-", f"If-Match: {etag}").status == 206
+    assert wire.ask("/small", "Range: bytes=5-", 'If-Match: "old"').status == 412
+
+
+@pytest.mark.parametrize("fields", [("Range: bytes=0-1",), ("Range: bytes=5000-",), ("Range: bytes=0-1,4-5",)])
+def test_head_ignores_ranges_as_rfc_9110_asks(wire: Wire, fields: tuple[str, ...]) -> None:
+    answer = wire.ask("/small", *fields, method="HEAD")
+
+    assert (answer.status, answer["Content-Length"]) == (200, "1000")
+    assert wire.ask("/small").body == pattern(1000)
+
+
+def test_a_range_of_a_listing_is_ignored(wire: Wire) -> None:
+    assert wire.ask("/", "Range: bytes=0-1").status == 200
+
+
+# Resuming
+
+
+def test_a_resume_after_a_replacement_gets_the_whole_new_file(bench: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(pattern(100_000, 1))
+    (tmp_path / "new").write_bytes(pattern(100_000, 2))
+    url = bench.put_file("f", tmp_path / "old")
+    etag = requests.head(url, timeout=10).headers["ETag"]
+    bench.put_file("f", tmp_path / "new")
+
+    answer = requests.get(url, headers={"Range": "bytes=50000-", "If-Range": etag}, timeout=10)
+
+    assert (answer.status_code, answer.content) == (200, pattern(100_000, 2))
+
+
+def test_putting_the_same_bytes_again_lets_a_resume_go_on(bench: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(100_000))
+    url = bench.put_file("f", tmp_path / "f")
+    etag = requests.head(url, timeout=10).headers["ETag"]
+    bench.put_file("f", tmp_path / "f")
+
+    answer = requests.get(url, headers={"Range": "bytes=50000-", "If-Range": etag}, timeout=10)
+
+    assert (answer.status_code, answer.content) == (206, pattern(100_000)[50_000:])
+
+
+def test_resume_after_disconnect_sends_the_rest(wire: Wire, bench_of_sizes: HttpServerClient) -> None:
+    wire.get("/large")
+    head = wire.read_head()
+    first = wire.read_exactly(300_000)
+    wire.reset()
+    etag = re.search(rb"ETag: (\S+)", head)
+    assert etag is not None
+
+    with Wire(bench_of_sizes.get_port()) as again:
+        rest = again.ask("/large", "Range: bytes=300000-", f"If-Range: {etag[1].decode()}")
+
+    assert first + rest.body == pattern(SIZES["large"])

@@ -1,0 +1,460 @@
+"""What a wait says that was in vain, how exactly its time is kept, and what ends it at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from httpserve import HttpServerClient, InvalidName, NotFound, ServerNotRunning, WaitTimeout
+from httpserve.records.terms import Until
+from tests.server.waits import (
+    AT_ONCE,
+    BIG,
+    ONE,
+    OTHER,
+    PATIENT,
+    SIZE,
+    THIRD,
+    begin,
+    fetch,
+    fetch_part,
+    halfway,
+    put,
+    vain,
+    watches,
+)
+from tests.server.wire import Wire, eventually
+
+EACH: list[Until] = ["all", "started", "idle", 0.5, 1000]
+TIMEOUT = 0.05
+KEPT_SECONDS = 0.05 if sys.gettrace() is None else 0.5  # what measures coverage is slow
+
+
+@pytest.fixture
+def bench(bench: HttpServerClient) -> HttpServerClient:
+    """A server with `Image` on it."""
+    put(bench)
+    return bench
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as executor:
+        yield executor
+
+
+def said(error: WaitTimeout) -> tuple[str, int, int, tuple[tuple[int, int], ...]]:
+    return error.happened, error.received, error.total, error.missing
+
+
+# In four words
+
+
+@pytest.mark.parametrize("until", EACH)
+def test_nobody_connected(bench: HttpServerClient, until: Until) -> None:
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))
+
+    assert said(error) == ("nobody connected", 0, SIZE, ((0, SIZE),))
+    assert str(error).endswith("'Image' within 0.02 s: nobody asked for it, nor for anything else: nobody connected")
+    assert (error.name, error.timeout) == ("Image", AT_ONCE)
+
+
+def test_somebody_connected_and_said_nothing(bench: HttpServerClient) -> None:
+    with Wire(bench.get_port(), source=ONE):
+        eventually(lambda: bench.connections, "it was counted")
+        error = vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+    assert error.happened == "nobody connected"
+    assert str(error).endswith(f": {ONE} connected, but sent no request")
+
+
+@pytest.mark.parametrize("until", EACH)
+def test_connected_and_asked_for_other_names(bench: HttpServerClient, until: Until) -> None:
+    put(bench, "boot/zImage", 10)
+    for target in ("/image", "/zImage", "/boot/zImage", "/nonsense"):
+        fetch(bench, target=target, board=ONE)
+
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))
+
+    assert said(error) == ("asked for other names", 0, SIZE, ((0, SIZE),))
+    assert str(error).endswith(
+        f": nobody asked for it; asked for instead: /image (404, by {ONE}; there is Image, boot/zImage), "
+        f"/zImage (404, by {ONE}; there is boot/zImage, Image), /boot/zImage (200, by {ONE}), /nonsense (404, by {ONE})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("reset", "the client reset the connection"),
+        ("close", "the client reset the connection"),  # with input unread, the system makes a reset of it
+        ("goes on", "it is still under way"),
+        ("stop", "the server cut it"),
+    ],
+)
+def test_started_and_stopped_at_a_byte(bench: HttpServerClient, end: str, told: str) -> None:
+    put(bench, size=BIG)
+    with halfway(bench, 1 << 20, board=ONE) as board:
+        eventually(lambda: bench.transfers[0].acknowledged >= 1 << 20, "it was acknowledged")
+        if end == "reset":
+            board.reset()
+        elif end == "close":
+            board.close()
+        elif end == "stop":
+            bench.stop(0)
+            bench.start()
+        if end != "goes on":
+            eventually(lambda: bench.transfers[0].state != "under way", "the end")
+
+        error = vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+        received = bench.transfers[0].acknowledged
+    assert said(error) == ("stopped", received, BIG, ((received, BIG),))
+    assert f": {ONE} has {received >> 10} of 8192 KiB: " in str(error)
+    assert str(error).endswith(f": started, stopped at byte {received} of {BIG} ({told})")
+
+
+def test_what_the_kernel_took_for_a_board_that_reads_nothing_is_told_as_under_way(bench: HttpServerClient) -> None:
+    put(bench, size=100_000)
+    with Wire(bench.get_port(), receive_bytes=4096) as wire:
+        wire.get("/Image")
+        eventually(lambda: bench.transfers and bench.transfers[0].sent == 100_000, "the kernel took it")
+
+        error = vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+    assert error.happened == "stopped"
+    assert 0 < error.received < 50_000
+    assert str(error).endswith("(it is still under way)")
+
+
+def test_a_polite_end_is_told_as_one(bench: HttpServerClient) -> None:
+    fetch_part(bench, 0, 1000, board=ONE)
+
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+    assert said(error) == ("stopped", 1000, SIZE, ((1000, SIZE),))
+    assert str(error).endswith(
+        f"{ONE} has 0 of 1024 KiB: started, stopped at byte 1000 of {SIZE} (that answer was complete)"
+    )
+
+
+def test_only_these_ranges_are_missing(bench: HttpServerClient) -> None:
+    fetch_part(bench, 0, 1000, board=ONE)
+    fetch_part(bench, 1001, SIZE - 10, board=ONE)
+
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+    assert said(error) == ("ranges missing", SIZE - 11, SIZE, ((1000, 1001), (SIZE - 10, SIZE)))
+    assert str(error).endswith(
+        f"only these ranges are missing: 1000-1000, {SIZE - 10}-{SIZE - 1}; "
+        'for a client that never takes all there is until="idle"'
+    )
+
+
+def test_a_rest_that_does_not_come_is_told_without_naming_itself(bench: HttpServerClient) -> None:
+    fetch_part(bench, 10, 1000, board=ONE)
+
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until="idle", idle=60))
+
+    assert error.happened == "ranges missing"
+    assert "but not for 60 s without more" in str(error)
+    assert "until=" not in str(error)
+
+
+def test_of_several_boards_those_who_have_it_are_named_and_the_rest_is_told(bench: HttpServerClient) -> None:
+    fetch(bench, board=ONE)
+    with_nothing = vain(lambda: bench.wait_for_download("Image", AT_ONCE, clients=[ONE, OTHER]))
+    fetch(bench, target="/image", board=OTHER)
+    with_others = vain(lambda: bench.wait_for_download("Image", AT_ONCE, clients=[ONE, OTHER]))
+    fetch_part(bench, 0, 1000, board=OTHER)
+    with_part = vain(lambda: bench.wait_for_download("Image", AT_ONCE, clients=[ONE, OTHER]))
+    as_numbers = vain(lambda: bench.wait_for_download("Image", AT_ONCE, clients=3))
+
+    assert said(with_nothing) == ("nobody connected", 0, SIZE, ((0, SIZE),))
+    assert str(with_nothing) == (
+        f"{ONE}, {OTHER} have not all downloaded 'Image' within 0.02 s: "
+        f"{ONE} has it; {OTHER} did not ask for it, nor for anything else: it never connected"
+    )
+    assert with_others.happened == "asked for other names"
+    assert f"{ONE} has it; {OTHER} did not ask for it; asked for instead: /image (404" in str(with_others)
+    assert said(with_part) == ("stopped", 1000, SIZE, ((1000, SIZE),))
+    assert f"{ONE} has it; {OTHER} has 0 of 1024 KiB" in str(with_part)
+    assert str(as_numbers).startswith("fewer than 3 clients have downloaded 'Image' within 0.02 s: ")
+
+
+@pytest.mark.parametrize("until", EACH)
+@pytest.mark.parametrize("client", [None, "127.0.0.1"])
+def test_what_an_earlier_wait_has_returned_is_not_told_as_if_it_were_new(
+    bench: HttpServerClient, until: Until, client: str | None
+) -> None:
+    fetch(bench, target="/before")
+    fetch(bench)
+    bench.wait_for_download("Image", PATIENT, until=until, idle=0.0, client=client)
+
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until, idle=0.0, client=client))
+
+    assert error.received == 0
+    assert str(error).endswith("; what came before, an earlier wait has returned")
+    if until in ("all", "idle"):
+        assert error.happened == "nobody connected"
+        fetch(bench, target="/since")
+        error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until, client=client))
+        assert error.happened == "asked for other names"
+        assert "/since" in str(error)
+    assert "/before" not in str(error) or until not in ("all", "idle")
+
+
+def test_a_board_with_another_address_than_was_thought_is_named(bench: HttpServerClient) -> None:
+    fetch(bench, board=OTHER)
+
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=ONE))
+
+    assert error.happened == "nobody connected"
+    assert str(error).endswith(f": it never connected; but {OTHER} asked for it")
+
+
+def test_a_download_by_nobody_that_counts_is_told(bench: HttpServerClient) -> None:
+    fetch(bench)
+
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=lambda request: False))
+
+    assert str(error).startswith("nobody that counts has downloaded 'Image' within 0.02 s: ")
+    assert error.received == 0
+
+
+@pytest.mark.parametrize(
+    ("until", "told"),
+    [
+        ("all", "nobody has downloaded 'Image'"),
+        ("started", "nobody has started on 'Image'"),
+        ("idle", "nobody has come to rest on 'Image'"),
+        (0.5, f"nobody has downloaded {SIZE // 2} bytes of 'Image'"),
+        (1000, "nobody has downloaded 1000 bytes of 'Image'"),
+    ],
+)
+def test_what_was_wanted_is_told(bench: HttpServerClient, until: Until, told: str) -> None:
+    assert str(vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))).startswith(told)
+
+
+def test_many_boards_with_a_part_do_not_make_a_message_without_end(bench: HttpServerClient) -> None:
+    for number in range(30):
+        fetch_part(bench, 0, 1000 + number, board=f"127.0.3.{number + 1}")
+
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+    assert error.received == 1029
+    assert len(str(error)) < 1000
+    assert str(error).endswith("; and 25 more have a part")
+
+
+# In time
+
+
+@pytest.mark.parametrize(
+    ("scene", "call"),
+    [
+        *(("nobody", call) for call in ("all", "started", "idle", "function", "several", "request", "expected")),
+        *(("wrong names", call) for call in ("all", "idle", "request", "expected")),
+        *(("reads nothing", call) for call in ("all", "started", "function", "several")),
+    ],
+)
+def test_a_timeout_is_kept(bench: HttpServerClient, call: str, scene: str) -> None:
+    waits: dict[str, Callable[[], object]] = {
+        "all": lambda: bench.wait_for_download("Image", TIMEOUT),
+        "started": lambda: bench.wait_for_download("Image", TIMEOUT, until="started", client=THIRD),
+        "idle": lambda: bench.wait_for_download("Image", TIMEOUT, until="idle"),
+        "function": lambda: bench.wait_for_download("Image", TIMEOUT, client=lambda request: False),
+        "several": lambda: bench.wait_for_download("Image", TIMEOUT, clients=2),
+        "request": lambda: bench.wait_for_request("another", timeout=TIMEOUT),
+        "expected": lambda: bench.expect_download("Image", TIMEOUT).wait(),
+    }
+    if scene == "wrong names":
+        for number in range(500):
+            with open(f"{bench._root.path}/a-name-of-usual-length-{number:04}.img", "w"):
+                pass
+        for number in range(8):
+            fetch(bench, target=f"/a-name-of-usual-lenght-{number:04}.img")
+    with Wire(bench.get_port(), receive_bytes=4096) as board:
+        if scene == "reads nothing":
+            put(bench, size=100_000)
+            board.get("/Image")
+            eventually(lambda: bench.transfers and bench.transfers[-1].sent == 100_000, "the kernel has it")
+        late = []
+        for _ in range(10):
+            began = time.monotonic()
+            vain(waits[call])
+            late.append(time.monotonic() - began - TIMEOUT)
+            if late[-1] < KEPT_SECONDS:  # else the machine was busy with something else
+                break
+
+    assert late[-1] < KEPT_SECONDS, late
+    assert min(late) >= 0
+
+
+@pytest.mark.parametrize("until", EACH)
+def test_no_time_at_all_is_one_look(bench: HttpServerClient, until: Until) -> None:
+    vain(lambda: bench.wait_for_download("Image", 0, until=until))
+    fetch(bench)
+
+    assert bench.wait_for_download("Image", 0, until=until, idle=0.0).bytes >= 1000
+
+
+# At once
+
+
+@pytest.mark.parametrize("until", EACH)
+@pytest.mark.parametrize("end", ["stop", "close", "delete", "rename", "remove_all"])
+def test_a_wait_that_cannot_come_true_any_more_fails_at_once(
+    bench: HttpServerClient, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, end: str, until: Until
+) -> None:
+    monkeypatch.setattr("httpserve.records.waits.download.SLICE_SECONDS", 600.0)  # nobody looks by the clock
+    put(bench, "boot/Image")
+    waiting = begin(pool, bench, lambda: bench.wait_for_download("boot/Image", until=until))
+    ends: dict[str, Callable[[], object]] = {
+        "stop": bench.stop,
+        "close": bench.close,
+        "delete": lambda: bench.storage.delete("boot/Image"),
+        "rename": lambda: bench.storage.rename("boot/Image", "boot/other"),
+        "remove_all": lambda: bench.storage.remove_all("boot/"),
+    }
+
+    ends[end]()
+
+    if end in ("stop", "close"):
+        with pytest.raises(ServerNotRunning, match=r"'boot/Image'.*start\(\)"):
+            waiting.result(10)
+    else:
+        with pytest.raises(NotFound, match=r"'boot/Image' was removed"):
+            waiting.result(10)
+    assert watches(bench) == 0
+
+
+@pytest.mark.parametrize("until", ["all", "started"])
+def test_a_file_that_others_remove_ends_a_wait_soon(tmp_path: Path, pool: ThreadPoolExecutor, until: Until) -> None:
+    (tmp_path / "built").write_bytes(b"x")
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client:
+        waiting = begin(pool, client, lambda: client.wait_for_download("built", 600, until=until))
+        began = time.monotonic()
+
+        os.unlink(tmp_path / "built")
+
+        with pytest.raises(NotFound, match="'built' was removed"):
+            waiting.result(10)
+        assert time.monotonic() - began < 5
+
+
+def test_a_directory_that_others_remove_ends_a_wait(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot" / "built").write_bytes(b"x")
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client:
+        waiting = begin(pool, client, lambda: client.wait_for_download("boot/built", 600))
+
+        shutil.rmtree(tmp_path / "boot")
+
+        with pytest.raises(NotFound, match="built"):
+            waiting.result(10)
+
+
+def test_a_stop_that_lets_a_download_finish_lets_the_wait_for_it_succeed(
+    bench: HttpServerClient, pool: ThreadPoolExecutor
+) -> None:
+    put(bench, size=BIG)
+    put(bench, "other", 10)
+    waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT))
+    elsewhere = begin(pool, bench, lambda: bench.wait_for_download("other", PATIENT))
+    with halfway(bench, 1 << 20) as board:
+        stopping = pool.submit(bench.stop, PATIENT)
+        with pytest.raises(ServerNotRunning):
+            elsewhere.result(10)  # of this nothing can come any more
+
+        board.read_exactly(BIG - (1 << 20))
+
+        assert waiting.result(10).bytes == BIG
+        stopping.result(10)
+
+
+def test_a_stop_that_cuts_a_download_ends_the_wait_for_it(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+    put(bench, size=BIG)
+    waiting = begin(pool, bench, lambda: bench.wait_for_download("Image"))
+    with halfway(bench, 1 << 20):
+        bench.stop(0.1)
+
+        with pytest.raises(ServerNotRunning):
+            waiting.result(10)
+
+
+def test_a_wait_outlives_a_new_version(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+    waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT))
+    for seed in range(2, 5):
+        put(bench, size=SIZE + seed, seed=seed)
+
+    fetch(bench)
+
+    assert waiting.result(10).total == SIZE + 4
+
+
+def test_waits_that_end_one_another_leave_nothing(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+    done = threading.Event()
+
+    def waits(until: Until) -> None:
+        while not done.is_set():
+            try:
+                bench.wait_for_download("Image", 0.01, until=until, idle=0.0)
+            except (WaitTimeout, NotFound):
+                pass
+
+    waiting = [pool.submit(waits, until) for until in EACH]
+    try:
+        for number in range(20):
+            fetch(bench)
+            fetch_part(bench, 0, 1000)
+            put(bench, seed=number)
+    finally:
+        done.set()
+    for one in waiting:
+        one.result(10)
+
+    assert (watches(bench), bench._ledger._waiters) == (0, set())
+
+
+@pytest.mark.parametrize("until", EACH)
+def test_a_wait_for_what_is_there_and_never_served_ends_at_once(tmp_path: Path, until: Until) -> None:
+    for name in ("board.img", "zImage", ".dot"):
+        (tmp_path / name).write_bytes(b"x")
+
+    with HttpServerClient(tmp_path, "127.0.0.1", read_only=True, only="board.img") as client:
+        with pytest.raises(NotFound, match=r"'zImage' is not served: 'board\.img' is the only file"):
+            client.wait_for_download("zImage", until=until)
+        with pytest.raises(NotFound, match="not served"):
+            client.expect_download("zImage", until=until)
+    with (
+        HttpServerClient(tmp_path, "127.0.0.1", read_only=True) as client,
+        pytest.raises(NotFound, match=r"'\.dot' is not served: .* leading dot, .* dot_files"),
+    ):
+        client.wait_for_download(".dot", until=until)
+
+
+def test_dot_files_are_waited_for_where_they_are_served(tmp_path: Path) -> None:
+    (tmp_path / ".dot").write_bytes(b"x")
+
+    with HttpServerClient(tmp_path, "127.0.0.1", dot_files=True) as client:
+        fetch(client, target="/.dot")
+        assert client.wait_for_download(".dot", PATIENT).bytes == 1
+    with HttpServerClient(host="127.0.0.1") as client:
+        put(client, ".ours")
+        fetch(client, target="/.ours")
+        assert client.wait_for_download(".ours", PATIENT).bytes == SIZE
+
+
+@pytest.mark.parametrize("name", [".httpserve-x", "d/.httpserve-0123.part"])
+def test_a_wait_for_a_reserved_name_ends_at_once(bench: HttpServerClient, name: str) -> None:
+    with pytest.raises(InvalidName, match="temporary"):
+        bench.wait_for_download(name)
