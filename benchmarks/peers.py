@@ -190,7 +190,7 @@ def missing_free_threaded() -> str | None:
     program = free_threaded_program()
     if program is None:
         return f"none of {', '.join(FREE_THREADED_PROGRAMS)} is in the PATH"
-    check = "import sys, httpserve.client; sys.exit(sys._is_gil_enabled())"
+    check = "import sys, httpserve.client.client; sys.exit(sys._is_gil_enabled())"
     if subprocess.run([program, "-c", check], cwd=REPOSITORY, capture_output=True, check=False).returncode != 0:
         return f"{program} has no packages for it, or takes the lock for one of them ({program} -m pip install -e .)"
     return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from httpserve.base.lazy import public_names
 
 if TYPE_CHECKING:
-    from httpserve.client import HttpServerClient
+    from httpserve.client.client import HttpServerClient
     from httpserve.doctor import Finding, Report
     from httpserve.errors import (
         AddressError,
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
-    from httpserve.storage.facade import Metadata, Storage, StorageFile
+    from httpserve.storage.entries import Metadata
+    from httpserve.storage.facade import Storage
+    from httpserve.storage.files import StorageFile
 else:  # what pytest's plugin imports at every start must cost nothing
     __getattr__, __dir__ = public_names(__name__, ("errors", "records", "client", "storage", "doctor"))
 

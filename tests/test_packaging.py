@@ -144,7 +144,12 @@ def loaded_by_import() -> set[str]:
     "module",
     [
         *("requests", "urllib3", "tqdm", "asyncio", "argparse", "IPython", "ipywidgets"),
-        *("httpserve.cli", "httpserve.storage.copying.url", "httpserve.watch", "httpserve.variables"),
+        *(
+            "httpserve.cli",
+            "httpserve.storage.copying.url",
+            "httpserve.notebook.live_table",
+            "httpserve.notebook.reruns",
+        ),
     ],
 )
 def test_import_leaves_for_first_use(module: str, loaded_by_import: set[str]) -> None:

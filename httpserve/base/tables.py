@@ -6,7 +6,6 @@ for nothing. Does not know notebooks, nor where the records come from.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, NamedTuple, SupportsIndex, TypeVar, overload
@@ -20,10 +19,9 @@ MOST_LINES = 20  # in a terminal
 MOST_NAMES = 200  # of a listing
 MOST_BOUND = 40  # the most characters of one value in a terminal
 MOST_IN_CELL = 200  # and on a page
-LINK_VARIABLE = "HTTPSERVE_LINK"
 
 _COPY = 'style="user-select:all"'  # one click marks all of it
-_LEFT = ' style="text-align:left"'
+LEFT = ' style="text-align:left"'
 # Next to each other, and in one line: a widget's tables have no style of the notebook's.
 _TEXT = ' style="text-align:left;padding:.3em .6em"'
 _NUMBER = ' style="text-align:right;padding:.3em .6em;white-space:nowrap"'
@@ -62,8 +60,8 @@ class Listing(list[str]):
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        shown = "".join(f"<tr><td{_LEFT}>{_code(name)}</td></tr>" for name in self[:MOST_NAMES])
-        return f"<table><tr><th{_LEFT}>{_counted(self, 'name')}</th></tr>{shown}</table>{_more(self, MOST_NAMES)}"
+        shown = "".join(f"<tr><td{LEFT}>{code(name)}</td></tr>" for name in self[:MOST_NAMES])
+        return f"<table><tr><th{LEFT}>{_counted(self, 'name')}</th></tr>{shown}</table>{_more(self, MOST_NAMES)}"
 
 
 class _Column(NamedTuple):
@@ -133,49 +131,10 @@ def report_html(findings: Iterable[tuple[str, str, str, str]]) -> str:
     heads = "".join(f"<th{_TEXT}>{heading}</th>" for heading in ("status", "check", "found"))
     rows = []
     for status, check, message, step in findings:
-        found = _escaped(message) + (f"<div><strong>→ {_escaped(step)}</strong></div>" if step else "")
-        cells = _escaped(status), _escaped(check), found
+        found = escaped_html(message) + (f"<div><strong>→ {escaped_html(step)}</strong></div>" if step else "")
+        cells = escaped_html(status), escaped_html(check), found
         rows.append(f"<tr>{''.join(f'<td{_TEXT}>{cell}</td>' for cell in cells)}</tr>")
     return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
-
-
-def server_html(state: str, url: str | None, port: int, root: str | None, requests: Sequence[object] | None) -> str:
-    """Return what a notebook shows of a client.
-
-    Args:
-        state: Where it is in its life, in a word.
-        url: What a board is to be told; None: nothing listens, or it is not known without asking others.
-        port: Where it listens; 0: nowhere.
-        root: The directory that is served; None: it is not there yet.
-        requests: What was asked last; None: not known at this moment.
-    """
-    rows = [("state", _escaped(state))]
-    if url is not None:
-        rows.append(("URL for the board", _code(url)))
-        rows.append(("in this browser", _anchor(browser_link(url, port))))
-    elif port:
-        rows.append(("port", f"{port}; get_url() says where a board finds it"))
-    if root is not None:
-        rows.append(("serves", _code(root)))
-    cells = "".join(f"<tr><th{_LEFT}>{name}</th><td{_LEFT}>{value}</td></tr>" for name, value in rows)
-    last = "" if not requests else f"<div>last requests</div>{as_html(requests)}"
-    return f"<div><strong>HttpServerClient</strong><table>{cells}</table>{last}</div>"
-
-
-def browser_link(url: str, port: int) -> str | None:
-    """Return where the notebook's browser finds the server, which may be elsewhere than where a board does.
-
-    The template in the environment's `HTTPSERVE_LINK` says so, such as `/proxy/{port}/`. Without one it is the
-    board's URL. None for a template that leads nowhere.
-    """
-    template = os.environ.get(LINK_VARIABLE, "")
-    if not template:
-        return f"{url}/"
-    try:
-        link = template.format(port=port)
-    except (ValueError, LookupError, AttributeError):
-        return None
-    return link if link.startswith(("/", "http://", "https://")) else None
 
 
 def _columns(record: object) -> list[_Column]:
@@ -215,18 +174,12 @@ def _padded(row: Sequence[str], widths: Sequence[int], columns: Sequence[_Column
         yield text.rjust(width) if column.is_number else text.ljust(width)
 
 
-def _escaped(text: str) -> str:
+def escaped_html(text: str) -> str:
     return escape(printable(text))
 
 
-def _code(text: str) -> str:
-    return f"<code {_COPY}>{_escaped(text)}</code>"
-
-
-def _anchor(link: str | None) -> str:
-    if link is None:
-        return f"<em>{LINK_VARIABLE} is no template of a link; such as /proxy/{{port}}/</em>"
-    return f'<a href="{_escaped(link)}" target="_blank" rel="noopener noreferrer">{_escaped(link)}</a>'
+def code(text: str) -> str:
+    return f"<code {_COPY}>{escaped_html(text)}</code>"
 
 
 def _counted(things: Sequence[object], name: str) -> str:

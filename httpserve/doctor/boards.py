@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from httpserve.doctor.report import Finding
 from httpserve.doctor.situation import Situation, ago, times
 from httpserve.errors import HttpServeError
-from httpserve.network.choice import interfaces
 from httpserve.network.hosts import is_numeric, resolve
-from httpserve.network.interfaces import addresses_here
+from httpserve.network.interfaces import addresses_here, interfaces
 from httpserve.network.routes import Route, neighbours, route_to
 
 MOST_NAMED = 5  # of the names that were missing

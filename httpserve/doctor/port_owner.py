@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from httpserve.base.text import printable
 from httpserve.errors import HttpServeError, PortInUse, PortNotPermitted
-from httpserve.network.choice import bind, listen_host
+from httpserve.network.binding import bind
+from httpserve.network.choice import listen_host
 from httpserve.network.hosts import is_numeric
 from httpserve.network.interfaces import with_zone
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from httpserve.doctor.port_owner import PortOwner
-from httpserve.network.choice import answering, interfaces
-from httpserve.network.interfaces import InterfaceAddress
+from httpserve.network.choice import answering
+from httpserve.network.interfaces import InterfaceAddress, interfaces
 from httpserve.records.model import Missing, RequestRecord
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.variables import assigned, holds
+from httpserve.notebook.reruns import assigned, holds
 from tests.notebook.kernel import Kernel
 
 PORT = "PORT = (lambda s: (s.bind(('127.0.0.1', 0)), s.getsockname()[1], s.close())[1])(__import__('socket').socket())"

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from httpserve import HttpServeError, HttpServerClient, ServerNotRunning
-from httpserve.base.tables import MOST_LINES, MOST_NAMES, MOST_ROWS, Listing, Records, as_html, browser_link
+from httpserve.base.tables import MOST_LINES, MOST_NAMES, MOST_ROWS, Listing, Records, as_html
 from httpserve.base.text import moment, size
+from httpserve.client.summary import browser_link
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
 from tests.conftest import our_threads, private_directories, tcp_sockets
 from tests.server.wire import eventually
@@ -229,7 +230,7 @@ def test_client_shows_what_it_advertises() -> None:
 def test_peer_by_name_is_not_looked_up_to_show_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
     client = HttpServerClient(host="0.0.0.0", peer="localhost")
     with client:
-        monkeypatch.setattr("httpserve.shown.advertised", None)  # which would call the resolver
+        monkeypatch.setattr("httpserve.client.summary.advertised", None)  # which would call the resolver
 
         assert repr(client) == f"<HttpServerClient running http://0.0.0.0:{client.get_port()}>"
         assert f"{client.get_port()}; get_url() says where" in client._repr_html_()

@@ -467,7 +467,7 @@ def test_start_while_a_stop_drains_waits_and_then_starts(huge: Path, port: int) 
 
 
 def test_close_cuts_what_a_wedged_board_holds_up(huge: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.client.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("httpserve.client.client.STOP_SECONDS", 0.2)
     with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
         wire.get("/huge")
         wire.read_head()

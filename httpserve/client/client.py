@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Self
 
 from httpserve.base.arguments import checked_count, checked_seconds
 from httpserve.base.log import logger
-from httpserve.commands import Value, Wanted, command, fetches_directory
+from httpserve.base.text import url_path
+from httpserve.client.commands import Target, Value, command, fetches_directory
+from httpserve.client.lifecycle import Lifecycle
+from httpserve.client.observed import Observed
+from httpserve.client.summary import Summary
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
@@ -26,15 +30,13 @@ from httpserve.errors import (
     ServerNotRunning,
     StorageError,
 )
-from httpserve.lifecycle import Life
-from httpserve.network.choice import advertised, bind, bind_error, listen_host, url_path, validate
+from httpserve.network.binding import bind, bind_error
+from httpserve.network.choice import advertised, listen_host, validate
 from httpserve.network.interfaces import with_zone
-from httpserve.observed import Observed
 from httpserve.records.claims import Claims
 from httpserve.records.log import MOST_RECORDS
 from httpserve.server.limits import Limits, most_connections
 from httpserve.server.server import Server
-from httpserve.shown import Shown
 from httpserve.site.app import Site
 from httpserve.storage.directory.changes import Listeners
 from httpserve.storage.directory.names import checked_name
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     import opendal
 
     from httpserve.doctor import Report
-    from httpserve.watch import Watch
+    from httpserve.notebook.live_table import Watch
 
 log = logger("httpserve.client")
 
@@ -134,12 +136,12 @@ class HttpServerClient(Observed):
         name = None if only is None else checked_name(only)
         site = Site(root, listing=listing, dot_files=dot_files, only=name, digests=digests)
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
-        life = Life(root, ledger, partial(_listen, site, ledger, host, peer, port, limits))
+        life = Lifecycle(root, ledger, partial(_listen, site, ledger, host, peer, port, limits))
         super().__init__(ledger, root, site, life)
         owner = _Owner()
         self._storage = Storage(self._root, timeout=self._timeout, owner=owner)
         self._owner = owner
-        self._shown = Shown(self._life, self._root, self._ledger, peer, advertise)
+        self._shown = Summary(self._life, self._root, self._ledger, peer, advertise)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # which must not know this object: it would live for ever
 
@@ -161,7 +163,7 @@ class HttpServerClient(Observed):
             ServerNotRunning: It was stopped while it waited for an address.
         """
         if "IPython" in sys.modules and not self.is_running:
-            from httpserve.variables import before_start
+            from httpserve.notebook.reruns import before_start
 
             before_start(self, self._port)
         server = self._life.start(checked_seconds("wait_for_address", wait_for_address, zero=True))
@@ -259,7 +261,7 @@ class HttpServerClient(Observed):
         """
         server = self._running("command")
         checked = checked_name(name, directory=fetches_directory(tool))
-        wanted = Wanted(checked, self._url(server, name, peer))
+        wanted = Target(checked, self._url(server, name, peer))
         try:
             known = self._site.representation(checked)
         except (NotFound, NotPermitted):
@@ -378,14 +380,14 @@ class HttpServerClient(Observed):
     def watch(self) -> Watch:
         """Show transfers below this cell of a notebook, as they happen. Returns at once.
 
-        It ends with the server, when it is closed, or at the next `watch()`. Shown with ipywidgets where they are
+        It ends with the server, when it is closed, or at the next `watch()`. Summary with ipywidgets where they are
         installed, else by an output that changes.
 
         Raises:
             ServerNotRunning: Nothing listens.
             HttpServeError: This is no Jupyter notebook; the message says what to do instead.
         """
-        from httpserve.watch import Watch
+        from httpserve.notebook.live_table import Watch
 
         self._running("watch")
         former, self._watch = self._watch, Watch(self)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from httpserve.base.text import url_path
-from httpserve.commands import TEMPLATES, Wanted, command
+from httpserve.client.commands import TEMPLATES, Target, command
 from httpserve.errors import InvalidArgument
 
 DIGEST = "0123456789abcdef" * 4
@@ -31,8 +31,8 @@ CONSOLES = ["u-boot", "u-boot-lwip", "ipxe", "grub"]
 NEEDED: dict[str, dict[str, Any]] = {"ostree": {"ref": "main"}}
 
 
-def wanted(name: str = "boot/board.img", *, digest: bool = True, base: str = BASE) -> Wanted:
-    return Wanted(name, f"{base}/{url_path(name)}", DIGEST if digest else None, 1000)
+def wanted(name: str = "boot/board.img", *, digest: bool = True, base: str = BASE) -> Target:
+    return Target(name, f"{base}/{url_path(name)}", DIGEST if digest else None, 1000)
 
 
 def line(tool: str, name: str = "boot/board.img", *, digest: bool = True, base: str = BASE, **values: Any) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from httpserve.base.arguments import checked_seconds, quoted_value
 from httpserve.base.tables import Records
+from httpserve.client.lifecycle import Lifecycle, State
 from httpserve.errors import InvalidArgument, ServerNotRunning
-from httpserve.lifecycle import Life, State
 from httpserve.records.claims import Claims
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
 from httpserve.records.terms import (
@@ -49,7 +49,7 @@ MOST_COMPARED = 20_000  # names with each other, for one look at what was missin
 class Observed:
     """What happened on a server, and waiting for what will."""
 
-    def __init__(self, ledger: Claims, root: Root, site: Site, life: Life) -> None:
+    def __init__(self, ledger: Claims, root: Root, site: Site, life: Lifecycle) -> None:
         self._ledger = ledger
         self._root = root
         self._site = site

@@ -60,7 +60,7 @@ class _Call:
         self.is_over.open()
 
 
-class Life:
+class Lifecycle:
     """A root and, at times, a server for it. Safe from any thread.
 
     Args:

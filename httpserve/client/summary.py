@@ -5,12 +5,15 @@ Knows where to read without a lock. Does not know what a table looks like.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from ipaddress import ip_address
 
-from httpserve.base.tables import server_html
+from httpserve.base.tables import LEFT, as_html, code, escaped_html
+from httpserve.client.lifecycle import Lifecycle
 from httpserve.errors import AddressNotFound, StorageError
-from httpserve.lifecycle import Life
-from httpserve.network.choice import advertised, url_host
+from httpserve.network.choice import advertised
+from httpserve.network.urls import url_host
 from httpserve.records.claims import Claims
 from httpserve.server.server import Server
 from httpserve.storage.directory.root import Root
@@ -19,7 +22,7 @@ MOST_REQUESTS = 5  # that a notebook shows with a client
 _WILDCARDS = ("0.0.0.0", "::")
 
 
-class Shown:
+class Summary:
     """What there is to see of one client.
 
     Args:
@@ -30,7 +33,7 @@ class Shown:
         advertise: As the client's argument.
     """
 
-    def __init__(self, life: Life, root: Root, ledger: Claims, peer: str | None, advertise: str | None) -> None:
+    def __init__(self, life: Lifecycle, root: Root, ledger: Claims, peer: str | None, advertise: str | None) -> None:
         self._life = life
         self._root = root
         self._ledger = ledger
@@ -76,3 +79,51 @@ def _is_address(peer: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+LINK_VARIABLE = "HTTPSERVE_LINK"
+
+
+def server_html(state: str, url: str | None, port: int, root: str | None, requests: Sequence[object] | None) -> str:
+    """Return what a notebook shows of a client.
+
+    Args:
+        state: Where it is in its life, in a word.
+        url: What a board is to be told; None: nothing listens, or it is not known without asking others.
+        port: Where it listens; 0: nowhere.
+        root: The directory that is served; None: it is not there yet.
+        requests: What was asked last; None: not known at this moment.
+    """
+    rows = [("state", escaped_html(state))]
+    if url is not None:
+        rows.append(("URL for the board", code(url)))
+        rows.append(("in this browser", _anchor(browser_link(url, port))))
+    elif port:
+        rows.append(("port", f"{port}; get_url() says where a board finds it"))
+    if root is not None:
+        rows.append(("serves", code(root)))
+    cells = "".join(f"<tr><th{LEFT}>{name}</th><td{LEFT}>{value}</td></tr>" for name, value in rows)
+    last = "" if not requests else f"<div>last requests</div>{as_html(requests)}"
+    return f"<div><strong>HttpServerClient</strong><table>{cells}</table>{last}</div>"
+
+
+def browser_link(url: str, port: int) -> str | None:
+    """Return where the notebook's browser finds the server, which may be elsewhere than where a board does.
+
+    The template in the environment's `HTTPSERVE_LINK` says so, such as `/proxy/{port}/`. Without one it is the
+    board's URL. None for a template that leads nowhere.
+    """
+    template = os.environ.get(LINK_VARIABLE, "")
+    if not template:
+        return f"{url}/"
+    try:
+        link = template.format(port=port)
+    except (ValueError, LookupError, AttributeError):
+        return None
+    return link if link.startswith(("/", "http://", "https://")) else None
+
+
+def _anchor(link: str | None) -> str:
+    if link is None:
+        return f"<em>{LINK_VARIABLE} is no template of a link; such as /proxy/{{port}}/</em>"
+    return f'<a href="{escaped_html(link)}" target="_blank" rel="noopener noreferrer">{escaped_html(link)}</a>'

@@ -19,7 +19,7 @@ from httpserve.errors import InvalidArgument
 Value = str | int | os.PathLike[str]
 
 
-class Wanted(NamedTuple):
+class Target(NamedTuple):
     """What a command fetches.
 
     Attributes:
@@ -138,7 +138,7 @@ _ADDRESS = re.compile(r"\$\{\w+\}|\$\w+|(?:0[xX])?[0-9A-Fa-f]+")
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 
 
-def command(tool: str, wanted: Wanted, values: Mapping[str, Value]) -> str:
+def command(tool: str, wanted: Target, values: Mapping[str, Value]) -> str:
     """Return the one line that makes a client fetch, and check what came where it can. Does not block.
 
     Args:

@@ -1,0 +1,1 @@
+"""What a notebook has of its own: the live table, and cells that run again."""
