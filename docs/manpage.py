@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from httpserve import __version__
-from httpserve.cli_arguments import DESCRIPTIONS, EXAMPLES, PARSERS, USAGE
-from httpserve.cli_events import KINDS
+from httpserve.cli.arguments import DESCRIPTIONS, EXAMPLES, PARSERS, USAGE
+from httpserve.cli.events import KINDS
 
 SOURCE_COLUMNS = 72  # mandoc wants 80 at most, and escapes take some
 

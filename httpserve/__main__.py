@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from httpserve.cli import main
+from httpserve.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

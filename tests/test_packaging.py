@@ -105,7 +105,7 @@ def test_notebook_is_an_extra(installed: metadata.Distribution) -> None:
 def test_entry_point_is_the_command_line(installed: metadata.Distribution) -> None:
     (script,) = installed.entry_points.select(group="console_scripts")
 
-    assert (script.name, script.value) == ("httpserve", "httpserve.cli:main")
+    assert (script.name, script.value) == ("httpserve", "httpserve.cli.main:main")
 
 
 def test_pytest_finds_the_plugin(installed: metadata.Distribution) -> None:
@@ -145,7 +145,7 @@ def loaded_by_import() -> set[str]:
     [
         *("requests", "urllib3", "tqdm", "asyncio", "argparse", "IPython", "ipywidgets"),
         *(
-            "httpserve.cli",
+            "httpserve.cli.main",
             "httpserve.storage.copying.url",
             "httpserve.notebook.live_table",
             "httpserve.notebook.reruns",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from httpserve.cli import main
+from httpserve.cli.main import main
 from tests.server.wire import unmeasured
 
 REPOSITORY = Path(__file__).resolve().parents[2]

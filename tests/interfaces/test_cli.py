@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import httpserve
-from httpserve import cli
-from httpserve.cli_signals import Signals
+from httpserve.cli.main import main
+from httpserve.cli.signals import Signals
 from tests.interfaces.command import END_SECONDS, end, fetch, first_line
 from tests.interfaces.conftest import Run, Start
 from tests.server.wire import eventually
@@ -129,7 +129,7 @@ def test_what_is_no_file_is_refused(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["-p", "65536"], ["-p", "-1"], ["-p", "http"], ["a", "b"], ["--nonsense"]])
 def test_usage_error_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        main(arguments)
 
     assert ended.value.code == 2
     assert "usage: httpserve" in capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_usage_error_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixtu
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["--version"])
+        main(["--version"])
 
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"httpserve {httpserve.__version__}\n"
@@ -146,7 +146,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 def test_sigterm_handler_of_the_caller_is_put_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
-    code = cli.main([str(tmp_path / "nothing")])
+    code = main([str(tmp_path / "nothing")])
 
     assert code == 1
     assert signal.getsignal(signal.SIGTERM) is before
@@ -204,7 +204,7 @@ def test_directory_that_is_gone_is_one_line_and_exit_1(
 
 def test_loud_and_quiet_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["-v", "-q"])
+        main(["-v", "-q"])
 
     assert ended.value.code == 2
     assert "not allowed with" in capsys.readouterr().err

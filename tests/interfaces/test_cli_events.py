@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from httpserve.cli_events import KINDS
+from httpserve.cli.events import KINDS
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch
 from tests.interfaces.conftest import Run, Start
 from tests.server.wire import Wire, eventually

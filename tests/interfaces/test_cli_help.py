@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.cli_arguments import COMMANDS, EXAMPLES, PARSERS, invocation, parse
-from httpserve.cli_events import KINDS
+from httpserve.cli.arguments import COMMANDS, EXAMPLES, PARSERS, invocation, parse
+from httpserve.cli.events import KINDS
 from tests.interfaces.command import END_SECONDS, end
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 

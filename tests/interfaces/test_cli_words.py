@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.cli_words import in_words_of_the_shell
+from httpserve.cli.wording import in_words_of_the_shell
 from tests.interfaces.conftest import REPOSITORY, Run
 
 PACKAGE = REPOSITORY / "httpserve"

@@ -6,12 +6,11 @@ Knows files and terminals. Does not know the server.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
 from collections.abc import Iterator
 
-from httpserve import MissingExtra, StorageError
+from httpserve import StorageError
 
 
 def remove_stale(path: str | None) -> None:
@@ -71,19 +70,3 @@ def write_whole(path: str, text: str) -> Identity | None:
             os.unlink(sibling)
         raise
     return identity(status)
-
-
-def qr_code(url: str, encoding: str) -> str:
-    """Return a picture of a URL for a terminal, drawn in half blocks where the encoding has them."""
-    try:
-        import segno
-    except ImportError:
-        raise MissingExtra("--qr", "qr") from None
-    picture = io.StringIO()
-    try:
-        "\u2580".encode(encoding)
-        has_blocks = True
-    except UnicodeEncodeError:
-        has_blocks = False
-    segno.make(url, micro=False).terminal(picture, compact=has_blocks)
-    return picture.getvalue().rstrip("\n")

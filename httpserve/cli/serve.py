@@ -14,12 +14,13 @@ from contextlib import closing
 
 from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
 from httpserve.base.text import printable
-from httpserve.cli_arguments import COMMANDS, EXIT_ERROR, Options
-from httpserve.cli_events import MOST_RECORDS, Event, Watch
-from httpserve.cli_ready import port_file, qr_code, remove_stale
-from httpserve.cli_screen import Lines, LogTo, Screen, Stream, amount
-from httpserve.cli_signals import Signals
-from httpserve.cli_words import told
+from httpserve.cli.arguments import COMMANDS, EXIT_ERROR, Options
+from httpserve.cli.events import MOST_RECORDS, Event, Watch
+from httpserve.cli.port_file import port_file, remove_stale
+from httpserve.cli.qr import qr_code
+from httpserve.cli.screen import Lines, LogTo, Screen, Stream, amount
+from httpserve.cli.signals import Signals
+from httpserve.cli.wording import told
 
 LOOK_SECONDS = 0.1  # how often transfers are looked at
 LOOK_SHARE = 0.05  # of the time that looking may take, unless that made it rarer than
@@ -29,7 +30,7 @@ LINE_PROGRESS_SECONDS = 5.0  # between two plain lines about it
 FOREVER_SECONDS = 86400.0  # a signal ends it
 
 
-class Serving:
+class ServeCommand:
     """One run of `httpserve PATH` or `httpserve put SRC DST`.
 
     Args:

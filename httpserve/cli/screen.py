@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from httpserve.base.text import printable
-from httpserve.cli_words import in_words_of_the_shell
+from httpserve.cli.wording import in_words_of_the_shell
 
 if TYPE_CHECKING:
-    from httpserve.cli_events import Event
+    from httpserve.cli.events import Event
 
 COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 WORN_ROWS = 2  # that the prompt and what the user types take

@@ -18,10 +18,10 @@ from httpserve import (
     Report,
 )
 from httpserve.base.text import printable
-from httpserve.cli_arguments import EXIT_ERROR, Options
-from httpserve.cli_screen import Stream
-from httpserve.cli_serving import client_for, what_to_serve
-from httpserve.cli_words import in_words_of_the_shell, told
+from httpserve.cli.arguments import EXIT_ERROR, Options
+from httpserve.cli.screen import Stream
+from httpserve.cli.serve import client_for, what_to_serve
+from httpserve.cli.wording import in_words_of_the_shell, told
 
 MEANINGLESS = ("server", "connections")  # of a server that was started to be looked at, or that runs elsewhere
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from httpserve.cli_arguments import EXIT_ERROR, complete, parse
-from httpserve.cli_screen import Stream
-from httpserve.cli_signals import Signals
+from httpserve.cli.arguments import EXIT_ERROR, complete, parse
+from httpserve.cli.screen import Stream
+from httpserve.cli.signals import Signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Signals(is_last=arguments is None) as signals:
         try:
             if command == "doctor":
-                from httpserve.cli_doctor import doctor  # only now: a completion or --help comes at once
+                from httpserve.cli.doctor import doctor  # only now: a completion or --help comes at once
 
                 return doctor(options, out, err)
-            from httpserve.cli_serving import Serving
+            from httpserve.cli.serve import ServeCommand
 
-            return Serving(options, out, err, signals).run()
+            return ServeCommand(options, out, err, signals).run()
         except KeyboardInterrupt:  # before anything was begun
             return EXIT_ERROR if command == "doctor" or options.exit_after else 0
