@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from httpserve.base.lazy import public_names
+from httpserve.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from httpserve.client.client import HttpServerClient
@@ -36,12 +36,54 @@ if TYPE_CHECKING:
         Unsupported,
         WaitTimeout,
     )
+    from httpserve.notebook.live_table import Watch
     from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
+    from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest
     from httpserve.storage.entries import Metadata
     from httpserve.storage.facade import Storage
-    from httpserve.storage.files import StorageFile
+    from httpserve.storage.files import ReadFile, StorageFile, WriteFile
 else:  # what pytest's plugin imports at every start must cost nothing
-    __getattr__, __dir__ = public_names(__name__, ("errors", "records", "client", "storage", "doctor"))
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "client.client": ("HttpServerClient",),
+            "doctor": ("Finding", "Report"),
+            "errors": (
+                "AddressError",
+                "AddressNotFound",
+                "AlreadyExists",
+                "CopyFailed",
+                "CopyIsADirectory",
+                "CopyNotPermitted",
+                "DigestMismatch",
+                "HttpServeError",
+                "InvalidArgument",
+                "InvalidName",
+                "InvalidType",
+                "IsADirectory",
+                "MissingExtra",
+                "NotADirectory",
+                "NotFound",
+                "NotPermitted",
+                "PortInUse",
+                "PortNotPermitted",
+                "RootUnusable",
+                "ServerNotRunning",
+                "SourceNotFound",
+                "SourceStalled",
+                "StorageError",
+                "SystemFailure",
+                "Unsupported",
+                "WaitTimeout",
+            ),
+            "notebook.live_table": ("Watch",),
+            "records.model": ("DownloadRecord", "Missing", "RequestRecord", "Transfer"),
+            "records.waits.blocks": ("ExpectedDownload", "ExpectedRequest"),
+            "storage.entries": ("Metadata",),
+            "storage.facade": ("Storage",),
+            "storage.files": ("ReadFile", "StorageFile", "WriteFile"),
+        },
+    )
 
 __version__ = "0.1.0"
 
@@ -54,6 +96,8 @@ __all__ = [
     "CopyNotPermitted",
     "DigestMismatch",
     "DownloadRecord",
+    "ExpectedDownload",
+    "ExpectedRequest",
     "Finding",
     "HttpServeError",
     "HttpServerClient",
@@ -69,6 +113,7 @@ __all__ = [
     "NotPermitted",
     "PortInUse",
     "PortNotPermitted",
+    "ReadFile",
     "Report",
     "RequestRecord",
     "RootUnusable",
@@ -82,6 +127,8 @@ __all__ = [
     "Transfer",
     "Unsupported",
     "WaitTimeout",
+    "Watch",
+    "WriteFile",
     "__version__",
 ]
 

@@ -9,7 +9,7 @@ import pytest
 from robot.libdocpkg import LibraryDocumentation
 
 from httpserve import HttpServerClient
-from httpserve.robot.library import HttpServe
+from httpserve.robot import HttpServe
 from tests.robot.suites import run, write
 
 DOCUMENTATION = LibraryDocumentation("httpserve.robot.HttpServe")
