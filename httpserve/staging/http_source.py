@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
@@ -18,6 +17,7 @@ import requests
 import urllib3
 
 from httpserve.errors import CopyFailed, InvalidArgument
+from httpserve.latch import Latch
 from httpserve.logs import logger
 from httpserve.printable import printable
 from httpserve.staging.answer_grammar import CutAnswer, MalformedAnswer
@@ -65,7 +65,7 @@ class HttpSource:
         self.label = redacted_url(url)
         self._address = address_of(url)
         self._timeout = timeout
-        self._closed = threading.Event()
+        self._closed = Latch()
         self._session = requests.Session()
         self._adapter = ExactAdapter()
         self._session.mount("http://", self._adapter)
@@ -105,7 +105,7 @@ class HttpSource:
         check_whole(self.label, self._offset, self.size)
 
     def close(self) -> None:
-        self._closed.set()
+        self._closed.open()
         self._drop()
         self._session.close()
 
