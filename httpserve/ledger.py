@@ -17,6 +17,7 @@ from httpserve.downloads import Mark
 from httpserve.exchange import ALL_USED, Exchange
 from httpserve.exchanges import MOST_RECORDS, Exchanges
 from httpserve.records import DownloadRecord, RequestRecord
+from httpserve.uninterrupted import sigint_held
 from httpserve.wanted import Asked, Who
 from httpserve.watching import MOST_TAKEN_IN, Question, Score, Watch, add_underway
 
@@ -40,7 +41,7 @@ class Ledger(Exchanges):
 
     def new_version(self, name: str) -> None:
         """Start over with a name: answers that began before do not count for it any more."""
-        with self._lock:
+        with sigint_held(), self._lock:
             self._number += 1
             self._downloads.start_over(name, self._number)
             for watch in self._watching(name):
@@ -49,13 +50,13 @@ class Ledger(Exchanges):
 
     def mark(self, name: str) -> Mark:
         """Return what has been taken of a name so far; a wait begins with it."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return self._downloads.mark(name)
 
     def take(self, name: str, validator: str, who: Who, mark: Mark) -> list[DownloadRecord] | None:
         """Return whole downloads of this version that were not taken before the mark."""
         asked = self._ask(name)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._settle_arrived(name, asked)
             taken = self._downloads.take(name, validator, who, mark, self._number)
             if taken is not None:
@@ -82,7 +83,7 @@ class Ledger(Exchanges):
     def coverages(self, name: str, validator: str, mark: Mark) -> dict[str, Coverage]:
         """Return what each client has of this version since the mark, answers under way included."""
         asked = self._ask(name)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._settle_arrived(name, asked)
             found = self._downloads.coverages(name, validator, mark)
             first = self._downloads.first(name)
@@ -92,7 +93,7 @@ class Ledger(Exchanges):
 
     def was_returned(self, name: str, who: Who) -> bool:
         """Tell whether a wait has returned anything about the name, by those whom another one is for, since its put."""
-        with self._lock:
+        with sigint_held(), self._lock:
             known = self._on(name)
         return any(exchange.used and who.may_be(exchange.link.client) for exchange in known)
 
@@ -101,25 +102,25 @@ class Ledger(Exchanges):
 
         Of those that are alike only the first and the last, as in `requests_of`.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             watch = Watch(name, 0, first=self._downloads.first(name), mark=mark)
         return self.requests_of(watch)
 
     def shares(self, name: str, client: str) -> bool:
         """Tell whether two whole answers about a name went to this address at the same time."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return self._downloads.shares(name, client)
 
     # What not every answer counts for
 
     def watch_from_now(self, name: str, who: Who) -> Watch:
         """Begin to watch what begins from now on. To be ended by `unwatch`."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return self._begin_watch(Watch(name, self._most, first=self._number + 1, predicate=who.predicate))
 
     def watch_since(self, name: str, who: Who, since: float) -> Watch:
         """Begin to watch a name, and count what was asked for since a time. To be ended by `unwatch`."""
-        with self._lock:
+        with sigint_held(), self._lock:
             watch = Watch(name, self._most, since=since, predicate=who.predicate)
             watch.feed_all(exchange for exchange in self._log if exchange.is_over)
             return self._begin_watch(watch)
@@ -129,7 +130,7 @@ class Ledger(Exchanges):
 
         What counted for a wait that wanted as many bytes is left out.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             known = self._on(name)
             used = [exchange for exchange in known if exchange.used >= max(1, wanted)]
             mark = self._downloads.mark(name)
@@ -163,7 +164,7 @@ class Ledger(Exchanges):
     def unwatch(self, watch: Watch) -> None:
         """End a watch. Harmless when repeated."""
         reference = weakref.ref(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._watches.discard(reference)
             others = self._watches_on.get(watch.name)
             if others is not None:
@@ -174,19 +175,19 @@ class Ledger(Exchanges):
     def unjudged(self, watch: Watch) -> list[Question]:
         """Return the requests about which a watch's predicate must be asked."""
         asked = self._asked_for(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._settle_arrived(watch.name, asked)
             return watch.unjudged(asked, time.monotonic())
 
     def judge(self, watch: Watch, verdicts: list[tuple[Question, bool]]) -> None:
         """Take in what a watch's predicate said."""
-        with self._lock:
+        with sigint_held(), self._lock:
             watch.judge(verdicts)
 
     def scores(self, watch: Watch, validator: str) -> dict[str, Score]:
         """Return in figures what each client has of this version: what `standings` says is copied, and costs more."""
         asked = self._asked_for(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             found = self._standings(watch, validator, asked)
             return {
                 client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()
@@ -195,7 +196,7 @@ class Ledger(Exchanges):
     def standings(self, watch: Watch, validator: str, only: Collection[str] | None = None) -> dict[str, Coverage]:
         """Return what each client has of this version, as far as it counts for a watch; `only` of these clients."""
         asked = self._asked_for(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             found = self._standings(watch, validator, asked)
             return {client: found[client].copy() for client in (found if only is None else only) if client in found}
 
@@ -203,7 +204,7 @@ class Ledger(Exchanges):
         """Do what `_ask` does, and let the watch take in what has ended, a few at a time."""
         more = True
         while more:
-            with self._lock:
+            with sigint_held(), self._lock:
                 more = watch.take_in(MOST_TAKEN_IN)
         return self._ask(watch.name)
 
@@ -216,7 +217,7 @@ class Ledger(Exchanges):
 
         Of those that are alike only the first and the last: a verdict takes nothing from what is between.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             known = list(self._log)
         return self._records(_unlike(exchange for exchange in known if watch.is_since(exchange)))
 
@@ -232,7 +233,7 @@ class Ledger(Exchanges):
         """
         wanted = ALL_USED if is_end else max(1, wanted)
         asked = self._asked_for(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             for exchange in (*watch.counted, *watch.counting(asked)):
                 if exchange.link.client in chosen and (exchange.is_over or asked[exchange]):
                     exchange.used = max(exchange.used, wanted)
@@ -249,7 +250,7 @@ class Ledger(Exchanges):
             first: The number of the first exchange that may fit; None: after the last one that such a wait took.
             since: When it may have come, in seconds since the epoch; where it is given, `first` is not looked at.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             singly: frozenset[int] = frozenset()
             if since is not None:
                 first = 0
@@ -273,13 +274,13 @@ class Ledger(Exchanges):
 
     def requests_since(self, first: int, since: float | None = None) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges from a number and from a time on, as `requests_of` does."""
-        with self._lock:
+        with sigint_held(), self._lock:
             known = self._log_from(first)
         return self._records(_unlike(exchange for exchange in known if since is None or exchange.wall >= since))
 
     def first_asked(self, asked: Asked) -> int:
         """Return the number of the first exchange that a wait for such a request may return."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return self._first_asked(asked)
 
     def _first_asked(self, asked: Asked) -> int:
@@ -287,7 +288,7 @@ class Ledger(Exchanges):
 
     def took_request(self, asked: Asked, number: int, *, singly: bool) -> None:
         """Note that a wait for such a request has returned this one; `singly`: not those before it as well."""
-        with self._lock:
+        with sigint_held(), self._lock:
             if singly:
                 self._asked_singly.append((asked, number))
                 return
