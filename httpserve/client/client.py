@@ -177,7 +177,8 @@ class HttpServerClient(Observed):
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """Stop the server and free the port. Blocks while downloads under way finish, at most `timeout`.
 
-        Files stay; the server can be started again.
+        Files stay; the server can be started again. Where several threads stop it at once, downloads are cut as soon as
+        the timeout of one of them is over.
 
         Args:
             timeout: Seconds that downloads may take before they are cut; default 5.

@@ -41,10 +41,15 @@ class _Call:
 
     A Ctrl-C, or whatever else a signal raises, gives it up; a stop or close in another thread calls off a start that
     waits for an address.
+
+    Args:
+        address_seconds: That a start waits for an address.
+        grace: Seconds that a stop or close leaves to what is under way, whichever call it is that stops the server.
     """
 
-    def __init__(self, address_seconds: float = 0.0) -> None:
-        self.address_seconds = address_seconds  # that a start waits for an address
+    def __init__(self, address_seconds: float = 0.0, grace: float = 0.0) -> None:
+        self.address_seconds = address_seconds
+        self.cut_at = time.monotonic() + grace
         self.has_left = False
         self.has_called_off = False
         self.is_given_up = False
@@ -107,13 +112,16 @@ class Lifecycle:
         return run_shielded(partial(self._start, call), call.give_up, self._undo_start)
 
     def stop(self, timeout: float) -> bool:
-        """Stop the server. False when none ran. An interrupt cuts what is under way, and stops it all the same."""
-        call = _Call()
+        """Stop the server. False when none ran. An interrupt cuts what is under way, and stops it all the same.
+
+        What is under way is cut as soon as the timeout of any call is over, where several threads stop it.
+        """
+        call = _Call(grace=timeout)
         return run_shielded(partial(self._stop, call, timeout), partial(self._hurry, call))
 
     def close(self, timeout: float) -> bool:
         """Stop the server if it runs, and close the root. Nobody starts it in between. False when none ran."""
-        call = _Call()
+        call = _Call(grace=timeout)
         return run_shielded(partial(self._close, call, timeout), partial(self._hurry, call))
 
     def _hurry(self, call: _Call) -> None:
@@ -221,8 +229,15 @@ class Lifecycle:
                 if to is State.STOPPING and self._starting is not None:
                     self._starting.call_off()
                     call.has_called_off = True
-            while not settled.wait(LOOK_SECONDS):
-                if call.is_given_up:
+                is_stopping = to is State.STOPPING and self._state is State.STOPPING
+                server = self._server if is_stopping else None  # which another call stops, for longer perhaps
+            while not settled.is_open:
+                now = time.monotonic()
+                if server is not None and now >= call.cut_at:
+                    server.cut()
+                    server = None
+                settled.wait(LOOK_SECONDS if server is None else min(LOOK_SECONDS, call.cut_at - now))
+                if call.is_given_up and not settled.is_open:
                     raise GivenUp
 
     def _settle(self, server: Server | None) -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from itertools import islice
 
+from httpserve.base.threads import sigint_held
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import Claimed
 from httpserve.records.exchange import ALL_USED, Exchange
@@ -42,7 +43,7 @@ class Claims(ExchangeLog):
 
     def new_version(self, name: str) -> None:
         """Start over with a name: answers that began before do not count for it any more."""
-        with self._lock:
+        with sigint_held(), self._lock:
             self._number += 1
             self._downloads.start_over(name, self._number)
             for watch in self._watching(name):
@@ -51,13 +52,13 @@ class Claims(ExchangeLog):
 
     def mark(self, name: str) -> Claimed:
         """Return what has been taken of a name so far; a wait begins with it."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return self._downloads.mark(name)
 
     def take(self, name: str, validator: str, who: Boards, mark: Claimed) -> list[DownloadRecord] | None:
         """Return whole downloads of this version that were not taken before the mark."""
         asked = self._ask(name)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._settle_arrived(name, asked)
             taken = self._downloads.take(name, validator, who, mark, self._number)
             if taken is not None:
@@ -84,7 +85,7 @@ class Claims(ExchangeLog):
     def coverages(self, name: str, validator: str, mark: Claimed) -> dict[str, Coverage]:
         """Return what each client has of this version since the mark, answers under way included."""
         asked = self._ask(name)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._settle_arrived(name, asked)
             found = self._downloads.coverages(name, validator, mark)
             first = self._downloads.first(name)
@@ -94,7 +95,7 @@ class Claims(ExchangeLog):
 
     def was_returned(self, name: str, who: Boards) -> bool:
         """Tell whether a wait has returned anything about the name, by those whom another one is for, since its put."""
-        with self._lock:
+        with sigint_held(), self._lock:
             known = self._on(name)
         return any(exchange.used and who.may_be(exchange.link.client) for exchange in known)
 
@@ -103,25 +104,25 @@ class Claims(ExchangeLog):
 
         Of those that are alike only the first and the last, as in `requests_of`.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             watch = Selection(name, 0, first=self._downloads.first(name), mark=mark)
         return self.requests_of(watch)
 
     def shares(self, name: str, client: str) -> bool:
         """Tell whether two whole answers about a name went to this address at the same time."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return self._downloads.shares(name, client)
 
     # What not every answer counts for
 
     def watch_from_now(self, name: str, who: Boards) -> Selection:
         """Begin to watch what begins from now on. To be ended by `unwatch`."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return self._begin_watch(Selection(name, self._most, first=self._number + 1, predicate=who.predicate))
 
     def watch_since(self, name: str, who: Boards, since: float) -> Selection:
         """Begin to watch a name, and count what was asked for since a time. To be ended by `unwatch`."""
-        with self._lock:
+        with sigint_held(), self._lock:
             watch = Selection(name, self._most, since=since, predicate=who.predicate)
             watch.feed_all(exchange for exchange in self._log if exchange.is_over)
             return self._begin_watch(watch)
@@ -131,7 +132,7 @@ class Claims(ExchangeLog):
 
         What counted for a wait that wanted as many bytes is left out.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             known = self._on(name)
             used = [exchange for exchange in known if exchange.used >= max(1, wanted)]
             mark = self._downloads.mark(name)
@@ -165,7 +166,7 @@ class Claims(ExchangeLog):
     def unwatch(self, watch: Selection) -> None:
         """End a watch. Harmless when repeated."""
         reference = weakref.ref(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._watches.discard(reference)
             others = self._watches_on.get(watch.name)
             if others is not None:
@@ -176,26 +177,26 @@ class Claims(ExchangeLog):
     def unjudged(self, watch: Selection) -> list[Undecided]:
         """Return the requests about which a watch's predicate must be asked."""
         asked = self._asked_for(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._settle_arrived(watch.name, asked)
             return watch.unjudged(asked, time.monotonic())
 
     def judge(self, watch: Selection, verdicts: list[tuple[Undecided, bool]]) -> None:
         """Take in what a watch's predicate said."""
-        with self._lock:
+        with sigint_held(), self._lock:
             watch.judge(verdicts)
 
     def scores(self, watch: Selection, validator: str) -> dict[str, Score]:
         """Return in figures what each client has of this version: what `standings` says is copied, and costs more."""
         asked = self._asked_for(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             found = self._standings(watch, validator, asked)
             return {client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()}
 
     def standings(self, watch: Selection, validator: str, only: Collection[str] | None = None) -> dict[str, Coverage]:
         """Return what each client has of this version, as far as it counts for a watch; `only` of these clients."""
         asked = self._asked_for(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             found = self._standings(watch, validator, asked)
             return {client: found[client].copy() for client in (found if only is None else only) if client in found}
 
@@ -203,7 +204,7 @@ class Claims(ExchangeLog):
         """Do what `_ask` does, and let the watch take in what has ended, a few at a time."""
         more = True
         while more:
-            with self._lock:
+            with sigint_held(), self._lock:
                 more = watch.take_in(MOST_TAKEN_IN)
         return self._ask(watch.name)
 
@@ -216,7 +217,7 @@ class Claims(ExchangeLog):
 
         Of those that are alike only the first and the last: a verdict takes nothing from what is between.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             known = list(self._log)
         return self._records(_unlike(exchange for exchange in known if watch.is_since(exchange)))
 
@@ -232,7 +233,7 @@ class Claims(ExchangeLog):
         """
         wanted = ALL_USED if is_end else max(1, wanted)
         asked = self._asked_for(watch)
-        with self._lock:
+        with sigint_held(), self._lock:
             for exchange in (*watch.counted, *watch.counting(asked)):
                 if exchange.link.client in chosen and (exchange.is_over or asked[exchange]):
                     exchange.used = max(exchange.used, wanted)
@@ -249,7 +250,7 @@ class Claims(ExchangeLog):
             first: The number of the first exchange that may fit; None: after the last one that such a wait took.
             since: When it may have come, in seconds since the epoch; where it is given, `first` is not looked at.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             singly: frozenset[int] = frozenset()
             if since is not None:
                 first = 0
@@ -271,13 +272,13 @@ class Claims(ExchangeLog):
 
     def requests_since(self, first: int, since: float | None = None) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges from a number and from a time on, as `requests_of` does."""
-        with self._lock:
+        with sigint_held(), self._lock:
             known = self._log_from(first)
         return self._records(_unlike(exchange for exchange in known if since is None or exchange.wall >= since))
 
     def first_asked(self, asked: RequestFilter) -> int:
         """Return the number of the first exchange that a wait for such a request may return."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return self._first_asked(asked)
 
     def _first_asked(self, asked: RequestFilter) -> int:
@@ -285,7 +286,7 @@ class Claims(ExchangeLog):
 
     def took_request(self, asked: RequestFilter, number: int, *, singly: bool) -> None:
         """Note that a wait for such a request has returned this one; `singly`: not those before it as well."""
-        with self._lock:
+        with sigint_held(), self._lock:
             if singly:
                 self._asked_singly.append((asked, number))
                 return

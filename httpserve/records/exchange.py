@@ -125,6 +125,7 @@ class Exchange:
         "got",
         "handed",
         "head",
+        "least",
         "length",
         "link",
         "number",
@@ -161,6 +162,7 @@ class Exchange:
         self.number = 0  # its place in the order of exchanges and new versions
         self.handed = 0
         self.got = 0
+        self.least = 0  # the most that somebody has seen acknowledged while it was under way
         self.snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
         self.told: RequestRecord | None = None  # its record, once somebody has asked for it and it is over
         self.state = _UNDER_WAY
@@ -180,7 +182,8 @@ class Exchange:
         handed = self.handed
         if not handed:
             return 0
-        received = min(handed, max(0, link.acknowledged() - self.at))
+        # More may leave between the two looks that make up what is acknowledged: it is that much at least.
+        received = self.least = max(self.least, min(handed, max(0, link.acknowledged() - self.at)))
         if received < handed and self.state is State.HANDED_OVER and link.known == ACKED:
             self.unacked_at = time.monotonic()
         return received

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import takewhile
 
-from httpserve.base.threads import Latch
+from httpserve.base.threads import Latch, sigint_held
 from httpserve.plan import PROBE
 from httpserve.records.downloads import Downloads
 from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, State, recorded, seen
@@ -57,7 +57,9 @@ class ExchangeLog:
     """
 
     def __init__(self, most: int = MOST_RECORDS) -> None:
-        self._lock = threading.Lock()  # guards everything below
+        # Guards everything below. Users' threads hold signals while they have it: what a handler raises would leave a
+        # step half done, from which others go on, and a handler that asks for records would wait for its own thread.
+        self._lock = threading.Lock()
         self._most = most
         self._log: deque[Exchange] = deque(maxlen=most)
         self._missing: deque[Exchange] = deque(maxlen=most)
@@ -235,13 +237,13 @@ class ExchangeLog:
 
     def requests(self) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges, oldest first."""
-        with self._lock:
+        with sigint_held(), self._lock:
             known = list(self._log)
         return self._records(known)
 
     def transfers(self) -> tuple[Transfer, ...]:
         """Return the latest exchanges that carry content of files, oldest first."""
-        with self._lock:
+        with sigint_held(), self._lock:
             forgotten = self._open.difference(self._log)  # still under way, and never left out
             known = (*sorted(forgotten, key=lambda exchange: exchange.number), *self._log)
         now = time.monotonic()
@@ -250,7 +252,7 @@ class ExchangeLog:
 
     def missing(self) -> tuple[RequestRecord, ...]:
         """Return the latest requests for what was not there, oldest first."""
-        with self._lock:
+        with sigint_held(), self._lock:
             known = list(self._missing)
         return self._records(known)
 
@@ -260,18 +262,19 @@ class ExchangeLog:
 
     def silent(self) -> list[str]:
         """Return who has connected, and is not known to have asked for anything."""
-        with self._lock:
+        with sigint_held(), self._lock:
             connected, known = set(self._connections), list(self._log)
         return sorted(connected.difference(exchange.link.client for exchange in known))
 
     def glance(self, most: int) -> tuple[RequestRecord, ...] | None:
         """Return the latest exchanges, at most `most`, oldest first; None when the lock is held. Waits for nothing."""
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
-            known = list(self._log)[-most:]
-        finally:
-            self._lock.release()
+        with sigint_held():
+            if not self._lock.acquire(blocking=False):
+                return None
+            try:
+                known = list(self._log)[-most:]
+            finally:
+                self._lock.release()
         return self._records(known)
 
     def _log_from(self, first: int) -> list[Exchange]:
@@ -296,13 +299,13 @@ class ExchangeLog:
 
         Not under the lock, as it asks the kernel. What is no longer open once the lock is held may be wrong.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             asked = list(self._open_on.get(name, ()))
         return {exchange: exchange.received() for exchange in asked}
 
     def is_due(self, name: str) -> bool:
         """Tell whether an answer about `name` is in the kernel whose acknowledgment may come any moment."""
-        with self._lock:
+        with sigint_held(), self._lock:
             return any(exchange.state in _IN_KERNEL for exchange in self._open_on.get(name, ()))
 
     def is_underway(self, name: str) -> bool:
@@ -317,7 +320,7 @@ class ExchangeLog:
         One is due from the time when the kernel has taken the whole answer, for as long as TCP may put it off. For who
         tells users what boards have: whoever has an answer may find that its acknowledgment is still to come.
         """
-        with self._lock:
+        with sigint_held(), self._lock:
             found = [exchange for exchange in self._open if exchange.state in _IN_KERNEL]
         self.await_acknowledged(found if fits is None else filter(fits, found))
 
@@ -341,7 +344,7 @@ class ExchangeLog:
 
     def wake(self) -> None:
         """Let everybody look again who waits."""
-        with self._lock:
+        with sigint_held(), self._lock:
             waiters, self._waiters = self._waiters, set()
             self._await_downloads.clear()
             self._await_requests.clear()
@@ -369,14 +372,14 @@ class ExchangeLog:
 
     def _join(self, among: dict[str | None, set[Waiter]], about: str | None) -> Waiter:
         waiter = Waiter(among, about)
-        with self._lock:
+        with sigint_held(), self._lock:
             self._waiters.add(waiter)
             among.setdefault(about, set()).add(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer. Harmless when repeated, and when it has been opened."""
-        with self._lock:
+        with sigint_held(), self._lock:
             self._waiters.discard(waiter)
             others = waiter.among.get(waiter.about)
             if others is not None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from httpserve.base.threads import Latch
 from httpserve.errors import CopyFailed, InvalidArgument, SourceNotFound, SourceStalled
 from httpserve.storage.copying import url as http_source
 from httpserve.storage.copying.copy import copy_in
@@ -456,7 +457,7 @@ def test_one_that_is_gone_when_it_is_resumed_is_not_found(dst: Path) -> None:
 def test_pauses_grow(dst: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     with RawServer(broken(0)) as server, contextlib.closing(HttpSource(server.url(), timeout=10)) as source:
-        monkeypatch.setattr(source._closed, "wait", waited.append)
+        monkeypatch.setattr(Latch, "wait", lambda latch, seconds: waited.append(seconds))
         with pytest.raises(CopyFailed):
             source.readinto(memoryview(bytearray(10)))
 

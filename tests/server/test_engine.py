@@ -248,12 +248,12 @@ def test_a_connection_that_is_at_work_is_not_closed_for_another() -> None:
     with Limited(Limits(connections=2)) as server, contextlib.ExitStack() as stack:
         working = [stack.enter_context(server.wire(receive_bytes=65536)) for _ in range(2)]
         for wire in working:
-            wire.get("/20000000", "Connection: close")
+            wire.get(f"/{BIG_BYTES}", "Connection: close")  # both together fit what answers in memory may take
             wire.read_head()
         waiting = stack.enter_context(server.wire())
         waiting.get("/2")
 
-        assert [len(wire.read_exactly(20_000_000)) for wire in working] == [20_000_000] * 2
+        assert [len(wire.read_exactly(BIG_BYTES)) for wire in working] == [BIG_BYTES] * 2
         assert waiting.answer().body == b"xx"
 
 

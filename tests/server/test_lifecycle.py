@@ -27,7 +27,7 @@ from httpserve import (
     ServerNotRunning,
 )
 from tests.conftest import our_threads, private_directories
-from tests.server.wire import Wire, eventually, pattern, script
+from tests.server.wire import BIG_BYTES, Wire, eventually, pattern, script
 
 HUGE_BYTES = 1 << 30  # more than any socket buffer takes; sparse, so it costs no disk
 
@@ -446,6 +446,59 @@ def test_a_second_stop_while_the_first_drains_waits_and_then_raises(huge: Path) 
             client.stop()
 
         assert first.result(10) is None
+
+
+@pytest.mark.parametrize("timeout", [0.0, 0.2])
+def test_a_second_stop_cuts_after_its_own_timeout_what_the_first_one_lets_drain(huge: Path, timeout: float) -> None:
+    with (
+        HttpServerClient(huge, host="127.0.0.1") as client,
+        ThreadPoolExecutor() as pool,
+        Wire(client.get_port()) as wire,
+    ):
+        wire.get("/huge")
+        wire.read_head()
+        first = pool.submit(client.stop, 60.0)
+        eventually(lambda: not client.is_running)
+
+        second = pool.submit(client.stop, timeout)
+
+        assert first.result(30) is None
+        assert isinstance(second.exception(30), ServerNotRunning)
+        assert len(wire.rest_until_any_end()) < HUGE_BYTES
+
+
+def test_close_cuts_after_its_own_timeout_what_a_stop_lets_drain(huge: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpserve.client.STOP_SECONDS", 0.2)
+    client = HttpServerClient(huge, host="127.0.0.1")
+    client.start()
+    with ThreadPoolExecutor() as pool, Wire(client.get_port()) as wire:
+        wire.get("/huge")
+        wire.read_head()
+        stopping = pool.submit(client.stop, 60.0)
+        eventually(lambda: not client.is_running)
+
+        pool.submit(client.close).result(30)
+
+        assert stopping.result(30) is None
+
+
+def test_a_second_stop_with_more_time_than_the_first_cuts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(pattern(BIG_BYTES))
+    with (
+        HttpServerClient(tmp_path, host="127.0.0.1") as client,
+        ThreadPoolExecutor() as pool,
+        Wire(client.get_port(), receive_bytes=65536) as wire,
+    ):
+        wire.get("/big")
+        wire.read_head()
+        first = pool.submit(client.stop, 50.0)
+        eventually(lambda: not client.is_running)
+        second = pool.submit(client.stop, 60.0)
+
+        assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES)
+        assert wire.read() == b""
+        assert first.result(30) is None
+        assert isinstance(second.exception(30), ServerNotRunning)
 
 
 def test_start_while_a_stop_drains_waits_and_then_starts(huge: Path, port: int) -> None:

@@ -77,10 +77,12 @@ def test_a_download_under_way_is_recorded_with_what_has_arrived(bench: HttpServe
         wire.get("/f")
         wire.read_head()
         wire.read_exactly(2 << 20)
-        record = only(bench)
 
+        # It may say less for a moment: more leaves between the look at what was sent and that at what is outstanding.
+        eventually(lambda: only(bench).bytes >= 1 << 20, "the record of what has arrived")
+        record = only(bench)
         assert not record.completed
-        assert 1 << 20 <= record.bytes < BIG_BYTES
+        assert record.bytes < BIG_BYTES
 
         wire.read_exactly(BIG_BYTES - (2 << 20))
         assert only(bench).completed

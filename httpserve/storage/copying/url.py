@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
@@ -19,6 +18,7 @@ import urllib3
 
 from httpserve.base.log import logger
 from httpserve.base.text import printable
+from httpserve.base.threads import Latch
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.storage.copying.answer_grammar import CutAnswer, MalformedAnswer
 from httpserve.storage.copying.broken_pipe import sigpipe_held
@@ -65,7 +65,7 @@ class HttpSource:
         self.label = redacted_url(url)
         self._address = address_of(url)
         self._timeout = timeout
-        self._closed = threading.Event()
+        self._closed = Latch()
         self._session = requests.Session()
         self._adapter = ExactAdapter()
         self._session.mount("http://", self._adapter)
@@ -105,7 +105,7 @@ class HttpSource:
         check_whole(self.label, self._offset, self.size)
 
     def close(self) -> None:
-        self._closed.set()
+        self._closed.open()
         self._drop()
         self._session.close()
 

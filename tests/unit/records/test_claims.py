@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count, pairwise
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -17,6 +23,9 @@ from httpserve.records.model import DownloadRecord
 from httpserve.records.terms import Boards
 from httpserve.records.terms import RequestFilter as Wanted
 from tests.unit.exchanges import Asked, Line, subject
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 WHOLE = subject((0, 10))
 
@@ -645,3 +654,114 @@ def test_memory_of_returned_requests_is_bounded_and_the_oldest_goes_first(monkey
 
     assert [ledger.first_asked(one) for one in wanted] == [1, 3, 4]
     assert len(ledger._asked_singly) == 2
+
+
+# What signals raise
+
+
+class Raised(Exception):
+    """What a handler raises."""
+
+
+@contextmanager
+def signal_at(step: int, then: Callable[[], object]) -> Iterator[list[int]]:
+    """Send a signal before so many lines of httpserve have run in the block; the list has a number once it was sent.
+
+    Its handler does `then`.
+    """
+    sent: list[int] = []
+    lines = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> TraceFunction | None:
+        nonlocal lines
+        if "httpserve" not in frame.f_code.co_filename or "uninterrupted" in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == step:
+                sent.append(step)
+                signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    tracing = sys.gettrace()
+    handler = signal.signal(signal.SIGUSR1, lambda number, frame: then())
+    sys.settrace(trace)
+    try:
+        yield sent
+    finally:
+        sys.settrace(tracing)
+        signal.signal(signal.SIGUSR1, handler)
+
+
+def throw() -> None:
+    raise Raised
+
+
+def at_every_step(call: Callable[[int], list[int]]) -> None:
+    """Do something with a signal at the first step, at the second, and so on, until none comes any more."""
+    assert next(step for step in count(1) if not call(step)) > 1
+
+
+def test_an_answer_counts_whole_wherever_a_signal_raises_in_a_look_at_it() -> None:
+    def look(step: int) -> list[int]:
+        ledger = Claims()
+        exchange = begun(ledger)
+        exchange.handed = exchange.length
+        ledger.handed_over(exchange, 101.0)
+        with suppress(Raised), signal_at(step, throw) as sent:
+            progress(ledger, '"v"')
+
+        ledger.settle(exchange, exchange.length, 102.0, End.CLOSED)
+
+        assert ledger.requests()[0].completed
+        assert not ledger.is_underway("f")
+        assert took(ledger)
+        return sent
+
+    at_every_step(look)
+
+
+def test_a_watch_goes_on_wherever_a_signal_raises_in_the_begin_of_another_one() -> None:
+    def watch(step: int) -> list[int]:
+        ledger = Claims()
+        first = ledger.watch_from_now("f", Boards())
+        with suppress(Raised), signal_at(step, throw) as sent:
+            ledger.watch_from_now("g", Boards())
+
+        received(ledger, begun(ledger))
+
+        assert ledger.scores(first, '"v"')["10.0.0.2"].received == 10
+        return sent
+
+    at_every_step(watch)
+
+
+def test_a_request_is_returned_once_wherever_a_signal_raises_when_another_one_was() -> None:
+    asked = Wanted("f")
+
+    def take(step: int) -> list[int]:
+        ledger = Claims()
+        numbers = [begun(ledger).number for _ in range(2)]
+        ledger.took_request(asked, numbers[0], singly=False)
+        with suppress(Raised), signal_at(step, throw) as sent:
+            ledger.took_request(asked, numbers[1], singly=False)
+
+        assert ledger.first_asked(asked) > numbers[0]
+        return sent
+
+    at_every_step(take)
+
+
+def test_a_handler_may_ask_for_records_wherever_its_signal_comes() -> None:
+    def ask(step: int) -> list[int]:
+        ledger = Claims()
+        received(ledger, begun(ledger))
+        found: list[int] = []
+        with signal_at(step, lambda: found.append(len(ledger.requests()))) as sent:
+            ledger.requests()
+            took(ledger)
+
+        assert found == [1] * len(sent)
+        return sent
+
+    at_every_step(ask)

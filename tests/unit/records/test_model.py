@@ -91,6 +91,18 @@ def test_bytes_count_as_received_once_they_are_acknowledged() -> None:
     assert (record.bytes, record.completed) == (3, False)
 
 
+def test_what_has_been_acknowledged_stays_so_when_a_look_finds_more_on_its_way_than_it_knows_to_have_left() -> None:
+    line = Line(on_their_way=4)
+    ledger = Claims()
+    exchange = begun(ledger, line=line)
+    exchange.handed = 10
+    before = ledger.record(exchange).bytes
+
+    line.on_their_way = 9
+
+    assert ledger.record(exchange).bytes == before == 6
+
+
 def test_bytes_of_an_earlier_answer_on_their_way_do_not_make_a_negative_count() -> None:
     ledger = Claims()
     exchange = begun(ledger, line=Line(on_their_way=400))
