@@ -324,6 +324,8 @@ class Ranges(Sequence[tuple[int, int]]):
 
 def _ranges(pieces: Sequence[Piece]) -> Sequence[tuple[int, int]]:
     return tuple(piece[1:] for piece in pieces) if len(pieces) <= MOST_UNFOLDED_RANGES else Ranges(pieces)
+
+
 def seen(exchange: Exchange, look: Callable[[Exchange], _Seen]) -> _Seen:
     """Return what `look` finds of an exchange, without the ledger's lock, under which nobody may ask the kernel.
 
