@@ -18,7 +18,7 @@ from httpserve.ledger import Ledger
 from httpserve.logs import logger
 from httpserve.root import Root
 from httpserve.serving.server import Server
-from httpserve.uninterrupted import GivenUp, uninterrupted
+from httpserve.uninterrupted import GivenUp, sigint_held, uninterrupted
 
 log = logger("httpserve.client")
 
@@ -195,7 +195,16 @@ class Life:
             # The collector ran in one of the threads that would be waited for.
             threading.Thread(target=self.dispose, name="httpserve-dispose", daemon=True).start()
             return
-        self._close(_Call(), 0.0)
+        call = _Call()
+        call.give_up()
+        while True:
+            self._settled.wait()  # at the interpreter's exit another thread may be at it; a Ctrl-C ends this
+            try:
+                with sigint_held():  # else what a signal raises would leave it half ended, and nobody to end it
+                    self._close(call, 0.0)
+            except GivenUp:  # between two settled states again
+                continue
+            return
 
     def _stop_server(self, call: _Call, timeout: float) -> None:
         self._ledger.wake()  # who waits for what can begin no more need not wait until the end
