@@ -29,7 +29,7 @@ from httpserve.errors import (
 )
 from httpserve.exchanges import MOST_RECORDS
 from httpserve.ledger import Ledger
-from httpserve.lifecycle import Life, State
+from httpserve.lifecycle import Life
 from httpserve.logs import logger
 from httpserve.names import checked_name
 from httpserve.observed import Observed
@@ -141,7 +141,7 @@ class HttpServerClient(Observed):
         self._owner = owner
         self._shown = Shown(self._life, self._root, self._ledger, peer, advertise)
         self._watch: Watch | None = None
-        self._disposal: weakref.finalize[[], _Owner] | None = None
+        weakref.finalize(owner, self._life.dispose)  # which must not know this object: it would live for ever
 
     # Starting and stopping
 
@@ -164,12 +164,9 @@ class HttpServerClient(Observed):
             from httpserve.variables import before_start
 
             before_start(self, self._port)
-        seconds = checked_seconds("wait_for_address", wait_for_address, zero=True)
-        self._have_disposal()
-        server = self._life.start(seconds)
+        server = self._life.start(checked_seconds("wait_for_address", wait_for_address, zero=True))
         if server is not None:
             try:
-                self._have_disposal()  # another thread may have closed it between the two
                 log.info("serving at port %d of %s", server.port, server.host)
             except BaseException:  # of a signal's handler: a start that raises leaves no server
                 self._life.stop(0.0)
@@ -193,21 +190,8 @@ class HttpServerClient(Observed):
 
     def close(self) -> None:
         """Stop the server if it runs, and remove what was created. Blocks as `stop` does; harmless when repeated."""
-        is_stopped = self._life.close(STOP_SECONDS)
-        # With nothing to dispose of there is no finalizer: what a signal raises inside of one is lost.
-        disposal, self._disposal = self._disposal, None
-        if disposal is not None:
-            disposal.detach()
-        if self._life.state is not State.STOPPED:  # another thread has started it meanwhile
-            self._have_disposal()
-        if is_stopped:
+        if self._life.close(STOP_SECONDS):
             log.info("stopped")
-
-    def _have_disposal(self) -> None:
-        """See to it that the server ends with the last who holds this object or its storage."""
-        if self._disposal is None:
-            # The life must not know this object, which would live for ever.
-            self._disposal = weakref.finalize(self._owner, self._life.dispose)
 
     def __enter__(self) -> Self:
         self.start()
