@@ -132,7 +132,7 @@ CALLS = [
     "remove_all",
 ]
 SIGNALS = 1000
-MOST_SECONDS = 25  # then as many as there were are enough: the verdict is not of the machine
+MOST_SECONDS = 20  # then as many as there were are enough: the verdict is not of the machine
 
 
 @pytest.mark.parametrize("call", CALLS)
