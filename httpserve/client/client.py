@@ -391,10 +391,11 @@ class HttpServerClient(Observed):
         from httpserve.notebook.live_table import Watch
 
         self._running("watch")
-        former, self._watch = self._watch, Watch(self)
-        if former is not None:
-            former.close()
-        return self._watch
+        if self._watch is not None:
+            self._watch.close()
+        watch = self._watch = Watch(self)  # known before it starts: the next call closes it whatever a signal raises
+        watch.start()
+        return watch
 
     def __repr__(self) -> str:
         return self._shown.line()

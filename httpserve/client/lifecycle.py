@@ -13,7 +13,7 @@ from enum import Enum, auto
 from functools import partial
 
 from httpserve.base.log import logger
-from httpserve.base.threads import GivenUp, Latch, run_shielded
+from httpserve.base.threads import GivenUp, Latch, run_shielded, sigint_held
 from httpserve.errors import AddressNotFound, ServerNotRunning
 from httpserve.records.claims import Claims
 from httpserve.server.server import Server
@@ -202,7 +202,16 @@ class Lifecycle:
             # The collector ran in one of the threads that would be waited for.
             threading.Thread(target=self.dispose, name="httpserve-dispose", daemon=True).start()
             return
-        self._close(_Call(), 0.0)
+        call = _Call()
+        call.give_up()
+        while True:
+            self._settled.wait()  # at the interpreter's exit another thread may be at it; a Ctrl-C ends this
+            try:
+                with sigint_held():  # else what a signal raises would leave it half ended, and nobody to end it
+                    self._close(call, 0.0)
+            except GivenUp:  # between two settled states again
+                continue
+            return
 
     def _stop_server(self, call: _Call, timeout: float) -> None:
         self._ledger.wake()  # who waits for what can begin no more need not wait until the end

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from httpserve.base.tables import as_html, as_text
 from httpserve.base.text import printable, size
-from httpserve.base.threads import Latch
+from httpserve.base.threads import Latch, sigint_held
 from httpserve.errors import HttpServeError
 
 SECONDS = 0.5  # between two looks
@@ -47,7 +47,7 @@ class Watch:
     """
 
     def __init__(self, client: Watched) -> None:
-        """Show the table as it is now, and go on in a thread. Returns at once.
+        """Show the table as it is now; `start` lets it go on. Returns at once.
 
         Raises:
             HttpServeError: This is no notebook.
@@ -58,25 +58,39 @@ class Watch:
         self._client = weakref.ref(client)
         self._url = client.get_url()
         self._ended = Latch()
+        self._is_over = Latch()
         self._cell = shell.execution_count
         self._shell = shell
         self._shown = self._bundle(client.transfers, "live")
         self._place = _place(shell, self._shown)
-        self._thread = threading.Thread(target=self._go_on, name="httpserve-watch", daemon=True)
-        self._thread.start()
+        with sigint_held():  # as below: what a signal raises inside of a Thread breaks it
+            self._thread = threading.Thread(target=self._go_on, name="httpserve-watch", daemon=True)
+
+    def start(self) -> None:
+        """Follow the client in a thread. Returns at once."""
+        with sigint_held():
+            self._thread.start()
 
     @property
     def is_live(self) -> bool:
         """Whether what is shown still follows the client."""
-        return self._thread.is_alive()
+        with sigint_held():
+            return self._thread.is_alive()
 
     def close(self) -> None:
         """Show the last state and end. Blocks for a moment, at most 5 s; harmless when repeated."""
         self._ended.open()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(JOIN_SECONDS)
+        if threading.current_thread() is not self._thread and self.is_live and self._is_over.wait(JOIN_SECONDS):
+            with sigint_held():
+                self._thread.join(JOIN_SECONDS)
 
     def _go_on(self) -> None:
+        try:
+            self._follow()
+        finally:
+            self._is_over.open()
+
+    def _follow(self) -> None:
         transfers: Sequence[Any] = ()
         ends = ""
         while not ends:

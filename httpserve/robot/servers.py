@@ -57,15 +57,16 @@ class Servers:
         merged = {**(self._defaults if kept is None else kept.settings), **settings}
         if kept is not None and kept.settings != merged:
             raise InvalidArgument(_other_settings(kept, merged))
-        if kept is None:
-            kept = Kept(alias, HttpServerClient(**merged), merged, suite, test)
-        try:
+        if kept is not None:
             kept.client.start(wait_for_address=wait_for_address)
-        except BaseException:  # Robot's timeouts too
-            if alias not in self._kept:
-                kept.client.close()  # nobody knows it, and its private directory would stay
-            raise
-        self._kept[alias] = kept
+        else:
+            # A timeout of Robot's or a Ctrl-C may come between any two steps: what was begun is known all the time.
+            kept = self._kept[alias] = Kept(alias, HttpServerClient(**merged), merged, suite, test)
+            try:
+                kept.client.start(wait_for_address=wait_for_address)
+            except BaseException:
+                self._close(kept)  # it has never run, so it may be given other settings
+                raise
         self._current = alias
         return kept
 
@@ -114,10 +115,11 @@ class Servers:
             self._close(kept)
 
     def _close(self, kept: Kept) -> None:
-        del self._kept[kept.alias]
+        kept.client.close()  # first: one that is interrupted here can be closed again, or ends with its suite
         if self._current == kept.alias:
-            self._current = next(reversed(self._kept), None)
-        kept.client.close()
+            others = [alias for alias in self._kept if alias != kept.alias]
+            self._current = others[-1] if others else None
+        del self._kept[kept.alias]
 
 
 def _other_settings(kept: Kept, merged: Settings) -> str:

@@ -32,7 +32,7 @@ FILE_BYTES = 10_000_000
 SERVER = """
 import json, logging, os, resource, sys, threading
 sys.path.insert(0, os.getcwd())
-from httpserve.serving.service import Limits, most_connections
+from httpserve.server.limits import Limits, most_connections
 from tests.server.limited import Blocking, Limited
 lines = []
 class Keep(logging.Handler):

@@ -15,7 +15,7 @@ from tests.faults.scripts import ran
 SCRIPT = """
 import random, struct
 
-call_name, kind, seed, most_rounds, seconds = sys.argv[2], sys.argv[3], *map(int, sys.argv[4:])
+call_name, seed, most_rounds, seconds = sys.argv[2], *map(int, sys.argv[3:])
 chances = random.Random(seed)
 
 class Timeout(Exception):
@@ -24,25 +24,24 @@ class Timeout(Exception):
 class Failed(BaseException):
     pass
 
-number, interrupt = {
-    "KeyboardInterrupt by SIGINT": (signal.SIGINT, KeyboardInterrupt),
-    "an Exception by SIGALRM": (signal.SIGALRM, Timeout),
-    "a BaseException by SIGALRM": (signal.SIGALRM, Failed),
-}[kind]
+INTERRUPTS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, Timeout), (signal.SIGUSR1, Failed)]
+raised_by = dict(INTERRUPTS)
 came = 0
 
-def handler(*_):
+def handler(number, _):
     global came
     came += 1
-    raise interrupt
+    raise raised_by[number]
 
-signal.signal(number, handler)
+for number in raised_by:
+    signal.signal(number, handler)
 reader, writer = os.pipe()
 parent = os.getpid()
 if not os.fork():  # sends the signals when it is told: a thread would have to wait for the interpreter lock
     os.close(writer)
-    while told := os.read(reader, 8):
-        at = time.perf_counter() + struct.unpack("d", told)[0]
+    while told := os.read(reader, 12):
+        number, delay = struct.unpack("=id", told)
+        at = time.perf_counter() + delay
         while time.perf_counter() < at:
             pass
         os.kill(parent, number)
@@ -91,11 +90,12 @@ rounds = 0
 end = time.monotonic() + seconds
 while rounds < most_rounds and time.monotonic() < end:
     rounds += 1
+    number, interrupt = chances.choice(INTERRUPTS)
     client.start()
     client.storage.write_bytes("image", b"x" * 1000)
     prepare()
     try:
-        os.write(writer, struct.pack("d", chances.uniform(0, longest)))
+        os.write(writer, struct.pack("=id", number, chances.uniform(0, longest)))
         call()
         for _ in range(2000):  # it comes in any case; a sleep is not ended by one that came just before it
             time.sleep(0.01)
@@ -107,7 +107,7 @@ while rounds < most_rounds and time.monotonic() < end:
     assert not left, left  # no call that was interrupted goes on
     parts = [name for name in names(root) if name.endswith(".part")]
     assert not parts, parts
-    assert signal.getsignal(number) is handler
+    assert all(signal.getsignal(number) is handler for number in raised_by)
     client.start()
     client.storage.write_bytes("image", b"y")
     assert fetched(client, "image") == (200, b"y")
@@ -116,7 +116,7 @@ assert came == rounds, (came, rounds)
 assert names(root) == [], names(root)
 os.close(writer)
 os.unlink(source)
-tell("done")
+tell(rounds)
 """
 CALLS = [
     "start",
@@ -131,14 +131,15 @@ CALLS = [
     "list",
     "remove_all",
 ]
-KINDS = ["KeyboardInterrupt by SIGINT", "an Exception by SIGALRM", "a BaseException by SIGALRM"]
-ROUNDS = 1000
-SECONDS = 4
+SIGNALS = 1000
+MOST_SECONDS = 20  # then as many as there were are enough: the verdict is not of the machine
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("call", CALLS)
 def test_what_a_signal_raises_at_any_moment_of_a_call_is_felt_and_harmless(
-    tmp_path: Path, seed: int, call: str, kind: str
+    tmp_path: Path, seed: int, call: str
 ) -> None:
-    assert ran(SCRIPT, tmp_path, call, kind, str(seed), str(ROUNDS), str(SECONDS)) == ["done"]
+    (felt,) = ran(SCRIPT, tmp_path, call, str(seed), str(SIGNALS), str(MOST_SECONDS))
+
+    print(f"{call}: {felt} signals of {SIGNALS}")
+    assert int(felt) > 0
