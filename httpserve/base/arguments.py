@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 
 from httpserve.errors import InvalidArgument
 
 MOST_BITS = 256  # of a number that a message shows
+AHEAD_SECONDS = 86400.0  # of `since`: a clock may be set back after it was read; milliseconds are thousands of years
+_SINCE = "in seconds since the epoch, as time.time() gives"
 
 
 def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
@@ -43,6 +46,17 @@ def checked_count(name: str, value: object) -> int:
         return value
     limit = f", at most {sys.maxsize}" if isinstance(value, int) and value > sys.maxsize else ""
     raise InvalidArgument(f"{name} must be a whole number from 1 on{limit}, not {quoted_value(value)}")
+
+
+def checked_since(since: object) -> float | None:
+    """Return a time that has come, in seconds since the epoch, or None. Raises InvalidArgument for what is neither."""
+    if since is None:
+        return None
+    if isinstance(since, bool) or not isinstance(since, int | float) or not since >= 0:
+        raise InvalidArgument(f"since must be a time {_SINCE}, not {quoted_value(since)}")
+    if since > time.time() + AHEAD_SECONDS:  # before float(), for which an int may be too large
+        raise InvalidArgument(f"since must be a time that has come, {_SINCE}, not {quoted_value(since)}: milliseconds?")
+    return float(since)
 
 
 def quoted_value(value: object) -> str:

@@ -1,6 +1,6 @@
 """`HttpServerClient`: joins the rooms below into plain blocking calls, and builds URLs.
 
-Knows when the server runs. Does not know sockets, WSGI or chunks.
+Knows whether the server runs, and what boards did. Does not know sockets, WSGI or chunks.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self, overload
 
-from httpserve.base.arguments import checked_count, checked_seconds
+from httpserve.base.arguments import checked_count, checked_seconds, checked_since
 from httpserve.base.log import logger
+from httpserve.base.tables import Records
 from httpserve.base.text import url_path
 from httpserve.client.commands import Target, Value, command, fetches_directory
 from httpserve.client.lifecycle import Lifecycle
-from httpserve.client.observed import Observed
 from httpserve.client.summary import Summary
+from httpserve.client.terms import WaitTerms
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
@@ -35,6 +36,11 @@ from httpserve.network.choice import advertised, listen_host, validate
 from httpserve.network.interfaces import with_zone
 from httpserve.records.claims import Claims
 from httpserve.records.log import MOST_RECORDS
+from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
+from httpserve.records.terms import IDLE_SECONDS, Client, Clients, RequestFilter, Until, address, who
+from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, Progress, reported
+from httpserve.records.waits.download import wait_for_download
+from httpserve.records.waits.request import wait_for_request
 from httpserve.server.limits import Limits, most_connections
 from httpserve.server.server import Server
 from httpserve.site.app import Site
@@ -58,14 +64,14 @@ Path = str | os.PathLike[str]
 
 
 class _Owner:
-    """What the client and its storage hold in common: when both are forgotten, everything ends."""
+    """What a client and its storage share. When nobody holds either of them any more, everything ends."""
 
 
-class HttpServerClient(Observed):
+class HttpServerClient:
     """A server for files that boards fetch over HTTP. Every method plainly blocks, and is safe from any thread.
 
-    As a context manager it starts on entering, and is closed on leaving. An object that is forgotten, or alive
-    when the interpreter exits, frees its port, threads and temporary directory by itself.
+    As a context manager it starts on entering and closes on leaving. An object that nobody holds any more, or that is
+    alive when the interpreter exits, frees its port, threads and temporary directory by itself.
     """
 
     def __init__(
@@ -87,31 +93,31 @@ class HttpServerClient(Observed):
         max_connections: int | None = None,
         lost_after: float = 30.0,
     ) -> None:
-        """Remember the settings. Touches neither the disk nor the network.
+        """Take the settings. Creating the object starts nothing, and touches neither the disk nor the network.
 
         Args:
-            root_dir: The directory to serve, made when missing; None: a private temporary one, gone on close.
-            host: Where to listen, an address or a name. None: the address that faces `peer`, or without a peer
-                the one that other hosts reach.
+            root_dir: The directory to serve, created if it is missing; None: a private temporary one, deleted on close.
+            host: Where to listen, an address or a name. None: the address that faces `peer`, or without a peer that
+                of the default route.
             port: The port to listen on; 0 lets the system choose.
-            timeout: Seconds after which a download that makes no progress, or a remote source that sends
-                nothing, is given up.
-            remove_created_on_close: Remove on close what was created through this object, and nothing else.
+            timeout: Seconds after which a download that makes no progress, or a remote source that sends nothing,
+                times out.
+            remove_created_on_close: Whether `close` removes what this object created (never anything else).
             peer: The board's address: the server listens, and URLs point, on the side that faces it.
-            advertise: What URLs say instead: `http://host:port/prefix`, `host:port` or `host`.
+            advertise: What URLs contain instead: `http://host:port/prefix`, `host:port` or `host`.
             listing: Whether a directory without an index.html answers with a list of what is in it.
             dot_files: Whether files with a leading dot are served that others put into the directory.
-            read_only: Change nothing in `root_dir`, which must be there and need not be writable.
-            only: Serve this one file of `root_dir`, and nothing beside it.
+            read_only: Change nothing in `root_dir`, which must exist and need not be writable.
+            only: Serve this one file of `root_dir`, and nothing else.
             digests: Whether `NAME.sha256` answers with the digest of a file that was put here, as `sha256sum -c`
-                reads it. It is not listed, and a file of that name goes first.
+                reads it. It is not listed, and a file of that name takes precedence.
             max_records: How many requests `requests` keeps.
-            max_connections: The most connections at a time; beyond it the longest idle one makes room, else new
-                ones wait. None: what fits the limit of descriptors.
-            lost_after: Seconds without a sign of life after which a board is taken for lost.
+            max_connections: The most connections at a time. Beyond it the server closes the one that is idle longest;
+                if none is idle, new ones wait. None: what fits the limit of descriptors.
+            lost_after: Seconds without a sign of life after which a board counts as lost.
 
         Raises:
-            InvalidArgument: A value that nothing could be done with.
+            InvalidArgument: A value is invalid.
             NotFound: `root_dir` is relative, and the current directory is gone.
         """
         validate(host, peer, advertise, port)
@@ -136,30 +142,33 @@ class HttpServerClient(Observed):
         name = None if only is None else checked_name(only)
         site = Site(root, listing=listing, dot_files=dot_files, only=name, digests=digests)
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
-        life = Lifecycle(root, ledger, partial(_listen, site, ledger, host, peer, port, limits))
-        super().__init__(ledger, root, site, life)
+        self._ledger = ledger
+        self._root = root
+        self._site = site
+        self._life = Lifecycle(root, ledger, partial(_listen, site, ledger, host, peer, port, limits))
+        self._terms = WaitTerms(ledger, root, site, self._life)
         owner = _Owner()
-        self._storage = Storage(self._root, timeout=self._timeout, owner=owner)
+        self._storage = Storage(root, timeout=self._timeout, owner=owner)
         self._owner = owner
-        self._shown = Summary(self._life, self._root, self._ledger, peer, advertise)
+        self._summary = Summary(self._life, root, ledger, peer, advertise)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # which must not know this object: it would live for ever
 
     # Starting and stopping
 
     def start(self, wait_for_address: float = 0.0) -> None:
-        """Start the server. Returns when a request would be answered; on a running server at once.
+        """Start the server. Returns once it answers requests; if it runs already, at once.
 
         Args:
             wait_for_address: Seconds to wait for an address that no interface has yet: that of `host`, or one on the
-                network of `peer`, such as that of a USB network which is not up; default 0. A Ctrl-C ends the wait
-                at once, and so does a `stop` or `close` in another thread.
+                network of `peer`, such as a USB network that is not up; default 0. A Ctrl-C ends the wait at once,
+                and so does a `stop` or `close` in another thread.
 
         Raises:
             PortInUse: Another socket listens there.
             PortNotPermitted: This user may not listen on that port.
             AddressNotFound: No interface has the address, or no route leads to the peer.
-            RootUnusable: The directory cannot be made, or is not one that can be written.
+            RootUnusable: The directory cannot be created or written, or is no directory.
             ServerNotRunning: It was stopped while it waited for an address.
         """
         if "IPython" in sys.modules and not self.is_running:
@@ -175,7 +184,7 @@ class HttpServerClient(Observed):
                 raise
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
-        """Stop the server and free the port. Blocks while downloads under way finish, at most `timeout`.
+        """Stop the server and free the port. Blocks for at most `timeout` seconds while downloads finish.
 
         Files stay; the server can be started again. Where several threads stop it at once, downloads are cut as soon as
         the timeout of one of them is over.
@@ -184,7 +193,7 @@ class HttpServerClient(Observed):
             timeout: Seconds that downloads may take before they are cut; default 5.
 
         Raises:
-            ServerNotRunning: It does not run.
+            ServerNotRunning: It is stopped already.
         """
         checked_seconds("timeout", timeout, zero=True)
         if not self._life.stop(timeout):
@@ -192,7 +201,7 @@ class HttpServerClient(Observed):
         log.info("stopped")
 
     def close(self) -> None:
-        """Stop the server if it runs, and remove what was created. Blocks as `stop` does; harmless when repeated."""
+        """Stop the server if it runs, and remove what it created. Blocks as `stop` does; harmless when repeated."""
         if self._life.close(STOP_SECONDS):
             log.info("stopped")
 
@@ -207,11 +216,16 @@ class HttpServerClient(Observed):
 
     # Where it is
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server answers requests."""
+        return self._life.running() is not None
+
     def get_host(self) -> str:
         """Return the address that the server listens on, or would listen on if it were started now.
 
         Raises:
-            AddressNotFound: It is stopped, and no route leads to the peer or the host's name does not resolve.
+            AddressNotFound: The server is stopped, and no route leads to the peer or the name does not resolve.
         """
         server = self._life.running()
         return listen_host(self._host, self._peer) if server is None else server.host
@@ -233,31 +247,31 @@ class HttpServerClient(Observed):
 
         Raises:
             ServerNotRunning: Nothing listens.
-            InvalidArgument: That can be no board's name or address, such as an empty one.
+            InvalidArgument: `peer` is neither a name nor an address.
             InvalidName: No file can have that name.
             AddressNotFound: No route leads to the peer.
         """
         return self._url(self._running("get_url"), path, peer)
 
     def command(self, name: Path, tool: str, *, peer: str | None = None, sha256: bool = True, **values: Value) -> str:
-        """Return the line to type on a board so that it fetches a file. Reads no file, and does not block.
+        """Return the command line that fetches a file, to type on a board. Reads no file, and does not block.
 
-        The line fails (in a shell: with a status that is not 0) when the file does not come, or comes changed as far
-        as the client can see: docs/boards.md has what each one needs.
+        The line fails (in a shell: with a status other than 0) if the file does not arrive, or arrives changed as far
+        as the board's client can see. docs/boards.md says what each client needs.
 
         Args:
             name: The name on the server; for ostree that of the repository.
             tool: u-boot, u-boot-lwip, ipxe, grub, wget, busybox, curl, rauc, swupdate, ostree or python.
             peer: The board that will use the line; None: that of the constructor.
-            sha256: Whether the line compares the digest of what came, where the client can and the file was put here.
+            sha256: Whether the line compares the digest, where the board's client can and the file was put here.
             values: `address=` (U-Boot; default `${loadaddr}`), `output=` (wget, busybox, curl, python; default the last
                 part of the name), `device=` (wget, busybox, curl; written instead of a file), `use=` (GRUB; default
                 `linux`), `ref=`, `remote=` and `repo=` (ostree).
 
         Raises:
             ServerNotRunning: Nothing listens.
-            InvalidArgument: There is no such tool or value, or that client cannot use the URL.
-            InvalidName: No file can have that name, or it is a directory's (which ostree alone fetches).
+            InvalidArgument: There is no such tool or value, or the tool cannot use the URL.
+            InvalidName: No file can have that name, or it is that of a directory (only ostree fetches those).
             AddressNotFound: No route leads to the peer.
         """
         server = self._running("command")
@@ -290,18 +304,246 @@ class HttpServerClient(Observed):
             raise ServerNotRunning(f"{call}() needs a running server; call start() first")
         return server
 
+    # What happened
+
+    @property
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """The latest requests, oldest first. Blocks for 0.5 s at most, while the acknowledgment of an answer is due.
+
+        A client has received what its TCP has acknowledged. It may delay an acknowledgment for a moment.
+        """
+        self._ledger.await_due()
+        return Records(self._ledger.requests())
+
+    @property
+    def transfers(self) -> tuple[Transfer, ...]:
+        """The latest transfers of files' content, those under way included, oldest first. Blocks for a moment only.
+
+        Each is one answer, as it is now: a client that asks for ranges gets many.
+        """
+        return Records(self._ledger.transfers())
+
+    @property
+    def connections(self) -> dict[str, int]:
+        """How many connections each address has made, requests or not. Blocks for a moment only."""
+        return self._ledger.connections()
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """The latest requests for missing files, oldest first, each with the most similar names that exist now.
+
+        Blocks while the disk lists the directory.
+        """
+        requests = self._ledger.missing()
+        found = self._terms.nearest([name_asked(request.target) for request in reversed(requests)])
+        return Records(
+            Missing(request.time, request.client, name, found[name])
+            for request in requests
+            for name in [name_asked(request.target)]
+        )
+
+    def requests_for(
+        self, name: Path | None = None, *, client: str | None = None, wait: bool = True
+    ) -> tuple[RequestRecord, ...]:
+        """Return the latest requests for a name, by a board, oldest first.
+
+        Blocks for 0.5 s at most, while the acknowledgment of such an answer is due. It does not affect waits, and the
+        server may be stopped. Like `requests` it has the latest `max_records` only, so it may miss older ones.
+
+        Args:
+            name: What they ask for, in any spelling, whether such a file exists or not; None: anything.
+            client: The address of the board, in any spelling; None: any.
+            wait: False: do not block, and return what is acknowledged so far. Use it in a loop.
+
+        Raises:
+            InvalidName: No file can have that name.
+            InvalidArgument: `client` is no address.
+        """
+        checked = None if name is None else checked_name(name, directory=True)
+        where = None if client is None else address(client)
+        asked = RequestFilter(checked, client=where)
+        if wait:
+            self._ledger.await_due(asked.fits)
+        return Records(self._ledger.requests_for(asked))
+
+    # Waiting
+
+    @overload
+    def wait_for_download(  # type: ignore[overload-overlap]  # an int may be 1, and is a number of clients then
+        self,
+        name: Path,
+        timeout: float | None = None,
+        *,
+        until: Until = "all",
+        idle: float = IDLE_SECONDS,
+        client: Client | None = None,
+        clients: Literal[1] = 1,
+        since: float | None = None,
+        progress: Progress = None,
+    ) -> DownloadRecord: ...
+
+    @overload
+    def wait_for_download(
+        self,
+        name: Path,
+        timeout: float | None = None,
+        *,
+        until: Until = "all",
+        idle: float = IDLE_SECONDS,
+        client: None = None,
+        clients: Clients,
+        since: float | None = None,
+        progress: Progress = None,
+    ) -> list[DownloadRecord]: ...
+
+    def wait_for_download(
+        self,
+        name: Path,
+        timeout: float | None = None,
+        *,
+        until: Until = "all",
+        idle: float = IDLE_SECONDS,
+        client: Client | None = None,
+        clients: Clients = 1,
+        since: float | None = None,
+        progress: Progress = None,
+    ) -> DownloadRecord | list[DownloadRecord]:
+        """Block until a client has received the current version of a file, or as much of it as is wanted.
+
+        A byte counts once the client's TCP has acknowledged it; the bytes may come in one response or in many ranges,
+        over any number of connections. What came since the last `put_file` of that name, or since the last wait on it
+        that succeeded, counts although it came before this call; what came of older content does not. A wait for a
+        part leaves what came to a later wait for more. A function and `since` see the latest requests only, as many as
+        `max_records` says. A Ctrl-C ends it at once.
+
+        Args:
+            name: The name on the server.
+            timeout: Seconds to wait; None: for ever. At its end an answer that the system has whole gets 45 ms more.
+            until: `"all"`: every byte; `"started"`: the first one; `"idle"`: some came, and nothing more for `idle`
+                seconds, for clients that never take the whole (RAUC, SWUpdate's delta, zchunk, sanboot); a fraction (a
+                float up to 1.0); a number of bytes (an int).
+            idle: Seconds, for `until="idle"`; default 5.
+            client: The address of the board that must have it, or a function that is called with each request (a
+                `RequestRecord`, its `fields` included) and returns whether it counts; None: any board. The function is
+                called in this thread, while an answer is under way and again at its end; its exceptions end the wait.
+            clients: How many boards must have it, or a list of their addresses; default 1.
+            since: Count requests since this time, in seconds since the epoch, whatever earlier waits returned.
+            progress: Called in this thread with the bytes received and the total, over all boards of the wait, when
+                they change; True: a bar.
+
+        Returns:
+            The record; a list of records when `clients` is not 1.
+
+        Raises:
+            WaitTimeout: It did not happen in time; the message says what did.
+            ServerNotRunning: The server does not run, or was stopped or closed meanwhile; raised at once.
+            NotFound: There is no such file (any more), or it is never served (`only`, `dot_files`); raised at once, or
+                within half a second where others removed it.
+        """
+        whom = who(client, clients)
+        terms = self._terms.download(name, timeout, until, idle, whom)
+        since = checked_since(since)
+        with reported(terms, progress) as told:
+            records = wait_for_download(self._ledger, told, since=since)
+        return records[0] if clients == 1 else records
+
+    def expect_download(
+        self,
+        name: Path,
+        timeout: float | None = None,
+        *,
+        until: Until = "all",
+        idle: float = IDLE_SECONDS,
+        client: Client | None = None,
+        clients: Clients = 1,
+        progress: Progress = None,
+    ) -> ExpectedDownload:
+        """Return a context manager that waits, at the end of its block, for a download that begins inside it.
+
+        Only requests inside the block count. If the block raises, the exception propagates and there is no wait. The
+        call itself, and entering, return at once.
+
+        Args:
+            name: The name on the server.
+            timeout: Seconds to wait at the end of the block; None: for ever.
+            until: `"all"`, `"started"`, `"idle"`, a fraction (a float up to 1.0) or a number of bytes (an int).
+            idle: Seconds, for `until="idle"`; default 5.
+            client: The address of the board that must have it, or a function of its request; None: any board.
+            clients: How many boards must have it, or a list of their addresses; default 1.
+            progress: Called with the bytes received and the total while the end of the block waits; True: a bar.
+
+        Returns:
+            A context manager whose `record` (or `records`) has the result after the block.
+
+        Raises:
+            ServerNotRunning: The server does not run.
+            NotFound: There is no such file, or it is never served.
+        """
+        terms = self._terms.download(name, timeout, until, idle, who(client, clients))
+        terms.current()
+        return ExpectedDownload(self._ledger, terms, progress, is_one=clients == 1)
+
+    def wait_for_request(
+        self,
+        name: Path | None = None,
+        *,
+        method: str | None = None,
+        status: int | None = None,
+        client: Client | None = None,
+        timeout: float | None = None,
+        since: float | None = None,
+    ) -> RequestRecord:
+        """Block until a matching request has come. A Ctrl-C ends it at once.
+
+        It returns when the answer begins to leave. If all of the answer leaves at once, it waits for the
+        acknowledgment, 0.5 s at most, even beyond `timeout`. A request since the last `put_file` of the name counts,
+        unless a wait with the same arguments has returned it or a later one.
+
+        Args:
+            name: What it asks for, whether such a file exists or not; None: anything.
+            method: Its method, such as `GET`; None: any. Methods of HTTP may be written in lower case too; others are
+                compared exactly.
+            status: The status code of its answer; None: any.
+            client: The address of the board, or a function that is called with the `RequestRecord` and returns whether
+                it counts. The function is called in this thread, once for each request, when its answer begins.
+            timeout: Seconds to wait; None: for ever.
+            since: Count requests since this time, in seconds since the epoch.
+
+        Raises:
+            InvalidArgument: No request can match.
+            WaitTimeout: None came in time; the message says what did.
+            ServerNotRunning: The server does not run, or was stopped meanwhile.
+        """
+        terms = self._terms.request(name, method, status, client, timeout)
+        return wait_for_request(self._ledger, terms, since=checked_since(since))
+
+    def expect_request(
+        self,
+        name: Path | None = None,
+        *,
+        method: str | None = None,
+        status: int | None = None,
+        client: Client | None = None,
+        timeout: float | None = None,
+    ) -> ExpectedRequest:
+        """Return a context manager that waits, at the end of its block, for a request that comes inside it.
+
+        Arguments and errors are those of `wait_for_request`. If the block raises, the exception propagates and there is
+        no wait.
+        """
+        return ExpectedRequest(self._ledger, self._terms.request(name, method, status, client, timeout))
+
     # Why nothing arrives
 
     def doctor(self) -> Report:
-        """Look at the server, this host and the way to the board, and say what may be wrong and what to do.
+        """Examine the server, this host and the route to the board; say what may be wrong and what to do.
 
-        Blocks for some milliseconds, at most about 2 s where the server does not answer itself. Changes nothing,
-        sends nothing beyond this host, and needs no rights; the server may be stopped. It asks itself for content of
-        its own, of which no record is made.
+        Blocks for some milliseconds, at most about 2 s where the server does not answer. Changes nothing, sends nothing
+        beyond this host, and needs no rights; the server may be stopped. Its request to the server has no record.
 
         Returns:
-            The findings: whether it listens and answers, which URL is for whom, the route to `peer` and whether that
-            was ever seen, containers and virtual machines, firewalls, names that were missing, who has connected.
+            The findings: whether the server listens and answers, which URL is for which network, the route to `peer`
+            and whether that was ever seen, containers and virtual machines, firewalls, missing names, connections.
         """
         from httpserve.doctor import Situation, examine  # on first use: most scripts never ask
 
@@ -335,15 +577,15 @@ class HttpServerClient(Observed):
     ) -> str:
         """Put a file where boards can fetch it, in one step. Blocks until the copy is complete.
 
-        A board sees the old file whole or the new file whole. Whatever fails or interrupts leaves the old one.
+        A board gets the whole old file or the whole new one. If the copy fails or is interrupted, the old one stays.
 
         Args:
             dst: The name on the server; a leading `/` means the root.
-            src: A local path, an http(s) URL, or a path on `operator`. A whole URL wins over an operator.
+            src: A local path, an http(s) URL, or a path on `operator`. With a whole URL the operator is not used.
             operator: A blocking OpenDAL operator of any service, with any layers.
             sha256: The digest that the bytes must have, 64 hexadecimal digits.
             progress: Called with the bytes so far and the total (None when unknown) at each chunk; True: a bar.
-            timeout: Seconds that a remote source may send nothing; default: that of the constructor.
+            timeout: Seconds after which a remote source that sends nothing times out; default: as in the constructor.
 
         Returns:
             The URL of the file.
@@ -351,11 +593,11 @@ class HttpServerClient(Observed):
         Raises:
             ServerNotRunning: Nothing listens; no byte was copied.
             InvalidName: No file can have that name.
-            SourceNotFound: There is no such source.
+            SourceNotFound: The source does not exist.
             SourceStalled: The source sent nothing for `timeout` seconds.
-            DigestMismatch: The bytes are not those that `sha256` promised.
-            CopyFailed: Anything else that went wrong with the source.
-            StorageError: Anything that went wrong with the served directory.
+            DigestMismatch: The bytes do not have the digest `sha256`.
+            CopyFailed: The source failed in another way.
+            StorageError: The served directory failed.
         """
         server = self._running("put_file")
         try:
@@ -373,7 +615,7 @@ class HttpServerClient(Observed):
 
     @property
     def children(self) -> dict[str, Storage]:
-        """The storage as users of Jumpstarter's composite client reach it: `children["storage"]`."""
+        """The storage, where users of Jumpstarter's composite client expect it: `children["storage"]`."""
         return {"storage": self._storage}
 
     # How it shows itself
@@ -381,8 +623,8 @@ class HttpServerClient(Observed):
     def watch(self) -> Watch:
         """Show transfers below this cell of a notebook, as they happen. Returns at once.
 
-        It ends with the server, when it is closed, or at the next `watch()`. Summary with ipywidgets where they are
-        installed, else by an output that changes.
+        It ends with the server, at its `close()`, or at the next `watch()`. It uses ipywidgets where they are
+        installed, else an output that changes.
 
         Raises:
             ServerNotRunning: Nothing listens.
@@ -398,10 +640,10 @@ class HttpServerClient(Observed):
         return watch
 
     def __repr__(self) -> str:
-        return self._shown.line()
+        return self._summary.line()
 
     def _repr_html_(self) -> str:
-        return self._shown.page()
+        return self._summary.page()
 
 
 def _listen(

@@ -85,4 +85,4 @@ def test_every_logger_of_the_package_is_such_a_one() -> None:
         if isinstance(node, ast.Attribute) and node.attr == "getLogger"
     }
 
-    assert asking == {"__init__.py", "logs.py"}
+    assert asking == {"__init__.py", "log.py"}

@@ -250,7 +250,7 @@ def test_u_boot_lines_fit_its_console() -> None:
 
 @pytest.mark.parametrize("tool", TEMPLATES)
 def test_the_docs_show_the_line_as_it_is(tool: str) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "boards.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "boards.md").read_text(encoding="utf-8")
 
     shown = line(tool, "board.img", base="http://192.168.7.1:8000").replace(DIGEST, "DIGEST")
 
