@@ -145,11 +145,11 @@ class Repeatable(Protocol):
     def open(self) -> tuple[RegionFile | None, int]:
         """Open the file that the content comes from, and say how long it is; None when it is another one by now."""
 
-    def stands(self) -> bool:
-        """Tell whether what `read` wrote would be written again."""
+    def is_unchanged(self) -> bool:
+        """Tell whether `read` would give the same bytes again."""
 
-    def shows_changes(self, since: float) -> bool:
-        """Tell whether `stands` notices any change since a time, so that what was read then may be kept a while."""
+    def change_would_show(self, since: float) -> bool:
+        """Tell whether `is_unchanged` notices any change since a time, so that what was read then may be kept."""
 
 
 class Plan:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self, overload
 
 from httpserve.base.arguments import checked_count, checked_seconds, checked_since
 from httpserve.base.log import logger
+from httpserve.base.names import checked_name
 from httpserve.base.tables import Records
 from httpserve.base.text import url_path
 from httpserve.client.commands import Target, Value, command, fetches_directory
@@ -45,7 +46,6 @@ from httpserve.server.limits import Limits, most_connections
 from httpserve.server.server import Server
 from httpserve.site.app import Site
 from httpserve.storage.directory.changes import Listeners
-from httpserve.storage.directory.names import checked_name
 from httpserve.storage.directory.root import Root
 from httpserve.storage.facade import Storage
 

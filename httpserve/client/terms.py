@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from httpserve.base.arguments import checked_seconds
+from httpserve.base.names import checked_name
 from httpserve.client.lifecycle import Lifecycle, State
 from httpserve.errors import InvalidArgument, ServerNotRunning
 from httpserve.records.claims import Claims
@@ -17,7 +18,6 @@ from httpserve.records.terms import Boards, Client, RequestFilter, Until, addres
 from httpserve.records.waits.download import DownloadTerms, Version
 from httpserve.records.waits.request import RequestTerms
 from httpserve.site.app import Site
-from httpserve.storage.directory.names import checked_name
 from httpserve.storage.directory.root import Root
 from httpserve.storage.directory.similar import SimilarNames, names_in
 

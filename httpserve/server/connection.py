@@ -203,7 +203,7 @@ class Connection(Delivery):
         if service.stopping or self._tally.is_full:
             return None
         whole: Whole | None = repeat.whole
-        if whole is None or not repeat.again.stands():
+        if whole is None or not repeat.again.is_unchanged():
             whole = service.give_again(raw_head, repeat)
             if whole is None:
                 return None

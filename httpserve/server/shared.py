@@ -159,7 +159,7 @@ class Shared:
         if repeat.date is not self.date:
             repeat.date, repeat.given = self.date, 0
         repeat.given += 1
-        if repeat.given == KEPT_AT and repeat.again.shows_changes(self._wall):
+        if repeat.given == KEPT_AT and repeat.again.change_would_show(self._wall):
             repeat.whole = self._kept.keep(whole)
             if repeat.whole is not None:
                 self._keeping.append(repeat)

@@ -5,23 +5,18 @@ Knows the entries and how to write them down. Knows no request beyond what it ac
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from html import escape
-from operator import attrgetter
-from typing import NamedTuple
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from httpserve.base.text import url_path
-from httpserve.errors import InvalidName
+from httpserve.storage.served import Entry
 
 # JSON has no charset, but clients ask for one.
 _JSON = ("application/json", "application/json; charset=utf-8")
@@ -56,44 +51,9 @@ td.size {{ text-align: right; font-variant-numeric: tabular-nums; }}
 """
 
 
-class Entry(NamedTuple):
-    """One file or directory of a listing; `modified` in seconds since the epoch."""
-
-    name: str
-    is_dir: bool
-    size: int
-    modified: float
-
-
-def read_entries(
-    found: str | Iterable[os.DirEntry[str]],
-    is_shown: Callable[[os.DirEntry[str]], bool],
-    status: Callable[[os.DirEntry[str]], os.stat_result] = os.DirEntry.stat,
-) -> list[Entry]:
-    """Return what is in a directory, in the order of names, directories first. Blocks for the disk.
-
-    What goes away meanwhile, or cannot be read, or is neither file nor directory, is left out.
-
-    Args:
-        found: The path of the directory, or what is in it.
-        is_shown: Whether an entry may be seen.
-        status: Returns what an entry is; raises InvalidName where that is not to be told.
-    """
-    entries = []
-    with contextlib.ExitStack() as stack:
-        for one in stack.enter_context(os.scandir(found)) if isinstance(found, str) else found:
-            if not is_shown(one):
-                continue
-            try:
-                info = status(one)
-                one.name.encode("utf-8")
-            except (OSError, InvalidName, UnicodeEncodeError):
-                continue
-            is_dir = stat.S_ISDIR(info.st_mode)
-            if is_dir or stat.S_ISREG(info.st_mode):
-                entries.append(Entry(one.name, is_dir, info.st_size, info.st_mtime))
-    entries.sort(key=attrgetter("name"))
-    return [entry for entry in entries if entry.is_dir] + [entry for entry in entries if not entry.is_dir]
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries in the order of their names, directories first."""
+    return sorted(entries, key=lambda entry: (not entry.is_dir, entry.name))
 
 
 def wants_json(accept: str) -> bool:

@@ -1,6 +1,6 @@
 """`NAME.sha256`: the digest of a file, in the form that `sha256sum -c` reads, as a file that lies on no disk.
 
-Knows the root's record of what came in. Reads no file, and knows no request.
+Knows what came in with a digest. Reads no file, and knows no request.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 
 from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted
-from httpserve.storage.directory.root import Root
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.served import Identity, Served
 
 SUFFIX = ".sha256"
 
 
 class MemoryFile:
-    """Stands where an open file would: one version of a digest file."""
+    """A file that lies in memory: one version, as an open file is."""
 
     __slots__ = ("data", "identity", "name", "sha256", "shares_second")
 
@@ -30,24 +29,23 @@ class MemoryFile:
         """Do nothing: no descriptor is held."""
 
 
-def digest_file(root: Root, name: str) -> MemoryFile | None:
-    """Return what `name` (with the suffix) stands for; None where the file is none that came in with a digest.
+def digest_file(served: Served, name: str) -> MemoryFile | None:
+    """Return the digest that `name`, with the suffix, asks for; None where no file of that name came in with one.
 
     Raises:
-        StorageError: The file cannot be opened just now.
+        StorageError: The disk fails.
     """
     file_name = name.removesuffix(SUFFIX)
     if file_name == name or not file_name or file_name.endswith("/"):
         return None
     try:
-        file = root.open_file(file_name)
+        found = served.status(file_name)
     except (NotFound, IsADirectory, NotPermitted, InvalidName):
         return None
-    file.close()
-    if file.sha256 is None:
+    if found.sha256 is None:
         return None
-    data = _line(file.sha256, file_name.rpartition("/")[2])
-    return MemoryFile(name, data, file.identity, shares_second=file.shares_second)
+    data = _line(found.sha256, file_name.rpartition("/")[2])
+    return MemoryFile(name, data, found.identity, shares_second=found.shares_second)
 
 
 def _line(digest: str, name: str) -> bytes:

@@ -1,6 +1,6 @@
 """What is known of one version of a file before it is sent: validators, type and ready-made fields.
 
-Knows an open file. Knows no request.
+Knows which version a file is. Opens none, and knows no request.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from typing import NamedTuple
 
 from httpserve.plan import Piece, Subject
 from httpserve.site.conditional import Validators
-from httpserve.site.memory_file import MemoryFile
-from httpserve.storage.directory.open_file import OpenFile
-from httpserve.storage.directory.recheck import SETTLED_SECONDS
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.served import SETTLED_SECONDS, FileVersion, Identity
 
 # The same types on every machine: no file of the system is asked. Nor are there content codings: `.img.gz`
 # is a gzip file, not an image with a coding, as a board must not inflate it.
@@ -72,13 +69,13 @@ class Representation(NamedTuple):
     subject: Subject
 
 
-def represent(file: OpenFile | MemoryFile) -> Representation:
-    """Return what is known of the version that `file` is."""
+def represent(file: FileVersion) -> Representation:
+    """Return what is known of one version of a file."""
     identity = file.identity
     # RFC 9110 8.8.2.1: no Last-Modified in the future, whatever the clock did since. A file system may also
     # say years that no date has.
     modified = max(0, min(identity.mtime_ns // 1_000_000_000, int(time.time())))
-    etag = _etag(identity, file.sha256)
+    etag = f'"{file.sha256 or _fingerprint(identity)}"'
     kind = media_type(file.name)
     common: tuple[tuple[str, str], ...] = (
         ("Accept-Ranges", "bytes"),
@@ -90,15 +87,13 @@ def represent(file: OpenFile | MemoryFile) -> Representation:
         digest = base64.b64encode(bytes.fromhex(file.sha256)).decode("ascii")
         common = (*common, ("Repr-Digest", f"sha-256=:{digest}:"))  # RFC 9530
     whole = (("Content-Type", kind), ("Content-Length", str(identity.size)), *common)
-    raw = "".join(f"{name}: {value}\r\n" for name, value in whole).encode("ascii")
+    raw = "".join(map("%s: %s\r\n".__mod__, whole)).encode("ascii")
     subject = Subject(file.name, etag, identity.size, (Piece(0, 0, identity.size),))
     has_rested = file.sha256 is not None or time.time() - identity.mtime_ns / 1e9 >= SETTLED_SECONDS
     validators = Validators(etag, modified, identity.size, not file.shares_second, has_rested)
     return Representation(identity, file.sha256, validators, kind, common, whole, raw, subject)
 
 
-def _etag(identity: Identity, sha256: str | None) -> str:
-    if sha256 is not None:
-        return f'"{sha256}"'
-    text = "-".join(str(part) for part in identity)
-    return f'"{hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()}"'
+def _fingerprint(identity: Identity) -> str:
+    text = "-".join(map(str, identity))
+    return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()

@@ -14,9 +14,9 @@ from typing import Self
 
 from opendal.types import EntryMode
 
+from httpserve.base.names import is_name
 from httpserve.base.tables import Listing
 from httpserve.errors import InvalidName
-from httpserve.storage.directory.names import checked_name, is_reserved
 from httpserve.storage.directory.places import Directory
 from httpserve.storage.directory.root import Root
 
@@ -86,7 +86,7 @@ def _entries(root: Root, name: str, links: set[str]) -> Names | None:
         with root.directory(name) as directory:
             for entry in directory:
                 below = f"{name}/{entry.name}" if name else entry.name
-                if is_reserved(entry.name) or not _is_legal(below):
+                if not is_name(below):
                     continue
                 if not entry.is_symlink():
                     found.append(f"{below}/" if entry.is_dir(follow_symlinks=False) else below)
@@ -98,14 +98,6 @@ def _entries(root: Root, name: str, links: set[str]) -> Names | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found
-
-
-def _is_legal(name: str) -> bool:
-    try:
-        checked_name(name)
-    except InvalidName:
-        return False
-    return True
 
 
 def _mode(directory: Directory, link: os.DirEntry[str]) -> int:

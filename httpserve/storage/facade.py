@@ -18,6 +18,7 @@ import opendal
 from opendal.layers import CapabilityOverrideLayer
 
 from httpserve.base.arguments import quoted_value
+from httpserve.base.names import checked_name
 from httpserve.base.text import printable
 from httpserve.errors import (
     CopyFailed,
@@ -30,12 +31,11 @@ from httpserve.errors import (
     StorageError,
     Unsupported,
 )
-from httpserve.storage.directory.names import checked_name
 from httpserve.storage.directory.os_errors import translating
 from httpserve.storage.directory.root import Root
-from httpserve.storage.directory.version import Identity
 from httpserve.storage.entries import Metadata, Names, listed
 from httpserve.storage.files import ReadFile, StorageFile, WriteFile
+from httpserve.storage.served import Identity
 
 if TYPE_CHECKING:
     from opendal.capability import Capability
@@ -343,7 +343,7 @@ class Storage:
         name, is_directory = _parts(path)
         self._root.open()
         with translating(operation, name):
-            found = self._root.status(name)
+            found = self._root.found(name)
         if is_directory and not stat.S_ISDIR(found.st_mode):
             raise NotADirectory(f"{operation} {name!r}: it is a file", name)
         return name, found

@@ -24,7 +24,7 @@ from httpserve.errors import CopyFailed, InvalidArgument, InvalidType, StorageEr
 from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.open_file import OpenFile
 from httpserve.storage.directory.os_errors import translated, translating
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.served import Identity
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -53,7 +53,7 @@ class Asked:
             again = bytearray(self.plan.length)
             assert self.plan.again.read(memoryview(again))
             assert again == self.body
-            assert self.plan.again.stands()
+            assert self.plan.again.is_unchanged()
 
 
 def _read(step: object) -> bytes:

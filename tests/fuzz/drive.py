@@ -11,7 +11,7 @@ import sys
 import atheris
 
 atheris.enabled_hooks.add("RegEx")
-COVERED = ["httpserve.server", "httpserve.site", "httpserve.storage.directory.names", "tests.fuzz"]
+COVERED = ["httpserve.server", "httpserve.site", "httpserve.base.names", "tests.fuzz"]
 with atheris.instrument_imports(include=COVERED):
     from tests.fuzz.targets import check_of
 

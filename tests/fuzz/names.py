@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from httpserve.base.names import checked_name, is_reserved
 from httpserve.base.text import url_path
 from httpserve.errors import InvalidName
 from httpserve.server import request_head
 from httpserve.server.request_head import Refused
 from httpserve.site.app import Site
-from httpserve.storage.directory.names import checked_name, is_reserved
 from httpserve.storage.directory.root import Root
 from tests.fuzz.answers import Asked, Descriptors
 from tests.fuzz.grammar import check_refusal

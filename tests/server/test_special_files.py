@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient, NotPermitted, StorageError
-from httpserve.storage.directory.open_file import WouldBlock
 from httpserve.storage.directory.root import Root
 from tests.server.wire import Wire, eventually
 
@@ -163,13 +162,22 @@ def test_a_leased_file_is_given_once_its_holder_gives_it_up(
     assert given in ([b"content"], ["ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"])
 
 
-def test_whoever_may_not_wait_is_told_of_a_lease(root: Path, leased: subprocess.Popen[str]) -> None:
+def test_a_leased_file_is_not_opened_for_a_caller_that_may_not_wait(root: Path) -> None:
+    path = root / "leased"
+    path.write_bytes(b"content")
     served = Root(root, read_only=True)
     served.open()
+    before = served.open_to_serve("leased", may_block=True)  # so that its disk has answered about it
+    assert before is not None
+    before.close()
 
-    with pytest.raises(WouldBlock):
-        served.open_file("leased", may_block=False)
+    with running(HOLDER, path) as leased:
+        ready = line(leased)
+        found = served.open_to_serve("leased", may_block=False)
+        let_go(leased)
     served.close()
+
+    assert (ready, found) == ("ready", None)
 
 
 def test_other_boards_are_answered_while_one_waits_for_a_leased_file(

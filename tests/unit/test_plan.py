@@ -29,7 +29,7 @@ from httpserve.plan import (
 )
 from httpserve.storage.directory.open_file import OpenFile
 from httpserve.storage.directory.root import Root
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.served import Identity
 
 CONTENT = bytes(range(256)) * 4
 

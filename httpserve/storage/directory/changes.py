@@ -19,14 +19,14 @@ from httpserve.base.descriptors import Descriptors
 from httpserve.base.threads import sigint_held
 from httpserve.errors import InvalidName, StorageError
 from httpserve.storage.directory import cleanup
-from httpserve.storage.directory.created import Created, Origin, Sure
+from httpserve.storage.directory.created import Created, Origin, Sure, Version
 from httpserve.storage.directory.disks import Disks
 from httpserve.storage.directory.generations import Generation, generation_at, generation_of, held
 from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.os_errors import translating
 from httpserve.storage.directory.places import LIST, OUTSIDE, Directory, Ground, Place, status
-from httpserve.storage.directory.version import Identity, Version
+from httpserve.storage.served import Identity
 
 SECOND_NS = 1_000_000_000
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -48,7 +48,7 @@ class Listeners(NamedTuple):
 class Changes:
     """The files under one directory. Safe from any number of threads; names are checked ones.
 
-    What reads (`version`, `forget_missing`, `created`, `status`, `directory`) waits for no change that is under way.
+    What reads (`version`, `forget_missing`, `created`, `found`, `directory`) waits for no change that is under way.
     """
 
     def __init__(self, path: str, log_book: Journal | None, told: Listeners) -> None:
@@ -101,7 +101,7 @@ class Changes:
 
     # Reading
 
-    def status(self, name: str) -> os.stat_result:
+    def found(self, name: str) -> os.stat_result:
         """Return what is under a name, following symlinks as far as they stay in the root."""
         return status(self._ground, name)
 
@@ -304,7 +304,7 @@ class Changes:
         if place.found is None or not stat.S_ISLNK(place.found.st_mode):
             return place.is_directory()
         try:
-            return stat.S_ISDIR(self.status(place.key).st_mode)
+            return stat.S_ISDIR(self.found(place.key).st_mode)
         except OSError:  # it leads nowhere, or in a circle
             return False
 

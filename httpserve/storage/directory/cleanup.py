@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 from httpserve.base.descriptors import Descriptors
 from httpserve.base.log import logger
+from httpserve.base.names import is_reserved
 from httpserve.base.threads import sigint_held
 from httpserve.errors import InvalidName
-from httpserve.storage.directory.created import Created, Mark, Origin, Sure
+from httpserve.storage.directory.created import Created, Mark, Origin, Sure, Version
 from httpserve.storage.directory.generations import generation_at
 from httpserve.storage.directory.inode import Inode
-from httpserve.storage.directory.names import is_reserved
 from httpserve.storage.directory.places import LIST, Place
-from httpserve.storage.directory.version import Identity, Version
+from httpserve.storage.served import Identity
 
 log = logger("httpserve.storage")
 

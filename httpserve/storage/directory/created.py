@@ -13,7 +13,16 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from httpserve.storage.directory.generations import Generation, Held
-from httpserve.storage.directory.version import Identity, Version
+from httpserve.storage.served import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A file that came in through us: which version, and its digest where one was computed."""
+
+    identity: Identity
+    sha256: str | None
+    shares_second: bool = False  # with the version before: their times of change differ in less than HTTP can say
 
 
 class Origin(Enum):

@@ -14,20 +14,16 @@ from collections.abc import Iterator
 from time import monotonic
 
 from httpserve.base.seats import Seats
-from httpserve.errors import StorageError
-from httpserve.storage.directory.open_file import OpenFile, open_regular
-from httpserve.storage.directory.recheck import LOCAL, Recheck, file_system
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.served import DiskBusy
 
+# Where each change is made by this kernel, and shows in the times of the file before the writer goes on. What is
+# mounted from another machine, or from a program, tells of a change when it likes.
+LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs"})
 RECENT_SECONDS = 2.0
 MOST_NAMES = 4096
 MOUNTS_SECONDS = 1.0  # for so long the list of mounts is right
 MOST_PARTS = 1000  # of a path with its symlinks; longer ones, as those in a circle, lead nowhere
 MOST_WAITING = 64  # requests for files of one file system that may wait for it; each takes a thread
-
-
-class DiskBusy(StorageError):
-    """So many requests wait for a disk already that another one would only take a thread."""
 
 
 class Disks:
@@ -120,51 +116,44 @@ class Disks:
         return mounts
 
 
-class RecentFile:
-    """A file that was opened before, to be had again at once: not where that may take a wait.
+def file_system(fd: int) -> str:
+    """Return the type of the file system that an open file lies on, empty where this system does not tell.
 
-    Args:
-        name: Its name.
-        path: Where it lies.
-        file: As it was opened.
-        disks: Those of its root.
+    An overlay is of the type of the first of its layers that is not local: it waits for all of them.
     """
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
+            told = dict(line.split(":", 1) for line in file if ":" in line)
+        mount = told["mnt_id"].strip()
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            mounts = [line.split() for line in file]
+        for fields in mounts:
+            if fields[0] == mount:
+                return _layered_type(fields, mounts)
+    except (OSError, KeyError, ValueError, IndexError):
+        pass  # not Linux, no /proc in this container, or not as we know it
+    return ""
 
-    __slots__ = ("_disks", "_identity", "_just_answered", "_name", "_path", "_sha256", "_standing", "_stands")
 
-    def __init__(self, path: str, file: OpenFile, disks: Disks) -> None:
-        self._name = file.name
-        self._path = path
-        self._identity = file.identity
-        self._sha256 = file.sha256
-        self._disks = disks
-        self._standing = Recheck(path, file.identity)
-        self._just_answered, self._stands = disks.just_answered, self._standing.stands
-
-    def read(self, into: memoryview) -> bool:
-        """Read all its bytes into a buffer of its length; False when it no longer stands, or may not be asked."""
-        return self._disks.just_answered(self._name) and self._standing.read(into)
-
-    def stands(self) -> bool:
-        """Tell whether it stands as before; False also where it may not be asked."""
-        return self._just_answered(self._name) and self._stands()
-
-    def shows_changes(self, since: float) -> bool:
-        """Tell whether any change since a time (in seconds since the epoch) makes `stands` say no."""
-        return self._standing.shows_changes(since)
-
-    def open(self) -> tuple[OpenFile | None, int]:
-        """Open it, for one who has begun to send it, and say its size; None when it no longer stands."""
-        try:
-            fd = open_regular(self._path)
-        except OSError:
-            return None, 0
-        found = os.fstat(fd)
-        file = OpenFile(fd, self._name, Identity.of(found), self._sha256, self._path, found.st_nlink)
-        if file.identity == self._identity:
-            return file, self._identity.size
-        file.close()
-        return None, 0
+def _layered_type(fields: list[str], mounts: list[list[str]]) -> str:
+    kind, _, options = fields[fields.index("-") + 1 :]
+    if kind != "overlay":
+        return kind
+    layers = [
+        layer
+        for option in options.split(",")
+        if option.partition("=")[0] in ("lowerdir", "lowerdir+", "datadir+", "upperdir")
+        for layer in option.partition("=")[2].split(":")
+    ]
+    for layer in layers:
+        # What cannot be seen from here, as in most containers, is the host's own.
+        below = [one for one in mounts if one is not fields and f"{layer}/".startswith(f"{one[4].rstrip('/')}/")]
+        if below:
+            nearest = max(below, key=lambda one: len(one[4]))
+            under = nearest[nearest.index("-") + 1]
+            if under not in LOCAL:
+                return under
+    return kind
 
 
 def _all_mounts() -> frozenset[str]:

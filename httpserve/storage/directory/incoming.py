@@ -22,7 +22,7 @@ from httpserve.errors import StorageError
 from httpserve.storage.directory.generations import Generation, generation_of
 from httpserve.storage.directory.os_errors import translated, translating
 from httpserve.storage.directory.places import Place
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.served import Identity
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

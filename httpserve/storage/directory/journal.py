@@ -19,10 +19,10 @@ from threading import RLock
 from typing import Self
 
 from httpserve.base.log import logger
+from httpserve.base.names import RESERVED_PREFIX
 from httpserve.storage.directory import lock_file, private
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, LockFile
-from httpserve.storage.directory.names import RESERVED_PREFIX
 
 log = logger("httpserve.storage")
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from httpserve.base.log import logger
+from httpserve.base.names import RESERVED_PREFIX
 from httpserve.storage.directory.inode import Inode
-from httpserve.storage.directory.names import RESERVED_PREFIX
 
 if sys.platform != "win32":  # pragma: no branch - Windows has no fcntl
     import fcntl

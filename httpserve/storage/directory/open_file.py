@@ -13,7 +13,7 @@ import stat
 import time
 
 from httpserve.errors import IsADirectory, NotPermitted, StorageError
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.served import Identity
 
 FLAGS = (
     os.O_RDONLY

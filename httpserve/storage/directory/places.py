@@ -10,12 +10,14 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from httpserve.base.descriptors import Descriptors
+from httpserve.base.names import is_name
 from httpserve.base.threads import sigint_held
 from httpserve.errors import InvalidName
 from httpserve.storage.directory.open_file import real_path
+from httpserve.storage.served import Entry
 
 PATH_BYTES = 4096  # PATH_MAX of Linux: a longer path could be written by steps, and never be opened at once
 MOST_DETOURS = 40  # over symlinks, as many as the kernel takes; and over directories that somebody moves meanwhile
@@ -282,6 +284,24 @@ class Directory:
         with sigint_held(), os.scandir(self._place.fd if os.scandir in os.supports_fd else by_name) as entries:
             found = list(entries)  # whoever is interrupted between two would leave the listing open
         yield from found
+
+    def entries(self, is_wanted: Callable[[str], bool]) -> list[Entry]:
+        """Return the files and directories that can be asked for, as far as their name *is_wanted*.
+
+        What goes away meanwhile, cannot be read, or leads out of the root is left out.
+        """
+        found = []
+        for one in self:
+            if not is_name(one.name) or not is_wanted(one.name):
+                continue
+            try:
+                info = self.status(one)
+            except (OSError, InvalidName):
+                continue
+            is_dir = stat.S_ISDIR(info.st_mode)
+            if is_dir or stat.S_ISREG(info.st_mode):
+                found.append(Entry(one.name, is_dir, info.st_size, info.st_mtime))
+        return found
 
     def status(self, entry: os.DirEntry[str]) -> os.stat_result:
         """Return what an entry is; of a symlink, what it leads to in the root.

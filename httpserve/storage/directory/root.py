@@ -13,7 +13,8 @@ import stat
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from httpserve.base.log import logger
 from httpserve.base.threads import sigint_held
@@ -29,7 +30,7 @@ from httpserve.errors import (
 )
 from httpserve.storage.directory import cleanup, journal
 from httpserve.storage.directory.changes import Changes, Listeners
-from httpserve.storage.directory.disks import RecentFile
+from httpserve.storage.directory.created import Version
 from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.open_file import (
@@ -45,9 +46,12 @@ from httpserve.storage.directory.open_file import (
 from httpserve.storage.directory.os_errors import translated, translating
 from httpserve.storage.directory.places import Directory
 from httpserve.storage.directory.private import PrivateDirectory
-from httpserve.storage.directory.version import Identity, Version
+from httpserve.storage.directory.recheck import Recheck
+from httpserve.storage.served import Entry, FileVersion, Identity, Status
 
 log = logger("httpserve.storage")
+
+_Own = tuple[int, int, int, int, int]  # an Identity that was not made one yet
 
 VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out to them
 
@@ -245,29 +249,44 @@ class Root:
         """Say whether a path in the root, a symlink's perhaps, leads to a place in the root."""
         return self._current().holds(os.path.realpath(path))
 
-    def open_file(self, name: str, *, may_block: bool = True) -> OpenFile:
-        """Open a regular file for reading by its checked name. Opens nothing else.
-
-        Waits only while another program is to give up a lease on it: as long as the kernel lets that (45 seconds).
-
-        Args:
-            name: the name.
-            may_block: whether it may wait so.
+    def status(self, name: str) -> Status:
+        """Return which version a regular file is, by its checked name: one look at it, unless the version is new.
 
         Raises:
             NotFound: there is none.
             IsADirectory: the name is a directory's.
             NotPermitted: it cannot be read, or is a device, a fifo or the like.
             InvalidName: a symlink leads out of the root.
-            WouldBlock: it would have to wait, and may not.
             StorageError: the disk fails.
+        """
+        tree = self._served(name)
+        try:
+            found = os.stat(tree.prefix + name)
+        except OSError as error:
+            _raise_unopened(tree, name, error)
+        own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known = self._known(tree, name, own)
+        if known is None:  # it may be unreadable, or lie outside: an opening tells, once for each version
+            with contextlib.closing(self.open_file(name)) as file:
+                return Status(name, file.identity, file.sha256, file.shares_second)
+        identity, version = known
+        if version is None:
+            return Status(name, identity, None, shares_second=False)
+        return Status(name, identity, version.sha256, version.shares_second)
+
+    def open_file(self, name: str) -> OpenFile:
+        """Open a regular file for reading by its checked name. Opens nothing else.
+
+        Waits only while another program is to give up a lease on it: as long as the kernel lets that (45 seconds).
+
+        Raises:
+            StorageError: what `status` raises.
         """
         while True:
             try:
                 return self._open_uninterrupted(name)
             except WouldBlock:
-                if not may_block:
-                    raise
+                pass
             with translating("open", name):
                 wait_for_lease(self._current().prefix + name)
 
@@ -285,9 +304,7 @@ class Root:
         return file
 
     def _open_file(self, name: str) -> OpenFile:
-        tree = self._tree
-        if tree is None:
-            raise NotFound(f"open {name!r}: the root is closed", name)
+        tree = self._served(name)
         path = tree.prefix + name
         try:
             fd = open_regular(path)
@@ -296,21 +313,14 @@ class Root:
         except WouldBlock:
             raise
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                tree.forget_missing(name)
-                raise NotFound(f"open {name!r}: no such file", name) from None
-            raise translated(error, "open", name) from error
+            _raise_unopened(tree, name, error)
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise irregular(name, found.st_mode)
             # An Identity compares as a tuple; making one takes as long as all the rest here.
             own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-            version = tree.created.versions.get(name)
-            if version is not None and version.identity == own:
-                identity = version.identity
-            else:
-                identity, version = self._verified_version(tree, name, fd, own)
+            identity, version = self._known(tree, name, own) or self._verified_version(tree, name, fd, own)
         except BaseException as error:  # whatever it is, nobody else knows the number
             close_read(fd)
             if isinstance(error, OSError) and not isinstance(error, HttpServeError):
@@ -320,60 +330,72 @@ class Root:
             return OpenFile(fd, name, identity, None, path, found.st_nlink)
         return OpenFile(fd, name, identity, version.sha256, path, found.st_nlink, shares_second=version.shares_second)
 
-    def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile:
+    def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile | None:
         """Open a file as `open_file` does, for an answer: in a serving thread, where no Ctrl-C comes.
 
         Args:
             name: Its checked name.
-            may_block: Whether the caller may wait for a disk.
+            may_block: Whether the caller may wait for a disk. Where it may not, and might have to, the answer is None.
 
         Raises:
-            WouldBlock: It may not, and it might have to.
             DiskBusy: So many requests wait for this disk already that another one would only take a thread.
         """
-        tree = self._tree
-        if tree is None:
-            return self._open_file(name)
-        disks = tree.disks
+        disks = self._served(name).disks
         if not may_block:
             if not disks.just_answered(name):
-                raise WouldBlock(errno.EAGAIN, "its disk may sleep", name)
-            return self._open_file(name)
+                return None
+            try:
+                return self._open_file(name)
+            except WouldBlock:
+                return None
         with disks.waiting(name):
             file = self.open_file(name)
             disks.note(name, file.fd, file.identity.device)
         return file
 
-    @contextlib.contextmanager
-    def directory_to_serve(self, name: str) -> Iterator[Directory]:
-        """Give what is in a directory as `directory` does, for an answer.
+    def again(self, file: FileVersion) -> Recheck | None:
+        """Return how to have the version that *file* is again; None when the root is closed."""
+        tree = self._tree
+        return None if tree is None else Recheck(tree.prefix + file.name, file, tree.disks)
+
+    def entries(self, name: str, is_wanted: Callable[[str], bool]) -> list[Entry]:
+        """Return what is in a directory and can be asked for, for an answer; those whose last component *is_wanted*.
 
         Raises:
             DiskBusy: So many requests wait for its disk already that another one would only take a thread.
+            StorageError: What else `directory` raises.
         """
-        with self._current().disks.waiting(name, for_list=True), self.directory(name) as directory:
-            yield directory
+        tree = self._current()
+        with tree.disks.waiting(name, for_list=True), translating("list", name or "/"), tree.directory(name) as found:
+            return found.entries(is_wanted)
 
-    def again(self, file: OpenFile) -> RecentFile | None:
-        """Return how to have the version that *file* is again; None when the root is closed."""
+    def _served(self, name: str) -> Changes:
         tree = self._tree
-        return None if tree is None else RecentFile(tree.prefix + file.name, file, tree.disks)
+        if tree is None:
+            raise NotFound(f"open {name!r}: the root is closed", name)
+        return tree
 
-    def _verified_version(
-        self, tree: Changes, name: str, fd: int, own: tuple[int, int, int, int, int]
-    ) -> tuple[Identity, Version | None]:
-        """See that no symlink led out to this file, once for each of its versions."""
+    def _known(self, tree: Changes, name: str, own: _Own) -> tuple[Identity, Version | None] | None:
+        """Return a version of which it was seen that no symlink leads out to it, and what is on record of it."""
+        version = tree.created.versions.get(name)
+        if version is not None and version.identity == own:
+            return version.identity, version
         known = self._verified.get(name)
         if known is None or known[0] != own:
-            real = real_path(fd, tree.prefix + name)
-            if not tree.holds(real):
-                raise InvalidName(name, "a symlink leads out of the root")
-            if len(self._verified) >= VERIFIED_NAMES:
-                self._verified.clear()
-            known = self._verified[name] = (Identity(*own), tree.key(real))
+            return None
         return known[0], tree.version(known[1], known[0])
 
-    def status(self, name: str) -> os.stat_result:
+    def _verified_version(self, tree: Changes, name: str, fd: int, own: _Own) -> tuple[Identity, Version | None]:
+        """See that no symlink leads out to an open file, once for each of its versions."""
+        real = real_path(fd, tree.prefix + name)
+        if not tree.holds(real):
+            raise InvalidName(name, "a symlink leads out of the root")
+        if len(self._verified) >= VERIFIED_NAMES:
+            self._verified.clear()
+        known = self._verified[name] = (Identity(*own), tree.key(real))
+        return known[0], tree.version(known[1], known[0])
+
+    def found(self, name: str) -> os.stat_result:
         """Return what is under a checked name, following symlinks as far as they stay in the root. Opens no file.
 
         Raises:
@@ -381,11 +403,11 @@ class Root:
             NotADirectory: a part of the name is a file's.
             InvalidName: a symlink leads out of the root.
         """
-        return self._current().status(name)
+        return self._current().found(name)
 
     @contextlib.contextmanager
     def directory(self, name: str) -> Iterator[Directory]:
-        """Give what is in a directory, by its checked name; the root's is empty. Follows symlinks as `status` does.
+        """Give what is in a directory, by its checked name; the root's is empty. Follows symlinks as `found` does.
 
         Raises:
             NotFound: there is none.
@@ -452,6 +474,14 @@ class Root:
             NotFound: there is no *source*.
         """
         self._changeable().rename(source, target)
+
+
+def _raise_unopened(tree: Changes, name: str, error: OSError) -> NoReturn:
+    """Raise our error for a file that the system does not open."""
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        raise translated(error, "open", name) from error
+    tree.forget_missing(name)
+    raise NotFound(f"open {name!r}: no such file", name) from None
 
 
 def _release(tree: Changes, private: PrivateDirectory | None) -> None:

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import pairwise
 
+from httpserve.base.names import is_name
 from httpserve.errors import InvalidName
-from httpserve.storage.directory.names import checked_name
 from httpserve.storage.directory.places import Directory, Ground, Place
 
 MOST_NAMES = 500  # looked at; a larger tree is looked at in part, so that a wait's timeout is kept
@@ -45,7 +45,7 @@ def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         left.append(f"{name}/")
-                    elif _can_be_asked_for(name) and _is_file(within, entry):
+                    elif is_name(name) and _is_file(within, entry):
                         found.append(name)
         except (OSError, InvalidName):
             continue  # it has gone meanwhile, or is not ours to read
@@ -59,13 +59,6 @@ def _is_file(within: Directory, entry: os.DirEntry[str]) -> bool:
             return entry.is_file(follow_symlinks=False)
         return stat.S_ISREG(within.status(entry).st_mode)
     except (OSError, InvalidName):
-        return False
-
-
-def _can_be_asked_for(name: str) -> bool:
-    try:
-        return checked_name(name) == name
-    except InvalidName:
         return False
 
 

@@ -867,12 +867,12 @@ def test_a_whole_can_be_had_again_until_the_file_changes(root: Root, top: Path) 
 
     buffer = memoryview(bytearray(len(CONTENT)))
 
-    before = (plan.again.read(buffer), plan.again.stands())
+    before = (plan.again.read(buffer), plan.again.is_unchanged())
     content = bytes(buffer)
     (top / "f").write_bytes(b"other")
 
     assert (before, content) == ((True, True), CONTENT)
-    assert (plan.again.read(buffer), plan.again.stands()) == (False, False)
+    assert (plan.again.read(buffer), plan.again.is_unchanged()) == (False, False)
 
 
 def test_no_descriptor_stays_open_whatever_the_answer(root: Root, ask: Ask) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from html import unescape
-from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve.site.listing import Entry, as_html, as_json, read_entries, wants_json
+from httpserve.site.listing import as_html, as_json, in_order, wants_json
+from httpserve.storage.served import Entry
 
 HOSTILE = [
     "a b",
@@ -54,56 +53,13 @@ def links(page: bytes) -> list[str]:
     return [unescape(link) for link in re.findall(r'<a href="([^"]*)"', page.decode())]
 
 
-# Entries
+# Order
 
 
-def test_directories_come_first_then_names_in_order(tmp_path: Path) -> None:
-    for name in ("b", "a", "C"):
-        (tmp_path / name).touch()
-    for name in ("z", "d"):
-        (tmp_path / name).mkdir()
-
-    entries = read_entries(str(tmp_path), lambda entry: True)
+def test_directories_come_first_then_names_in_order() -> None:
+    entries = in_order([file("b"), directory("z"), file("a"), directory("d"), file("C")])
 
     assert [entry.name for entry in entries] == ["d", "z", "C", "a", "b"]
-
-
-def test_an_entry_says_what_is_there(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"hello")
-    os.utime(tmp_path / "f", (5, 7.5))
-
-    assert read_entries(str(tmp_path), lambda entry: True) == [Entry("f", False, 5, 7.5)]
-
-
-def test_only_what_is_shown_is_an_entry(tmp_path: Path) -> None:
-    (tmp_path / "a").touch()
-    (tmp_path / "b").touch()
-
-    entries = read_entries(str(tmp_path), lambda entry: entry.name == "b")
-
-    assert [entry.name for entry in entries] == ["b"]
-
-
-def test_what_cannot_be_fetched_is_no_entry(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "dangling").symlink_to("nowhere")
-    (tmp_path / "loop").symlink_to("loop")
-    with open(os.fsencode(tmp_path) + b"/\xff", "wb"):
-        pass
-
-    assert read_entries(str(tmp_path), lambda entry: True) == []
-
-
-def test_a_symlink_is_an_entry_as_what_it_leads_to(tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir()
-    (tmp_path / "link").symlink_to("d")
-
-    assert [entry.is_dir for entry in read_entries(str(tmp_path), lambda entry: True)] == [True, True]
-
-
-def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        read_entries(str(tmp_path / "gone"), lambda entry: True)
 
 
 # What the client would rather have

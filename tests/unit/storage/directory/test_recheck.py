@@ -1,4 +1,4 @@
-"""A version of a file that was opened before: does it stand, and would a change show."""
+"""A version of a file that was opened before: is it unchanged, and would a change show."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from httpserve.storage.directory.recheck import SETTLED_SECONDS, Recheck
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.directory.disks import Disks
+from httpserve.storage.directory.recheck import Recheck
+from httpserve.storage.served import SETTLED_SECONDS, Identity, Status
 
 CONTENT = b"content"
 
@@ -23,24 +24,28 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def standing(path: Path, *, seconds_old: float = 0.0) -> Recheck:
-    """Return the version that stands, made to look older."""
+def recheck(path: Path, *, seconds_old: float = 0.0) -> Recheck:
+    """Return the version that is there, made to look older, of a disk that has just answered."""
     identity = Identity.of(path.stat())
-    return Recheck(str(path), identity._replace(ctime_ns=identity.ctime_ns - int(seconds_old * 1e9)))
+    disks = Disks(str(path.parent))
+    with path.open("rb") as file:
+        disks.note(path.name, file.fileno(), identity.device)
+    older = identity._replace(ctime_ns=identity.ctime_ns - int(seconds_old * 1e9))
+    return Recheck(str(path), Status(path.name, older, None, shares_second=False), disks)
 
 
-def test_what_stands_is_read(path: Path) -> None:
-    one = standing(path)
+def test_what_is_unchanged_is_read(path: Path) -> None:
+    one = recheck(path)
     buffer = memoryview(bytearray(len(CONTENT)))
 
-    assert (one.stands(), one.read(buffer), bytes(buffer)) == (True, True, CONTENT)
+    assert (one.is_unchanged(), one.read(buffer), bytes(buffer)) == (True, True, CONTENT)
 
 
 @pytest.mark.parametrize(
     "how", ["written", "written back", "replaced", "longer", "shorter", "removed", "directory", "mode"]
 )
-def test_what_was_changed_stands_no_more(path: Path, how: str) -> None:
-    one = standing(path)
+def test_what_was_changed_is_noticed(path: Path, how: str) -> None:
+    one = recheck(path)
     found = path.stat()
     while True:  # until the clock of the file system has ticked
         other = path.with_name("tick")
@@ -66,17 +71,17 @@ def test_what_was_changed_stands_no_more(path: Path, how: str) -> None:
     if how == "directory":
         path.mkdir()
 
-    assert (one.stands(), one.read(memoryview(bytearray(len(CONTENT))))) == (False, False)
+    assert (one.is_unchanged(), one.read(memoryview(bytearray(len(CONTENT))))) == (False, False)
 
 
 def test_a_change_shows_only_when_the_last_one_is_old_enough(path: Path) -> None:
-    assert not standing(path).shows_changes(time.time())
-    assert not standing(path, seconds_old=SETTLED_SECONDS - 1).shows_changes(time.time())
-    assert standing(path, seconds_old=SETTLED_SECONDS).shows_changes(time.time())
+    assert not recheck(path).change_would_show(time.time())
+    assert not recheck(path, seconds_old=SETTLED_SECONDS - 1).change_would_show(time.time())
+    assert recheck(path, seconds_old=SETTLED_SECONDS).change_would_show(time.time())
 
 
 def test_a_clock_that_was_set_back_shows_nothing(path: Path) -> None:
-    assert not standing(path, seconds_old=-3600.0).shows_changes(time.time())
+    assert not recheck(path, seconds_old=-3600.0).change_would_show(time.time())
 
 
 @pytest.fixture
@@ -87,10 +92,10 @@ def in_memory() -> Iterator[Path]:
         yield Path(directory) / "f"
 
 
-def test_a_file_system_in_memory_shows_changes(in_memory: Path) -> None:
+def test_a_file_system_in_memory_shows_its_changes(in_memory: Path) -> None:
     in_memory.write_bytes(CONTENT)
 
-    assert standing(in_memory, seconds_old=SETTLED_SECONDS).shows_changes(time.time())
+    assert recheck(in_memory, seconds_old=SETTLED_SECONDS).change_would_show(time.time())
 
 
 @pytest.mark.parametrize("path", [Path("/proc/version"), Path("/sys/kernel/mm/transparent_hugepage/enabled")])
@@ -98,33 +103,35 @@ def test_a_file_whose_content_the_kernel_makes_up_shows_nothing(path: Path) -> N
     if not path.exists():
         pytest.skip(f"no {path} here")
 
-    assert not standing(path, seconds_old=SETTLED_SECONDS).shows_changes(time.time())
-
-
-def test_what_is_gone_shows_nothing(path: Path) -> None:
-    one = standing(path, seconds_old=SETTLED_SECONDS)
-    path.unlink()
-
-    assert not one.shows_changes(time.time())
+    assert not recheck(path, seconds_old=SETTLED_SECONDS).change_would_show(time.time())
 
 
 def test_without_proc_nothing_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = standing(path, seconds_old=SETTLED_SECONDS)
-    monkeypatch.setattr("builtins.open", _fail)
+    monkeypatch.setattr("httpserve.storage.directory.disks.open", _fail, raising=False)
+    one = recheck(path, seconds_old=SETTLED_SECONDS)
 
-    assert not one.shows_changes(time.time())
+    assert not one.change_would_show(time.time())
 
 
 def _fail(*_: object, **__: object) -> None:
     raise FileNotFoundError
 
 
+def test_a_disk_that_has_not_answered_lately_is_not_asked(path: Path) -> None:
+    identity = Identity.of(path.stat())
+    one = Recheck(str(path), Status(path.name, identity, None, shares_second=False), Disks(str(path.parent)))
+
+    assert not one.is_unchanged()
+    assert not one.read(memoryview(bytearray(len(CONTENT))))
+    assert not one.change_would_show(time.time())
+
+
 def test_no_descriptor_stays_open(path: Path) -> None:
-    one = standing(path, seconds_old=SETTLED_SECONDS)
+    one = recheck(path, seconds_old=SETTLED_SECONDS)
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
-        one.stands()
+        one.is_unchanged()
         one.read(memoryview(bytearray(len(CONTENT))))
-        one.shows_changes(time.time())
+        one.change_would_show(time.time())
 
     assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -28,7 +28,7 @@ from httpserve.storage.directory import root as root_module
 from httpserve.storage.directory.changes import Listeners
 from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.root import Root
-from httpserve.storage.directory.version import Identity
+from httpserve.storage.served import Entry, Identity, Status
 
 NOBODY = 65534
 
@@ -813,3 +813,100 @@ def test_what_the_kernel_will_not_copy_is_copied_here(
                     incoming.copy_from(fd)
     finally:
         os.close(fd)
+
+
+# Status
+
+
+def test_the_status_of_a_file_is_the_version_that_is_opened(root: Root) -> None:
+    identity = put(root, "d/f")
+    Path(root.path, "theirs").write_bytes(b"others put it here")
+
+    found = [root.status(name) for name in ("d/f", "theirs")]
+
+    assert found[0] == Status("d/f", identity, hashlib.sha256(b"data").hexdigest(), shares_second=False)
+    assert found[1] == Status("theirs", Identity.of(os.stat(Path(root.path, "theirs"))), None, shares_second=False)
+
+
+def test_the_status_follows_each_change(root: Root) -> None:
+    path = Path(root.path, "f")
+    path.write_bytes(b"one")
+    before = root.status("f")
+    path.write_bytes(b"other")
+
+    assert (before.identity.size, root.status("f").identity.size) == (3, 5)
+
+
+def test_a_status_opens_a_version_once(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(root.path, "f").write_bytes(b"theirs")
+    before = root.status("f")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", None)
+        after = root.status("f")
+
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("gone", NotFound), ("d", IsADirectory), ("f/below", NotFound), ("fifo", NotPermitted), ("out", InvalidName)],
+)
+def test_what_is_no_file_of_the_root_has_no_status(root: Root, tmp_path: Path, name: str, error: type) -> None:
+    put(root, "f")
+    Path(root.path, "d").mkdir()
+    os.mkfifo(Path(root.path, "fifo"))
+    (tmp_path / "outside").write_bytes(b"secret")
+    Path(root.path, "out").symlink_to(tmp_path / "outside")
+
+    with pytest.raises(error):
+        root.status(name)
+
+
+def test_a_closed_root_has_no_status(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        Root(tmp_path).status("f")
+
+
+# What is in a directory, for an answer
+
+
+def test_an_entry_says_what_is_there(root: Root) -> None:
+    path = Path(root.path, "f")
+    path.write_bytes(b"hello")
+    os.utime(path, (5, 7.5))
+
+    assert root.entries("", lambda name: True) == [Entry("f", False, 5, 7.5)]
+
+
+def test_only_what_is_wanted_is_an_entry(root: Root) -> None:
+    put(root, "d/a")
+    put(root, "d/b")
+
+    assert [entry.name for entry in root.entries("d", lambda name: name == "b")] == ["b"]
+
+
+def test_what_cannot_be_fetched_is_no_entry(root: Root, tmp_path: Path) -> None:
+    top = Path(root.path)
+    os.mkfifo(top / "fifo")
+    (top / "dangling").symlink_to("nowhere")
+    (top / "loop").symlink_to("loop")
+    (tmp_path / "outside").write_bytes(b"secret")
+    (top / "out").symlink_to(tmp_path / "outside")
+    for name in (b"\xff", b".httpserve-0123.part", b" blank", b"back\\slash"):
+        with open(os.fsencode(top) + b"/" + name, "wb"):
+            pass
+
+    assert root.entries("", lambda name: True) == []
+
+
+def test_a_symlink_is_an_entry_as_what_it_leads_to(root: Root) -> None:
+    Path(root.path, "d").mkdir()
+    Path(root.path, "link").symlink_to("d")
+
+    assert [entry.is_dir for entry in root.entries("", lambda name: True)] == [True, True]
+
+
+def test_a_directory_that_is_gone_has_no_entries(root: Root) -> None:
+    with pytest.raises(NotFound):
+        root.entries("gone", lambda name: True)

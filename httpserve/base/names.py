@@ -60,6 +60,14 @@ def checked_name(raw: str | os.PathLike[str], *, directory: bool = False) -> str
     return name
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a file may have this name, in its normal form."""
+    try:
+        return checked_name(text) == text
+    except InvalidName:
+        return False
+
+
 def _text_of(raw: object) -> str:
     text = os.fspath(raw) if isinstance(raw, os.PathLike) else raw
     if not isinstance(text, str):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from httpserve.base.names import checked_name
 from httpserve.errors import InvalidName, InvalidType
-from httpserve.storage.directory.names import checked_name
 
 WHITE_SPACE_OF_RUST = [
     *"\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000",

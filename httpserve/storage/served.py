@@ -1,0 +1,159 @@
+"""What is served, as a protocol: the site and the copies go by it, wherever the files live.
+
+Knows which version a file is. Knows no disk: a directory implements it with descriptors (`directory/`), and another
+place of files may implement it with a stream.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+from httpserve.errors import StorageError
+from httpserve.plan import RegionFile, Repeatable
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+# A change within a clock tick of the last one leaves the same times behind. Those of ext3 come in whole seconds.
+SETTLED_SECONDS = 2.0
+
+
+class DiskBusy(StorageError):
+    """So many requests wait for a disk already that another one would only take a thread."""
+
+
+class Identity(NamedTuple):
+    """One version of a file: what changes as soon as its bytes may have changed."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class FileVersion(Protocol):
+    """One version of a file."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the server."""
+
+    @property
+    def identity(self) -> Identity:
+        """Which version it is."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Its digest in hexadecimal; None where it did not come in through us."""
+
+    @property
+    def shares_second(self) -> bool:
+        """Whether the version before has a time of change in the same second, which is all that HTTP can say."""
+
+
+class Status(NamedTuple):
+    """What `Served.status` found."""
+
+    name: str
+    identity: Identity
+    sha256: str | None
+    shares_second: bool
+
+
+class ServedFile(FileVersion, RegionFile, Protocol):
+    """A file that is open for an answer: one version, whatever becomes of its name."""
+
+
+class Entry(NamedTuple):
+    """One file or directory of a listing; `modified` in seconds since the epoch."""
+
+    name: str
+    is_dir: bool
+    size: int
+    modified: float
+
+
+class IncomingFile(AbstractContextManager["IncomingFile"], Protocol):
+    """A new version of a file, which nobody sees before `commit`. Leaving its block without that discards it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def start(self) -> int: ...
+
+    def write(self, data: Buffer) -> None:
+        """Append the whole of *data*. Blocks while the disk does."""
+
+    def restart(self, size: int = 0) -> None:
+        """Drop all bytes after the first *size*."""
+
+    def reader(self) -> int:
+        """Return a descriptor to read it back by, the caller's to close."""
+
+    def refused(self, error: OSError) -> Exception:
+        """Return the error of a version whose bytes the disk does not take."""
+
+    def commit(self, sha256: str | None) -> object:
+        """Put it in place in one step; *sha256* is the digest of all bytes, where one was computed."""
+
+    def discard(self) -> None:
+        """Remove what was written. Harmless when repeated, and after a commit."""
+
+
+class Served(Protocol):
+    """Where files live. Names are checked ones; every method may block for the disk."""
+
+    def status(self, name: str) -> Status:
+        """Return which version a file is, at the cost of one look at it.
+
+        Raises:
+            NotFound: There is none.
+            IsADirectory: The name is a directory's.
+            NotPermitted: It cannot be read, or is a device, a fifo or the like.
+            InvalidName: A symlink leads out of what is served.
+            StorageError: The disk fails.
+        """
+
+    def open_to_serve(self, name: str, *, may_block: bool) -> ServedFile | None:
+        """Open a file for an answer; None where that might take a wait, and the caller *may_block* not.
+
+        Raises:
+            DiskBusy: So many requests wait for this disk already that another one would only take a thread.
+            StorageError: What else `status` raises.
+        """
+
+    def again(self, file: ServedFile) -> Repeatable | None:
+        """Return how to have the version that *file* is once more; None where that cannot be said."""
+
+    def entries(self, name: str, is_wanted: Callable[[str], bool]) -> list[Entry]:
+        """Return what is in a directory and can be asked for, as far as its last component *is_wanted*.
+
+        What goes away meanwhile, or cannot be read, or is neither file nor directory, is left out.
+
+        Raises:
+            NotFound: There is none.
+            NotADirectory: It is none.
+            StorageError: What else `open_to_serve` raises.
+        """
+
+    def came_in(self, name: str) -> bool:
+        """Tell whether what is under that name, a file or a directory, came in through us."""
+
+    def incoming(self, name: str) -> IncomingFile:
+        """Begin a new version of a file. Its parents are made.
+
+        Raises:
+            IsADirectory: There is a directory of that name.
+            NotADirectory: A part of the name is a file's.
+            NotPermitted: The directory cannot be written.
+            InvalidName: A symlink leads out of what is served.
+        """
