@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -20,6 +21,16 @@ from httpserve import HttpServerClient
 from tests import fuse
 
 JOIN_SECONDS = 5.0
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work in the programs that tests start, also where a shell runs the tests in the background.
+
+    Such a shell lets its children ignore SIGINT, and they theirs.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 
 def our_threads() -> list[threading.Thread]:

@@ -173,7 +173,7 @@ def test_shell_completes(completed: Completed, line: str, expected: set[str]) ->
 
 
 def test_module_is_marked_for_global_completion() -> None:
-    for name in ("cli.py", "__main__.py"):
+    for name in ("cli/main.py", "__main__.py"):
         assert "PYTHON_ARGCOMPLETE_OK" in (REPOSITORY / "httpserve" / name).read_text(encoding="utf-8")[:1024]
 
 

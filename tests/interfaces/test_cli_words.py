@@ -14,7 +14,8 @@ from httpserve.cli.wording import in_words_of_the_shell
 from tests.interfaces.conftest import REPOSITORY, Run
 
 PACKAGE = REPOSITORY / "httpserve"
-SPEAKING = ("address", "binding", "hosts", "doctor/boards", "doctor/listening", "doctor/obstacles")
+NETWORK = ("network/choice", "network/binding", "network/hosts", "network/urls")
+SPEAKING = (*NETWORK, "doctor/boards", "doctor/listening", "doctor/obstacles")
 ARGUMENT = r"(?<![\w-])(host|port|peer|advertise|what|wait_for_address)=(?!=)"
 FOR_PYTHON = re.compile(ARGUMENT + r"|\w\(\w*=?\w*\)|\w\.\w+\(|None")
 NEVER_SHOWN = {"call start()"}  # the command line leaves out what is said of a server that does not run

@@ -561,7 +561,7 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     answer = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, timeout=30, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", script], capture_output=True, timeout=30, cwd=Path(__file__).parents[3]
     )
 
     assert (answer.stdout, answer.stderr) == (b"7\n", b"")

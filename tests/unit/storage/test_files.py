@@ -388,7 +388,7 @@ forgotten = [writer, storage.open("g", "wb")]
         [sys.executable, "-X", "dev", "-c", script],
         capture_output=True,
         timeout=30,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     root = Root(tmp_path)
     root.open()

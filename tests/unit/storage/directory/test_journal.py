@@ -62,7 +62,7 @@ def start(script: str, root: str, **environment: str) -> tuple[subprocess.Popen[
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | environment,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[4],
     )
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
