@@ -12,7 +12,7 @@ import pytest
 from httpserve.base.log import MOST_CHARACTERS, logger, traceback_lines
 from httpserve.errors import StorageError
 
-PACKAGE = Path(__file__).resolve().parents[2] / "httpserve"
+PACKAGE = Path(__file__).resolve().parents[3] / "httpserve"
 NASTY = "a\x1b]0;pwned\x07\r\nforged \x9b31m\u202e\u2028\udcff"
 
 

@@ -15,7 +15,7 @@ import pytest
 from httpserve.errors import AddressError, AddressNotFound, InvalidArgument, PortInUse, PortNotPermitted
 from httpserve.network.binding import bind, bind_error
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no IPv6")
 
