@@ -11,16 +11,22 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
-from httpserve.base.text import printable
+from httpserve.base.text import Hint, Message, printable
 
 MOST_SHOWN = 300  # characters of a name in a message: what a client asks for may be of any length
 
 
 class HttpServeError(Exception):
-    """The root of all errors of httpserve. What it says is one line, with what does not print escaped."""
+    """The root of all errors of httpserve. Its text is one line, in which what does not print is escaped."""
 
     def __str__(self) -> str:
         return printable(super().__str__())  # it may quote a board, a source or the name of a file
+
+    @property
+    def hints(self) -> tuple[Hint, ...]:
+        """The arguments that the text names, with the values that would help."""
+        message = self.args[0] if self.args else ""
+        return tuple(part for part in message.parts if isinstance(part, Hint)) if isinstance(message, Message) else ()
 
 
 class SystemFailure(HttpServeError, OSError):

@@ -1,16 +1,17 @@
-"""What records, listings and the client look like on a page and in a terminal: tables, escaped.
+"""Tables of records, listings and findings: as HTML for pages, and as lines for terminals.
 
-Knows how to write down what it is given, by the names of its attributes. Reads nothing else, asks nobody and waits
-for nothing. Does not know notebooks, nor where the records come from.
+Knows how to show what it is given, by the names of its attributes. Does not know where records come from, nor who shows
+the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from typing import Any, NamedTuple, SupportsIndex, TypeVar, overload
 
-from httpserve.base.text import moment, printable, size
+from markupsafe import Markup
+
+from httpserve.base.text import counted, moment, printable, size
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -20,11 +21,70 @@ MOST_NAMES = 200  # of a listing
 MOST_BOUND = 40  # the most characters of one value in a terminal
 MOST_IN_CELL = 200  # and on a page
 
-_COPY = 'style="user-select:all"'  # one click marks all of it
-LEFT = ' style="text-align:left"'
-# Next to each other, and in one line: a widget's tables have no style of the notebook's.
-_TEXT = ' style="text-align:left;padding:.3em .6em"'
-_NUMBER = ' style="text-align:right;padding:.3em .6em;white-space:nowrap"'
+# Each cell has its style, because a widget's tables have no style of the notebook's, and Robot's log has none at all.
+_TEXT = Markup(' style="text-align:left;padding:.3em .6em"')
+_NUMBER = Markup(' style="text-align:right;padding:.3em .6em;white-space:nowrap"')
+
+
+def html(template: str, *values: object) -> Markup:
+    """Return a template in which each `{}` is replaced by a value, printable and escaped; markup stays as it is."""
+    shown = (value if isinstance(value, Markup) else printable(str(value)) for value in values)
+    return Markup(template).format(*shown)
+
+
+def joined(pieces: Iterable[Markup]) -> Markup:
+    """Return pieces of HTML, one after the other."""
+    return Markup("").join(pieces)
+
+
+def code(text: str) -> Markup:
+    """Return a text to copy: one click marks all of it."""
+    return html('<code style="user-select:all">{}</code>', text)
+
+
+class Column(NamedTuple):
+    """The heading of a column, and whether its values are numbers."""
+
+    heading: str
+    is_number: bool = False
+
+
+def html_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[object]], *, caption: str = "", border: bool = False
+) -> Markup:
+    """Return a table as HTML, all of it escaped.
+
+    Args:
+        columns: What the columns are.
+        rows: A value for each column, as a text or as markup.
+        caption: The table's title.
+        border: Whether lines separate the cells, for pages that have no style for tables.
+    """
+    styles = [_NUMBER if column.is_number else _TEXT for column in columns]
+    lines = [[html("<th{}>{}</th>", style, column.heading) for style, column in zip(styles, columns, strict=True)]]
+    lines += [[html("<td{}>{}</td>", style, cell) for style, cell in zip(styles, row, strict=True)] for row in rows]
+    return html(
+        "<table{}>{}{}</table>",
+        Markup(' border="1" style="border-collapse:collapse"') if border else "",
+        html("<caption>{}</caption>", caption) if caption else "",
+        joined(html("<tr>{}</tr>", joined(line)) for line in lines),
+    )
+
+
+def text_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table as lines of text, the headings first."""
+    cells = [[column.heading for column in columns], *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligned = [
+        (str.rjust if column.is_number else str.ljust, width) for column, width in zip(columns, widths, strict=True)
+    ]
+    return [
+        "  ".join(align(text, width) for text, (align, width) in zip(row, aligned, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+# Records
 
 
 class Records(tuple[T_co, ...]):
@@ -39,7 +99,7 @@ class Records(tuple[T_co, ...]):
     def __getitem__(self, index: slice) -> Records[T_co]: ...
 
     def __getitem__(self, index: SupportsIndex | slice) -> T_co | Records[T_co]:
-        """Return one record, or as many as a slice says, which show themselves likewise."""
+        """Return one record, or for a slice a tuple that shows itself as a table too."""
         if isinstance(index, slice):
             return Records(super().__getitem__(index))
         return super().__getitem__(index)
@@ -54,47 +114,34 @@ class Records(tuple[T_co, ...]):
         printer.text(repr(self))
 
 
-class Listing(list[str]):
-    """A list of names that shows itself as one below the other."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        shown = "".join(f"<tr><td{LEFT}>{code(name)}</td></tr>" for name in self[:MOST_NAMES])
-        return f"<table><tr><th{LEFT}>{_counted(self, 'name')}</th></tr>{shown}</table>{_more(self, MOST_NAMES)}"
-
-
-class _Column(NamedTuple):
-    """What to show of a record: which attribute, under which heading, and whether it is a number."""
+class _Attribute(NamedTuple):
+    """An attribute that records may have."""
 
     name: str
-    heading: str
-    is_number: bool = False
+    column: Column
 
 
 # In this order; a record has some of them.
-_COLUMNS = (
-    _Column("time", "time"),
-    _Column("client", "client"),
-    _Column("method", "method"),
-    _Column("target", "target"),
-    _Column("name", "file"),
-    _Column("status", "status", True),
-    _Column("bytes", "received", True),
-    _Column("acknowledged", "received", True),
-    _Column("total", "of", True),
-    _Column("rate", "rate", True),
-    _Column("seconds", "seconds", True),
-    _Column("state", "state"),
-    _Column("outcome", "state"),
-    _Column("nearest", "nearest names"),
-    _Column("user_agent", "user agent"),
+_ATTRIBUTES = (
+    _Attribute("time", Column("time")),
+    _Attribute("client", Column("client")),
+    _Attribute("method", Column("method")),
+    _Attribute("target", Column("target")),
+    _Attribute("name", Column("file")),
+    _Attribute("status", Column("status", True)),
+    _Attribute("bytes", Column("received", True)),
+    _Attribute("acknowledged", Column("received", True)),
+    _Attribute("total", Column("of", True)),
+    _Attribute("rate", Column("rate", True)),
+    _Attribute("seconds", Column("seconds", True)),
+    _Attribute("state", Column("state")),
+    _Attribute("outcome", Column("state")),
+    _Attribute("nearest", Column("nearest names")),
 )
-_SIZES = ("bytes", "acknowledged", "total")
 
 
-def as_html(records: Sequence[object], most: int = MOST_ROWS) -> str:
-    """Return a table of the latest records. Everything in it is escaped.
+def as_html(records: Sequence[object], most: int = MOST_ROWS) -> Markup:
+    """Return a table of the latest records, all of it escaped.
 
     Args:
         records: Any with the attributes of those in `httpserve.records.model`, all of one class.
@@ -102,90 +149,81 @@ def as_html(records: Sequence[object], most: int = MOST_ROWS) -> str:
     """
     latest = records[-most:] if most else []
     if not latest:
-        return "<em>nothing yet</em>" if not records else ""
-    columns = _columns(latest[-1])
-    heads = "".join(f"<th{_NUMBER if column.is_number else _TEXT}>{column.heading}</th>" for column in columns)
-    rows = "".join(f"<tr>{''.join(_cells(record, columns))}</tr>" for record in latest)
-    return f"<table><tr>{heads}</tr>{rows}</table>{_more(records, most)}"
+        return Markup("" if records else "<em>nothing yet</em>")
+    shown = _shown_of(latest[-1])
+    rows = ([_cell(record, name) for name, _ in shown] for record in latest)
+    return html_table([column for _, column in shown], rows) + _more(records, most)
 
 
 def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:
     """Return the latest records as lines, for a terminal; the first line says how many there are."""
     if not records:
         return "(nothing yet)"
-    columns = _columns(records[-1])
-    rows = [[column.heading for column in columns]]
-    rows += [[_shown(record, column, MOST_BOUND) for column in columns] for record in records[-most:]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(_padded(row, widths, columns)).rstrip() for row in rows]
+    shown = _shown_of(records[-1])
+    rows = ([_value(record, name, MOST_BOUND) for name, _ in shown] for record in records[-most:])
     before = len(records) - most
-    return "\n".join([_counted(records, "record"), *lines, *([f"({before} before these)"] if before > 0 else [])])
+    left_out = [f"({before} before these)"] if before > 0 else []
+    lines = text_table([column for _, column in shown], rows)
+    return "\n".join([counted(len(records), "record"), *lines, *left_out])
 
 
-def report_html(findings: Iterable[tuple[str, str, str, str]]) -> str:
-    """Return a table of findings, in their order. Everything in it is escaped.
+def _shown_of(record: object) -> list[_Attribute]:
+    if hasattr(record, "acknowledged"):  # a transfer is a file's
+        hidden = {"method", "target"}
+    else:
+        hidden = {"name"} if hasattr(record, "target") else set()
+    return [one for one in _ATTRIBUTES if hasattr(record, one.name) and one.name not in hidden]
+
+
+def _cell(record: object, name: str) -> str:
+    value = _value(record, name, MOST_IN_CELL)
+    if name != "time":
+        return value
+    day, _, of_day = value.partition(" ")
+    return html('<span title="{}">{}</span>', day, of_day or day)
+
+
+def _value(record: object, name: str, most: int) -> str:
+    value = getattr(record, name)
+    match name:
+        case "time":
+            return moment(value)
+        case "seconds":
+            return f"{value:.3f}"
+        case "rate":
+            return f"{size(value)}/s"
+        case "bytes" | "acknowledged" | "total":
+            return size(value)
+    return printable(", ".join(map(str, value)) if isinstance(value, tuple) else str(value), most)
+
+
+# Names and findings
+
+
+class Listing(list[str]):
+    """A list of names that shows itself as a column."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        rows: Iterator[Sequence[object]] = ([code(name)] for name in self[:MOST_NAMES])
+        return html_table([Column(counted(len(self), "name"))], rows) + _more(self, MOST_NAMES)
+
+
+def report_html(findings: Iterable[tuple[str, str, str, str]]) -> Markup:
+    """Return a table of findings, in their order, all of it escaped.
 
     Args:
         findings: Of each its status, what was looked at, what was found, and what to do, empty for nothing.
     """
-    heads = "".join(f"<th{_TEXT}>{heading}</th>" for heading in ("status", "check", "found"))
-    rows = []
-    for status, check, message, step in findings:
-        found = escaped_html(message) + (f"<div><strong>→ {escaped_html(step)}</strong></div>" if step else "")
-        cells = escaped_html(status), escaped_html(check), found
-        rows.append(f"<tr>{''.join(f'<td{_TEXT}>{cell}</td>' for cell in cells)}</tr>")
-    return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+    columns = [Column("status"), Column("check"), Column("found")]
+    return html_table(columns, ([status, check, _found(*found)] for status, check, *found in findings))
 
 
-def _columns(record: object) -> list[_Column]:
-    if hasattr(record, "acknowledged"):  # a transfer is a file's
-        hidden = {"method", "target", "user_agent"}
-    else:
-        hidden = {"name", "user_agent"} if hasattr(record, "target") else set()
-    return [column for column in _COLUMNS if hasattr(record, column.name) and column.name not in hidden]
+def _found(message: str, step: str) -> Markup:
+    return html("{}{}", message, html("<div><strong>→ {}</strong></div>", step) if step else "")
 
 
-def _cells(record: object, columns: Iterable[_Column]) -> Iterator[str]:
-    for column in columns:
-        value = escape(_shown(record, column, MOST_IN_CELL))
-        if column.name == "time":
-            day, _, clock = value.partition(" ")
-            value = f'<span title="{day}">{clock or day}</span>'
-        yield f"<td{_NUMBER if column.is_number else _TEXT}>{value}</td>"
-
-
-def _shown(record: object, column: _Column, most: int) -> str:
-    value = getattr(record, column.name)
-    if column.name == "time":
-        return moment(value)
-    if column.name == "seconds":
-        return f"{value:.3f}"
-    if column.name == "rate":
-        return f"{size(value)}/s"
-    if column.name in _SIZES:
-        return size(value)
-    if isinstance(value, tuple):
-        value = ", ".join(map(str, value))
-    return printable(str(value), most)
-
-
-def _padded(row: Sequence[str], widths: Sequence[int], columns: Sequence[_Column]) -> Iterator[str]:
-    for text, width, column in zip(row, widths, columns, strict=True):
-        yield text.rjust(width) if column.is_number else text.ljust(width)
-
-
-def escaped_html(text: str) -> str:
-    return escape(printable(text))
-
-
-def code(text: str) -> str:
-    return f"<code {_COPY}>{escaped_html(text)}</code>"
-
-
-def _counted(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
-
-
-def _more(things: Sequence[object], most: int) -> str:
+def _more(things: Sequence[object], most: int) -> Markup:
     left = len(things) - most
-    return f"<div>and {left} more</div>" if left > 0 else ""
+    return html("<div>and {} more</div>", left) if left > 0 else Markup("")

@@ -1,13 +1,14 @@
-"""Texts that strangers chose, made fit to be read: on one line, nothing invisible, nothing that a terminal obeys.
+"""Texts for people: what strangers chose made printable, sizes and times, and messages that name arguments.
 
-Sizes and times as people read them, too. Knows characters. Does not know where a text comes from, nor where it goes;
-HTML is escaped for HTML afterwards.
+Knows characters, and nothing of the rest of the package. Does not know where a text comes from, nor who shows it.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import quote
 
 _BACKSLASHES = re.compile(r"\\+")
@@ -18,13 +19,12 @@ _LONGEST_REST = 9
 def printable(text: str, most: int | None = None) -> str:
     """Return a text with all that does not print escaped as Python writes it: `\\n`, `\\x1b`, `\\u202e`, `\\udcff`.
 
-    Harmless when repeated, since a backslash stays one: any way out may call it again. So it may stand for itself or
-    begin an escape; `escaped` is where that matters.
+    The result has one line, nothing invisible, and nothing that a terminal obeys. Harmless when repeated, as it leaves
+    backslashes alone. So a backslash may begin an escape or be one of the text; use `escaped` where that matters.
 
     Args:
         text: Anything, lone surrogates too.
-        most: The most characters that are returned, from 20 on. A longer text is cut in the middle, where its length
-            stands instead. None: all of it.
+        most: The most characters to return, from 20 on. A longer text has its length in place of its middle. None: all.
     """
     if not text.isprintable():
         text = "".join(char if char.isprintable() else _escape(char) for char in text)
@@ -32,9 +32,9 @@ def printable(text: str, most: int | None = None) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text as `printable` does, and so that no other text is returned as the same.
+    """Return a text as `printable` does, but so that no two texts look the same. Not to be repeated.
 
-    A backslash that would read as the beginning of an escape is doubled; so this is for what comes from outside, once.
+    It doubles a backslash that would read as the beginning of an escape.
     """
     return printable(_BACKSLASHES.sub(_told_from_escapes, text) if "\\" in text else text)
 
@@ -56,23 +56,107 @@ def _cut(text: str, most: int) -> str:
     return text[: room - room // 2] + instead + text[len(text) - room // 2 :]
 
 
-def size(count: float) -> str:
-    """Return a number of bytes as people read it."""
-    if count < 1024:
-        return f"{count:.0f} B"
-    if count < 1024**2:
-        return f"{count / 1024:.1f} KiB"
-    if count < 1024**3:
-        return f"{count / 1024**2:.1f} MiB"
-    return f"{count / 1024**3:.1f} GiB"
+# Sizes and times
+
+_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+def size(count: float, least: str = "B") -> str:
+    """Return a number of bytes in the unit that suits it; `least` is what the smallest unit is called."""
+    for unit, bytes_of_unit in _UNITS:
+        if count >= bytes_of_unit:
+            return f"{count / bytes_of_unit:.1f} {unit}"
+    return f"{count:.0f} {least}"
+
+
+def amounts(received: int, total: int) -> str:
+    """Return how much of how much, in the unit that suits the total."""
+    for unit, bytes_of_unit in _UNITS:
+        if total >= 10 * bytes_of_unit:
+            return f"{received // bytes_of_unit} of {-(-total // bytes_of_unit)} {unit}"
+    return f"{received} of {total} bytes"
+
+
+def counted(count: int, name: str) -> str:
+    """Return a number of things, such as `1 record` or `2 records`."""
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def moment(seconds: float) -> str:
-    """Return a time since the epoch as a clock on this host shows it."""
+    """Return the local date and time of a time since the epoch."""
+    return _local(seconds, "%Y-%m-%d %H:%M:%S")
+
+
+def clock(seconds: float) -> str:
+    """Return the local time of day of a time since the epoch, with milliseconds."""
+    return f"{_local(seconds, '%H:%M:%S')}.{int(seconds % 1 * 1000):03}"
+
+
+def _local(seconds: float, form: str) -> str:
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):
+        return time.strftime(form, time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # a year that the calendar has not
         return str(seconds)
+
+
+# Messages that name arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """An argument of `HttpServerClient` or `start` that a message names. Each interface writes it in its own way.
+
+    Attributes:
+        option: The argument's name: `host`, `port`, `peer`, `advertise` or `wait_for_address`.
+        value: The value to pass; None: pass nothing; `...`: the message names the argument only.
+    """
+
+    option: str
+    value: object = ...
+
+    def __str__(self) -> str:
+        if self.option == "wait_for_address":
+            return "start() without waiting" if self.value is None else f"start(wait_for_address={self.value})"
+        return f"{self.option}=" if self.value is ... else f"{self.option}={self.value!r}"
+
+
+class InPython(str):
+    """A part of a message that helps in Python only; other interfaces leave it out."""
+
+    __slots__ = ()
+
+
+class Message(str):
+    """A printable text that remembers which hints are in it. As a `str` it has the words of Python.
+
+    Args:
+        template: A text in which each `{}` is the place of a value.
+        values: Hints, parts for Python only, and any other value as a text.
+    """
+
+    parts: tuple[str | Hint, ...]
+
+    def __new__(cls, template: str, *values: object) -> Message:
+        """Put the values into the template."""
+        parts: list[str | Hint] = []
+        for text, value in zip(template.split("{}") if values else [template], (*values, ""), strict=True):
+            parts += [printable(text), value if isinstance(value, Hint | InPython) else printable(str(value))]
+        message = super().__new__(cls, printable("".join(map(str, parts))))
+        message.parts = tuple(parts)
+        return message
+
+
+def worded(message: str, word: Callable[[Hint], str]) -> str:
+    """Return a message in the words of an interface other than Python.
+
+    Args:
+        message: A `Message`; any other text is returned as it is.
+        word: Returns what to write for a hint.
+    """
+    if not isinstance(message, Message):
+        return message
+    parts = (part for part in message.parts if not isinstance(part, InPython))
+    return "".join(word(part) if isinstance(part, Hint) else part for part in parts)
 
 
 def url_path(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How a client shows itself in a terminal and in a notebook: a snapshot, which waits for nothing and starts nothing.
+"""Shows a client in a terminal and in a notebook, as it is now. Waits for nothing and starts nothing.
 
 Knows where to read without a lock. Does not know what a table looks like.
 """
@@ -9,7 +9,9 @@ import os
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from httpserve.base.tables import LEFT, as_html, code, escaped_html
+from markupsafe import Markup
+
+from httpserve.base.tables import as_html, code, html, joined
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.errors import AddressNotFound, StorageError
 from httpserve.network.choice import advertised
@@ -84,17 +86,17 @@ def _is_address(peer: str) -> bool:
 LINK_VARIABLE = "HTTPSERVE_LINK"
 
 
-def server_html(state: str, url: str | None, port: int, root: str | None, requests: Sequence[object] | None) -> str:
+def server_html(state: str, url: str | None, port: int, root: str | None, requests: Sequence[object] | None) -> Markup:
     """Return what a notebook shows of a client.
 
     Args:
         state: Where it is in its life, in a word.
-        url: What a board is to be told; None: nothing listens, or it is not known without asking others.
-        port: Where it listens; 0: nowhere.
-        root: The directory that is served; None: it is not there yet.
-        requests: What was asked last; None: not known at this moment.
+        url: The URL for a board; None: nothing listens, or only the resolver knows it.
+        port: The port on which it listens; 0: none.
+        root: The served directory; None: it does not exist yet.
+        requests: The latest requests; None: not known at this moment.
     """
-    rows = [("state", escaped_html(state))]
+    rows: list[tuple[str, object]] = [("state", state)]
     if url is not None:
         rows.append(("URL for the board", code(url)))
         rows.append(("in this browser", _anchor(browser_link(url, port))))
@@ -102,9 +104,12 @@ def server_html(state: str, url: str | None, port: int, root: str | None, reques
         rows.append(("port", f"{port}; get_url() says where a board finds it"))
     if root is not None:
         rows.append(("serves", code(root)))
-    cells = "".join(f"<tr><th{LEFT}>{name}</th><td{LEFT}>{value}</td></tr>" for name, value in rows)
-    last = "" if not requests else f"<div>last requests</div>{as_html(requests)}"
-    return f"<div><strong>HttpServerClient</strong><table>{cells}</table>{last}</div>"
+    row = '<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>'
+    return html(
+        "<div><strong>HttpServerClient</strong><table>{}</table>{}</div>",
+        joined(html(row, *cells) for cells in rows),
+        html("<div>last requests</div>{}", as_html(requests)) if requests else "",
+    )
 
 
 def browser_link(url: str, port: int) -> str | None:
@@ -123,7 +128,7 @@ def browser_link(url: str, port: int) -> str | None:
     return link if link.startswith(("/", "http://", "https://")) else None
 
 
-def _anchor(link: str | None) -> str:
+def _anchor(link: str | None) -> Markup:
     if link is None:
-        return f"<em>{LINK_VARIABLE} is no template of a link; such as /proxy/{{port}}/</em>"
-    return f'<a href="{escaped_html(link)}" target="_blank" rel="noopener noreferrer">{escaped_html(link)}</a>'
+        return html("<em>{} is no template of a link; such as /proxy/{{port}}/</em>", LINK_VARIABLE)
+    return html('<a href="{0}" target="_blank" rel="noopener noreferrer">{0}</a>', link)

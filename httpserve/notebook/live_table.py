@@ -12,11 +12,12 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any, Protocol
 
-from httpserve.base.tables import as_html, as_text
-from httpserve.base.text import printable, size
+from markupsafe import Markup
+
+from httpserve.base.tables import as_html, as_text, html, joined
+from httpserve.base.text import size
 from httpserve.base.threads import Latch, sigint_held
 from httpserve.errors import HttpServeError
 
@@ -115,11 +116,10 @@ class Watch:
     def _bundle(self, transfers: Sequence[Any], state: str) -> Bundle:
         under_way = [transfer for transfer in transfers if transfer.state == "under way"]
         title = f"{len(under_way)} under way, {len(transfers)} in all, {state}"
-        bars = "".join(f"<div>{_bar(transfer)}</div>" for transfer in under_way[-MOST_SHOWN:])
-        table = as_html(transfers, MOST_SHOWN)
-        head = f"<div><code>{escape(self._url)}</code>: {escape(title)}</div>"
+        head = html("<div><code>{}</code>: {}</div>", self._url, title)
+        bars = joined(map(_bar, under_way[-MOST_SHOWN:]))
         return {
-            "text/html": f"<div>{head}{bars}{table}</div>",
+            "text/html": html("<div>{}{}{}</div>", head, bars, as_html(transfers, MOST_SHOWN)),
             "text/plain": f"{self._url}: {title}\n{as_text(transfers, MOST_SHOWN)}",
         }
 
@@ -131,11 +131,16 @@ class Watch:
             self._shell.display_pub.publish({"text/plain": repr(self)})
 
 
-def _bar(transfer: Any) -> str:  # a record, as in Watched
-    done = f"{size(transfer.acknowledged)} of {size(transfer.total)}, {size(transfer.rate)}/s"
-    return (
-        f'<progress value="{transfer.acknowledged:d}" max="{max(transfer.total, 1):d}"></progress> '
-        f"{escape(transfer.client)} {escape(printable(transfer.name))}: {done}"
+def _bar(transfer: Any) -> Markup:  # a record, as in Watched
+    return html(
+        '<div><progress value="{}" max="{}"></progress> {} {}: {} of {}, {}/s</div>',
+        transfer.acknowledged,
+        max(transfer.total, 1),
+        transfer.client,
+        transfer.name,
+        size(transfer.acknowledged),
+        size(transfer.total),
+        size(transfer.rate),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the client, records and listings show: everything escaped, nothing waited for, nothing started."""
+"""What the client shows: everything escaped, nothing waited for, nothing started."""
 
 from __future__ import annotations
 
@@ -7,87 +7,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from httpserve import HttpServeError, HttpServerClient, ServerNotRunning
-from httpserve.base.tables import MOST_LINES, MOST_NAMES, MOST_ROWS, Listing, Records, as_html
-from httpserve.base.text import moment, size
+from httpserve.base.tables import Listing
 from httpserve.client.summary import browser_link
-from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
 from tests.conftest import our_threads, private_directories, tcp_sockets
 from tests.server.wire import eventually
 
 EVIL = "<script>alert('\"&')</script>"
-ESCAPED = "&lt;script&gt;alert(&#x27;&quot;&amp;&#x27;)&lt;/script&gt;"
-
-
-def request(**changed: Any) -> RequestRecord:  # of any field
-    fields: dict[str, Any] = {
-        "time": 1.0,
-        "client": "10.0.0.2",
-        "client_port": 4000,
-        "local": "10.0.0.1",
-        "method": "GET",
-        "target": "/image",
-        "status": 200,
-        "range": "",
-        "bytes": 2048,
-        "seconds": 0.5,
-        "user_agent": "curl/8",
-        "completed": True,
-        "name": "image",
-        "outcome": "completed",
-    }
-    return RequestRecord(**{**fields, **changed})
-
-
-TRANSFER = Transfer(
-    time=1.0,
-    name=EVIL,
-    client=EVIL,
-    client_port=4000,
-    local="10.0.0.1",
-    method=EVIL,
-    target=EVIL,
-    status=206,
-    ranges=((0, 5),),
-    sent=5,
-    acknowledged=3,
-    total=5,
-    rate=1.0,
-    seconds=2.0,
-    user_agent=EVIL,
-    state="under way",
-    known="acked",
-)
-DOWNLOAD = DownloadRecord(EVIL, EVIL, 5, 1.0, EVIL, (), 5)
-RECORDS = [
-    request(target=EVIL, method=EVIL, client=EVIL, outcome=EVIL, user_agent=EVIL),
-    TRANSFER,
-    Missing(1.0, EVIL, EVIL, (EVIL,)),
-    DOWNLOAD,
-]
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_record_shows_itself_escaped(record: RequestRecord | Transfer | Missing | DownloadRecord) -> None:
-    html = record._repr_html_()
-
-    assert "<script" not in html
-    assert ESCAPED in html
-    assert html.count("<tr>") == 2
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_records_show_themselves_escaped_and_as_lines(record: object) -> None:
-    records = Records([record, record])
-
-    assert "<script" not in records._repr_html_()
-    assert records._repr_html_().count("<tr>") == 3
-    assert repr(records).startswith("2 records\n")
-    assert len(repr(records).splitlines()) == 4
 
 
 def test_what_a_board_sent_is_escaped(bench: HttpServerClient) -> None:
@@ -115,60 +44,6 @@ def test_listing_shows_names_escaped(bench: HttpServerClient) -> None:
         assert isinstance(shown, Listing)
         assert "&lt;b&gt;&amp;.img" in shown._repr_html_()
         assert "<b>" not in shown._repr_html_()
-
-
-def test_listing_of_very_many_names_shows_some_and_how_many_there_are() -> None:
-    html = Listing(f"{number}" for number in range(MOST_NAMES + 3))._repr_html_()
-
-    assert html.count("<tr>") == MOST_NAMES + 1
-    assert f"{MOST_NAMES + 3} names" in html
-    assert "and 3 more" in html
-
-
-def test_records_are_a_tuple_whose_slices_show_themselves_too() -> None:
-    records = Records([request(status=number) for number in range(5)])
-
-    assert records == tuple(records)
-    assert records[0].status == 0
-    assert isinstance(records[1:3], Records)
-    assert [record.status for record in records[-2:]] == [3, 4]
-
-
-def test_very_many_records_show_the_latest_and_how_many_there_are() -> None:
-    records = Records([request(target=f"/{number}") for number in range(1000)])
-
-    html, text = records._repr_html_(), repr(records)
-
-    assert html.count("<tr>") == MOST_ROWS + 1
-    assert "/999<" in html
-    assert f"and {1000 - MOST_ROWS} more" in html
-    assert len(text.splitlines()) == MOST_LINES + 3
-    assert text.endswith(f"({1000 - MOST_LINES} before these)")
-
-
-def test_no_records_say_so() -> None:
-    assert repr(Records()) == "(nothing yet)"
-    assert "nothing yet" in Records()._repr_html_()
-    assert as_html([request()], most=0) == ""
-
-
-def test_line_of_a_record_has_no_control_characters_and_an_end() -> None:
-    text = repr(Records([request(target="/\x1b[31m" + "long" * 100)]))
-
-    assert "\x1b" not in text
-    assert max(map(len, text.splitlines())) < 200
-
-
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5_000_000, "4.8 MiB"), (5 * 1024**3, "5.0 GiB")],
-)
-def test_size_as_people_read_it(count: int, shown: str) -> None:
-    assert size(count) == shown
-
-
-def test_moment_that_no_calendar_has_is_shown_as_a_number() -> None:
-    assert moment(1e30) == "1e+30"
 
 
 # The client

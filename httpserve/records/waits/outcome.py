@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from httpserve.base.text import printable
+from httpserve.base.text import amounts, printable
 from httpserve.records.coverage import Coverage
 from httpserve.records.model import UNDER_WAY, RequestRecord, name_asked
 from httpserve.records.terms import Amount, Boards, UntilKind
@@ -198,11 +198,3 @@ def _others(asked: Sequence[RequestRecord], nearest: Nearest) -> str:
 def _listed(clients: Sequence[str]) -> str:
     more = len(clients) - MOST_NAMED
     return ", ".join(clients[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def amounts(received: int, total: int) -> str:
-    """Say how much of how much, in the unit that suits the total."""
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if total >= 10 * size:
-            return f"{received // size} of {-(-total // size)} {unit}"
-    return f"{received} of {total} bytes"

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from httpserve.base.text import escaped, printable
+from httpserve.base.text import (
+    Hint,
+    InPython,
+    Message,
+    amounts,
+    clock,
+    counted,
+    escaped,
+    moment,
+    printable,
+    size,
+    worded,
+)
+from httpserve.errors import InvalidArgument
 
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHARACTERS = {
     "C0": [chr(number) for number in range(0x20)],
     "DEL and C1": [chr(number) for number in range(0x7F, 0xA0)],
@@ -115,3 +130,79 @@ def test_a_long_text_is_cut_in_the_middle_where_its_length_stands() -> None:
     assert "…[16013]…" in made
     assert len(made) == 40
     assert printable("x" * 40, 40) == "x" * 40
+
+
+# Sizes and times
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5_000_000, "4.8 MiB"), (5 * 1024**3, "5.0 GiB")],
+)
+def test_size_as_people_read_it(count: int, shown: str) -> None:
+    assert size(count) == shown
+
+
+def test_moment_that_no_calendar_has_is_shown_as_a_number() -> None:
+    assert moment(1e30) == "1e+30"
+
+
+@pytest.mark.parametrize(
+    ("got", "total", "text"),
+    [
+        (0, 0, "0 of 0 bytes"),
+        (3, 10 * KIB - 1, "3 of 10239 bytes"),
+        (9 * KIB, 10 * KIB, "9 of 10 KiB"),
+        (41 * MIB, 58 * MIB, "41 of 58 MiB"),
+        (41 * MIB + 5, 58 * MIB + 5, "41 of 59 MiB"),
+        (58 * MIB + 4, 58 * MIB + 5, "58 of 59 MiB"),
+        (1 * GIB, 20 * GIB, "1 of 20 GiB"),
+    ],
+)
+def test_amounts_are_told_in_the_unit_of_the_total_and_never_look_complete(got: int, total: int, text: str) -> None:
+    assert amounts(got, total) == text
+
+
+def test_counts_and_the_time_of_day() -> None:
+    assert [counted(number, "record") for number in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
+    assert clock(0.25).endswith(":00.250")
+
+
+# Messages that name arguments
+
+
+def option(hint: Hint) -> str:
+    return f"--{hint.option} {hint.value}"
+
+
+def test_message_has_the_words_of_python_and_can_be_worded_anew() -> None:
+    message = Message("{} is taken; {}pass {}, or {}", "a\nb", InPython("call, or "), Hint("port", 0), Hint("peer"))
+
+    assert message == "a\\nb is taken; call, or pass port=0, or peer="
+    assert worded(message, option) == "a\\nb is taken; pass --port 0, or --peer Ellipsis"
+
+
+def test_other_texts_are_worded_as_they_are() -> None:
+    assert worded("host=None", option) == "host=None"
+
+
+@pytest.mark.parametrize(
+    ("hint", "text"),
+    [
+        (Hint("host", "::"), "host='::'"),
+        (Hint("host", None), "host=None"),
+        (Hint("peer"), "peer="),
+        (Hint("wait_for_address", 30), "start(wait_for_address=30)"),
+        (Hint("wait_for_address", None), "start() without waiting"),
+    ],
+)
+def test_hint_in_the_words_of_python(hint: Hint, text: str) -> None:
+    assert str(hint) == text
+
+
+def test_error_has_its_hints_and_keeps_them_in_another_process() -> None:
+    error = pickle.loads(pickle.dumps(InvalidArgument(Message("{} {}: {}", Hint("port", 0), "{}", Hint("peer")))))
+
+    assert str(error) == "port=0 {}: peer="
+    assert error.hints == (Hint("port", 0), Hint("peer"))
+    assert InvalidArgument("a plain text").hints == InvalidArgument().hints == ()

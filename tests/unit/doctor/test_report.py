@@ -40,7 +40,7 @@ def test_a_report_is_a_table_on_a_page_with_all_that_is_in_it_escaped() -> None:
     assert WELL.message in html
     assert "<td style=" in html
     assert "&lt;script&gt;x&lt;/script&gt; &amp; y" in html
-    assert "→ say &#x27;&lt;b&gt;&#x27;" in html
+    assert "→ say &#39;&lt;b&gt;&#39;" in html
     assert html.count("→") == 1
     assert "<script" not in html
     assert evil._repr_html_().count("<tr>") == 2

@@ -16,11 +16,8 @@ from httpserve.records.exchange import ClosedLink, End, Exchange
 from httpserve.records.model import DownloadRecord, Fields
 from httpserve.records.terms import Boards
 from httpserve.records.waits.download import SLICE_SECONDS, DownloadTerms, Version, wait_for_download
-from httpserve.records.waits.outcome import amounts
 
-KIB = 1 << 10
 MIB = 1 << 20
-GIB = 1 << 30
 
 
 class Line:
@@ -335,19 +332,3 @@ def test_the_message_says_what_the_client_that_was_meant_asked_for_instead() -> 
     received(ledger, begun(ledger, name="", target="/F", status=404))
 
     assert said(ledger, client="10.0.0.2").endswith(": it did not ask for it; asked for instead: /F (404, by 10.0.0.2)")
-
-
-@pytest.mark.parametrize(
-    ("got", "total", "text"),
-    [
-        (0, 0, "0 of 0 bytes"),
-        (3, 10 * KIB - 1, "3 of 10239 bytes"),
-        (9 * KIB, 10 * KIB, "9 of 10 KiB"),
-        (41 * MIB, 58 * MIB, "41 of 58 MiB"),
-        (41 * MIB + 5, 58 * MIB + 5, "41 of 59 MiB"),
-        (58 * MIB + 4, 58 * MIB + 5, "58 of 59 MiB"),
-        (1 * GIB, 20 * GIB, "1 of 20 GiB"),
-    ],
-)
-def test_amounts_are_told_in_the_unit_of_the_total_and_never_look_complete(got: int, total: int, text: str) -> None:
-    assert amounts(got, total) == text

@@ -1,0 +1,170 @@
+"""Tables as HTML and as lines: everything in them escaped, and long ones cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from markupsafe import Markup
+
+from httpserve.base.tables import (
+    MOST_LINES,
+    MOST_NAMES,
+    MOST_ROWS,
+    Column,
+    Listing,
+    Records,
+    as_html,
+    code,
+    html,
+    html_table,
+    report_html,
+    text_table,
+)
+from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
+
+EVIL = "<script>alert('\"&')</script>"
+ESCAPED = "&lt;script&gt;alert(&#39;&#34;&amp;&#39;)&lt;/script&gt;"
+
+
+def request(**changed: Any) -> RequestRecord:  # of any field
+    fields: dict[str, Any] = {
+        "time": 1.0,
+        "client": "10.0.0.2",
+        "client_port": 4000,
+        "local": "10.0.0.1",
+        "method": "GET",
+        "target": "/image",
+        "status": 200,
+        "range": "",
+        "bytes": 2048,
+        "seconds": 0.5,
+        "user_agent": "curl/8",
+        "completed": True,
+        "name": "image",
+        "outcome": "completed",
+    }
+    return RequestRecord(**{**fields, **changed})
+
+
+TRANSFER = Transfer(
+    time=1.0,
+    name=EVIL,
+    client=EVIL,
+    client_port=4000,
+    local="10.0.0.1",
+    method=EVIL,
+    target=EVIL,
+    status=206,
+    ranges=((0, 5),),
+    sent=5,
+    acknowledged=3,
+    total=5,
+    rate=1.0,
+    seconds=2.0,
+    user_agent=EVIL,
+    state="under way",
+    known="acked",
+)
+DOWNLOAD = DownloadRecord(EVIL, EVIL, 5, 1.0, EVIL, (), 5)
+RECORDS = [
+    request(target=EVIL, method=EVIL, client=EVIL, outcome=EVIL, user_agent=EVIL),
+    TRANSFER,
+    Missing(1.0, EVIL, EVIL, (EVIL,)),
+    DOWNLOAD,
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_record_shows_itself_escaped(record: RequestRecord | Transfer | Missing | DownloadRecord) -> None:
+    html = record._repr_html_()
+
+    assert "<script" not in html
+    assert ESCAPED in html
+    assert html.count("<tr>") == 2
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_records_show_themselves_escaped_and_as_lines(record: object) -> None:
+    records = Records([record, record])
+
+    assert "<script" not in records._repr_html_()
+    assert records._repr_html_().count("<tr>") == 3
+    assert repr(records).startswith("2 records\n")
+    assert len(repr(records).splitlines()) == 4
+
+
+def test_listing_of_very_many_names_shows_some_and_how_many_there_are() -> None:
+    html = Listing(f"{number}" for number in range(MOST_NAMES + 3))._repr_html_()
+
+    assert html.count("<tr>") == MOST_NAMES + 1
+    assert f"{MOST_NAMES + 3} names" in html
+    assert "and 3 more" in html
+
+
+def test_records_are_a_tuple_whose_slices_show_themselves_too() -> None:
+    records = Records([request(status=number) for number in range(5)])
+
+    assert records == tuple(records)
+    assert records[0].status == 0
+    assert isinstance(records[1:3], Records)
+    assert [record.status for record in records[-2:]] == [3, 4]
+
+
+def test_very_many_records_show_the_latest_and_how_many_there_are() -> None:
+    records = Records([request(target=f"/{number}") for number in range(1000)])
+
+    html, text = records._repr_html_(), repr(records)
+
+    assert html.count("<tr>") == MOST_ROWS + 1
+    assert "/999<" in html
+    assert f"and {1000 - MOST_ROWS} more" in html
+    assert len(text.splitlines()) == MOST_LINES + 3
+    assert text.endswith(f"({1000 - MOST_LINES} before these)")
+
+
+def test_no_records_say_so() -> None:
+    assert repr(Records()) == "(nothing yet)"
+    assert "nothing yet" in Records()._repr_html_()
+    assert as_html([request()], most=0) == ""
+
+
+def test_line_of_a_record_has_no_control_characters_and_an_end() -> None:
+    text = repr(Records([request(target="/\x1b[31m" + "long" * 100)]))
+
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) < 200
+
+
+# Any table
+
+COLUMNS = [Column("name"), Column("bytes", True)]
+
+
+def test_html_escapes_values_makes_them_printable_and_leaves_markup() -> None:
+    assert html("<b>{}</b>{}", "<\x1b", Markup("<i>")) == "<b>&lt;\\x1b</b><i>"
+
+
+def test_text_to_copy_is_escaped() -> None:
+    assert code("<a>") == '<code style="user-select:all">&lt;a&gt;</code>'
+
+
+def test_lines_have_numbers_on_the_right() -> None:
+    assert text_table(COLUMNS, [["image", "7"], ["a", "1024"]]) == ["name   bytes", "image      7", "a       1024"]
+
+
+def test_table_of_a_page_has_a_caption_and_a_border_if_asked_for() -> None:
+    table = html_table(COLUMNS, [[EVIL, 7]], caption="<HTTP>", border=True)
+
+    assert "<caption>&lt;HTTP&gt;</caption>" in table
+    assert 'border="1"' in table
+    assert ESCAPED in table
+    assert "caption" not in html_table(COLUMNS, [])
+
+
+def test_report_shows_what_to_do_where_there_is_something() -> None:
+    shown = report_html([("warn", "url", EVIL, "do <it>"), ("ok", "port", "fine", "")])
+
+    assert ESCAPED in shown
+    assert shown.count("→") == 1
+    assert "do &lt;it&gt;" in shown
