@@ -413,6 +413,8 @@ def serve(beneath: str, path: str) -> None:
     options: dict[str, Any] = {"use_ino": True, "attr_timeout": 0, "entry_timeout": 0, "negative_timeout": 0}
     if mfusepy.fuse_version_major == 2:
         options["big_writes"] = True  # as version 3 has them anyway
+    # Else a file that is removed gets another name for as long as it is open, and the kernel tells of its close later.
+    options["hard_remove"] = True
     mfusepy.FUSE(Through(beneath, path), path, foreground=True, fsname="faulty", **options)
 
 
