@@ -16,10 +16,10 @@ from httpserve.cli.events import KINDS
 
 SOURCE_COLUMNS = 72  # mandoc wants 80 at most, and escapes take some
 
-LIKE_A_COMMAND = "A directory or file that is named like a command is written with a path: ./put."
+LIKE_A_COMMAND = "To serve a directory called put or doctor, write ./put."
 
 OUTPUT = (
-    "The URL is the only thing on stdout, one line, printed when a request would be answered. Everything else goes to "
+    "The URL is the only line on stdout, printed once the server is ready. Everything else goes to "
     "stderr: what --command and --qr show, the log, errors, and the progress of downloads. With --quiet there is no "
     "log and no progress.",
     "On a terminal each download has a line that changes while it is under way, and one that stays when it is over. "
@@ -28,28 +28,28 @@ OUTPUT = (
 )
 
 WAITING = (
-    "With --exit-after, a download counts whether it comes in one response or in many ranges. N boards are N "
-    "addresses: boards behind one router or one emulator count once. A name that ends in a comma and digits is "
-    "written with ,1 behind it.",
-    "The time of --timeout begins with the command. It bounds the wait for an address and the copying of SRC too.",
+    "With --exit-after, a download counts whether it comes in one response or in many ranges. Boards are counted by IP "
+    "address: those behind one router or one emulator count as one. For a name that ends in a comma and digits, add "
+    ",1.",
+    "--timeout counts from the start of the command. It limits the wait for an address and the copy of SRC too.",
     "The command then ends with 0. Other downloads that are under way are given 5 seconds to finish.",
 )
 
 STATUS = (
-    ("0", "Ctrl-C, SIGTERM or the end of the terminal ended it; with --exit-after: the boards have the file."),
+    ("0", "Ended by Ctrl-C, SIGTERM or the end of the terminal; with --exit-after: the boards have the file."),
     (
         "1",
-        "An error, told in one line on stderr. With --exit-after: the boards do not have the file, since the time is "
-        "over or a signal came before. doctor: something is wrong.",
+        "An error, which stderr explains in one line. With --exit-after: the boards do not have the file, because of "
+        "the timeout or a signal. doctor: something is wrong.",
     ),
-    ("2", "The command line makes no sense."),
+    ("2", "Invalid usage."),
 )
 
 EVENTS = (
     "With --json, stdout has one JSON object a line instead of the URL. Each has the fields event and time (seconds "
     "since the epoch), and those listed here. Sizes are bytes, durations are seconds, rates are bytes in a second; "
-    "ranges are pairs of first byte and the one after the last, empty where the whole file was asked for. Further "
-    "fields and events may come in later versions.",
+    "ranges are pairs of first byte and the one after the last, empty where the whole file was requested. Later "
+    "versions may add fields and events.",
     "A transfer is one response with the content of a file. Its events have the same id.",
 )
 
@@ -59,9 +59,9 @@ ALSO = {
 }
 
 PORT_FILE = (
-    "The file of --port-file has the port and a newline. One that is there already is removed at the start. It "
-    "appears whole, when the server is ready, and is removed at the end unless somebody else has replaced it. A named "
-    "pipe or a device is written to and left.",
+    "The file of --port-file has the port and a newline. An old one is removed at the start. The new "
+    "one appears in one step when the server is ready, and is removed at the end unless something has replaced it. A "
+    "named pipe or a device is written to and left.",
 )
 
 COMPLETION = (

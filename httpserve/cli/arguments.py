@@ -45,7 +45,7 @@ USAGE = {
 
 DESCRIPTIONS = {
     "": "Serve a directory, or one file, over HTTP. Prints its URL when ready; Ctrl-C ends it.",
-    "put": "Serve SRC under the name DST, from a private directory that is gone in the end. Prints its URL when ready.",
+    "put": "Serve SRC under the name DST, from a private directory that is deleted on exit. Prints its URL when ready.",
     "doctor": "Look for reasons why nothing arrives at a board, and say what to do. Changes nothing, and sends nothing "
     "beyond this host. Exit code 0: nothing is wrong; 1: something is.",
 }
@@ -101,7 +101,7 @@ def parse(words: Sequence[str]) -> tuple[str, Options]:
     """Return the command, which is empty for plain serving, and its options.
 
     Raises:
-        SystemExit: with 2, the arguments make no sense; with 0, after `--help` and `--version`.
+        SystemExit: with 2, for invalid usage; with 0, after `--help` and `--version`.
     """
     command = words[0] if words and words[0] in COMMANDS else ""
     parser = PARSERS[command]()
@@ -224,9 +224,9 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
         "--exit-after",
         type=exit_after,
         metavar="NAME[,N]",
-        help="end once a board has NAME (N boards: N addresses)",
+        help="end once a board has NAME, or N boards (N IP addresses)",
     )
-    add("--timeout", type=seconds, metavar="S", help="with it: give up after S seconds in all, exit code 1")
+    add("--timeout", type=seconds, metavar="S", help="give up after S seconds in total (needs --exit-after)")
     add("--port-file", metavar="F", help="write the port to F when ready, remove F at the end")
     command = add(
         "--command",

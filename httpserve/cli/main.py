@@ -1,8 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """The command `httpserve`: serves a directory or one file until it is told to stop.
 
-Knows what the first word may be, and signals. The rest of the command line stands beside it, in `cli_arguments`,
-`cli_serving`, `cli_doctor`, `cli_ready`, `cli_events`, `cli_screen`, `cli_signals` and `cli_words`.
+Knows what the first word may be, and signals. Knows nothing of servers.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ours, told in one line on stderr, and when what was waited for has not happened.
 
     Raises:
-        SystemExit: with 2, the arguments make no sense; with 0, after `--help` and `--version`.
+        SystemExit: with 2, for invalid usage; with 0, after `--help` and `--version`.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     complete(words)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, overload
 
-from httpserve.base.arguments import checked_count, checked_seconds, checked_since
+from httpserve.base.arguments import checked_count, checked_seconds, checked_since, quoted_value
 from httpserve.base.log import logger
 from httpserve.base.names import checked_name
 from httpserve.base.tables import Records
@@ -36,12 +36,14 @@ from httpserve.network.binding import bind, bind_error
 from httpserve.network.choice import advertised, listen_host, validate
 from httpserve.network.interfaces import with_zone
 from httpserve.records.claims import Claims
+from httpserve.records.events import Event, checked_kinds
 from httpserve.records.log import MOST_RECORDS
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
 from httpserve.records.terms import IDLE_SECONDS, Client, Clients, RequestFilter, Until, address, who
 from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, Progress, reported
 from httpserve.records.waits.download import wait_for_download
 from httpserve.records.waits.request import wait_for_request
+from httpserve.records.waits.stream import next_events
 from httpserve.server.limits import Limits, most_connections
 from httpserve.server.server import Server
 from httpserve.site.app import Site
@@ -365,6 +367,38 @@ class HttpServerClient:
         if wait:
             self._ledger.await_due(asked.fits)
         return Records(self._ledger.requests_for(asked))
+
+    def events(
+        self,
+        since: int | None = None,
+        timeout: float | None = None,
+        kinds: str | Collection[str] | None = None,
+    ) -> tuple[Event, ...]:
+        """Block until something happens on the server, and return it: events in order, each with a number.
+
+        To read on, pass the number of the last event as `since`. A Ctrl-C ends it at once. Without a time-out an empty
+        tuple means that no more can come: the server does not run. The last event of a run is `stopped`.
+
+        Args:
+            since: The number of the last event that was seen: what came after it is returned, at once where there is
+                something. 0: all that is remembered. None: what happens from now on. The server remembers four events
+                for each of its `max_records`; where more have come, the first one is `forgotten`, and says how many.
+            timeout: Seconds to wait; None: for ever; 0: return what is there.
+            kinds: Which events: one kind or several of `started`, `stopped`, `connected`, `begun`, `progress`, `ended`,
+                `downloaded`, `missing`, `version` and `forgotten`; None: all.
+
+        Raises:
+            InvalidArgument: There is no such kind, or `since` is not the number of an event.
+        """
+        wanted = checked_kinds(kinds)
+        if timeout is not None:
+            checked_seconds("timeout", timeout, zero=True)
+        latest = self._ledger.latest_event
+        if since is None:
+            since = latest
+        elif isinstance(since, bool) or not isinstance(since, int) or not 0 <= since <= latest:
+            raise InvalidArgument(f"since must be the number of an event, up to {latest}, not {quoted_value(since)}")
+        return next_events(self._ledger, since, timeout, wanted, self._terms.nearest)
 
     # Waiting
 

@@ -143,6 +143,7 @@ class Lifecycle:
         try:
             self._root.open()
             server = self._listen_when_possible(call) if call.address_seconds else self._listen(False)
+            self._ledger.started(server.host, server.port)
             server.start()
             started = server
         finally:
@@ -250,6 +251,8 @@ class Lifecycle:
                     raise GivenUp
 
     def _settle(self, server: Server | None) -> None:
+        if server is None:
+            self._ledger.stopped()
         with self._lock:
             self._server = server
             self._starting = None

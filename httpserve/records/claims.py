@@ -15,6 +15,7 @@ from itertools import islice
 from httpserve.base.threads import sigint_held
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import Claimed
+from httpserve.records.events import VERSION
 from httpserve.records.exchange import ALL_USED, Exchange
 from httpserve.records.log import MOST_RECORDS, ExchangeLog
 from httpserve.records.model import DownloadRecord, RequestRecord
@@ -44,10 +45,12 @@ class Claims(ExchangeLog):
     def new_version(self, name: str) -> None:
         """Start over with a name: answers that began before do not count for it any more."""
         with sigint_held(), self._lock:
-            self._number += 1
-            self._downloads.start_over(name, self._number)
+            number = self._events.add(VERSION, (time.time(), name))
+            self._downloads.start_over(name, number)
+            if self._await_events:
+                self._wake_for_event()
             for watch in self._watching(name):
-                watch.start_over(self._number)
+                watch.start_over(number)
             self._wake_for_name(name)
 
     def mark(self, name: str) -> Claimed:
@@ -60,7 +63,7 @@ class Claims(ExchangeLog):
         asked = self._ask(name)
         with sigint_held(), self._lock:
             self._settle_arrived(name, asked)
-            taken = self._downloads.take(name, validator, who, mark, self._number)
+            taken = self._downloads.take(name, validator, who, mark, self._events.number)
             if taken is not None:
                 clients = self._downloads.holders(name) if who.is_anybody else {record.client for record in taken}
                 for exchange in self._on(name):
@@ -70,16 +73,7 @@ class Claims(ExchangeLog):
 
     def _settle_arrived(self, name: str, asked: dict[Exchange, int]) -> None:
         """Close what has arrived whole although nobody has said so yet; leave in `asked` what is open then."""
-        now = time.monotonic()
-        arrived = False
-        for exchange, received in list(asked.items()):
-            if exchange not in self._open:
-                del asked[exchange]
-            elif received == exchange.length and exchange.has_all(received):
-                self._close(exchange, exchange.length, now)
-                del asked[exchange]
-                arrived = True
-        if arrived:
+        if self._close_arrived(asked):
             self._wake_for_name(name)  # others may have looked just before
 
     def coverages(self, name: str, validator: str, mark: Claimed) -> dict[str, Coverage]:
@@ -118,7 +112,8 @@ class Claims(ExchangeLog):
     def watch_from_now(self, name: str, who: Boards) -> Selection:
         """Begin to watch what begins from now on. To be ended by `unwatch`."""
         with sigint_held(), self._lock:
-            return self._begin_watch(Selection(name, self._most, first=self._number + 1, predicate=who.predicate))
+            first = self._events.number + 1
+            return self._begin_watch(Selection(name, self._most, first=first, predicate=who.predicate))
 
     def watch_since(self, name: str, who: Boards, since: float) -> Selection:
         """Begin to watch a name, and count what was asked for since a time. To be ended by `unwatch`."""
@@ -238,7 +233,7 @@ class Claims(ExchangeLog):
                 if exchange.link.client in chosen and (exchange.is_over or asked[exchange]):
                     exchange.used = max(exchange.used, wanted)
             if is_end:
-                self._downloads.took(watch.name, who, chosen, self._number)
+                self._downloads.took(watch.name, who, chosen, self._events.number)
 
     # Requests
 
@@ -257,7 +252,7 @@ class Claims(ExchangeLog):
             elif first is None:
                 first = self._first_asked(asked)
                 singly = frozenset(number for one, number in self._asked_singly if one == asked)
-            known, next_first = self._log_from(first), self._number + 1
+            known, next_first = self._log_from(first), self._events.number + 1
         found = [
             exchange
             for exchange in known

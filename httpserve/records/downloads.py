@@ -16,10 +16,15 @@ from httpserve.records.terms import Boards
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
 MOST_CLIENTS = 1000  # per name, likewise
+MOST_REPEATED_PIECES = 64  # of a download that the client has repeated since
 MOST_PIECES = 1 << 18  # intervals and ranges that are remembered in all, of 16 bytes each
 
 # A whole download, in one answer or by ranges, behind the serial that orders it among other downloads and waits.
 _Done = tuple[int, Exchange | Coverage]  # made for each answer, so no class of its own
+
+
+# A whole download: the answer that brought the last of it, by what it came, and whether the address is shared.
+Finished = tuple[Exchange, Exchange | Coverage, bool]
 
 
 class Claimed(NamedTuple):
@@ -84,28 +89,28 @@ class Downloads:
         entry = self._names.get(name)
         return self._new(name, 0) if entry is None else entry
 
-    def add(self, exchange: Exchange, received: int, *, whole: bool) -> None:
-        """Count what has arrived of an answer."""
+    def add(self, exchange: Exchange, received: int, *, whole: bool) -> Finished | None:
+        """Count what has arrived of an answer. Where its client has the whole file by that, return what it has."""
         subject = exchange.subject
         if subject is None or not subject.pieces or exchange.used == ALL_USED:
-            return
+            return None
         entry = self._names.get(subject.name) or self._new(subject.name, 0)
         if exchange.number < entry.first:
-            return
+            return None
         client = exchange.link.client
         _, done = entry.done.get(client, _NEVER)
         if done is not None and is_older(exchange, subject.validator, done):
-            return
+            return None
         coverage = entry.partial.get(client) if entry.partial else None
         if coverage is not None and is_older(exchange, subject.validator, coverage):
-            return
+            return None
         if whole and exchange.status == 200:
             if done is not None and exchange.began < done.ended:
                 entry.shared.add(client)
             self._finish(entry, client, exchange)
-            return
+            return exchange, exchange, client in entry.shared
         if not exchange.spans(received):
-            return
+            return None
         if coverage is None or coverage.validator != subject.validator:
             make_room(entry.partial)
             coverage = entry.partial[client] = Coverage(subject.validator, subject.total)
@@ -116,6 +121,7 @@ class Downloads:
         if self._unseen_pieces >= MOST_PIECES // 4:  # counting takes as long as there are downloads
             self._unseen_pieces = 0
             self._forget_pieces()
+        return (exchange, coverage, client in entry.shared) if coverage.whole else None
 
     def _forget_pieces(self) -> None:
         """Where too many pieces are remembered, forget those of the downloads that have rested longest."""
@@ -138,8 +144,11 @@ class Downloads:
     def _finish(self, entry: _Name, client: str, by: Exchange | Coverage) -> None:
         if entry.partial:
             entry.partial.pop(client, None)
-        if client not in entry.done:
+        _, before = entry.done.get(client, _NEVER)
+        if before is None:
             make_room(entry.done)
+        elif isinstance(before, Coverage) and before.pieces() > MOST_REPEATED_PIECES:
+            before.simplify()  # an event may still have it
         self._serial += 1
         entry.done[client] = (self._serial, by)
         entry.latest = self._serial

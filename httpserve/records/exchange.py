@@ -159,7 +159,7 @@ class Exchange:
         self.ended = 0.0
         self.end = _COMPLETED
         self.at = 0  # how many bytes of the connection come before its content
-        self.number = 0  # its place in the order of exchanges and new versions
+        self.number = 0  # of the event with which it has begun
         self.handed = 0
         self.got = 0
         self.least = 0  # the most that somebody has seen acknowledged while it was under way

@@ -18,7 +18,15 @@ from itertools import takewhile
 from httpserve.base.threads import Latch, sigint_held
 from httpserve.plan import PROBE
 from httpserve.records.downloads import Downloads
-from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, State, recorded, seen
+from httpserve.records.events import (
+    BEGUN,
+    CONNECTED,
+    EVENTS_PER_RECORD,
+    MISSING,
+    Entry,
+    EventLog,
+)
+from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, Link, State, recorded, seen
 from httpserve.records.model import RequestRecord, Transfer
 from httpserve.records.selection import Selection
 from httpserve.records.terms import asked_for
@@ -67,10 +75,11 @@ class ExchangeLog:
         self._open_on: dict[str, set[Exchange]] = {}  # those of them that have a subject, by its name
         self._connections: dict[str, int] = {}
         self._downloads = Downloads()
-        self._number = 0  # of the latest exchange or new version of a file
         self._waiters: set[Waiter] = set()
         self._await_downloads: dict[str | None, set[Waiter]] = {}  # those of them who do, by the name
         self._await_requests: dict[str | None, set[Waiter]] = {}
+        self._await_events: dict[str | None, set[Waiter]] = {}
+        self._events = EventLog(EVENTS_PER_RECORD * most)
         self._watches: set[weakref.ref[Selection]] = set()  # a wait that is forgotten ends its watch
         self._watches_on: dict[str, set[weakref.ref[Selection]]] = {}  # the same, by the name
         self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that go on, those at rest included
@@ -79,12 +88,21 @@ class ExchangeLog:
     # What the serving room tells, once for each answer or more often. It takes the lock without `with`, which takes
     # twice as long: no Ctrl-C comes between its steps, since the serving threads are not the main one.
 
-    def connected(self, client: str) -> None:
-        """Count a connection. In the leader's thread alone, so without the lock."""
+    def connected(self, link: Link) -> None:
+        """Count a connection."""
+        client = link.client
+        about = (time.time(), client, link.client_port, link.local)
         connections = self._connections
-        if client not in connections and len(connections) >= MOST_ADDRESSES:
-            client = ""
-        connections[client] = connections.get(client, 0) + 1
+        self._lock.acquire()
+        try:
+            if client not in connections and len(connections) >= MOST_ADDRESSES:
+                client = ""
+            connections[client] = connections.get(client, 0) + 1
+            self._events.add(CONNECTED, about)
+            if self._await_events:
+                self._wake_for_event()
+        finally:
+            self._lock.release()
 
     def begin(self, exchange: Exchange) -> None:
         """Take in an exchange whose answer is about to leave."""
@@ -107,10 +125,11 @@ class ExchangeLog:
             self._lock.release()
 
     def _begin(self, exchange: Exchange) -> None:
-        self._number = exchange.number = self._number + 1
+        exchange.number = self._events.add(BEGUN, exchange)
         self._log.append(exchange)
         if exchange.status == 404:
             self._missing.append(exchange)
+            self._events.add(MISSING, exchange)
         self._open.add(exchange)
         if exchange.subject is not None:
             name = exchange.subject.name
@@ -123,6 +142,8 @@ class ExchangeLog:
             self._wake_for(exchange)
             if self._await_requests:
                 self._wake_for_request(exchange)
+            if self._await_events:
+                self._wake_for_event()
 
     def handed_over(self, exchange: Exchange, now: float) -> None:
         """Note that the kernel has taken the whole answer."""
@@ -133,6 +154,8 @@ class ExchangeLog:
                 exchange.ended = now
                 if self._waiters:
                     self._wake_for(exchange)
+                    if self._await_events:
+                        self._wake_for_event()  # it is time to look for the acknowledgment
         finally:
             self._lock.release()
 
@@ -168,7 +191,9 @@ class ExchangeLog:
             exchange.link = exchange.link.ends()
         exchange.state = _RECEIVED if whole else _CUT
         self._forget_open(exchange)
-        self._downloads.add(exchange, received, whole=whole)
+        self._events.add_end(exchange, self._downloads.add(exchange, received, whole=whole))
+        if self._await_events:
+            self._wake_for_event()
         if self._watches and exchange.subject is not None:
             for watch in self._watching(exchange.subject.name):
                 watch.feed(exchange)
@@ -213,6 +238,9 @@ class ExchangeLog:
         found = waiting.pop(asked_for(exchange), None)
         if found:
             self._wake(found)
+
+    def _wake_for_event(self) -> None:
+        self._wake(self._await_events.pop(None))
 
     def _wake(self, waiters: set[Waiter]) -> None:
         self._waiters -= waiters
@@ -312,6 +340,76 @@ class ExchangeLog:
         """Tell whether an answer about `name` is under way: what of it arrives makes no event."""
         return name in self._open_on
 
+    # Events
+
+    @property
+    def latest_event(self) -> int:
+        """The number of the latest event; 0 where there was none."""
+        return self._events.number
+
+    def started(self, host: str, port: int) -> None:
+        """Note that the server is about to answer requests."""
+        with sigint_held(), self._lock:
+            self._events.open(host, port, time.time())
+            if self._await_events:
+                self._wake_for_event()
+
+    def stopped(self) -> None:
+        """Note that the server answers no more, if it did. To be called while it still counts as running."""
+        with sigint_held(), self._lock:
+            self._events.close(time.time())
+            if self._await_events:
+                self._wake_for_event()
+
+    def events_after(self, since: int) -> tuple[list[Entry], bool]:
+        """Return what came after an event, and whether more can come."""
+        with sigint_held(), self._lock:
+            return self._events.after(since), self._events.is_open
+
+    def await_event(self) -> Waiter:
+        """Return what opens at the next event, and when an answer is handed over. To be given back by `leave`."""
+        return self._join(self._await_events, None)
+
+    def look_at_open(self, *, for_progress: bool) -> bool:
+        """Let what has arrived, or has gone on, become events; True: an acknowledgment may come any moment.
+
+        Not for the serving threads: it asks the kernel.
+        """
+        now = time.monotonic()
+        with sigint_held(), self._lock:
+            due = [exchange for exchange in self._open if exchange.state in _IN_KERNEL]
+            transfers = [one for one in self._open if one.subject and one.subject.pieces] if for_progress else []
+            transfers = self._events.not_looked_at(transfers, now)
+        asked = {exchange: exchange.received() for exchange in due}
+        moved = {exchange: seen(exchange, lambda one: one.transfer(now)) for exchange in transfers}
+        with sigint_held(), self._lock:
+            for name in self._close_arrived(asked):
+                self._wake_for_name(name)
+            before = self._events.number
+            for exchange, transfer in moved.items():
+                if exchange in self._open:
+                    self._events.add_progress(exchange, transfer, now, time.time())
+            if self._events.number > before and self._await_events:
+                self._wake_for_event()
+        return bool(asked)
+
+    def _close_arrived(self, asked: dict[Exchange, int]) -> set[str]:
+        """Close what has arrived whole although nobody has said so yet, and leave in `asked` what is open then.
+
+        Returns the names that those were about.
+        """
+        now = time.monotonic()
+        names = set()
+        for exchange, received in list(asked.items()):
+            if exchange not in self._open:
+                del asked[exchange]
+            elif received == exchange.length and exchange.has_all(received):
+                self._close(exchange, exchange.length, now)
+                del asked[exchange]
+                if exchange.subject is not None:
+                    names.add(exchange.subject.name)
+        return names
+
     # Waiting for acknowledgments
 
     def await_due(self, fits: Callable[[Exchange], bool] | None = None) -> None:
@@ -348,13 +446,14 @@ class ExchangeLog:
             waiters, self._waiters = self._waiters, set()
             self._await_downloads.clear()
             self._await_requests.clear()
+            self._await_events.clear()
             for waiter in waiters:
                 waiter.open()
 
     @property
     def next_number(self) -> int:
         """The number that the next exchange will have at least."""
-        return self._number + 1
+        return self._events.number + 1
 
     def await_download(self, name: str) -> Waiter:
         """Return what opens when an answer about a name begins, is handed over or ends, or it has a new version.
@@ -396,6 +495,8 @@ class ExchangeLog:
         self._waiters = set()
         self._await_downloads = {}
         self._await_requests = {}
+        self._await_events = {}
+        self._events.close(time.time())
         self.waits = weakref.WeakSet()
         for exchange in list(self._open):
             if not isinstance(exchange.link, ClosedLink):

@@ -11,9 +11,9 @@ from typing import Any
 
 from httpserve import DownloadRecord, InvalidArgument, InvalidName, Missing, RequestRecord, Transfer
 from httpserve.base.text import printable
+from httpserve.robot.conversions import Address, Awaited, Clients, Expected, Until, seconds
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.transfers_log import plain
-from httpserve.robot.types import Address, Awaited, Clients, Expected, Until, seconds
 
 WAIT = timedelta(minutes=10)  # no suite hangs over night
 IDLE = timedelta(seconds=5)
@@ -200,10 +200,10 @@ class DownloadKeywords(Keywords):
         | Put Text    recovery.cfg    panic
         | File Should Not Have Been Requested    recovery.cfg
         """
-        kept = self.servers.get(server)
+        found = self.servers.get(server)
         if not plain(name):
             raise InvalidName(name, "it is empty, or the root itself, and a file is meant")
-        asked = kept.client.requests_for(_no_url(name), client=_address(client))
+        asked = found.client.requests_for(_no_url(name), client=_address(client))
         if asked:
             shown = ", ".join(
                 f"{printable(record.method, MOST_CHARACTERS)} by {record.client} ({record.status})"
@@ -211,8 +211,8 @@ class DownloadKeywords(Keywords):
             )
             more = f" and {len(asked) - MOST_NAMED} more" if len(asked) > MOST_NAMED else ""
             raise AssertionError(f"{name!r} was asked for: {shown}{more}")
-        most = kept.settings["max_records"]
-        if len(kept.client.requests) >= most:  # looked at last: what comes in between only makes it more careful
+        most = found.settings["max_records"]
+        if len(found.client.requests) >= most:  # looked at last: what comes in between only makes it more careful
             raise AssertionError(
                 f"cannot tell whether {name!r} was asked for: the server remembers {most} requests and has so many, so "
                 f"earlier ones may be forgotten; start it with a larger max_records="

@@ -10,9 +10,9 @@ from datetime import timedelta
 import opendal
 
 from httpserve.base.text import printable
+from httpserve.robot.conversions import Address, Digest, Service, Source, seconds
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.operators import new_operator, operator_of
-from httpserve.robot.types import Address, Digest, Service, Source, seconds
 
 
 class FileKeywords(Keywords):

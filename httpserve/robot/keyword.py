@@ -30,7 +30,7 @@ class Keywords:
 
     def requests(self) -> Requests:
         """Return what each server was asked, with what is acknowledged by now. Waits for nothing."""
-        return [(kept.alias, kept.client.requests_for(wait=False)) for kept in self.servers.all()]
+        return [(server.alias, server.client.requests_for(wait=False)) for server in self.servers.all()]
 
     def tell(self) -> None:
         """Write a line for each transfer that has ended. Only in a keyword, whose output Robot reads.

@@ -16,12 +16,12 @@ from robot.utils import escape
 from robot.version import VERSION
 
 from httpserve import __version__
+from httpserve.robot.conversions import CONVERTERS, Address, AutoClose, seconds
 from httpserve.robot.download_keywords import DownloadKeywords
 from httpserve.robot.file_keywords import FileKeywords
 from httpserve.robot.server_keywords import ServerKeywords
 from httpserve.robot.servers import Servers
 from httpserve.robot.transfers_log import TransfersLog
-from httpserve.robot.types import CONVERTERS, Address, AutoClose, seconds
 
 
 @library(scope="GLOBAL", version=__version__, converters=CONVERTERS, doc_format="ROBOT", listener="SELF")

@@ -9,7 +9,7 @@ import opendal
 from opendal import exceptions as theirs
 
 from httpserve import InvalidArgument
-from httpserve.robot.types import Service
+from httpserve.robot.conversions import Service
 
 # What the constructor can raise; opendal's classes share no base.
 _REFUSALS = (theirs.ConfigInvalid, theirs.Unsupported, theirs.Unexpected, theirs.Error)

@@ -14,9 +14,9 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
 from httpserve import HttpServerClient, Report
+from httpserve.robot.conversions import Address, seconds
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.servers import DEFAULT_ALIAS
-from httpserve.robot.types import Address, seconds
 
 NO_TIME = timedelta(0)
 STEPS_OF_STOPPED = {  # the report's own tell to call methods

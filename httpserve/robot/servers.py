@@ -1,6 +1,6 @@
 """The servers of a run of Robot: by alias, the current one, and which suite or test each belongs to.
 
-Knows when a server is to end. Knows nothing of keywords, and of Robot no more than the names of suites.
+Knows when a server ends. Knows nothing of keywords, and of Robot only its cache of connections and the names of suites.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from robot.utils import ConnectionCache, eq
+
 from httpserve import HttpServerClient, InvalidArgument, ServerNotRunning
-from httpserve.robot.types import AutoClose
+from httpserve.robot.conversions import AutoClose
 
 DEFAULT_ALIAS = "default"
 
@@ -20,9 +22,9 @@ class NoServer(ServerNotRunning):
     """None was started yet."""
 
 
-@dataclass
-class Kept:
-    """A server, what it was made with, and where: `test` is None for one of a suite's setup."""
+@dataclass(eq=False)
+class NamedServer:
+    """A server, its settings, and what started it: `test` is None for a suite's setup."""
 
     alias: str
     client: HttpServerClient
@@ -32,7 +34,7 @@ class Kept:
 
 
 class Servers:
-    """All servers of a run.
+    """All servers of a run. Aliases ignore case and spaces, as in Robot's other libraries.
 
     Args:
         defaults: The settings of the library's import.
@@ -42,91 +44,99 @@ class Servers:
     def __init__(self, defaults: Settings, auto_close: AutoClose) -> None:
         self._defaults = defaults
         self._auto_close = auto_close
-        self._kept: dict[str, Kept] = {}
-        self._current: str | None = None
+        self._cache: ConnectionCache[NamedServer] = ConnectionCache()
 
-    def start(self, alias: str, settings: Settings, wait_for_address: float, suite: str, test: str | None) -> Kept:
+    def start(
+        self, alias: str, settings: Settings, wait_for_address: float, suite: str, test: str | None
+    ) -> NamedServer:
         """Start a server, or the one of that alias again, and make it the current one.
 
         Blocks until it answers, and before that up to `wait_for_address` seconds for its address.
 
         Raises:
-            InvalidArgument: There is one of that alias, and it was made with other settings.
+            InvalidArgument: There is one of that alias, and it has other settings.
         """
-        kept = self._kept.get(alias)
-        merged = {**(self._defaults if kept is None else kept.settings), **settings}
-        if kept is not None and kept.settings != merged:
-            raise InvalidArgument(_other_settings(kept, merged))
-        if kept is not None:
-            kept.client.start(wait_for_address=wait_for_address)
-        else:
-            # A timeout of Robot's or a Ctrl-C may come between any two steps: what was begun is known all the time.
-            kept = self._kept[alias] = Kept(alias, HttpServerClient(**merged), merged, suite, test)
-            try:
-                kept.client.start(wait_for_address=wait_for_address)
-            except BaseException:
-                self._close(kept)  # it has never run, so it may be given other settings
-                raise
-        self._current = alias
-        return kept
+        server, before = self._find(alias), self._cache.current
+        merged = {**(self._defaults if server is None else server.settings), **settings}
+        if server is not None:
+            if server.settings != merged:
+                raise InvalidArgument(_other_settings(server, merged))
+            server.client.start(wait_for_address=wait_for_address)
+            self._cache.current = server
+            return server
+        server = NamedServer(alias, HttpServerClient(**merged), merged, suite, test)
+        try:
+            # A timeout of Robot's or a Ctrl-C may come between any two steps, so it is registered before it starts.
+            self._cache.register(server, alias)
+            server.client.start(wait_for_address=wait_for_address)
+        except BaseException:
+            self._cache.current = before
+            self._close(server)  # it has never run, so the next start may have other settings
+            raise
+        return server
 
-    def get(self, alias: str | None) -> Kept:
+    def get(self, alias: str | None) -> NamedServer:
         """Return a server by its alias, or the current one.
 
         Raises:
             NoServer: There is none at all.
-            InvalidArgument: There is none of that alias; the message lists those that there are.
+            InvalidArgument: There is none of that alias; the message lists the aliases.
         """
-        wanted = self._current if alias is None else alias
-        if wanted is None:
+        if alias is None and not self._cache:
             raise NoServer("there is no server yet: use Start HTTP Server first")
-        kept = self._kept.get(wanted)
-        if kept is None:
-            there = ", ".join(map(repr, self._kept)) or "none"
-            raise InvalidArgument(f"there is no server {wanted!r}; there are: {there}")
-        return kept
+        server: NamedServer | None = self._cache.current if alias is None else self._find(alias)
+        if server is None:
+            there = ", ".join(repr(server.alias) for server in self._cache) or "none"
+            raise InvalidArgument(f"there is no server {alias!r}; there are: {there}")
+        return server
+
+    def _find(self, alias: str) -> NamedServer | None:
+        """Return the server of an alias. The cache alone would take `1` for its first server, whatever its alias."""
+        return next((server for server in self._cache if eq(server.alias, alias)), None)
 
     def switch(self, alias: str) -> str | None:
         """Make a server the current one, and return the alias of the one before."""
-        self.get(alias)
-        before, self._current = self._current, alias
-        return before
+        server, before = self.get(alias), self._cache.current
+        self._cache.current = server
+        return before.alias if before else None
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[NamedServer]:
         """Return all servers, in the order of their first start."""
-        return list(self._kept.values())
+        return list(self._cache)
 
     def close_all(self) -> None:
         """Close every server and forget it."""
-        self._close_those(self.all())
+        for server in self.all():
+            self._close(server)
 
     def test_ended(self) -> None:
-        """Close what the test started, where that was asked for."""
-        if self._auto_close is AutoClose.TEST:
-            self._close_those([kept for kept in self.all() if kept.test is not None])
+        """Close what tests started, with `auto_close=TEST`."""
+        for server in self.all():
+            if self._auto_close is AutoClose.TEST and server.test is not None:
+                self._close(server)
 
     def suite_ended(self, suite: str) -> None:
-        """Close what the suite and its tests started, unless all is left to the user."""
-        if self._auto_close is not AutoClose.MANUAL:
-            self._close_those([kept for kept in self.all() if kept.suite == suite])
+        """Close what the suite and its tests started, except with `auto_close=MANUAL`."""
+        for server in self.all():
+            if self._auto_close is not AutoClose.MANUAL and server.suite == suite:
+                self._close(server)
 
-    def _close_those(self, those: list[Kept]) -> None:
-        for kept in those:
-            self._close(kept)
+    def _close(self, server: NamedServer) -> None:
+        server.client.close()  # first: if this is interrupted, the server is still known and can be closed again
+        others: ConnectionCache[NamedServer] = ConnectionCache()
+        for other in self._cache:
+            if other is not server:
+                others.register(other, other.alias)
+        if others and self._cache.current is not server:
+            others.current = self._cache.current
+        self._cache = others
 
-    def _close(self, kept: Kept) -> None:
-        kept.client.close()  # first: one that is interrupted here can be closed again, or ends with its suite
-        if self._current == kept.alias:
-            others = [alias for alias in self._kept if alias != kept.alias]
-            self._current = others[-1] if others else None
-        del self._kept[kept.alias]
 
-
-def _other_settings(kept: Kept, merged: Settings) -> str:
-    """Say that a server does not become another one: its files and what it knows of boards would be lost."""
-    others = ", ".join(f"{name}=" for name, value in merged.items() if kept.settings[name] != value)
-    if kept.client.is_running:
-        what = f"server {kept.alias!r} runs already with other settings ({others})"
+def _other_settings(server: NamedServer, merged: Settings) -> str:
+    """Say that a server keeps its settings: with new ones it would lose its files and its records."""
+    others = ", ".join(f"{name}=" for name, value in merged.items() if server.settings[name] != value)
+    if server.client.is_running:
+        what = f"server {server.alias!r} runs already with other settings ({others})"
     else:
-        what = f"server {kept.alias!r} was stopped with its files, and has other settings ({others})"
+        what = f"server {server.alias!r} was stopped with its files, and has other settings ({others})"
     return f"{what}: leave them out, or give this one another alias=; Stop All HTTP Servers removes every server"

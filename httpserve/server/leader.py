@@ -349,7 +349,7 @@ class Leader:
                 self._tell_once("out of memory; connections that need more of it are reset")
                 return None
             self._connections[connection.fd] = connection
-            self._service.ledger.connected(connection.client)
+            self._service.ledger.connected(connection)
             taken = self._apply(connection, self._guarded(connection, connection.on_input))
             if taken is not None:
                 return taken

@@ -344,7 +344,7 @@ def test_what_a_signal_raises_at_any_moment_of_robots_keywords_loses_no_server(t
     code = """
 from datetime import timedelta
 from httpserve.robot.servers import Servers
-from httpserve.robot.types import AutoClose
+from httpserve.robot.conversions import AutoClose
 
 servers = Servers({"host": "127.0.0.1"}, AutoClose.SUITE)
 began = []  # all there ever were: what a signal raises in a finalizer is lost, and so none may run in a call
@@ -360,7 +360,7 @@ def two():
     start()
     servers.start("two", {}, 0.0, "suite", None)
 def look():
-    known = [kept.client for kept in servers.all()]
+    known = [server.client for server in servers.all()]
     assert all(client in known for client in began[-4:] if client.is_running), known
     servers.suite_ended("suite")
     assert servers.all() == []

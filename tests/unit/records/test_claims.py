@@ -674,7 +674,7 @@ def signal_at(step: int, then: Callable[[], object]) -> Iterator[list[int]]:
 
     def trace(frame: FrameType, event: str, arg: object) -> TraceFunction | None:
         nonlocal lines
-        if "httpserve" not in frame.f_code.co_filename or "uninterrupted" in frame.f_code.co_filename:
+        if "httpserve" not in frame.f_code.co_filename or frame.f_code.co_filename.endswith("base/threads.py"):
             return None
         if event == "line":
             lines += 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.robot.types import to_address, to_bytes, to_clients, to_digest, to_source, to_until
+from httpserve.robot.conversions import to_address, to_bytes, to_clients, to_digest, to_source, to_until
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""Waiting for the next events of a server.
+
+Knows the log and deadlines. Does not know what events mean.
+"""
+
+from __future__ import annotations
+
+import time
+
+from httpserve.records.events import DOWNLOADED, ENDED, PROGRESS, PROGRESS_SECONDS, Event, Nearest, events_of
+from httpserve.records.log import ExchangeLog
+from httpserve.records.waits.turns import Turns
+
+GATHER_SECONDS = 0.01  # from the first event of a call until it returns, so that a busy server is not read one by one
+FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.001, 0.02  # an acknowledgment makes no event
+_OF_ANSWERS = {PROGRESS, ENDED, DOWNLOADED}
+
+
+def next_events(
+    log: ExchangeLog, since: int, timeout: float | None, kinds: frozenset[str], nearest: Nearest
+) -> tuple[Event, ...]:
+    """Block until there are events of these kinds after `since`; none where the time is over, or no more can come.
+
+    Args:
+        log: What happens.
+        since: The number of an event.
+        timeout: Seconds; None waits for ever.
+        kinds: Which events.
+        nearest: Returns for names that are not there those that are and are like them.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    looks_at_open = not kinds.isdisjoint(_OF_ANSWERS)
+    poll = 0.0
+    with Turns(log, log.await_event) as turns:
+        while True:
+            turns.begin()
+            is_due = looks_at_open and log.look_at_open(for_progress=PROGRESS in kinds)
+            entries, is_open = log.events_after(since)
+            if any(entry.kind in kinds for entry in entries):
+                break
+            left = PROGRESS_SECONDS if deadline is None else deadline - time.monotonic()
+            if not is_open or left <= 0:
+                return ()
+            poll = min(2 * poll or FIRST_POLL_SECONDS, LAST_POLL_SECONDS) if is_due else PROGRESS_SECONDS
+            if turns.wait(left, poll):
+                poll = 0.0
+                gather = GATHER_SECONDS if deadline is None else min(GATHER_SECONDS, deadline - time.monotonic())
+                time.sleep(max(0.0, gather))
+    found = [entry for entry in entries if entry.kind in kinds]
+    return events_of(found, time.monotonic(), nearest)
