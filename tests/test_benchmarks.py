@@ -170,3 +170,20 @@ def test_what_waits_cost_is_measured() -> None:
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("rest ")]
     assert len(row) == 6
     assert all(float(value) > 0 for value in row[1:])
+
+
+def test_this_code_is_measured_beside_another_checkout() -> None:
+    options = ["--rounds", "1", "--seconds", "1", "--only", "keep1", "life"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.beside", str(REPOSITORY), *options],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["keep1", "life"]
+    assert all(float(value) > 0 for row in rows for value in row[1:])
