@@ -295,7 +295,10 @@ def test_the_limit_of_the_system_decides_which_ports_need_a_right(fresh: Bench) 
 
     told = fresh.run(code)
 
-    assert told.startswith("PortNotPermitted: port 8999 on 127.0.0.1 needs a right, as all below 9000 do; pass port=0")
+    assert told.startswith(
+        "PortNotPermitted: port 8999 on 127.0.0.1 needs root or CAP_NET_BIND_SERVICE, like every port below 9000; "
+        "pass port=0"
+    )
 
 
 # What URLs say

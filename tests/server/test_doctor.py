@@ -126,7 +126,7 @@ def test_names_that_were_missing_are_told_with_the_nearest_that_exists(bench: Ht
     finding = only(bench.doctor(), "missing")
 
     assert finding.status == "warn"
-    assert finding.message == "asked for, and not there: 'boot.scr', 'zimage' (there is 'zImage')"
+    assert finding.message == "asked for, and missing: 'boot.scr', 'zimage' (there is 'zImage')"
     assert [miss["name"] for miss in finding.data["missing"]] == ["zimage", "boot.scr", "zimage"]
 
 
@@ -137,7 +137,7 @@ def test_of_many_names_that_were_missing_the_last_are_told(bench: HttpServerClie
 
     message = only(bench.doctor(), "missing").message
 
-    assert message.startswith("7 names were asked for that are not there, the last: 'absent-2', ")
+    assert message.startswith("7 names were asked for that do not exist, the last: 'absent-2', ")
     assert message.endswith("'absent-6'")
 
 
