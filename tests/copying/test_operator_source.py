@@ -182,4 +182,5 @@ def test_closing_during_a_read_lets_the_reader_close() -> None:
         source.close()
     reader.join(10)
 
-    assert source._file.closed
+    assert not reader.is_alive()
+    assert sum(read) == 10

@@ -205,7 +205,7 @@ def test_a_peer_that_has_asked_is_told(network: Network, serve: Serve, doctor: D
 def test_a_peer_that_connects_and_asks_nothing_is_told(network: Network, serve: Serve, doctor: Doctor) -> None:
     client = serve(peer="192.168.7.2")
     network.board.start("busybox", "telnet", "192.168.7.1", str(client.get_port()))
-    eventually(lambda: "192.168.7.2" in client._ledger.connections(), "the connection")
+    eventually(lambda: "192.168.7.2" in client.connections, "the connection")
 
     report = doctor(client)
 
