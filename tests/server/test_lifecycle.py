@@ -477,7 +477,7 @@ def test_a_second_stop_cuts_after_its_own_timeout_what_the_first_one_lets_drain(
 
 
 def test_close_cuts_after_its_own_timeout_what_a_stop_lets_drain(huge: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.client.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("httpserve.client.client.STOP_SECONDS", 0.2)
     client = HttpServerClient(huge, host="127.0.0.1")
     client.start()
     with ThreadPoolExecutor() as pool, Wire(client.get_port()) as wire:

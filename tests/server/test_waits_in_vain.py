@@ -421,7 +421,8 @@ def test_waits_that_end_one_another_disturb_nothing(bench: HttpServerClient, poo
     for one in waiting:
         one.result(10)
 
-    assert bench.wait_for_download("Image", AT_ONCE, until="started").name == "Image"
+    fetch(bench)
+    assert bench.wait_for_download("Image", PATIENT).bytes == SIZE
 
 
 @pytest.mark.parametrize("until", EACH)
