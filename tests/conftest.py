@@ -67,6 +67,17 @@ def private_directories() -> set[str]:
     return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("httpserve")}
 
 
+def private_root() -> Path:
+    """Return the only private directory of this test's servers."""
+    (name,) = private_directories()
+    return Path(tempfile.gettempdir(), name)
+
+
+def connections_at(port: int) -> int:
+    """Return how many connections this process has that it has accepted at a port on which it listens."""
+    return list(tcp_sockets().values()).count(port) - 1
+
+
 def _others(servers: set[str]) -> list[threading.Thread]:
     return [thread for thread in our_threads() if _server_of(thread) not in servers]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+from httpserve.base.text import Hint, Message
 from httpserve.errors import InvalidArgument
 
 Value = str | int | os.PathLike[str]
@@ -183,7 +184,11 @@ def _words_of_url(tool: str, template: Template, url: str) -> dict[str, str]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if ":" in host and not template.ipv6:
-        raise InvalidArgument(f"{tool} knows no IPv6, and {url} has it; say host= or peer= with an IPv4 address")
+        raise InvalidArgument(
+            Message(
+                "{} knows no IPv6, and {} has it; give {} or {} an IPv4 address", tool, url, Hint("host"), Hint("peer")
+            )
+        )
     if parts.scheme == "https" and not template.tls:
         raise InvalidArgument(f"{tool} knows no TLS, and {url} needs it; give the board an http URL")
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from httpserve.base.text import Hint, InPython, Message
 from httpserve.doctor.report import Finding
 from httpserve.doctor.situation import Situation, ago, times
 from httpserve.errors import HttpServeError
@@ -24,8 +25,9 @@ def look_at_route(situation: Situation) -> Iterator[Finding]:
         yield from _no_peer(situation)
         return
     if not is_numeric(situation.peer):
-        step = "give peer= the board's address, to have the route to it looked at"
-        yield Finding("warn", "route", f"peer={situation.peer!r} is a name, and no name server is asked here", step)
+        named = Message("{} is a name, and no name server is asked here", Hint("peer", situation.peer))
+        address = Message("give {} the board's address, and the route to it is examined", Hint("peer"))
+        yield Finding("warn", "route", named, address)
         return
     try:
         route = route_to(resolve(situation.peer, _ANY_PORT, what="peer")[0])
@@ -41,8 +43,8 @@ def look_at_route(situation: Situation) -> Iterator[Finding]:
 def _no_peer(situation: Situation) -> Iterator[Finding]:
     sides = {here.interface for here in situation.urls}
     if len(sides) > 1 and situation.advertise is None:
-        step = "pass peer= with the board's address, or get_url(peer=)"
-        message = f"no peer= was given, and the board may be on any of {', '.join(sorted(sides))}"
+        step = Message("pass {} with the board's address{}", Hint("peer"), InPython(", or get_url(peer=)"))
+        message = Message("no {} was given, and the board may be on any of {}", Hint("peer"), ", ".join(sorted(sides)))
         yield Finding("warn", "route", message, step, {"interfaces": sorted(sides)})
 
 
@@ -56,7 +58,8 @@ def _routed(situation: Situation, route: Route) -> Finding:
         message = f"peer {route.peer} is on no network of this host: packets to it go to the default router"
         return Finding("warn", "route", message, step, data)
     if situation.bound is not None and not _answers_on(situation, route.source):
-        step = f"listen on host={route.source!r}, or on every address by host='0.0.0.0' or host='::'"
+        every = Hint("host", "0.0.0.0"), Hint("host", "::")
+        step = Message("listen on {}, or on every address by {} or {}", Hint("host", route.source), *every)
         return Finding("fail", "route", f"{facing}, but the server listens on {situation.bound}", step, data)
     between = "on the same network" if route.is_near else "with a router between"
     return Finding("ok", "route", f"{facing}, {between}", data=data)
@@ -95,9 +98,8 @@ def _seen(situation: Situation, route: Route) -> Iterator[Finding]:
         message = f"peer {route.peer} has asked for nothing yet; behind a router nothing more can be seen of it"
         yield Finding("warn", "peer", message, "try from the board whether it reaches this host at all", data)
     else:
-        message = f"peer {route.peer} was never seen: " + (
-            "it does not answer on the network" if entry else "the kernel has no neighbour of that address"
-        )
+        reason = "it does not answer on the network" if entry else "no ARP or NDP entry"
+        message = f"peer {route.peer} has not been seen: {reason}"
         step = f"see whether the board is on, its cable is plugged in, and it has the address {route.peer}"
         yield Finding("warn", "peer", message, step, data)
 
@@ -116,10 +118,10 @@ def look_at_missing(situation: Situation) -> Iterator[Finding]:
             for miss in situation.missing[-MOST_NAMED:]
         ]
     }
-    message = f"asked for, and not there: {shown}"
+    message = f"asked for, and missing: {shown}"
     if len(names) > len(last):
-        message = f"{len(names)} names were asked for that are not there, the last: {shown}"
-    step = "compare with what the board was told; some clients look for names that need not be there"
+        message = f"{len(names)} names were asked for that do not exist, the last: {shown}"
+    step = "compare with what was typed on the board; some clients ask for names that need not exist"
     yield Finding("warn", "missing", message, step, data)
 
 

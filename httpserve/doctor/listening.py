@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from httpserve.base.text import Hint, InPython, Message
 from httpserve.doctor.report import Finding
 from httpserve.doctor.selftest import CONTENT, self_test
 from httpserve.doctor.situation import Situation
@@ -58,7 +59,11 @@ def look_at_bind(situation: Situation) -> Iterator[Finding]:
         step = "see whether the board's network is up: the server goes on by itself when the address is back"
         yield Finding(status, "bind", f"listens on {where}, which no interface has any more", step, data)
     elif own.is_loopback and situation.advertise is None and not situation.is_own(situation.peer or ""):
-        step = "pass peer= with the board's address, or host= with an address of this host that the board reaches"
+        step = Message(
+            "pass {} with the board's address, or {} with an address of this host that the board reaches",
+            Hint("peer"),
+            Hint("host"),
+        )
         yield Finding("warn", "bind", f"listens on {where}, which only this host reaches", step, data)
     elif not own.is_up or not own.has_carrier:
         what = "has no carrier" if own.is_up else "is down"
@@ -71,7 +76,7 @@ def look_at_bind(situation: Situation) -> Iterator[Finding]:
 def _would_bind(host: str | None) -> Iterator[Finding]:
     if host is None or not is_numeric(host) or answering(resolve(host)[0].host) or host.strip("[]") in _LOOPBACK:
         return
-    step = "bring the board's network up, or call start(wait_for_address=30)"
+    step = Message("bring the board's network up, or use {}", Hint("wait_for_address", 30))
     yield Finding("warn", "bind", f"no interface has {host} yet; {addresses_here()}", step, {"host": host})
 
 
@@ -82,7 +87,7 @@ def look_at_port(situation: Situation) -> Iterator[Finding]:
     if not 0 < port < limit:
         return
     if situation.bound is None:
-        step = f"pass port=0, or a port from {limit} on"
+        step = Message("pass {}, or a port from {} on", Hint("port", 0), limit)
         yield Finding("warn", "port", f"port {port} is below {limit}: not every user may listen there", step, data)
     else:
         yield Finding("ok", "port", f"port {port} is below {limit}, and listening there was allowed", data=data)
@@ -95,7 +100,11 @@ def look_at_urls(situation: Situation) -> Iterator[Finding]:
         return
     if situation.advertise is not None:
         url = advertised(bound, situation.port, advertise=situation.advertise)
-        message = f"{url} is what URLs say, since advertise= was given; whether it leads here shows on the board alone"
+        message = Message(
+            "{} is what URLs say, since {} was given; whether it leads here shows on the board alone",
+            url,
+            Hint("advertise"),
+        )
         yield Finding("ok", "url", message, data={"url": url, "address": "", "interface": "", "reached_by": ""})
     shown = situation.urls[:MOST_ADDRESSES]
     for here in shown:
@@ -150,12 +159,13 @@ def _asked(host: str, port: int, path: str, timeout: float) -> Finding:
     try:
         flaws = self_test(host, port, path, max(timeout, 0.05))
     except OSError as error:
-        step = "see in client.transfers whether max_connections are busy; if none is, the server or the system hangs"
+        busy = InPython("see in client.transfers whether max_connections are busy; if none is, ")
+        step = Message("{}the server or the system hangs", busy)
         reason = error.strerror or str(error)
         return Finding("fail", "self-test", f"no answer from {host} port {port} ({reason})", step, data)
     if flaws:
         data["flaws"] = flaws
-        step = "if nothing stands between (a proxy, a filter), report this as a fault of httpserve"
         message = f"answers from {host} are not what boards need: {'; '.join(flaws)}"
-        return Finding("fail", "self-test", message, step, data)
+        advice = "if there is no proxy or filter in between, report this as a fault of httpserve"
+        return Finding("fail", "self-test", message, advice, data)
     return Finding("ok", "self-test", f"{host} answers GET, HEAD and ranges as boards need it", data=data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from httpserve.base.text import Hint, Message
 from httpserve.doctor.host import Firewall, Machine, firewalls, machine
 from httpserve.doctor.report import Finding
 from httpserve.doctor.situation import Situation
@@ -46,7 +47,7 @@ def _firewall(situation: Situation, firewall: Firewall) -> Finding:
     if situation.boards:
         return Finding("ok", "firewall", f"{about} has let other hosts connect", data=data)
     rule = _RULES[firewall.name].format(port=situation.port or "PORT")
-    step = f"pass port=, so that a rule stays right, and let boards in: {rule}"
+    step = Message("pass {}, so that a rule stays right, and let boards in: {}", Hint("port"), rule)
     return Finding("warn", "firewall", f"{about} may drop what boards send, and say nothing", step, data)
 
 
@@ -67,18 +68,25 @@ def about_machine(situation: Situation, host: Machine) -> Iterator[Finding]:
         yield Finding("ok", "machine", "WSL 1 shares the network of Windows", data={"kind": "WSL"})
     if kind:
         message = f"a container ({kind}): unless it has the host's network, boards reach none of its addresses"
-        step = (
-            f"run it with the host's network, or publish the port (docker run -p {port}:{port}) and pass "
-            f"host='0.0.0.0', port={port} and advertise='ADDRESS-OF-THE-HOST:{port}'"
+        step = Message(
+            "run it with the host's network, or publish the port (docker run -p {}:{}) and pass {}, {} and {}",
+            *(
+                port,
+                port,
+                Hint("host", "0.0.0.0"),
+                Hint("port", port),
+                Hint("advertise", f"ADDRESS-OF-THE-HOST:{port}"),
+            ),
         )
         yield _machine(kind, message, is_settled, step)
     if below and version != 2:
         message = f"a virtual machine ({below}): boards reach it only where its network is bridged or passed through"
         if host.has_user_network:
             message = f"a virtual machine ({below}) on a user network (10.0.2.0/24): boards reach none of it"
-        step = (
+        step = Message(
             "bridge the virtual machine's network card, pass the board's USB network through, or forward the port on "
-            f"the host and pass advertise='ADDRESS-OF-THE-HOST:{port}'"
+            "the host and pass {}",
+            Hint("advertise", f"ADDRESS-OF-THE-HOST:{port}"),
         )
         yield _machine(below, message, is_settled, step)
     if not (version or kind or below):
@@ -97,7 +105,10 @@ def _wsl(port: int | str) -> str:
         f"netsh interface portproxy add v4tov4 listenport={port} listenaddress=0.0.0.0 connectport={port} "
         "connectaddress=ADDRESS-OF-WSL"
     )
-    return (
+    return Message(
         "set networkingMode=mirrored in .wslconfig, or forward the port, in a PowerShell of an administrator: "
-        f"{forward}; {_WINDOWS_RULE.format(port=port)}; and pass advertise='ADDRESS-OF-WINDOWS:{port}'"
+        "{}; {}; and pass {}",
+        forward,
+        _WINDOWS_RULE.format(port=port),
+        Hint("advertise", f"ADDRESS-OF-WINDOWS:{port}"),
     )

@@ -12,6 +12,7 @@ import socket
 import sys
 from pathlib import Path
 
+from httpserve.base.text import Hint, Message
 from httpserve.errors import AddressError, AddressNotFound, PortInUse, PortNotPermitted
 from httpserve.network.hosts import Endpoint, checked_port, resolve
 from httpserve.network.interfaces import addresses_here, interfaces
@@ -81,9 +82,13 @@ def bind_error(error: OSError, host: str, port: int) -> AddressError:
 def _in_use(host: str, port: int) -> str:
     if port == 0:
         return f"no port is free on {host}; close some of the sockets that use them"
-    return (
-        f"port {port} on {host} is taken; pass port=0 to let the system choose, or stop who has it: a server "
-        f"of this script that was not closed, or another program (ss -ltnp 'sport = :{port}' names it)"
+    return Message(
+        "port {} on {} is taken; pass {} to let the system choose, or stop the program that uses it, which may be a "
+        "server that was not closed (ss -ltnp 'sport = :{}' names it)",
+        port,
+        host,
+        Hint("port", 0),
+        port,
     )
 
 
@@ -98,11 +103,12 @@ def first_free_port() -> int:
 def _not_permitted(host: str, port: int) -> str:
     first_free = first_free_port()
     if port >= first_free:
-        return f"the system's security policy does not let this user listen on {host} port {port}; try port=0"
-    return (
-        f"port {port} on {host} needs a right, as all below {first_free} do; pass port=0 or one from "
-        f"{first_free} on, or have root run 'sysctl net.ipv4.ip_unprivileged_port_start={port}' "
-        f"or 'setcap cap_net_bind_service=+ep {os.path.realpath(sys.executable)}'"
+        denied = "the system's security policy does not let this user listen on {} port {}; try {}"
+        return Message(denied, host, port, Hint("port", 0))
+    return Message(
+        "port {} on {} needs root or CAP_NET_BIND_SERVICE, like every port below {}; pass {} or a port from {} on, or "
+        "have root run 'sysctl net.ipv4.ip_unprivileged_port_start={}' or 'setcap cap_net_bind_service=+ep {}'",
+        *(port, host, first_free, Hint("port", 0), first_free, port, os.path.realpath(sys.executable)),
     )
 
 
@@ -110,7 +116,10 @@ def _not_available(host: str) -> str:
     if any(here.host == host for here in interfaces()):
         return f"{host} is not ready, as IPv6 still looks for duplicates of it; start again in some seconds"
     wildcard = "::" if ":" in host else "0.0.0.0"
-    return (
-        f"no interface has {host} yet; start(wait_for_address=30) waits for it, and host={wildcard!r} takes "
-        f"addresses as they come; {addresses_here()}"
+    return Message(
+        "no interface has {} yet; {} waits for it, and {} takes addresses as they come; {}",
+        host,
+        Hint("wait_for_address", 30),
+        Hint("host", wildcard),
+        addresses_here(),
     )

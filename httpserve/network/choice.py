@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 
 from httpserve.base.log import logger
-from httpserve.base.text import url_path
+from httpserve.base.text import Hint, Message, url_path
 from httpserve.errors import AddressNotFound
 from httpserve.network.binding import bind, bind_error
 from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, resolve
@@ -89,8 +89,13 @@ def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False)
         target, found = _route(peer, (_V4, _V6))
         if is_awaited and _takes_default_route(target):
             raise AddressNotFound(
-                f"no interface is on the network of peer={peer!r} yet, packets to it would go to the default router; "
-                f"see whether its interface is up, or start() without waiting to listen there; {addresses_here()}",
+                Message(
+                    "no interface is on the network of {} yet, packets to it would go to the default router; see "
+                    "whether its interface is up, or {} to listen there; {}",
+                    Hint("peer", peer),
+                    Hint("wait_for_address", None),
+                    addresses_here(),
+                ),
                 peer,
             )
         _log_detour(target, found)
@@ -181,8 +186,14 @@ def _route(peer: str, families: Families, wants_link_local: bool = False) -> tup
         if target.family in families:
             return target, source
     raise AddressNotFound(
-        f"no address of this host faces peer={peer!r} ({reason}): see whether the interface to it is up, and "
-        f"listen on host='::' for both families; {addresses_here()}",
+        Message(
+            "no address of this host faces {} ({}): see whether the interface to it is up, and listen on {} for both "
+            "families; {}",
+            Hint("peer", peer),
+            reason,
+            Hint("host", "::"),
+            addresses_here(),
+        ),
         peer,
     )
 
@@ -218,7 +229,7 @@ def _log_choice(candidates: list[InterfaceAddress]) -> None:
     # Another family on the same interface leads to the same boards, so it is no choice to tell of.
     others = [str(o) for o in rest if o.interface != chosen.interface or o.family == chosen.family]
     if others:
-        log.info("chose %s; others are %s; peer= or host= chooses", chosen, ", ".join(others))
+        log.info("chose %s; others are %s; %s or %s chooses", chosen, ", ".join(others), Hint("peer"), Hint("host"))
 
 
 def _takes_default_route(target: Endpoint) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from httpserve.base.text import Hint, Message
 from httpserve.errors import AddressNotFound, InvalidArgument
 from httpserve.network.interfaces import addresses_here, host_of, interfaces
 
@@ -33,7 +34,11 @@ class Endpoint:
 def checked_port(port: object) -> int:
     """Return *port* if it is an int of 0 to 65535, else raise InvalidArgument."""
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= LAST_PORT:
-        raise InvalidArgument(f"port={port!r} is not an int of 0 to {LAST_PORT}; port=0 lets the system choose")
+        raise InvalidArgument(
+            Message(
+                "{} is not an int of 0 to {}; {} lets the system choose", Hint("port", port), LAST_PORT, Hint("port", 0)
+            )
+        )
     return port
 
 
@@ -42,33 +47,40 @@ def checked_host(host: object, what: str = "host") -> str:
 
     Resolves nothing. *what* is the name of the argument, for the message.
     """
+    given = Hint(what, masked(host) if isinstance(host, str) else host)
     if not isinstance(host, str):
-        raise InvalidArgument(f"{what}={host!r} is not a str; give a name or an address, '192.168.7.1' say")
+        raise InvalidArgument(Message("{} is not a str; give a name or an address, '192.168.7.1' say", given))
     if not host:
-        raise InvalidArgument(f"{what}='' names nothing; {what}=None chooses, host='0.0.0.0' takes all addresses")
+        every = Hint("host", "0.0.0.0")
+        raise InvalidArgument(
+            Message("{} names nothing; {} chooses, {} takes all addresses", given, Hint(what, None), every)
+        )
     if re.search(r"[\s\x00-\x1f\x7f/\\@?#*]", host):
-        raise InvalidArgument(f"{what}={masked(host)!r} is no host; give a name or address without scheme or path")
+        raise InvalidArgument(Message("{} is no host; give a name or address without scheme or path", given))
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         address = numeric_address(bare)
     except ValueError:
         if re.search(r"[:%\[\]]", bare) or _is_broken_ipv4(bare):
             raise InvalidArgument(
-                f"{what}={host!r} is neither a name nor an address; a port is given apart, as port="
+                Message("{} is neither a name nor an address; give a port apart, as {}", given, Hint("port"))
             ) from None
         if len(bare) > MOST_NAME or not bare.isprintable():  # a lone surrogate, for one, is not printable
             raise InvalidArgument(
-                f"{what}={bare[:80]!r} is no name that a host can have, of at most {MOST_NAME} printable characters; "
-                "give a name or an address"
+                Message(
+                    "{} is no name that a host can have, of at most {} printable characters; give a name or an address",
+                    Hint(what, bare[:80]),
+                    MOST_NAME,
+                )
             ) from None
         return bare
     if address.is_multicast:
-        raise InvalidArgument(f"{what}={host!r} is a multicast address; give one that a single interface has")
+        raise InvalidArgument(Message("{} is a multicast address; give one that a single interface has", given))
     return bare
 
 
 def _is_broken_ipv4(name: str) -> bool:
-    # No top-level domain is a number, so a resolver would only be asked in vain, and may take long.
+    # No top-level domain is a number, so no resolver knows the name, and asking one may take long.
     if not name.rstrip(".").rpartition(".")[2].isdigit():
         return False
     try:
@@ -86,7 +98,7 @@ def checked_peer(peer: object) -> str:
     except ValueError:  # a name
         return bare
     if is_wildcard:
-        raise InvalidArgument(f"peer={peer!r} is no single board; give the address that the board has")
+        raise InvalidArgument(Message("{} is no single board; give the address that the board has", Hint("peer", peer)))
     return bare
 
 
@@ -132,10 +144,11 @@ def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
 
 def _unresolved(bare: str, what: str, error: OSError | UnicodeError) -> str:
     zone = bare.partition("%")[2]
+    given = Hint(what, bare)
     if zone:
-        return f"{what}={bare!r}: no interface is called {zone} yet; {addresses_here()}"
+        return Message("{}: no interface is called {} yet; {}", given, zone, addresses_here())
     reason = error.strerror if isinstance(error, OSError) else "no host name"
-    return f"{what}={bare!r} does not resolve ({reason}); give a numeric address; {addresses_here()}"
+    return Message("{} does not resolve ({}); give a numeric address; {}", given, reason, addresses_here())
 
 
 def _lookup(bare: str, port: int) -> Iterable[Endpoint]:
@@ -167,8 +180,12 @@ def _only_zone(address: str, what: str) -> str:
         raise AddressNotFound(f"no interface has {address} or leads to it; {addresses_here()}", address)
     if len(zones) > 1:
         raise InvalidArgument(
-            f"{what}={address!r} is link-local and could be on {' or '.join(sorted(zones))}; "
-            f"name the interface, as in {what}='{address}%{min(zones)}'"
+            Message(
+                "{} is link-local and could be on {}; name the interface, as in {}",
+                Hint(what, address),
+                " or ".join(sorted(zones)),
+                Hint(what, f"{address}%{min(zones)}"),
+            )
         )
     return zones.pop()
 

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from urllib.parse import quote
 
+from httpserve.base.text import Hint, Message
 from httpserve.errors import InvalidArgument
 from httpserve.network.hosts import LAST_PORT, masked, numeric_address
 
@@ -46,18 +47,25 @@ def url_from_advertise(advertise: object, port: int, scheme: str = "http") -> st
         InvalidArgument: It has another form, or a wildcard, user, query or fragment.
     """
     if not isinstance(advertise, str):
-        raise InvalidArgument(f"advertise={advertise!r} is not a str; give one, '192.168.1.5:8000' say")
+        raise InvalidArgument(
+            Message("{} is not a str; give one, '192.168.1.5:8000' say", Hint("advertise", advertise))
+        )
     is_bare_v6 = advertise.count(":") > 1 and "[" not in advertise and "//" not in advertise
     match = _ADVERTISE.fullmatch(f"[{advertise}]" if is_bare_v6 else advertise)
     host = _advertised_host(match) if match else None
     if match is None or host is None:
         raise InvalidArgument(
-            f"advertise={masked(advertise)!r} is not what a board can use; give 'http://192.168.1.5:8000/x', "
-            "'192.168.1.5:8000', 'bench.example' or '[fd00::1]:8000', without user, query or wildcard"
+            Message(
+                "{} is not what a board can use; give 'http://192.168.1.5:8000/x', '192.168.1.5:8000', "
+                "'bench.example' or '[fd00::1]:8000', without user, query or wildcard",
+                Hint("advertise", masked(advertise)),
+            )
         )
     given = match["port"]
     if given is not None and not 0 < int(given) <= LAST_PORT:
-        raise InvalidArgument(f"advertise={advertise!r} has port {given}; a port is 1 to {LAST_PORT}")
+        raise InvalidArgument(
+            Message("{} has port {}; a port is 1 to {}", Hint("advertise", advertise), given, LAST_PORT)
+        )
     suffix = f":{int(given)}" if given is not None else "" if match["scheme"] else f":{port}"
     return f"{(match['scheme'] or scheme).lower()}://{host}{suffix}{(match['prefix'] or '').rstrip('/')}"
 

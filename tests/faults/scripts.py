@@ -11,12 +11,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.server.wire import REPOSITORY, unmeasured
+from tests import warm
+from tests.server.wire import unmeasured
 
 LONGEST_SECONDS = 30.0  # for what should take one
 
@@ -82,16 +82,7 @@ def start(code: str, where: Path, *arguments: str, under: Sequence[str] = ()) ->
 
     Its coverage is not measured: a Ctrl-C inside the lock of coverage's own tracer would lock it for good.
     """
-    text = PRELUDE + code + EPILOGUE
-    return subprocess.Popen(
-        [*under, sys.executable, "-W", "always::ResourceWarning", "-c", text, str(where), *arguments],
-        cwd=REPOSITORY,
-        env=unmeasured(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return warm.start(PRELUDE + code + EPILOGUE, str(where), *arguments, env=unmeasured(), under=under)
 
 
 def ended(process: subprocess.Popen[str], said: str = "\n") -> list[str]:

@@ -212,7 +212,8 @@ sys.stdin.readline()
 expected = client.expect_download("image", 20, client=lambda request: True)
 waiting = threading.Thread(target=client.wait_for_download, args=("image", 20))
 waiting.start()
-while not client._ledger._waiters:
+from tests.server.waits import is_waiting
+while not is_waiting(waiting.ident):
     time.sleep(0.001)
 def child():
     assert [transfer.name for transfer in client.transfers] == ["image"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient, NotFound, StorageError
+from tests.conftest import private_root
 from tests.faults.scripts import own_mounts, ran
 from tests.server.wire import Wire, pattern
 
@@ -123,7 +124,7 @@ def test_a_directory_replaced_by_what_is_none_is_404_and_is_closed_without_an_er
 
 def test_a_private_directory_that_somebody_cleans_up_is_no_trouble(bench: HttpServerClient) -> None:
     bench.storage.write_bytes("image", b"x")
-    shutil.rmtree(bench._root.path)
+    shutil.rmtree(private_root())
 
     with Wire(bench.get_port()) as wire:
         assert wire.ask("/image").status == 404

@@ -161,9 +161,7 @@ def test_a_peer_that_was_never_seen_is_told(serve: Serve, doctor: Doctor) -> Non
     report = doctor(serve(peer="192.168.7.2"))
 
     assert only(report, "route").message == "peer 192.168.7.2 is faced by 192.168.7.1 (eth1), on the same network"
-    assert only(report, "peer").message == (
-        "peer 192.168.7.2 was never seen: the kernel has no neighbour of that address"
-    )
+    assert only(report, "peer").message == ("peer 192.168.7.2 has not been seen: no ARP or NDP entry")
     assert only(report, "peer").status == "warn"
 
 
@@ -189,7 +187,7 @@ def test_a_peer_that_does_not_answer_on_the_network_is_told(network: Network, se
 
     message = only(doctor(serve(peer="192.168.7.3")), "peer").message
 
-    assert message == "peer 192.168.7.3 was never seen: it does not answer on the network"
+    assert message == "peer 192.168.7.3 has not been seen: it does not answer on the network"
 
 
 def test_a_peer_that_has_asked_is_told(network: Network, serve: Serve, doctor: Doctor) -> None:
@@ -207,7 +205,7 @@ def test_a_peer_that_has_asked_is_told(network: Network, serve: Serve, doctor: D
 def test_a_peer_that_connects_and_asks_nothing_is_told(network: Network, serve: Serve, doctor: Doctor) -> None:
     client = serve(peer="192.168.7.2")
     network.board.start("busybox", "telnet", "192.168.7.1", str(client.get_port()))
-    eventually(lambda: "192.168.7.2" in client._ledger.connections(), "the connection")
+    eventually(lambda: "192.168.7.2" in client.connections, "the connection")
 
     report = doctor(client)
 

@@ -15,6 +15,7 @@ from httpserve.records.claims import Claims
 from httpserve.records.model import RequestRecord
 from httpserve.server.limits import Limits
 from httpserve.server.server import Server
+from tests.conftest import connections_at
 from tests.server.wire import Wire
 
 BEFORE = b"before the pause, "
@@ -69,7 +70,7 @@ class Limited:
         return record
 
     def connections(self) -> int:
-        return self._server._lead.connections()
+        return connections_at(self.port)
 
 
 def _bound() -> socket.socket:

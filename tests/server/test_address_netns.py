@@ -79,7 +79,7 @@ class Bench:
             for name in self.names.values():
                 ip("netns", "add", name)
                 # Only the addresses that are given: none made by the kernel, none in doubt.
-                self._in(name, "sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/addr_gen_mode; do echo 1 > $f; done")
+                self.run_in(name, "sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/addr_gen_mode; do echo 1 > $f; done")
             ip("-batch", "-", batch=NETWORK.format(**self.names))
             for role, batch in (("bench", BENCH), ("board", BOARD), ("other", OTHER)):
                 ip("-n", self.names[role], "-batch", "-", batch=batch)
@@ -92,7 +92,7 @@ class Bench:
         for name in self.names.values():
             subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=30, check=False)
 
-    def _in(self, name: str, *command: str) -> None:
+    def run_in(self, name: str, *command: str) -> None:
         ip("netns", "exec", name, *command)
 
     def ip(self, command: str) -> None:
@@ -271,14 +271,14 @@ def test_an_address_that_comes_later_can_be_bound_then(fresh: Bench) -> None:
 
 
 def test_an_address_that_is_still_tentative_is_told_so(fresh: Bench) -> None:
-    fresh._in(fresh.names["bench"], "sh", "-c", "echo 60 > /proc/sys/net/ipv6/conf/eth2/dad_transmits")
+    fresh.run_in(fresh.names["bench"], "sh", "-c", "echo 60 > /proc/sys/net/ipv6/conf/eth2/dad_transmits")
     fresh.ip("addr add fd00:8::1/64 dev eth2")
 
     assert fresh.value("bind('fd00:8::1', 8080)").startswith("AddressNotFound: fd00:8::1 is not ready, as IPv6")
 
 
 def test_a_tentative_address_is_not_chosen(fresh: Bench) -> None:
-    fresh._in(fresh.names["bench"], "sh", "-c", "echo 60 > /proc/sys/net/ipv6/conf/eth2/dad_transmits")
+    fresh.run_in(fresh.names["bench"], "sh", "-c", "echo 60 > /proc/sys/net/ipv6/conf/eth2/dad_transmits")
     fresh.ip("addr flush dev eth1")
     fresh.ip("addr flush dev docker0")
     fresh.ip("addr add fd00:8::1/64 dev eth2")
@@ -287,7 +287,7 @@ def test_a_tentative_address_is_not_chosen(fresh: Bench) -> None:
 
 
 def test_the_limit_of_the_system_decides_which_ports_need_a_right(fresh: Bench) -> None:
-    fresh._in(fresh.names["bench"], "sh", "-c", "echo 9000 > /proc/sys/net/ipv4/ip_unprivileged_port_start")
+    fresh.run_in(fresh.names["bench"], "sh", "-c", "echo 9000 > /proc/sys/net/ipv4/ip_unprivileged_port_start")
     code = (
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "bind('127.0.0.1', 9000).close(); print(outcome(lambda: bind('127.0.0.1', 8999)))"
@@ -295,7 +295,10 @@ def test_the_limit_of_the_system_decides_which_ports_need_a_right(fresh: Bench) 
 
     told = fresh.run(code)
 
-    assert told.startswith("PortNotPermitted: port 8999 on 127.0.0.1 needs a right, as all below 9000 do; pass port=0")
+    assert told.startswith(
+        "PortNotPermitted: port 8999 on 127.0.0.1 needs root or CAP_NET_BIND_SERVICE, like every port below 9000; "
+        "pass port=0"
+    )
 
 
 # What URLs say

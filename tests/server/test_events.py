@@ -206,7 +206,7 @@ def test_without_a_number_a_call_waits_for_what_comes(bench: HttpServerClient) -
     put(bench)
     fetch(bench, board=ONE)
     with ThreadPoolExecutor(1) as pool:
-        future = begin(pool, bench, lambda: bench.events(timeout=PATIENT, kinds="connected"))
+        future = begin(pool, lambda: bench.events(timeout=PATIENT, kinds="connected"))
         fetch(bench, board=OTHER)
 
         (event,) = future.result(PATIENT)
@@ -223,7 +223,7 @@ def test_nothing_came_in_time(bench: HttpServerClient) -> None:
 
 def test_a_stop_ends_a_call_with_the_last_event(bench: HttpServerClient) -> None:
     with ThreadPoolExecutor(1) as pool:
-        future = begin(pool, bench, bench.events)
+        future = begin(pool, bench.events)
         bench.stop()
 
         (event,) = future.result(PATIENT)
@@ -234,7 +234,7 @@ def test_a_stop_ends_a_call_with_the_last_event(bench: HttpServerClient) -> None
 
 def test_a_stop_ends_a_call_for_other_events_with_none(bench: HttpServerClient) -> None:
     with ThreadPoolExecutor(1) as pool:
-        future = begin(pool, bench, lambda: bench.events(kinds="missing"))
+        future = begin(pool, lambda: bench.events(kinds="missing"))
         bench.stop()
 
         assert future.result(PATIENT) == ()

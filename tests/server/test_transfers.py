@@ -12,6 +12,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.records.model import Transfer
+from tests.conftest import private_root
 from tests.server.waits import BIG, ONE, OTHER, PATIENT, SIZE, fetch, fetch_part, halfway, put, vain
 from tests.server.wire import BIG_BYTES, Wire, eventually
 
@@ -196,7 +197,7 @@ def test_a_half_closed_board_gets_the_rest_and_is_complete(bench: HttpServerClie
 def test_an_answer_that_the_server_cuts_says_so(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
     with halfway(bench, 1000) as board:
-        with open(f"{bench._root.path}/Image", "r+b") as file:  # it changes while it is sent
+        with open(private_root() / "Image", "r+b") as file:  # it changes while it is sent
             file.truncate(2 << 20)
         board.rest_until_any_end()
 
@@ -401,7 +402,7 @@ def test_missing_names_are_bounded_and_outlive_other_records() -> None:
 
 def test_a_thousand_missing_names_beside_thousands_of_files_are_told_soon(bench: HttpServerClient) -> None:
     for number in range(2500):
-        with open(f"{bench._root.path}/a-name-of-a-usual-length-{number:04}.img", "w"):
+        with open(private_root() / f"a-name-of-a-usual-length-{number:04}.img", "w"):
             pass
     with Wire(bench.get_port()) as wire:
         for number in range(1000):

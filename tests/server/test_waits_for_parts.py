@@ -24,7 +24,6 @@ from tests.server.waits import (
     halfway,
     put,
     vain,
-    watches,
 )
 from tests.server.wire import Wire, eventually, pattern
 
@@ -91,7 +90,7 @@ def test_a_part_is_there_with_its_last_byte_and_not_before(bench: HttpServerClie
 
 def test_a_part_is_noticed_while_it_comes(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
     put(bench, size=BIG)
-    waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT, until=0.5))
+    waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT, until=0.5))
     with halfway(bench, 1 << 20) as board:
         still_waits = not waiting.done()
 
@@ -213,7 +212,7 @@ def test_what_came_before_a_put_during_the_wait_does_not_count(
     bench: HttpServerClient, pool: ThreadPoolExecutor
 ) -> None:
     fetch_part(bench, 0, SIZE // 2)
-    waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT, until=0.6))
+    waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT, until=0.6))
     put(bench)
     fetch_part(bench, SIZE // 4, SIZE - SIZE // 4)
     still_waits = not waiting.done()
@@ -229,10 +228,10 @@ def test_waits_of_several_threads_that_began_before_all_see_a_start(
 ) -> None:
     put(bench, "other")
     waiting = [
-        begin(pool, bench, lambda until=until: bench.wait_for_download("Image", PATIENT, until=until))  # type: ignore[misc]
+        begin(pool, lambda until=until: bench.wait_for_download("Image", PATIENT, until=until))  # type: ignore[misc]
         for until in ("started", "started", 0.5, "all")
     ]
-    elsewhere = begin(pool, bench, lambda: bench.wait_for_download("other", PATIENT, until="started"))
+    elsewhere = begin(pool, lambda: bench.wait_for_download("other", PATIENT, until="started"))
 
     fetch(bench)
 
@@ -252,7 +251,7 @@ def test_a_rest_is_not_seen_before_anything_came(bench: HttpServerClient) -> Non
 def test_a_rest_is_not_seen_while_bytes_come(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
     put(bench, size=BIG)
     rest = 1.2
-    waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT, until="idle", idle=rest))
+    waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT, until="idle", idle=rest))
     with halfway(bench, 100_000) as board:
         slowly = threading.Event()
         began = time.monotonic()
@@ -304,7 +303,7 @@ def test_a_rest_since_long_ends_a_wait_at_once(bench: HttpServerClient) -> None:
 
 def test_thousands_of_ranges_in_a_wait_stay_cheap(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
     put(bench, size=6000)
-    waiting = begin(pool, bench, lambda: bench.wait_for_download("Image", PATIENT, until=0.5))
+    waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT, until=0.5))
     one = b"GET /Image HTTP/1.1\r\nHost: a\r\nRange: bytes=%d-%d\r\n\r\n"
     fifty = b"".join(one % (at, at) for at in range(0, 100, 2))
     with Wire(bench.get_port()) as wire:
@@ -319,16 +318,6 @@ def test_thousands_of_ranges_in_a_wait_stay_cheap(bench: HttpServerClient, pool:
     record = waiting.result(10)
     assert record.bytes == 3000
     assert len(record.ranges) == 3001
-
-
-@pytest.mark.parametrize("until", EACH)
-def test_a_wait_that_is_over_is_fed_no_more(bench: HttpServerClient, until: Until) -> None:
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))
-    fetch(bench)
-    bench.wait_for_download("Image", PATIENT, until=until, idle=REST)
-
-    assert watches(bench) == 0
-    assert not bench._ledger._waiters
 
 
 def test_boards_are_counted_each_for_itself(bench: HttpServerClient) -> None:

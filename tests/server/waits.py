@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from httpserve import HttpServerClient, WaitTimeout
+from httpserve.base.threads import Latch
 from tests.server.wire import Wire, eventually, pattern
 
 SIZE = 1 << 20
@@ -31,8 +33,10 @@ def fetch(client: HttpServerClient, *fields: str, target: str = "/Image", board:
     with Wire(client.get_port(), source=board) as wire:
         port = wire.sock.getsockname()[1]
         body = wire.ask(target, *fields).body
-    log = client._ledger._log
-    eventually(lambda: all(one.is_over for one in list(log) if one.link.client_port == port), "it is known to be over")
+    eventually(
+        lambda: all(one.outcome != "under way" for one in client.requests if one.client_port == port),
+        "it is known to be over",
+    )
     return body
 
 
@@ -57,22 +61,22 @@ def vain(call: Callable[[], object]) -> WaitTimeout:
     return caught.value
 
 
-def begin(pool: ThreadPoolExecutor, client: HttpServerClient, call: Callable[[], _Result]) -> Future[_Result]:
+def begin(pool: ThreadPoolExecutor, call: Callable[[], _Result]) -> Future[_Result]:
     """Begin a call that waits in another thread, and return when it waits."""
-    ledger = client._ledger
-    before = set(ledger._waiters)
-    waits = threading.Event()
+    threads: list[int] = []
 
     def run() -> _Result:
-        waits.set()
+        threads.append(threading.get_ident())
         return call()
 
     future = pool.submit(run)
-    waits.wait(10)
-    eventually(lambda: set(ledger._waiters) - before or future.done(), "it waits")
+    eventually(lambda: future.done() or (threads and is_waiting(threads[0])), "it waits")
     return future
 
 
-def watches(client: HttpServerClient) -> int:
-    """Return how many waits are still fed with what happens."""
-    return len(client._ledger._watching())
+def is_waiting(thread: int) -> bool:
+    """Tell whether a thread waits for something to happen."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code is not Latch.wait.__code__:
+        frame = frame.f_back
+    return frame is not None

@@ -11,7 +11,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests import warm
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 10.0  # for what should take milliseconds
@@ -199,12 +200,4 @@ def script(code: str, *arguments: str, measured: bool = True) -> subprocess.Pope
         arguments: Its arguments.
         measured: Whether its coverage is measured too, which takes the right to write the data file.
     """
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=REPOSITORY,
-        env=None if measured else unmeasured(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return warm.start(code, *arguments, env=None if measured else unmeasured())

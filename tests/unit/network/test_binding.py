@@ -87,7 +87,7 @@ def test_a_port_in_use_names_itself_and_the_ways_out(host: str) -> None:
 
     message = str(caught.value)
     assert message.startswith(
-        f"port {port} on {host} is taken; pass port=0 to let the system choose, or stop who has it"
+        f"port {port} on {host} is taken; pass port=0 to let the system choose, or stop the program that uses it"
     )
     assert (caught.value.host, caught.value.port) == (host, port)
 
@@ -189,8 +189,8 @@ def test_a_port_without_the_right_names_the_limit_and_the_ways_out() -> None:
     last_line = child.stderr.splitlines()[-1]
     first_free = FIRST_FREE_PORT.read_text().strip()
     assert last_line.startswith(
-        "httpserve.errors.PortNotPermitted: port 1 on 127.0.0.1 needs a right, as all below "
-        f"{first_free} do; pass port=0 or one from {first_free} on"
+        "httpserve.errors.PortNotPermitted: port 1 on 127.0.0.1 needs root or CAP_NET_BIND_SERVICE, like every port "
+        f"below {first_free}; pass port=0 or a port from {first_free} on"
     )
 
 

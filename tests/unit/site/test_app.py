@@ -82,6 +82,22 @@ def listed(response: TestResponse) -> list[str]:
     return [entry["name"] for entry in json.loads(response.data)]
 
 
+# The probe of a self-test
+
+
+def test_a_probe_is_answered_listed_nowhere_and_gone_afterwards(root: Root) -> None:
+    site = Site(root)
+    ask = asking(site)
+    with site.probe(b"content") as name:
+        during = ask(f"/{name}")
+        names = listed(ask("/", Accept="application/json"))
+    after = ask(f"/{name}")
+
+    assert (during.status_code, during.data) == (200, b"content")
+    assert name not in names
+    assert after.status_code == 404
+
+
 # Files
 
 
