@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `python -m sphinx -W -b html docs docs/_build/html`, or `.ci/do docs`."""
 
+import re
 from importlib import metadata
 
 from pygments.lexers.robotframework import RobotFrameworkLexer
@@ -24,7 +25,7 @@ autoclass_content = "both"  # the class, then what its constructor takes
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: f"httpserve.{name}" for name in ("StrPath", "Until", "Client", "Clients", "Progress")}
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -34,6 +35,14 @@ add_module_names = False  # all of it is imported from httpserve
 default_role = "code"  # single backquotes in docstrings are code
 
 
+def name_aliases(
+    _app: Sphinx, _what: str, _name: str, _object: object, _options: object, *texts: str
+) -> tuple[str, ...]:
+    """Return a signature and what it returns with the names of aliases as a reader would write them."""
+    return tuple(text and re.sub(r"TypeAliasForwardRef\('httpserve\.(\w+)'\)", r"\1", text) for text in texts)
+
+
 def setup(app: Sphinx) -> None:
-    """Let blocks say ```robot, as editors do."""
+    """Let blocks say ```robot, as editors do, and signatures name aliases of types."""
     app.add_lexer("robot", RobotFrameworkLexer)
+    app.connect("autodoc-process-signature", name_aliases)

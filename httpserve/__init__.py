@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 from httpserve.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from httpserve.base.arguments import StrPath
+    from httpserve.base.progress import Progress
+    from httpserve.base.text import Hint
     from httpserve.client.client import HttpServerClient
     from httpserve.doctor import Finding, Report
     from httpserve.errors import (
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
         VersionEvent,
     )
     from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
+    from httpserve.records.terms import Client, Clients, Until
     from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest
     from httpserve.storage.entries import Metadata
     from httpserve.storage.facade import Storage
@@ -57,6 +61,9 @@ else:  # what pytest's plugin imports at every start must cost nothing
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "base.arguments": ("StrPath",),
+            "base.progress": ("Progress",),
+            "base.text": ("Hint",),
             "client.client": ("HttpServerClient",),
             "doctor": ("Finding", "Report"),
             "errors": (
@@ -100,6 +107,7 @@ else:  # what pytest's plugin imports at every start must cost nothing
                 "VersionEvent",
             ),
             "records.model": ("DownloadRecord", "Missing", "RequestRecord", "Transfer"),
+            "records.terms": ("Client", "Clients", "Until"),
             "records.waits.blocks": ("ExpectedDownload", "ExpectedRequest"),
             "storage.entries": ("Metadata",),
             "storage.facade": ("Storage",),
@@ -113,6 +121,8 @@ __all__ = [
     "AddressError",
     "AddressNotFound",
     "AlreadyExists",
+    "Client",
+    "Clients",
     "ConnectionEvent",
     "CopyFailed",
     "CopyIsADirectory",
@@ -125,6 +135,7 @@ __all__ = [
     "ExpectedRequest",
     "Finding",
     "ForgottenEvent",
+    "Hint",
     "HttpServeError",
     "HttpServerClient",
     "InvalidArgument",
@@ -140,6 +151,7 @@ __all__ = [
     "NotPermitted",
     "PortInUse",
     "PortNotPermitted",
+    "Progress",
     "ProgressEvent",
     "ReadFile",
     "Report",
@@ -153,9 +165,11 @@ __all__ = [
     "Storage",
     "StorageError",
     "StorageFile",
+    "StrPath",
     "SystemFailure",
     "Transfer",
     "Unsupported",
+    "Until",
     "VersionEvent",
     "WaitTimeout",
     "Watch",

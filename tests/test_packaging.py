@@ -128,7 +128,9 @@ def test_every_public_name_is_there() -> None:
 def test_every_error_is_public() -> None:
     from httpserve import errors
 
-    ours = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    ours = {
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
+    }
 
     assert ours <= set(httpserve.__all__)
 

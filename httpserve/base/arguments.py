@@ -1,12 +1,15 @@
-"""Checks of arguments that several rooms take. Knows nothing but numbers."""
+"""Checks of arguments that several rooms take. Knows numbers, and nothing of what they are for."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 
 from httpserve.errors import InvalidArgument
+
+StrPath = str | os.PathLike[str]
 
 MOST_BITS = 256  # of a number that a message shows
 AHEAD_SECONDS = 86400.0  # of `since`: a clock may be set back after it was read; milliseconds are thousands of years

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, overload
 
-from httpserve.base.arguments import checked_count, checked_seconds, checked_since, quoted_value
+from httpserve.base.arguments import StrPath, checked_count, checked_seconds, checked_since, quoted_value
 from httpserve.base.log import logger
 from httpserve.base.names import checked_name
+from httpserve.base.progress import Progress
 from httpserve.base.tables import Records
 from httpserve.base.text import url_path
 from httpserve.client.commands import Target, Value, command, fetches_directory
@@ -40,7 +41,7 @@ from httpserve.records.events import Event, checked_kinds
 from httpserve.records.log import MOST_RECORDS
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
 from httpserve.records.terms import IDLE_SECONDS, Client, Clients, RequestFilter, Until, address, who
-from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, Progress, reported
+from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, reported
 from httpserve.records.waits.download import wait_for_download
 from httpserve.records.waits.request import wait_for_request
 from httpserve.records.waits.stream import next_events
@@ -62,8 +63,6 @@ log = logger("httpserve.client")
 TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 5.0
 
-Path = str | os.PathLike[str]
-
 
 class _Owner:
     """What a client and its storage share. When nobody holds either of them any more, everything ends."""
@@ -78,7 +77,7 @@ class HttpServerClient:
 
     def __init__(
         self,
-        root_dir: Path | None = None,
+        root_dir: StrPath | None = None,
         host: str | None = None,
         port: int = 0,
         timeout: float = TIMEOUT_SECONDS,
@@ -240,7 +239,7 @@ class HttpServerClient:
         """
         return self._running("get_port").port
 
-    def get_url(self, path: Path = "", peer: str | None = None) -> str:
+    def get_url(self, path: StrPath = "", peer: str | None = None) -> str:
         """Return the URL of a file, or of the root without a `/` at the end.
 
         Args:
@@ -255,7 +254,9 @@ class HttpServerClient:
         """
         return self._url(self._running("get_url"), path, peer)
 
-    def command(self, name: Path, tool: str, *, peer: str | None = None, sha256: bool = True, **values: Value) -> str:
+    def command(
+        self, name: StrPath, tool: str, *, peer: str | None = None, sha256: bool = True, **values: Value
+    ) -> str:
         """Return the command line that fetches a file, to type on a board. Reads no file, and does not block.
 
         The line fails (in a shell: with a status other than 0) if the file does not arrive, or arrives changed as far
@@ -291,7 +292,7 @@ class HttpServerClient:
                 wanted = wanted._replace(sha256=known.sha256, size=known.validators.size)
         return command(tool, wanted, values)
 
-    def _url(self, server: Server, path: Path, peer: str | None) -> str:
+    def _url(self, server: Server, path: StrPath, peer: str | None) -> str:
         whom = self._peer if peer is None else peer
         base = advertised(server.host, server.port, peer=whom, advertise=self._advertise)
         name = checked_name(path, directory=True)
@@ -345,7 +346,7 @@ class HttpServerClient:
         )
 
     def requests_for(
-        self, name: Path | None = None, *, client: str | None = None, wait: bool = True
+        self, name: StrPath | None = None, *, client: str | None = None, wait: bool = True
     ) -> tuple[RequestRecord, ...]:
         """Return the latest requests for a name, by a board, oldest first.
 
@@ -405,11 +406,11 @@ class HttpServerClient:
     @overload
     def wait_for_download(  # type: ignore[overload-overlap]  # an int may be 1, and is a number of clients then
         self,
-        name: Path,
+        name: StrPath,
         timeout: float | None = None,
         *,
         until: Until = "all",
-        idle: float = IDLE_SECONDS,
+        idle: float = 5.0,
         client: Client | None = None,
         clients: Literal[1] = 1,
         since: float | None = None,
@@ -419,11 +420,11 @@ class HttpServerClient:
     @overload
     def wait_for_download(
         self,
-        name: Path,
+        name: StrPath,
         timeout: float | None = None,
         *,
         until: Until = "all",
-        idle: float = IDLE_SECONDS,
+        idle: float = 5.0,
         client: None = None,
         clients: Clients,
         since: float | None = None,
@@ -432,7 +433,7 @@ class HttpServerClient:
 
     def wait_for_download(
         self,
-        name: Path,
+        name: StrPath,
         timeout: float | None = None,
         *,
         until: Until = "all",
@@ -483,7 +484,7 @@ class HttpServerClient:
 
     def expect_download(
         self,
-        name: Path,
+        name: StrPath,
         timeout: float | None = None,
         *,
         until: Until = "all",
@@ -519,7 +520,7 @@ class HttpServerClient:
 
     def wait_for_request(
         self,
-        name: Path | None = None,
+        name: StrPath | None = None,
         *,
         method: str | None = None,
         status: int | None = None,
@@ -553,7 +554,7 @@ class HttpServerClient:
 
     def expect_request(
         self,
-        name: Path | None = None,
+        name: StrPath | None = None,
         *,
         method: str | None = None,
         status: int | None = None,
@@ -601,12 +602,12 @@ class HttpServerClient:
 
     def put_file(
         self,
-        dst: Path,
-        src: Path,
+        dst: StrPath,
+        src: StrPath,
         operator: opendal.Operator | None = None,
         *,
         sha256: str | None = None,
-        progress: Callable[[int, int | None], object] | bool | None = None,
+        progress: Progress = None,
         timeout: float | None = None,
     ) -> str:
         """Put a file where boards can fetch it, in one step. Blocks until the copy is complete.

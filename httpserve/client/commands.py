@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+from httpserve.base.arguments import StrPath
 from httpserve.base.text import Hint, Message
 from httpserve.errors import InvalidArgument
 
-Value = str | int | os.PathLike[str]
+Value = StrPath | int
 
 
 class Target(NamedTuple):

@@ -5,11 +5,10 @@ Knows names, files and whether the server runs. Does not know what has arrived, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 
-from httpserve.base.arguments import checked_seconds
+from httpserve.base.arguments import StrPath, checked_seconds
 from httpserve.base.names import checked_name
 from httpserve.client.lifecycle import Lifecycle, State
 from httpserve.errors import InvalidArgument, ServerNotRunning
@@ -34,7 +33,7 @@ class WaitTerms:
         self._life = life
 
     def download(
-        self, name: str | os.PathLike[str], timeout: float | None, until: Until, idle: float, boards: Boards
+        self, name: StrPath, timeout: float | None, until: Until, idle: float, boards: Boards
     ) -> DownloadTerms:
         """Return the terms of a wait for a download.
 
@@ -57,7 +56,7 @@ class WaitTerms:
 
     def request(
         self,
-        name: str | os.PathLike[str] | None,
+        name: StrPath | None,
         method: str | None,
         status: int | None,
         client: Client | None,

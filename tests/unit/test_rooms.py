@@ -39,7 +39,7 @@ TABLE: dict[str, set[str]] = {
         *("errors", "base", "plan", "network", "records", "records.waits", "storage", "storage.directory"),
         *("site", "server", "doctor", "notebook"),
     },
-    PUBLIC: {"errors", "base.lazy", "client", "records", "records.waits", "storage", "doctor", "notebook"},
+    PUBLIC: {"errors", "base", "client", "records", "records.waits", "storage", "doctor", "notebook"},
     "cli": FOR_PEOPLE,
     "robot": FOR_PEOPLE,
     "pytest_plugin": FOR_PEOPLE,

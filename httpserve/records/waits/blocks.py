@@ -6,19 +6,17 @@ Knows the ledger and the waits. Knows no names and no files.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from httpserve.base.progress import reporter
+from httpserve.base.progress import Progress, reporter
 from httpserve.errors import InvalidArgument
 from httpserve.records.claims import Claims
 from httpserve.records.model import DownloadRecord, RequestRecord
 from httpserve.records.selection import Selection
 from httpserve.records.waits.download import DownloadTerms, wait_for_download
 from httpserve.records.waits.request import RequestTerms, wait_for_request
-
-Progress = Callable[[int, int | None], object] | bool | None
 
 
 @contextlib.contextmanager

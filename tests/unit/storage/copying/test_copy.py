@@ -339,7 +339,7 @@ def test_a_bar_goes_back_when_the_source_starts_over(dst: Path, capsys: pytest.C
 
 
 def test_progress_true_without_tqdm_names_the_extra(dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
 
     with pytest.raises(MissingExtra, match=r"pip install 'httpserve\[progress\]'"):
         copy_in(Scripted(SMALL), FileSink(str(dst)), progress=True)
