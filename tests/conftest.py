@@ -32,7 +32,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-
 def our_threads() -> list[threading.Thread]:
     """Return the threads of httpserve that run."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("httpserve")]

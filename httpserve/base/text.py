@@ -131,7 +131,7 @@ class Message(str):
 
     Args:
         template: A text in which each `{}` is the place of a value.
-        values: Hints, parts for Python only, and any other value as a text.
+        values: Hints, parts for Python only, messages, and any other value as a text.
     """
 
     parts: tuple[str | Hint, ...]
@@ -140,7 +140,11 @@ class Message(str):
         """Put the values into the template."""
         parts: list[str | Hint] = []
         for text, value in zip(template.split("{}") if values else [template], (*values, ""), strict=True):
-            parts += [printable(text), value if isinstance(value, Hint | InPython) else printable(str(value))]
+            parts.append(printable(text))
+            if isinstance(value, Message):
+                parts += value.parts
+            else:
+                parts.append(value if isinstance(value, Hint | InPython) else printable(str(value)))
         message = super().__new__(cls, printable("".join(map(str, parts))))
         message.parts = tuple(parts)
         return message

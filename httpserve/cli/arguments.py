@@ -1,4 +1,4 @@
-"""The command line of `httpserve`, described once: for parsing, for `--help`, for the man page, for completion.
+"""The command line of `httpserve`, described once: for parsing, `--help`, the man page, completion and messages.
 
 Knows arguments and their texts. Does nothing with them.
 """
@@ -9,12 +9,13 @@ import argparse
 import math
 import os
 import re
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from httpserve import __version__
-from httpserve.base.text import printable
+from httpserve import HttpServeError, __version__
+from httpserve.base.text import Hint, printable, worded
 
 EXIT_ERROR = 1
 LAST_PORT = 65535
@@ -282,6 +283,22 @@ def exit_after(text: str) -> ExitAfter:
     if not name or boards < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a file's name, or NAME,N with N boards")
     return ExitAfter(name, boards)
+
+
+# Messages
+
+
+def option(hint: Hint) -> str:
+    """Return how a shell says what a message names as an argument, such as `-b 0.0.0.0` for `host='0.0.0.0'`."""
+    name = {"host": "-b", "port": "-p"}.get(hint.option, f"--{hint.option.replace('_', '-')}")
+    if hint.value is None:
+        return f"leave {name} out" if hint.option == "wait_for_address" else f"no {name}"
+    return name if hint.value is ... else f"{name} {shlex.quote(printable(str(hint.value)))}"
+
+
+def explained(error: HttpServeError) -> str:
+    """Return the text of an error, with options in place of arguments."""
+    return printable(worded(error.args[0], option)) if error.hints else str(error)
 
 
 # Completion

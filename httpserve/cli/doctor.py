@@ -1,6 +1,6 @@
 """`httpserve doctor`: prints why nothing may arrive.
 
-Knows exit codes, and which stream a line belongs on. Does not know what is looked at.
+Knows exit codes and streams. Does not know what is examined.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from httpserve import (
     PortNotPermitted,
     Report,
 )
-from httpserve.base.text import printable
-from httpserve.cli.arguments import EXIT_ERROR, Options
+from httpserve.base.text import worded
+from httpserve.cli.arguments import EXIT_ERROR, Options, explained, option
 from httpserve.cli.screen import Stream
 from httpserve.cli.serve import client_for, what_to_serve
-from httpserve.cli.wording import in_words_of_the_shell, told
 
-MEANINGLESS = ("server", "connections")  # of a server that was started to be looked at, or that runs elsewhere
+MEANINGLESS = ("server", "connections")  # of no use for a server that only the doctor started, or that runs elsewhere
 
 
 def doctor(options: Options, out: Stream, err: Stream) -> int:
@@ -31,7 +30,7 @@ def doctor(options: Options, out: Stream, err: Stream) -> int:
     try:
         report = examined(options)
     except HttpServeError as error:
-        err.write(f"httpserve: {printable(told(error))}\n")
+        err.write(f"httpserve: {explained(error)}\n")
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_ERROR  # 0 would say that all is well
@@ -53,7 +52,7 @@ def examined(options: Options) -> Report:
         found = looked_at(client)
         if any(finding.check == "start" for finding in found):  # the server that one asks about runs already
             return Report(found)
-        what, _, next_step = told(error).partition("; ")
+        what, _, next_step = explained(error).partition("; ")
         return Report((Finding("fail", "start", what, next_step), *found))
     finally:
         client.close()
@@ -62,11 +61,7 @@ def examined(options: Options) -> Report:
 def looked_at(client: HttpServerClient) -> tuple[Finding, ...]:
     """Return what the client finds, in the words of the shell."""
     return tuple(
-        replace(
-            finding,
-            message=in_words_of_the_shell(finding.message),
-            next_step=in_words_of_the_shell(finding.next_step),
-        )
+        replace(finding, message=worded(finding.message, option), next_step=worded(finding.next_step, option))
         for finding in client.doctor().findings
         if finding.check not in MEANINGLESS
     )

@@ -5,15 +5,18 @@ Knows streams, the width of a terminal, and what an event looks like to a person
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import threading
+import time
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from httpserve.base.text import printable
-from httpserve.cli.wording import in_words_of_the_shell
+from httpserve import HttpServeError
+from httpserve.base.text import Hint, printable, size
+from httpserve.cli.arguments import explained, option
 
 if TYPE_CHECKING:
     from httpserve.cli.events import Event
@@ -21,8 +24,7 @@ if TYPE_CHECKING:
 COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 WORN_ROWS = 2  # that the prompt and what the user types take
 STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
-UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
-SETTINGS_LOGS = ("httpserve.network", "httpserve.client")  # which speak of arguments, and of no file
+LINES_SECONDS = 5.0  # between two plain lines about the progress of one transfer
 UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dumb" one knows
 
 
@@ -98,6 +100,7 @@ class Lines:
         # Guards the stream, and in Screen what stands on it. A finalizer may log in the middle of a line.
         self._lock = threading.RLock()
         self._stream = stream
+        self._due: dict[int, float] = {}  # when the next plain line about a transfer may come
 
     def say(self, text: str) -> None:
         """Write a text, of one line or several, and a newline."""
@@ -106,9 +109,15 @@ class Lines:
 
     def tell(self, event: Event) -> None:
         """Write what a person wants to know of an event, if anything."""
-        show = TEXTS.get(event.kind)
-        if show is not None:
-            self.say(show(event.fields))
+        if event.kind not in TEXTS:
+            return
+        now, number = time.monotonic(), event.fields["id"]
+        if event.kind == "transfer-progress" and now < self._due.get(number, now):
+            return
+        self._due[number] = now + LINES_SECONDS
+        if event.kind == "transfer-ended":
+            del self._due[number]
+        self.say(TEXTS[event.kind](event.fields))
 
     def busy(self, text: str) -> None:
         """Show what is being done before anything is served; only a terminal has a place for it."""
@@ -203,9 +212,18 @@ class LogTo(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
-        text = self.format(record)
-        self._lines.say(in_words_of_the_shell(text) if record.name in SETTINGS_LOGS else text)
+        """Write one record, with options in place of arguments."""
+        args = record.args
+        if isinstance(args, tuple):
+            record = copy.copy(record)  # other handlers get it too
+            record.args = tuple(map(_in_words_of_the_shell, args))
+        self._lines.say(self.format(record))
+
+
+def _in_words_of_the_shell(value: object) -> object:
+    if isinstance(value, Hint):
+        return option(value)
+    return explained(value) if isinstance(value, HttpServeError) else value
 
 
 # What a person reads
@@ -220,7 +238,7 @@ def _progress(fields: Mapping[str, Any]) -> str:
     parts = [f"{_who(fields)}: {percent(got, total):>4}", f"{amount(got)} of {amount(total)}"]
     rate = fields.get("rate", 0)
     if rate:
-        parts += [f"{amount(rate)}/s", f"{clock((total - got) / rate)} left"]
+        parts += [f"{amount(rate)}/s", f"{duration((total - got) / rate)} left"]
     elif fields.get("seconds", 0) >= STALLED_SECONDS:
         parts.append("stalled")
     return ", ".join(parts)
@@ -246,10 +264,7 @@ TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 def amount(count: float) -> str:
     """Say how many bytes, in the unit that suits."""
-    for unit, size in UNITS:
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} bytes"
+    return size(count, "bytes")
 
 
 def percent(part: int, whole: int) -> str:
@@ -257,7 +272,7 @@ def percent(part: int, whole: int) -> str:
     return f"{100 * part // whole if whole else 100} %"
 
 
-def clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Say how long, as `m:ss` or `h:mm:ss`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

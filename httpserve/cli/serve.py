@@ -1,6 +1,6 @@
-"""`httpserve PATH` and `httpserve put SRC DST`: serve until a signal, or until the boards have what they came for.
+"""`httpserve PATH` and `httpserve put SRC DST`: serve until a signal, or until the boards have what they need.
 
-Knows exit codes, and which stream a line belongs on. Knows of the package only what it exports.
+Knows exit codes and streams. Knows of the package only what it exports.
 """
 
 from __future__ import annotations
@@ -8,26 +8,28 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from httpserve import HttpServeError, HttpServerClient, NotFound, NotPermitted, StorageError, __version__
+from httpserve import (
+    HttpServeError,
+    HttpServerClient,
+    NotFound,
+    NotPermitted,
+    ServerNotRunning,
+    StorageError,
+    __version__,
+)
 from httpserve.base.text import printable
-from httpserve.cli.arguments import COMMANDS, EXIT_ERROR, Options
-from httpserve.cli.events import MOST_RECORDS, Event, Watch
+from httpserve.cli.arguments import COMMANDS, EXIT_ERROR, Options, explained
+from httpserve.cli.events import OF_ALL, OF_THE_END, OF_TRANSFERS, Event, EventFeed
 from httpserve.cli.port_file import port_file, remove_stale
 from httpserve.cli.qr import qr_code
 from httpserve.cli.screen import Lines, LogTo, Screen, Stream, amount
 from httpserve.cli.signals import Signals
-from httpserve.cli.wording import told
 
-LOOK_SECONDS = 0.1  # how often transfers are looked at
-LOOK_SHARE = 0.05  # of the time that looking may take, unless that made it rarer than
-LAST_LOOK_SECONDS = 0.5
-JSON_PROGRESS_SECONDS = 0.5  # between two events about the progress of one transfer
-LINE_PROGRESS_SECONDS = 5.0  # between two plain lines about it
-FOREVER_SECONDS = 86400.0  # a signal ends it
+LOOK_SECONDS = 0.1  # how often the command looks whether what --exit-after waits for is over
+COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
 
 
 class ServeCommand:
@@ -48,8 +50,7 @@ class ServeCommand:
         wanted = options.progress if options.progress is not None else err.is_terminal and not options.json
         self._shows_progress = wanted and not options.quiet
         self._lines = Screen(err) if err.is_terminal else Lines(err)
-        self._watch: Watch | None = None
-        self._untold: deque[Event] = deque()
+        self._feed: EventFeed | None = None
         self._copying_at = 0.0
         self._doing = "waiting for an address"  # nothing else takes long in the beginning
         self._began = time.monotonic()
@@ -71,14 +72,14 @@ class ServeCommand:
             elif awaited is not None:  # exit code 0 says that a board has it
                 code, message = EXIT_ERROR, f"ended by a signal before {awaited.name!r} was downloaded"
         except HttpServeError as error:
-            code, reason, message = EXIT_ERROR, "error", told(error)
+            code, reason, message = EXIT_ERROR, "error", explained(error)
         self._tell_last(code, reason, message)
         return code
 
     def _tell_last(self, code: int, reason: str, message: str) -> None:
         self._signals.release()
         try:
-            self._look()
+            self._look(0)
             self._lines.close()
             self._tell(Event("stopped", {"reason": reason, "code": code, "message": message}))
             if message:
@@ -98,8 +99,9 @@ class ServeCommand:
             url = client.get_url(name)
             notes = self._what_to_type(client, name)
             picture = qr_code(url, self._err.encoding) if options.qr else ""
-            if options.json or self._shows_progress:
-                self._watch = Watch(client, self._progress_seconds(), all_kinds=options.json)
+            self._feed = EventFeed(
+                client, OF_ALL if options.json else OF_TRANSFERS if self._shows_progress else OF_THE_END
+            )
             with port_file(options.port_file, client.get_port()):
                 for text in (*(note.fields["text"] for note in notes), picture):
                     if text:
@@ -129,7 +131,7 @@ class ServeCommand:
     def _copying(self, done: int, total: int | None) -> None:
         self._doing = f"copying SRC to {self._options.dst!r}: {done} bytes of it were copied"
         now = time.monotonic()
-        if not self._shows_progress or now < self._copying_at + LOOK_SECONDS:
+        if not self._shows_progress or now < self._copying_at + COPYING_SECONDS:
             return
         self._copying_at = now
         of = "" if total is None else f" of {amount(total)}"
@@ -142,11 +144,6 @@ class ServeCommand:
             Event("command", {"tool": tool, "name": name, "text": client.command(name, tool)})
             for tool in self._options.command
         ]
-
-    def _progress_seconds(self) -> float:
-        if self._options.json:
-            return JSON_PROGRESS_SECONDS
-        return LOOK_SECONDS / 2 if self._err.is_terminal else LINE_PROGRESS_SECONDS
 
     def _say_ready(self, client: HttpServerClient, url: str) -> None:
         options = self._options
@@ -164,15 +161,12 @@ class ServeCommand:
         if awaited is not None:
             end = pool.submit(client.wait_for_download, awaited.name, self._time_left(), clients=awaited.boards)
         while end is None or not end.done():
-            began = time.monotonic()
-            self._look()
+            is_over = not self._look(None if end is None else LOOK_SECONDS)
             if self._out.error is not None:
                 raise StorageError(f"events could not be written to stdout any more: {self._out.error.strerror}")
-            took = time.monotonic() - began
-            is_idle = end is None and self._watch is None
-            # Nothing tells the main thread of events: it looks, and seldom where looking takes long.
-            time.sleep(FOREVER_SECONDS if is_idle else min(max(LOOK_SECONDS, took / LOOK_SHARE), LAST_LOOK_SECONDS))
-        self._look()
+            if is_over and end is None:
+                raise ServerNotRunning("the server has stopped")
+        self._look(0)
         end.result()
 
     def _time_left(self) -> float | None:
@@ -180,20 +174,22 @@ class ServeCommand:
         timeout = self._options.timeout
         return None if timeout is None else max(0.0, round(timeout - round(time.monotonic() - self._began, 1), 3))
 
-    def _look(self) -> None:
-        """Tell what has happened since the last look. A signal loses no event."""
-        if self._watch is None:
-            return
-        with self._signals.held():
-            self._untold += self._watch.look()
-        while self._untold:
+    def _look(self, timeout: float | None) -> bool:
+        """Wait for what happens next, tell it, and return whether anything happened. A signal loses no event."""
+        if self._feed is None:
+            return False
+        happened = self._feed.wait(timeout)
+        for one in happened:
             with self._signals.held():
-                event = self._untold.popleft()
-                self._write(event)
+                told = self._feed.told(one)
+                for event in told:
+                    self._write(event)
             self._out.flush()
             if self._shows_progress:
-                self._lines.tell(event)
+                for event in told:
+                    self._lines.tell(event)
         self._lines.refresh()
+        return bool(happened)
 
     def _tell(self, event: Event) -> None:
         self._write(event)
@@ -236,7 +232,6 @@ def client_for(directory: str | None, options: Options, only: str | None = None)
         advertise=options.advertise,
         read_only=directory is not None,
         only=only,
-        max_records=MOST_RECORDS,
     )
 
 

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from functools import partial
 
 from httpserve.base.log import logger
+from httpserve.base.text import Message
 from httpserve.base.threads import GivenUp, Latch, run_shielded, sigint_held
 from httpserve.errors import AddressNotFound, ServerNotRunning
 from httpserve.records.claims import Claims
@@ -163,7 +164,7 @@ class Lifecycle:
             except AddressNotFound as error:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    message = f"waited {seconds:g} s in vain: {error}"
+                    message = Message("waited {} s: {}", f"{seconds:g}", error.args[0])
                     raise AddressNotFound(message, error.host, error.port) from error
                 if not is_told:
                     log.info("waiting up to %g s for an address: %s", seconds, error)

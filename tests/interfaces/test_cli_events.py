@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from httpserve.cli.events import KINDS
+from httpserve import HttpServerClient
+from httpserve.cli.events import KINDS, OF_ALL, Event, EventFeed
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch
 from tests.interfaces.conftest import Run, Start
-from tests.server.wire import Wire, eventually
+from tests.server.wire import PATIENCE_SECONDS, Wire, eventually
 
 Told = tuple["subprocess.Popen[str]", Iterator[dict[str, Any]], str]
 BIG = 12 << 20
@@ -201,6 +202,41 @@ def test_reader_that_goes_away_ends_it_with_one_line(start: Start, folder: Path)
 
     assert (code, errors.count("\n")) == (1, 1)
     assert "could not be written to stdout any more" in errors
+
+
+def test_name_that_is_missing_just_before_the_end_is_told(told: Told) -> None:
+    process, coming, url = told
+    with Wire(int(url.rpartition(":")[2])) as board:
+        board.ask("/boot/zimage")
+
+    process.terminate()
+
+    assert event(coming, "missing")["nearest"] == ["boot/zImage"]
+    assert event(coming, "stopped")["code"] == 0
+
+
+def test_transfer_whose_end_is_skipped_ends_with_what_is_known_of_it(folder: Path) -> None:
+    (folder / "board.img").write_bytes(bytes(BIG))
+    with HttpServerClient(folder, "127.0.0.1", read_only=True, max_records=2) as client:
+        feed = EventFeed(client, OF_ALL)
+
+        def told() -> list[Event]:
+            return [event for one in feed.wait(PATIENCE_SECONDS) for event in feed.told(one)]
+
+        with Wire(client.get_port(), receive_bytes=64 << 10) as board:
+            board.get("/board.img")
+            board.read_head()
+            first = [event for event in told() if event.kind == "transfer-started"]
+        eventually(lambda: client.transfers[0].state != "under way", "the end")
+        with Wire(client.get_port()) as other:
+            for _ in range(10):
+                other.ask("/a%20file.txt")
+        then = told()
+
+    assert [event.fields["name"] for event in first] == ["board.img"]
+    assert [event.kind for event in then[:2]] == ["skipped", "transfer-ended"]
+    assert (then[1].fields["id"], then[1].fields["state"]) == (first[0].fields["id"], "unknown")
+    assert "transfer-ended" not in [event.kind for event in then[2:] if event.fields.get("name") == "board.img"]
 
 
 def test_crowd_of_small_requests_is_told_completely_or_said_to_be_skipped(told: Told) -> None:

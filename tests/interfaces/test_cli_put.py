@@ -204,7 +204,7 @@ def test_address_that_does_not_come_in_time_is_exit_1(run: Run, folder: Path) ->
     code, output, errors = run(folder, "-b", "203.0.113.7", "--wait-for-address", "0.2")
 
     assert (code, output, errors.count("\n")) == (1, "", 1)
-    assert errors.startswith("httpserve: waited 0.2 s in vain: no interface has 203.0.113.7 yet")
+    assert errors.startswith("httpserve: waited 0.2 s: no interface has 203.0.113.7 yet")
 
 
 def test_address_that_comes_late_is_waited_for(folder: Path) -> None:
