@@ -6,7 +6,6 @@ Knows whether the server runs, and what boards did. Does not know sockets, WSGI 
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections.abc import Collection
 from functools import partial
@@ -30,6 +29,7 @@ from httpserve.errors import (
     IsADirectory,
     NotFound,
     NotPermitted,
+    PortInUse,
     ServerNotRunning,
     StorageError,
 )
@@ -62,6 +62,9 @@ log = logger("httpserve.client")
 
 TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 5.0
+
+
+_started: weakref.WeakValueDictionary[int, HttpServerClient] = weakref.WeakValueDictionary()  # running or not
 
 
 class _Owner:
@@ -172,12 +175,17 @@ class HttpServerClient:
             RootUnusable: The directory cannot be created or written, or is no directory.
             ServerNotRunning: It was stopped while it waited for an address.
         """
-        if "IPython" in sys.modules and not self.is_running:
-            from httpserve.notebook.reruns import before_start
+        seconds = checked_seconds("wait_for_address", wait_for_address, zero=True)
+        try:
+            server = self._life.start(seconds)
+        except PortInUse as error:
+            from httpserve.notebook.reruns import make_room
 
-            before_start(self, self._port)
-        server = self._life.start(checked_seconds("wait_for_address", wait_for_address, zero=True))
+            if not make_room((client for ref in _started.valuerefs() if (client := ref()) is not None), error):
+                raise
+            server = self._life.start(seconds)
         if server is not None:
+            _started[id(self)] = self
             try:
                 log.info("serving at port %d of %s", server.port, server.host)
             except BaseException:  # of a signal's handler: a start that raises leaves no server

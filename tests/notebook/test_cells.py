@@ -1,16 +1,15 @@
-"""A cell that is run again replaces the server of its variable, and no other one."""
+"""A cell that is run again gets its port back, whatever has kept its old server alive."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from httpserve import HttpServerClient
-from httpserve.notebook.reruns import assigned, holds
 from tests.notebook.kernel import Kernel
 
 PORT = "PORT = (lambda s: (s.bind(('127.0.0.1', 0)), s.getsockname()[1], s.close())[1])(__import__('socket').socket())"
@@ -67,48 +66,43 @@ def test_interrupted_call_that_a_traceback_keeps_does_not_hold_the_port(kernel: 
     assert kernel.run(PLAIN).error == ""
 
 
-def test_other_variables_server_keeps_its_port(kernel: Kernel) -> None:
+@pytest.mark.parametrize("keeping", ["", "keep = client", "keep = [client]", "keep = {1: client}"])
+def test_start_takes_the_port_whoever_has_the_old_server(kernel: Kernel, keeping: str) -> None:
     kernel.printed(PORT)
     kernel.printed(PLAIN)
+    kernel.printed(f"former = client\n{keeping}")
 
     cell = kernel.run(f"other = {MAKE}\nother.start()")
 
-    assert cell.error.startswith("PortInUse")
-    assert kernel.printed("print(client.is_running, len(fetch(client)) > 0)") == "True True"
+    assert cell.error == ""
+    assert kernel.printed("print(former.is_running, other.get_port() == PORT)") == "False True"
 
 
-@pytest.mark.parametrize("keeping", ["keep = client", "keep = [client]", "keep = {1: client}", "keep = Keeps(client)"])
-def test_server_with_a_second_name_keeps_its_port(kernel: Kernel, keeping: str) -> None:
-    kernel.printed(PORT)
-    kernel.printed("class Keeps:\n    def __init__(self, client):\n        self.client = client")
-    kernel.printed(PLAIN)
-    kernel.printed(keeping)
-
-    cell = kernel.run(PLAIN)
-
-    assert cell.error.startswith("PortInUse")
-    assert kernel.printed("print(len(fetch(port=PORT)) > 0)") == "True"
-
-
-def test_server_that_got_its_second_name_in_the_same_cell_keeps_its_port(kernel: Kernel) -> None:
+def test_server_at_another_address_keeps_the_same_port(kernel: Kernel) -> None:
     kernel.printed(PORT)
     kernel.printed(PLAIN)
 
-    cell = kernel.run(f"keep = client\n{PLAIN}")
+    cell = kernel.run("other = HttpServerClient(host='127.0.0.2', port=PORT)\nother.start()")
+
+    assert cell.error == ""
+    assert kernel.printed("print(client.is_running, other.is_running)") == "True True"
+
+
+def test_port_of_another_process_stays_taken(kernel: Kernel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        cell = kernel.run(f"HttpServerClient(host='127.0.0.1', port={taken.getsockname()[1]}).start()")
 
     assert cell.error.startswith("PortInUse")
-    assert kernel.printed("print(keep.is_running)") == "True"
 
 
-def test_server_whose_variable_was_deleted_keeps_its_port(kernel: Kernel) -> None:
+def test_start_that_fails_otherwise_closes_nothing(kernel: Kernel) -> None:
     kernel.printed(PORT)
-    kernel.printed(f"{PLAIN}\nservers = [client]")
-    kernel.printed("del client")
+    kernel.printed(PLAIN)
 
-    cell = kernel.run(f"other = {MAKE}\nother.start()")
+    cell = kernel.run("HttpServerClient('/dev/null', host='127.0.0.1', port=PORT).start()")
 
-    assert cell.error.startswith("PortInUse")
-    assert kernel.printed("print(servers[0].is_running)") == "True"
+    assert cell.error.startswith("RootUnusable")
+    assert kernel.printed("print(client.is_running)") == "True"
 
 
 def test_object_that_has_a_server_gets_the_port_back(kernel: Kernel) -> None:
@@ -150,17 +144,7 @@ for _ in range(3):
     assert kernel.printed("print([server.is_running for server in servers])") == "[True, True, True]"
 
 
-def test_replaced_server_with_any_port_is_closed_too(kernel: Kernel) -> None:
-    cell = "client = HttpServerClient(host='127.0.0.1')\nclient.start()\nclient"
-    kernel.printed(cell)
-    kernel.printed("import weakref; former = weakref.ref(client);")
-
-    kernel.printed(cell)
-
-    assert kernel.printed("print(former().is_running, client.is_running)") == "False True"
-
-
-def test_closing_what_was_replaced_is_logged(kernel: Kernel) -> None:
+def test_closing_the_old_server_is_logged(kernel: Kernel) -> None:
     kernel.printed(PORT)
     kernel.printed(PLAIN)
     kernel.printed(
@@ -171,10 +155,10 @@ def test_closing_what_was_replaced_is_logged(kernel: Kernel) -> None:
     kernel.printed(PLAIN)
 
     printed = kernel.printed("print(*lines, PORT); log.removeHandler(handler); log.setLevel('NOTSET')")
-    assert f"closing the server at port {printed.split()[-1]}: another one has taken its place in client" in printed
+    assert f"closing the server at port {printed.split()[-1]} of 127.0.0.1: this start takes its port" in printed
 
 
-def test_start_in_another_thread_replaces_nothing(kernel: Kernel) -> None:
+def test_start_in_another_thread_closes_nothing(kernel: Kernel) -> None:
     kernel.printed(PORT)
     kernel.printed(PLAIN)
 
@@ -192,52 +176,7 @@ thread.join()
     assert printed == "in use"
 
 
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("a = b = 1", {"a", "b"}),
-        ("a, (b, *c) = 1", {"a", "b", "c"}),
-        ("a.b = c[0] = 1", set()),
-        ("with f() as a, g() as (b, c): pass", {"a", "b", "c"}),
-        ("for a in b:\n    c = a", {"a", "c"}),
-        ("if (a := 1): b: int = 2", {"a", "b"}),
-        ("def f():\n    a = 1\nclass C:\n    b = 1\nx = lambda: (c := 1)", {"x"}),
-        ("[a for a in b]", set()),
-        ("no python", set()),
-        ("a = '\0'", set()),
-        ("", set()),
-    ],
-)
-def test_what_a_cell_assigns(source: str, names: set[str]) -> None:
-    assert assigned(source) == names
-
-
-class Holder:
-    def __init__(self, thing: object) -> None:
-        self.thing = thing
-
-
-class Slots:
-    __slots__ = ("thing",)
-
-    def __init__(self, thing: object) -> None:
-        self.thing = thing
-
-
-def test_variable_holds_what_it_is_and_what_is_an_attribute_or_an_item_of_it() -> None:
-    server, other = HttpServerClient(), HttpServerClient()
-
-    def function() -> HttpServerClient:
-        return server
-
-    held = [server, [server], (1, server), {server}, {"a": server}, Holder(server), Slots(server), server.start]
-    not_held = [None, 1, other, [other], [server] * 1001, [[server]], Holder(other), Holder([server]), pytest, function]
-
-    assert [holds(value, server) for value in held] == [True] * len(held)
-    assert [holds(value, server) for value in not_held] == [False] * len(not_held)
-
-
-def test_terminals_ipython_replaces_likewise(tmp_path: Path) -> None:
+def test_ipython_in_a_terminal_does_the_same(tmp_path: Path) -> None:
     lines = ["from httpserve import HttpServerClient", PORT, *[f"client = {MAKE}", "client.start()", "client"] * 3]
 
     done = subprocess.run(

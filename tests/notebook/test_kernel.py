@@ -12,8 +12,10 @@ from tests.copying.raw_server import End, RawServer, answer
 from tests.notebook.kernel import PRELUDE, Kernel, Message, kernel_in
 
 START = "client = HttpServerClient(host='127.0.0.1')\nclient.start()\nclient.storage.write_bytes('image', bytes(5000))"
-NO_WIDGETS = "import sys; sys.modules['ipywidgets'] = None"
-WIDGETS = "import sys; sys.modules.get('ipywidgets', 0) is None and sys.modules.pop('ipywidgets');"
+# tqdm looks for widgets when it is imported first.
+NO_TQDM = "for name in [name for name in sys.modules if name.startswith('tqdm')]:\n    del sys.modules[name]"
+NO_WIDGETS = f"import sys; sys.modules['ipywidgets'] = None\n{NO_TQDM}"
+WIDGETS = f"import sys\nif sys.modules.get('ipywidgets', 0) is None:\n    sys.modules.pop('ipywidgets')\n{NO_TQDM}"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -183,7 +185,9 @@ def test_watch_keeps_no_server_alive(kernel: Kernel) -> None:
 
 
 def test_watch_of_a_replaced_server_ends(kernel: Kernel) -> None:
-    cell = f"{START}\nclient.watch()\nclient"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    cell = f"client = HttpServerClient(host='127.0.0.1', port={port})\nclient.start()\nclient.watch()\nclient"
     kernel.printed(cell)
     kernel.printed("first = client.watch()")
 
