@@ -17,6 +17,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from _signal import getsignal  # type: ignore[import-not-found]  # those of `signal` take ten times as long
 from _signal import signal as set_handler
 from collections.abc import Callable
@@ -261,13 +262,27 @@ def _deliver(noted: dict[int, FrameType | None] | None) -> None:
         _deliver(noted)
 
 
-def _hold_none() -> None:
-    """In a forked child: another thread has forked, and the block that holds signals never ends here."""
-    _Gate.noted = None
+# Forks
+
+_renewed: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
+
+
+def renew_in_child(thing: T, renew: Callable[[T], object]) -> None:
+    """Have `renew(thing)` called in each forked child, before anything else, as long as the thing is alive.
+
+    A child has one thread: what another thread of its parent holds or does there, nobody will give back or finish.
+    """
+    _renewed[thing] = renew
+
+
+def _begin_in_child() -> None:
+    _Gate.noted = None  # the block that holds signals may be another thread's
+    for thing, renew in list(_renewed.items()):
+        renew(thing)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
-    os.register_at_fork(after_in_child=_hold_none)
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 SLICE_SECONDS = 0.25  # a waiter that was interrupted may have kept the lock: look again
 

@@ -5,7 +5,6 @@ Knows which moves are legal, and that threads, forks and the collector make them
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from functools import partial
 
 from httpserve.base.log import logger
 from httpserve.base.text import Message
-from httpserve.base.threads import GivenUp, Latch, run_shielded, sigint_held
+from httpserve.base.threads import GivenUp, Latch, renew_in_child, run_shielded, sigint_held
 from httpserve.errors import AddressNotFound, ServerNotRunning
 from httpserve.records.claims import Claims
 from httpserve.server.server import Server
@@ -80,18 +79,18 @@ class Lifecycle:
         self._root = root
         self._ledger = ledger
         self._listen = listen
-        self._pid = os.getpid()
         self._lock = threading.Lock()  # guards _state, _server, _starting and _settled
         self._settled = Latch(is_open=True)  # closed between two settled states
         self._state = State.STOPPED
         self._server: Server | None = None
         self._starting: _Call | None = None  # while it may wait for an address
         self.started_at = 0.0  # when it last began to run, in seconds since the epoch
+        renew_in_child(self, Lifecycle._begin_anew)
 
     @property
     def state(self) -> State:
         """Where the server is now. Waits for nothing."""
-        return self._state if self._pid == os.getpid() else State.STOPPED
+        return self._state
 
     def running(self) -> Server | None:
         """Return the server while it runs. Waits for nothing."""
@@ -197,8 +196,6 @@ class Lifecycle:
 
     def dispose(self) -> None:
         """End everything at once, for an object that nobody has any more."""
-        if self._pid != os.getpid():
-            return  # a forked child's copy: all of it is the parent's
         server = self._server
         if server is not None and server.owns(threading.current_thread()):
             # The collector ran in one of the threads that would be waited for.
@@ -224,8 +221,6 @@ class Lifecycle:
 
     def _leave(self, call: _Call, wanted: State | None, to: State) -> State | None:
         """Go on from a settled state once no other thread is between two. None when it is not the wanted one."""
-        if self._pid != os.getpid():
-            self._begin_anew()
         while True:
             with self._lock:
                 if self._state in _SETTLED:
@@ -270,4 +265,3 @@ class Lifecycle:
         self._state = State.STOPPED
         self._server = None
         self._starting = None
-        self._pid = os.getpid()

@@ -7,7 +7,6 @@ makes a thousand records, and what they do under it does not grow with the numbe
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -15,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import takewhile
 
-from httpserve.base.threads import Latch, sigint_held
+from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.plan import PROBE
 from httpserve.records.downloads import Downloads
 from httpserve.records.events import (
@@ -83,7 +82,7 @@ class ExchangeLog:
         self._watches: set[weakref.ref[Selection]] = set()  # a wait that is forgotten ends its watch
         self._watches_on: dict[str, set[weakref.ref[Selection]]] = {}  # the same, by the name
         self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that go on, those at rest included
-        _all.add(self)
+        renew_in_child(self, ExchangeLog._begin_anew)
 
     # What the serving room tells, once for each answer or more often. It takes the lock without `with`, which takes
     # twice as long: no Ctrl-C comes between its steps, since the serving threads are not the main one.
@@ -506,15 +505,3 @@ class ExchangeLog:
                     exchange.state = _RECEIVED
         self._open = set()
         self._open_on = {}
-
-
-_all: weakref.WeakSet[ExchangeLog] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for exchanges in list(_all):
-        exchanges._begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - imported here, or by the first getaddrinfo, inside the first start()
 import importlib.metadata  # noqa: F401 - likewise by werkzeug
-import os
 import socket
 import sys
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from httpserve.base.threads import renew_in_child
 from httpserve.records.claims import Claims
 from httpserve.server.access_log import Scribe
 from httpserve.server.leader import Leader
@@ -66,7 +65,7 @@ class Server(ThreadedWSGIServer):
         service = Shared(app, ledger, self._environ(host, port), None if wildcard else host, limits, self._scribe)
         self._lead = Leader(self.socket, service, best_poller(), f"httpserve:{port}")
         self._thread: threading.Thread | None = None
-        _servers.add(self)
+        renew_in_child(self, Server.abandon_in_child)
 
     def _environ(self, host: str, port: int) -> dict[str, Any]:
         return {
@@ -139,15 +138,3 @@ class Server(ThreadedWSGIServer):
         """In a forked child, close the copies of the descriptors: only the parent answers."""
         self._lead.abandon_in_child()
         self.socket.close()
-
-
-_servers: weakref.WeakSet[Server] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for server in list(_servers):
-        server.abandon_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

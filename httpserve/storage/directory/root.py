@@ -12,12 +12,11 @@ import os
 import stat
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from httpserve.base.log import logger
-from httpserve.base.threads import sigint_held
+from httpserve.base.threads import renew_in_child, sigint_held
 from httpserve.errors import (
     HttpServeError,
     InvalidArgument,
@@ -91,7 +90,7 @@ class Root:
         self._pid = 0
         self._is_inherited = False  # by a fork: what was made and created before is the parent's to remove
         self._verified: dict[str, tuple[Identity, str]] = {}
-        _roots.add(self)
+        renew_in_child(self, Root.renew_locks)
 
     @property
     def path(self) -> str:
@@ -518,15 +517,3 @@ def _absolute(path: str) -> str:
     except FileNotFoundError:
         reason = "the current directory is gone; change to one that is there, or give an absolute path"
         raise NotFound(f"{path!r} leads nowhere: {reason}", path) from None
-
-
-_roots: weakref.WeakSet[Root] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for root in list(_roots):
-        root.renew_locks()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
-    os.register_at_fork(after_in_child=_after_fork_in_child)
