@@ -160,10 +160,11 @@ class Plan:
         length: The number of bytes that the steps send in all, an `Abort` not considered.
         subject: What the record shall say of it, None for bodies that are no file.
         raw_fields: The header fields as bytes, ready to send, where they were made already.
-        again: How to answer the very same request once more. A server may ask this instead of the app.
+        repeatable: How to answer the very same request once more, whoever asks: a server may ask this instead of the
+            app. None where the answer depends on the client, or where requests are counted.
     """
 
-    __slots__ = ("again", "length", "raw_fields", "steps", "subject")
+    __slots__ = ("length", "raw_fields", "repeatable", "steps", "subject")
 
     def __init__(
         self,
@@ -171,13 +172,13 @@ class Plan:
         length: int,
         subject: Subject | None = None,
         raw_fields: bytes | None = None,
-        again: Repeatable | None = None,
+        repeatable: Repeatable | None = None,
     ) -> None:
         self.steps = steps
         self.length = length
         self.subject = subject
         self.raw_fields = raw_fields
-        self.again = again
+        self.repeatable = repeatable
 
     def close(self) -> None:
         """Close the files of all regions. Harmless when repeated."""

@@ -1,122 +1,19 @@
-"""Writes lines to logs in a thread of its own, so that a handler which blocks holds up nobody.
+"""The lines of the access log.
 
-Knows loggers and one thread. Does not know what the lines are about.
+Knows records. Does not know when a line is written, nor by which thread.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
-import signal
-import threading
-from collections.abc import Callable
 
 from httpserve.base.log import logger, say
-from httpserve.base.threads import Latch
 from httpserve.records.model import RequestRecord
-
-MOST_LINES = 10_000  # that wait to be written; of those beyond only the number is told
-FLUSH_SECONDS = 1.0  # for what is left at the end
-_OF_THE_THREAD = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}  # what its own code has caused
-LINGER_SECONDS = 1.0  # the thread ends when it had nothing to do for so long
-
-log = logger("httpserve.server")
-
-
-def block_signals() -> None:
-    """Leave signals to the main thread: one that another thread takes ends no sleep of the script's.
-
-    SIGPIPE is among them: a script that has it at its default, to end by it, does not mean a board's connection.
-    """
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OF_THE_THREAD)
-
-
-class Scribe:
-    """Lines that wait to be written. Safe from any thread; nothing but `close` blocks.
-
-    Args:
-        name: How its thread is called.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._lines: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards _thread and _dropped
-        self._thread: threading.Thread | None = None
-        self._dropped = 0
-        self._is_closed = False
-
-    def say(self, logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
-        """Write a line, soon, if anybody reads it. Its arguments must not change any more."""
-        if logger.isEnabledFor(level):
-            self.write(lambda: say(logger, level, message, *arguments))
-
-    def write(self, line: Callable[[], object]) -> None:
-        """Have a function called that writes a line: soon, and in the order of the calls."""
-        with self._lock:
-            if self._lines.qsize() >= MOST_LINES:
-                self._dropped += 1
-                return
-            self._lines.put(line)
-            if self._begins():
-                return
-        while self._lines.qsize():  # no more threads: better late than never
-            self._lines.get()()
-
-    def _begins(self) -> bool:
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                return False
-            self._thread = thread
-        return True
-
-    def close(self) -> None:
-        """Wait until everything is written and the thread has ended, at most FLUSH_SECONDS."""
-        with self._lock:
-            thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return
-        written = Latch()
-        self._is_closed = True
-        self._lines.put(written.open)
-        if written.wait(FLUSH_SECONDS):
-            thread.join(FLUSH_SECONDS)
-
-    def _run(self) -> None:
-        block_signals()
-        while self._writes_one():
-            self._tell_dropped()
-
-    def _writes_one(self) -> bool:
-        try:
-            line = self._lines.get(timeout=0 if self._is_closed else LINGER_SECONDS)
-        except queue.Empty:
-            with self._lock:
-                if not self._lines.qsize():
-                    self._thread = None
-                    return False
-            return True
-        try:
-            line()
-        except BaseException:  # noqa: BLE001, S110 - a handler that calls pytest.fail: the lines behind it are written
-            pass
-        return True
-
-    def _tell_dropped(self) -> None:
-        if self._dropped:
-            with self._lock:
-                dropped, self._dropped = self._dropped, 0
-            say(log, logging.WARNING, "%d lines were not logged: the log takes them too slowly", dropped)
-
 
 access = logger("httpserve.access")
 
 
-def _log_access(record: RequestRecord) -> None:
+def log_access(record: RequestRecord) -> None:
     """Write one line to `httpserve.access`."""
     say(
         access,

@@ -12,9 +12,9 @@ from http import HTTPStatus
 from typing import Any
 
 from httpserve.base.log import logger, traceback_lines
-from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, Data, HandOver, Plan
+from httpserve.plan import MAY_NOT_BLOCK, Data, HandOver, Plan
 from httpserve.server.request_head import Head, Refused
-from httpserve.server.shared import Shared, connection_field
+from httpserve.server.shared import Shared
 
 log = logger("httpserve.server")
 
@@ -22,61 +22,74 @@ Fields = list[tuple[str, str]]
 
 
 class Answer:
-    """One call of the app. `status` and `plan` are what came of it; the plan is `NEEDS_THREAD` where it may block."""
+    """What an app has said: the beginning of an answer, and its content.
 
-    __slots__ = ("_fields", "plan", "status")
+    Args:
+        status: The status line without the version.
+        fields: The fields.
+        plan: The content.
 
-    def __init__(self, service: Shared, head: Head, client: str, client_port: int, at_once: bool) -> None:
-        self.status = ""
-        self._fields: Fields = []
-        environ = {
-            **service.environ,
-            **head.environ,
-            "REMOTE_ADDR": client,
-            "REMOTE_PORT": client_port,
-            "wsgi.input": io.BytesIO(),
-            MAY_NOT_BLOCK: at_once,
-        }
-        self.plan: Plan | HandOver
-        try:
-            body: Any = service.app(environ, self._start_response)
-            self.plan = body if type(body) is Plan or body is NEEDS_THREAD else _collected(body)
-        except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
-            message = "the app failed on %s %s:\n%s"
-            service.scribe.say(log, logging.ERROR, message, head.method, head.noted.target, traceback_lines())
-            self.refuse(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
+    Attributes:
+        line: The status line.
+        plan: The content.
+        status: The status as a number.
+    """
 
-    def _start_response(self, status: str, headers: Fields, exc_info: object = None) -> Callable[[bytes], object]:
-        self.status = status
-        self._fields = headers
+    __slots__ = ("_fields", "line", "plan", "status")
+
+    def __init__(self, status: str, fields: Fields, plan: Plan) -> None:
+        self.status = int(status[:3])
+        self.line = b"HTTP/1.1 %b\r\n" % status.encode("latin-1")
+        self.plan = plan
+        raw = plan.raw_fields
+        if raw is None:
+            raw = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
+        self._fields = raw
+
+    def end(self, head: Head | None, *, close: bool) -> bytes:
+        """Return the fields but for the Date field, and the empty line."""
+        if close:
+            return self._fields + b"Connection: close\r\n\r\n"
+        if head is not None and head.http_10:
+            return self._fields + b"Connection: keep-alive\r\n\r\n"
+        return self._fields + b"\r\n"
+
+
+def refusal(refused: Refused, *, body_wanted: bool = True) -> Answer:
+    """Return an answer that says why there is no other."""
+    status = f"{refused.status} {HTTPStatus(refused.status).phrase}"
+    text = f"{status}: {refused.reason}\n".encode()
+    fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+    return Answer(status, fields, Plan((Data(text),), len(text)) if body_wanted else Plan((), 0))
+
+
+def call_app(shared: Shared, head: Head, client: str, client_port: int, at_once: bool) -> Answer | HandOver:
+    """Ask the app. Returns `NEEDS_THREAD` where it may block and must not."""
+    said: tuple[str, Fields] = ("", [])
+
+    def start_response(status: str, fields: Fields, exc_info: object = None) -> Callable[[bytes], object]:
+        nonlocal said
+        said = status, fields
         return _no_write
 
-    def refuse(self, refused: Refused, *, body_wanted: bool) -> Plan:
-        """Answer with an error, whatever the app has said."""
-        phrase = HTTPStatus(refused.status).phrase
-        self.status = f"{refused.status} {phrase}"
-        text = f"{self.status}: {refused.reason}\n".encode()
-        self._fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
-        self.plan = plan = Plan((Data(text),), len(text)) if body_wanted else Plan((), 0)
-        return plan
-
-    def start(self, service: Shared, plan: Plan, head: Head | None, *, close: bool) -> bytes:
-        """Return the status line and the fields, up to the empty line."""
-        fields = plan.raw_fields
-        if fields is None:
-            fields = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in self._fields)
-        line = b"HTTP/1.1 " + self.status.encode("latin-1") + b"\r\n"
-        return line + service.date + fields + connection_field(head, close=close) + b"\r\n"
-
-
-class Refusal(Answer):
-    """The answer to what is no request."""
-
-    __slots__ = ()
-
-    def __init__(self, refused: Refused) -> None:
-        self.status = ""
-        self.refuse(refused, body_wanted=True)
+    environ = {
+        **shared.environ,
+        **head.environ,
+        "REMOTE_ADDR": client,
+        "REMOTE_PORT": client_port,
+        "wsgi.input": io.BytesIO(),
+        MAY_NOT_BLOCK: at_once,
+    }
+    try:
+        body: Any = shared.app(environ, start_response)
+        if isinstance(body, HandOver):
+            return body
+        plan = body if type(body) is Plan else _collected(body)
+        return Answer(*said, plan)
+    except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
+        message = "the app failed on %s %s:\n%s"
+        shared.log.say(log, logging.ERROR, message, head.method, head.noted.target, traceback_lines())
+        return refusal(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
 
 
 def _no_write(data: bytes) -> object:

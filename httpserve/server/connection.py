@@ -7,90 +7,111 @@ from __future__ import annotations
 
 import logging
 import socket
-from functools import partial
 
 from httpserve.base.log import logger
-from httpserve.plan import ChangedWhileSent, HandOver, Plan, ReadFailed
-from httpserve.records.exchange import End, Exchange
-from httpserve.server import tcp
-from httpserve.server.answer import Answer, Refusal
-from httpserve.server.delivery import MOMENT_SECONDS, Delivery, Need, Stage, Whole, end_by
-from httpserve.server.outgoing import MORE, NO_WAIT, in_memory
+from httpserve.plan import ChangedWhileSent, HandOver, ReadFailed
+from httpserve.records.exchange import Exchange
+from httpserve.server.answer import Answer, call_app, refusal
+from httpserve.server.delivery import Delivery, end_by
+from httpserve.server.outgoing import MORE, in_memory
+from httpserve.server.repeats import Repeat, Whole
 from httpserve.server.request_content import Content
 from httpserve.server.request_head import Head, Refused, check_incomplete, describe, parse_again
-from httpserve.server.shared import Repeat, Shared, opened_again
+from httpserve.server.shared import Shared
+from httpserve.server.state import NEVER, Need, State
 
 log = logger("httpserve.server")
 
 RECEIVE_BYTES = 8192
-FREE_HEAD_BYTES = 1024  # of a head that has begun; what is longer is taken from the service's budget
-SETTLE_SECONDS = 0.02  # how often to look whether a client that asks on and on has acknowledged something
+FREE_HEAD_BYTES = 1024  # of a head that has begun; what is longer is taken from the budget of all heads
 SMALL_BYTES = 128 * 1024  # an answer up to here leaves with its head, from memory
 MOST_UNWANTED_BYTES = 1024 * 1024  # of a request's content that is read and thrown away
 MOST_EMPTY_LINES = 8  # before a request line (RFC 9112 2.2 asks for one at least)
 
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
-_INPUT, _READING = Need.INPUT, Stage.READING
+_INPUT, _IDLE, _READING, _LINGERING = Need.INPUT, State.IDLE, State.READING, State.LINGERING
 
 
-class Connection(Delivery):
-    """One client's connection."""
+class Connection:
+    """One client's connection. Owned by one thread at a time.
 
-    __slots__ = ("_buffer", "_charged", "_closing", "_content", "_head", "_head_has_begun", "_raw_head")
+    Attributes:
+        delivery: What its answers leave by.
+        idle_since: When the last answer had been handed over.
+        scheduled: The leader's: when it looks at the deadline next.
+        watched: The leader's: what its poller watches the descriptor for.
+    """
 
-    def __init__(self, sock: socket.socket, client: str, client_port: int, service: Shared, now: float) -> None:
-        super().__init__(sock, client, client_port, service, now)
-        self._buffer = b""
-        self._charged = 0  # to the service's budget of heads
-        self._closing = False
-        self._content: Content | None = None
-        self._head: Head | None = None
-        self._head_has_begun = False
+    __slots__ = (
+        "_buffer",
+        "_charged",
+        "_content",
+        "_head",
+        "_is_last",
+        "_raw_head",
+        "_shared",
+        "delivery",
+        "idle_since",
+        "scheduled",
+        "watched",
+    )
+
+    def __init__(self, sock: socket.socket, client: str, client_port: int, shared: Shared, now: float) -> None:
+        self.delivery = Delivery(sock, client, client_port, shared, now)
+        self.idle_since = now
+        self.scheduled = NEVER
+        self.watched = 0
+        self._shared = shared
+        self._buffer = b""  # what has come and was not read
+        self._charged = 0  # to the budget of all heads
+        self._content: Content | None = None  # of the latest request, as long as more of it may come
+        self._head: Head | None = None  # that waits for its answer
+        self._is_last = False  # the answer to it is the last one
         self._raw_head = b""
 
     def is_idle(self) -> bool:
         """Tell whether the connection waits for a request of which nothing has come."""
-        return self.stage is Stage.READING and not self._buffer
+        return self.delivery.state is _IDLE
 
     # Requests
 
     def on_input(self, now: float, wall: float, at_once: bool) -> Need:
         """Take what the client sent and go on from there."""
+        delivery = self.delivery
         try:
-            received = self.sock.recv(RECEIVE_BYTES, NO_WAIT)
+            received = delivery.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
-            return Need.INPUT
+            return _INPUT
         except OSError as error:
-            return self.close(now, end_by(error))
+            return delivery.close(now, end_by(error))
         if not received:
-            return self._on_end_of_input(now)
-        is_reading = self.stage is _READING
-        if is_reading and not self._buffer:
-            repeat = self._service.repeats.get(received)
+            return delivery.on_end_of_input(now, is_read=self._is_read())
+        state = delivery.state
+        all_arrived = delivery.has_arrived()
+        if state is _IDLE:
+            repeat = self._shared.repeats.find(received)
             if repeat is not None:
-                need = self._answer_again(repeat, received, now, wall)
+                need = self._answer_again(repeat, received, now, wall, all_arrived)
                 if need is not None:
                     return need
-        if self._has_arrived():
-            self._tally.arrived(now)
-        elif self._tally.latest is not None:
-            self._tally.settle(self.acknowledged(), now)
-        if is_reading:
-            self._buffer += received
-            return self.serve(now, wall, at_once)
-        if self.stage is Stage.LINGERING:
-            return Need.INPUT
-        need = self._drain(received, now)
-        return self.serve(now, wall, at_once) if need is None else need
+        receipts = delivery.receipts
+        if all_arrived:
+            receipts.arrived(now)
+        elif receipts.latest is not None:
+            receipts.settle(delivery.acknowledged(), now)
+        if state is _LINGERING:
+            return _INPUT
+        if state is State.DRAINING:
+            return self._drain(received, now) or self.serve(now, wall, at_once)
+        self._buffer += received
+        return self.serve(now, wall, at_once)
 
-    def _has_arrived(self) -> bool:
-        """Tell whether the client has everything. What it sends proves nothing, where the kernel tells."""
-        if self._tally.latest is None:
-            return False
-        return self.outstanding() == 0 or not tcp.TELLS_OUTSTANDING
+    def _is_read(self) -> bool:
+        return self._content is None and not self._buffer
 
     def serve(self, now: float, wall: float, at_once: bool) -> Need:
         """Answer every request whose head has come, then say what is needed next."""
+        delivery = self.delivery
         while True:
             head = self._head
             if head is None:
@@ -100,15 +121,16 @@ class Connection(Delivery):
                 except Refused as refused:
                     return self._refuse(refused, now, wall)
                 if head is None:
-                    if self._buffer and not self._head_has_begun:
-                        self._head_has_begun = True
-                        self.deadline = now + self._service.limits.head
-                    return Need.INPUT
-                self._head_has_begun = False
+                    if self._buffer and delivery.state is _IDLE:
+                        delivery.enter(_READING, now + self._shared.limits.head)
+                    elif not self._buffer and delivery.state is _READING:  # it was an empty line
+                        delivery.enter(_IDLE, delivery.deadline)
+                    return _INPUT
                 if head.content_length:
                     self._content = Content(head.content_length)
-            if self._tally.is_full:
-                return self._wait_until_settled(head, now)
+            if delivery.receipts.is_full:
+                self._head = head
+                return delivery.wait_until_settled(now)
             need = self._answer(head, now, wall, at_once)
             if need is not None:
                 return need
@@ -118,20 +140,13 @@ class Connection(Delivery):
         wanted = count if count > FREE_HEAD_BYTES else 0
         if wanted == self._charged:
             return
-        heads = self._service.heads
+        heads = self._shared.heads
         heads.give_back(self._charged)
         self._charged = 0
         if wanted:
             if not heads.take(wanted):
                 raise Refused(503, "too many clients send long heads")
             self._charged = wanted
-
-    def _wait_until_settled(self, head: Head, now: float) -> Need:
-        self._head = head
-        self.stage = Stage.SETTLING
-        self.deadline = now + SETTLE_SECONDS
-        self._outstanding, self._progress_at = self.outstanding(), now
-        return Need.TIME
 
     def _take_head(self) -> Head | None:
         buffer = self._buffer
@@ -149,107 +164,109 @@ class Connection(Delivery):
 
     # One answer
 
+    def _needs_thread(self, head: Head) -> Need:
+        self._head = head
+        if self.delivery.state is not State.ANSWERING:
+            self.delivery.enter(State.ANSWERING, NEVER)
+        return Need.THREAD
+
     def _answer(self, head: Head, now: float, wall: float, at_once: bool) -> Need | None:
-        service = self._service
-        if at_once and service.app_blocks:
-            self._head = head
-            return Need.THREAD
-        answer = Answer(service, head, self.client, self.client_port, at_once)
-        plan = answer.plan
-        if isinstance(plan, HandOver):
-            self._head = head
-            return Need.THREAD
+        shared, delivery = self._shared, self.delivery
+        if at_once and shared.app_blocks:
+            return self._needs_thread(head)
+        answer = call_app(shared, head, delivery.client, delivery.client_port, at_once)
+        if isinstance(answer, HandOver):
+            return self._needs_thread(head)
         self._head = None
-        if not head.keep_alive or service.stopping or self._cannot_drain(head):
-            self._close_after(head)
-        content: bytes | None
-        exchange = Exchange(self, head.noted, int(answer.status[:3]), plan.length, plan.subject, wall, now)
+        if not head.keep_alive or shared.stopping or self._cannot_drain(head):
+            self._end_with(head)
+        plan = answer.plan
+        exchange = Exchange(delivery, head.noted, answer.status, plan.length, plan.subject, wall, now)
         try:
             content = in_memory(plan, SMALL_BYTES, may_block=not at_once)
         except (BlockingIOError, ChangedWhileSent):  # read it again, but not for ever, and not while others wait
             plan.close()
-            if not at_once:
-                self._tally.begin(exchange, 0)  # who was asked and gave nothing is on record, too
-                return self.abandon(now)
-            self._head = head
-            return Need.THREAD
+            if at_once:
+                return self._needs_thread(head)
+            delivery.receipts.begin(exchange, 0)  # who was asked and gave nothing is on record, too
+            return delivery.abandon(now)
         except ReadFailed as failed:
             plan.close()
-            plan = self._cannot_answer(answer, failed, head)
+            answer = self._cannot_read(failed, head)
+            plan = answer.plan
             content = b"".join(plan)
-            exchange = Exchange(self, head.noted, int(answer.status[:3]), plan.length, plan.subject, wall, now)
-        start = answer.start(service, plan, head, close=self._closing)
+            exchange = Exchange(delivery, head.noted, answer.status, plan.length, plan.subject, wall, now)
+        end = answer.end(head, close=self._is_last)
+        start = answer.line + shared.date + end
         if content is None:
-            self._begin_to_send(start, plan, exchange)
-            return Need.THREAD if at_once else self._send_on(now)
+            delivery.begin(start, plan, exchange)
+            return Need.THREAD if at_once else delivery.send_on(now) or self._finish(now)
         plan.close()  # before it leaves: whoever has the answer may unmount the disk
-        has_content = head.content_length or head.expects_continue  # which must be drained
-        if plan.again is not None and plan.raw_fields is not None and not has_content:
-            repeat = Repeat(plan.again, head, answer.status, plan.raw_fields, plan.length, plan.subject)
-            service.remember(self._raw_head, repeat)
-        rest = partial(opened_again, plan)
-        return self._send_small(start + content, len(start), exchange, now, self._tally.begin, rest)
+        repeatable = plan.repeatable
+        has_content = head.content_length or head.expects_continue  # which must be read, or the connection be closed
+        if repeatable is not None and answer.status == 200 and not has_content and not shared.stopping:
+            repeat = Repeat(repeatable, head, answer.line, end, plan.length, plan.subject)
+            shared.repeats.remember(self._raw_head, repeat)
+        return delivery.send_at_once(start + content, len(start), exchange, now, repeatable) or self._finish(now)
 
-    def _cannot_answer(self, answer: Answer, failed: ReadFailed, head: Head) -> Plan:
+    def _cannot_read(self, failed: ReadFailed, head: Head) -> Answer:
         """Answer with an error in place of a file that the disk does not give."""
         name, cause = failed.name, failed.cause.strerror or failed.cause
         message = "%s cannot be read (%s), which %s asked for"
-        self._service.scribe.say(log, logging.WARNING, message, name, cause, self.client)
-        return answer.refuse(Refused(500, "the file cannot be read"), body_wanted=head.method != "HEAD")
+        self._shared.log.say(log, logging.WARNING, message, name, cause, self.delivery.client)
+        return refusal(Refused(500, "the file cannot be read"), body_wanted=head.method != "HEAD")
 
-    def _answer_again(self, repeat: Repeat, raw_head: bytes, now: float, wall: float) -> Need | None:
+    def _answer_again(self, repeat: Repeat, raw_head: bytes, now: float, wall: float, all_arrived: bool) -> Need | None:
         """Answer what was answered before. None when the app has to be asked."""
-        service = self._service
-        if service.stopping or self._tally.is_full:
+        shared, delivery = self._shared, self.delivery
+        if shared.stopping or delivery.receipts.is_full:
             return None
+        repeatable = repeat.repeatable
         whole: Whole | None = repeat.whole
-        if whole is None or not repeat.again.is_unchanged():
-            whole = service.give_again(raw_head, repeat)
+        if whole is None or not repeatable.is_unchanged():
+            whole = shared.repeats.read(raw_head, repeat, shared.date, shared.wall)
             if whole is None:
                 return None
         head = repeat.head
         if not head.keep_alive:
-            self._close_after(head)
-        exchange = Exchange(self, head.noted, 200, repeat.length, repeat.subject, wall, now)
-        tally = self._tally
-        begin = tally.follow if tally.latest is None or self._has_arrived() else tally.begin
-        return self._send_small(whole, repeat.size, exchange, now, begin, repeat.plan)
+            self._end_with(head)
+        exchange = Exchange(delivery, head.noted, 200, repeat.length, repeat.subject, wall, now)
+        need = delivery.send_at_once(whole, repeat.start, exchange, now, repeatable, all_arrived)
+        return need or self._finish(now)
 
-    def _close_after(self, head: Head) -> None:
+    def _end_with(self, head: Head) -> None:
         """Make the answer to this request the last one."""
-        self._closing = True
+        self._is_last = True
         if not head.http_10:
             # The FIN goes with the data: a segment less. U-Boot's first wget, which speaks HTTP/1.0, overlooks such a
             # FIN until it is sent again (net/tcp.c: "cause standalone FIN").
-            self._flags = NO_WAIT | MORE
-
-    def _has_unread(self) -> bool:
-        return self._content is not None or bool(self._buffer)
+            self.delivery.flags = MORE
 
     def _cannot_drain(self, head: Head) -> bool:
         return head.expects_continue or head.content_length > MOST_UNWANTED_BYTES
 
     def proceed(self, now: float, wall: float) -> Need:
         """Go on with whatever the last call left, and block where that is needed."""
-        if self._outgoing is not None:
-            # Who took long to make room is slow, and does not get a thread to wait for the next time.
-            self._patience = MOMENT_SECONDS if now - self._progress_at < MOMENT_SECONDS else 0.0
-            need = self._send_on(now)
+        if self.delivery.state is State.SENDING:
+            need = self.delivery.send_on(now) or self._finish(self._shared.clock())
             if need is not None:
                 return need
         return self.serve(now, wall, False)
 
     def _finish(self, now: float) -> Need | None:
-        if self._closing:
-            return self._end_of_answers(now)
-        self.stage = _READING
+        """Go on after the whole answer was handed over. None when more can be done at once."""
+        if self._is_last:
+            return self.delivery.send_fin(now, is_read=self._is_read())
+        shared, delivery = self._shared, self.delivery
         self.idle_since = now
-        self.deadline = now + (self._next_look(now) if self._service.logs_access else self._look_seconds)
-        if self._content is not None:
-            received, self._buffer = self._buffer, b""
-            self.deadline = now + self._service.limits.head  # for all of it, however it drips
-            return self._drain(received, now)
-        return None if self._buffer else _INPUT
+        delivery.deadline = now + (delivery.next_look(now) if shared.logs_access else shared.look_seconds)
+        if delivery.state is not _IDLE:
+            delivery.enter(_IDLE, delivery.deadline)
+        if self._content is None:
+            return None if self._buffer else _INPUT
+        received, self._buffer = self._buffer, b""
+        delivery.enter(State.DRAINING, now + shared.limits.head)  # for all of it, however it drips
+        return self._drain(received, now)
 
     def _drain(self, received: bytes, now: float) -> Need | None:
         """Throw content away that nobody wants. None when it has ended and the next request has begun."""
@@ -257,68 +274,66 @@ class Connection(Delivery):
         assert content is not None
         try:
             content.feed(received)
-        except Refused:
-            return self._end_of_answers(now)  # the request has had its answer
+            is_too_much = content.taken > MOST_UNWANTED_BYTES
+        except Refused:  # the request has had its answer
+            is_too_much = True
+        if is_too_much and not content.done:
+            return self.delivery.send_fin(now, is_read=False)
         if not content.done:
-            if content.taken > MOST_UNWANTED_BYTES:
-                return self._end_of_answers(now)
-            self.stage = Stage.DRAINING
-            return Need.INPUT
+            return _INPUT
         self._content = None
         self._buffer = content.rest
-        self.stage = Stage.READING
-        self.deadline = now + self._next_look(now)
-        return None if self._buffer else Need.INPUT
+        self.delivery.enter(_IDLE, now + self.delivery.next_look(now))
+        return None if self._buffer else _INPUT
 
     # Refusals and deadlines
 
     def _refuse(self, refused: Refused, now: float, wall: float) -> Need:
-        service = self._service
+        shared, delivery = self._shared, self.delivery
         message = "%s port %d: %d: %s"
-        service.scribe.say(log, logging.INFO, message, self.client, self.client_port, refused.status, refused.reason)
-        self._closing = True
-        answer = Refusal(refused)
-        plan = answer.plan
-        assert isinstance(plan, Plan)
+        shared.log.say(
+            log, logging.INFO, message, delivery.client, delivery.client_port, refused.status, refused.reason
+        )
+        self._is_last = True
+        answer = refusal(refused)
         noted = describe(self._raw_head or self._buffer)
-        exchange = Exchange(self, noted, refused.status, plan.length, None, wall, now)
-        start = answer.start(service, plan, None, close=True)
-        whole = start + b"".join(plan)
-        return self._send_small(whole, len(start), exchange, now, self._tally.begin, lambda: plan) or Need.GONE
+        exchange = Exchange(delivery, noted, refused.status, answer.plan.length, None, wall, now)
+        start = answer.line + shared.date + answer.end(None, close=True)
+        whole = start + b"".join(answer.plan)
+        return delivery.send_at_once(whole, len(start), exchange, now) or self._finish(now) or Need.GONE
 
     def on_deadline(self, now: float, wall: float, at_once: bool) -> Need:
         """Decide what becomes of a connection whose deadline has come."""
-        if self.stage is Stage.PAUSED:
-            self.stage = Stage.SENDING
+        delivery = self.delivery
+        state, receipts = delivery.state, delivery.receipts
+        if state is State.PAUSED:
+            delivery.enter(State.SENDING, NEVER)
             return Need.THREAD
-        if self._tally.latest is not None:
-            if self.stage is not Stage.SENDING:
-                self._tally.settle(self.acknowledged(), now)
-            if self.stage is Stage.SETTLING:
-                return self._look_at_settling(now, wall, at_once)
-            if self._tally.latest is not None and (self.stage is not Stage.DRAINING or now < self.deadline):
-                return self._look_at_sending(now)
-        idle_until = self.idle_since + self._service.limits.idle
-        if self.is_idle() and now < idle_until:
-            self.deadline = idle_until
-            return Need.INPUT
-        if self._buffer and self.stage is Stage.READING:
+        if state is State.SENDING:
+            return delivery.look(now)
+        is_settled = delivery.is_settled(now)
+        if state is State.SETTLING:
+            if not receipts.is_full:
+                delivery.enter(State.ANSWERING, NEVER)
+                return self.serve(now, wall, at_once)
+            return delivery.look(now)
+        if not is_settled and state is not State.DRAINING:
+            return delivery.look(now)
+        idle_until = self.idle_since + self._shared.limits.idle
+        if state is _IDLE and now < idle_until:
+            delivery.deadline = idle_until
+            return _INPUT
+        if state is _READING:
             return self._refuse(Refused(408, "the head took too long"), now, wall)
-        return self.close(now)
+        return delivery.close(now)
 
-    def _look_at_settling(self, now: float, wall: float, at_once: bool) -> Need:
-        """Go on with a client that has acknowledged some answers, or give it up when it does not for too long."""
-        if not self._tally.is_full:
-            self.stage = Stage.READING
-            return self.serve(now, wall, at_once)
-        if self._look_at_sending(now) is Need.GONE:
-            return Need.GONE
-        self.deadline = now + SETTLE_SECONDS
-        return Need.TIME
+    # The end
 
-    def close(self, now: float, end: End = End.CLOSED) -> Need:
-        """Settle the records, and let go of whatever the client has sent."""
+    def wind_up(self, now: float) -> Need:
+        """End a quiet connection of a server that stops, once the client has what the kernel still sends for us."""
+        return self.delivery.wind_up(now, is_read=self._is_read())
+
+    def release(self) -> None:
+        """Close the socket of a connection that is gone, and give back what it takes."""
         self._charge(0)
-        self._buffer = self._raw_head = b""
-        self._content = self._head = None
-        return super().close(now, end)
+        self.delivery.sock.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 
 from httpserve.server.connection import Connection
-from httpserve.server.delivery import NEVER
+from httpserve.server.state import NEVER
 
 FEW_STALE = 256  # entries that nobody needs any more and that are not worth a sweep
 
@@ -27,9 +27,9 @@ class Deadlines:
     def schedule(self, connection: Connection) -> None:
         """Have a connection looked at when its deadline comes."""
         self.forget(connection)
-        connection.scheduled = connection.deadline
+        connection.scheduled = deadline = connection.delivery.deadline
         self._serial += 1
-        heapq.heappush(self._heap, (connection.deadline, self._serial, connection))
+        heapq.heappush(self._heap, (deadline, self._serial, connection))
 
     def forget(self, connection: Connection) -> None:
         """Look at a connection no more. Harmless when repeated."""

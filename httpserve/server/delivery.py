@@ -1,7 +1,7 @@
-"""A connection as far as sending goes: its socket, its answer on the way, its end, and what the records then say.
+"""How answers get to one client: its socket, the answer on the way, the end, and what the records then say.
 
 Knows sockets, plans on their way and what the kernel tells. Knows no requests. Does not know which thread it runs in:
-each call does what it can and says what it needs next.
+each call does what it can and returns what it needs next.
 """
 
 from __future__ import annotations
@@ -10,130 +10,92 @@ import errno
 import logging
 import os
 import socket
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from enum import Enum, auto
 
 from httpserve.base.log import logger
-from httpserve.plan import Data, Plan, ReadFailed
-from httpserve.records.exchange import ClosedLink, End, Exchange, State
+from httpserve.plan import Data, Plan, ReadFailed, Region, Repeatable
+from httpserve.records.exchange import ClosedLink, End, Exchange
+from httpserve.records.exchange import State as Progress
 from httpserve.records.model import ACKED, HANDED_OVER
 from httpserve.server import tcp
-from httpserve.server.outgoing import NO_WAIT, Outgoing, Sent
+from httpserve.server.outgoing import Outgoing, Sent
 from httpserve.server.pacing import Pace
 from httpserve.server.receipts import Receipts
-from httpserve.server.repeats import StoredAnswer
+from httpserve.server.repeats import StoredAnswer, Whole
 from httpserve.server.shared import Shared
+from httpserve.server.state import NEVER, Need, State, moved
 
 log = logger("httpserve.server")
 
+SETTLE_SECONDS = 0.02  # how often to look whether a client that asks on and on has acknowledged something
 HALF_CLOSED_SECONDS = 0.2
 DISK_BUSY_SECONDS = 0.1  # look again whether fewer threads wait for a disk
-ACKNOWLEDGED_SECONDS = 0.05  # when a line waits for it, look for an acknowledgment so soon after an answer
+ACKNOWLEDGED_SECONDS = 0.05  # when a line of the log waits for an acknowledgment, look so soon after an answer
 MOMENT_SECONDS = 0.05  # a thread waits for so long until a client has taken more
-NEVER = float("inf")
 _UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
 
-
-class Stage(Enum):
-    """What the connection does."""
-
-    READING = auto()
-    DRAINING = auto()
-    SENDING = auto()
-    PAUSED = auto()
-    SETTLING = auto()  # the client has asked on so often that it must acknowledge some answers first
-    LINGERING = auto()
-
-
-class Need(Enum):
-    """What the connection needs before it can go on."""
-
-    INPUT = auto()
-    THREAD = auto()
-    ROOM = auto()
-    TIME = auto()  # until its deadline, whatever comes
-    GONE = auto()
-
-
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
-_HANDED_OVER, _LEAVING, _UNDER_WAY = State.HANDED_OVER, State.LEAVING, State.UNDER_WAY
-_READING, _GONE, _CLOSED = Stage.READING, Need.GONE, End.CLOSED
+_HANDED_OVER, _LEAVING, _UNDER_WAY = Progress.HANDED_OVER, Progress.LEAVING, Progress.UNDER_WAY
+_SECONDS_TO_LOOK = {State.SETTLING: SETTLE_SECONDS, State.HALF_CLOSED: HALF_CLOSED_SECONDS}
+_FIN_SENT = (State.LINGERING, State.HALF_CLOSED)
 
 
-Whole = bytes | memoryview | StoredAnswer  # an answer that leaves in one send, if the socket takes it
-
-
-class Delivery(ABC):
-    """One client's connection. Owned by one thread at a time.
+class Delivery:
+    """The answers to one client. Owned by one thread at a time.
 
     Attributes:
         client: The client's address.
         client_port: The client's port.
-        deadline: When `on_deadline` is due, by the monotonic clock.
+        deadline: Until when the state may last, by the server's clock.
         fd: The socket's descriptor.
-        idle_since: When the last answer had been handed over.
-        scheduled: The lead's: when it will look at the deadline next.
-        sock: The socket.
-        stage: What the connection does.
-        watched: The lead's: what its poller watches the descriptor for.
+        flags: Of an answer that leaves in one send.
+        receipts: The answers that are not known to have arrived.
+        sock: The socket, which does not block.
+        state: What the connection does.
     """
 
     __slots__ = (
-        "_acknowledged",
-        "_blocks",
-        "_ends",
-        "_fin_sent",
-        "_flags",
-        "_half_closed",
+        "_closed_link",
+        "_cut_at",
         "_held",
         "_local",
-        "_look_seconds",
         "_outgoing",
         "_outstanding",
-        "_patience",
         "_progress_at",
-        "_service",
-        "_tally",
+        "_shared",
         "client",
         "client_port",
         "deadline",
         "fd",
-        "idle_since",
-        "scheduled",
+        "flags",
+        "receipts",
         "sock",
-        "stage",
-        "watched",
+        "state",
     )
 
-    def __init__(self, sock: socket.socket, client: str, client_port: int, service: Shared, now: float) -> None:
+    def __init__(self, sock: socket.socket, client: str, client_port: int, shared: Shared, now: float) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.client = client
         self.client_port = client_port
-        self.stage = _READING
-        self.deadline = now + service.limits.idle
-        self.idle_since = now
-        self.scheduled = NEVER
-        self.watched = 0
-        self._service = service
-        self._look_seconds = service.limits.look
-        self._tally = Receipts(service)
-        self._local = service.local
-        self._acknowledged: int | None = None  # of all bytes, where the connection was cut from outside
-        self._blocks = True
-        self._ends: ClosedLink | None = None
-        self._fin_sent = False
-        self._flags = NO_WAIT  # of what is copied and sent at once
-        self._half_closed = False
-        self._held = 0  # bytes of the service's budget
+        self.state = State.IDLE
+        self.deadline = now + shared.limits.idle
+        self.flags = 0
+        self.receipts = Receipts(shared)
+        self._shared = shared
+        self._local = shared.local
+        self._closed_link: ClosedLink | None = None
+        self._cut_at: int | None = None  # how many bytes had been acknowledged when another thread cut the connection
+        self._held = 0  # bytes of the budget for answers that wait
         self._outgoing: Outgoing | None = None
         self._outstanding = 0
-        self._patience = 0.0
         self._progress_at = now
 
-    # What others ask
+    def enter(self, state: State, deadline: float) -> None:
+        """Move to a state that may last until a deadline."""
+        self.state = moved(self.state, state)
+        self.deadline = deadline
+
+    # What records ask
 
     @property
     def local(self) -> str:
@@ -152,60 +114,78 @@ class Delivery(ABC):
 
     def ends(self) -> ClosedLink:
         """Return what records keep of this connection."""
-        if self._ends is None:
-            self._ends = ClosedLink(self.client, self.client_port, self.local, self.known)
-        return self._ends
+        if self._closed_link is None:
+            self._closed_link = ClosedLink(self.client, self.client_port, self.local, self.known)
+        return self._closed_link
 
     def outstanding(self) -> int:
         """Return how many bytes handed to the kernel the client has not acknowledged.
 
         Where the system does not tell, everything counts until a next request or a close proves it.
         """
-        fin_sent = self._fin_sent  # asked first: others send it meanwhile
+        fin_sent = self.state in _FIN_SENT  # asked first: another thread sends it meanwhile
         queued = tcp.outstanding(self.fd)
         return queued - 1 if fin_sent and queued else queued  # a FIN counts as one
 
     def acknowledged(self) -> int:
         """Return how many bytes of all that was handed to the kernel the client has acknowledged, heads included."""
-        if self._acknowledged is not None:
-            return self._acknowledged
-        position = self._tally.position()  # asked first: more leaves meanwhile, and no byte may count too early
+        if self._cut_at is not None:
+            return self._cut_at
+        position = self.receipts.position()  # asked first: more leaves meanwhile, and no byte may count too early
         return position - self.outstanding()
+
+    # What the owner asks
+
+    def has_arrived(self) -> bool:
+        """Tell whether answers wait for their receipt, and the client has everything.
+
+        What it sends proves nothing where the kernel tells.
+        """
+        if self.receipts.latest is None:
+            return False
+        return self.outstanding() == 0 or not tcp.TELLS_OUTSTANDING
 
     def is_quiet(self) -> bool:
         """Tell whether no answer is on its way into the kernel."""
-        return self.stage is not Stage.SENDING and self.stage is not Stage.PAUSED
+        return self._outgoing is None
 
-    # Sending
+    def is_settled(self, now: float) -> bool:
+        """Tell whether the client has acknowledged all that it asked for."""
+        receipts = self.receipts
+        if receipts.latest is not None:
+            receipts.settle(self.acknowledged(), now)
+        return receipts.latest is None
 
-    @abstractmethod
-    def _finish(self, now: float) -> Need | None:
-        """Go on after the whole answer was handed over. None when more can be done at once."""
+    # Sending. None: the whole answer was handed over.
 
-    def _send_small(
+    def send_at_once(
         self,
         whole: Whole,
         start: int,
         exchange: Exchange,
         now: float,
-        begin: Callable[[Exchange, int], None],
-        rest: Callable[[], Plan | None],
+        repeatable: Repeatable | None = None,
+        all_arrived: bool = False,
     ) -> Need | None:
-        """Send an answer at once.
+        """Send an answer that is in memory.
 
         Args:
             whole: The answer.
             start: Where its content begins.
-            exchange: Its exchange.
+            exchange: Its record.
             now: The time.
-            begin: The tally's, or its `follow`.
-            rest: Returns the content as a plan, where the socket does not take all of it.
+            repeatable: Where to have the content from if the socket does not take all of it.
+            all_arrived: Whether the client has all that left before.
         """
+        shared = self._shared
         exchange.state = _LEAVING
-        exchange.ended = self._service.small_at = now
-        begin(exchange, start)
+        exchange.ended = shared.small_at = now
+        self.receipts.begin(exchange, start, all_arrived)
         try:
-            sent = self._lend(whole) if isinstance(whole, StoredAnswer) else self.sock.send(whole, self._flags)
+            if isinstance(whole, StoredAnswer):
+                sent = os.sendfile(self.fd, whole.fd, whole.offset, whole.length)
+            else:
+                sent = self.sock.send(whole, self.flags)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -213,110 +193,84 @@ class Delivery(ABC):
             return self.close(now, end_by(error))
         if sent == start + exchange.length:
             exchange.handed = exchange.length
-            exchange.ended = time.monotonic()
+            exchange.ended = shared.clock()
             exchange.state = _HANDED_OVER
-            return self._finish(now)
+            return None
         exchange.state = _UNDER_WAY
         exchange.handed = max(0, sent - start)
         tcp.reset_on_close(self.sock, True)
         data = whole.read() if isinstance(whole, StoredAnswer) else bytes(whole)
-        plan = rest() or Plan((Data(data[start:]),), exchange.length)
-        self._outgoing = Outgoing(data[:start], plan)
-        self._outgoing.skip(sent)
-        self._do_not_block()
+        plan = _opened(repeatable) or Plan((Data(data[start:]),), exchange.length)
+        self._outgoing = Outgoing(data[:start], plan, exchange, tcp.QUEUE_BYTES, sent)
         return self._wait_for_room(now)
 
-    def _lend(self, whole: StoredAnswer) -> int:
-        if self._blocks:
-            self._do_not_block()
-        return os.sendfile(self.fd, whole.fd, whole.offset, whole.length)
-
-    def _do_not_block(self) -> None:
-        os.set_blocking(self.fd, False)
-        self._blocks = False
-
-    def _begin_to_send(self, start: bytes, plan: Plan, exchange: Exchange) -> None:
-        """Take an answer that `_send_on` is to send. Until it is out whole, the end of the connection is a reset."""
+    def begin(self, start: bytes, plan: Plan, exchange: Exchange) -> None:
+        """Take an answer that `send_on` is to send. Until it is out whole, the end of the connection is a reset."""
         tcp.reset_on_close(self.sock, True)
-        self._tally.begin(exchange, len(start))
-        self._outgoing = Outgoing(start, plan)
-        self._patience = MOMENT_SECONDS
-        self.stage = Stage.SENDING
-        self._do_not_block()
+        self.receipts.begin(exchange, len(start))
+        self._outgoing = Outgoing(start, plan, exchange, tcp.QUEUE_BYTES)
+        self._progress_at = exchange.began
+        self.enter(State.SENDING, NEVER)
 
-    def _send_on(self, now: float) -> Need | None:
-        """Send what is left of the answer. None when it has all been sent and the connection can read on."""
-        outgoing, exchange = self._outgoing, self._tally.latest
+    def hurry(self) -> None:
+        """Do not wait for the client in the next call: the only thread there is makes it."""
+        self._progress_at = -NEVER
+
+    def send_on(self, now: float) -> Need | None:
+        """Send what is left of the answer."""
+        outgoing = self._outgoing
         assert outgoing is not None
-        if exchange is None:  # written off: the server has ended meanwhile
+        # A client that took long to make room gets no thread to wait for it next time.
+        patience = MOMENT_SECONDS if now - self._progress_at < MOMENT_SECONDS else 0.0
+        if self.receipts.latest is None:  # written off: the server has ended meanwhile
             return self.abandon(now)
-        disk, seats = outgoing.disk(), self._service.disks
+        clock, disk, seats = self._shared.clock, outgoing.disk(), self._shared.disks
         if disk is not None and not seats.take(disk):
-            self.stage = Stage.PAUSED
-            self.deadline = now + DISK_BUSY_SECONDS
+            self.enter(State.PAUSED, now + DISK_BUSY_SECONDS)
             return Need.TIME
         try:
-            ended = self._send_while_there_is_room(outgoing, exchange)
+            ended = self._send_while_there_is_room(outgoing, patience)
         except ReadFailed as failed:
-            return self._cannot_read(failed)
+            return self._cannot_read(failed, outgoing.exchange.handed)
         except OSError as error:
-            if self._service.cutting:
-                return self.abandon(time.monotonic())
-            return self.close(time.monotonic(), end_by(error))
+            return self.abandon(clock()) if self._shared.cutting else self.close(clock(), end_by(error))
         finally:
             if disk is not None:
                 seats.give_back(disk)
-        now = time.monotonic()  # it may have taken minutes
+        now = clock()  # it may have taken minutes
         if ended is Sent.NO_ROOM:
             return self._wait_for_room(now)
         if ended is Sent.PAUSE:
-            self.stage = Stage.PAUSED
-            self.deadline = now + outgoing.pause
+            self.enter(State.PAUSED, now + outgoing.pause)
             return Need.TIME
         self._drop_outgoing()
         if ended is Sent.RESET:
             return self.abandon(now)
         tcp.reset_on_close(self.sock, False)
-        if ended is Sent.ALL:
-            self._service.ledger.handed_over(exchange, now)
-            return self._finish(now)
-        return self.close(now, End.CUT)
+        if ended is Sent.CUT:
+            return self.close(now, End.CUT)
+        self._shared.ledger.handed_over(outgoing.exchange, now)
+        return None
 
-    def _send_while_there_is_room(self, outgoing: Outgoing, exchange: Exchange) -> Sent:
+    def _send_while_there_is_room(self, outgoing: Outgoing, patience: float) -> Sent:
         room = None
-        count = Pace(exchange, self._service, self.sock)
+        pace = Pace(self._shared, self.sock)
         while True:
-            ended = outgoing.send(self.sock, count)
+            ended = outgoing.send(self.sock, pace)
             if ended is not Sent.NO_ROOM:
                 return ended
             if room is None:
                 room = tcp.Room(self.fd)
-            if not self._comes_within_a_moment(room) or self._service.cutting:
+            if not self._comes_within(patience, room) or self._shared.cutting:
                 return ended
 
-    def _cannot_read(self, failed: ReadFailed) -> Need:
-        """End an answer whose file the disk does not give: the board must see that, and so must the user."""
-        message = "%s cannot be read (%s); its download by %s was reset after %d bytes"
-        handed = self._tally.latest.handed if self._tally.latest is not None else 0
-        name, cause = failed.name, failed.cause.strerror or failed.cause
-        self._service.scribe.say(log, logging.WARNING, message, name, cause, self.client, handed)
-        return self.abandon(time.monotonic(), End.FAILED)
-
-    def _drop_outgoing(self) -> None:
-        outgoing, self._outgoing = self._outgoing, None
-        if outgoing is not None:
-            outgoing.close()
-        if self._held:
-            self._service.bodies.give_back(self._held)
-            self._held = 0
-
-    def _comes_within_a_moment(self, room: tcp.Room) -> bool:
+    def _comes_within(self, patience: float, room: tcp.Room) -> bool:
         """Wait for a quick client, unless as many threads wait already as may."""
-        seats = self._service.seats
-        if not self._patience or not seats.acquire(blocking=False):
+        seats = self._shared.seats
+        if not patience or not seats.acquire(blocking=False):
             return room.comes_within(0.0)
         try:
-            return room.comes_within(self._patience)
+            return room.comes_within(patience)
         finally:
             seats.release()
 
@@ -324,142 +278,155 @@ class Delivery(ABC):
         """Give the thread back until the client has taken more."""
         if not self._held and not self._hold():
             return self.abandon(now)
-        self.stage = Stage.SENDING
-        self._outstanding, self._progress_at = self.outstanding(), now
-        self.deadline = now + self._look_seconds
+        if self.state is not State.SENDING:
+            self.enter(State.SENDING, NEVER)
+        self._watch_progress(now)
+        self.deadline = now + self._shared.look_seconds
         return Need.ROOM
+
+    def _watch_progress(self, now: float) -> None:
+        """Begin to look whether the client acknowledges anything."""
+        self._outstanding, self._progress_at = self.outstanding(), now
+
+    def wait_until_settled(self, now: float) -> Need:
+        """Answer no more until the client has acknowledged some of the answers."""
+        self.enter(State.SETTLING, now + SETTLE_SECONDS)
+        self._watch_progress(now)
+        return Need.TIME
 
     def _hold(self) -> bool:
         """Take what the answer needs of the memory that slow clients may take together."""
         assert self._outgoing is not None
-        held = self._outgoing.held_bytes()
-        service = self._service
-        if not service.bodies.take(held):
-            service.scribe.say(log, logging.WARNING, "clients take too little of what they ask for; one was reset")
+        held, shared = self._outgoing.held_bytes(), self._shared
+        if not shared.bodies.take(held):
+            shared.log.say(log, logging.WARNING, "clients take too little of what they ask for; one was reset")
             return False
         self._held = held
         return True
 
-    # ClosedLink
+    def _cannot_read(self, failed: ReadFailed, handed: int) -> Need:
+        """End an answer whose file the disk does not give: the board must see that, and so must the user."""
+        message = "%s cannot be read (%s); its download by %s was reset after %d bytes"
+        cause = failed.cause.strerror or failed.cause
+        self._shared.log.say(log, logging.WARNING, message, failed.name, cause, self.client, handed)
+        return self.abandon(self._shared.clock(), End.FAILED)
 
-    @abstractmethod
-    def _has_unread(self) -> bool:
-        """Tell whether the client has sent, or is sending, what nobody reads."""
+    def _drop_outgoing(self) -> None:
+        outgoing, self._outgoing = self._outgoing, None
+        if outgoing is not None:
+            outgoing.close()
+        if self._held:
+            self._shared.bodies.give_back(self._held)
+            self._held = 0
 
-    def _end_of_answers(self, now: float) -> Need:
+    # The end
+
+    def send_fin(self, now: float, *, is_read: bool) -> Need:
+        """Say that this was the last answer, and go on until the client has it.
+
+        Args:
+            now: The time.
+            is_read: Whether everything was read that the client sends.
+        """
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             return self.close(now, end_by(error))
-        self._fin_sent = True  # not before: it would be taken for sent, and one byte too many for acknowledged
-        self._outstanding = self.outstanding()
-        if self._outstanding == 0 and not self._has_unread():
-            self._tally.arrived(now)
+        # Not before: the FIN would be taken for sent, and one byte too many for acknowledged.
+        self.enter(State.LINGERING, now + self._shared.limits.linger)
+        self._watch_progress(now)
+        if self._outstanding == 0 and is_read:
+            self.receipts.arrived(now)
             return self.close(now)
         # A close while input is unread would reset the connection before the client has read our answer.
-        self.stage = Stage.LINGERING
-        self.deadline = now + self._service.limits.linger
-        self._progress_at = now
         return Need.INPUT
 
-    def _on_end_of_input(self, now: float) -> Need:
+    def on_end_of_input(self, now: float, *, is_read: bool) -> Need:
+        """Answer a client's FIN with ours, and go on while it still takes what it asked for."""
         if not tcp.TELLS_OUTSTANDING:
-            self._tally.arrived(now)  # an orderly close is the best proof there is
+            self.receipts.arrived(now)  # an orderly close is the best proof there is
             return self.close(now)
-        if self._tally.latest is None or self.outstanding() == 0:
+        if self.receipts.latest is None or self.outstanding() == 0:
             return self.close(now)
-        # The client has sent its last, and still takes what it asked for. The end of input would be reported
-        # for ever, so look at what it has acknowledged by the clock.
-        self._half_closed = True
-        if self._end_of_answers(now) is Need.GONE:
+        if self.state is not State.LINGERING and self.send_fin(now, is_read=is_read) is Need.GONE:
             return Need.GONE
-        self.deadline = now + HALF_CLOSED_SECONDS
+        # The end of input would be reported for ever, so look at what is acknowledged by the clock.
+        self.enter(State.HALF_CLOSED, now + HALF_CLOSED_SECONDS)
         return Need.TIME
 
-    def _look_at_sending(self, now: float) -> Need:
+    def look(self, now: float) -> Need:
         """Give up a client that is gone, or takes nothing more; one that takes anything at all may go on."""
-        if tcp.is_lost(self.sock, self._service.limits.lost):
+        limits, state = self._shared.limits, self.state
+        if tcp.is_lost(self.sock, limits.lost):
             return self.abandon(now, End.LOST)
-        if self._half_closed and tcp.is_over(self.sock):  # nothing polls for it
+        if state is State.HALF_CLOSED and tcp.is_over(self.sock):  # nothing polls for it
             return self.close(now, End.RESET)
         outstanding = self.outstanding()
         if outstanding != self._outstanding:
             self._outstanding, self._progress_at = outstanding, now
-        elif now - self._progress_at >= self._service.limits.timeout:
+        elif now - self._progress_at >= limits.timeout:
             return self.abandon(now, End.CUT)
-        if self._half_closed:
-            self.deadline = now + HALF_CLOSED_SECONDS
+        if state in _SECONDS_TO_LOOK:
+            self.deadline = now + _SECONDS_TO_LOOK[state]
             return Need.TIME
-        if self.stage is Stage.SENDING:
-            self.deadline = now + self._look_seconds
+        if state is State.SENDING:
+            self.deadline = now + self._shared.look_seconds
             return Need.ROOM
-        self.deadline = now + self._next_look(now)
+        self.deadline = now + self.next_look(now)
         return Need.INPUT
 
-    def _next_look(self, now: float) -> float:
+    def next_look(self, now: float) -> float:
         """Return in how many seconds to look again for the acknowledgment of what has left."""
-        latest = self._tally.latest
-        if latest is None or not self._service.logs_access:
-            return self._look_seconds
-        return min(self._look_seconds, max(ACKNOWLEDGED_SECONDS, now - latest.ended))
+        seconds, latest = self._shared.look_seconds, self.receipts.latest
+        if latest is None or not self._shared.logs_access:
+            return seconds
+        return min(seconds, max(ACKNOWLEDGED_SECONDS, now - latest.ended))
 
-    def wind_up(self, now: float) -> Need:
+    def wind_up(self, now: float, *, is_read: bool) -> Need:
         """End a quiet connection of a server that stops, once the client has what the kernel still sends for us."""
-        if self._tally.latest is None or not tcp.TELLS_OUTSTANDING:
-            self._hang_up()
+        if self.receipts.latest is None or not tcp.TELLS_OUTSTANDING:
+            try:  # so that it ends also where a child between fork and exec has a copy of the socket
+                self.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it is over already
             return self.close(now)
-        if self.stage is not Stage.LINGERING:
-            return self._end_of_answers(now)
+        if self.state not in _FIN_SENT:
+            return self.send_fin(now, is_read=is_read)
         return self.close(now) if self.outstanding() == 0 else Need.TIME
-
-    def _hang_up(self) -> None:
-        """End the connection in good order also where a child between fork and exec has a copy, which keeps it open."""
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is over already
-
-    def is_settled(self, now: float) -> bool:
-        """Tell whether the client has acknowledged all that it asked for."""
-        self._tally.settle(self.acknowledged(), now)
-        return self._tally.latest is None
 
     def abandon(self, now: float, end: End = End.CUT) -> Need:
         """End the connection with a reset, whatever it is doing: U-Boot takes an early FIN for a success."""
         tcp.reset_on_close(self.sock, True)
         return self.close(now, end)
 
-    def close(self, now: float, end: End = _CLOSED) -> Need:
-        """Settle the records, where `end` is for what was under way. The socket goes with `release`."""
-        if self._acknowledged is not None:  # what looks like the client's doing is ours
-            end = End.CUT
+    def close(self, now: float, end: End = End.CLOSED) -> Need:
+        """Settle the records, where `end` is for what was under way. Harmless when repeated. Leaves the socket open."""
         self._drop_outgoing()
-        if self._tally.latest is not None:
-            self._tally.ended(self.acknowledged(), now, end)
-        return _GONE
+        if self.receipts.latest is not None:
+            # What looks like the client's doing is ours where another thread has cut the connection.
+            self.receipts.ended(self.acknowledged(), now, end if self._cut_at is None else End.CUT)
+        if self.state is not State.GONE:
+            self.enter(State.GONE, NEVER)
+        return Need.GONE
 
-    def release(self) -> None:
-        """Close the socket of a connection that is gone."""
-        self.sock.close()
-
-    # For the threads
-
-    def hurry(self) -> None:
-        """Do without waiting in the next call: the only thread there is makes it."""
-        self._progress_at = float("-inf")
+    # The only calls that another thread than the owner may make
 
     def interrupt(self) -> None:
-        """Reset the connection under a thread that is in a send, or waits for a disk.
-
-        This and `write_off` are the only calls that another thread than the owner may make.
-        """
-        if self._acknowledged is None:
-            self._acknowledged = self.acknowledged()  # a socket that was reset tells nothing any more
+        """Reset the connection under a thread that is in a send, or waits for a disk."""
+        if self._cut_at is None:
+            self._cut_at = self.acknowledged()  # a socket that was reset tells nothing any more
             tcp.reset_now(self.sock)
 
     def write_off(self, now: float) -> None:
         """Settle the records of an interrupted connection whose thread does not come back: it waits for a disk."""
-        self._tally.ended(self.acknowledged(), now, End.CUT)
+        self.receipts.ended(self.acknowledged(), now, End.CUT)
+
+
+def _opened(repeatable: Repeatable | None) -> Plan | None:
+    if repeatable is None:
+        return None
+    file, length = repeatable.open()
+    return None if file is None else Plan((Region(file, 0, length),), length)
 
 
 def end_by(error: OSError) -> End:

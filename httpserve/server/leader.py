@@ -24,12 +24,13 @@ from enum import Enum, auto
 
 from httpserve.base.log import logger, traceback_lines
 from httpserve.base.threads import Latch
-from httpserve.server.access_log import block_signals
 from httpserve.server.connection import Connection
 from httpserve.server.deadlines import Deadlines
-from httpserve.server.delivery import NEVER, Need, Stage, plain_address
+from httpserve.server.delivery import plain_address
+from httpserve.server.log_writer import block_signals
 from httpserve.server.poller import READ, WRITE, Poller
 from httpserve.server.shared import Shared
+from httpserve.server.state import NEVER, Need
 
 log = logger("httpserve.server")
 
@@ -46,12 +47,11 @@ LET_GO_SECONDS = 0.5  # a thread that does not come back for so long after the e
 
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
 _INPUT, _ROOM, _THREAD, _GONE = Need.INPUT, Need.ROOM, Need.THREAD, Need.GONE
-_SENDING, _PAUSED = Stage.SENDING, Stage.PAUSED
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Phase(Enum):
-    """The life of a lead."""
+    """The life of a leader."""
 
     SERVING = auto()
     DRAINING = auto()
@@ -64,19 +64,20 @@ class Leader:
 
     Args:
         listener: The listening socket, not blocking.
-        service: What its connections share.
+        shared: What its connections share.
         poller: Closed by `run` at the end.
         name: How its threads are called.
     """
 
-    def __init__(self, listener: socket.socket, service: Shared, poller: Poller, name: str) -> None:
+    def __init__(self, listener: socket.socket, shared: Shared, poller: Poller, name: str) -> None:
         self._listener = listener
-        self._service = service
+        self._shared = shared
         self._poller = poller
         self._name = name
         self._listener_fd = listener.fileno()
         # Touched by the leader alone:
-        self._now, self._wall = time.monotonic(), time.time()
+        self._clock = shared.clock
+        self._now, self._wall = self._clock(), time.time()
         self._ready: deque[tuple[int, int]] = deque()
         self._deadlines = Deadlines()
         self._parked: deque[Connection] = deque()  # they need a thread, and there are too many
@@ -108,14 +109,18 @@ class Leader:
 
     def cut(self) -> None:
         """End every connection now."""
-        self._service.cutting = True
+        self._shared.cutting = True
         self._enter(Phase.CUTTING)
 
     def _enter(self, phase: Phase) -> None:
         with self._lock:
             if self._phase.value < phase.value:
                 self._phase = phase
-        self._service.stopping = True
+        self._shared.stopping = True
+        self._poller.wake()
+
+    def wake(self) -> None:
+        """Look at the clock now."""
         self._poller.wake()
 
     def threads(self) -> list[threading.Thread]:
@@ -123,20 +128,16 @@ class Leader:
         with self._lock:
             return list(self._threads)
 
-    def connections(self) -> int:
-        """Return how many connections there are."""
-        return len(self._connections)
-
     def never_ran(self) -> None:
-        """Free what a lead holds that no thread has run."""
+        """Free what a leader holds that no thread has run."""
         self._poller.close()
 
     def abandon_in_child(self) -> None:
         """In a forked child, where none of the threads is, close the copies of the descriptors."""
         self._poller.close()
-        self._service.forget_kept()
+        self._shared.repeats.forget_whole()
         for connection in self._connections.values():
-            connection.sock.close()
+            connection.delivery.sock.close()
 
     # Roles
 
@@ -196,7 +197,7 @@ class Leader:
     def _work(self, connection: Connection) -> None:
         """Serve a connection, and give it back to whoever leads: the leader alone watches and schedules."""
         try:
-            need = connection.proceed(time.monotonic(), time.time())
+            need = connection.proceed(self._clock(), time.time())
         except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
             need = self._failed(connection, error)
         with self._lock:
@@ -204,7 +205,7 @@ class Leader:
             if not is_over:
                 self._returned.append((connection, need))
         if is_over:
-            connection.abandon(time.monotonic())
+            connection.delivery.abandon(self._clock())
             connection.release()
         else:
             self._poller.wake()
@@ -215,12 +216,12 @@ class Leader:
                 self._tell_once("out of memory; connections that need more of it are reset")
             elif self._tracebacks < MOST_TRACEBACKS:
                 self._tracebacks += 1
-                client = connection.client
+                client = connection.delivery.client
                 message = "a connection of %s failed:\n%s"
-                self._service.scribe.say(log, logging.ERROR, message, client, traceback_lines())
-            return connection.abandon(time.monotonic())
+                self._shared.log.say(log, logging.ERROR, message, client, traceback_lines())
+            return connection.delivery.abandon(self._clock())
         except MemoryError:  # not even for that
-            self._service.forget_repeats()
+            self._shared.repeats.forget()
             return Need.GONE
 
     # Leading
@@ -238,19 +239,19 @@ class Leader:
                 connection = self._expire(self._now) or self._unpark()
                 if connection is not None:
                     return connection
-            if self._phase is not Phase.SERVING and self._wind_up(time.monotonic()):
+            if self._phase is not Phase.SERVING and self._wind_up(self._clock()):
                 self._end()
                 return None
-            self._ready.extend(self._poller.poll(self._seconds_to_wait(time.monotonic())))
-            self._now, self._wall = time.monotonic(), time.time()
-            self._service.look_around(self._wall)
+            self._ready.extend(self._poller.poll(self._seconds_to_wait(self._clock())))
+            self._now, self._wall = self._clock(), time.time()
+            self._shared.look_around(self._wall)
 
     def _take_back(self) -> None:
         while self._returned:
             connection, need = self._returned.popleft()
             self._working.discard(connection)
             if self._phase is Phase.CUTTING and need is not Need.GONE:
-                need = connection.abandon(self._now)
+                need = connection.delivery.abandon(self._now)
             self._apply(connection, need)
 
     def _serve_ready(self, fd: int) -> Connection | None:
@@ -259,14 +260,13 @@ class Leader:
             return self._accept() if fd == self._listener_fd else None
         if not connection.watched:  # the event was about the connection that had this descriptor before
             return None
-        stage = connection.stage
-        if stage is _SENDING or stage is _PAUSED:  # `is_quiet`, without a call for each request
+        if connection.watched == WRITE:
             return self._apply(connection, Need.THREAD)
         try:
             need = connection.on_input(self._now, self._wall, True)
         except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
             need = self._failed(connection, error)
-        if need is _INPUT and connection.deadline >= connection.scheduled:
+        if need is _INPUT and connection.delivery.deadline >= connection.scheduled:
             return None
         return self._apply(connection, need)
 
@@ -281,12 +281,12 @@ class Leader:
         events = READ if need is _INPUT else WRITE if need is _ROOM else 0
         if connection.watched != events:
             if connection.watched:
-                self._poller.drop(connection.fd)
+                self._poller.drop(connection.delivery.fd)
             connection.watched = 0
             if events and not self._watch(connection, events):
-                need = connection.abandon(self._now)
+                need = connection.delivery.abandon(self._now)
         if need is _GONE:
-            self._connections.pop(connection.fd, None)
+            self._connections.pop(connection.delivery.fd, None)
             self._deadlines.forget(connection)
             connection.release()  # not before: its descriptor is the next connection's
             return None
@@ -298,10 +298,10 @@ class Leader:
             if self._hand_over():
                 return connection
             self._tell_once("no more threads can be started; going on with those there are")
-            connection.hurry()
+            connection.delivery.hurry()
             self._work(connection)
             return None
-        if connection.deadline < connection.scheduled:
+        if connection.delivery.deadline < connection.scheduled:
             self._deadlines.schedule(connection)
         return None
 
@@ -313,7 +313,7 @@ class Leader:
 
     def _watch(self, connection: Connection, events: int) -> bool:
         try:
-            self._poller.watch(connection.fd, events)
+            self._poller.watch(connection.delivery.fd, events)
         except OSError:  # epoll has limits of its own
             self._tell_once("the system lets no more connections be watched; those beyond are reset")
             return False
@@ -324,7 +324,7 @@ class Leader:
 
     def _accept(self) -> Connection | None:
         for at in range(ACCEPT_AT_ONCE):
-            if len(self._connections) >= self._service.limits.connections:
+            if len(self._connections) >= self._shared.limits.connections:
                 if at > 0:
                     return None  # nobody may be waiting any more: only the poller says so without taking one
                 if not self._make_room():
@@ -340,16 +340,15 @@ class Leader:
                     if not self._make_room():
                         self._pause_accepting()
                 return None  # else: a client that left before it was taken
-            if sock.gettimeout() is not None:  # the script has called socket.setdefaulttimeout
-                sock.settimeout(None)
+            sock.setblocking(False)
             try:
-                connection = Connection(sock, plain_address(address[0]), address[1], self._service, self._now)
+                connection = Connection(sock, plain_address(address[0]), address[1], self._shared, self._now)
             except MemoryError:
                 sock.close()
                 self._tell_once("out of memory; connections that need more of it are reset")
                 return None
-            self._connections[connection.fd] = connection
-            self._service.ledger.connected(connection)
+            self._connections[connection.delivery.fd] = connection
+            self._shared.ledger.connected(connection.delivery)
             taken = self._apply(connection, self._guarded(connection, connection.on_input))
             if taken is not None:
                 return taken
@@ -357,18 +356,18 @@ class Leader:
 
     def _make_room(self) -> bool:
         """Close the longest idle connections. False when none has been idle for long enough."""
-        limits = self._service.limits
+        limits = self._shared.limits
         longest_first = heapq.nsmallest(
             max(1, len(self._connections) // EVICTED_PART),
             (
-                (one.idle_since, one.fd)
+                (one.idle_since, one.delivery.fd)
                 for one in list(self._connections.values())
                 if one.is_idle() and one not in self._working and one.idle_since <= self._now - limits.short_idle
             ),
         )
         for _, fd in longest_first:
             connection = self._connections[fd]
-            self._apply(connection, connection.close(self._now))
+            self._apply(connection, connection.delivery.close(self._now))
         return bool(longest_first)
 
     def _pause_accepting(self) -> None:
@@ -380,7 +379,7 @@ class Leader:
     def _tell_once(self, message: str) -> None:
         if message not in self._told:
             self._told.add(message)
-            self._service.scribe.say(log, logging.WARNING, message)
+            self._shared.log.say(log, logging.WARNING, message)
 
     # Deadlines
 
@@ -409,7 +408,7 @@ class Leader:
     def _expire_one(self, connection: Connection, now: float) -> Connection | None:
         if connection in self._working:
             return None  # scheduled again when it comes back
-        if connection.deadline <= now:
+        if connection.delivery.deadline <= now:
             return self._apply(connection, self._guarded(connection, connection.on_deadline))
         self._deadlines.schedule(connection)
         return None
@@ -424,7 +423,7 @@ class Leader:
             self._cut_all(now)
         else:
             for connection in list(self._connections.values()):
-                if connection.is_quiet() and connection not in self._working:
+                if connection.delivery.is_quiet() and connection not in self._working:
                     need = connection.wind_up(now)
                     self._apply(connection, need)
                     self._awaits_acknowledgments |= need is not Need.GONE
@@ -450,18 +449,18 @@ class Leader:
             if connection in self._working:
                 self.has_cut = True
                 if now - self._cut_at >= INTERRUPT_SECONDS:
-                    connection.interrupt()
+                    connection.delivery.interrupt()
                 if now - self._cut_at >= LET_GO_SECONDS:  # its thread closes it when the disk answers
-                    connection.write_off(now)
+                    connection.delivery.write_off(now)
                     self._deadlines.forget(connection)
-                    del self._connections[connection.fd]
-            elif connection.is_quiet():
-                has_all = connection.is_settled(now)
+                    del self._connections[connection.delivery.fd]
+            elif connection.delivery.is_quiet():
+                has_all = connection.delivery.is_settled(now)
                 self.has_cut |= not has_all
-                self._apply(connection, connection.wind_up(now) if has_all else connection.abandon(now))
+                self._apply(connection, connection.wind_up(now) if has_all else connection.delivery.abandon(now))
             else:
                 self.has_cut = True
-                self._apply(connection, connection.abandon(now))
+                self._apply(connection, connection.delivery.abandon(now))
         for connection in self._parked:  # which no thread has
             self._working.discard(connection)
         self._parked.clear()
@@ -475,8 +474,8 @@ class Leader:
             self._spare = 0
         while self._returned:
             connection, _ = self._returned.popleft()
-            connection.abandon(time.monotonic())
+            connection.delivery.abandon(self._clock())
             connection.release()
         self._poller.close()
-        self._service.forget_kept()
+        self._shared.repeats.forget_whole()
         self.over.open()

@@ -1,7 +1,7 @@
 """Carries a plan out on a socket: sendfile for regions, send for bytes, and where it stopped.
 
-Knows sockets and plans. Knows no requests. A socket that takes nothing for a
-moment ends the call, not the answer: it goes on from the same step and offset.
+Knows sockets and plans. Knows no requests. Where the socket takes nothing for a moment the call ends, and the next one
+goes on from there.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ import errno
 import os
 import socket
 from enum import Enum, auto
-from typing import Protocol
 
-from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Step, Wait, read_at
-from httpserve.server.tcp import QUEUE_BYTES
+from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Wait, read_at
+from httpserve.records.exchange import Exchange, State
+from httpserve.server.pacing import Pace
 
 SENDFILE_BYTES = 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
 PIECE_BYTES = 128 * 1024  # of what is copied
-PACE_BYTES = 1024 * 1024
 MORE = getattr(socket, "MSG_MORE", 0)
-NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
-HAS_SENDFILE = hasattr(os, "sendfile")
 STEP_BYTES = 200  # about what a step takes in memory
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0)
 _NOT_TOLD = (errno.EOPNOTSUPP, errno.EINVAL)  # by file systems that cannot say what is in memory
@@ -52,171 +49,123 @@ class Sent(Enum):
     RESET = auto()
 
 
-class Progress(Protocol):
-    """Who counts the bytes of content that the kernel has taken."""
-
-    handed: int
-
-    def before_last(self) -> None:
-        """Be told that the next send holds all that is left: from then on the client may have everything."""
-
-    def not_last(self) -> None:
-        """Be told that it was not all taken."""
-
-    def give_way(self) -> None:
-        """Be told that another `PACE_BYTES` have left: the time to let others go first."""
-
-
 class Outgoing:
     """One answer on its way out.
 
-    sendfile gives the kernel references to the pages of the file, not copies: while they are queued, here or (on the
-    loopback) with the receiver, a change of the file in its place changes them too. So the last bytes of an answer, as
+    sendfile gives the kernel references to the pages of the file, not copies: while they are queued, here or (on one
+    machine) with the receiver, a change of the file in its place changes them too. So the last bytes of an answer, as
     many as the queues can hold, leave as copies, and the last piece only after a look whether the file has changed.
     Then what left by reference has arrived, or the answer is cut: a mixture never completes.
 
     Args:
         head: The status line and the fields.
         plan: The content; closed by `close`.
-        sendfile: Whether to use sendfile.
-        queue_bytes: What the queues can hold.
+        exchange: Its record, which counts what the kernel takes.
+        queue_bytes: How much of what sendfile sends the queues can hold.
+        sent: How many bytes have left already, of the head and of a single step.
 
     Attributes:
+        exchange: The record.
         pause: How many seconds to wait after `Sent.PAUSE`.
-        plan: The content.
     """
 
-    __slots__ = ("_at", "_by_reference", "_count", "_head", "_index", "_left", "_unpaced", "pause", "plan")
+    __slots__ = ("_at", "_by_reference", "_head", "_index", "_left", "_plan", "exchange", "pause")
 
-    def __init__(
-        self, head: bytes, plan: Plan, *, sendfile: bool = HAS_SENDFILE, queue_bytes: int = QUEUE_BYTES
-    ) -> None:
-        self._head = memoryview(head)
+    def __init__(self, head: bytes, plan: Plan, exchange: Exchange, queue_bytes: int, sent: int = 0) -> None:
+        self._head = memoryview(head)[sent:]
+        self._plan = plan
         self._index = 0
-        self._at = 0
-        self.plan = plan
-        self._left = plan.length
-        self._by_reference = plan.length - queue_bytes if sendfile else 0  # how much of what is left may go so
-        self._count: Progress | None = None
-        self._unpaced = 0
+        self._at = max(0, sent - len(head))  # in the step
+        self._left = plan.length - self._at
+        self._by_reference = self._left - queue_bytes if hasattr(os, "sendfile") else 0  # how much of it may leave so
+        self.exchange = exchange
         self.pause = 0.0
 
     def close(self) -> None:
         """Close the plan's files. Harmless when repeated."""
-        self.plan.close()
+        self._plan.close()
 
     def disk(self) -> int | None:
         """Return the disk that the content comes from; None where it is in memory."""
-        for step in self.plan.steps:
+        for step in self._plan.steps:
             if type(step) is Region:
                 return step.file.disk
         return None
 
     def held_bytes(self) -> int:
         """Return about how much memory this answer takes while it waits for the client."""
-        steps = self.plan.steps
+        steps = self._plan.steps
         return len(self._head) + sum(STEP_BYTES + (len(step.data) if type(step) is Data else 0) for step in steps)
 
-    def skip(self, sent: int) -> None:
-        """Begin behind the first bytes, which have left already; only for plans of data and regions."""
-        of_head = min(sent, len(self._head))
-        self._head = self._head[of_head:]
-        left = sent - of_head
-        self._left -= left
-        self._by_reference -= left
-        for step in self.plan.steps:
-            length = len(step.data) if isinstance(step, Data) else step.length if isinstance(step, Region) else 0
-            if left < length:
-                break
-            left -= length
-            self._index += 1
-        self._at = left
-
-    def send(self, sock: socket.socket, count: Progress) -> Sent:
+    def send(self, sock: socket.socket, pace: Pace) -> Sent:
         """Send on until the end, or until the socket, which does not block, takes no more.
-
-        Args:
-            sock: The socket.
-            count: Told of every byte of content as the kernel takes it.
 
         Raises:
             OSError: The connection is over.
             ReadFailed: The disk does not give the file.
         """
-        self._count = count
-        steps = self.plan.steps
+        steps = self._plan.steps
         try:
             while self._head:
                 self._head = self._head[sock.send(self._head, self._more(0)) :]
             while self._index < len(steps):
-                ended = self._take(sock, steps[self._index])
-                if ended is not None:
-                    return ended
+                step = steps[self._index]
+                if isinstance(step, Region):
+                    self._send_region(sock, step, pace)
+                elif isinstance(step, Data):
+                    self._send_data(sock, step.data, pace)
+                elif isinstance(step, Abort):
+                    return Sent.RESET if step.reset else Sent.CUT
+                self._index += 1
+                self._at = 0
+                if isinstance(step, Wait):
+                    self.pause = step.seconds
+                    return Sent.PAUSE
         except BlockingIOError:
             return Sent.NO_ROOM
         except ChangedWhileSent:
             return Sent.RESET  # U-Boot takes an early FIN for the end of the file, and a reset for a failure
         return Sent.ALL
 
-    def _take(self, sock: socket.socket, step: Step) -> Sent | None:
-        if isinstance(step, Data):
-            self._send_data(sock, step.data)
-        elif isinstance(step, Region):
-            self._send_region(sock, step)
-        elif isinstance(step, Wait):
-            self._next_step()
-            self.pause = step.seconds
-            return Sent.PAUSE
-        else:
-            return Sent.RESET if step.reset else Sent.CUT
-        return None
+    def _more(self, index: int) -> int:
+        """Return the flag that lets the kernel wait for the step at `index`, if it sends something at once."""
+        steps = self._plan.steps
+        return MORE if index < len(steps) and isinstance(steps[index], Data | Region) else 0
 
-    def _next_step(self) -> None:
-        self._index += 1
-        self._at = 0
-
-    def _took(self, sent: int) -> None:
-        assert self._count is not None
+    def _took(self, sent: int, pace: Pace) -> None:
         self._at += sent
         self._left -= sent
         self._by_reference -= sent
-        self._count.handed += sent
-        self._unpaced += sent
-        if self._unpaced >= PACE_BYTES:
-            self._unpaced = 0
-            self._count.give_way()
+        self.exchange.handed += sent
+        pace.add(sent)
 
-    def _send_data(self, sock: socket.socket, data: bytes) -> None:
+    def _send_data(self, sock: socket.socket, data: bytes, pace: Pace) -> None:
         flags = self._more(self._index + 1)
         while self._at < len(data):
-            self._copy(sock, memoryview(data)[self._at : self._at + PIECE_BYTES], flags)
-        self._next_step()
+            self._copy(sock, memoryview(data)[self._at : self._at + PIECE_BYTES], flags, pace)
 
-    def _more(self, index: int) -> int:
-        """Return the flag that lets the kernel wait for the step at `index`, if it sends something at once."""
-        steps = self.plan.steps
-        return MORE if index < len(steps) and isinstance(steps[index], Data | Region) else 0
-
-    def _copy(self, sock: socket.socket, data: memoryview, flags: int = 0) -> int:
-        assert self._count is not None
+    def _copy(self, sock: socket.socket, data: memoryview, flags: int, pace: Pace) -> int:
+        exchange = self.exchange
         is_last = len(data) == self._left
-        if is_last:
-            self._count.before_last()
+        if is_last and exchange.state is State.UNDER_WAY:  # from now on the client may have everything
+            exchange.ended = pace.now()
+            exchange.state = State.LEAVING
         sent = 0
         try:
             sent = sock.send(data, flags)
         finally:
-            if is_last and sent < len(data):
-                self._count.not_last()
-        self._took(sent)
+            if sent < len(data) and exchange.state is State.LEAVING:
+                exchange.state = State.UNDER_WAY
+                exchange.ended = 0.0
+        self._took(sent, pace)
         return sent
 
-    def _send_region(self, sock: socket.socket, region: Region) -> None:
+    def _send_region(self, sock: socket.socket, region: Region, pace: Pace) -> None:
         socket_fd, unseen = sock.fileno(), 0
         while self._by_reference > 0 and self._at < region.length:
             count = min(SENDFILE_BYTES, self._by_reference, region.length - self._at)
             sent = _send_file(socket_fd, region, region.offset + self._at, count)
-            self._took(sent)
+            self._took(sent, pace)
             unseen += sent
             if sent == 0 or unseen >= SENDFILE_BYTES:
                 unseen = 0
@@ -226,8 +175,7 @@ class Outgoing:
             length = min(PIECE_BYTES, region.length - self._at)
             data = memoryview(read_at(region, region.offset + self._at, length))
             while data:
-                data = data[self._copy(sock, data) :]
-        self._next_step()
+                data = data[self._copy(sock, data, 0, pace) :]
 
 
 def _send_file(socket_fd: int, region: Region, offset: int, count: int) -> int:

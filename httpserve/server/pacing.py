@@ -1,6 +1,6 @@
-"""What is counted of an answer while it leaves, and how a quick one gives way to small ones.
+"""How a quick answer gives way to small ones.
 
-Knows an exchange and the clock. Knows no plans.
+Knows the clock, and when a small answer left last. Knows no plans.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import time
 
-from httpserve.records.exchange import Exchange, State
 from httpserve.server import tcp
 from httpserve.server.shared import Shared
 
@@ -16,54 +15,41 @@ from httpserve.server.shared import Shared
 # it on the same machine, or several of them, keep the processors, and each small answer waits for them.
 GIVE_WAY_SECONDS = 0.004
 ASKED_SECONDS = 0.02  # for so long after a small answer others may follow
+PACE_BYTES = 1024 * 1024
 
 
 class Pace:
-    """Counts what the kernel takes of an answer, and says before the last send that it is as good as complete."""
+    """How fast an answer leaves, from now on."""
 
-    __slots__ = ("_exchange", "_is_quick", "_paced_at", "_service", "_sock")
+    __slots__ = ("_began", "_bytes", "_is_quick", "_shared", "_sock", "now")
 
-    def __init__(self, exchange: Exchange, service: Shared, sock: socket.socket) -> None:
-        self._exchange = exchange
-        self._service = service
+    def __init__(self, shared: Shared, sock: socket.socket) -> None:
+        self._shared = shared
         self._sock = sock
+        self._bytes = 0  # that have left since `_began`
         self._is_quick = False
-        self._paced_at = time.monotonic()
+        self.now = shared.clock
+        self._began = shared.clock()
 
-    @property
-    def handed(self) -> int:
-        return self._exchange.handed
-
-    @handed.setter
-    def handed(self, count: int) -> None:
-        self._exchange.handed = count
-
-    def give_way(self) -> None:
-        """Wait for a moment if it went fast and others ask: whoever is fetching much lets those go first.
+    def add(self, sent: int) -> None:
+        """Count bytes that have left, and wait for a moment if they went fast and others ask for small files.
 
         Raises ConnectionAbortedError when the server ends what is under way.
         """
-        if self._service.cutting:
+        self._bytes += sent
+        if self._bytes < PACE_BYTES:
+            return
+        self._bytes = 0
+        shared = self._shared
+        if shared.cutting:
             raise ConnectionAbortedError("the server stops")
-        now = time.monotonic()
-        took = now - self._paced_at
+        now = self.now()
+        took = now - self._began
         if took < GIVE_WAY_SECONDS:
             if not self._is_quick:
                 self._is_quick = True
                 tcp.queue_more(self._sock)
-            if now - self._service.small_at < ASKED_SECONDS:
+            if now - shared.small_at < ASKED_SECONDS:
                 time.sleep(GIVE_WAY_SECONDS - took)
-                now = time.monotonic()
-        self._paced_at = now
-
-    def before_last(self) -> None:
-        """Say in the record, before the last bytes leave, that they do: their acknowledgment is due from then on."""
-        exchange = self._exchange
-        if exchange.state is State.UNDER_WAY:
-            exchange.state = State.LEAVING
-            exchange.ended = time.monotonic()
-
-    def not_last(self) -> None:
-        """Take back that it was the last send."""
-        self._exchange.state = State.UNDER_WAY
-        self._exchange.ended = 0.0
+                now = self.now()
+        self._began = now

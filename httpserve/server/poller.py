@@ -18,7 +18,7 @@ NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may have given SIGPIP
 
 
 class Poller(Protocol):
-    """What the lead needs of either kind."""
+    """What the leader needs of either kind."""
 
     def watch(self, fd: int, events: int) -> None:
         """Begin to watch a descriptor that is not watched."""

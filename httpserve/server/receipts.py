@@ -1,7 +1,7 @@
 """The answers of one connection that are not known to have arrived, and how that becomes known.
 
-Knows exchanges, the ledger and positions in the bytes of the connection. Knows no sockets: it is told how many of all
-bytes the client has acknowledged.
+Knows exchanges, the ledger and positions in the bytes of the connection. Knows no sockets: its caller says how many of
+all bytes the client has acknowledged.
 """
 
 from __future__ import annotations
@@ -24,39 +24,43 @@ class Receipts:
         latest: The answer that left last, or is leaving; None where everything is known to have arrived.
     """
 
-    __slots__ = ("_begin", "_earlier", "_end", "_service", "latest")
+    __slots__ = ("_begin", "_earlier", "_shared", "latest")
 
-    def __init__(self, service: Shared) -> None:
-        self._service = service
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._begin = 0  # where the head of the latest answer begins, in all the bytes of the connection
-        self._end = 0  # where its content ends
         self._earlier: list[Exchange] = []
         self.latest: Exchange | None = None
 
-    def begin(self, exchange: Exchange, start: int) -> None:
-        """Record an answer, whose head has `start` bytes, before its first byte leaves: who has it finds the record."""
-        if self.latest is not None:
-            self._earlier.append(self.latest)
-        self._place(exchange, start)
-        self._service.ledger.begin(exchange)
+    def begin(self, exchange: Exchange, start: int, all_arrived: bool = False) -> None:
+        """Record an answer before its first byte leaves, so that a client that has it finds the record.
 
-    def follow(self, exchange: Exchange, start: int) -> None:
-        """Do what `arrived` does, and then `begin`; for a single answer before in one step of the ledger."""
-        latest = self.latest
-        if latest is None or self._earlier:
+        Args:
+            exchange: The answer.
+            start: The length of its head.
+            all_arrived: Whether the client has everything that left before.
+        """
+        shared, latest = self._shared, self.latest
+        if latest is None:
+            pass
+        elif not all_arrived:
+            self._earlier.append(latest)
+        elif self._earlier:
             self.arrived(exchange.began)
-            self.begin(exchange, start)
+        else:  # in one step of the ledger
+            self._place(exchange, start)
+            shared.ledger.follow(latest, exchange)
+            if shared.logs_access:
+                self._log(latest)
             return
         self._place(exchange, start)
-        service = self._service
-        service.ledger.follow(latest, exchange)
-        if service.logs_access:
-            self._log(latest)
+        shared.ledger.begin(exchange)
 
     def _place(self, exchange: Exchange, start: int) -> None:
-        self._begin = self._end
+        latest = self.latest
+        if latest is not None:
+            self._begin = latest.at + latest.length
         exchange.at = self._begin + start
-        self._end = exchange.at + exchange.length
         self.latest = exchange
 
     def position(self) -> int:
@@ -73,21 +77,20 @@ class Receipts:
     def is_full(self) -> bool:
         """Whether the client has asked on so often that it must acknowledge something first."""
         earlier = self._earlier
-        return bool(earlier) and (len(earlier) >= MOST_UNSETTLED or self._service.ledger.open_count > MOST_OPEN)
+        return bool(earlier) and (len(earlier) >= MOST_UNSETTLED or self._shared.ledger.open_count > MOST_OPEN)
 
     def arrived(self, now: float) -> None:
         """Count every answer that was handed over as received."""
         latest = self.latest
         if latest is None or latest.state is not _HANDED_OVER:
             return
-        for exchange in self._earlier:
+        for exchange in (*self._earlier, latest):
             self._settle(exchange, exchange.length, now, _COMPLETED)
-        self._settle(latest, latest.length, now, _COMPLETED)
-        self._forget()
+        self._forget(latest)
 
     def settle(self, acknowledged: int, now: float) -> None:
         """Count as received, in order, what the client has acknowledged of all the bytes of the connection."""
-        earlier = self._earlier
+        earlier, latest = self._earlier, self.latest
         count = 0
         for exchange in earlier:
             if exchange.at + exchange.length > acknowledged:
@@ -95,7 +98,7 @@ class Receipts:
             self._settle(exchange, exchange.length, now, _COMPLETED)
             count += 1
         del earlier[:count]
-        if not earlier and self._end <= acknowledged:
+        if not earlier and latest is not None and latest.at + latest.length <= acknowledged:
             self.arrived(now)
 
     def ended(self, acknowledged: int, now: float, end: End) -> None:
@@ -106,17 +109,17 @@ class Receipts:
         for exchange in (*self._earlier, latest):
             received = min(exchange.handed, max(0, acknowledged - exchange.at))
             self._settle(exchange, received, now, end, has_head=acknowledged >= exchange.at)
-        self._forget()
+        self._forget(latest)
 
     def _settle(self, exchange: Exchange, received: int, now: float, end: End, *, has_head: bool = True) -> None:
-        self._service.ledger.settle(exchange, received, now, end, has_head=has_head)
+        self._shared.ledger.settle(exchange, received, now, end, has_head=has_head)
         self._log(exchange)
 
-    def _forget(self) -> None:
-        self._begin = self._end
+    def _forget(self, latest: Exchange) -> None:
+        self._begin = latest.at + latest.length
         self._earlier = []
-        self.latest = None  # last: until then others may ask for the position
+        self.latest = None  # last: until then other threads may ask for the position
 
     def _log(self, exchange: Exchange) -> None:
-        if self._service.logs_access and exchange.subject is not PROBE:
-            self._service.log_access(exchange)
+        if self._shared.logs_access and exchange.subject is not PROBE:
+            self._shared.log_access(exchange)

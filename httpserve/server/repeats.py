@@ -1,22 +1,27 @@
-"""Whole answers that are kept for a moment, to be sent again: small ones as bytes, others in a file without a name.
+"""Answers that are given again, under the very bytes of their requests, without a call of the app.
 
-Knows bytes and descriptors. Knows no requests, and not for how long an answer is right. Not safe from several threads.
-
-What leaves a file by sendfile is not copied: the socket borrows its pages. So no byte of this file is written twice,
-and it is not cut short, which would be felt across a fork: it is closed, and another one begun. Pages that are under
-way live on.
+Knows bytes and descriptors, and how a plan's content is read again. Knows no sockets. For the leader alone, but for
+`remember`.
 """
 
 from __future__ import annotations
 
 import os
 
-CAN_LEND = hasattr(os, "memfd_create") and hasattr(os, "sendfile")
+from httpserve.plan import Repeatable, Subject
+from httpserve.server.request_head import MOST_KEPT_BYTES as MOST_REPEATED_HEAD_BYTES
+from httpserve.server.request_head import Head
+
+MOST_REPEATS = 1024
+MOST_REPEATED_BYTES = 132 * 1024
+MOST_STORED_BYTES = 8 * 1024 * 1024
+STORED_AT = 2  # an answer is stored when it is given again for this time in one second
+DATE_BYTES = 64  # more than a Date field takes
 LENT_FROM_BYTES = 16 * 1024  # copying less takes no longer than lending it
 
 
 class StoredAnswer:
-    """An answer in the file.
+    """A whole answer in the store's file.
 
     Attributes:
         fd: The file.
@@ -35,34 +40,42 @@ class StoredAnswer:
         """Return the answer. Raises OSError when it cannot be had whole."""
         data = os.pread(self.fd, self.length, self.offset)
         if len(data) < self.length:
-            raise OSError("a kept answer is incomplete")
+            raise OSError("a stored answer is incomplete")
         return data
 
 
+Whole = bytes | memoryview | StoredAnswer  # an answer that leaves in one send, if the socket takes it
+
+
 class AnswerStore:
-    """All that one server keeps.
+    """Whole answers that are stored for a moment: small ones as bytes, others in a file without a name.
+
+    What leaves a file by sendfile is not copied: the socket borrows its pages. So no byte of this file is written
+    twice, and it is not cut short, which would be felt across a fork: it is closed, and another one begun. Pages that
+    are under way live on.
 
     Args:
-        most: How many bytes.
+        most: How many bytes it holds.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int = MOST_STORED_BYTES) -> None:
         self._most = most
-        self._kept = 0
+        self._can_lend = hasattr(os, "memfd_create") and hasattr(os, "sendfile")
+        self._stored = 0
         self._fd = -1
         self._written = 0  # into the file
 
     def keep(self, whole: memoryview) -> bytes | StoredAnswer | None:
-        """Keep a copy of an answer. None: there is no room."""
-        if self._kept + len(whole) > self._most:
+        """Store a copy of an answer. None: there is no room."""
+        if self._stored + len(whole) > self._most:
             return None
-        self._kept += len(whole)
-        if len(whole) < LENT_FROM_BYTES or not CAN_LEND:
-            return bytes(whole)
-        try:
-            return self._lend(whole)
-        except OSError:  # out of descriptors or of memory
-            return bytes(whole)
+        self._stored += len(whole)
+        if len(whole) >= LENT_FROM_BYTES and self._can_lend:
+            try:
+                return self._lend(whole)
+            except OSError:  # out of descriptors or of memory
+                pass
+        return bytes(whole)
 
     def _lend(self, whole: memoryview) -> bytes | StoredAnswer:
         if self._fd < 0:
@@ -73,8 +86,110 @@ class AnswerStore:
         return StoredAnswer(self._fd, offset, written) if written == len(whole) else bytes(whole)
 
     def forget(self) -> None:
-        """Give up all that is kept: nothing that `keep` returned is to be used any more. Harmless when repeated."""
+        """Give up all that is stored: nothing that `keep` returned may be used any more. Harmless when repeated."""
         fd, self._fd = self._fd, -1
-        self._kept = self._written = 0
+        self._stored = self._written = 0
         if fd >= 0:
             os.close(fd)
+
+
+class Repeat:
+    """How to answer a request whose very bytes came before.
+
+    Args:
+        repeatable: Where the content comes from.
+        head: What the bytes mean.
+        line: The status line.
+        end: The fields behind the Date field, up to the empty line.
+        length: The length of the content.
+        subject: What the record says of it.
+
+    Attributes:
+        start: Where the content of `whole` begins.
+        whole: The whole answer, for as long as the Date field is right and `repeatable` stands. None: to be read.
+    """
+
+    __slots__ = ("_date", "_end", "_given", "_line", "head", "length", "repeatable", "start", "subject", "whole")
+
+    def __init__(
+        self, repeatable: Repeatable, head: Head, line: bytes, end: bytes, length: int, subject: Subject | None
+    ) -> None:
+        self.repeatable = repeatable
+        self.head = head
+        self.length = length
+        self.subject = subject
+        self.start = 0
+        self.whole: bytes | StoredAnswer | None = None
+        self._line = line
+        self._end = end
+        self._date = b""  # of the latest answer
+        self._given = 0  # how often the content was read for that date
+
+    @property
+    def fits(self) -> bool:
+        """Whether the answer is of a size that is given again."""
+        return len(self._line) + DATE_BYTES + len(self._end) + self.length <= MOST_REPEATED_BYTES
+
+    def read(self, into: memoryview, date: bytes) -> memoryview | None:
+        """Return the answer with content that is read anew; None when it is another one by now."""
+        start = self._line + date + self._end
+        self.start = len(start)
+        whole = into[: self.start + self.length]
+        if not self.repeatable.read(whole[self.start :]):
+            return None
+        whole[: self.start] = start
+        if self._date is not date:
+            self._date, self._given = date, 0
+        self._given += 1
+        return whole
+
+    def is_stored_now(self, wall: float) -> bool:
+        """Tell whether what `read` has just returned is asked for often, and would show any change since *wall*."""
+        return self._given == STORED_AT and self.repeatable.change_would_show(wall)
+
+
+class Repeats:
+    """The answers that one server gives again.
+
+    Attributes:
+        find: Returns how to answer a request that comes with these bytes, None where the app is to be asked.
+    """
+
+    def __init__(self) -> None:
+        self._by_head: dict[bytes, Repeat] = {}
+        self.find = self._by_head.get
+        self._buffer = memoryview(bytearray(MOST_REPEATED_BYTES))
+        self._store = AnswerStore()
+        self._stored: list[Repeat] = []
+
+    def remember(self, raw_head: bytes, repeat: Repeat) -> None:
+        """Keep how to answer a request that comes with these bytes."""
+        if len(raw_head) <= MOST_REPEATED_HEAD_BYTES and repeat.fits:
+            if len(self._by_head) >= MOST_REPEATS:
+                self._by_head.clear()
+            self._by_head[raw_head] = repeat
+
+    def read(self, raw_head: bytes, repeat: Repeat, date: bytes, wall: float) -> Whole | None:
+        """Return a whole answer with content that is read anew; None when the app has to be asked."""
+        whole = repeat.read(self._buffer, date)
+        if whole is None:
+            self._by_head.pop(raw_head, None)
+            return None
+        if repeat.is_stored_now(wall):
+            repeat.whole = self._store.keep(whole)
+            if repeat.whole is not None:
+                self._stored.append(repeat)
+                return repeat.whole
+        return whole
+
+    def forget_whole(self) -> None:
+        """Give up the whole answers, and read each anew. Harmless when repeated."""
+        for repeat in self._stored:
+            repeat.whole = None
+        self._stored.clear()
+        self._store.forget()
+
+    def forget(self) -> None:
+        """Give up everything, and the memory that it takes."""
+        self.forget_whole()
+        self._by_head.clear()

@@ -1,6 +1,6 @@
 """The server: werkzeug's threaded WSGI server, with leader and followers in place of its loop.
 
-Knows how to start, drain and stop the lead in a background thread. Knows nothing of what is served.
+Knows how to start, drain and stop the leader in a background thread. Knows nothing of what is served.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from httpserve.base.threads import renew_in_child
 from httpserve.records.claims import Claims
-from httpserve.server.access_log import Scribe
 from httpserve.server.leader import Leader
 from httpserve.server.limits import Limits
+from httpserve.server.log_writer import LogWriter
 from httpserve.server.poller import best_poller
 from httpserve.server.shared import Shared
 from httpserve.server.tcp import Listener, set_up_listener
@@ -43,9 +44,17 @@ class Server(ThreadedWSGIServer):
         app: The WSGI app.
         ledger: Where exchanges are recorded.
         limits: How long things may take.
+        clock: Returns the time by which they are timed, in seconds. Where it is turned, `wake` follows.
     """
 
-    def __init__(self, sock: socket.socket, app: WSGIApplication, ledger: Claims, limits: Limits) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        app: WSGIApplication,
+        ledger: Claims,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         host, port = sock.getsockname()[:2]
         try:
             # werkzeug exits the process when bind fails, so it gets a descriptor that is bound; it keeps a duplicate.
@@ -61,9 +70,10 @@ class Server(ThreadedWSGIServer):
             raise
         self.host = host  # as the socket has it: a name was resolved by whoever bound it
         wildcard = host in ("0.0.0.0", "::")
-        self._scribe = Scribe(f"httpserve:{port}-log")
-        service = Shared(app, ledger, self._environ(host, port), None if wildcard else host, limits, self._scribe)
-        self._lead = Leader(self.socket, service, best_poller(), f"httpserve:{port}")
+        self._log = LogWriter(f"httpserve:{port}-log")
+        local = None if wildcard else host
+        shared = Shared(app, ledger, self._environ(host, port), local, limits, self._log, clock)
+        self._leader = Leader(self.socket, shared, best_poller(), f"httpserve:{port}")
         self._thread: threading.Thread | None = None
         renew_in_child(self, Server.abandon_in_child)
 
@@ -91,13 +101,17 @@ class Server(ThreadedWSGIServer):
         """Whether the thread was started."""
         return self._thread is not None and self._thread.ident is not None
 
+    def wake(self) -> None:
+        """Look at once which deadlines have come."""
+        self._leader.wake()
+
     def owns(self, thread: threading.Thread) -> bool:
         """Tell whether a thread is one of this server's."""
-        return thread is self._thread or thread in self._lead.threads()
+        return thread is self._thread or thread in self._leader.threads()
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `stop`. `poll_interval` is werkzeug's and is not needed: nothing polls."""
-        self._lead.run()
+        self._leader.run()
 
     def shutdown(self) -> None:
         """Stop without a drain, as werkzeug's own name for it."""
@@ -105,7 +119,7 @@ class Server(ThreadedWSGIServer):
 
     def cut(self) -> None:
         """End every connection now, whatever `stop` is waiting for."""
-        self._lead.cut()
+        self._leader.cut()
 
     def stop(self, timeout: float) -> bool:
         """Drain for at most `timeout` seconds, then cut. Returns when the port is free and the threads have ended.
@@ -114,27 +128,27 @@ class Server(ThreadedWSGIServer):
             Whether every answer under way got out whole.
         """
         if not self.is_started:
-            self._lead.never_ran()
+            self._leader.never_ran()
             self.server_close()
             return True
-        self._lead.drain()
+        self._leader.drain()
         try:
-            self._lead.over.wait(timeout)
+            self._leader.over.wait(timeout)
         finally:  # also when a Ctrl-C ends the wait
-            self._lead.cut()
-            self._lead.over.wait(JOIN_SECONDS)
+            self._leader.cut()
+            self._leader.over.wait(JOIN_SECONDS)
             self._join(time.monotonic() + JOIN_SECONDS)
             self.server_close()
-            self._scribe.close()
-        return not self._lead.has_cut
+            self._log.close()
+        return not self._leader.has_cut
 
     def _join(self, until: float) -> None:
         """Wait for all threads but those that wait for a disk: they end by themselves when it answers."""
-        for thread in [self._thread, *self._lead.threads()]:
+        for thread in [self._thread, *self._leader.threads()]:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
 
     def abandon_in_child(self) -> None:
         """In a forked child, close the copies of the descriptors: only the parent answers."""
-        self._lead.abandon_in_child()
+        self._leader.abandon_in_child()
         self.socket.close()

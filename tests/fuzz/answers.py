@@ -49,11 +49,11 @@ class Asked:
             assert length == str(len(self.body))
         raw = "".join(f"{name}: {value}\r\n" for name, value in self._lines).encode()
         assert self.plan.raw_fields in (None, raw)
-        if self.plan.again is not None:
+        if self.plan.repeatable is not None:
             again = bytearray(self.plan.length)
-            assert self.plan.again.read(memoryview(again))
+            assert self.plan.repeatable.read(memoryview(again))
             assert again == self.body
-            assert self.plan.again.is_unchanged()
+            assert self.plan.repeatable.is_unchanged()
 
 
 def _read(step: object) -> bytes:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.server import outgoing
 from httpserve.server.poller import SelectorPoller
 from tests.server.wire import BIG_BYTES, pattern
 
@@ -30,16 +29,6 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setattr("httpserve.server.server.best_poller", SelectorPoller)
     if request.param in ("no sendfile", "neither"):
         monkeypatch.delattr(os, "sendfile")
-        _without_sendfile(monkeypatch)
     (tmp_path / "root").mkdir()
     with HttpServerClient(tmp_path / "root", host="127.0.0.1") as client:
         yield client
-
-
-def _without_sendfile(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = outgoing.Outgoing.__init__
-
-    def portable(self: outgoing.Outgoing, head: bytes, plan: object, **_: object) -> None:
-        plain(self, head, plan, sendfile=False)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(outgoing.Outgoing, "__init__", portable)

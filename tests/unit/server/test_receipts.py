@@ -23,25 +23,27 @@ def ledger() -> Claims:
 
 
 @pytest.fixture
-def tally(ledger: Claims) -> Receipts:
+def receipts(ledger: Claims) -> Receipts:
     return Receipts(cast("Shared", SimpleNamespace(ledger=ledger, logs_access=False)))
 
 
-def begun(tally: Receipts, ledger: Claims, *, length: int = 10, handed: bool = True) -> Exchange:
+def begun(receipts: Receipts, ledger: Claims, *, length: int = 10, handed: bool = True) -> Exchange:
     exchange = Exchange(Line(), Asked(), 200, length, subject((0, length), total=length), 1000.0, 100.0)
-    tally.begin(exchange, HEAD_BYTES)
+    receipts.begin(exchange, HEAD_BYTES)
     if handed:
         exchange.handed = length
         ledger.handed_over(exchange, 101.0)
     return exchange
 
 
-def test_what_a_wait_has_settled_stays_so_when_the_answer_behind_it_breaks_off(tally: Receipts, ledger: Claims) -> None:
-    first = begun(tally, ledger)
+def test_what_a_wait_has_settled_stays_so_when_the_answer_behind_it_breaks_off(
+    receipts: Receipts, ledger: Claims
+) -> None:
+    first = begun(receipts, ledger)
     assert ledger.take("f", '"v"', Boards(), ledger.mark("f")) is not None
-    begun(tally, ledger, handed=False)
+    begun(receipts, ledger, handed=False)
 
-    tally.ended(HEAD_BYTES - 50, 102.0, End.RESET)  # of a head nobody knows how much has left
+    receipts.ended(HEAD_BYTES - 50, 102.0, End.RESET)  # of a head nobody knows how much has left
 
     record = ledger.record(first)
     assert (first.is_over, record.completed, record.bytes, record.outcome) == (True, True, 10, "completed")
@@ -49,18 +51,18 @@ def test_what_a_wait_has_settled_stays_so_when_the_answer_behind_it_breaks_off(t
 
 @pytest.mark.parametrize(("acknowledged", "outcome"), [(HEAD_BYTES - 1, "reset"), (HEAD_BYTES, "completed")])
 def test_an_answer_without_content_has_arrived_with_its_head(
-    tally: Receipts, ledger: Claims, acknowledged: int, outcome: str
+    receipts: Receipts, ledger: Claims, acknowledged: int, outcome: str
 ) -> None:
-    exchange = begun(tally, ledger, length=0)
+    exchange = begun(receipts, ledger, length=0)
 
-    tally.ended(acknowledged, 102.0, End.RESET)
+    receipts.ended(acknowledged, 102.0, End.RESET)
 
     assert ledger.record(exchange).outcome == outcome
 
 
-def test_pipelined_answers_settle_in_their_order(tally: Receipts, ledger: Claims) -> None:
-    answers = [begun(tally, ledger) for _ in range(3)]
+def test_pipelined_answers_settle_in_their_order(receipts: Receipts, ledger: Claims) -> None:
+    answers = [begun(receipts, ledger) for _ in range(3)]
 
-    tally.settle(2 * (HEAD_BYTES + 10) + HEAD_BYTES + 9, 102.0)
+    receipts.settle(2 * (HEAD_BYTES + 10) + HEAD_BYTES + 9, 102.0)
 
     assert [one.state for one in answers] == [State.RECEIVED, State.RECEIVED, State.HANDED_OVER]

@@ -1,4 +1,4 @@
-"""Answers that are kept: within bounds, each as it was kept, also while it is under way."""
+"""Answers that are stored: within bounds, each as it was stored, also while it is under way."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ needs_memory_file = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="
 
 
 @pytest.fixture
-def kept() -> Iterator[AnswerStore]:
-    kept = AnswerStore(MOST)
-    yield kept
-    kept.forget()
+def store() -> Iterator[AnswerStore]:
+    store = AnswerStore(MOST)
+    yield store
+    store.forget()
 
 
 def whole(length: int, seed: int = 0) -> memoryview:
     return memoryview(pattern(length, seed))
 
 
-def test_a_small_answer_is_a_copy(kept: AnswerStore) -> None:
+def test_a_small_answer_is_a_copy(store: AnswerStore) -> None:
     buffer = bytearray(b"answer")
-    answer = kept.keep(memoryview(buffer))
+    answer = store.keep(memoryview(buffer))
     buffer[:] = b"other!"
 
     assert answer == b"answer"
 
 
 @needs_memory_file
-def test_larger_ones_are_lent_side_by_side(kept: AnswerStore) -> None:
-    answers = [kept.keep(whole(LENT_FROM_BYTES + more, more)) for more in range(3)]
+def test_larger_ones_are_lent_side_by_side(store: AnswerStore) -> None:
+    answers = [store.keep(whole(LENT_FROM_BYTES + more, more)) for more in range(3)]
 
     assert all(isinstance(answer, StoredAnswer) for answer in answers)
     assert [answer.read() for answer in answers if isinstance(answer, StoredAnswer)] == [
@@ -45,24 +45,24 @@ def test_larger_ones_are_lent_side_by_side(kept: AnswerStore) -> None:
     ]
 
 
-def test_no_more_is_kept_than_was_said_until_it_is_forgotten(kept: AnswerStore) -> None:
+def test_no_more_is_kept_than_was_said_until_it_is_forgotten(store: AnswerStore) -> None:
     for _ in range(2):
-        assert [kept.keep(whole(MOST // 2)) is None for _ in range(3)] == [False, False, True]
-        assert kept.keep(whole(1)) is None
-        kept.forget()
+        assert [store.keep(whole(MOST // 2)) is None for _ in range(3)] == [False, False, True]
+        assert store.keep(whole(1)) is None
+        store.forget()
 
 
 @needs_memory_file
-def test_what_is_under_way_stays_what_it_was(kept: AnswerStore) -> None:
+def test_what_is_under_way_stays_what_it_was(store: AnswerStore) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         sock, _ = listener.accept()
     with client, sock:
-        answer = kept.keep(whole(LENT_FROM_BYTES, 1))
+        answer = store.keep(whole(LENT_FROM_BYTES, 1))
         assert isinstance(answer, StoredAnswer)
         assert os.sendfile(sock.fileno(), answer.fd, answer.offset, answer.length) == LENT_FROM_BYTES
-        kept.forget()
-        kept.keep(whole(LENT_FROM_BYTES, 2))  # into the place of the first
+        store.forget()
+        store.keep(whole(LENT_FROM_BYTES, 2))  # into the place of the first
         sock.close()
         with client.makefile("rb") as received:
             assert received.read() == pattern(LENT_FROM_BYTES, 1)
@@ -71,27 +71,27 @@ def test_what_is_under_way_stays_what_it_was(kept: AnswerStore) -> None:
 @needs_memory_file
 @pytest.mark.parametrize("name", ["memfd_create", "pwrite"])
 def test_out_of_descriptors_or_memory_it_is_a_copy(
-    kept: AnswerStore, monkeypatch: pytest.MonkeyPatch, name: str
+    store: AnswerStore, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def fail(*_: object) -> int:
         raise OSError(24, "no more")
 
     monkeypatch.setattr(os, name, fail)
 
-    assert kept.keep(whole(LENT_FROM_BYTES)) == pattern(LENT_FROM_BYTES)
+    assert store.keep(whole(LENT_FROM_BYTES)) == pattern(LENT_FROM_BYTES)
 
 
 @needs_memory_file
-def test_a_file_that_took_a_part_is_not_lent(kept: AnswerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_took_a_part_is_not_lent(store: AnswerStore, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: plain(fd, data[:-1], offset))
 
-    assert kept.keep(whole(LENT_FROM_BYTES)) == pattern(LENT_FROM_BYTES)
+    assert store.keep(whole(LENT_FROM_BYTES)) == pattern(LENT_FROM_BYTES)
 
 
 @needs_memory_file
-def test_an_answer_that_cannot_be_read_whole_is_an_error(kept: AnswerStore) -> None:
-    answer = kept.keep(whole(LENT_FROM_BYTES))
+def test_an_answer_that_cannot_be_read_whole_is_an_error(store: AnswerStore) -> None:
+    answer = store.keep(whole(LENT_FROM_BYTES))
     assert isinstance(answer, StoredAnswer)
     os.ftruncate(answer.fd, 100)
     with pytest.raises(OSError, match="incomplete"):
@@ -99,16 +99,16 @@ def test_an_answer_that_cannot_be_read_whole_is_an_error(kept: AnswerStore) -> N
 
 
 @needs_memory_file
-def test_a_forked_child_changes_nothing(kept: AnswerStore) -> None:
-    answer = kept.keep(whole(LENT_FROM_BYTES, 1))
+def test_a_forked_child_changes_nothing(store: AnswerStore) -> None:
+    answer = store.keep(whole(LENT_FROM_BYTES, 1))
     assert isinstance(answer, StoredAnswer)
     child = os.fork()
     if child == 0:
-        kept.forget()
-        kept.keep(whole(LENT_FROM_BYTES, 2))
+        store.forget()
+        store.keep(whole(LENT_FROM_BYTES, 2))
         os._exit(0)
     os.waitpid(child, 0)
-    other = kept.keep(whole(LENT_FROM_BYTES, 3))
+    other = store.keep(whole(LENT_FROM_BYTES, 3))
 
     assert isinstance(other, StoredAnswer)
     assert (answer.read(), other.read()) == (pattern(LENT_FROM_BYTES, 1), pattern(LENT_FROM_BYTES, 3))
@@ -117,9 +117,9 @@ def test_a_forked_child_changes_nothing(kept: AnswerStore) -> None:
 def test_nothing_stays_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        kept = AnswerStore(MOST)
-        kept.keep(whole(LENT_FROM_BYTES))
-        kept.forget()
-        kept.forget()
+        store = AnswerStore(MOST)
+        store.keep(whole(LENT_FROM_BYTES))
+        store.forget()
+        store.forget()
 
     assert len(os.listdir("/proc/self/fd")) == before

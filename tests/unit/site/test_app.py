@@ -879,16 +879,16 @@ def test_a_whole_can_be_had_again_until_the_file_changes(root: Root, top: Path) 
     put(root, "f")
     plan = plan_of(root, "/f")
     plan.close()
-    assert plan.again is not None
+    assert plan.repeatable is not None
 
     buffer = memoryview(bytearray(len(CONTENT)))
 
-    before = (plan.again.read(buffer), plan.again.is_unchanged())
+    before = (plan.repeatable.read(buffer), plan.repeatable.is_unchanged())
     content = bytes(buffer)
     (top / "f").write_bytes(b"other")
 
     assert (before, content) == ((True, True), CONTENT)
-    assert (plan.again.read(buffer), plan.again.is_unchanged()) == (False, False)
+    assert (plan.repeatable.read(buffer), plan.repeatable.is_unchanged()) == (False, False)
 
 
 def test_no_descriptor_stays_open_whatever_the_answer(root: Root, ask: Ask) -> None:

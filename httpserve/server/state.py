@@ -1,0 +1,58 @@
+"""The states of a connection, the moves between them, and what a connection needs before it can go on.
+
+All that is known of states is in this file. It does not know what makes a connection move.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum, auto
+
+NEVER = float("inf")
+
+
+class State(IntEnum):
+    """What a connection does. An answer that leaves in one send makes no move."""
+
+    IDLE = auto()  # nothing of a request has come
+    READING = auto()  # a head has begun
+    ANSWERING = auto()  # a head is complete, and its answer takes a thread
+    SENDING = auto()
+    PAUSED = auto()  # in the middle of an answer, until a deadline
+    SETTLING = auto()  # the client has asked so often that it must acknowledge some answers first
+    DRAINING = auto()  # content comes that nobody reads
+    LINGERING = auto()  # our FIN has left, the client's has not come
+    HALF_CLOSED = auto()  # both have left, and the client does not have everything yet
+    GONE = auto()
+
+
+_AFTER_REQUEST = (State.ANSWERING, State.SENDING, State.SETTLING)
+_AFTER_ANSWER = (State.DRAINING, State.LINGERING)
+_MOVES = {
+    State.IDLE: frozenset({State.READING, *_AFTER_REQUEST, *_AFTER_ANSWER, State.HALF_CLOSED, State.GONE}),
+    State.READING: frozenset({State.IDLE, *_AFTER_REQUEST, *_AFTER_ANSWER, State.HALF_CLOSED, State.GONE}),
+    State.ANSWERING: frozenset({State.IDLE, State.SENDING, *_AFTER_ANSWER, State.GONE}),
+    State.SENDING: frozenset({State.IDLE, State.PAUSED, *_AFTER_ANSWER, State.GONE}),
+    State.PAUSED: frozenset({State.SENDING, State.GONE}),
+    State.SETTLING: frozenset({State.ANSWERING, State.LINGERING, State.GONE}),
+    State.DRAINING: frozenset({State.IDLE, State.LINGERING, State.HALF_CLOSED, State.GONE}),
+    State.LINGERING: frozenset({State.HALF_CLOSED, State.GONE}),
+    State.HALF_CLOSED: frozenset({State.GONE}),
+    State.GONE: frozenset[State](),
+}
+
+
+def moved(state: State, to: State) -> State:
+    """Return the state `to`. Raises RuntimeError where no connection moves there from `state`."""
+    if to not in _MOVES[state]:
+        raise RuntimeError(f"a connection that is {state.name} does not become {to.name}")
+    return to
+
+
+class Need(Enum):
+    """What a connection needs before it can go on."""
+
+    INPUT = auto()
+    THREAD = auto()
+    ROOM = auto()
+    TIME = auto()  # until its deadline, whatever comes
+    GONE = auto()
