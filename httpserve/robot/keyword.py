@@ -1,4 +1,4 @@
-"""What every keyword has in common: a server to work on, plain failures, and the log written from its own thread.
+"""What every keyword has in common: a server to work on, failures in a suite's words, and lines in Robot's log.
 
 Knows Robot's decorator and its form of a line in the log. Knows no keyword.
 """
@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from robot.api.deco import keyword as robot_keyword
 from robot.libraries.BuiltIn import BuiltIn
 
-from httpserve import AddressNotFound, HttpServeError, HttpServerClient, ServerNotRunning
+from httpserve import HttpServeError, HttpServerClient, RequestEvent, ServerNotRunning
+from httpserve.base.text import Hint, worded
 from httpserve.robot.servers import NoServer, Servers
-from httpserve.robot.transfers_log import Requests, TransfersLog
+from httpserve.robot.transfers_log import Answer, TransfersLog
 
 
 class Keywords:
@@ -28,9 +30,24 @@ class Keywords:
         """Return the server of that alias, or the current one."""
         return self.servers.get(alias).client
 
-    def requests(self) -> Requests:
-        """Return what each server was asked, with what is acknowledged by now. Waits for nothing."""
-        return [(server.alias, server.client.requests_for(wait=False)) for server in self.servers.all()]
+    def ended(self) -> list[Answer]:
+        """Return the answers that have ended since the last call, in the order of their ends. Does not block."""
+        answers = []
+        for server in self.servers.all():
+            for event in server.client.events(server.since, 0, "ended"):
+                assert isinstance(event, RequestEvent)
+                answers.append(Answer(event.time, server.alias, event.request))
+                server.since = event.number
+        return sorted(answers, key=lambda answer: answer.time)
+
+    def under_way(self) -> list[Answer]:
+        """Return the answers under way. Does not block."""
+        return [
+            Answer(time.time(), server.alias, record)
+            for server in self.servers.all()
+            for record in server.client.requests_for(wait=False)
+            if record.outcome == "under way"
+        ]
 
     def tell(self) -> None:
         """Write a line for each transfer that has ended. Only in a keyword, whose output Robot reads.
@@ -38,15 +55,14 @@ class Keywords:
         Robot drops what other threads log, so the server's threads write nothing.
         """
         if BuiltIn().robot_running:
-            for line in self.transfers_log.lines(self.requests()):
-                sys.stdout.write(f"*INFO:{line.time * 1000:.0f}* {line.text}\n")
+            sys.stdout.writelines(self.transfers_log.lines(self.ended()))
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])  # Any: whatever the keyword takes and returns
 
 
 def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
-    """Make a method a keyword that tells of transfers when it ends, however it ends.
+    """Make a method a keyword that writes lines about transfers when it ends or fails.
 
     Args:
         name: The keyword's name, in Title Case.
@@ -59,9 +75,9 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
             try:
                 return method(self, *args, **kwargs)
             except HttpServeError as error:
-                told = _in_words_of_suites(name, error)
-                vars(told)["ROBOT_SUPPRESS_NAME"] = True  # the message says all; the class stays for Python
-                raise told from error.__cause__
+                error.args = (_in_words_of_suites(name, error),)
+                vars(error)["ROBOT_SUPPRESS_NAME"] = True  # the message says all; the class stays for Python
+                raise
             finally:
                 self.tell()
 
@@ -71,13 +87,16 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
     return decorate
 
 
-def _in_words_of_suites(name: str, error: HttpServeError) -> HttpServeError:
-    """Return an error that names keywords where it tells to call a method of the client."""
+def _in_words_of_suites(name: str, error: HttpServeError) -> str:
+    """Return the text of an error that names keywords and their arguments."""
     if isinstance(error, ServerNotRunning) and not isinstance(error, NoServer):
-        return ServerNotRunning(
-            f"{name} needs a server that runs, and this one does not: Start HTTP Server starts it again"
-        )
-    if isinstance(error, AddressNotFound):
-        text = str(error).replace("start(wait_for_address=30)", "Start HTTP Server with wait_for_address=30 s")
-        return AddressNotFound(text.replace("start()", "Start HTTP Server"), error.host, error.port)
-    return error
+        return f"{name} needs a server that runs, and this one does not: Start HTTP Server starts it again"
+    return worded(error.args[0], argument) if error.hints else str(error)
+
+
+def argument(hint: Hint) -> str:
+    """Return how a suite says what a message names as an argument, such as `host=0.0.0.0` for `host='0.0.0.0'`."""
+    if hint.option == "wait_for_address":
+        value = "without" if hint.value is None else "with"
+        return f"Start HTTP Server {value} wait_for_address=" + ("" if hint.value is None else f"{hint.value} s")
+    return f"{hint.option}=" + ("" if hint.value is ... else "${None}" if hint.value is None else str(hint.value))

@@ -16,11 +16,11 @@ from robot.utils import escape
 from robot.version import VERSION
 
 from httpserve import __version__
-from httpserve.robot.conversions import CONVERTERS, Address, AutoClose, seconds
+from httpserve.robot.conversions import CONVERTERS, Address, AutoClose
 from httpserve.robot.download_keywords import DownloadKeywords
 from httpserve.robot.file_keywords import FileKeywords
 from httpserve.robot.server_keywords import ServerKeywords
-from httpserve.robot.servers import Servers
+from httpserve.robot.servers import Servers, settings_of
 from httpserve.robot.transfers_log import TransfersLog
 
 
@@ -119,24 +119,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``max_connections``: the most connections at a time; default: what fits the limit of descriptors.
         - ``lost_after``: after how long without a sign of life a board is taken for lost; default: 30 seconds.
         """
-        defaults = {
-            "root_dir": root_dir,
-            "host": host,
-            "port": port,
-            "timeout": seconds(timeout),
-            "remove_created_on_close": remove_created_on_close,
-            "peer": peer,
-            "advertise": advertise,
-            "listing": listing,
-            "dot_files": dot_files,
-            "read_only": read_only,
-            "only": only,
-            "digests": digests,
-            "max_records": max_records,
-            "max_connections": max_connections,
-            "lost_after": seconds(lost_after),
-        }
-        self.servers = Servers(defaults, auto_close)
+        self.servers = Servers(settings_of(locals()), auto_close)
         self.transfers_log = TransfersLog()
         self._test: running.TestCase | None = None  # whose table has begun
 
@@ -145,7 +128,8 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
         """Begin the test's table."""
         self._test = data
-        self.transfers_log.begin(self.requests())
+        self.ended()  # what has ended before is not its own
+        self.transfers_log.begin()
 
     def end_test(self, data: running.TestCase, result: result.TestCase) -> None:
         """Write the test's table, then end what is to end with the test.
@@ -155,7 +139,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         if self._test is not data:
             return
         self._test = None
-        table = self.transfers_log.table(self.requests())
+        table = self.transfers_log.table([*self.ended(), *self.under_way()])
         if table:
             _log(table)
         self.servers.test_ended()

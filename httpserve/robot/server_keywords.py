@@ -14,15 +14,12 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
 from httpserve import HttpServerClient, Report
+from httpserve.base.text import worded
 from httpserve.robot.conversions import Address, seconds
-from httpserve.robot.keyword import Keywords, keyword
-from httpserve.robot.servers import DEFAULT_ALIAS
+from httpserve.robot.keyword import Keywords, argument, keyword
+from httpserve.robot.servers import DEFAULT_ALIAS, settings_of
 
 NO_TIME = timedelta(0)
-STEPS_OF_STOPPED = {  # the report's own tell to call methods
-    "server": "use Start HTTP Server",
-    "bind": "bring the board's network up, or use Start HTTP Server with wait_for_address=30 s",
-}
 
 
 class ServerKeywords(Keywords):
@@ -67,24 +64,7 @@ class ServerKeywords(Keywords):
         | Should Start With    ${url}    http://127.0.0.1:
         | Start HTTP Server    alias=second    listing=no    wait_for_address=5 s
         """
-        given: dict[str, object | None] = {
-            "root_dir": root_dir,
-            "host": host,
-            "port": port,
-            "timeout": None if timeout is None else seconds(timeout),
-            "remove_created_on_close": remove_created_on_close,
-            "peer": peer,
-            "advertise": advertise,
-            "listing": listing,
-            "dot_files": dot_files,
-            "read_only": read_only,
-            "only": only,
-            "digests": digests,
-            "max_records": max_records,
-            "max_connections": max_connections,
-            "lost_after": None if lost_after is None else seconds(lost_after),
-        }
-        settings = {name: value for name, value in given.items() if value is not None}
+        settings = settings_of(locals())
         suite, test = _where()
         return self.servers.start(alias, settings, seconds(wait_for_address), suite, test).client.get_url()
 
@@ -183,13 +163,15 @@ class ServerKeywords(Keywords):
 
 def _report(client: HttpServerClient) -> Report:
     """Return what the doctor finds, with steps that a suite can take."""
-    report = client.doctor()
-    if client.is_running:
-        return report
+    steps = {"server": "use Start HTTP Server"} if not client.is_running else {}
     return Report(
         tuple(
-            replace(finding, next_step=STEPS_OF_STOPPED.get(finding.check, finding.next_step))
-            for finding in report.findings
+            replace(
+                finding,
+                message=worded(finding.message, argument),
+                next_step=steps.get(finding.check, worded(finding.next_step, argument)),
+            )
+            for finding in client.doctor().findings
         )
     )
 

@@ -6,12 +6,14 @@ Knows when a server ends. Knows nothing of keywords, and of Robot only its cache
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from inspect import signature
 from typing import Any
 
 from robot.utils import ConnectionCache, eq
 
 from httpserve import HttpServerClient, InvalidArgument, ServerNotRunning
-from httpserve.robot.conversions import AutoClose
+from httpserve.robot.conversions import AutoClose, seconds
 
 DEFAULT_ALIAS = "default"
 
@@ -24,13 +26,17 @@ class NoServer(ServerNotRunning):
 
 @dataclass(eq=False)
 class NamedServer:
-    """A server, its settings, and what started it: `test` is None for a suite's setup."""
+    """A server, its settings, and what started it: `test` is None for a suite's setup.
+
+    `since` is the number of its last event that Robot's log has.
+    """
 
     alias: str
     client: HttpServerClient
     settings: Settings
     suite: str
     test: str | None
+    since: int = 0
 
 
 class Servers:
@@ -132,9 +138,15 @@ class Servers:
         self._cache = others
 
 
+def settings_of(arguments: dict[str, Any]) -> Settings:
+    """Return those of a keyword's arguments that are given, and that the client's constructor takes."""
+    given = {name: arguments[name] for name in signature(HttpServerClient).parameters if arguments[name] is not None}
+    return {name: seconds(value) if isinstance(value, timedelta) else value for name, value in given.items()}
+
+
 def _other_settings(server: NamedServer, merged: Settings) -> str:
     """Say that a server keeps its settings: with new ones it would lose its files and its records."""
-    others = ", ".join(f"{name}=" for name, value in merged.items() if server.settings[name] != value)
+    others = ", ".join(f"{name}=" for name, value in merged.items() if server.settings.get(name) != value)
     if server.client.is_running:
         what = f"server {server.alias!r} runs already with other settings ({others})"
     else:

@@ -1,142 +1,108 @@
-"""What Robot's log says of transfers: a line for each that has ended, and one table for a test.
+"""What Robot's log says of transfers: a line for each that has ended, and one table for each test.
 
-Knows records and HTML. Does not know who writes it where. Bounded: a board that asks a thousand times makes no log of a
-thousand lines.
+Knows records. Does not know who writes it where. Bounded: a thousand requests do not make a thousand lines.
 """
 
 from __future__ import annotations
 
-import html
-import time
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from httpserve import RequestRecord
-from httpserve.base.text import printable
+from httpserve.base.tables import Column, html, html_table, joined
+from httpserve.base.text import clock, printable
 
 MOST_LINES = 50  # in a test
 MOST_ROWS = 50  # in a table
 MOST_CHARACTERS = 200  # of a name: a board may ask for anything
-UNDER_WAY = "under way"
-_TABLE = '<table border="1" cellpadding="4" style="border-collapse: collapse; text-align: left">'
-_PLAIN = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+_COLUMNS = (
+    *(Column("server"), Column("name"), Column("client"), Column("bytes", True), Column("seconds", True)),
+    *(Column("state"), Column("requests", True)),
+)
+_OF_FILES = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 
 
-class Line(NamedTuple):
-    """One transfer that has ended: when, in seconds since the epoch, and what to say of it."""
+class Answer(NamedTuple):
+    """An answer of one of the servers: when it ended, or now, in seconds since the epoch."""
 
     time: float
-    text: str
-
-
-class _Key(NamedTuple):
     alias: str
-    time: float
-    client: str
-    port: int
-    target: str
-
-
-class _RowKey(NamedTuple):
-    alias: str
-    name: str
-    client: str
+    request: RequestRecord
 
 
 @dataclass
 class _Row:
     """The transfers of one file to one client."""
 
-    times: int
-    bytes: int
-    began: float
-    ended: float
-    state: str
+    times: int = 0
+    bytes: int = 0
+    began: float = math.inf
+    ended: float = 0.0
+    state: str = ""
 
     def add(self, record: RequestRecord) -> None:
         self.times += 1
         self.bytes += record.bytes
         self.began = min(self.began, record.time)
-        self.ended = max(self.ended, _end(record))
+        self.ended = max(self.ended, record.time + record.seconds)
         self.state = state_of(record)
 
 
-Requests = list[tuple[str, tuple[RequestRecord, ...]]]  # a server's alias, and what it was asked
-
-
 class TransfersLog:
-    """What was said of the transfers of all servers, and what is left to say."""
+    """The lines and the table of a test."""
 
     def __init__(self) -> None:
-        self._told: set[_Key] = set()
-        self._rows: dict[_RowKey, _Row] = {}
-        self._lines = 0
-        self._lines_left_out = 0
-        self._rows_left_out = 0
+        self.begin()
 
-    def begin(self, requests: Requests) -> None:
-        """Begin a test: what has ended before is not its own."""
-        self._news(requests)
-        self._rows = {}
+    def begin(self) -> None:
+        """Begin a test."""
+        self._rows: dict[tuple[str, str, str], _Row] = {}  # by alias, name and client
         self._lines = self._lines_left_out = self._rows_left_out = 0
 
-    def lines(self, requests: Requests) -> list[Line]:
-        """Return a line for each transfer that has ended since the last call, in the order of their ends."""
-        found = [Line(_end(record), _said(alias, record)) for alias, record in self._take(requests)]
-        shown = found[: max(0, MOST_LINES - self._lines)]
+    def lines(self, ended: Sequence[Answer]) -> list[str]:
+        """Return a line for each of these answers, as many as the test may still have; the table counts all."""
+        self._add(ended)
+        shown = ended[: max(0, MOST_LINES - self._lines)]
         self._lines += len(shown)
-        self._lines_left_out += len(found) - len(shown)
-        return shown
+        self._lines_left_out += len(ended) - len(shown)
+        return [f"*INFO:{answer.time * 1000:.0f}* {line(answer)}\n" for answer in shown]
 
-    def table(self, requests: Requests) -> str:
-        """Return the table of the test in HTML, those under way included; empty when there was nothing."""
-        self._take(requests)
-        rows = dict(self._rows)
-        left_out = self._rows_left_out
-        for alias, record in self._under_way(requests):
-            key = _row_key(alias, record)
-            if key in rows or len(rows) < MOST_ROWS:
-                rows[key] = _with(rows.get(key), record)
-            else:
-                left_out += 1
-        return _table(rows, left_out, self._lines_left_out) if rows else ""
+    def table(self, others: Sequence[Answer]) -> str:
+        """Return the table of the test in HTML, these answers included; empty when there was nothing."""
+        self._add(others)
+        first = 0 if len({alias for alias, _, _ in self._rows}) > 1 else 1  # one server needs no column
+        rows = [
+            [alias, name, client, f"{row.bytes:,}", f"{row.ended - row.began:.3f}", row.state, str(row.times)][first:]
+            for (alias, name, client), row in self._rows.items()
+        ]
+        notes = [
+            (self._rows_left_out, "more requests for other names or by other clients"),
+            (self._lines_left_out, "more transfers have no line of their own in this test"),
+        ]
+        more = joined(html("<p>and {} {}</p>", f"{count:,}", note) for count, note in notes if count)
+        table = html_table(_COLUMNS[first:], rows, caption="HTTP transfers", border=True)
+        return str(table + more) if rows else ""
 
-    def _take(self, requests: Requests) -> list[tuple[str, RequestRecord]]:
-        news = self._news(requests)
-        for alias, record in news:
-            key = _row_key(alias, record)
-            if key in self._rows:
-                self._rows[key].add(record)
-            elif len(self._rows) < MOST_ROWS:
-                self._rows[key] = _with(None, record)
+    def _add(self, answers: Sequence[Answer]) -> None:
+        for _, alias, record in answers:
+            key = (printable(alias), _shown(name_of(record)) or "/", record.client)
+            if key in self._rows or len(self._rows) < MOST_ROWS:
+                self._rows.setdefault(key, _Row()).add(record)
             else:
                 self._rows_left_out += 1
-        return news
 
-    def _news(self, requests: Requests) -> list[tuple[str, RequestRecord]]:
-        """Return the ended ones that were not returned before."""
-        there: set[_Key] = set()
-        news = []
-        for alias, records in requests:
-            for record in records:
-                key = _key(alias, record)
-                if key in self._told:  # even when it is under way again, as its acknowledgment is late
-                    there.add(key)
-                elif record.outcome != UNDER_WAY:
-                    there.add(key)
-                    news.append((alias, record))
-        self._told = there  # what a server has forgotten need not be remembered here
-        return sorted(news, key=lambda pair: _end(pair[1]))
 
-    def _under_way(self, requests: Requests) -> list[tuple[str, RequestRecord]]:
-        return [
-            (alias, record)
-            for alias, records in requests
-            for record in records
-            if record.outcome == UNDER_WAY and _key(alias, record) not in self._told
-        ]
+def line(answer: Answer) -> str:
+    """Return what the log says of an answer that has ended."""
+    record = answer.request
+    asked = " ".join(_shown(part) for part in (record.method, record.target, record.range) if part)
+    amount = f"{record.bytes:,} bytes in {record.seconds:.3f} s"
+    alias = printable(answer.alias)
+    return f"{clock(answer.time)} {alias}: {record.client} {asked}: {amount}, {state_of(record)}"
 
 
 def name_of(record: RequestRecord) -> str:
@@ -149,13 +115,9 @@ def plain(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _shown(text: str) -> str:
-    return printable(text, MOST_CHARACTERS)
-
-
 def state_of(record: RequestRecord) -> str:
     """Return how a transfer ended; for an answer without a file's content also its status."""
-    if record.status in _PLAIN and record.method != "HEAD":
+    if record.status in _OF_FILES and record.method != "HEAD":
         return record.outcome
     try:
         return f"{record.status} {HTTPStatus(record.status).phrase}"
@@ -163,49 +125,5 @@ def state_of(record: RequestRecord) -> str:
         return str(record.status)
 
 
-def _end(record: RequestRecord) -> float:
-    return record.time + record.seconds
-
-
-def _key(alias: str, record: RequestRecord) -> _Key:
-    return _Key(alias, record.time, record.client, record.client_port, record.target)
-
-
-def _row_key(alias: str, record: RequestRecord) -> _RowKey:
-    return _RowKey(printable(alias), _shown(name_of(record)) or "/", record.client)
-
-
-def _with(row: _Row | None, record: RequestRecord) -> _Row:
-    new = _Row(0, 0, record.time, record.time, "")
-    if row is not None:
-        new = _Row(row.times, row.bytes, row.began, row.ended, row.state)
-    new.add(record)
-    return new
-
-
-def _said(alias: str, record: RequestRecord) -> str:
-    end = _end(record)
-    clock = time.strftime("%H:%M:%S", time.localtime(end)) + f".{int(end % 1 * 1000):03}"
-    asked = " ".join(_shown(part) for part in (record.method, record.target, record.range) if part)
-    amount = f"{record.bytes:,} bytes in {record.seconds:.3f} s"
-    return f"{clock} {printable(alias)}: {record.client} {asked}: {amount}, {state_of(record)}"
-
-
-def _table(rows: dict[_RowKey, _Row], rows_left_out: int, lines_left_out: int) -> str:
-    several = len({key.alias for key in rows}) > 1
-    titles = [*(["server"] if several else []), "name", "client", "bytes", "seconds", "state", "requests"]
-    lines = [_line("th", titles)]
-    for key, row in rows.items():
-        seconds = f"{row.ended - row.began:.3f}"
-        cells = [key.name, key.client, f"{row.bytes:,}", seconds, row.state, str(row.times)]
-        lines.append(_line("td", [key.alias, *cells] if several else cells))
-    more = [
-        *([f"and {rows_left_out:,} more requests for other names or by other clients"] if rows_left_out else []),
-        *([f"{lines_left_out:,} more transfers have no line of their own in this test"] if lines_left_out else []),
-    ]
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in more)
-    return f"{_TABLE}<caption>HTTP transfers</caption>{''.join(lines)}</table>{notes}"
-
-
-def _line(tag: str, cells: list[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+def _shown(text: str) -> str:
+    return printable(text, MOST_CHARACTERS)

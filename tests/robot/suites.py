@@ -65,7 +65,7 @@ class Case:
     def rows(self) -> list[list[str]]:
         """The rows of the table, without its titles."""
         rows = re.findall(r"<tr>(.*?)</tr>", self.table)
-        return [[html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row)] for row in rows[1:]]
+        return [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows[1:]]
 
 
 class Run:
