@@ -38,9 +38,9 @@ from httpserve.network.choice import advertised, listen_host, validate
 from httpserve.network.interfaces import with_zone
 from httpserve.records.claims import Claims
 from httpserve.records.events import Event, checked_kinds
-from httpserve.records.log import MOST_RECORDS
+from httpserve.records.log import MOST_RECORDS, ExchangeLog
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
-from httpserve.records.terms import IDLE_SECONDS, Client, Clients, RequestFilter, Until, address, who
+from httpserve.records.terms import IDLE_SECONDS, Client, Clients, RequestFilter, Until, address, boards
 from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, reported
 from httpserve.records.waits.download import wait_for_download
 from httpserve.records.waits.request import wait_for_request
@@ -134,27 +134,28 @@ class HttpServerClient:
         self._timeout = checked_seconds("timeout", timeout)
         self._peer = peer
         self._advertise = advertise
-        ledger = Claims(max_records)
+        exchanges = ExchangeLog(max_records)
         if read_only and root_dir is None:
             raise InvalidArgument("read_only=True needs a root_dir: a private directory would stay empty")
         root = Root(
             root_dir,
             remove_created=remove_created_on_close,
             read_only=read_only,
-            told=Listeners(before_publish=ledger.new_version, after_removal=ledger.wake),
+            told=Listeners(before_publish=exchanges.new_version, after_removal=exchanges.wake),
         )
         name = None if only is None else checked_name(only)
         site = Site(root, listing=listing, dot_files=dot_files, only=name, digests=digests)
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
-        self._ledger = ledger
+        self._log = exchanges
+        self._claims = Claims(self._log)
         self._root = root
         self._site = site
-        self._life = Lifecycle(root, ledger, partial(_listen, site, ledger, host, peer, port, limits))
-        self._terms = WaitTerms(ledger, root, site, self._life)
+        self._life = Lifecycle(root, self._log, partial(_listen, site, self._log, host, peer, port, limits))
+        self._terms = WaitTerms(self._log, root, site, self._life)
         owner = _Owner()
         self._storage = Storage(root, timeout=self._timeout, owner=owner)
         self._owner = owner
-        self._summary = Summary(self._life, root, ledger, peer, advertise)
+        self._summary = Summary(self._life, root, self._log, peer, advertise)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # which must not know this object: it would live for ever
 
@@ -323,8 +324,8 @@ class HttpServerClient:
 
         A client has received what its TCP has acknowledged. It may delay an acknowledgment for a moment.
         """
-        self._ledger.await_due()
-        return Records(self._ledger.requests())
+        self._log.await_due()
+        return Records(self._log.requests())
 
     @property
     def transfers(self) -> tuple[Transfer, ...]:
@@ -332,12 +333,12 @@ class HttpServerClient:
 
         Each is one answer, as it is now: a client that asks for ranges gets many.
         """
-        return Records(self._ledger.transfers())
+        return Records(self._log.transfers())
 
     @property
     def connections(self) -> dict[str, int]:
         """How many connections each address has made, requests or not. Blocks for a moment only."""
-        return self._ledger.connections()
+        return self._log.connections()
 
     @property
     def missing(self) -> tuple[Missing, ...]:
@@ -345,7 +346,7 @@ class HttpServerClient:
 
         Blocks while the disk lists the directory.
         """
-        requests = self._ledger.missing()
+        requests = self._log.missing()
         found = self._terms.nearest([name_asked(request.target) for request in reversed(requests)])
         return Records(
             Missing(request.time, request.client, name, found[name])
@@ -374,8 +375,8 @@ class HttpServerClient:
         where = None if client is None else address(client)
         asked = RequestFilter(checked, client=where)
         if wait:
-            self._ledger.await_due(asked.fits)
-        return Records(self._ledger.requests_for(asked))
+            self._log.await_due(asked.fits)
+        return Records(self._claims.requests_for(asked))
 
     def events(
         self,
@@ -402,12 +403,12 @@ class HttpServerClient:
         wanted = checked_kinds(kinds)
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)
-        latest = self._ledger.latest_event
+        latest = self._log.latest_event
         if since is None:
             since = latest
         elif isinstance(since, bool) or not isinstance(since, int) or not 0 <= since <= latest:
             raise InvalidArgument(f"since must be the number of an event, up to {latest}, not {quoted_value(since)}")
-        return next_events(self._ledger, since, timeout, wanted, self._terms.nearest)
+        return next_events(self._log, since, timeout, wanted, self._terms.nearest)
 
     # Waiting
 
@@ -454,9 +455,10 @@ class HttpServerClient:
         """Block until a client has received the current version of a file, or as much of it as is wanted.
 
         A byte counts once the client's TCP has acknowledged it; the bytes may come in one response or in many ranges,
-        over any number of connections. What came since the last `put_file` of that name, or since the last wait on it
-        that succeeded, counts although it came before this call; what came of older content does not. A wait for a
-        part leaves what came to a later wait for more. A function and `since` see the latest requests only, as many as
+        over any number of connections. What came since the last `put_file` of that name counts although it came before
+        this call; what came of older content does not. A wait that returns a board's download uses up what that board
+        has fetched of the name until then; what other boards have fetched stays for the next wait. A wait for a part
+        leaves what came to a later wait for more. A function and `since` see the latest requests only, as many as
         `max_records` says. A Ctrl-C ends it at once.
 
         Args:
@@ -483,11 +485,11 @@ class HttpServerClient:
             NotFound: There is no such file (any more), or it is never served (`only`, `dot_files`); raised at once, or
                 within half a second where others removed it.
         """
-        whom = who(client, clients)
+        whom = boards(client, clients)
         terms = self._terms.download(name, timeout, until, idle, whom)
         since = checked_since(since)
         with reported(terms, progress) as told:
-            records = wait_for_download(self._ledger, told, since=since)
+            records = wait_for_download(self._claims, told, since=since)
         return records[0] if clients == 1 else records
 
     def expect_download(
@@ -522,9 +524,9 @@ class HttpServerClient:
             ServerNotRunning: The server does not run.
             NotFound: There is no such file, or it is never served.
         """
-        terms = self._terms.download(name, timeout, until, idle, who(client, clients))
+        terms = self._terms.download(name, timeout, until, idle, boards(client, clients))
         terms.current()
-        return ExpectedDownload(self._ledger, terms, progress, is_one=clients == 1)
+        return ExpectedDownload(self._claims, terms, progress, is_one=clients == 1)
 
     def wait_for_request(
         self,
@@ -539,8 +541,9 @@ class HttpServerClient:
         """Block until a matching request has come. A Ctrl-C ends it at once.
 
         It returns when the answer begins to leave. If all of the answer leaves at once, it waits for the
-        acknowledgment, 0.5 s at most, even beyond `timeout`. A request since the last `put_file` of the name counts,
-        unless a wait with the same arguments has returned it or a later one.
+        acknowledgment, 0.5 s at most, even beyond `timeout`. A request since the last `put_file` of the name counts.
+        A wait that returns a board's request uses up what that board has asked until then, for waits with the same
+        arguments; what other boards have asked stays for the next wait.
 
         Args:
             name: What it asks for, whether such a file exists or not; None: anything.
@@ -558,7 +561,7 @@ class HttpServerClient:
             ServerNotRunning: The server does not run, or was stopped meanwhile.
         """
         terms = self._terms.request(name, method, status, client, timeout)
-        return wait_for_request(self._ledger, terms, since=checked_since(since))
+        return wait_for_request(self._claims, terms, since=checked_since(since))
 
     def expect_request(
         self,
@@ -574,7 +577,7 @@ class HttpServerClient:
         Arguments and errors are those of `wait_for_request`. If the block raises, the exception propagates and there is
         no wait.
         """
-        return ExpectedRequest(self._ledger, self._terms.request(name, method, status, client, timeout))
+        return ExpectedRequest(self._claims, self._terms.request(name, method, status, client, timeout))
 
     # Why nothing arrives
 
@@ -601,7 +604,7 @@ class HttpServerClient:
                 since=self._life.started_at,
                 requests=self.requests,
                 missing=self.missing,
-                connections=self._ledger.connections(),
+                connections=self._log.connections(),
                 probe=self._site.probe,
             )
         )
@@ -690,12 +693,12 @@ class HttpServerClient:
 
 
 def _listen(
-    site: Site, ledger: Claims, host: str | None, peer: str | None, port: int, limits: Limits, is_awaited: bool
+    site: Site, exchanges: ExchangeLog, host: str | None, peer: str | None, port: int, limits: Limits, is_awaited: bool
 ) -> Server:
     where = listen_host(host, peer, is_awaited=is_awaited)
     sock = bind(where, port)
     bound = sock.getsockname()[1]
     try:
-        return Server(sock, site, ledger, limits)
+        return Server(sock, site, exchanges, limits)
     except OSError as error:
         raise bind_error(error, where, bound) from error

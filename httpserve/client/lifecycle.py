@@ -15,7 +15,7 @@ from httpserve.base.log import logger
 from httpserve.base.text import Message
 from httpserve.base.threads import GivenUp, Latch, renew_in_child, run_shielded, sigint_held
 from httpserve.errors import AddressNotFound, ServerNotRunning
-from httpserve.records.claims import Claims
+from httpserve.records.log import ExchangeLog
 from httpserve.server.server import Server
 from httpserve.storage.directory.root import Root
 
@@ -70,14 +70,14 @@ class Lifecycle:
 
     Args:
         root: The directory.
-        ledger: Told when the server has stopped.
+        exchanges: Told when the server has stopped.
         listen: Returns a server that listens and was not started. Its argument says whether the address may still
             come: then AddressNotFound is no reason to give up, nor to listen anywhere else.
     """
 
-    def __init__(self, root: Root, ledger: Claims, listen: Callable[[bool], Server]) -> None:
+    def __init__(self, root: Root, exchanges: ExchangeLog, listen: Callable[[bool], Server]) -> None:
         self._root = root
-        self._ledger = ledger
+        self._exchanges = exchanges
         self._listen = listen
         self._lock = threading.Lock()  # guards _state, _server, _starting and _settled
         self._settled = Latch(is_open=True)  # closed between two settled states
@@ -143,7 +143,7 @@ class Lifecycle:
         try:
             self._root.open()
             server = self._listen_when_possible(call) if call.address_seconds else self._listen(False)
-            self._ledger.started(server.host, server.port)
+            self._exchanges.started(server.host, server.port)
             server.start()
             started = server
         finally:
@@ -213,7 +213,7 @@ class Lifecycle:
             return
 
     def _stop_server(self, call: _Call, timeout: float) -> None:
-        self._ledger.wake()  # who waits for what can begin no more need not wait until the end
+        self._exchanges.wake()  # who waits for what can begin no more need not wait until the end
         server = self._server
         began = time.monotonic()
         if server is not None and not server.stop(0.0 if call.is_given_up else timeout):
@@ -248,7 +248,7 @@ class Lifecycle:
 
     def _settle(self, server: Server | None) -> None:
         if server is None:
-            self._ledger.stopped()
+            self._exchanges.stopped()
         with self._lock:
             self._server = server
             self._starting = None
@@ -256,7 +256,7 @@ class Lifecycle:
                 self.started_at = time.time()
             self._state = State.STOPPED if server is None else State.RUNNING
         self._settled.open()
-        self._ledger.wake()
+        self._exchanges.wake()
 
     def _begin_anew(self) -> None:
         """Be a stopped server in a forked child: threads and sockets are the parent's, a lock may be held for ever."""

@@ -16,7 +16,7 @@ from httpserve.client.lifecycle import Lifecycle
 from httpserve.errors import AddressNotFound, StorageError
 from httpserve.network.choice import advertised
 from httpserve.network.urls import url_host
-from httpserve.records.claims import Claims
+from httpserve.records.log import ExchangeLog
 from httpserve.server.server import Server
 from httpserve.storage.directory.root import Root
 
@@ -30,15 +30,17 @@ class Summary:
     Args:
         life: Whether it runs, and where.
         root: The directory, whose files are not looked at.
-        ledger: What was asked.
+        exchanges: What was asked.
         peer: As the client's argument.
         advertise: As the client's argument.
     """
 
-    def __init__(self, life: Lifecycle, root: Root, ledger: Claims, peer: str | None, advertise: str | None) -> None:
+    def __init__(
+        self, life: Lifecycle, root: Root, exchanges: ExchangeLog, peer: str | None, advertise: str | None
+    ) -> None:
         self._life = life
         self._root = root
-        self._ledger = ledger
+        self._exchanges = exchanges
         self._peer = peer
         self._advertise = advertise
 
@@ -56,7 +58,7 @@ class Summary:
         server = self._life.running()
         url, port = (None, 0) if server is None else (self._url(server), server.port)
         state = self._life.state.name.lower()
-        return server_html(state, url, port, self._directory(), self._ledger.glance(MOST_REQUESTS))
+        return server_html(state, url, port, self._directory(), self._exchanges.glance(MOST_REQUESTS))
 
     def _url(self, server: Server) -> str | None:
         """Return the URL of the root; None where the resolver would have to be asked for it, which may take long."""

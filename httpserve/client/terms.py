@@ -12,7 +12,7 @@ from httpserve.base.arguments import StrPath, checked_seconds
 from httpserve.base.names import checked_name
 from httpserve.client.lifecycle import Lifecycle, State
 from httpserve.errors import InvalidArgument, ServerNotRunning
-from httpserve.records.claims import Claims
+from httpserve.records.log import ExchangeLog
 from httpserve.records.terms import Boards, Client, RequestFilter, Until, address, amount, method_named
 from httpserve.records.waits.download import DownloadTerms, Version
 from httpserve.records.waits.request import RequestTerms
@@ -26,8 +26,8 @@ MOST_COMPARED = 20_000  # pairs of names, for one look at what was missing
 class WaitTerms:
     """The terms of waits on one server."""
 
-    def __init__(self, ledger: Claims, root: Root, site: Site, life: Lifecycle) -> None:
-        self._ledger = ledger
+    def __init__(self, exchanges: ExchangeLog, root: Root, site: Site, life: Lifecycle) -> None:
+        self._exchanges = exchanges
         self._root = root
         self._site = site
         self._life = life
@@ -49,7 +49,7 @@ class WaitTerms:
             current=partial(self._version, checked),
             can_come=partial(self._can_come, checked),
             nearest=self.nearest,
-            who=boards,
+            boards=boards,
             amount=amount(until, idle),
             timeout=timeout,
         )
@@ -99,7 +99,7 @@ class WaitTerms:
     def _can_come(self, name: str) -> bool:
         """Tell whether more of a file can arrive: a server that stops finishes what is under way."""
         state = self._life.state
-        return state is State.RUNNING or (state is State.STOPPING and self._ledger.is_underway(name))
+        return state is State.RUNNING or (state is State.STOPPING and self._exchanges.is_underway(name))
 
     def _version(self, name: str) -> Version:
         validators = self._site.representation(name).validators

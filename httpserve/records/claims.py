@@ -1,294 +1,294 @@
-"""What of one server's exchanges counts for whom: downloads as waits take them, and what waits have taken.
+"""What waits have returned, and what is left for the next one: the book of claims.
 
-Knows exchanges, and what is waited for. Safe from any thread: nothing but looking and assigning happens under its lock,
-of which others may hold up the serving threads no longer than for a moment: the kernel is asked before it is taken.
+A wait that returns a board's download uses up what that board has fetched of the name until then; what other boards
+have fetched stays for the next wait. A claim says so, on each answer that it is about.
+
+Knows exchanges, and what is waited for. Safe from any thread: nothing but looking and assigning happens under the log's
+lock, and others hold up the serving threads for a moment only: the kernel is asked before it is taken.
 """
 
 from __future__ import annotations
 
 import time
-import weakref
-from collections import deque
-from collections.abc import Collection, Iterable
-from itertools import islice
+from collections.abc import Collection, Hashable, Iterable
 
-from httpserve.base.threads import sigint_held
 from httpserve.records.coverage import Coverage
-from httpserve.records.downloads import Claimed
-from httpserve.records.events import VERSION
-from httpserve.records.exchange import ALL_USED, Exchange
-from httpserve.records.log import MOST_RECORDS, ExchangeLog
+from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, Exchange, claimed_bytes
+from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord, RequestRecord
 from httpserve.records.selection import MOST_TAKEN_IN, Score, Selection, Undecided, add_underway
 from httpserve.records.terms import Boards, RequestFilter
 
-MOST_ASKED = 1000  # kinds of requests of which is remembered what a wait has returned; the oldest goes first
 
-
-class Claims(ExchangeLog):
-    """What one server did, and what waits make of it.
+class Claims:
+    """What waits make of what one server did.
 
     Args:
-        most: How many exchanges are remembered one by one.
+        log: What it did.
     """
 
-    def __init__(self, most: int = MOST_RECORDS) -> None:
-        super().__init__(most)
-        # The lock guards these too.
-        self._asked: dict[RequestFilter, int] = {}  # which exchange a wait for such a request took last
-        self._asked_singly: deque[tuple[RequestFilter, int]] = deque(
-            maxlen=most
-        )  # which it took by what a predicate said
+    def __init__(self, log: ExchangeLog) -> None:
+        self.log = log
+        self._order = 0  # of the latest claim; the log's lock guards it
+
+    @property
+    def order(self) -> int:
+        """The place of the latest claim in their order. A wait that begins now leaves out what was claimed by then."""
+        return self._order
+
+    def _new(self, what: Hashable) -> Claim:
+        self._order += 1
+        return Claim(self._order, self.log.latest_event, what)
+
+    def _claim_whole(self, name: str, clients: Collection[str]) -> Claim:
+        claim = self._new(ALL_BYTES)
+        for client in clients:
+            by = self.log.downloads.take_up(name, client)
+            if by is not None:
+                _put(claim, by)
+        return claim
 
     # Whole downloads
 
-    def new_version(self, name: str) -> None:
-        """Start over with a name: answers that began before do not count for it any more."""
-        with sigint_held(), self._lock:
-            number = self._events.add(VERSION, (time.time(), name))
-            self._downloads.start_over(name, number)
-            if self._await_events:
-                self._wake_for_event()
-            for watch in self._watching(name):
-                watch.start_over(number)
-            self._wake_for_name(name)
-
-    def mark(self, name: str) -> Claimed:
-        """Return what has been taken of a name so far; a wait begins with it."""
-        with sigint_held(), self._lock:
-            return self._downloads.mark(name)
-
-    def take(self, name: str, validator: str, who: Boards, mark: Claimed) -> list[DownloadRecord] | None:
-        """Return whole downloads of this version that were not taken before the mark."""
-        asked = self._ask(name)
-        with sigint_held(), self._lock:
-            self._settle_arrived(name, asked)
-            taken = self._downloads.take(name, validator, who, mark, self._events.number)
-            if taken is not None:
-                clients = self._downloads.holders(name) if who.is_anybody else {record.client for record in taken}
-                for exchange in self._on(name):
+    def take(self, name: str, validator: str, boards: Boards, before: int) -> list[DownloadRecord] | None:
+        """Return whole downloads of this version that were not claimed before that, and claim them."""
+        asked = self.log.ask(name)
+        with self.log.held():
+            self.log.close_arrived(asked)
+            found = self.log.downloads.whole(name, validator, boards, before)
+            if found is not None:
+                clients = {record.client for record in found}
+                claim = self._claim_whole(name, clients)
+                for exchange in self.log.on(name):
                     if exchange.is_over and exchange.link.client in clients:
-                        exchange.used = ALL_USED
-            return taken
+                        _put(claim, exchange)
+            return found
 
-    def _settle_arrived(self, name: str, asked: dict[Exchange, int]) -> None:
-        """Close what has arrived whole although nobody has said so yet; leave in `asked` what is open then."""
-        if self._close_arrived(asked):
-            self._wake_for_name(name)  # others may have looked just before
-
-    def coverages(self, name: str, validator: str, mark: Claimed) -> dict[str, Coverage]:
-        """Return what each client has of this version since the mark, answers under way included."""
-        asked = self._ask(name)
-        with sigint_held(), self._lock:
-            self._settle_arrived(name, asked)
-            found = self._downloads.coverages(name, validator, mark)
-            first = self._downloads.first(name)
+    def coverages(self, name: str, validator: str, before: int) -> dict[str, Coverage]:
+        """Return what each client has of this version, answers under way included, if not claimed before that."""
+        asked = self.log.ask(name)
+        with self.log.held():
+            self.log.close_arrived(asked)
+            found = self.log.downloads.coverages(name, validator, before)
+            first = self.log.downloads.first(name)
             underway = [exchange for exchange in asked if exchange.number >= first]
             add_underway(found, underway, validator, time.monotonic(), asked.__getitem__)
             return found
 
-    def was_returned(self, name: str, who: Boards) -> bool:
-        """Tell whether a wait has returned anything about the name, by those whom another one is for, since its put."""
-        with sigint_held(), self._lock:
-            known = self._on(name)
-        return any(exchange.used and who.may_be(exchange.link.client) for exchange in known)
-
-    def requests_after(self, name: str, mark: Claimed) -> tuple[RequestRecord, ...]:
-        """Return the latest exchanges since the last new version of a name, or since a wait on it, oldest first.
-
-        Of those that are alike only the first and the last, as in `requests_of`.
-        """
-        with sigint_held(), self._lock:
-            watch = Selection(name, 0, first=self._downloads.first(name), mark=mark)
-        return self.requests_of(watch)
+    def was_returned(self, name: str, boards: Boards) -> bool:
+        """Tell whether a wait has returned what these boards have of a name, since its last new version."""
+        with self.log.held():
+            known = self.log.on(name)
+        return any(claimed_bytes(exchange) and boards.may_be(exchange.link.client) for exchange in known)
 
     def shares(self, name: str, client: str) -> bool:
         """Tell whether two whole answers about a name went to this address at the same time."""
-        with sigint_held(), self._lock:
-            return self._downloads.shares(name, client)
+        with self.log.held():
+            return self.log.downloads.shares(name, client)
 
-    # What not every answer counts for
+    # Selections: what not every answer counts for
 
-    def watch_from_now(self, name: str, who: Boards) -> Selection:
-        """Begin to watch what begins from now on. To be ended by `unwatch`."""
-        with sigint_held(), self._lock:
-            first = self._events.number + 1
-            return self._begin_watch(Selection(name, self._most, first=first, predicate=who.predicate))
+    def select_from_now(self, name: str, boards: Boards) -> Selection:
+        """Begin to select what begins from now on. To be ended by `end`."""
+        with self.log.held():
+            return self._begin(Selection(name, self.log.most, first=self.log.next_number, predicate=boards.predicate))
 
-    def watch_since(self, name: str, who: Boards, since: float) -> Selection:
-        """Begin to watch a name, and count what was asked for since a time. To be ended by `unwatch`."""
-        with sigint_held(), self._lock:
-            watch = Selection(name, self._most, since=since, predicate=who.predicate)
-            watch.feed_all(exchange for exchange in self._log if exchange.is_over)
-            return self._begin_watch(watch)
+    def select_since(self, name: str, boards: Boards, since: float) -> Selection:
+        """Begin to select what was asked for since a time, claimed or not. To be ended by `end`."""
+        with self.log.held():
+            selection = Selection(name, self.log.most, since=since, predicate=boards.predicate)
+            selection.feed_all(exchange for exchange in self.log.from_number(0) if exchange.is_over)
+            return self._begin(selection)
 
-    def watch(self, name: str, who: Boards, validator: str, wanted: int) -> Selection:
-        """Begin to watch a name, and count what has come since its last new version. To be ended by `unwatch`.
+    def select(self, name: str, boards: Boards, validator: str, wanted: int) -> Selection:
+        """Begin to select what came since the last new version and no wait for as many bytes has claimed.
 
-        What counted for a wait that wanted as many bytes is left out.
+        To be ended by `end`.
         """
-        with sigint_held(), self._lock:
-            known = self._on(name)
-            used = [exchange for exchange in known if exchange.used >= max(1, wanted)]
-            mark = self._downloads.mark(name)
-            watch = Selection(
+        with self.log.held():
+            known = self.log.on(name)
+            claimed = [exchange for exchange in known if claimed_bytes(exchange) >= max(1, wanted)]
+            selection = Selection(
                 name,
-                self._most,
-                first=self._downloads.first(name),
-                predicate=who.predicate,
-                left_out=frozenset(exchange.number for exchange in used),
-                mark=mark,
+                self.log.most,
+                first=self.log.downloads.first(name),
+                predicate=boards.predicate,
+                left_out=frozenset(exchange.number for exchange in claimed),
+                order=self._order,
             )
             over = [exchange for exchange in known if exchange.is_over]
-            if who.predicate is None and not any(exchange.is_over and exchange.used < ALL_USED for exchange in used):
-                watch.begin_with(self._downloads.coverages(name, validator, mark), over)
+            is_simple = not any(one.is_over and claimed_bytes(one) < ALL_BYTES for one in claimed)
+            if boards.predicate is None and is_simple:
+                selection.begin_with(self.log.downloads.coverages(name, validator, self._order), over)
             else:
-                watch.feed_all(over)
-            return self._begin_watch(watch)
+                selection.feed_all(over)
+            return self._begin(selection)
 
-    def _begin_watch(self, watch: Selection) -> Selection:
-        for name in list(islice(self._watches_on, 2)):  # two more than one: those that were forgotten do not add up
-            watches = self._watches_on.pop(name)
-            gone = {reference for reference in watches if reference() is None}
-            self._watches -= gone
-            if watches != gone:
-                self._watches_on[name] = watches - gone
-        reference = weakref.ref(watch)
-        self._watches.add(reference)
-        self._watches_on.setdefault(watch.name, set()).add(reference)
-        return watch
+    def select_whole(self, name: str, before: int) -> Selection:
+        """Return what `take` and `coverages` are about as a selection, for `requests_of`."""
+        with self.log.held():
+            return Selection(name, 0, first=self.log.downloads.first(name), order=before)
 
-    def unwatch(self, watch: Selection) -> None:
-        """End a watch. Harmless when repeated."""
-        reference = weakref.ref(watch)
-        with sigint_held(), self._lock:
-            self._watches.discard(reference)
-            others = self._watches_on.get(watch.name)
-            if others is not None:
-                others.discard(reference)
-                if not others:
-                    del self._watches_on[watch.name]
+    def _begin(self, selection: Selection) -> Selection:
+        self.log.add_follower(selection)
+        return selection
 
-    def unjudged(self, watch: Selection) -> list[Undecided]:
-        """Return the requests about which a watch's predicate must be asked."""
-        asked = self._asked_for(watch)
-        with sigint_held(), self._lock:
-            self._settle_arrived(watch.name, asked)
-            return watch.unjudged(asked, time.monotonic())
+    def end(self, selection: Selection) -> None:
+        """End a selection. Harmless when repeated."""
+        with self.log.held():
+            self.log.remove_follower(selection)
 
-    def judge(self, watch: Selection, verdicts: list[tuple[Undecided, bool]]) -> None:
-        """Take in what a watch's predicate said."""
-        with sigint_held(), self._lock:
-            watch.judge(verdicts)
+    def undecided(self, selection: Selection) -> list[Undecided]:
+        """Return the requests about which a selection's predicate must be asked."""
+        asked = self._asked_for(selection)
+        with self.log.held():
+            self.log.close_arrived(asked)
+            return selection.undecided(asked, time.monotonic())
 
-    def scores(self, watch: Selection, validator: str) -> dict[str, Score]:
+    def decide(self, selection: Selection, decisions: list[tuple[Undecided, bool]]) -> None:
+        """Take in what a selection's predicate said."""
+        with self.log.held():
+            selection.decide(decisions)
+
+    def scores(self, selection: Selection, validator: str) -> dict[str, Score]:
         """Return in figures what each client has of this version: what `standings` says is copied, and costs more."""
-        asked = self._asked_for(watch)
-        with sigint_held(), self._lock:
-            found = self._standings(watch, validator, asked)
+        asked = self._asked_for(selection)
+        with self.log.held():
+            found = self._standings(selection, validator, asked)
             return {client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()}
 
-    def standings(self, watch: Selection, validator: str, only: Collection[str] | None = None) -> dict[str, Coverage]:
-        """Return what each client has of this version, as far as it counts for a watch; `only` of these clients."""
-        asked = self._asked_for(watch)
-        with sigint_held(), self._lock:
-            found = self._standings(watch, validator, asked)
+    def standings(
+        self, selection: Selection, validator: str, only: Collection[str] | None = None
+    ) -> dict[str, Coverage]:
+        """Return what each client has of this version, as far as it counts; `only` of these clients."""
+        asked = self._asked_for(selection)
+        with self.log.held():
+            found = self._standings(selection, validator, asked)
             return {client: found[client].copy() for client in (found if only is None else only) if client in found}
 
-    def _asked_for(self, watch: Selection) -> dict[Exchange, int]:
-        """Do what `_ask` does, and let the watch take in what has ended, a few at a time."""
+    def _asked_for(self, selection: Selection) -> dict[Exchange, int]:
+        """Let the selection take in what has ended, a few at a time, and ask how much has arrived of what is open."""
         more = True
         while more:
-            with sigint_held(), self._lock:
-                more = watch.take_in(MOST_TAKEN_IN)
-        return self._ask(watch.name)
+            with self.log.held():
+                more = selection.take_in(MOST_TAKEN_IN)
+        return self.log.ask(selection.name)
 
-    def _standings(self, watch: Selection, validator: str, asked: dict[Exchange, int]) -> dict[str, Coverage]:
-        self._settle_arrived(watch.name, asked)
-        return watch.standings(validator, asked, time.monotonic(), asked.__getitem__)
+    def _standings(self, selection: Selection, validator: str, asked: dict[Exchange, int]) -> dict[str, Coverage]:
+        self.log.close_arrived(asked)
+        return selection.standings(validator, asked, time.monotonic(), asked.__getitem__)
 
-    def requests_of(self, watch: Selection) -> tuple[RequestRecord, ...]:
-        """Return the latest exchanges of the time that a watch is about, about whatever name, oldest first.
-
-        Of those that are alike only the first and the last: a verdict takes nothing from what is between.
-        """
-        with sigint_held(), self._lock:
-            known = list(self._log)
-        return self._records(_unlike(exchange for exchange in known if watch.is_since(exchange)))
-
-    def used(self, watch: Selection, who: Boards, chosen: list[str], wanted: int, *, is_end: bool) -> None:
-        """Note that a wait has succeeded by what these clients have: the next one must see more, or another download.
+    def claim(self, selection: Selection, clients: Collection[str], wanted: int, *, is_end: bool) -> None:
+        """Note that a wait has returned what these clients have: the next one must see more, or another download.
 
         Args:
-            watch: What counted for it.
-            who: Whom it waited for.
-            chosen: Boards has it.
+            selection: What counted for it.
+            clients: Who has it.
             wanted: How many bytes it wanted.
             is_end: Whether their downloads are at their end.
         """
-        wanted = ALL_USED if is_end else max(1, wanted)
-        asked = self._asked_for(watch)
-        with sigint_held(), self._lock:
-            for exchange in (*watch.counted, *watch.counting(asked)):
-                if exchange.link.client in chosen and (exchange.is_over or asked[exchange]):
-                    exchange.used = max(exchange.used, wanted)
-            if is_end:
-                self._downloads.took(watch.name, who, chosen, self._events.number)
+        asked = self._asked_for(selection)
+        with self.log.held():
+            claim = self._claim_whole(selection.name, clients) if is_end else self._new(max(1, wanted))
+            for exchange in (*selection.counted, *selection.counting(asked)):
+                if exchange.link.client in clients and (exchange.is_over or asked[exchange]):
+                    _put(claim, exchange)
+
+    def requests_of(self, selection: Selection) -> tuple[RequestRecord, ...]:
+        """Return the latest requests of the time that a selection is about, for whatever name, oldest first.
+
+        Of those that are alike only the first and the last, which say the same.
+        """
+        name = selection.name
+        with self.log.held():
+            known = self.log.from_number(0)
+        past: dict[str, int] = {}  # by client: the latest event when a claim was made
+        for exchange in known:
+            for claim in exchange.claims:
+                if claim.order <= selection.order and isinstance(claim.what, int) and _is_about(exchange, name):
+                    past[exchange.link.client] = max(claim.number, past.get(exchange.link.client, 0))
+        return self.log.records(
+            _unlike(
+                exchange
+                for exchange in known
+                if selection.is_since(exchange)
+                and not (
+                    exchange.number <= past.get(exchange.link.client, 0)
+                    and (claimed_bytes(exchange) or not _is_about(exchange, name))
+                )
+            )
+        )
 
     # Requests
 
-    def find_requests(self, asked: RequestFilter, first: int | None, since: float | None) -> tuple[list[Exchange], int]:
-        """Return the requests that fit, oldest first, and the number from which to look the next time.
+    def find_requests(self, asked: RequestFilter, first: int, since: float | None) -> tuple[list[Exchange], int]:
+        """Return the latest requests that fit, from a number and from a time on, oldest first, and the next number.
 
         Args:
             asked: What was asked for. A predicate is left to the caller.
-            first: The number of the first exchange that may fit; None: after the last one that such a wait took.
-            since: When it may have come, in seconds since the epoch; where it is given, `first` is not looked at.
+            first: The number of the first exchange that may fit.
+            since: When it may have come, in seconds since the epoch; None: ever.
         """
-        with sigint_held(), self._lock:
-            singly: frozenset[int] = frozenset()
-            if since is not None:
-                first = 0
-            elif first is None:
-                first = self._first_asked(asked)
-                singly = frozenset(number for one, number in self._asked_singly if one == asked)
-            known, next_first = self._log_from(first), self._events.number + 1
-        found = [
-            exchange
-            for exchange in known
-            if exchange.number not in singly and (since is None or exchange.wall >= since) and asked.fits(exchange)
-        ]
-        return found, next_first
+        with self.log.held():
+            known, next_number = self.log.from_number(first), self.log.next_number
+        return [one for one in known if (since is None or one.wall >= since) and asked.fits(one)], next_number
+
+    def find_unclaimed(self, asked: RequestFilter) -> tuple[list[Exchange], int]:
+        """Do so for those since the last new version of the name that no wait for such a request has claimed."""
+        found, next_number = self.find_requests(asked, self.first(asked), None)
+        return [exchange for exchange in found if not _is_claimed(exchange, asked)], next_number
+
+    def first(self, asked: RequestFilter) -> int:
+        """Return the number of the first exchange that counts for a wait for such a request."""
+        with self.log.held():
+            return self.log.downloads.first(asked.name or "")
+
+    def claim_request(self, asked: RequestFilter, exchange: Exchange, *, singly: bool) -> None:
+        """Note that a wait for such a request has returned this one; `singly`: not what its board asked before it."""
+        earlier = [] if singly else self.find_requests(asked, 0, None)[0]
+        with self.log.held():
+            claim = self._new(asked)
+            _put(claim, exchange)
+            for one in earlier:
+                if one.number < exchange.number and one.link.client == exchange.link.client:
+                    _put(claim, one)
 
     def requests_for(self, asked: RequestFilter) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges that fit, oldest first."""
-        found, _ = self.find_requests(asked, 0, None)
-        return self._records(found)
+        return self.log.records(self.find_requests(asked, 0, None)[0])
 
-    def requests_since(self, first: int, since: float | None = None) -> tuple[RequestRecord, ...]:
-        """Return the latest exchanges from a number and from a time on, as `requests_of` does."""
-        with sigint_held(), self._lock:
-            known = self._log_from(first)
-        return self._records(_unlike(exchange for exchange in known if since is None or exchange.wall >= since))
+    def requests_since(self, asked: RequestFilter, first: int, since: float | None) -> tuple[RequestRecord, ...]:
+        """Return what came since a number and a time, but what a board asked up to a request of its that was claimed.
 
-    def first_asked(self, asked: RequestFilter) -> int:
-        """Return the number of the first exchange that a wait for such a request may return."""
-        with sigint_held(), self._lock:
-            return self._first_asked(asked)
+        As `requests_of` does.
+        """
+        with self.log.held():
+            known = self.log.from_number(first)
+        past: dict[str, int] = {}
+        if since is None:
+            past = {one.link.client: one.number for one in known if _is_claimed(one, asked)}
+        return self.log.records(
+            _unlike(
+                one
+                for one in known
+                if one.number > past.get(one.link.client, 0) and (since is None or one.wall >= since)
+            )
+        )
 
-    def _first_asked(self, asked: RequestFilter) -> int:
-        return max(self._asked.get(asked, 0) + 1, self._downloads.first(asked.name or ""))
 
-    def took_request(self, asked: RequestFilter, number: int, *, singly: bool) -> None:
-        """Note that a wait for such a request has returned this one; `singly`: not those before it as well."""
-        with sigint_held(), self._lock:
-            if singly:
-                self._asked_singly.append((asked, number))
-                return
-            number = max(number, self._asked.pop(asked, 0))
-            while len(self._asked) >= MOST_ASKED:
-                del self._asked[next(iter(self._asked))]
-            self._asked[asked] = number
+def _put(claim: Claim, one: Claimable) -> None:
+    """Write a claim down, unless one is there that says as much."""
+    what = claim.what
+    if not (claimed_bytes(one) >= what if isinstance(what, int) else _is_claimed(one, what)):
+        one.claims = (*one.claims, claim)
+
+
+def _is_claimed(one: Claimable, what: Hashable) -> bool:
+    return any(claim.what == what for claim in one.claims)
+
+
+def _is_about(exchange: Exchange, name: str) -> bool:
+    return exchange.subject is not None and exchange.subject.name == name
 
 
 def _unlike(exchanges: Iterable[Exchange]) -> list[Exchange]:

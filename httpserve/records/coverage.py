@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from typing import Any
 
 MOST_RANGES = 4096  # ranges remembered one by one
 MOST_INTERVALS = 65_536  # an honest client leaves far fewer gaps; a hostile one must not fill the memory
@@ -67,6 +68,7 @@ class Coverage:
         "answers",
         "arrived",
         "began",
+        "claims",
         "ended",
         "intervals",
         "known",
@@ -89,6 +91,7 @@ class Coverage:
         self.user_agent = ""
         self.local = ""
         self.known = ""
+        self.claims: tuple[Any, ...] = ()  # see `exchange.Claim`; a copy has none
         self.whole = False  # every byte has arrived; of an empty file, one answer has
 
     def copy(self) -> Coverage:

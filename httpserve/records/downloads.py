@@ -1,16 +1,16 @@
 """Which client has which files whole, or how much of them: what waits look at.
 
-Knows exchanges that have ended, and what was waited for already. Not safe from
-several threads: the ledger's lock guards it.
+Knows exchanges that have ended, and what was claimed of them. Not safe from
+several threads: the log's lock guards it.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from httpserve.base.text import escaped
 from httpserve.records.coverage import Coverage
-from httpserve.records.exchange import ALL_USED, Exchange
+from httpserve.records.exchange import ALL_BYTES, Exchange, claimed_bytes
 from httpserve.records.model import DownloadRecord
 from httpserve.records.terms import Boards
 
@@ -19,51 +19,18 @@ MOST_CLIENTS = 1000  # per name, likewise
 MOST_REPEATED_PIECES = 64  # of a download that the client has repeated since
 MOST_PIECES = 1 << 18  # intervals and ranges that are remembered in all, of 16 bytes each
 
-# A whole download, in one answer or by ranges, behind the serial that orders it among other downloads and waits.
-_Done = tuple[int, Exchange | Coverage]  # made for each answer, so no class of its own
-
-
 # A whole download: the answer that brought the last of it, by what it came, and whether the address is shared.
 Finished = tuple[Exchange, Exchange | Coverage, bool]
 
 
-class Claimed(NamedTuple):
-    """What had been taken of a name when a wait began: only later downloads count for it.
-
-    Attributes:
-        taken: The serial up to which waits for anybody have taken everything.
-        taken_from: The same of waits for certain clients.
-        number: The number of the latest exchange when a wait for anybody last succeeded.
-        number_from: The same of waits for certain clients.
-    """
-
-    taken: int
-    taken_from: dict[str, int]
-    number: int
-    number_from: dict[str, int]
-
-    def is_past(self, exchange: Exchange) -> bool:
-        """Tell whether an exchange began before a wait succeeded that its client's downloads counted for."""
-        return exchange.number <= max(self.number, self.number_from.get(exchange.link.client, 0))
-
-
-NOTHING_TAKEN = Claimed(0, {}, 0, {})
-_NEVER: tuple[int, None] = (0, None)
-
-
 class _Name:
-    __slots__ = ("done", "first", "latest", "number", "number_from", "partial", "shared", "taken", "taken_from")
+    __slots__ = ("done", "first", "partial", "shared")
 
     def __init__(self, first: int) -> None:
         self.first = first  # the number of the first exchange that counts
         self.partial: dict[str, Coverage] = {}
-        self.done: dict[str, _Done] = {}
-        self.latest = 0  # the serial of the latest of them
+        self.done: dict[str, Exchange | Coverage] = {}  # what the whole came by, in one answer or by ranges
         self.shared: set[str] = set()  # addresses to which two whole answers went at the same time
-        self.taken = 0
-        self.taken_from: dict[str, int] = {}
-        self.number = 0
-        self.number_from: dict[str, int] = {}
 
 
 class Downloads:
@@ -71,7 +38,6 @@ class Downloads:
 
     def __init__(self) -> None:
         self._names: dict[str, _Name] = {}
-        self._serial = 0
         self._unseen_pieces = 0  # that may have come since all were counted
 
     def start_over(self, name: str, first: int) -> None:
@@ -92,13 +58,13 @@ class Downloads:
     def add(self, exchange: Exchange, received: int, *, whole: bool) -> Finished | None:
         """Count what has arrived of an answer. Where its client has the whole file by that, return what it has."""
         subject = exchange.subject
-        if subject is None or not subject.pieces or exchange.used == ALL_USED:
+        if subject is None or not subject.pieces or claimed_bytes(exchange) == ALL_BYTES:
             return None
         entry = self._names.get(subject.name) or self._new(subject.name, 0)
         if exchange.number < entry.first:
             return None
         client = exchange.link.client
-        _, done = entry.done.get(client, _NEVER)
+        done = entry.done.get(client)
         if done is not None and is_older(exchange, subject.validator, done):
             return None
         coverage = entry.partial.get(client) if entry.partial else None
@@ -127,7 +93,7 @@ class Downloads:
         """Where too many pieces are remembered, forget those of the downloads that have rested longest."""
         entries = self._names.values()
         partial = [(has, entry.partial, client) for entry in entries for client, has in entry.partial.items()]
-        whole = [by for entry in entries for _, by in entry.done.values() if isinstance(by, Coverage)]
+        whole = [by for entry in entries for by in entry.done.values() if isinstance(by, Coverage)]
         left = sum(has.pieces() for has in [*whole, *(has for has, _, _ in partial)])
         for has in whole:  # and stays so
             if left <= MOST_PIECES:
@@ -144,78 +110,48 @@ class Downloads:
     def _finish(self, entry: _Name, client: str, by: Exchange | Coverage) -> None:
         if entry.partial:
             entry.partial.pop(client, None)
-        _, before = entry.done.get(client, _NEVER)
+        before = entry.done.get(client)
         if before is None:
             make_room(entry.done)
         elif isinstance(before, Coverage) and before.pieces() > MOST_REPEATED_PIECES:
             before.simplify()  # an event may still have it
-        self._serial += 1
-        entry.done[client] = (self._serial, by)
-        entry.latest = self._serial
+        entry.done[client] = by
 
-    # What waits take
+    # What waits return
 
-    def mark(self, name: str) -> Claimed:
-        """Return what has been taken of a name so far."""
-        entry = self._names.get(name)
-        if entry is None:
-            return NOTHING_TAKEN
-        return Claimed(entry.taken, dict(entry.taken_from), entry.number, dict(entry.number_from))
+    def whole(self, name: str, validator: str, boards: Boards, before: int) -> list[DownloadRecord] | None:
+        """Return whole downloads of this version by the boards, which nobody claimed before that; None where some lack.
 
-    def take(self, name: str, validator: str, who: Boards, mark: Claimed, number: int) -> list[DownloadRecord] | None:
-        """Return whole downloads of this version, by whom it takes, which nobody took before the mark.
-
-        `number` is that of the latest exchange.
+        `before` is a place in the order of claims.
         """
         entry = self._names.get(name)
-        if entry is None or entry.latest <= mark.taken:
+        if entry is None:
             return None
         done = entry.done
-        if who.addresses:  # there may be a thousand others
-            done = {client: done[client] for client in who.addresses if client in done}
-        has = {
-            client: by
-            for client, (serial, by) in done.items()
-            if _validator(by) == validator and serial > max(mark.taken, mark.taken_from.get(client, 0))
-        }
-        chosen = who.choose(has)
+        if boards.addresses:  # there may be a thousand others
+            done = {client: done[client] for client in boards.addresses if client in done}
+        has = {client: by for client, by in done.items() if _is_free(by, validator, before)}
+        chosen = boards.choose(has)
         if chosen is None:
             return None
-        self.took(name, who, chosen, number)
         return [record(name, client, as_coverage(has[client]), shared=client in entry.shared) for client in chosen]
 
-    def took(self, name: str, who: Boards, chosen: list[str], number: int) -> None:
-        """Count everything that came so far as taken, by a wait for anybody or for these."""
-        entry = self._entry(name)
-        self._serial += 1
-        for client in chosen:
-            entry.partial.pop(client, None)
-        if who.is_anybody:
-            entry.taken, entry.number = self._serial, number
-            return
-        for client in chosen:
-            make_room(entry.taken_from)
-            make_room(entry.number_from)
-            entry.taken_from[client], entry.number_from[client] = self._serial, number
+    def take_up(self, name: str, client: str) -> Exchange | Coverage | None:
+        """Forget the parts that a client has, and return by what it has the whole."""
+        entry = self._names.get(name)
+        if entry is None:
+            return None
+        entry.partial.pop(client, None)
+        return entry.done.get(client)
 
     # What there is
 
-    def holders(self, name: str) -> set[str]:
-        """Return who has the whole of a version, taken or not."""
-        entry = self._names.get(name)
-        return set() if entry is None else set(entry.done)
-
-    def coverages(self, name: str, validator: str, mark: Claimed | None = None) -> dict[str, Coverage]:
-        """Return copies of what clients have of this version; where it was taken before a mark, without that."""
+    def coverages(self, name: str, validator: str, before: int) -> dict[str, Coverage]:
+        """Return copies of what clients have of this version, without what was claimed before that."""
         entry = self._names.get(name)
         if entry is None:
             return {}
-        found = {
-            client: as_coverage(by).copy()
-            for client, (serial, by) in entry.done.items()
-            if _validator(by) == validator
-            and (mark is None or serial > max(mark.taken, mark.taken_from.get(client, 0)))
-        }
+        found = {client: as_coverage(by).copy() for client, by in entry.done.items() if _is_free(by, validator, before)}
         for client, coverage in entry.partial.items():
             if coverage.validator == validator and client not in found:
                 found[client] = coverage.copy()
@@ -265,6 +201,10 @@ def record(name: str, client: str, coverage: Coverage, *, shared: bool) -> Downl
         known=coverage.known,
         shared=shared or client == coverage.local,
     )
+
+
+def _is_free(by: Exchange | Coverage, validator: str, before: int) -> bool:
+    return _validator(by) == validator and (not by.claims or claimed_bytes(by, before) < ALL_BYTES)
 
 
 def _validator(by: Exchange | Coverage) -> str:

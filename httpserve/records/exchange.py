@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import NamedTuple, Protocol, TypeVar, overload
 
@@ -21,7 +21,7 @@ from httpserve.records.model import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
 SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
-ALL_USED = sys.maxsize  # more bytes than any file has
+ALL_BYTES = sys.maxsize  # more than any file has
 MOST_KEPT_RANGES = 16  # in a finished transfer, where one takes seven times as much as in `Pieces`
 MOST_UNFOLDED_RANGES = 255  # zchunk asks for so many at once; of more, a transfer shows what is kept anyway
 _Seen = TypeVar("_Seen")
@@ -114,12 +114,40 @@ class _Sample(NamedTuple):
     rate: float
 
 
+class Claim(NamedTuple):
+    """That a wait has returned what somebody has: the next one must see more of it, or something else.
+
+    Attributes:
+        order: Its place in the order of claims; a wait leaves out what was claimed before it began.
+        number: The number of the latest event when it was made.
+        what: How many bytes the wait wanted, `ALL_BYTES` where it wanted all there is, or what request it waited for.
+    """
+
+    order: int
+    number: int
+    what: Hashable
+
+
+class Claimable(Protocol):
+    """What a wait may return: an answer, or what several answers have brought."""
+
+    claims: tuple[Claim, ...]
+
+
+def claimed_bytes(one: Claimable, before: int = sys.maxsize) -> int:
+    """Return how many bytes have been claimed of something before a place in the order of claims; 0 where none."""
+    if not one.claims:
+        return 0
+    return max((claim.what for claim in one.claims if claim.order <= before and isinstance(claim.what, int)), default=0)
+
+
 class Exchange:
     """One request and its answer, as it goes. `handed` counts bytes of content that the kernel took."""
 
     __slots__ = (
         "at",
         "began",
+        "claims",
         "end",
         "ended",
         "got",
@@ -135,7 +163,6 @@ class Exchange:
         "subject",
         "told",
         "unacked_at",
-        "used",
         "wall",
     )
 
@@ -167,7 +194,7 @@ class Exchange:
         self.told: RequestRecord | None = None  # its record, once somebody has asked for it and it is over
         self.state = _UNDER_WAY
         self.unacked_at = 0.0  # when somebody saw last that not all of what was handed over was acknowledged
-        self.used = 0  # the most bytes that a wait wanted which it has counted for; `ALL_USED` where it wanted all
+        self.claims: tuple[Claim, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -175,7 +202,7 @@ class Exchange:
         return self.state in (State.RECEIVED, State.CUT)
 
     def received(self) -> int:
-        """Return how many bytes of content the client has acknowledged. For `seen`, or under the ledger's lock."""
+        """Return how many bytes of content the client has acknowledged. For `seen`, or under the log's lock."""
         link = self.link
         if isinstance(link, ClosedLink):
             return self.got
@@ -189,7 +216,7 @@ class Exchange:
         return received
 
     def record(self, now: float) -> RequestRecord:
-        """Return this exchange as it stands. For `seen`, or under the ledger's lock."""
+        """Return this exchange as it stands. For `seen`, or under the log's lock."""
         received = self.received()
         ended = self.ended or now
         sent = self.has_all(received)
@@ -213,7 +240,7 @@ class Exchange:
         )
 
     def transfer(self, now: float) -> Transfer:
-        """Return this exchange, which has a subject, as a transfer. For `seen`, or under the ledger's lock."""
+        """Return this exchange, which has a subject, as a transfer. For `seen`, or under the log's lock."""
         if isinstance(self.snapshot, Transfer):
             return self.snapshot
         was_over = self.is_over
@@ -327,7 +354,7 @@ def _ranges(pieces: Sequence[Piece]) -> Sequence[tuple[int, int]]:
 
 
 def seen(exchange: Exchange, look: Callable[[Exchange], _Seen]) -> _Seen:
-    """Return what `look` finds of an exchange, without the ledger's lock, under which nobody may ask the kernel.
+    """Return what `look` finds of an exchange, without the log's lock, under which nobody may ask the kernel.
 
     It looks again if the exchange has gone on meanwhile. One that has kept its connection had the descriptor all the
     time; one that is over changes no more.
@@ -340,7 +367,7 @@ def seen(exchange: Exchange, look: Callable[[Exchange], _Seen]) -> _Seen:
 
 
 def recorded(exchange: Exchange, now: float) -> RequestRecord:
-    """Return an exchange as it stands, without the ledger's lock; always the same record once it is over."""
+    """Return an exchange as it stands, without the log's lock; always the same record once it is over."""
     if exchange.told is not None:
         return exchange.told
     was_over = exchange.is_over

@@ -1,6 +1,6 @@
 """The exchanges of one server: what was asked, what is under way, how it ended, and who waits for a change of what.
 
-Knows all exchanges, and tells downloads and watches what has ended. Safe from any thread: nothing but looking and
+Knows all exchanges, and tells downloads and followers what has ended. Safe from any thread: nothing but looking and
 assigning happens under its lock. The serving threads take it for each answer, so nobody asks the kernel under it, nor
 makes a thousand records, and what they do under it does not grow with the number of waits for other names.
 """
@@ -11,8 +11,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice, takewhile
+from typing import Protocol
 
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.plan import PROBE
@@ -22,12 +24,12 @@ from httpserve.records.events import (
     CONNECTED,
     EVENTS_PER_RECORD,
     MISSING,
+    VERSION,
     Entry,
     EventLog,
 )
 from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, Link, State, recorded, seen
 from httpserve.records.model import RequestRecord, Transfer
-from httpserve.records.selection import Selection
 from httpserve.records.terms import asked_for
 
 MOST_RECORDS = 1000
@@ -56,6 +58,18 @@ class Waiter(Latch):
         self.about = about
 
 
+class Follower(Protocol):
+    """Somebody to whom each answer about a name is given when it is over."""
+
+    @property
+    def name(self) -> str: ...
+
+    def feed(self, exchange: Exchange) -> None: ...
+
+    def start_over(self, first: int) -> None:
+        """Be told that a new version is put in place: what counts has this number at least."""
+
+
 class ExchangeLog:
     """What one server did.
 
@@ -67,20 +81,20 @@ class ExchangeLog:
         # Guards everything below. Users' threads hold signals while they have it: what a handler raises would leave a
         # step half done, from which others go on, and a handler that asks for records would wait for its own thread.
         self._lock = threading.Lock()
-        self._most = most
+        self.most = most
         self._log: deque[Exchange] = deque(maxlen=most)
         self._missing: deque[Exchange] = deque(maxlen=most)
         self._open: set[Exchange] = set()
         self._open_on: dict[str, set[Exchange]] = {}  # those of them that have a subject, by its name
         self._connections: dict[str, int] = {}
-        self._downloads = Downloads()
+        self.downloads = Downloads()
         self._waiters: set[Waiter] = set()
         self._await_downloads: dict[str | None, set[Waiter]] = {}  # those of them who do, by the name
         self._await_requests: dict[str | None, set[Waiter]] = {}
         self._await_events: dict[str | None, set[Waiter]] = {}
         self._events = EventLog(EVENTS_PER_RECORD * most)
-        self._watches: set[weakref.ref[Selection]] = set()  # a wait that is forgotten ends its watch
-        self._watches_on: dict[str, set[weakref.ref[Selection]]] = {}  # the same, by the name
+        # By the name that they are about. A wait that is forgotten ends what it follows.
+        self._followers: dict[str, weakref.WeakSet[Follower]] = {}
         self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that go on, those at rest included
         renew_in_child(self, ExchangeLog._begin_anew)
 
@@ -190,12 +204,12 @@ class ExchangeLog:
             exchange.link = exchange.link.ends()
         exchange.state = _RECEIVED if whole else _CUT
         self._forget_open(exchange)
-        self._events.add_end(exchange, self._downloads.add(exchange, received, whole=whole))
+        self._events.add_end(exchange, self.downloads.add(exchange, received, whole=whole))
         if self._await_events:
             self._wake_for_event()
-        if self._watches and exchange.subject is not None:
-            for watch in self._watching(exchange.subject.name):
-                watch.feed(exchange)
+        if self._followers and exchange.subject is not None:
+            for follower in self._followers.get(exchange.subject.name, ()):
+                follower.feed(exchange)
 
     def _forget_open(self, exchange: Exchange) -> None:
         self._open.discard(exchange)
@@ -206,11 +220,6 @@ class ExchangeLog:
                 del self._open_on[name]
             else:
                 others.discard(exchange)
-
-    def _watching(self, name: str | None = None) -> list[Selection]:
-        """Return the watches on a name, or all."""
-        references = self._watches if name is None else self._watches_on.get(name, ())
-        return [watch for reference in references if (watch := reference()) is not None]
 
     # Who is woken by what
 
@@ -254,7 +263,7 @@ class ExchangeLog:
 
     # What happened. Looked at without the lock, under which the kernel would be asked of each answer under way.
 
-    def _records(self, exchanges: Iterable[Exchange]) -> tuple[RequestRecord, ...]:
+    def records(self, exchanges: Iterable[Exchange]) -> tuple[RequestRecord, ...]:
         now = time.monotonic()
         return tuple(recorded(exchange, now) for exchange in exchanges)
 
@@ -266,7 +275,7 @@ class ExchangeLog:
         """Return the latest exchanges, oldest first."""
         with sigint_held(), self._lock:
             known = list(self._log)
-        return self._records(known)
+        return self.records(known)
 
     def transfers(self) -> tuple[Transfer, ...]:
         """Return the latest exchanges that carry content of files, oldest first."""
@@ -281,7 +290,7 @@ class ExchangeLog:
         """Return the latest requests for what was not there, oldest first."""
         with sigint_held(), self._lock:
             known = list(self._missing)
-        return self._records(known)
+        return self.records(known)
 
     def connections(self) -> dict[str, int]:
         """Return how many connections each client has made; those of too many addresses count for the empty one."""
@@ -302,38 +311,80 @@ class ExchangeLog:
                 known = list(self._log)[-most:]
             finally:
                 self._lock.release()
-        return self._records(known)
+        return self.records(known)
 
-    def _log_from(self, first: int) -> list[Exchange]:
+    # For who has the lock
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the lock for the time of a block, which may look and assign, and no more."""
+        with sigint_held(), self._lock:
+            yield
+
+    def from_number(self, first: int) -> list[Exchange]:
+        """Return the latest exchanges from a number on, oldest first. With the lock."""
+        if first <= 0:
+            return list(self._log)
         found = list(takewhile(lambda exchange: exchange.number >= first, reversed(self._log)))
         found.reverse()
         return found
 
-    # What goes on
-
-    def _on(self, name: str) -> list[Exchange]:
-        """Return what is remembered of a name since its last new version, and what is under way."""
-        first = self._downloads.first(name)
-        known = (*self._open_on.get(name, set()).difference(self._log), *self._log_from(first))
+    def on(self, name: str) -> list[Exchange]:
+        """Return what is remembered of a name since its last new version, and what is under way. With the lock."""
+        first = self.downloads.first(name)
+        known = (*self._open_on.get(name, set()).difference(self._log), *self.from_number(first))
         return [
             exchange
             for exchange in known
             if exchange.number >= first and exchange.subject and exchange.subject.name == name
         ]
 
-    def _ask(self, name: str) -> dict[Exchange, int]:
+    def close_arrived(self, asked: dict[Exchange, int]) -> None:
+        """Close what has arrived whole although nobody has said so yet, and leave in `asked` what is open.
+
+        With the lock. `asked` says how much has arrived of each.
+        """
+        now = time.monotonic()
+        names = set()
+        for exchange, received in list(asked.items()):
+            if exchange not in self._open:
+                del asked[exchange]
+            elif received == exchange.length and exchange.has_all(received):
+                self._close(exchange, exchange.length, now)
+                del asked[exchange]
+                if exchange.subject is not None:
+                    names.add(exchange.subject.name)
+        for name in names:  # others may have looked just before
+            self._wake_for_name(name)
+
+    def add_follower(self, follower: Follower) -> None:
+        """Give a follower what ends from now on. With the lock."""
+        for name in list(islice(self._followers, 2)):  # two more than one: those that were forgotten do not add up
+            if not self._followers[name]:
+                del self._followers[name]
+        self._followers.setdefault(follower.name, weakref.WeakSet()).add(follower)
+
+    def remove_follower(self, follower: Follower) -> None:
+        """Give it no more. With the lock; harmless when repeated."""
+        others = self._followers.get(follower.name)
+        if others is not None:
+            others.discard(follower)
+            if not others:
+                del self._followers[follower.name]
+
+    # What goes on
+
+    def ask(self, name: str) -> dict[Exchange, int]:
         """Return what is open about a name, and how much of it the clients have acknowledged.
 
         Not under the lock, as it asks the kernel. What is no longer open once the lock is held may be wrong.
         """
-        with sigint_held(), self._lock:
-            asked = list(self._open_on.get(name, ()))
+        asked = list(self._open_on.get(name, ()))  # in one step
         return {exchange: exchange.received() for exchange in asked}
 
     def is_due(self, name: str) -> bool:
         """Tell whether an answer about `name` is in the kernel whose acknowledgment may come any moment."""
-        with sigint_held(), self._lock:
-            return any(exchange.state in _IN_KERNEL for exchange in self._open_on.get(name, ()))
+        return any(exchange.state in _IN_KERNEL for exchange in list(self._open_on.get(name, ())))
 
     def is_underway(self, name: str) -> bool:
         """Tell whether an answer about `name` is under way: what of it arrives makes no event."""
@@ -345,6 +396,22 @@ class ExchangeLog:
     def latest_event(self) -> int:
         """The number of the latest event; 0 where there was none."""
         return self._events.number
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next exchange will have at least."""
+        return self._events.number + 1
+
+    def new_version(self, name: str) -> None:
+        """Start over with a name: answers that began before do not count for it any more."""
+        with sigint_held(), self._lock:
+            number = self._events.add(VERSION, (time.time(), name))
+            self.downloads.start_over(name, number)
+            if self._await_events:
+                self._wake_for_event()
+            for follower in self._followers.get(name, ()):
+                follower.start_over(number)
+            self._wake_for_name(name)
 
     def started(self, host: str, port: int) -> None:
         """Note that the server is about to answer requests."""
@@ -382,8 +449,7 @@ class ExchangeLog:
         asked = {exchange: exchange.received() for exchange in due}
         moved = {exchange: seen(exchange, lambda one: one.transfer(now)) for exchange in transfers}
         with sigint_held(), self._lock:
-            for name in self._close_arrived(asked):
-                self._wake_for_name(name)
+            self.close_arrived(asked)
             before = self._events.number
             for exchange, transfer in moved.items():
                 if exchange in self._open:
@@ -391,23 +457,6 @@ class ExchangeLog:
             if self._events.number > before and self._await_events:
                 self._wake_for_event()
         return bool(asked)
-
-    def _close_arrived(self, asked: dict[Exchange, int]) -> set[str]:
-        """Close what has arrived whole although nobody has said so yet, and leave in `asked` what is open then.
-
-        Returns the names that those were about.
-        """
-        now = time.monotonic()
-        names = set()
-        for exchange, received in list(asked.items()):
-            if exchange not in self._open:
-                del asked[exchange]
-            elif received == exchange.length and exchange.has_all(received):
-                self._close(exchange, exchange.length, now)
-                del asked[exchange]
-                if exchange.subject is not None:
-                    names.add(exchange.subject.name)
-        return names
 
     # Waiting for acknowledgments
 
@@ -448,11 +497,6 @@ class ExchangeLog:
             self._await_events.clear()
             for waiter in waiters:
                 waiter.open()
-
-    @property
-    def next_number(self) -> int:
-        """The number that the next exchange will have at least."""
-        return self._events.number + 1
 
     def await_download(self, name: str) -> Waiter:
         """Return what opens when an answer about a name begins, is handed over or ends, or it has a new version.

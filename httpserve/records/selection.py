@@ -1,6 +1,6 @@
 """The answers that count for one wait, where that is not simply every answer since the file was put there.
 
-Knows exchanges, and what a user's predicate said of them. Not safe from several threads: the ledger's lock guards it.
+Knows exchanges, and what a user's predicate said of them. Not safe from several threads: the log's lock guards it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from itertools import islice
 from typing import NamedTuple
 
 from httpserve.records.coverage import Coverage
-from httpserve.records.downloads import NOTHING_TAKEN, Claimed, cover, is_older, make_room
+from httpserve.records.downloads import cover, is_older, make_room
 from httpserve.records.exchange import Exchange, State, recorded
 from httpserve.records.model import RequestRecord
 
 _RECEIVED = State.RECEIVED  # looked up in a tenth of the time under a name of its own (before Python 3.12)
 MOST_FED = 1000  # answers that are over and that nobody has looked at: beyond these the serving threads do
-MOST_TAKEN_IN = 16  # of them at a time: with the ledger's lock, which others wait for
-MOST_UNJUDGED = 10_000  # answers that are over and that the user's predicate has not seen; the oldest go first
+MOST_TAKEN_IN = 16  # of them at a time: with the log's lock, which others wait for
+MOST_UNDECIDED = 10_000  # answers that are over and that the user's predicate has not seen; the oldest go first
 
 
 class Undecided(NamedTuple):
@@ -31,7 +31,7 @@ class Undecided(NamedTuple):
 
     @property
     def request(self) -> RequestRecord:
-        """The request as it stands. Not for under the ledger's lock: it asks the kernel."""
+        """The request as it stands. Not for under the log's lock: it asks the kernel."""
         return recorded(self.exchange, self.now)
 
 
@@ -49,12 +49,12 @@ class Selection:
 
     Args:
         name: The file's name.
-        most: How many exchanges the ledger remembers, so that more need not be remembered here.
+        most: How many exchanges the log remembers, so that more need not be remembered here.
         first: The number of the first exchange that may count.
         since: When the first request that counts may have come, in seconds since the epoch.
         predicate: Tells of a request whether it counts; None: each does. Never called here: it may do anything.
-        left_out: The numbers of exchanges that do not count: they did so for a wait before.
-        mark: What had been taken of the name when the wait began.
+        left_out: The numbers of exchanges that do not count, since a wait has claimed them.
+        order: The place of the latest claim when it began; 0 where claims do not matter.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class Selection:
         since: float | None = None,
         predicate: Callable[[RequestRecord], object] | None = None,
         left_out: frozenset[int] = frozenset(),
-        mark: Claimed = NOTHING_TAKEN,
+        order: int = 0,
     ) -> None:
         self.name = name
+        self.order = order
         self.predicate = predicate
         self._counted: deque[Exchange] = deque(maxlen=most)  # those that are over
         self._first = first
         self._since = since
         self._left_out = left_out
-        self._mark = mark
         self._coverages: dict[str, Coverage] = {}
-        self._unjudged: deque[Exchange] = deque(maxlen=MOST_UNJUDGED)  # that are over
-        self._verdicts: dict[int, bool] = {}  # on what is under way, by number
+        self._undecided: deque[Exchange] = deque(maxlen=MOST_UNDECIDED)  # that are over
+        self._decisions: dict[int, bool] = {}  # on what is under way, by number
         self._fed: deque[Exchange] = deque()  # that are over, and not looked at yet
 
     def start_over(self, first: int) -> None:
@@ -87,8 +87,8 @@ class Selection:
             self._coverages.clear()
             self._counted.clear()
             self._fed.clear()
-            self._unjudged.clear()
-            self._verdicts.clear()
+            self._undecided.clear()
+            self._decisions.clear()
 
     @property
     def counted(self) -> deque[Exchange]:
@@ -102,7 +102,6 @@ class Selection:
             exchange.number >= self._first
             and exchange.number not in self._left_out
             and (self._since is None or exchange.wall >= self._since)
-            and not (self._mark.is_past(exchange) and (exchange.used or not _is_about(exchange, self.name)))
         )
 
     def may_count(self, exchange: Exchange) -> bool:
@@ -136,7 +135,7 @@ class Selection:
             if not self.may_count(exchange):
                 continue
             if self.predicate is not None:
-                self._unjudged.append(exchange)
+                self._undecided.append(exchange)
             else:
                 self._count(exchange)
                 left -= self._take_in_alike(exchange, left)
@@ -185,27 +184,27 @@ class Selection:
         self._coverages = coverages
         self._counted.extend(exchange for exchange in over if self.may_count(exchange))
 
-    def unjudged(self, underway: Iterable[Exchange], now: float) -> list[Undecided]:
+    def undecided(self, underway: Iterable[Exchange], now: float) -> list[Undecided]:
         """Return what the predicate must be asked about, out of what is over and of what is under way."""
         if self.predicate is None:
             return []
         self.take_in()
-        over = [Undecided(exchange.number, True, exchange, now) for exchange in self._unjudged]
+        over = [Undecided(exchange.number, True, exchange, now) for exchange in self._undecided]
         return over + [
             Undecided(exchange.number, False, exchange, now)
             for exchange in underway
-            if exchange.number not in self._verdicts and self.may_count(exchange)
+            if exchange.number not in self._decisions and self.may_count(exchange)
         ]
 
-    def judge(self, verdicts: Iterable[tuple[Undecided, bool]]) -> None:
+    def decide(self, decisions: Iterable[tuple[Undecided, bool]]) -> None:
         """Take in what the predicate said."""
         over: dict[int, bool] = {}
-        for question, counts in verdicts:
-            (over if question.is_over else self._verdicts)[question.number] = counts
-        unjudged = self._unjudged
-        while unjudged and unjudged[0].number in over:  # what has come since is behind them
-            exchange = unjudged.popleft()
-            self._verdicts.pop(exchange.number, None)
+        for one, counts in decisions:
+            (over if one.is_over else self._decisions)[one.number] = counts
+        undecided = self._undecided
+        while undecided and undecided[0].number in over:  # what has come since is behind them
+            exchange = undecided.popleft()
+            self._decisions.pop(exchange.number, None)
             if over[exchange.number]:
                 self._count(exchange)
 
@@ -218,7 +217,7 @@ class Selection:
         return (
             exchange
             for exchange in underway
-            if self.may_count(exchange) and (self.predicate is None or self._verdicts.get(exchange.number))
+            if self.may_count(exchange) and (self.predicate is None or self._decisions.get(exchange.number))
         )
 
     def standings(
@@ -236,10 +235,6 @@ class Selection:
             found[client] = found[client].copy()
         add_underway(found, counting, validator, now, received)
         return found
-
-
-def _is_about(exchange: Exchange, name: str) -> bool:
-    return exchange.subject is not None and exchange.subject.name == name
 
 
 def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended: float) -> None:

@@ -94,11 +94,6 @@ class Boards:
     addresses: tuple[str, ...] = ()
     predicate: Callable[[RequestRecord], object] | None = None
 
-    @property
-    def is_anybody(self) -> bool:
-        """Whether every client counts."""
-        return not self.addresses and self.predicate is None
-
     def choose(self, has: Collection[str]) -> list[str] | None:
         """Return those of the clients who have it that are waited for; None when some are not among them."""
         if self.addresses:
@@ -110,7 +105,7 @@ class Boards:
         return not self.addresses or client in self.addresses
 
 
-def who(client: Client | None = None, clients: Clients = 1) -> Boards:
+def boards(client: Client | None = None, clients: Clients = 1) -> Boards:
     """Return what `client` and `clients` of a wait mean. Raises InvalidArgument or InvalidType where it is nothing."""
     if client is not None and clients != 1:
         raise InvalidArgument("client= names one board and clients= several: give one of them")

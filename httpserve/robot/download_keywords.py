@@ -100,8 +100,9 @@ class DownloadKeywords(Keywords):
         """Waits until a board has a file, and returns the record of it: ``client``, ``bytes``, ``seconds`` and more.
 
         ``download`` is what `Expect Download` returned, which then needs no further argument; or a name on the server.
-        Of a name, a download since it was put counts although it came before this keyword, unless an earlier wait has
-        returned it.
+        Of a name, a download since it was put counts although it came before this keyword. A wait that returns a
+        board's download uses up what that board has fetched of the name until then; what other boards have fetched
+        stays for the next wait.
 
         ``timeout`` is how long to wait; default: 10 minutes, ``None``: for ever. ``until`` is what to wait for, and
         ``idle`` how long nothing must come with ``until=idle`` (default: 5 seconds). ``client`` is the address of the

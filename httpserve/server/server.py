@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from httpserve.base.threads import renew_in_child
-from httpserve.records.claims import Claims
+from httpserve.records.log import ExchangeLog
 from httpserve.server.leader import Leader
 from httpserve.server.limits import Limits
 from httpserve.server.log_writer import LogWriter
@@ -51,7 +51,7 @@ class Server(ThreadedWSGIServer):
         self,
         sock: socket.socket,
         app: WSGIApplication,
-        ledger: Claims,
+        ledger: ExchangeLog,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

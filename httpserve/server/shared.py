@@ -13,8 +13,8 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from httpserve.base.seats import Seats
-from httpserve.records.claims import Claims
 from httpserve.records.exchange import Exchange
+from httpserve.records.log import ExchangeLog
 from httpserve.server.access_log import access, log_access
 from httpserve.server.limits import MOST_BODY_BYTES, MOST_HEAD_BYTES, MOST_SENDING, Budget, Limits
 from httpserve.server.log_writer import LogWriter
@@ -42,7 +42,7 @@ class Shared:
     def __init__(
         self,
         app: WSGIApplication,
-        ledger: Claims,
+        ledger: ExchangeLog,
         environ: dict[str, Any],
         local: str | None,
         limits: Limits,

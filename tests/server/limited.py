@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from httpserve.plan import Data, Plan, Step, Wait
-from httpserve.records.claims import Claims
+from httpserve.records.log import ExchangeLog
 from httpserve.records.model import RequestRecord
 from httpserve.server.limits import Limits
 from httpserve.server.server import Server
@@ -48,7 +48,7 @@ class Limited:
     """A server of `app` until the block ends."""
 
     def __init__(self, limits: Limits, sock: socket.socket | None = None, app: Any = None) -> None:
-        self._ledger = Claims()
+        self._ledger = ExchangeLog()
         self._server = Server(sock or _bound(), app or Answers(), self._ledger, limits)
         self.port = self._server.port
 

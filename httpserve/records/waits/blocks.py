@@ -1,6 +1,6 @@
 """What must begin inside a `with` block: waits that begin to count before a board is told to fetch.
 
-Knows the ledger and the waits. Knows no names and no files.
+Knows claims and the waits. Knows no names and no files.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def reported(terms: DownloadTerms, progress: Progress) -> Iterator[DownloadTerms
 class ExpectedDownload:
     """A download that has to begin inside a `with` block. `record` and `records` have it afterwards."""
 
-    def __init__(self, ledger: Claims, terms: DownloadTerms, progress: Progress, *, is_one: bool) -> None:
-        self._ledger = ledger
+    def __init__(self, claims: Claims, terms: DownloadTerms, progress: Progress, *, is_one: bool) -> None:
+        self._claims = claims
         self._terms = terms
         self._progress = progress
         self._is_one = is_one
-        self._watch: Selection | None = ledger.watch_from_now(terms.name, terms.who)
+        self._selection: Selection | None = claims.select_from_now(terms.name, terms.boards)
         self._records: list[DownloadRecord] | None = None
 
     @property
@@ -58,25 +58,25 @@ class ExpectedDownload:
             NotFound: The file was removed meanwhile.
         """
         if self._records is None:
-            if self._watch is None:
+            if self._selection is None:
                 raise InvalidArgument(f"the wait for {self._terms.name!r} is over; expect the download again")
             try:
                 with reported(self._terms, self._progress) as terms:
-                    self._records = wait_for_download(self._ledger, terms, self._watch)
+                    self._records = wait_for_download(self._claims, terms, self._selection)
             finally:
                 self.close()
         return self.record if self._is_one else self.records
 
     def close(self) -> None:
         """Wait no longer. Harmless when repeated; done at the end of the block."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            self._ledger.unwatch(watch)
+        selection, self._selection = self._selection, None
+        if selection is not None:
+            self._claims.end(selection)
 
     def __enter__(self) -> Self:
-        if self._watch is not None:  # what came between the call and the block does not count
-            self._ledger.unwatch(self._watch)
-        self._watch = self._ledger.watch_from_now(self._terms.name, self._terms.who)
+        if self._selection is not None:  # what came between the call and the block does not count
+            self._claims.end(self._selection)
+        self._selection = self._claims.select_from_now(self._terms.name, self._terms.boards)
         self._records = None
         return self
 
@@ -92,10 +92,10 @@ class ExpectedDownload:
 class ExpectedRequest:
     """A request that has to come inside a `with` block. `record` has it afterwards."""
 
-    def __init__(self, ledger: Claims, terms: RequestTerms) -> None:
-        self._ledger = ledger
+    def __init__(self, claims: Claims, terms: RequestTerms) -> None:
+        self._claims = claims
         self._terms = terms
-        self._first = ledger.next_number
+        self._first = claims.log.next_number
         self._record: RequestRecord | None = None
 
     @property
@@ -113,12 +113,12 @@ class ExpectedRequest:
             ServerNotRunning: The server was stopped meanwhile.
         """
         if self._record is None:
-            self._record = wait_for_request(self._ledger, self._terms, self._first)
+            self._record = wait_for_request(self._claims, self._terms, self._first)
         return self._record
 
     def __enter__(self) -> Self:
         self._record = None
-        self._first = self._ledger.next_number
+        self._first = self._claims.log.next_number
         return self
 
     def __exit__(

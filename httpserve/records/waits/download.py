@@ -1,7 +1,7 @@
 """Waiting until clients have a file, or as much of it as is wanted.
 
-Knows the ledger and deadlines. Knows no sockets, and of files no more than which version stands. What is said when a
-wait was in vain is `verdict.py`'s.
+Knows claims and deadlines. Knows no sockets, and of files only their current version. `outcome.py` words what happened
+in place of what was waited for.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
 from httpserve.records.claims import Claims
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import record
-from httpserve.records.exchange import ALL_USED
+from httpserve.records.exchange import ALL_BYTES
+from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord, RequestRecord
 from httpserve.records.selection import Score, Selection
 from httpserve.records.terms import Amount, Boards, UntilKind
@@ -46,7 +47,7 @@ class DownloadTerms(NamedTuple):
         current: Returns the version that stands; what it raises ends the wait.
         can_come: Tells whether downloads can still come.
         nearest: Returns for names those that exist and are like them, for a message.
-        who: Boards must have it.
+        boards: Who must have it.
         amount: How much of it.
         timeout: Seconds; None waits for ever.
         report: Told of bytes received, and how many there are in all.
@@ -56,114 +57,95 @@ class DownloadTerms(NamedTuple):
     current: Callable[[], Version]
     can_come: Callable[[], bool]
     nearest: Nearest
-    who: Boards = Boards()
+    boards: Boards = Boards()
     amount: Amount = Amount()
     timeout: float | None = None
     report: Report | None = None
 
 
-class _Count(Protocol):
-    """What counts for a wait."""
-
-    def look(self, version: Version) -> list[DownloadRecord] | None:
-        """Return what was waited for, once it has come."""
-
-    def received(self, version: Version) -> dict[str, int]:
-        """Return how many bytes each client has so far."""
-
-    def coverages(self, version: Version) -> dict[str, Coverage]:
-        """Return what each client has so far."""
-
-    def requests(self) -> tuple[RequestRecord, ...]:
-        """Return what was asked for, whatever it was, in the time that the wait is about."""
-
-    def something_has_happened(self) -> None:
-        """Be told that an event has come since the last look."""
-
-    def seconds_to_poll(self) -> float | None:
-        """Return after how many seconds to look again although nothing happened; None: an event will come."""
-
-
 class _Pace:
     """How often to look whether what is in the kernel has arrived."""
 
-    def __init__(self, ledger: Claims, terms: DownloadTerms) -> None:
-        self._ledger = ledger
+    def __init__(self, log: ExchangeLog, terms: DownloadTerms) -> None:
+        self._log = log
         self._name = terms.name
         self._follows = LAST_POLL_SECONDS if terms.amount.kind is not UntilKind.ALL else None
         if self._follows is None and terms.report is not None:
             self._follows = PROGRESS_POLL_SECONDS
         self._poll = 0.0
 
-    def something_has_happened(self) -> None:
-        """Begin anew: the acknowledgment of what was handed over just now comes soon."""
+    def begin_anew(self) -> None:
+        """Note that something has happened: the acknowledgment of what was handed over just now comes soon."""
         self._poll = 0.0
 
     def seconds(self) -> float | None:
         """Return after how many seconds to look again; None: nothing comes without an event."""
-        if not self._ledger.is_due(self._name):
-            return self._follows if self._follows and self._ledger.is_underway(self._name) else None
+        if not self._log.is_due(self._name):
+            return self._follows if self._follows and self._log.is_underway(self._name) else None
         self._poll = min(2 * self._poll or FIRST_POLL_SECONDS, LAST_POLL_SECONDS)
         return self._poll
 
 
-class _Taking:
-    """Counts every answer since the file was put there, or since the last wait: the ledger has done it already."""
+class _Whole:
+    """What counts for a wait for whole downloads: each answer that no wait has claimed. The log has it ready."""
 
-    def __init__(self, ledger: Claims, terms: DownloadTerms) -> None:
-        self._ledger = ledger
+    def __init__(self, claims: Claims, terms: DownloadTerms) -> None:
+        self._claims = claims
         self._terms = terms
-        self._mark = ledger.mark(terms.name)
-        pace = _Pace(ledger, terms)
-        self.seconds_to_poll = pace.seconds
-        self.something_has_happened = pace.something_has_happened
+        self._before = claims.order
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
-        return self._ledger.take(self._terms.name, version.validator, self._terms.who, self._mark)
+        """Return what was waited for, once it has come, and claim it."""
+        return self._claims.take(self._terms.name, version.validator, self._terms.boards, self._before)
 
     def received(self, version: Version) -> dict[str, int]:
+        """Return how many bytes each client has so far."""
         return {client: coverage.received() for client, coverage in self.coverages(version).items()}
 
     def coverages(self, version: Version) -> dict[str, Coverage]:
-        return self._ledger.coverages(self._terms.name, version.validator, self._mark)
+        """Return what each client has so far."""
+        return self._claims.coverages(self._terms.name, version.validator, self._before)
 
     def requests(self) -> tuple[RequestRecord, ...]:
-        return self._ledger.requests_after(self._terms.name, self._mark)
+        """Return what was asked for, whatever it was, in the time that the wait is about."""
+        return self._claims.requests_of(self._claims.select_whole(self._terms.name, self._before))
+
+    def rests_for(self) -> float | None:
+        """Return in how many seconds who rests has rested for long enough; None: nobody rests."""
+        return None
 
 
-class _Watching:
-    """Counts what a watch says that counts, answers under way included."""
+class _Selected:
+    """What counts for any other wait: what a selection says, answers under way included."""
 
-    def __init__(self, ledger: Claims, terms: DownloadTerms, watch: Selection) -> None:
-        self._ledger = ledger
+    def __init__(self, claims: Claims, terms: DownloadTerms, selection: Selection) -> None:
+        self._claims = claims
         self._terms = terms
-        self._watch = watch
-        self._pace = _Pace(ledger, terms)
-        self.something_has_happened = self._pace.something_has_happened
+        self._selection = selection
         self._moved: dict[str, tuple[tuple[int, int], float]] = {}  # by client: what it had, and since when just that
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
-        who, amount = self._terms.who, self._terms.amount
-        self._judge()
+        amount = self._terms.amount
+        self._decide()
         wanted = amount.bytes_of(version.size)
-        scores = self._ledger.scores(self._watch, version.validator)
+        scores = self._claims.scores(self._selection, version.validator)
         has = [client for client, score in scores.items() if score.received >= wanted]
         if amount.kind is UntilKind.IDLE:
             has = self._at_rest({client: scores[client] for client in has})
-        chosen = who.choose(has)
+        chosen = self._terms.boards.choose(has)
         if chosen is None:
             return None
-        standings = self._ledger.standings(self._watch, version.validator, chosen)
+        standings = self._claims.standings(self._selection, version.validator, chosen)
         if len(standings) < len(chosen):
             return None  # a new version came in between
-        self._ledger.used(self._watch, who, chosen, wanted, is_end=amount.is_end)
+        self._claims.claim(self._selection, chosen, wanted, is_end=amount.is_end)
         return [self._record(client, standings[client]) for client in chosen]
 
     def _record(self, client: str, coverage: Coverage) -> DownloadRecord:
         if client in self._moved:
             coverage.ended = self._moved[client][1]
         name = self._terms.name
-        return record(name, client, coverage, shared=self._ledger.shares(name, client))
+        return record(name, client, coverage, shared=self._claims.shares(name, client))
 
     def _at_rest(self, scores: dict[str, Score]) -> list[str]:
         """Return those to whom nothing has come for long enough."""
@@ -176,91 +158,97 @@ class _Watching:
         return [client for client, (_, moved) in self._moved.items() if now - moved >= self._terms.amount.idle]
 
     def received(self, version: Version) -> dict[str, int]:
-        scores = self._ledger.scores(self._watch, version.validator)
+        scores = self._claims.scores(self._selection, version.validator)
         return {client: score.received for client, score in scores.items()}
 
     def coverages(self, version: Version) -> dict[str, Coverage]:
-        self._judge()
-        return self._ledger.standings(self._watch, version.validator)
+        self._decide()
+        return self._claims.standings(self._selection, version.validator)
 
-    def _judge(self) -> None:
-        predicate = self._watch.predicate
+    def _decide(self) -> None:
+        predicate = self._selection.predicate
         if predicate is not None:
-            questions = self._ledger.unjudged(self._watch)
-            if questions:
-                verdicts = [(question, bool(predicate(question.request))) for question in questions]
-                self._ledger.judge(self._watch, verdicts)
+            undecided = self._claims.undecided(self._selection)
+            if undecided:
+                decisions = [(one, bool(predicate(one.request))) for one in undecided]
+                self._claims.decide(self._selection, decisions)
 
     def requests(self) -> tuple[RequestRecord, ...]:
-        return self._ledger.requests_of(self._watch)
+        return self._claims.requests_of(self._selection)
 
-    def seconds_to_poll(self) -> float | None:
-        poll = self._pace.seconds()
-        if poll is None and self._moved:  # those who rest have rested long enough at a known time
-            first = min(moved for _, moved in self._moved.values())
-            return max(FIRST_POLL_SECONDS, first + self._terms.amount.idle - time.monotonic())
-        return poll
+    def rests_for(self) -> float | None:
+        if not self._moved:
+            return None
+        first = min(moved for _, moved in self._moved.values())
+        return max(FIRST_POLL_SECONDS, first + self._terms.amount.idle - time.monotonic())
 
 
 def wait_for_download(
-    ledger: Claims, terms: DownloadTerms, watch: Selection | None = None, since: float | None = None
+    claims: Claims, terms: DownloadTerms, selection: Selection | None = None, since: float | None = None
 ) -> list[DownloadRecord]:
-    """Block until those who are waited for have as much of the version that stands as is wanted.
+    """Block until those who are waited for have as much of the current version as is wanted.
+
+    A wait that returns a board's download uses up what that board has fetched of the name until then; what other boards
+    have fetched stays for the next wait.
 
     Args:
-        ledger: What arrived.
+        claims: What arrived, and what waits have returned of it.
         terms: What is waited for.
-        watch: What counts; None: everything since the file was put there, or since the last wait that succeeded.
+        selection: What counts; None: what came since the file was put there and no wait has claimed.
         since: In place of that: since when, in seconds since the epoch.
 
     Raises:
         WaitTimeout: It did not happen in time; the message says what did.
         ServerNotRunning: It cannot happen any more.
     """
-    if watch is not None:
-        return _wait(ledger, terms, _Watching(ledger, terms, watch))
+    if selection is not None:
+        return _wait(claims, terms, _Selected(claims, terms, selection))
     if since is not None:
-        begun = ledger.watch_since(terms.name, terms.who, since)
-    elif terms.amount.kind is UntilKind.ALL and terms.who.predicate is None:
-        return _wait(ledger, terms, _Taking(ledger, terms))
+        begun = claims.select_since(terms.name, terms.boards, since)
+    elif terms.amount.kind is UntilKind.ALL and terms.boards.predicate is None:
+        return _wait(claims, terms, _Whole(claims, terms))
     else:
         version = terms.current()
-        wanted = ALL_USED if terms.amount.is_end else terms.amount.bytes_of(version.size)
-        begun = ledger.watch(terms.name, terms.who, version.validator, wanted)
+        wanted = ALL_BYTES if terms.amount.is_end else terms.amount.bytes_of(version.size)
+        begun = claims.select(terms.name, terms.boards, version.validator, wanted)
     try:
-        return _wait(ledger, terms, _Watching(ledger, terms, begun))
+        return _wait(claims, terms, _Selected(claims, terms, begun))
     finally:
-        ledger.unwatch(begun)
+        claims.end(begun)
 
 
-def _wait(ledger: Claims, terms: DownloadTerms, count: _Count) -> list[DownloadRecord]:
+def _wait(claims: Claims, terms: DownloadTerms, counts: _Whole | _Selected) -> list[DownloadRecord]:
     deadline = None if terms.timeout is None else time.monotonic() + terms.timeout
+    log = claims.log
+    pace = _Pace(log, terms)
     reported = -1
     _current(terms, was_there=False)
-    with Turns(ledger, partial(ledger.await_download, terms.name)) as turns:
+    with Turns(log, partial(log.await_download, terms.name)) as turns:
         while True:
             turns.begin()
             can_come = terms.can_come()
             version = _current(terms, was_there=True)
-            records = count.look(version)
+            records = counts.look(version)
             if terms.report is not None:
-                reported = _report(terms, version, records, count, reported)
+                reported = _report(terms, version, records, counts, reported)
             if records is not None:
                 return records
             if not can_come:
                 raise _not_running(terms.name)
             left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
-            if left <= 0 and ledger.is_due(terms.name):
+            if left <= 0 and log.is_due(terms.name):
                 left += GRACE_SECONDS
             if left <= 0:
-                coverages = count.coverages(version)
-                records = count.look(version)  # else what came in this moment would be told, and not returned
+                coverages = counts.coverages(version)
+                records = counts.look(version)  # else the message would say what came just now
                 if records is not None:
                     return records
-                raise _in_vain(ledger, terms, version, count, coverages)
-            poll = count.seconds_to_poll()
+                raise _timeout(claims, terms, version, counts, coverages)
+            poll = pace.seconds()
+            if poll is None:
+                poll = counts.rests_for()
             if turns.wait(left, SLICE_SECONDS if poll is None else min(poll, SLICE_SECONDS)):
-                count.something_has_happened()
+                pace.begin_anew()
 
 
 def _current(terms: DownloadTerms, *, was_there: bool) -> Version:
@@ -275,18 +263,22 @@ def _current(terms: DownloadTerms, *, was_there: bool) -> Version:
 
 
 def _report(
-    terms: DownloadTerms, version: Version, records: list[DownloadRecord] | None, count: _Count, reported: int
+    terms: DownloadTerms,
+    version: Version,
+    records: list[DownloadRecord] | None,
+    counts: _Whole | _Selected,
+    reported: int,
 ) -> int:
     """Tell how far those are who have most, if that has changed; returns it."""
     assert terms.report is not None
     if records is not None:
         received = sum(record.bytes for record in records)
     else:
-        has = count.received(version)
-        most = sorted((amount for client, amount in has.items() if terms.who.may_be(client)), reverse=True)
-        received = sum(most[: terms.who.count])
+        has = counts.received(version)
+        most = sorted((amount for client, amount in has.items() if terms.boards.may_be(client)), reverse=True)
+        received = sum(most[: terms.boards.count])
     if received != reported:
-        terms.report(received, version.size * terms.who.count)
+        terms.report(received, version.size * terms.boards.count)
     return received
 
 
@@ -294,29 +286,29 @@ def _not_running(name: str) -> ServerNotRunning:
     return ServerNotRunning(f"nobody can download {name!r}: the server does not run; start() it first")
 
 
-def _in_vain(
-    ledger: Claims, terms: DownloadTerms, version: Version, count: _Count, coverages: dict[str, Coverage]
+def _timeout(
+    claims: Claims, terms: DownloadTerms, version: Version, counts: _Whole | _Selected, coverages: dict[str, Coverage]
 ) -> WaitTimeout:
     assert terms.timeout is not None
     case = FailedWait(
         name=terms.name,
         size=version.size,
-        who=terms.who,
+        boards=terms.boards,
         amount=terms.amount,
         coverages=coverages,
-        requests=count.requests(),
-        was_returned=ledger.was_returned(terms.name, terms.who),
-        connected=ledger.connections().keys(),
-        silent=ledger.silent(),
+        requests=counts.requests(),
+        was_returned=claims.was_returned(terms.name, terms.boards),
+        connected=claims.log.connections().keys(),
+        silent=claims.log.silent(),
         nearest=terms.nearest,
     )
-    verdict = happened(case)
+    outcome = happened(case)
     return WaitTimeout(
-        f"{case.what_was_wanted()} within {terms.timeout:g} s: {verdict.text}",
+        f"{case.what_was_wanted()} within {terms.timeout:g} s: {outcome.text}",
         terms.name,
         terms.timeout,
-        happened=verdict.word,
-        received=verdict.received,
+        happened=outcome.word,
+        received=outcome.received,
         total=version.size,
-        missing=verdict.missing,
+        missing=outcome.missing,
     )

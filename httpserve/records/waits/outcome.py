@@ -49,7 +49,7 @@ class FailedWait(NamedTuple):
     Attributes:
         name: The file's name.
         size: The size of the version that stands.
-        who: Boards should have it.
+        boards: Who should have it.
         amount: How much of it.
         coverages: What of that version each client has, as far as it counts for the wait.
         requests: What was asked for in the time that the wait is about, oldest first.
@@ -61,7 +61,7 @@ class FailedWait(NamedTuple):
 
     name: str
     size: int
-    who: Boards
+    boards: Boards
     amount: Amount
     coverages: Mapping[str, Coverage]
     requests: Sequence[RequestRecord]
@@ -72,16 +72,16 @@ class FailedWait(NamedTuple):
 
     def what_was_wanted(self) -> str:
         """Say what did not happen."""
-        who = self.who
+        boards = self.boards
         verb = {UntilKind.ALL: "downloaded", UntilKind.STARTED: "started on", UntilKind.IDLE: "come to rest on"}
         what = verb.get(self.amount.kind) or f"downloaded {self.amount.bytes_of(self.size)} bytes of"
-        if len(who.addresses) == 1:
-            return f"{who.addresses[0]} has not {what} {self.name!r}"
-        if who.addresses:
-            return f"{_listed(who.addresses)} have not all {what} {self.name!r}"
-        if who.count > 1:
-            return f"fewer than {who.count} clients have {what} {self.name!r}"
-        return f"nobody {'that counts ' if who.predicate else ''}has {what} {self.name!r}"
+        if len(boards.addresses) == 1:
+            return f"{boards.addresses[0]} has not {what} {self.name!r}"
+        if boards.addresses:
+            return f"{_listed(boards.addresses)} have not all {what} {self.name!r}"
+        if boards.count > 1:
+            return f"fewer than {boards.count} clients have {what} {self.name!r}"
+        return f"nobody {'that counts ' if boards.predicate else ''}has {what} {self.name!r}"
 
     def has_enough(self, coverage: Coverage) -> bool:
         """Tell whether a client would have ended the wait, were it alone."""
@@ -90,7 +90,7 @@ class FailedWait(NamedTuple):
 
 def happened(case: FailedWait) -> Outcome:
     """Return what happened in place of what was wanted."""
-    mine = {client: coverage for client, coverage in case.coverages.items() if case.who.may_be(client)}
+    mine = {client: coverage for client, coverage in case.coverages.items() if case.boards.may_be(client)}
     enough = [client for client, coverage in mine.items() if case.has_enough(coverage)]
     short = {client: one for client, one in mine.items() if client not in enough and one.received()}
     texts = [f"{_listed(enough)} {'has' if len(enough) == 1 else 'have'} it"] if enough else []
@@ -106,16 +106,16 @@ def happened(case: FailedWait) -> Outcome:
 
 def _nothing_came(case: FailedWait, enough: Collection[str]) -> Outcome:
     """Return what happened where nothing has arrived of the version that stands, save by those who have enough."""
-    asked = [one for one in case.requests if case.who.may_be(one.client) and one.client not in enough]
+    asked = [one for one in case.requests if case.boards.may_be(one.client) and one.client not in enough]
     about_it = [one for one in asked if one.name == case.name]
     if about_it:
         end = _ENDS[about_it[-1].outcome]
         text = f"it was asked for, but nothing has arrived of the version that stands ({end})"
         return Outcome(STOPPED, text if case.size else f"it was asked for, but not received ({end})")
-    awaited = [address for address in case.who.addresses if address not in enough]
+    awaited = [address for address in case.boards.addresses if address not in enough]
     subject = "nobody" + (" else" if enough else "")
     if awaited:
-        subject = "it" if len(case.who.addresses) == 1 else _listed(awaited)
+        subject = "it" if len(case.boards.addresses) == 1 else _listed(awaited)
     did = "did not ask" if awaited else "asked"
     elsewhere = _elsewhere(case)
     before = "; what came before, an earlier wait has returned" if case.was_returned and not enough else ""
@@ -172,10 +172,10 @@ def _is_prefix(coverage: Coverage) -> bool:
 
 def _elsewhere(case: FailedWait) -> str:
     """Name the other addresses that asked: behind NAT a board has another one than it thinks."""
-    if not case.who.addresses:
+    if not case.boards.addresses:
         return ""
     asked = {one.client for one in case.requests if one.name == case.name}
-    others = sorted(asked.difference(case.who.addresses))
+    others = sorted(asked.difference(case.boards.addresses))
     return f"; but {_listed(others)} asked for it" if others else ""
 
 

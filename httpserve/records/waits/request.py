@@ -1,6 +1,6 @@
 """Waiting until somebody asks for something, whether it is there or not.
 
-Knows the ledger and deadlines. Knows no sockets and no files.
+Knows claims and deadlines. Knows no sockets and no files.
 """
 
 from __future__ import annotations
@@ -38,41 +38,54 @@ class RequestTerms(NamedTuple):
 
 
 def wait_for_request(
-    ledger: Claims, terms: RequestTerms, first: int | None = None, since: float | None = None
+    claims: Claims, terms: RequestTerms, first: int | None = None, since: float | None = None
 ) -> RequestRecord:
     """Block until a request has come that fits, and then until all of its answer is acknowledged, where that is due.
 
+    A wait that returns a board's request uses up what that board has asked until then, for waits with the same terms;
+    what other boards have asked stays for the next wait.
+
     Args:
-        ledger: What arrived.
+        claims: What arrived, and what waits have returned of it.
         terms: What is waited for.
-        first: The number of the first exchange that counts; None: after the last one that such a wait returned.
+        first: The number of the first exchange that counts; None: what no such wait has claimed.
         since: In place of that: since when, in seconds since the epoch.
 
     Raises:
         WaitTimeout: It did not happen in time.
         ServerNotRunning: It cannot happen any more.
     """
-    asked, predicate, timeout = terms.asked, terms.predicate, terms.timeout
+    asked, predicate, timeout, log = terms.asked, terms.predicate, terms.timeout, claims.log
     deadline = None if timeout is None else time.monotonic() + timeout
-    began = ledger.first_asked(asked) if first is None and since is None else first or 0
-    looks_from, looks_since = first, since
-    with Turns(ledger, partial(ledger.await_request, asked.name)) as turns:
+    looks_from: int | None = None
+    with Turns(log, partial(log.await_request, asked.name)) as turns:
         while True:
             turns.begin()
             can_come = terms.is_running()
-            found, next_first = ledger.find_requests(asked, looks_from, looks_since)
+            if looks_from is not None:
+                found, looks_from = claims.find_requests(asked, looks_from, None)
+            elif first is None and since is None:
+                found, looks_from = claims.find_unclaimed(asked)
+            else:
+                found, looks_from = claims.find_requests(asked, first or 0, since)
             for exchange in found:
-                if predicate is None or predicate(ledger.record(exchange)):
-                    ledger.took_request(asked, exchange.number, singly=predicate is not None)
-                    ledger.await_acknowledged([exchange])
-                    return ledger.record(exchange)
-            looks_from, looks_since = next_first, None
+                if predicate is None or predicate(log.record(exchange)):
+                    claims.claim_request(asked, exchange, singly=predicate is not None)
+                    log.await_acknowledged([exchange])
+                    return log.record(exchange)
             if not can_come:
                 raise ServerNotRunning("nobody can ask for anything: the server does not run; start() it first")
             left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                assert timeout is not None
-                verdict = not_asked(ledger.requests_since(began, since), ledger.connections(), terms.nearest)
-                text = f"no {asked} came within {timeout:g} s: {verdict.text}"
-                raise WaitTimeout(text, asked.name or "", timeout, happened=verdict.word)
+                raise _timeout(claims, terms, first, since)
             turns.wait(left, SLICE_SECONDS)
+
+
+def _timeout(claims: Claims, terms: RequestTerms, first: int | None, since: float | None) -> WaitTimeout:
+    assert terms.timeout is not None
+    asked = terms.asked
+    begin = claims.first(asked) if first is None and since is None else first or 0
+    requests = claims.requests_since(asked, begin, since)
+    outcome = not_asked(requests, claims.log.connections(), terms.nearest)
+    text = f"no {asked} came within {terms.timeout:g} s: {outcome.text}"
+    return WaitTimeout(text, asked.name or "", terms.timeout, happened=outcome.word)

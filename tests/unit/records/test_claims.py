@@ -1,4 +1,4 @@
-"""Claims about the ledger: whose download is whole, of which version, since when, and how one waits for it."""
+"""Claims about the claims: whose download is whole, of which version, since when, and how one waits for it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from httpserve.plan import Subject
 from httpserve.records import downloads
 from httpserve.records.claims import Claims
 from httpserve.records.exchange import End, Exchange
+from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord
 from httpserve.records.terms import Boards
 from httpserve.records.terms import RequestFilter as Wanted
@@ -31,7 +32,7 @@ WHOLE = subject((0, 10))
 
 
 def begun(
-    ledger: Claims,
+    claims: Claims,
     what: Subject | None = WHOLE,
     *,
     line: Line | None = None,
@@ -41,27 +42,27 @@ def begun(
 ) -> Exchange:
     length = sum(piece.stop - piece.start for piece in what.pieces) if what else 3
     exchange = Exchange(line or Line(), asked or Asked(), status, length, what, 1000.0, began)
-    ledger.begin(exchange)
+    claims.log.begin(exchange)
     return exchange
 
 
-def received(ledger: Claims, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
+def received(claims: Claims, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
     """Let the kernel take the whole answer, and the client all of it, or only `count` bytes."""
     exchange.handed = exchange.length
-    ledger.handed_over(exchange, now)
-    ledger.settle(exchange, exchange.length if count is None else count, now, End.CLOSED)
+    claims.log.handed_over(exchange, now)
+    claims.log.settle(exchange, exchange.length if count is None else count, now, End.CLOSED)
 
 
-def took(ledger: Claims, client: str | None = None, validator: str = '"v"', name: str = "f") -> DownloadRecord | None:
+def took(claims: Claims, client: str | None = None, validator: str = '"v"', name: str = "f") -> DownloadRecord | None:
     """Return what a wait that begins now would return at once."""
     whom = Boards() if client is None else Boards(addresses=(client,))
-    records = ledger.take(name, validator, whom, ledger.mark(name))
+    records = claims.take(name, validator, whom, claims.order)
     return records[0] if records else None
 
 
-def progress(ledger: Claims, validator: str, name: str = "f") -> dict[str, int]:
+def progress(claims: Claims, validator: str, name: str = "f") -> dict[str, int]:
     """Return how many bytes of a version each client has."""
-    coverages = ledger.coverages(name, validator, ledger.mark(name))
+    coverages = claims.coverages(name, validator, claims.order)
     return {client: coverage.received() for client, coverage in coverages.items()}
 
 
@@ -69,32 +70,32 @@ def progress(ledger: Claims, validator: str, name: str = "f") -> dict[str, int]:
 
 
 def test_a_client_that_received_every_byte_has_the_download() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
-    received(ledger, begun(ledger))
+    received(claims, begun(claims))
 
-    assert took(ledger) == DownloadRecord(
+    assert took(claims) == DownloadRecord(
         name="f", client="10.0.0.2", bytes=10, seconds=1.0, user_agent="curl", ranges=(), total=10
     )
 
 
 def test_a_download_is_taken_once() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims))
 
-    assert took(ledger)
-    assert not took(ledger)
+    assert took(claims)
+    assert not took(claims)
 
 
 def test_ranges_over_several_connections_make_a_download_together() -> None:
-    ledger = Claims()
-    first = begun(ledger, subject((5, 10)), status=206, line=Line(client_port=1), began=100.0)
-    second = begun(ledger, subject((0, 3), (3, 6)), status=206, line=Line(client_port=2), began=102.0)
+    claims = Claims(ExchangeLog())
+    first = begun(claims, subject((5, 10)), status=206, line=Line(client_port=1), began=100.0)
+    second = begun(claims, subject((0, 3), (3, 6)), status=206, line=Line(client_port=2), began=102.0)
 
-    received(ledger, second, now=103.0)
-    before = took(ledger)
-    received(ledger, first, now=104.0)
-    record = took(ledger)
+    received(claims, second, now=103.0)
+    before = took(claims)
+    received(claims, first, now=104.0)
+    record = took(claims)
 
     assert not before
     assert record is not None
@@ -102,240 +103,239 @@ def test_ranges_over_several_connections_make_a_download_together() -> None:
 
 
 def test_ranges_of_two_clients_do_not_make_a_download() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
-    received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line("10.0.0.2")))
-    received(ledger, begun(ledger, subject((5, 10)), status=206, line=Line("10.0.0.3")))
+    received(claims, begun(claims, subject((0, 5)), status=206, line=Line("10.0.0.2")))
+    received(claims, begun(claims, subject((5, 10)), status=206, line=Line("10.0.0.3")))
 
-    assert not took(ledger)
+    assert not took(claims)
 
 
 def test_a_part_of_an_answer_that_was_cut_counts_for_the_rest_to_come() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
-    received(ledger, begun(ledger), 4)
-    received(ledger, begun(ledger, subject((4, 10)), status=206))
+    received(claims, begun(claims), 4)
+    received(claims, begun(claims, subject((4, 10)), status=206))
 
-    assert took(ledger)
+    assert took(claims)
 
 
 def test_a_head_or_304_is_no_download() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
-    received(ledger, begun(ledger, subject()))
+    received(claims, begun(claims, subject()))
 
-    assert not took(ledger)
+    assert not took(claims)
 
 
 def test_an_empty_file_is_downloaded_by_one_whole_answer() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
-    received(ledger, begun(ledger, subject((0, 0), total=0)))
+    received(claims, begun(claims, subject((0, 0), total=0)))
 
-    assert took(ledger)
+    assert took(claims)
 
 
 def test_an_empty_file_is_not_downloaded_by_an_answer_that_was_cut() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
-    ledger.settle(begun(ledger, subject((0, 0), total=0)), 0, 101.0, End.CLOSED)
+    claims.log.settle(begun(claims, subject((0, 0), total=0)), 0, 101.0, End.CLOSED)
 
-    assert not took(ledger)
+    assert not took(claims)
 
 
 def test_only_the_client_that_is_meant_counts() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, line=Line("10.0.0.2")))
-    received(ledger, begun(ledger, line=Line("10.0.0.3")))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, line=Line("10.0.0.2")))
+    received(claims, begun(claims, line=Line("10.0.0.3")))
 
-    record = took(ledger, "10.0.0.3")
+    record = took(claims, "10.0.0.3")
 
     assert record is not None
     assert record.client == "10.0.0.3"
-    assert not took(ledger, "10.0.0.4")
+    assert not took(claims, "10.0.0.4")
 
 
 def test_a_download_of_another_version_does_not_count() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
-    received(ledger, begun(ledger, subject((0, 10), validator='"old"')))
+    received(claims, begun(claims, subject((0, 10), validator='"old"')))
 
-    assert not took(ledger)
+    assert not took(claims)
 
 
 def test_bytes_of_two_versions_are_never_added_up() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
-    received(ledger, begun(ledger, subject((0, 5), validator='"old"'), status=206))
-    received(ledger, begun(ledger, subject((5, 10)), status=206))
+    received(claims, begun(claims, subject((0, 5), validator='"old"'), status=206))
+    received(claims, begun(claims, subject((5, 10)), status=206))
 
-    assert not took(ledger)
+    assert not took(claims)
 
 
 def test_what_began_before_a_new_version_does_not_count() -> None:
-    ledger = Claims()
-    exchange = begun(ledger)
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims)
 
-    ledger.new_version("f")
-    received(ledger, exchange)
+    claims.log.new_version("f")
+    received(claims, exchange)
 
-    assert not took(ledger)
-    assert ledger.requests_after("f", ledger.mark("f")) == ()
+    assert not took(claims)
+    assert claims.requests_of(claims.select_whole("f", claims.order)) == ()
 
 
 def test_what_ended_before_a_new_version_does_not_count() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims))
 
-    ledger.new_version("f")
+    claims.log.new_version("f")
 
-    assert not took(ledger)
+    assert not took(claims)
 
 
 def test_what_begins_after_a_new_version_counts() -> None:
-    ledger = Claims()
-    ledger.new_version("f")
-    ledger.new_version("other")
+    claims = Claims(ExchangeLog())
+    claims.log.new_version("f")
+    claims.log.new_version("other")
 
-    received(ledger, begun(ledger))
+    received(claims, begun(claims))
 
-    assert len(ledger.requests_after("f", ledger.mark("f"))) == 1
-    assert took(ledger)
+    assert len(claims.requests_of(claims.select_whole("f", claims.order))) == 1
+    assert took(claims)
 
 
 def test_of_two_whole_downloads_of_a_client_the_last_is_told() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, began=100.0), now=101.0)
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, began=100.0), now=101.0)
 
-    received(ledger, begun(ledger, began=200.0), now=209.0)
-    record = took(ledger)
+    received(claims, begun(claims, began=200.0), now=209.0)
+    record = took(claims)
 
     assert record is not None
     assert record.seconds == 9.0
 
 
 def test_waits_that_were_under_way_at_once_all_get_the_download() -> None:
-    ledger = Claims()
-    marks = [ledger.mark("f"), ledger.mark("f")]
+    claims = Claims(ExchangeLog())
+    marks = [claims.order, claims.order]
 
-    received(ledger, begun(ledger))
+    received(claims, begun(claims))
 
-    assert all(ledger.take("f", '"v"', Boards(), mark) for mark in marks)
-    assert not took(ledger)
+    assert all(claims.take("f", '"v"', Boards(), mark) for mark in marks)
+    assert not took(claims)
 
 
 def test_a_wait_on_one_client_takes_nothing_from_a_wait_on_another() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, line=Line("10.0.0.2")))
-    received(ledger, begun(ledger, line=Line("10.0.0.3")))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, line=Line("10.0.0.2")))
+    received(claims, begun(claims, line=Line("10.0.0.3")))
 
-    assert took(ledger, "10.0.0.2")
-    assert not took(ledger, "10.0.0.2")
-    assert took(ledger, "10.0.0.3")
-    assert not took(ledger)
+    assert took(claims, "10.0.0.2")
+    assert not took(claims, "10.0.0.2")
+    assert took(claims, "10.0.0.3")
+    assert not took(claims)
 
 
-def test_after_a_wait_on_any_client_only_new_downloads_count_for_anybody() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, line=Line("10.0.0.2")))
-    received(ledger, begun(ledger, line=Line("10.0.0.3")))
+def test_a_wait_on_any_client_takes_nothing_from_a_wait_on_another() -> None:
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, line=Line("10.0.0.2")))
+    received(claims, begun(claims, line=Line("10.0.0.3")))
 
-    assert took(ledger)
-    assert not took(ledger, "10.0.0.3")
-    received(ledger, begun(ledger, line=Line("10.0.0.3")))
-    assert took(ledger, "10.0.0.3")
+    assert took(claims)
+    assert took(claims)
+    assert not took(claims)
 
 
 def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger))
-    received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line("10.0.0.3")))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims))
+    received(claims, begun(claims, subject((0, 5)), status=206, line=Line("10.0.0.3")))
     one, other = (Boards(addresses=(client,)) for client in ("10.0.0.2", "10.0.0.3"))
-    before = ledger.was_returned("f", Boards())
+    before = claims.was_returned("f", Boards())
 
-    took(ledger)
-    since = [ledger.was_returned("f", whom) for whom in (Boards(), one, other)]
-    ledger.new_version("f")
+    took(claims)
+    since = [claims.was_returned("f", whom) for whom in (Boards(), one, other)]
+    claims.log.new_version("f")
 
-    assert (before, since, ledger.was_returned("f", Boards())) == (False, [True, True, False], False)
+    assert (before, since, claims.was_returned("f", Boards())) == (False, [True, True, False], False)
 
 
 @pytest.mark.parametrize("status", [200, 206])
 def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: int) -> None:
-    ledger = Claims()
-    slow = begun(ledger, subject((0, 10), validator='"old"'), status=status, began=100.0)
-    received(ledger, begun(ledger, subject((0, 5)), status=206, began=105.0))
+    claims = Claims(ExchangeLog())
+    slow = begun(claims, subject((0, 10), validator='"old"'), status=status, began=100.0)
+    received(claims, begun(claims, subject((0, 5)), status=206, began=105.0))
 
-    received(ledger, slow, 7)
-    received(ledger, begun(ledger, subject((5, 10)), status=206, began=106.0))
+    received(claims, slow, 7)
+    received(claims, begun(claims, subject((5, 10)), status=206, began=106.0))
 
-    assert took(ledger)
+    assert took(claims)
 
 
 @pytest.mark.parametrize("status", [200, 206])
 def test_an_old_version_that_is_done_last_does_not_hide_that_the_new_one_is_whole(status: int) -> None:
-    ledger = Claims()
-    slow = begun(ledger, subject((0, 10), validator='"old"'), status=status, began=100.0)
-    received(ledger, begun(ledger, began=105.0))
+    claims = Claims(ExchangeLog())
+    slow = begun(claims, subject((0, 10), validator='"old"'), status=status, began=100.0)
+    received(claims, begun(claims, began=105.0))
 
-    received(ledger, slow, 10 if status == 200 else 7)
+    received(claims, slow, 10 if status == 200 else 7)
 
-    assert took(ledger)
+    assert took(claims)
 
 
 def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, subject((0, 5), validator='"old"'), status=206, began=100.0))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, subject((0, 5), validator='"old"'), status=206, began=100.0))
 
-    received(ledger, begun(ledger, subject((0, 7)), status=206, began=105.0))
+    received(claims, begun(claims, subject((0, 7)), status=206, began=105.0))
 
-    assert (progress(ledger, '"old"'), progress(ledger, '"v"')) == ({}, {"10.0.0.2": 7})
+    assert (progress(claims, '"old"'), progress(claims, '"v"')) == ({}, {"10.0.0.2": 7})
 
 
 def test_so_many_clients_that_have_the_whole_are_kept_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
     for number in range(3):
-        received(ledger, begun(ledger, line=Line(f"10.0.0.{number}")))
+        received(claims, begun(claims, line=Line(f"10.0.0.{number}")))
 
-    assert [bool(took(ledger, f"10.0.0.{number}")) for number in range(3)] == [False, True, True]
+    assert [bool(took(claims, f"10.0.0.{number}")) for number in range(3)] == [False, True, True]
 
 
 def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
     for number in range(3):
-        received(ledger, begun(ledger, subject((0, 5)), status=206, line=Line(f"10.0.0.{number}")))
+        received(claims, begun(claims, subject((0, 5)), status=206, line=Line(f"10.0.0.{number}")))
 
-    assert progress(ledger, '"v"') == {"10.0.0.1": 5, "10.0.0.2": 5}
+    assert progress(claims, '"v"') == {"10.0.0.1": 5, "10.0.0.2": 5}
 
 
 def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_idle() -> None:
     line = Line(on_their_way=10)
-    ledger = Claims()
-    exchange = begun(ledger, line=line)
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims, line=line)
     exchange.handed = 10
-    ledger.handed_over(exchange, 101.0)
+    claims.log.handed_over(exchange, 101.0)
 
-    before = took(ledger)
+    before = took(claims)
     line.on_their_way = 0
 
     assert not before
-    assert took(ledger)
+    assert took(claims)
 
 
 def test_progress_of_so_many_names_is_kept_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "MOST_NAMES", 2)
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
     for name in ("f", "g", "h"):
-        received(ledger, begun(ledger, subject((0, 10), name=name)))
+        received(claims, begun(claims, subject((0, 10), name=name)))
 
-    taken = [name for name in ("f", "g", "h") if took(ledger, name=name)]
+    taken = [name for name in ("f", "g", "h") if took(claims, name=name)]
     assert taken == ["g", "h"]
 
 
@@ -343,24 +343,24 @@ def test_pieces_of_all_downloads_together_are_bounded_and_those_that_rested_long
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(downloads, "MOST_PIECES", 40)
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     halves = [(at, at + 1) for at in range(0, 20, 2)]
 
     for number, name in enumerate("abcde"):
-        received(ledger, begun(ledger, subject(*halves, name=name, total=20), status=206), now=101.0 + number)
+        received(claims, begun(claims, subject(*halves, name=name, total=20), status=206), now=101.0 + number)
 
-    left = {name: progress(ledger, '"v"', name=name) for name in "abcde"}
+    left = {name: progress(claims, '"v"', name=name) for name in "abcde"}
     assert left["a"] == {}
     assert left["e"] == {"10.0.0.2": 10}
 
 
 def test_a_download_stays_whole_when_the_ranges_that_it_came_by_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "MOST_PIECES", 8)
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     parts = [(at, at + 1) for at in range(20)]
 
-    received(ledger, begun(ledger, subject(*parts, total=20), status=206))
-    record = took(ledger)
+    received(claims, begun(claims, subject(*parts, total=20), status=206))
+    record = took(claims)
 
     assert record is not None
     assert (record.bytes, record.ranges) == (20, ((0, 20),))
@@ -372,12 +372,12 @@ def test_any_cut_into_ranges_in_any_order_is_whole_with_the_last_one_and_not_bef
 ) -> None:
     marks = sorted({0, *cuts, 40})
     spans = list(pairwise(marks))
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
 
     taken = []
     for index in (index for index in order if index < len(spans)):
-        received(ledger, begun(ledger, subject(spans[index], total=40), status=206))
-        taken.append(took(ledger) is not None)
+        received(claims, begun(claims, subject(spans[index], total=40), status=206))
+        taken.append(took(claims) is not None)
 
     assert taken == [False] * (len(spans) - 1) + [True]
 
@@ -386,43 +386,43 @@ def test_any_cut_into_ranges_in_any_order_is_whole_with_the_last_one_and_not_bef
 
 
 def test_progress_counts_what_arrived_and_what_is_under_way_once() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, subject((0, 4)), status=206))
-    exchange = begun(ledger, subject((2, 10)), status=206, line=Line(on_their_way=1, handed=5))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, subject((0, 4)), status=206))
+    exchange = begun(claims, subject((2, 10)), status=206, line=Line(on_their_way=1, handed=5))
     exchange.handed = 5
 
-    assert progress(ledger, '"v"') == {"10.0.0.2": 6}
+    assert progress(claims, '"v"') == {"10.0.0.2": 6}
 
 
 def test_progress_is_of_each_client_that_version_and_that_name() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, subject((0, 4)), status=206))
-    received(ledger, begun(ledger, subject((0, 3), validator='"old"'), status=206, line=Line("10.0.0.3")))
-    begun(ledger, subject((0, 3), name="g"), line=Line("10.0.0.4")).handed = 3
-    begun(ledger, subject((0, 3), validator='"old"'), line=Line("10.0.0.5")).handed = 3
-    begun(ledger, line=Line("10.0.0.6")).handed = 2
-    begun(ledger, None).handed = 3
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, subject((0, 4)), status=206))
+    received(claims, begun(claims, subject((0, 3), validator='"old"'), status=206, line=Line("10.0.0.3")))
+    begun(claims, subject((0, 3), name="g"), line=Line("10.0.0.4")).handed = 3
+    begun(claims, subject((0, 3), validator='"old"'), line=Line("10.0.0.5")).handed = 3
+    begun(claims, line=Line("10.0.0.6")).handed = 2
+    begun(claims, None).handed = 3
 
-    assert progress(ledger, '"v"') == {"10.0.0.2": 4, "10.0.0.6": 2}
+    assert progress(claims, '"v"') == {"10.0.0.2": 4, "10.0.0.6": 2}
 
 
 def test_progress_leaves_out_what_began_before_a_new_version() -> None:
-    ledger = Claims()
-    begun(ledger).handed = 10
+    claims = Claims(ExchangeLog())
+    begun(claims).handed = 10
 
-    ledger.new_version("f")
+    claims.log.new_version("f")
 
-    assert progress(ledger, '"v"') == {}
+    assert progress(claims, '"v"') == {}
 
 
 def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, subject((0, 4)), status=206))
-    begun(ledger, subject((4, 10)), status=206).handed = 6
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, subject((0, 4)), status=206))
+    begun(claims, subject((4, 10)), status=206).handed = 6
 
-    progress(ledger, '"v"')
+    progress(claims, '"v"')
 
-    assert not took(ledger)
+    assert not took(claims)
 
 
 # Waiting for a change
@@ -430,37 +430,37 @@ def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
 
 @pytest.mark.parametrize("event", ["begun", "handed over", "settled", "new version", "woken"])
 def test_who_waits_for_downloads_of_a_name_misses_nothing_that_happens_to_it_once_they_have_joined(event: str) -> None:
-    ledger = Claims()
-    exchange = begun(ledger)
-    waiter = ledger.await_download("f")
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims)
+    waiter = claims.log.await_download("f")
 
-    happen(ledger, exchange, event)
+    happen(claims, exchange, event)
 
     assert waiter.is_open
 
 
-def happen(ledger: Claims, exchange: Exchange, event: str) -> None:
+def happen(claims: Claims, exchange: Exchange, event: str) -> None:
     if event == "begun":
-        begun(ledger, exchange.subject)
+        begun(claims, exchange.subject)
     elif event == "handed over":
-        ledger.handed_over(exchange, 101.0)
+        claims.log.handed_over(exchange, 101.0)
     elif event == "settled":
-        ledger.settle(exchange, 10, 101.0, End.CLOSED)
+        claims.log.settle(exchange, 10, 101.0, End.CLOSED)
     elif event == "new version":
         assert exchange.subject is not None
-        ledger.new_version(exchange.subject.name)
+        claims.log.new_version(exchange.subject.name)
     else:
-        ledger.wake()
+        claims.log.wake()
 
 
 @pytest.mark.parametrize("event", ["begun", "handed over", "settled", "new version"])
 def test_what_happens_to_another_name_wakes_no_wait_for_downloads(event: str) -> None:
-    ledger = Claims()
-    exchange = begun(ledger, subject((0, 10), name="g"))
-    waiter = ledger.await_download("f")
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims, subject((0, 10), name="g"))
+    waiter = claims.log.await_download("f")
 
-    happen(ledger, exchange, event)
-    begun(ledger, None, status=404, asked=Asked(target="/f"))
+    happen(claims, exchange, event)
+    begun(claims, None, status=404, asked=Asked(target="/f"))
 
     assert not waiter.is_open
 
@@ -481,70 +481,70 @@ def test_what_happens_to_another_name_wakes_no_wait_for_downloads(event: str) ->
 def test_who_waits_for_requests_is_woken_by_those_that_may_fit(
     name: str | None, target: str, what: Subject | None, is_woken: bool
 ) -> None:
-    ledger = Claims()
-    waiter = ledger.await_request(name)
+    claims = Claims(ExchangeLog())
+    waiter = claims.log.await_request(name)
 
-    exchange = begun(ledger, what, asked=Asked(target=target), status=200 if what else 404)
+    exchange = begun(claims, what, asked=Asked(target=target), status=200 if what else 404)
     is_open = waiter.is_open
-    later = ledger.await_request(name)
-    received(ledger, exchange)
+    later = claims.log.await_request(name)
+    received(claims, exchange)
 
     assert (is_open, later.is_open) == (is_woken, False)  # a request is one as soon as it has come
 
 
 def test_who_waits_no_longer_is_forgotten() -> None:
-    ledger = Claims()
-    waiters = [ledger.await_download("f"), ledger.await_download("f"), ledger.await_request(None)]
-    ledger.leave(waiters[0])
-    ledger.leave(waiters[0])
-    ledger.leave(waiters[2])
+    claims = Claims(ExchangeLog())
+    waiters = [claims.log.await_download("f"), claims.log.await_download("f"), claims.log.await_request(None)]
+    claims.log.leave(waiters[0])
+    claims.log.leave(waiters[0])
+    claims.log.leave(waiters[2])
 
-    begun(ledger)
-    ledger.leave(waiters[1])
+    begun(claims)
+    claims.log.leave(waiters[1])
 
     assert [waiter.is_open for waiter in waiters] == [False, True, False]
 
 
 def test_an_acknowledgment_is_due_while_an_answer_is_in_the_kernel() -> None:
-    ledger = Claims()
-    exchange = begun(ledger, line=Line(on_their_way=10))
-    before = ledger.is_due("f")
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims, line=Line(on_their_way=10))
+    before = claims.log.is_due("f")
     exchange.handed = 10
-    ledger.handed_over(exchange, 101.0)
-    during = ledger.is_due("f")
-    ledger.settle(exchange, 10, 101.0, End.COMPLETED)
+    claims.log.handed_over(exchange, 101.0)
+    during = claims.log.is_due("f")
+    claims.log.settle(exchange, 10, 101.0, End.COMPLETED)
 
-    assert (before, during, ledger.is_due("f")) == (False, True, False)
+    assert (before, during, claims.log.is_due("f")) == (False, True, False)
 
 
 def test_who_looked_just_before_is_told_what_another_look_has_settled() -> None:
     line = Line(on_their_way=10)
-    ledger = Claims()
-    exchange = begun(ledger, line=line)
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims, line=line)
     exchange.handed = 10
-    ledger.handed_over(exchange, 101.0)
-    waiter = ledger.await_download("f")
+    claims.log.handed_over(exchange, 101.0)
+    waiter = claims.log.await_download("f")
     line.on_their_way = 0
 
-    took(ledger)
+    took(claims)
 
     assert waiter.is_open
 
 
 def test_who_wants_acknowledgments_waits_for_those_that_are_due_and_no_longer() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     due, overdue, other = AskedForOften(), AskedForOften(), AskedForOften()
     now = time.monotonic()
     for line, ended in ((due, now), (overdue, now - 1.0), (other, now)):
-        exchange = begun(ledger, line=line)
+        exchange = begun(claims, line=line)
         exchange.handed = 10
-        ledger.handed_over(exchange, ended)
-    begun(ledger, line=overdue).handed = 5  # it is not all in the kernel
+        claims.log.handed_over(exchange, ended)
+    begun(claims, line=overdue).handed = 5  # it is not all in the kernel
 
-    ledger.await_due(lambda exchange: exchange.link is not other)
+    claims.log.await_due(lambda exchange: exchange.link is not other)
 
     assert (due.times, overdue.times, other.times) == (3, 0, 0)
-    assert [record.completed for record in ledger.requests()] == [True, False, False, False]
+    assert [record.completed for record in claims.log.requests()] == [True, False, False, False]
 
 
 class AskedForOften(Line):
@@ -558,102 +558,128 @@ class AskedForOften(Line):
 
 
 def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     for number in range(5):
-        received(ledger, begun(ledger, began=100.0 + number))
-        received(ledger, begun(ledger, began=100.0 + number), 3)
-    begun(ledger, None, status=404, asked=Asked(target="/other"))
+        received(claims, begun(claims, began=100.0 + number))
+        received(claims, begun(claims, began=100.0 + number), 3)
+    begun(claims, None, status=404, asked=Asked(target="/other"))
 
-    records = ledger.requests_after("f", ledger.mark("f"))
+    records = claims.requests_of(claims.select_whole("f", claims.order))
 
     assert [(record.target, record.bytes) for record in records] == [("/f", 10), ("/f", 3), ("/other", 0)]
-    assert [record.target for record in ledger.requests_since(1)] == [record.target for record in records]
+    assert [record.target for record in claims.requests_since(Wanted(), 1, None)] == [
+        record.target for record in records
+    ]
+
+
+def test_of_a_board_that_was_returned_what_it_asked_before_is_not_told() -> None:
+    claims = Claims(ExchangeLog())
+    for client in ("10.0.0.2", "10.0.0.3"):
+        received(claims, begun(claims, line=Line(client)))
+        received(claims, begun(claims, subject((0, 10), name="g"), line=Line(client), asked=Asked(target="/g")))
+    assert took(claims, "10.0.0.2")
+    begun(claims, None, status=404, asked=Asked(target="/other"))
+
+    records = claims.requests_of(claims.select_whole("f", claims.order))
+
+    assert [(record.client, record.target) for record in records] == [
+        ("10.0.0.3", "/f"),
+        ("10.0.0.3", "/g"),
+        ("10.0.0.2", "/other"),
+    ]
 
 
 # Waits that count certain answers only
 
 
 def test_a_watch_begins_with_what_came_since_the_last_version() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, subject((0, 2)), status=206))
-    ledger.new_version("f")
-    received(ledger, begun(ledger, subject((4, 6)), status=206))
-    watch = ledger.watch("f", Boards(), '"v"', 5)
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, subject((0, 2)), status=206))
+    claims.log.new_version("f")
+    received(claims, begun(claims, subject((4, 6)), status=206))
+    watch = claims.select("f", Boards(), '"v"', 5)
 
-    received(ledger, begun(ledger, subject((7, 8)), status=206))
+    received(claims, begun(claims, subject((7, 8)), status=206))
 
-    assert ledger.standings(watch, '"v"')["10.0.0.2"].ranges == [(4, 6), (7, 8)]
+    assert claims.standings(watch, '"v"')["10.0.0.2"].ranges == [(4, 6), (7, 8)]
 
 
 def test_a_watch_begins_with_ranges_that_are_remembered_no_more_one_by_one() -> None:
-    ledger = Claims(most=2)
+    claims = Claims(ExchangeLog(most=2))
     for start in range(8):
-        received(ledger, begun(ledger, subject((start, start + 1)), status=206))
+        received(claims, begun(claims, subject((start, start + 1)), status=206))
 
-    watch = ledger.watch("f", Boards(), '"v"', 5)
+    watch = claims.select("f", Boards(), '"v"', 5)
 
-    assert ledger.standings(watch, '"v"')["10.0.0.2"].received() == 8
+    assert claims.standings(watch, '"v"')["10.0.0.2"].received() == 8
 
 
 def test_a_watch_leaves_out_what_counted_for_a_wait_that_wanted_as_much() -> None:
-    ledger = Claims()
-    first = begun(ledger, subject((0, 5)), status=206)
-    received(ledger, first)
-    watch = ledger.watch("f", Boards(), '"v"', 5)
-    ledger.used(watch, Boards(), ["10.0.0.2"], 5, is_end=False)
-    underway = begun(ledger, subject((5, 7)), status=206)
+    claims = Claims(ExchangeLog())
+    first = begun(claims, subject((0, 5)), status=206)
+    received(claims, first)
+    watch = claims.select("f", Boards(), '"v"', 5)
+    claims.claim(watch, ["10.0.0.2"], 5, is_end=False)
+    underway = begun(claims, subject((5, 7)), status=206)
     underway.handed = 2
 
     has = {
-        wanted: ledger.standings(ledger.watch("f", Boards(), '"v"', wanted), '"v"')["10.0.0.2"].received()
+        wanted: claims.standings(claims.select("f", Boards(), '"v"', wanted), '"v"')["10.0.0.2"].received()
         for wanted in (4, 5, 6)
     }
 
-    assert (first.used, has) == (5, {4: 2, 5: 2, 6: 7})
+    assert has == {4: 2, 5: 2, 6: 7}
 
 
 def test_what_an_end_was_seen_by_counts_for_nothing_more() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, subject((0, 5)), status=206))
-    goes_on = begun(ledger)
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, subject((0, 5)), status=206))
+    goes_on = begun(claims)
     goes_on.handed = 6
-    watch = ledger.watch("f", Boards(), '"v"', 1)
-    ledger.used(watch, Boards(), ["10.0.0.2"], 1, is_end=True)
+    watch = claims.select("f", Boards(), '"v"', 1)
+    claims.claim(watch, ["10.0.0.2"], 1, is_end=True)
 
-    received(ledger, goes_on)
+    received(claims, goes_on)
 
-    assert progress(ledger, '"v"') == {}
-    assert not took(ledger)
-    assert ledger.standings(ledger.watch("f", Boards(), '"v"', 1), '"v"') == {}
-
-
-def test_watches_that_nobody_has_any_more_are_dropped() -> None:
-    ledger = Claims()
-    for _ in range(3):
-        ledger.watch_from_now("f", Boards())
-    kept = ledger.watch_from_now("f", Boards())
-
-    assert len(ledger._watches) == 1
-    ledger.unwatch(kept)
-    ledger.unwatch(kept)
-    assert ledger._watches == set()
+    assert progress(claims, '"v"') == {}
+    assert not took(claims)
+    assert claims.standings(claims.select("f", Boards(), '"v"', 1), '"v"') == {}
 
 
 # Waits for requests
 
 
-def test_memory_of_returned_requests_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.records.claims.MOST_ASKED", 2)
-    ledger = Claims(most=2)
-    wanted = [Wanted(name) for name in ("a", "b", "c")]
+def unclaimed(claims: Claims, asked: Wanted) -> list[int]:
+    """Return the numbers of what a wait for such a request may return."""
+    return [exchange.number for exchange in claims.find_unclaimed(asked)[0]]
 
-    for number, one in enumerate(wanted, 1):
-        ledger.took_request(one, number, singly=False)
-        ledger.took_request(one, number, singly=True)
-    ledger.took_request(wanted[1], 1, singly=False)  # a wait that began earlier has returned an earlier one
 
-    assert [ledger.first_asked(one) for one in wanted] == [1, 3, 4]
-    assert len(ledger._asked_singly) == 2
+def test_a_claimed_request_uses_up_what_its_board_asked_before() -> None:
+    claims = Claims(ExchangeLog())
+    boards = ("10.0.0.2", "10.0.0.3", "10.0.0.2", "10.0.0.2")
+    asked = [begun(claims, line=Line(client)) for client in boards]
+
+    claims.claim_request(Wanted("f"), asked[2], singly=False)
+
+    assert unclaimed(claims, Wanted("f")) == [asked[1].number, asked[3].number]
+    assert len(unclaimed(claims, Wanted("f", "GET"))) == 4
+
+
+def test_a_request_that_a_function_chose_uses_up_nothing_else() -> None:
+    claims = Claims(ExchangeLog())
+    first, second = (begun(claims) for _ in range(2))
+
+    claims.claim_request(Wanted("f"), second, singly=True)
+
+    assert unclaimed(claims, Wanted("f")) == [first.number]
+
+
+def test_a_request_before_a_new_version_is_not_returned() -> None:
+    claims = Claims(ExchangeLog())
+    begun(claims)
+    claims.log.new_version("f")
+
+    assert unclaimed(claims, Wanted("f")) == []
 
 
 # What signals raise
@@ -704,18 +730,18 @@ def at_every_step(call: Callable[[int], list[int]]) -> None:
 
 def test_an_answer_counts_whole_wherever_a_signal_raises_in_a_look_at_it() -> None:
     def look(step: int) -> list[int]:
-        ledger = Claims()
-        exchange = begun(ledger)
+        claims = Claims(ExchangeLog())
+        exchange = begun(claims)
         exchange.handed = exchange.length
-        ledger.handed_over(exchange, 101.0)
+        claims.log.handed_over(exchange, 101.0)
         with suppress(Raised), signal_at(step, throw) as sent:
-            progress(ledger, '"v"')
+            progress(claims, '"v"')
 
-        ledger.settle(exchange, exchange.length, 102.0, End.CLOSED)
+        claims.log.settle(exchange, exchange.length, 102.0, End.CLOSED)
 
-        assert ledger.requests()[0].completed
-        assert not ledger.is_underway("f")
-        assert took(ledger)
+        assert claims.log.requests()[0].completed
+        assert not claims.log.is_underway("f")
+        assert took(claims)
         return sent
 
     at_every_step(look)
@@ -723,14 +749,14 @@ def test_an_answer_counts_whole_wherever_a_signal_raises_in_a_look_at_it() -> No
 
 def test_a_watch_goes_on_wherever_a_signal_raises_in_the_begin_of_another_one() -> None:
     def watch(step: int) -> list[int]:
-        ledger = Claims()
-        first = ledger.watch_from_now("f", Boards())
+        claims = Claims(ExchangeLog())
+        first = claims.select_from_now("f", Boards())
         with suppress(Raised), signal_at(step, throw) as sent:
-            ledger.watch_from_now("g", Boards())
+            claims.select_from_now("g", Boards())
 
-        received(ledger, begun(ledger))
+        received(claims, begun(claims))
 
-        assert ledger.scores(first, '"v"')["10.0.0.2"].received == 10
+        assert claims.scores(first, '"v"')["10.0.0.2"].received == 10
         return sent
 
     at_every_step(watch)
@@ -740,13 +766,13 @@ def test_a_request_is_returned_once_wherever_a_signal_raises_when_another_one_wa
     asked = Wanted("f")
 
     def take(step: int) -> list[int]:
-        ledger = Claims()
-        numbers = [begun(ledger).number for _ in range(2)]
-        ledger.took_request(asked, numbers[0], singly=False)
+        claims = Claims(ExchangeLog())
+        first, second = (begun(claims) for _ in range(2))
+        claims.claim_request(asked, first, singly=False)
         with suppress(Raised), signal_at(step, throw) as sent:
-            ledger.took_request(asked, numbers[1], singly=False)
+            claims.claim_request(asked, second, singly=False)
 
-        assert ledger.first_asked(asked) > numbers[0]
+        assert unclaimed(claims, asked) in ([], [second.number])
         return sent
 
     at_every_step(take)
@@ -754,12 +780,12 @@ def test_a_request_is_returned_once_wherever_a_signal_raises_when_another_one_wa
 
 def test_a_handler_may_ask_for_records_wherever_its_signal_comes() -> None:
     def ask(step: int) -> list[int]:
-        ledger = Claims()
-        received(ledger, begun(ledger))
+        claims = Claims(ExchangeLog())
+        received(claims, begun(claims))
         found: list[int] = []
-        with signal_at(step, lambda: found.append(len(ledger.requests()))) as sent:
-            ledger.requests()
-            took(ledger)
+        with signal_at(step, lambda: found.append(len(claims.log.requests()))) as sent:
+            claims.log.requests()
+            took(claims)
 
         assert found == [1] * len(sent)
         return sent

@@ -1,4 +1,4 @@
-"""Claims about one exchange and its record: what was asked, what has arrived of the answer."""
+"""ExchangeLog about one exchange and its record: what was asked, what has arrived of the answer."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from httpserve.plan import Piece, Subject
 from httpserve.records import model
-from httpserve.records.claims import Claims
 from httpserve.records.exchange import End, Exchange, State
+from httpserve.records.log import ExchangeLog
 from tests.unit.exchanges import Asked, Line, subject
 
 WHOLE = subject((0, 10))
 
 
 def begun(
-    ledger: Claims,
+    ledger: ExchangeLog,
     what: Subject | None = WHOLE,
     *,
     line: Line | None = None,
@@ -35,7 +35,7 @@ def begun(
     return exchange
 
 
-def received(ledger: Claims, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
+def received(ledger: ExchangeLog, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
     """Let the kernel take the whole answer, and the client all of it, or only `count` bytes."""
     exchange.handed = exchange.length
     ledger.handed_over(exchange, now)
@@ -46,7 +46,7 @@ def received(ledger: Claims, exchange: Exchange, count: int | None = None, now: 
 
 
 def test_a_record_says_who_asked_what_and_got_what() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     asked = Asked("GET", "/f?q", "bytes=2-5", "wget")
 
     received(ledger, begun(ledger, subject((2, 6)), asked=asked, status=206))
@@ -72,7 +72,7 @@ def test_a_record_says_who_asked_what_and_got_what() -> None:
 
 
 def test_control_characters_of_a_request_are_escaped_in_its_record() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, None, asked=Asked("GET", "/\x1b[2J", "bytes=\r\n", "cu\x00rl"))
 
     record = ledger.record(exchange)
@@ -82,7 +82,7 @@ def test_control_characters_of_a_request_are_escaped_in_its_record() -> None:
 
 def test_bytes_count_as_received_once_they_are_acknowledged() -> None:
     line = Line(on_their_way=4, handed=7)
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, line=line)
     exchange.handed = 7
 
@@ -93,7 +93,7 @@ def test_bytes_count_as_received_once_they_are_acknowledged() -> None:
 
 def test_what_has_been_acknowledged_stays_so_when_a_look_finds_more_on_its_way_than_it_knows_to_have_left() -> None:
     line = Line(on_their_way=4)
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, line=line)
     exchange.handed = 10
     before = ledger.record(exchange).bytes
@@ -104,7 +104,7 @@ def test_what_has_been_acknowledged_stays_so_when_a_look_finds_more_on_its_way_t
 
 
 def test_bytes_of_an_earlier_answer_on_their_way_do_not_make_a_negative_count() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, line=Line(on_their_way=400))
     exchange.handed = 7
 
@@ -112,13 +112,13 @@ def test_bytes_of_an_earlier_answer_on_their_way_do_not_make_a_negative_count() 
 
 
 def test_nothing_is_asked_of_a_connection_that_has_sent_nothing() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
 
     assert ledger.record(begun(ledger, line=Line(on_their_way=-5))).bytes == 0
 
 
 def test_an_answer_just_handed_over_counts_for_nothing_until_it_is_acknowledged() -> None:
-    ledger, line = Claims(), Line(on_their_way=10)
+    ledger, line = ExchangeLog(), Line(on_their_way=10)
     exchange = begun(ledger, line=line)
     exchange.handed = 10
     ledger.handed_over(exchange, time.monotonic())
@@ -132,7 +132,7 @@ def test_an_answer_just_handed_over_counts_for_nothing_until_it_is_acknowledged(
 
 
 def test_where_the_system_tells_no_more_an_answer_handed_over_counts_and_the_record_says_so() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, line=Line(on_their_way=sys.maxsize, known="handed_over"))
     exchange.handed = 10
     ledger.handed_over(exchange, time.monotonic())
@@ -143,7 +143,7 @@ def test_where_the_system_tells_no_more_an_answer_handed_over_counts_and_the_rec
 
 
 def test_an_answer_that_is_in_the_middle_of_its_last_send_is_under_way() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
     exchange.state = State.LEAVING
     exchange.ended = time.monotonic()
@@ -152,7 +152,7 @@ def test_an_answer_that_is_in_the_middle_of_its_last_send_is_under_way() -> None
 
 
 def test_of_pipelined_answers_each_counts_by_its_own_bytes() -> None:
-    ledger, line = Claims(), Line(on_their_way=5, handed=2 * (100 + 10))
+    ledger, line = ExchangeLog(), Line(on_their_way=5, handed=2 * (100 + 10))
     first, second = begun(ledger, line=line), begun(ledger, line=line)
     for exchange, at in ((first, 100), (second, 210)):
         exchange.at, exchange.handed = at, 10
@@ -162,7 +162,7 @@ def test_of_pipelined_answers_each_counts_by_its_own_bytes() -> None:
 
 
 def test_an_answer_handed_over_and_acknowledged_is_completed_however_late_one_asks() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
     exchange.handed = 10
     ledger.handed_over(exchange, 101.0)
@@ -173,7 +173,7 @@ def test_an_answer_handed_over_and_acknowledged_is_completed_however_late_one_as
 
 
 def test_the_time_goes_on_while_what_was_handed_over_is_not_acknowledged() -> None:
-    ledger, line = Claims(), Line(on_their_way=4)
+    ledger, line = ExchangeLog(), Line(on_their_way=4)
     exchange = begun(ledger, line=line, began=time.monotonic() - 5.0)
     exchange.handed = 10
     ledger.handed_over(exchange, exchange.began + 1.0)
@@ -192,7 +192,7 @@ def test_the_time_goes_on_while_what_was_handed_over_is_not_acknowledged() -> No
 
 
 def test_looking_does_not_lengthen_what_a_system_cannot_tell() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, line=Line(on_their_way=sys.maxsize, known="handed_over"), began=time.monotonic() - 5.0)
     exchange.handed = 10
     ledger.handed_over(exchange, exchange.began + 1.0)
@@ -203,7 +203,7 @@ def test_looking_does_not_lengthen_what_a_system_cannot_tell() -> None:
 
 
 def test_an_answer_that_was_cut_is_not_completed() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
 
     ledger.settle(exchange, 4, 103.0, End.CLOSED)
@@ -214,7 +214,7 @@ def test_an_answer_that_was_cut_is_not_completed() -> None:
 
 @pytest.mark.parametrize("end", [End.CLOSED, End.RESET, End.LOST, End.CUT])
 def test_a_record_says_how_an_answer_ended_that_is_not_complete(end: End) -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
     before = ledger.record(exchange).outcome
 
@@ -224,7 +224,7 @@ def test_a_record_says_how_an_answer_ended_that_is_not_complete(end: End) -> Non
 
 
 def test_a_complete_answer_is_complete_however_its_connection_ended() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
     exchange.handed = 10
     ledger.handed_over(exchange, 101.0)
@@ -235,7 +235,7 @@ def test_a_complete_answer_is_complete_however_its_connection_ended() -> None:
 
 
 def test_a_record_does_not_keep_the_connection() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     line = Line()
     alive = weakref.ref(line)
     received(ledger, begun(ledger, line=line))
@@ -247,7 +247,7 @@ def test_a_record_does_not_keep_the_connection() -> None:
 
 
 def test_an_answer_handed_over_but_not_all_received_is_not_completed() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
 
     received(ledger, exchange, 9)
@@ -256,7 +256,7 @@ def test_an_answer_handed_over_but_not_all_received_is_not_completed() -> None:
 
 
 def test_an_answer_is_settled_once() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
     ledger.settle(exchange, 10, 103.0, End.CLOSED)
 
@@ -266,7 +266,7 @@ def test_an_answer_is_settled_once() -> None:
 
 
 def test_an_answer_without_a_file_has_no_name() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, None, status=404)
 
     received(ledger, exchange)
@@ -276,7 +276,7 @@ def test_an_answer_without_a_file_has_no_name() -> None:
 
 
 def test_no_more_than_so_many_records_are_kept_and_the_oldest_goes_first() -> None:
-    ledger = Claims(most=2)
+    ledger = ExchangeLog(most=2)
 
     for status in (200, 404, 206):
         received(ledger, begun(ledger, None, status=status))
@@ -307,7 +307,7 @@ def test_spans_are_the_parts_that_the_first_bytes_of_the_content_carry(
 
 def test_a_transfer_of_very_many_ranges_shows_them_as_one_of_few_does() -> None:
     parts = [(at, at + 1) for at in range(0, 6000, 3)]
-    ledger = Claims()
+    ledger = ExchangeLog()
     received(ledger, begun(ledger, subject(*parts, total=6000), status=206))
 
     (transfer,) = ledger.transfers()
@@ -321,7 +321,7 @@ def test_a_transfer_of_very_many_ranges_shows_them_as_one_of_few_does() -> None:
 
 
 def test_a_record_is_data_that_can_be_compared_and_replaced() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     received(ledger, begun(ledger))
 
     record = ledger.requests()[0]
@@ -334,7 +334,7 @@ def test_a_record_is_data_that_can_be_compared_and_replaced() -> None:
 
 
 def test_a_transfer_that_is_over_is_made_once() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
     before = ledger.transfers()
     received(ledger, exchange)
@@ -345,7 +345,7 @@ def test_a_transfer_that_is_over_is_made_once() -> None:
 
 def test_a_transfer_is_complete_once_all_is_acknowledged_and_not_before() -> None:
     line = Line(on_their_way=4)
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, line=line)
     exchange.handed = 10
     ledger.handed_over(exchange, time.monotonic())
@@ -360,7 +360,7 @@ def test_a_transfer_is_complete_once_all_is_acknowledged_and_not_before() -> Non
 
 @pytest.mark.parametrize("end", [End.CLOSED, End.RESET, End.LOST, End.CUT])
 def test_a_transfer_says_how_it_ended(end: End) -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger)
     exchange.handed = 7
 
@@ -373,7 +373,7 @@ def test_a_transfer_says_how_it_ended(end: End) -> None:
 
 def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second() -> None:
     line = Line()
-    ledger = Claims()
+    ledger = ExchangeLog()
     exchange = begun(ledger, line=line, began=100.0)
     rates = []
     with ledger._lock:
@@ -385,7 +385,7 @@ def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second() -> 
 
 
 def test_a_transfer_without_content_is_none() -> None:
-    ledger = Claims()
+    ledger = ExchangeLog()
     received(ledger, begun(ledger, None, status=404))
     received(ledger, begun(ledger, subject()))
 

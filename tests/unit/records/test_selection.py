@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from httpserve.plan import Subject
 from httpserve.records import downloads, selection
 from httpserve.records.claims import Claims
-from httpserve.records.downloads import Claimed
 from httpserve.records.exchange import End, Exchange
+from httpserve.records.log import ExchangeLog
 from httpserve.records.model import RequestRecord
 from httpserve.records.selection import Selection
 from httpserve.records.terms import Boards, amount
-from httpserve.records.waits.download import DownloadTerms, Version, _Watching
+from httpserve.records.waits.download import DownloadTerms, Version, _Selected
 from tests.unit.exchanges import Asked, Line, subject
 
 V = '"v"'
@@ -42,12 +42,12 @@ def exchange(
 
 
 def over(made: Exchange, got: int | None = None) -> Exchange:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     number = made.number
-    ledger.begin(made)
+    claims.log.begin(made)
     made.number = number
-    ledger.handed_over(made, 101.0)
-    ledger.settle(made, made.length if got is None else got, 101.0, End.CLOSED)
+    claims.log.handed_over(made, 101.0)
+    claims.log.settle(made, made.length if got is None else got, 101.0, End.CLOSED)
     return made
 
 
@@ -102,14 +102,14 @@ def test_of_versions_only_the_one_that_stands_counts_and_the_later_is_kept() -> 
 def test_a_new_version_begins_anew() -> None:
     watch = Selection("f", 10, predicate=lambda request: True)
     watch.feed(over(exchange(1, (0, 5))))
-    watch.judge([(question, True) for question in watch.unjudged([], 0.0)])
+    watch.decide([(question, True) for question in watch.undecided([], 0.0)])
     watch.feed(over(exchange(2, (5, 6))))
 
     watch.start_over(3)
 
-    assert (received(watch), watch.unjudged([], 0.0), list(watch.counted)) == ({}, [], [])
+    assert (received(watch), watch.undecided([], 0.0), list(watch.counted)) == ({}, [], [])
     watch.feed(over(exchange(2, (0, 9))))
-    assert watch.unjudged([], 0.0) == []
+    assert watch.undecided([], 0.0) == []
 
 
 def test_a_new_version_does_not_change_since_when_the_user_counts() -> None:
@@ -125,33 +125,32 @@ def test_a_function_is_asked_once_about_what_is_under_way_and_once_when_it_is_ov
     watch = Selection("f", 10, predicate=lambda request: True)
     one = exchange(1, (0, 5))
 
-    first = watch.unjudged([one], 0.0)
+    first = watch.undecided([one], 0.0)
     nothing_yet = received(watch, one)
-    watch.judge([(question, True) for question in first])
+    watch.decide([(question, True) for question in first])
     underway = received(watch, one)
-    again = watch.unjudged([one], 0.0)
+    again = watch.undecided([one], 0.0)
     watch.feed(over(one))
-    last = watch.unjudged([], 0.0)
-    watch.judge([(question, False) for question in last])
+    last = watch.undecided([], 0.0)
+    watch.decide([(question, False) for question in last])
 
     assert [(question.number, question.is_over) for question in first + again + last] == [(1, False), (1, True)]
     assert (nothing_yet, underway, received(watch)) == ({}, {"10.0.0.2": 5}, {})
-    assert watch._verdicts == {}
 
 
 def test_what_is_over_meanwhile_is_asked_about_again() -> None:
     watch = Selection("f", 10, predicate=lambda request: True)
     one = exchange(1, (0, 5))
-    questions = watch.unjudged([one], 0.0)
+    questions = watch.undecided([one], 0.0)
     watch.feed(over(one))  # while the function was asked
 
-    watch.judge([(question, False) for question in questions])
+    watch.decide([(question, False) for question in questions])
 
-    assert [question.is_over for question in watch.unjudged([], 0.0)] == [True]
+    assert [question.is_over for question in watch.undecided([], 0.0)] == [True]
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "MOST_UNJUDGED", 3)
+    monkeypatch.setattr(selection, "MOST_UNDECIDED", 3)
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 3)
     counting, asking = Selection("f", 4), Selection("f", 4, predicate=lambda request: True)
 
@@ -162,26 +161,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert [made.number for made in counting.counted] == [6, 7, 8, 9]
     assert list(received(counting)) == ["10.0.1.7", "10.0.1.8", "10.0.1.9"]
-    assert [question.number for question in asking.unjudged([], 0.0)] == [7, 8, 9]
-
-
-def test_an_earlier_wait_divides_what_is_told_of_other_names() -> None:
-    watch = Selection("f", 10, mark=Claimed(1, {}, 5, {"10.0.0.3": 8}))
-    returned = exchange(4, (0, 5))
-    returned.used = 5
-
-    is_since = [
-        watch.is_since(one)
-        for one in (
-            exchange(5, (0, 5), name="g"),
-            exchange(6, (0, 5), name="g"),
-            exchange(8, (0, 5), name="g", client="10.0.0.3"),
-            exchange(4, (0, 5)),
-            returned,
-        )
-    ]
-
-    assert is_since == [False, True, False, True, False]
+    assert [question.number for question in asking.undecided([], 0.0)] == [7, 8, 9]
 
 
 def test_times_of_what_is_under_way_run_to_now_and_of_what_has_arrived_to_its_end() -> None:
@@ -246,21 +226,21 @@ def test_what_nobody_looks_at_for_long_is_not_lost(monkeypatch: pytest.MonkeyPat
 # Rest
 
 
-def resting(ledger: Claims, seconds: float) -> tuple[_Watching, Selection]:
+def resting(claims: Claims, seconds: float) -> tuple[_Selected, Selection]:
     terms = DownloadTerms("f", lambda: Version(V, 10), lambda: True, lambda names: {}, amount=amount("idle", seconds))
-    watch = ledger.watch_from_now("f", Boards())
-    return _Watching(ledger, terms, watch), watch
+    watch = claims.select_from_now("f", Boards())
+    return _Selected(claims, terms, watch), watch
 
 
 def test_a_range_that_came_again_is_no_rest() -> None:
-    ledger = Claims()
-    count, watch = resting(ledger, 50.0)
+    claims = Claims(ExchangeLog())
+    count, watch = resting(claims, 50.0)
     now = time.monotonic()
     early = exchange(1, (0, 5))
     early.ended = now - 60
     watch.feed(_settled(early))
     long_since = count.look(Version(V, 10))
-    again, watch = resting(ledger, 50.0)
+    again, watch = resting(claims, 50.0)
     watch.feed(early)
     again._moved = {"10.0.0.2": ((1, 5), now - 60)}
     same = exchange(2, (0, 5))
@@ -269,7 +249,7 @@ def test_a_range_that_came_again_is_no_rest() -> None:
 
     assert long_since is not None
     assert again.look(Version(V, 10)) is None
-    assert 40 < (again.seconds_to_poll() or 0) <= 50
+    assert 40 < (again.rests_for() or 0) <= 50
 
 
 def _settled(one: Exchange) -> Exchange:
@@ -283,14 +263,14 @@ def test_a_predicate_is_a_users(request: pytest.FixtureRequest) -> None:
     def counts(record: RequestRecord) -> bool:
         return record.client == "10.0.0.2"
 
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     made = exchange(1, (0, 10), status=200)
-    ledger.begin(made)
-    ledger.handed_over(made, 101.0)
-    watch = ledger.watch("f", Boards(predicate=counts), V, 10)
+    claims.log.begin(made)
+    claims.log.handed_over(made, 101.0)
+    watch = claims.select("f", Boards(predicate=counts), V, 10)
 
-    questions = ledger.unjudged(watch)
-    ledger.judge(watch, [(question, counts(question.request)) for question in questions])
+    questions = claims.undecided(watch)
+    claims.decide(watch, [(question, counts(question.request)) for question in questions])
 
     assert [question.is_over for question in questions] == [True]  # it has arrived, and was settled by the look
-    assert ledger.standings(watch, V)["10.0.0.2"].whole
+    assert claims.standings(watch, V)["10.0.0.2"].whole

@@ -16,8 +16,8 @@ from httpserve.records.terms import (
     address,
     amount,
     asked_for,
+    boards,
     method_named,
-    who,
 )
 from tests.unit.exchanges import Asked as Head
 from tests.unit.exchanges import Line, subject
@@ -76,18 +76,17 @@ def test_those_who_are_waited_for_are_chosen(meant: Boards, has: list[str], chos
 
 
 def test_who_is_waited_for() -> None:
-    assert who() == Boards()
-    assert who(clients=3) == Boards(count=3)
-    assert who("0:0::1") == Boards(addresses=("::1",))
-    assert who(clients=["::ffff:10.0.0.2", "10.0.0.3", "10.0.0.2"]) == Boards(2, ("10.0.0.2", "10.0.0.3"))
-    assert who(counts) == Boards(predicate=counts)
-    assert [one.is_anybody for one in (who(), who(clients=3), who("::1"), who(counts))] == [True, True, False, False]
+    assert boards() == Boards()
+    assert boards(clients=3) == Boards(count=3)
+    assert boards("0:0::1") == Boards(addresses=("::1",))
+    assert boards(clients=["::ffff:10.0.0.2", "10.0.0.3", "10.0.0.2"]) == Boards(2, ("10.0.0.2", "10.0.0.3"))
+    assert boards(counts) == Boards(predicate=counts)
 
 
 @pytest.mark.parametrize("clients", [object(), 1.0, "10.0.0.2"])
 def test_what_is_neither_a_number_nor_addresses_is_refused(clients: int) -> None:
     with pytest.raises(InvalidType):
-        who(clients=clients)
+        boards(clients=clients)
 
 
 @pytest.mark.parametrize("given", [b"10.0.0.2", 0, None, "10.0.0", "10.0.0.2/8", "usb0"])

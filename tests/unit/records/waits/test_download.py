@@ -13,6 +13,7 @@ from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
 from httpserve.plan import Piece, Subject
 from httpserve.records.claims import Claims
 from httpserve.records.exchange import ClosedLink, End, Exchange
+from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord, Fields
 from httpserve.records.terms import Boards
 from httpserve.records.waits.download import SLICE_SECONDS, DownloadTerms, Version, wait_for_download
@@ -51,7 +52,7 @@ class Asked:
 
 
 def begun(
-    ledger: Claims,
+    claims: Claims,
     *,
     start: int = 0,
     size: int = 10,
@@ -64,36 +65,36 @@ def begun(
     subject = Subject(name, validator, size, (Piece(0, start, size),)) if name else None
     length = size - start
     exchange = Exchange(Line(client), Asked(target), status, length, subject, 0.0, time.monotonic())
-    ledger.begin(exchange)
+    claims.log.begin(exchange)
     return exchange
 
 
-def received(ledger: Claims, exchange: Exchange, count: int | None = None) -> None:
+def received(claims: Claims, exchange: Exchange, count: int | None = None) -> None:
     exchange.handed = exchange.length
-    ledger.handed_over(exchange, time.monotonic())
-    ledger.settle(exchange, exchange.length if count is None else count, time.monotonic(), End.CLOSED)
+    claims.log.handed_over(exchange, time.monotonic())
+    claims.log.settle(exchange, exchange.length if count is None else count, time.monotonic(), End.CLOSED)
 
 
 ANYBODY = Boards()
 
 
 def waited(
-    ledger: Claims,
+    claims: Claims,
     current: Callable[[], Version],
     timeout: float | None = 20.0,
     *,
-    who: Boards = ANYBODY,
+    boards: Boards = ANYBODY,
     running: bool = True,
     nearest: tuple[str, ...] = (),
 ) -> DownloadRecord:
     terms = DownloadTerms(
-        "f", current, lambda: running, lambda names: dict.fromkeys(names, nearest), who, timeout=timeout
+        "f", current, lambda: running, lambda names: dict.fromkeys(names, nearest), boards, timeout=timeout
     )
-    return wait_for_download(ledger, terms)[0]
+    return wait_for_download(claims, terms)[0]
 
 
 def wait(
-    ledger: Claims,
+    claims: Claims,
     timeout: float | None = 20.0,
     *,
     client: str | None = None,
@@ -102,12 +103,12 @@ def wait(
     running: bool = True,
 ) -> DownloadRecord:
     whom = Boards() if client is None else Boards(addresses=(client,))
-    return waited(ledger, lambda: Version(validator, size), timeout, who=whom, running=running)
+    return waited(claims, lambda: Version(validator, size), timeout, boards=whom, running=running)
 
 
-def said(ledger: Claims, *, client: str | None = None, size: int = 10) -> str:
+def said(claims: Claims, *, client: str | None = None, size: int = 10) -> str:
     with pytest.raises(WaitTimeout) as caught:
-        wait(ledger, 0.001, client=client, size=size)
+        wait(claims, 0.001, client=client, size=size)
     assert (caught.value.name, caught.value.timeout) == ("f", 0.001)
     return str(caught.value)
 
@@ -117,16 +118,16 @@ def said(ledger: Claims, *, client: str | None = None, size: int = 10) -> str:
 
 @pytest.mark.parametrize("timeout", [20.0, None])
 def test_a_download_before_the_wait_is_returned_at_once(timeout: float | None) -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims))
 
-    assert wait(ledger, timeout).client == "10.0.0.2"
+    assert wait(claims, timeout).client == "10.0.0.2"
 
 
 @pytest.mark.parametrize("timeout", [20.0, None])
 def test_a_download_during_the_wait_ends_it(timeout: float | None) -> None:
-    ledger = Claims()
-    exchange = begun(ledger)
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims)
     waits = threading.Event()
     records: list[DownloadRecord] = []
 
@@ -135,25 +136,25 @@ def test_a_download_during_the_wait_ends_it(timeout: float | None) -> None:
         return Version("v", 10)
 
     waiter = threading.Thread(
-        target=lambda: records.append(waited(ledger, current, timeout)),
+        target=lambda: records.append(waited(claims, current, timeout)),
         daemon=True,
     )
     waiter.start()
     waits.wait(20.0)
-    received(ledger, exchange)
+    received(claims, exchange)
     waiter.join(20.0)
 
     assert [record.bytes for record in records] == [10]
 
 
 def test_an_acknowledgment_that_makes_no_event_is_noticed() -> None:
-    ledger = Claims()
-    exchange = begun(ledger)
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims)
     exchange.handed = 10
     line = exchange.link
     assert isinstance(line, Line)
     line.on_their_way = 10
-    ledger.handed_over(exchange, time.monotonic())
+    claims.log.handed_over(exchange, time.monotonic())
     looks = 0
 
     def current() -> Version:
@@ -163,19 +164,19 @@ def test_an_acknowledgment_that_makes_no_event_is_noticed() -> None:
             line.on_their_way = 0
         return Version("v", 10)
 
-    record = waited(ledger, current, 20.0)
+    record = waited(claims, current, 20.0)
 
     assert record.bytes == 10
 
 
 def test_an_answer_in_the_kernel_gets_a_moment_past_the_deadline() -> None:
-    ledger = Claims()
-    exchange = begun(ledger)
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims)
     exchange.handed = 10
     line = exchange.link
     assert isinstance(line, Line)
     line.on_their_way = 10
-    ledger.handed_over(exchange, time.monotonic())
+    claims.log.handed_over(exchange, time.monotonic())
     looks = 0
 
     def current() -> Version:
@@ -185,13 +186,13 @@ def test_an_answer_in_the_kernel_gets_a_moment_past_the_deadline() -> None:
             line.on_their_way = 0
         return Version("v", 10)
 
-    record = waited(ledger, current, 1e-9)
+    record = waited(claims, current, 1e-9)
 
     assert record.bytes == 10
 
 
 def test_what_happens_to_another_name_does_not_let_a_wait_look() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     waits, looks, began = threading.Event(), 0, time.monotonic()
 
     def current() -> Version:
@@ -200,14 +201,14 @@ def test_what_happens_to_another_name_does_not_let_a_wait_look() -> None:
         waits.set()
         return Version("v", 10)
 
-    waiter = threading.Thread(target=lambda: waited(ledger, current), daemon=True)
+    waiter = threading.Thread(target=lambda: waited(claims, current), daemon=True)
     waiter.start()
     waits.wait(20.0)
     for number in range(300):
-        received(ledger, begun(ledger, name="g" if number % 2 else "", target="/g"))
+        received(claims, begun(claims, name="g" if number % 2 else "", target="/g"))
         time.sleep(0.001)  # long enough for a look
     looks_until_then, seconds = looks, time.monotonic() - began
-    received(ledger, begun(ledger))
+    received(claims, begun(claims))
     waiter.join(20.0)
 
     assert looks_until_then <= 3 + seconds / SLICE_SECONDS  # since others may change a file
@@ -216,14 +217,14 @@ def test_what_happens_to_another_name_does_not_let_a_wait_look() -> None:
 
 def test_a_stopped_server_ends_the_wait_with_what_to_do() -> None:
     with pytest.raises(ServerNotRunning, match=r"'f'.*start\(\) it first"):
-        wait(Claims(), running=False)
+        wait(Claims(ExchangeLog()), running=False)
 
 
 def test_a_download_from_before_the_stop_still_counts() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims))
 
-    assert wait(ledger, running=False).bytes == 10
+    assert wait(claims, running=False).bytes == 10
 
 
 def test_a_file_that_is_gone_ends_the_wait() -> None:
@@ -231,19 +232,19 @@ def test_a_file_that_is_gone_ends_the_wait() -> None:
         raise NotFound("no such file", "f")
 
     with pytest.raises(NotFound):
-        waited(Claims(), current, 20.0)
+        waited(Claims(ExchangeLog()), current, 20.0)
 
 
 # What the timeout says
 
 
 def test_the_message_says_how_much_of_it_each_client_has() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, size=58 * MIB, client="192.168.7.2"), 41 * MIB)
-    begun(ledger, size=58 * MIB, client="192.168.7.3").handed = 2 * MIB
-    begun(ledger, size=58 * MIB, client="192.168.7.4")
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, size=58 * MIB, client="192.168.7.2"), 41 * MIB)
+    begun(claims, size=58 * MIB, client="192.168.7.3").handed = 2 * MIB
+    begun(claims, size=58 * MIB, client="192.168.7.4")
 
-    assert said(ledger, size=58 * MIB) == (
+    assert said(claims, size=58 * MIB) == (
         "nobody has downloaded 'f' within 0.001 s: "
         "192.168.7.2 has 41 of 58 MiB: started, stopped at byte 42991616 of 60817408 "
         "(the client closed the connection); "
@@ -252,37 +253,37 @@ def test_the_message_says_how_much_of_it_each_client_has() -> None:
 
 
 def test_the_message_says_what_the_client_that_was_meant_has() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, client="192.168.7.2"), 4)
-    received(ledger, begun(ledger, client="192.168.7.3"), 5)
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, client="192.168.7.2"), 4)
+    received(claims, begun(claims, client="192.168.7.3"), 5)
 
-    assert said(ledger, client="192.168.7.2") == (
+    assert said(claims, client="192.168.7.2") == (
         "192.168.7.2 has not downloaded 'f' within 0.001 s: 192.168.7.2 has 4 of 10 bytes: "
         "started, stopped at byte 4 of 10 (the client closed the connection)"
     )
 
 
 def test_the_message_says_that_nobody_asked_at_all() -> None:
-    assert said(Claims()).endswith(": nobody asked for it, nor for anything else: nobody connected")
+    assert said(Claims(ExchangeLog())).endswith(": nobody asked for it, nor for anything else: nobody connected")
 
 
 def test_the_message_says_what_was_asked_for_instead() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     for _ in range(2):
-        received(ledger, begun(ledger, name="", target="/F", status=404))
-    received(ledger, begun(ledger, name="g", target="/g", client="10.0.0.3"))
+        received(claims, begun(claims, name="", target="/F", status=404))
+    received(claims, begun(claims, name="g", target="/g", client="10.0.0.3"))
 
-    assert said(ledger).endswith(
+    assert said(claims).endswith(
         ": nobody asked for it; asked for instead: /F (404, by 10.0.0.2), /g (200, by 10.0.0.3)"
     )
 
 
 def test_the_message_names_the_last_five_of_many_and_says_how_many_more() -> None:
-    ledger = Claims()
+    claims = Claims(ExchangeLog())
     for number in range(8):
-        received(ledger, begun(ledger, name="", target=f"/{number}", status=404))
+        received(claims, begun(claims, name="", target=f"/{number}", status=404))
 
-    message = said(ledger)
+    message = said(claims)
 
     assert "/2 " not in message
     assert message.endswith(
@@ -292,43 +293,43 @@ def test_the_message_names_the_last_five_of_many_and_says_how_many_more() -> Non
 
 
 def test_a_request_without_a_target_is_not_named() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, name="", target="", status=400))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, name="", target="", status=400))
 
-    assert said(ledger).endswith(": nobody asked for it, nor for anything else: nobody connected")
+    assert said(claims).endswith(": nobody asked for it, nor for anything else: nobody connected")
 
 
 @pytest.mark.parametrize("validator", ["v", "old"])
 def test_the_message_says_that_what_was_asked_for_brought_nothing_of_this_version(validator: str) -> None:
-    ledger = Claims()
-    exchange = begun(ledger, validator=validator)
-    ledger.settle(exchange, 0 if validator == "v" else 10, time.monotonic(), End.CLOSED)
+    claims = Claims(ExchangeLog())
+    exchange = begun(claims, validator=validator)
+    claims.log.settle(exchange, 0 if validator == "v" else 10, time.monotonic(), End.CLOSED)
 
-    assert said(ledger).endswith(
+    assert said(claims).endswith(
         ": it was asked for, but nothing has arrived of the version that stands (the client closed the connection)"
     )
 
 
 def test_the_message_says_that_an_earlier_wait_had_the_download() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger))
-    wait(ledger)
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims))
+    wait(claims)
 
-    assert said(ledger).endswith("; what came before, an earlier wait has returned")
+    assert said(claims).endswith("; what came before, an earlier wait has returned")
 
 
 def test_the_message_names_other_addresses_that_asked_as_a_board_behind_nat_has_another_one() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, client="10.0.0.9"))
-    received(ledger, begun(ledger, client="10.0.0.8"))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, client="10.0.0.9"))
+    received(claims, begun(claims, client="10.0.0.8"))
 
-    assert said(ledger, client="192.168.7.2").endswith(
+    assert said(claims, client="192.168.7.2").endswith(
         ": it did not ask for it, nor for anything else: it never connected; but 10.0.0.8, 10.0.0.9 asked for it"
     )
 
 
 def test_the_message_says_what_the_client_that_was_meant_asked_for_instead() -> None:
-    ledger = Claims()
-    received(ledger, begun(ledger, name="", target="/F", status=404))
+    claims = Claims(ExchangeLog())
+    received(claims, begun(claims, name="", target="/F", status=404))
 
-    assert said(ledger, client="10.0.0.2").endswith(": it did not ask for it; asked for instead: /F (404, by 10.0.0.2)")
+    assert said(claims, client="10.0.0.2").endswith(": it did not ask for it; asked for instead: /F (404, by 10.0.0.2)")

@@ -45,7 +45,7 @@ def case(
     coverages: Mapping[str, Coverage] | None = None,
     requests: Sequence[RequestRecord] = (),
     *,
-    who: Boards | None = None,
+    boards: Boards | None = None,
     wanted: Amount | None = None,
     size: int = 100,
     was_returned: bool = False,
@@ -55,7 +55,7 @@ def case(
     return FailedWait(
         name="f",
         size=size,
-        who=who or Boards(),
+        boards=boards or Boards(),
         amount=wanted or Amount(),
         coverages=coverages or {},
         requests=requests,
@@ -130,7 +130,7 @@ def case(
             f"{ONE} has 100 of 100 bytes: the whole (but not for 3 s without more; that answer was complete)",
         ),
         pytest.param(
-            case({ONE: has((0, 4)), OTHER: has((0, 5))}, who=Boards(addresses=(ONE,))),
+            case({ONE: has((0, 4)), OTHER: has((0, 5))}, boards=Boards(addresses=(ONE,))),
             STOPPED,
             4,
             ((4, 100),),
@@ -151,14 +151,14 @@ def case(
             "it was asked for, but not received (the client closed the connection)",
         ),
         pytest.param(
-            case({ONE: has((0, 100))}, who=Boards(count=2), connected=[ONE]),
+            case({ONE: has((0, 100))}, boards=Boards(count=2), connected=[ONE]),
             NOBODY,
             0,
             ((0, 100),),
             f"{ONE} has it; nobody else asked for it, nor for anything else",
         ),
         pytest.param(
-            case(who=Boards(2, (ONE, OTHER)), connected=[ONE]),
+            case(boards=Boards(2, (ONE, OTHER)), connected=[ONE]),
             NOBODY,
             0,
             ((0, 100),),

@@ -1,0 +1,228 @@
+"""What a wait uses up: what the boards that it returns have fetched of the name until then, and no other board's."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from httpserve import HttpServerClient, RequestRecord
+from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, THIRD, begin, fetch, fetch_part, halfway, put, vain
+
+
+def of_other(request: RequestRecord) -> bool:
+    return request.client == OTHER
+
+
+# Downloads
+
+
+def test_each_of_two_boards_is_returned_by_a_wait_of_its_own(bench: HttpServerClient) -> None:
+    put(bench)
+    fetch(bench, board=ONE)
+    fetch(bench, board=OTHER)
+
+    first = bench.wait_for_download("Image", PATIENT)
+    second = bench.wait_for_download("Image", PATIENT)
+
+    assert {first.client, second.client} == {ONE, OTHER}
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+
+def test_a_board_that_boots_again_must_fetch_again(bench: HttpServerClient) -> None:
+    put(bench)
+    fetch(bench, board=ONE)
+    bench.wait_for_download("Image", PATIENT)
+
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+    fetch(bench, board=ONE)
+
+    assert bench.wait_for_download("Image", PATIENT).client == ONE
+
+
+def test_what_a_board_fetched_twice_before_a_wait_is_used_up_by_it(bench: HttpServerClient) -> None:
+    put(bench)
+    fetch(bench, board=ONE)
+    fetch(bench, board=OTHER)
+    fetch(bench, board=ONE)
+
+    clients = {bench.wait_for_download("Image", PATIENT).client for _ in range(2)}
+
+    assert clients == {ONE, OTHER}
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+
+def test_a_wait_for_two_boards_leaves_the_third(bench: HttpServerClient) -> None:
+    put(bench)
+    for board in (ONE, OTHER, THIRD):
+        fetch(bench, board=board)
+
+    two = bench.wait_for_download("Image", PATIENT, clients=2)
+    last = bench.wait_for_download("Image", PATIENT)
+
+    assert {*(record.client for record in two), last.client} == {ONE, OTHER, THIRD}
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+
+def test_a_wait_for_one_board_leaves_the_other_to_a_wait_for_any(bench: HttpServerClient) -> None:
+    put(bench)
+    fetch(bench, board=ONE)
+    fetch(bench, board=OTHER)
+
+    bench.wait_for_download("Image", PATIENT, client=OTHER)
+
+    assert bench.wait_for_download("Image", PATIENT).client == ONE
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+
+def test_a_wait_for_any_board_leaves_the_other_to_a_wait_for_it(bench: HttpServerClient) -> None:
+    put(bench)
+    fetch(bench, board=ONE)
+    fetch(bench, board=OTHER)
+
+    first = bench.wait_for_download("Image", PATIENT).client
+    other = ONE if first == OTHER else OTHER
+
+    assert bench.wait_for_download("Image", PATIENT, client=other).client == other
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=first))
+
+
+def test_a_wait_by_a_function_leaves_the_other_board(bench: HttpServerClient) -> None:
+    put(bench)
+    fetch(bench, board=ONE)
+    fetch(bench, board=OTHER)
+
+    assert bench.wait_for_download("Image", PATIENT, client=of_other).client == OTHER
+    assert bench.wait_for_download("Image", PATIENT).client == ONE
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=of_other))
+
+
+def test_a_wait_for_any_board_leaves_the_other_to_a_function(bench: HttpServerClient) -> None:
+    put(bench)
+    fetch(bench, board=ONE)
+    bench.wait_for_download("Image", PATIENT)
+    fetch(bench, board=ONE)
+    fetch(bench, board=OTHER)
+
+    bench.wait_for_download("Image", PATIENT, client=ONE)
+
+    assert bench.wait_for_download("Image", PATIENT, client=of_other).client == OTHER
+
+
+@pytest.mark.parametrize("until", [0.5, "started", "idle"])
+def test_a_wait_for_a_part_leaves_the_other_board(bench: HttpServerClient, until: float | str) -> None:
+    put(bench, size=1000)
+    fetch_part(bench, 0, 600, board=ONE)
+    fetch_part(bench, 0, 600, board=OTHER)
+
+    clients = {bench.wait_for_download("Image", PATIENT, until=until, idle=0.01).client for _ in range(2)}
+
+    assert clients == {ONE, OTHER}
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until, idle=0.01))
+
+
+def test_a_part_that_was_returned_counts_for_a_wait_for_the_whole(bench: HttpServerClient) -> None:
+    put(bench, size=1000)
+    fetch_part(bench, 0, 600, board=ONE)
+    bench.wait_for_download("Image", PATIENT, until="started")
+    fetch_part(bench, 600, 1000, board=ONE)
+
+    assert bench.wait_for_download("Image", PATIENT).bytes == 1000
+
+
+def test_a_wait_since_a_time_leaves_the_other_board(bench: HttpServerClient) -> None:
+    began = time.time()
+    put(bench)
+    fetch(bench, board=ONE)
+    fetch(bench, board=OTHER)
+
+    first = bench.wait_for_download("Image", PATIENT, since=began - 1)
+    second = bench.wait_for_download("Image", PATIENT)
+
+    assert {first.client, second.client} == {ONE, OTHER}
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+    assert bench.wait_for_download("Image", PATIENT, since=began - 1).client in (ONE, OTHER)
+
+
+def test_an_expected_download_leaves_the_other_board(bench: HttpServerClient) -> None:
+    put(bench)
+    fetch(bench, board=ONE)
+    with bench.expect_download("Image", PATIENT) as download:
+        fetch(bench, board=OTHER)
+
+    assert download.record.client == OTHER
+    assert bench.wait_for_download("Image", PATIENT).client == ONE
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+
+def test_two_waits_at_once_return_the_same_download_and_use_it_up(bench: HttpServerClient) -> None:
+    put(bench)
+    with ThreadPoolExecutor(2) as pool:
+        waits = [begin(pool, lambda: bench.wait_for_download("Image", PATIENT)) for _ in range(2)]
+        fetch(bench, board=ONE)
+
+        assert [wait.result(PATIENT).client for wait in waits] == [ONE, ONE]
+
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+
+def test_the_other_board_still_counts_when_the_first_is_at_it_again(bench: HttpServerClient) -> None:
+    put(bench, size=BIG)
+    fetch(bench, board=ONE)
+    fetch(bench, board=OTHER)
+    first = bench.wait_for_download("Image", PATIENT).client
+    with halfway(bench, 1 << 20, board=first):
+        second = bench.wait_for_download("Image", PATIENT).client
+
+    assert {first, second} == {ONE, OTHER}
+
+
+# Requests
+
+
+def test_each_of_two_boards_that_ask_is_returned_by_a_wait_of_its_own(bench: HttpServerClient) -> None:
+    fetch(bench, target="/cfg", board=ONE)
+    fetch(bench, target="/cfg", board=OTHER)
+
+    clients = [bench.wait_for_request("cfg", timeout=PATIENT).client for _ in range(2)]
+
+    assert clients == [ONE, OTHER]
+    vain(lambda: bench.wait_for_request("cfg", timeout=AT_ONCE))
+
+
+def test_a_later_request_of_one_board_leaves_the_earlier_one_of_another(bench: HttpServerClient) -> None:
+    fetch(bench, target="/cfg", board=ONE)
+    since = time.time()
+    fetch(bench, target="/cfg", board=OTHER)
+
+    assert bench.wait_for_request("cfg", timeout=PATIENT, since=since).client == OTHER
+    assert bench.wait_for_request("cfg", timeout=PATIENT).client == ONE
+    vain(lambda: bench.wait_for_request("cfg", timeout=AT_ONCE))
+
+
+def test_a_later_request_of_a_board_uses_up_its_earlier_ones(bench: HttpServerClient) -> None:
+    fetch(bench, target="/cfg", board=ONE)
+    since = time.time()
+    fetch(bench, target="/cfg", board=ONE)
+
+    bench.wait_for_request("cfg", timeout=PATIENT, since=since)
+
+    vain(lambda: bench.wait_for_request("cfg", timeout=AT_ONCE))
+
+
+def test_an_expected_request_leaves_the_earlier_one_of_another_board(bench: HttpServerClient) -> None:
+    fetch(bench, target="/cfg", board=ONE)
+    with bench.expect_request("cfg", timeout=PATIENT) as asked:
+        fetch(bench, target="/cfg", board=OTHER)
+
+    assert asked.record.client == OTHER
+    assert bench.wait_for_request("cfg", timeout=PATIENT).client == ONE
+
+
+def test_a_wait_for_something_else_leaves_the_request(bench: HttpServerClient) -> None:
+    fetch(bench, target="/cfg", board=ONE)
+
+    assert bench.wait_for_request(timeout=PATIENT).client == ONE
+    assert bench.wait_for_request("cfg", timeout=PATIENT).client == ONE
+    vain(lambda: bench.wait_for_request(timeout=AT_ONCE))
