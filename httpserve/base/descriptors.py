@@ -19,9 +19,8 @@ class Descriptor(io.FileIO):
     However often and by whomever it is closed, its number is given back once.
     """
 
-    def __init__(self) -> None:
-        """Be closed: to open it here would lose it between two steps."""
-
+    # Closed at first: to open it here would lose it between two steps.
+    __init__ = object.__init__
     # Takes what FileIO takes. It is C all the way, as the opener must be, so either it has not opened or all is noted.
     open = io.FileIO.__init__
     # In place of IOBase's, which warns: whoever forgets it was interrupted. Of C, for what a finalizer raises is lost.
@@ -45,8 +44,8 @@ class Descriptors(list[int]):
     def close(self) -> None:
         """Close all. Harmless when called again."""
         while self:
-            self.drop()
-        self.leave_open()
+            next(map(os.close, map(self.pop, (0,))))
+        self.__class__ = _LeftOpen
 
     def leave_open(self) -> None:
         """Be closed by `close` alone."""

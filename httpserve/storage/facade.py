@@ -120,28 +120,18 @@ class Storage:
     ) -> str:
         """Copy a file into the root as `write_from_path` does, and return its SHA-256 in hexadecimal.
 
-        Args:
-            dst: the path here.
-            src: a local path, an http(s) URL, or a path on *operator*.
-            operator: the blocking opendal operator to read from; default: the local disk.
-            sha256: the digest that the bytes must have.
-            progress: called with bytes so far and total (or None); True: a progress bar.
-            timeout: seconds that a remote source may send nothing; default: the storage's.
-
-        Raises:
-            DigestMismatch: the bytes are others than *sha256* promised.
+        `HttpServerClient.put_file` is this with a URL in the end, and says what each argument means.
         """
-        from httpserve.storage.copying.copy import (
-            copy_in,  # on first use: a script that puts nothing does without
-        )
+        # On first use: a script that puts nothing does without.
+        from httpserve.storage.copying.copy import copy_in
         from httpserve.storage.copying.opening import open_source
 
         name = _file_name("write", dst)
         self._root.open()
         source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)
         try:
-            with self._root.incoming(name) as incoming:
-                return copy_in(source, incoming, sha256=sha256, progress=progress)
+            # No `with`: a copy discards what it does not commit.
+            return copy_in(source, self._root.incoming(name), sha256=sha256, progress=progress)
         except CopyFailed as error:
             error.name = error.name or name
             raise

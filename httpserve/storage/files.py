@@ -193,7 +193,7 @@ class ReadFile(StorageFile):
 
     def read_into_path(self, path: str | os.PathLike[str], operator: opendal.Operator | None = None) -> None:
         self._check()
-        from httpserve.storage.copying.copy import copy_out  # on first use, as in storage.py
+        from httpserve.storage.copying.copy import copy_out  # on first use, as in facade.py
 
         copy_out(_ReadAsSource(self), path, operator, timeout=self._timeout)
 
@@ -287,7 +287,7 @@ class WriteFile(StorageFile):
     def write_from_path(self, path: str | os.PathLike[str], operator: opendal.Operator | None = None) -> None:
         self._check()
         self._check_good("write")
-        from httpserve.storage.copying.copy import copy_in  # on first use, as in storage.py
+        from httpserve.storage.copying.copy import copy_in  # on first use, as in facade.py
         from httpserve.storage.copying.opening import open_source
 
         try:

@@ -17,7 +17,7 @@ import pytest
 from opendal.layers import RetryLayer
 
 from httpserve.errors import CopyFailed, CopyNotPermitted, SourceNotFound, SourceStalled
-from httpserve.storage.copying import pipeline
+from httpserve.storage.copying import copy
 from httpserve.storage.copying.copy import copy_in
 from httpserve.storage.copying.local import FileSink
 from httpserve.storage.copying.opening import open_source
@@ -132,7 +132,7 @@ def test_an_operator_that_stalls_ends_the_copy(dst: Path) -> None:
 
 
 def test_ctrl_c_ends_the_wait_for_an_operator_that_stalls(dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "GRACE", 0.01)
+    monkeypatch.setattr(copy, "GRACE", 0.01)
     with RawServer(HEAD, answer(CONTENT[:300_000], length=len(CONTENT), end=End.STALL)) as server:
         with ctrl_c_after(1) as progress, pytest.raises(KeyboardInterrupt):
             fetch("file", over_http(server), dst, timeout=600, progress=progress)

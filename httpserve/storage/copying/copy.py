@@ -1,27 +1,39 @@
-"""Copies a source into a sink whole or not at all, and a source out to a path.
+"""Copies a source into a sink whole or not at all, with SHA-256 beside it; and a source out to a path.
 
-Knows what a copy promises: digest, progress, no litter. Knows nothing of chunks, nor of names on the server.
+Knows what a copy promises (digest, progress, no litter), threads and chunks. Knows nothing of how an end is read or
+written, nor of names on the server.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from queue import SimpleQueue
+from typing import TypeVar
 
 import opendal
 
 from httpserve.base.arguments import checked_seconds
 from httpserve.base.progress import Report, reporter
+from httpserve.base.threads import Aside
 from httpserve.errors import DigestMismatch, InvalidArgument
-from httpserve.storage.copying.ends import ReadableSink, Source
+from httpserve.storage.copying.ends import ReadableSink, Sink, Source, SourceChanged
 from httpserve.storage.copying.local import FileSink
-from httpserve.storage.copying.messages import is_url, redacted_url
-from httpserve.storage.copying.opening import check_operator, checked_path, local_path
+from httpserve.storage.copying.messages import is_url, redacted_url, unreadable
+from httpserve.storage.copying.opening import check_operator, checked_path
 from httpserve.storage.copying.operator import OperatorSink
-from httpserve.storage.copying.pipeline import interruptibly, pump, pump_unhashed
 
-__all__ = ["copy_in", "copy_out"]
+COPY_CHUNK_BYTES = 256 * 1024  # stays in a processor's cache; Ctrl-C is felt within one chunk
+# A call for each chunk costs as much as to hash a few KiB, so short reads are gathered up to this.
+LEAST_CHUNK_BYTES = 64 * 1024
+# Seconds that a copy which was given up waits for its thread; longer is only one that sits in opendal.
+GRACE = 0.2
+
+T = TypeVar("T")
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -55,9 +67,12 @@ def copy_in(
         CopyFailed: The source failed; SourceStalled and SourceNotFound say how. What the sink raises, too.
     """
     try:
-        expected = _checked_digest(sha256)
-        with reporter(progress) as report:
-            digest = _pumped(source, sink, report)
+        expected = None if sha256 is None else _checked_digest(sha256)
+        if progress is None:
+            digest = _pumped(source, sink, _unreported)
+        else:
+            with reporter(progress) as report:
+                digest = _pumped(source, sink, report)
         if expected is not None and digest != expected:
             raise _mismatch(source.label, expected, digest)
         sink.commit(digest)
@@ -91,7 +106,7 @@ def copy_out(
     checked_seconds("timeout", timeout)
     _check_no_url(path, operator)
     if operator is None:
-        sink: FileSink | OperatorSink = FileSink(local_path(path, "dst"))
+        sink: FileSink | OperatorSink = FileSink(path)
     else:
         sink = OperatorSink(path, operator, timeout=timeout)
 
@@ -126,12 +141,10 @@ def _pumped(source: Source, sink: ReadableSink, report: Report) -> str:
 
 
 def _unreported(copied: int, total: int | None) -> None:
-    """Nobody asked how far a copy out is."""
+    """Report to nobody."""
 
 
-def _checked_digest(sha256: str | None) -> str | None:
-    if sha256 is None:
-        return None
+def _checked_digest(sha256: object) -> str:
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise InvalidArgument(f"sha256 must be 64 hexadecimal digits, not {sha256!r}")
     return sha256.lower()
@@ -140,3 +153,194 @@ def _checked_digest(sha256: str | None) -> str | None:
 def _mismatch(label: str, expected: str, actual: str) -> DigestMismatch:
     message = f"{label} has the SHA-256 {actual}, not {expected} as promised; nothing was published"
     return DigestMismatch(message, label, "", expected, actual)
+
+
+def pump(source: Source, sink: ReadableSink, report: Report) -> str:
+    """Write all of *source* to *sink*, without committing. Returns its SHA-256. Blocks until done.
+
+    The bytes so far are reported at each chunk, and at the end. Starts over when the source changes.
+    """
+    while True:
+        try:
+            return _hashed(source, sink, report)
+        except SourceChanged:
+            sink.restart()
+
+
+def pump_unhashed(source: Source, sink: Sink, report: Report) -> None:
+    """Do as `pump`, without the digest."""
+    while True:
+        try:
+            return _copied(source, sink, report)
+        except SourceChanged:
+            sink.restart()
+
+
+def _copied(source: Source, sink: Sink, report: Report) -> None:
+    whole = 0
+    for chunk, whole in _chunks(source):
+        sink.write(chunk)
+        report(whole, source.size)
+    source.finish()
+    report(whole, whole)
+
+
+def _hashed(source: Source, sink: ReadableSink, report: Report) -> str:
+    digest = _Digest(sink)
+    try:
+        reported: tuple[int, int | None] | None = None
+        for chunk, copied in _chunks(source):
+            sink.write(chunk)
+            digest.follow(chunk, copied)
+            reported = copied, source.size
+            report(*reported)
+        source.finish()
+        whole = 0 if reported is None else reported[0]
+        if reported != (whole, whole):
+            report(whole, whole)
+        return digest.hexdigest()
+    finally:
+        digest.is_given_up = True
+        digest.end()  # a call of C: whatever signals raise, the thread has been told
+        if digest.thread is not None:
+            digest.thread.wait()
+
+
+def _chunks(source: Source) -> Iterator[tuple[memoryview, int]]:
+    """Give all of *source* in chunks, each in the same buffer, with the number of bytes up to its end."""
+    buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
+    copied, read = 0, 1
+    while read:
+        count = 0
+        while read and count < LEAST_CHUNK_BYTES:
+            read = source.readinto(buffer[count:])
+            count += read
+        if count:
+            copied += count
+            yield buffer[:count], copied
+
+
+class _Digest:
+    """SHA-256 of what a sink has been given, computed from the second chunk on in a thread that reads it back.
+
+    Reading back costs less than handing buffers over: each thread has one that stays in its processor's cache, and
+    neither waits for the other. What is hashed is what boards will get.
+    """
+
+    def __init__(self, sink: ReadableSink) -> None:
+        self._sink = sink
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0
+        self._written: SimpleQueue[int | None] = SimpleQueue()
+        self.thread: Aside[None] | None = None  # from the second chunk on
+        self._has_thread = False  # where the system has one for it
+        self.end = partial(self._written.put, None)  # lets the thread end; harmless when repeated
+        self.is_given_up = False
+
+    def follow(self, chunk: memoryview, written: int) -> None:
+        """Hash *chunk*, which was written last, the end of the first *written* bytes. Returns at once."""
+        if self.thread is None and written > len(chunk):
+            self.thread = Aside(self._hash, "httpserve:sha256")
+            self._has_thread = self.thread.start()
+        if self._has_thread:
+            self._written.put(written)
+        else:
+            self._sha256.update(chunk)
+            self._hashed = written
+
+    def hexdigest(self) -> str:
+        """Return the digest of all that was written, after waiting for the rest. Raises what was wrong with it."""
+        self.end()
+        if self.thread is not None:
+            self.thread.wait()
+            if self._has_thread:
+                self.thread.result()
+        return self._sha256.hexdigest()
+
+    def _hash(self) -> None:
+        # Opened and closed here, where no signal interrupts: a number that two threads close is another file's.
+        fd = self._sink.reader()
+        try:
+            self._follow_in(fd)
+        except OSError as error:
+            raise unreadable("what was written", f"it cannot be read back: {error.strerror}", error.errno) from error
+        finally:
+            try:
+                os.close(fd)
+            except OSError as error:
+                # Perhaps the only word of it: a disk tells who closes first that it could not keep what was written.
+                raise self._sink.refused(error) from error
+
+    def _follow_in(self, fd: int) -> None:
+        buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
+        while (end := self._written.get()) is not None:
+            while self._hashed < end and not self.is_given_up:
+                count = _read_at(fd, buffer[: end - self._hashed], self._sink.start + self._hashed)
+                self._sha256.update(buffer[:count])
+                self._hashed += count
+
+
+def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        count = os.preadv(fd, [buffer], offset)
+    else:  # pragma: no cover - not Linux, nor a BSD
+        data = os.pread(fd, len(buffer), offset)
+        count = len(data)
+        buffer[:count] = data
+    if not count:
+        raise OSError(errno.EIO, "it has become shorter")
+    return count
+
+
+# Where a read or a write may sit in opendal, which does not feel Ctrl-C
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this copy any more."""
+
+
+def interruptibly(job: Callable[[Report], T], report: Report, abandon: Callable[[], object]) -> T:
+    """Run *job* in a thread, and wait for it here so that Ctrl-C is felt. Blocks until it is done.
+
+    Args:
+        job: What to do; it is handed a function to report with, which ends it once nobody waits any more.
+        report: Called in this thread with what the job reports.
+        abandon: Called when the wait ends early, by what a signal or *report* raised; the job may still be under way
+            then, for as long as opendal does not return.
+
+    Returns:
+        What the job returns; what it raises is raised.
+    """
+    relay = _Relay()
+    work = Aside(partial(relay.until_the_end, job), "httpserve:copy")
+    try:
+        if not work.start():
+            return job(report)
+        while (event := relay.events.get()) is not None:
+            report(*event)
+        work.wait()
+    except BaseException:
+        relay.is_abandoned = True
+        abandon()
+        work.wait(GRACE)
+        raise
+    return work.result()
+
+
+class _Relay:
+    """What a job in another thread reports, on its way to the thread that waits for it."""
+
+    def __init__(self) -> None:
+        self.events: SimpleQueue[tuple[int, int | None] | None] = SimpleQueue()  # None: the job has ended
+        self.is_abandoned = False
+
+    def report(self, copied: int, total: int | None) -> None:
+        if self.is_abandoned:
+            raise _Abandoned
+        self.events.put((copied, total))
+
+    def until_the_end(self, job: Callable[[Report], T]) -> T:
+        try:
+            return job(self.report)
+        finally:
+            self.events.put(None)

@@ -6,19 +6,11 @@ Knows what they promise each other. Knows none of them.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    pass
-if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
-    pass
+from typing import Protocol
 
 
 class SourceChanged(Exception):
-    """The source became another representation, and reads from its first byte again. Never leaves staging."""
+    """The source became another representation, and reads from its first byte again. Never leaves this folder."""
 
 
 class Source(Protocol):
@@ -77,5 +69,6 @@ class ReadableSink(Sink, Protocol):
 
 
 def temporary_beside(path: str) -> str:
+    """Return a name for a temporary file in the directory of *path*."""
     directory, slash, _ = path.rpartition("/")
     return f"{directory}{slash}.httpserve-{secrets.token_hex(8)}.part"

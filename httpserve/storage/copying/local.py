@@ -10,12 +10,12 @@ import errno
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING
 
 from httpserve.base.descriptors import Descriptor
 from httpserve.base.log import logger
 from httpserve.base.threads import run_shielded
-from httpserve.errors import CopyFailed
+from httpserve.errors import CopyFailed, InvalidArgument
+from httpserve.storage.copying.ends import temporary_beside
 from httpserve.storage.copying.messages import (
     changed,
     check_whole,
@@ -24,13 +24,6 @@ from httpserve.storage.copying.messages import (
     unreadable,
     unwritable,
 )
-
-if TYPE_CHECKING:
-    pass
-from httpserve.storage.copying.ends import temporary_beside
-
-if TYPE_CHECKING:
-    pass
 
 _log = logger("httpserve.storage")
 _ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal operator for other services"
@@ -42,20 +35,27 @@ class FileSource:
     interruptible = True
 
     def __init__(self, path: str) -> None:
-        self.label = repr(redacted_url(path))
+        self._path = path
         self.size: int | None = None
         self._read = 0
         self._file = Descriptor()
         try:
             self._file.open(path)
-            self._before = os.fstat(self._file.fileno())
+            found = os.fstat(self._file.fileno())
         except OSError as error:
             self.close()
             # Theirs shows the path, which may be a URL with secrets.
             raise self._error(error) from (error if redacted_url(path) == path else None)
+        except UnicodeEncodeError as error:
+            raise _no_path(path, "src", error) from None
         # Files in /proc and devices say 0 and have more; a pipe has no size at all.
-        if stat.S_ISREG(self._before.st_mode) and self._before.st_size:
-            self.size = self._before.st_size
+        if stat.S_ISREG(found.st_mode) and found.st_size:
+            self.size = found.st_size
+        self._modified = found.st_mtime_ns
+
+    @property
+    def label(self) -> str:
+        return repr(redacted_url(self._path))
 
     def readinto(self, buffer: memoryview) -> int:
         try:
@@ -66,12 +66,15 @@ class FileSource:
         return count
 
     def finish(self) -> None:
-        check_whole(self.label, self._read, self.size)
+        if self.size is None:
+            return
+        if self._read != self.size:
+            check_whole(self.label, self._read, self.size)
         try:
             now = os.fstat(self._file.fileno())
         except OSError as error:
             raise self._error(error) from error
-        if self.size is not None and _version(now) != _version(self._before):
+        if (now.st_size, now.st_mtime_ns) != (self.size, self._modified):
             raise changed(self.label)
 
     def close(self) -> None:
@@ -84,8 +87,10 @@ class FileSource:
         return unreadable(self.label, error.strerror or str(error), error.errno)
 
 
-def _version(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+def _no_path(path: str, argument: str, error: UnicodeEncodeError) -> InvalidArgument:
+    """Return the error for a path that no file here can have; surrogates may stand for bytes that are not UTF-8."""
+    why = f"the system's names are {error.encoding}, and it does not fit"
+    return InvalidArgument(f"{argument} {redacted_url(path)!r} is no path here: {why}")
 
 
 class FileSink:
@@ -94,8 +99,11 @@ class FileSink:
     def __init__(self, path: str) -> None:
         self.start = 0
         self._label = repr(path)
-        # The file that a symlink leads to is replaced, and the symlink stays.
-        self._path = os.path.realpath(path)
+        try:
+            # The file that a symlink leads to is replaced, and the symlink stays.
+            self._path = os.path.realpath(path)
+        except UnicodeEncodeError as error:
+            raise _no_path(path, "dst", error) from None
         self._temporary: str | None = None
         self._may_be_placed = False  # an interrupt may come between the replacing and the note of it
         self._lock = threading.Lock()  # guards _fd: a descriptor closed during a write may be another's by then

@@ -11,7 +11,7 @@ import re
 
 from opendal import exceptions as theirs
 
-from httpserve import errors
+from httpserve.errors import CopyFailed
 from httpserve.storage.copying.messages import missing, redacted, stalled, unreadable
 
 # What a call on an Operator or a File can raise. RuntimeError is "Already borrowed": a File in two threads.
@@ -47,14 +47,6 @@ _KIND_OF_ERRNO = {
     errno.EPERM: "PermissionDenied",
 }
 _ERRNO_OF_KIND = {"IsADirectory": errno.EISDIR, "PermissionDenied": errno.EACCES}
-_STORAGE_ERROR_OF_KIND: dict[str, type[errors.StorageError]] = {
-    "NotFound": errors.NotFound,
-    "AlreadyExists": errors.AlreadyExists,
-    "IsADirectory": errors.IsADirectory,
-    "NotADirectory": errors.NotADirectory,
-    "PermissionDenied": errors.NotPermitted,
-    "Unsupported": errors.Unsupported,
-}
 _WORDS_OF_KIND = {
     "NotFound": "not found",
     "AlreadyExists": "exists already",
@@ -103,34 +95,12 @@ def reason_of(error: BaseException) -> str:
     return redacted(message) or kind
 
 
-def storage_error(error: Exception, name: str) -> errors.StorageError:
-    """Return the error of ours for what opendal raised in a call on the storage. Never blocks.
+def source_error(error: Exception, label: str, timeout: float) -> CopyFailed:
+    """Return our error for one of OPENDAL_ERRORS, raised while a source was opened or read. Never blocks.
 
-    Args:
-        error: What opendal raised, one of OPENDAL_ERRORS.
-        name: The path on the operator that the call was about.
-
-    Returns:
-        A StorageError of the class for its kind. Raise it `from None`: theirs shows a backtrace and URLs.
+    Raise it `from None`: theirs shows a backtrace and URLs. *timeout*: the seconds without a byte that were allowed.
     """
-    if isinstance(error, errors.StorageError):
-        return error
-    cls = _STORAGE_ERROR_OF_KIND.get(kind_of(error), errors.StorageError)
-    return cls(f"{name!r}: {reason_of(error)}", name)
-
-
-def source_error(error: Exception, label: str, timeout: float) -> errors.CopyFailed:
-    """Return the error of ours for what opendal raised while a source was opened or read. Never blocks.
-
-    Args:
-        error: What opendal raised, one of OPENDAL_ERRORS.
-        label: The source, as messages call it.
-        timeout: The seconds without a byte that were allowed.
-
-    Returns:
-        SourceNotFound, SourceStalled or CopyFailed. Raise it `from None`: theirs shows a backtrace and URLs.
-    """
-    if isinstance(error, errors.CopyFailed):
+    if isinstance(error, CopyFailed):
         return error
     if is_stall(error):
         return stalled(label, timeout)

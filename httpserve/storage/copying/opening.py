@@ -1,30 +1,23 @@
-"""Where the bytes of a copy come from: what *src* and *operator* mean.
+"""Which source a copy reads: what *src* and *operator* mean.
 
-Knows local files and opendal operators, and which of them, or of an http(s) URL, is meant. Knows nothing of
-where the bytes go, nor how HTTP is read (http_source.py).
+Knows the three kinds: a local file, a path on an opendal operator, an http(s) URL. Knows nothing of how one is read.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import opendal
 
 from httpserve.base.arguments import checked_seconds
-from httpserve.base.log import logger
 from httpserve.errors import InvalidArgument, InvalidType
 from httpserve.storage.copying.ends import Source
 from httpserve.storage.copying.local import FileSource
 from httpserve.storage.copying.messages import redacted_url
 from httpserve.storage.copying.operator import OperatorSource
 
-if TYPE_CHECKING:
-    pass
-
-_log = logger("httpserve.storage")
 _HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -47,7 +40,8 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
         CopyFailed: It cannot be read.
     """
     path = checked_path(src, "src")
-    check_operator(operator)
+    if operator is not None:
+        check_operator(operator)
     checked_seconds("timeout", timeout)
     if _HTTP_URL.match(path):
         _check_port(path)
@@ -57,7 +51,7 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
         return HttpSource(path, timeout=timeout)
     if operator is not None:
         return OperatorSource(path, operator, timeout=timeout)
-    return FileSource(local_path(path, "src"))
+    return FileSource(path)
 
 
 def _check_port(url: str) -> None:
@@ -86,14 +80,3 @@ def check_operator(operator: object) -> None:
         raise InvalidType("operator is an AsyncOperator, but this call blocks; pass operator.to_operator()")
     if operator is not None and not isinstance(operator, opendal.Operator):
         raise InvalidType(f"operator must be an opendal.Operator or None, not {type(operator).__name__}")
-
-
-def local_path(path: str, argument: str) -> str:
-    """Return *path* for this system. Raises InvalidArgument where no file here can have that name."""
-    try:
-        os.fsencode(path)  # which knows the surrogates that stand for bytes of a name that is not UTF-8
-    except UnicodeEncodeError as error:
-        shown = redacted_url(path)
-        why = f"the system's names are {error.encoding}, and it does not fit"
-        raise InvalidArgument(f"{argument} {shown!r} is no path here: {why}") from None
-    return path

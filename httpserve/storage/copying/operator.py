@@ -1,6 +1,6 @@
-"""Where a file goes that is copied out: a local path, or a path on an opendal operator.
+"""A path on an opendal operator as an end of a copy: how it is read, and how it is written.
 
-Knows local files and opendal operators. Knows nothing of where the bytes come from.
+Knows opendal. Knows nothing of the other end.
 """
 
 from __future__ import annotations
@@ -29,81 +29,10 @@ if TYPE_CHECKING:
     from opendal.file import File
     from opendal.types import Metadata
 
-if TYPE_CHECKING:
-    from opendal.file import File
-
 UPLOAD_PART_BYTES = 8 * 1024 * 1024  # of a store that takes parts; 10,000 of them are the limit of S3
 UPLOADS_AT_ONCE = 4
 
 _log = logger("httpserve.storage")
-
-
-class OperatorSink:
-    """A path on an opendal operator, written beside it where the service can rename.
-
-    Elsewhere it is written itself: such a store shows nothing before the writer is closed, and a writer that
-    is dropped publishes nothing.
-    """
-
-    def __init__(self, path: str, operator: opendal.Operator, *, timeout: float) -> None:
-        self._label = redacted(f"{path!r} on {operator!r}")
-        self._path = operator_path(path, "dst")
-        self._operator = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
-        capability = operator.capability()
-        self._temporary = temporary_beside(path) if capability.rename else None
-        self._takes_parts = capability.write_multi_min_size is not None
-        self._file: File | None = None
-
-    def write(self, data: memoryview) -> None:
-        try:
-            self._writer().write(bytes(data))  # it takes nothing else
-        except OPENDAL_ERRORS as error:
-            raise self._error(error) from None
-
-    def restart(self) -> None:
-        self._file = None
-
-    def commit(self, sha256: str | None) -> None:
-        try:
-            self._writer().close()
-            if self._temporary is not None:
-                self._operator.rename(self._temporary, self._path)
-        except OPENDAL_ERRORS as error:
-            raise self._error(error) from None
-        self._temporary = self._file = None
-
-    def discard(self) -> None:
-        # To close the writer would publish what there is; to drop it does not.
-        self._file = None
-        if self._temporary is not None:
-            temporary, self._temporary = self._temporary, None
-            try:
-                self._operator.delete(temporary)
-            except OPENDAL_ERRORS as error:
-                _log.warning("%s beside %s could not be removed: %s", temporary, self._label, reason_of(error))
-
-    def _writer(self) -> File:
-        if self._file is None:
-            path = self._path if self._temporary is None else self._temporary
-            if self._takes_parts:
-                self._file = self._operator.open(path, "wb", chunk=UPLOAD_PART_BYTES, concurrent=UPLOADS_AT_ONCE)
-            else:
-                self._file = self._operator.open(path, "wb")
-        return self._file
-
-    def _error(self, error: Exception) -> CopyFailed:
-        return unwritable(self._label, reason_of(error), self._path, number_of(error))
-
-
-def operator_path(path: str, argument: str) -> str:
-    """Return *path* for an operator. Raises InvalidArgument where opendal would take another one, or none."""
-    if path != path.strip():
-        raise InvalidArgument(f"{argument} {path!r} has blanks at an end, which opendal strips; remove them")
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise InvalidArgument(f"{argument} {path!r} holds a lone surrogate, which opendal cannot express") from None
-    return path
 
 
 class OperatorSource:
@@ -180,3 +109,71 @@ class OperatorSource:
 
 def _tags(metadata: Metadata) -> tuple[object, ...]:
     return metadata.content_length, metadata.etag, metadata.last_modified
+
+
+class OperatorSink:
+    """A path on an opendal operator, written beside it where the service can rename.
+
+    Elsewhere it is written itself: such a store shows nothing before the writer is closed, and a writer that
+    is dropped publishes nothing.
+    """
+
+    def __init__(self, path: str, operator: opendal.Operator, *, timeout: float) -> None:
+        self._label = redacted(f"{path!r} on {operator!r}")
+        self._path = operator_path(path, "dst")
+        self._operator = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
+        capability = operator.capability()
+        self._temporary = temporary_beside(path) if capability.rename else None
+        self._takes_parts = capability.write_multi_min_size is not None
+        self._file: File | None = None
+
+    def write(self, data: memoryview) -> None:
+        try:
+            self._writer().write(bytes(data))  # it takes nothing else
+        except OPENDAL_ERRORS as error:
+            raise self._error(error) from None
+
+    def restart(self) -> None:
+        self._file = None
+
+    def commit(self, sha256: str | None) -> None:
+        try:
+            self._writer().close()
+            if self._temporary is not None:
+                self._operator.rename(self._temporary, self._path)
+        except OPENDAL_ERRORS as error:
+            raise self._error(error) from None
+        self._temporary = self._file = None
+
+    def discard(self) -> None:
+        # To close the writer would publish what there is; to drop it does not.
+        self._file = None
+        if self._temporary is not None:
+            temporary, self._temporary = self._temporary, None
+            try:
+                self._operator.delete(temporary)
+            except OPENDAL_ERRORS as error:
+                _log.warning("%s beside %s could not be removed: %s", temporary, self._label, reason_of(error))
+
+    def _writer(self) -> File:
+        if self._file is None:
+            path = self._path if self._temporary is None else self._temporary
+            if self._takes_parts:
+                self._file = self._operator.open(path, "wb", chunk=UPLOAD_PART_BYTES, concurrent=UPLOADS_AT_ONCE)
+            else:
+                self._file = self._operator.open(path, "wb")
+        return self._file
+
+    def _error(self, error: Exception) -> CopyFailed:
+        return unwritable(self._label, reason_of(error), self._path, number_of(error))
+
+
+def operator_path(path: str, argument: str) -> str:
+    """Return *path* for an operator. Raises InvalidArgument where opendal would take another one, or none."""
+    if path != path.strip():
+        raise InvalidArgument(f"{argument} {path!r} has blanks at an end, which opendal strips; remove them")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{argument} {path!r} holds a lone surrogate, which opendal cannot express") from None
+    return path

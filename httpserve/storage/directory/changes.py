@@ -13,7 +13,7 @@ import stat
 import weakref
 from collections.abc import Callable, Iterator
 from threading import RLock
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from httpserve.base.descriptors import Descriptors
 from httpserve.base.threads import sigint_held
@@ -24,7 +24,7 @@ from httpserve.storage.directory.disks import Disks
 from httpserve.storage.directory.generations import Generation, generation_at, generation_of, held
 from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.journal import Journal
-from httpserve.storage.directory.os_errors import translating
+from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import LIST, OUTSIDE, Directory, Ground, Place, status
 from httpserve.storage.served import Identity
 
@@ -135,27 +135,26 @@ class Changes:
 
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of *name* in a temporary sibling."""
-        with translating("write", name):
-            self._check_open()
-            place = self.place(name)
+        try:
+            if self._closed:
+                self._raise_closed()
+            place = Place(self._ground, name)
             if place.is_directory():
                 place.close()
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
-            journal = self._entered()
-            incoming = Incoming(name, place, journal.temporary(), self)
+            journal = self._journal or self._began_journal()
+            incoming = Incoming(name, place, journal.enter(), journal, self)
             self._underway[incoming.temporary] = weakref.ref(incoming)
             try:
-                self._check_open()  # after that: either close() finds it there, or we find it closed
-                incoming.create(self._in_parents)
+                if self._closed:  # after that: either close() finds it there, or we find it closed
+                    self._raise_closed()
+                incoming.create()
             except BaseException:  # a Ctrl-C too: nobody else knows the temporary yet
                 incoming.discard()
                 raise
-            return incoming
-
-    def announce(self, incoming: Incoming) -> None:
-        """Write down a temporary that is about to be made. For `Incoming` only."""
-        if self._journal is not None:  # pragma: no branch - incoming() began it
-            self._journal.note_file(incoming.place.beside(incoming.temporary))
+        except OSError as error:
+            raise_translated(error, "write", name)
+        return incoming
 
     def publish(
         self, incoming: Incoming, written: os.stat_result, generation: Generation, sha256: str | None
@@ -163,19 +162,22 @@ class Changes:
         """Put a finished version in its place, and record it. For `Incoming` only."""
         place, key = incoming.place, incoming.place.key
         with _freed_later(place), self._lock, sigint_held():  # which would keep what is put in place from the record
-            self._check_open()
+            if self._closed:
+                self._raise_closed()
             before = place.look()
             is_ours = before is None or self._made(place, before)
-            coming = _version(Identity.of(written), before, sha256)
-            with self._announced(incoming.name, {key: coming}):
-                place.check_stays()
-                os.replace(incoming.temporary, place.last, src_dir_fd=place.fd, dst_dir_fd=place.fd)
+            self._told.before_publish(incoming.name)
+            self._coming[key] = _version(written, before, sha256)
+            try:
                 # The move changes ctime, and network file systems settle mtime only when a file is closed.
-                found = place.look() or written
+                found = place.replace(incoming.temporary) or written
                 same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
-                version = _version(Identity.of(found if same else written), before, sha256)
+                version = _version(found if same else written, before, sha256)
                 self.created.file(key, version, is_ours=is_ours, generation=generation)
+            finally:
+                self._coming.pop(key, None)
             self.disks.note(key, place.fd, version.identity.device)
+        self.settled(incoming, prune=False)
         return version.identity
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:
@@ -222,7 +224,7 @@ class Changes:
                 with self._lock:
                     self.created.adopt(place.key)
             else:
-                self._in_parents(place, lambda: self._mkdir(place, place.last, Origin.DIRECTORY))
+                self.in_parents(place, lambda: self._mkdir(place, place.last, Origin.DIRECTORY))
 
     def delete(self, name: str) -> None:
         """Remove a file, an empty directory, or a symlink itself. Harmless when there is none."""
@@ -252,7 +254,7 @@ class Changes:
             if old.found is None:
                 raise old.lack()
             try:
-                self._in_parents(new, lambda: self._move(old, new, target))
+                self.in_parents(new, lambda: self._move(old, new, target))
             except BaseException:  # a Ctrl-C too: the parents made for it would stay
                 self._prune(new.directory)
                 raise
@@ -266,7 +268,8 @@ class Changes:
         with translating(operation, name or "/", target):
             self._check_open()
             with self.place(name) as place:
-                journal = self._entered()
+                journal = self._journal or self._began_journal()
+                journal.enter()
                 try:
                     yield place
                 finally:
@@ -274,27 +277,18 @@ class Changes:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StorageError(f"{self.path} was closed meanwhile")
+            self._raise_closed()
 
-    def _entered(self) -> Journal:
+    def _raise_closed(self) -> NoReturn:
+        raise StorageError(f"{self.path} was closed meanwhile")
+
+    def _began_journal(self) -> Journal:
         with self._lock:
             self._check_open()
             if self._journal is None:
                 with sigint_held():  # which would lose what was just made
                     self._journal = Journal(self.path)
-            self._journal.enter()
             return self._journal
-
-    @contextlib.contextmanager
-    def _announced(self, name: str, coming: dict[str, Version]) -> Iterator[None]:
-        """Let readers find in the block what is put in its place there, before it is on record."""
-        self._told.before_publish(name)
-        self._coming.update(coming)
-        try:
-            yield
-        finally:
-            for key in coming:
-                self._coming.pop(key, None)
 
     def _made(self, place: Place, found: os.stat_result) -> bool:
         return self.created.made(place.key, found, lambda: generation_at(place.last, place.fd, found))
@@ -308,7 +302,7 @@ class Changes:
         except OSError:  # it leads nowhere, or in a circle
             return False
 
-    def _in_parents(self, place: Place, action: Callable[[], None]) -> None:
+    def in_parents(self, place: Place, action: Callable[[], None]) -> None:
         """Do something in the directory of *place*, made first where it is missing."""
         if not place.missing:
             try:
@@ -353,7 +347,10 @@ class Changes:
             self._check_open()
             before = new.look()
             is_ours = before is None or self._made(new, before)
-            with self._announced(target, self.created.below(old.key, new.key)):
+            coming = self.created.below(old.key, new.key)
+            self._told.before_publish(target)
+            self._coming.update(coming)
+            try:
                 old.check_stays()
                 new.check_stays()
                 os.replace(old.last, new.last, src_dir_fd=old.fd, dst_dir_fd=new.fd)
@@ -361,6 +358,9 @@ class Changes:
                 found = new.look()
                 if found is not None:
                     self.created.moved(new.key, found)
+            finally:
+                for key in coming:
+                    self._coming.pop(key, None)
 
     def _remove_tree(self, place: Place) -> None:
         cleanup.remove_tree(place, self._check_inside)
@@ -389,9 +389,10 @@ class Changes:
                 key = key.rpartition("/")[0]
 
 
-def _version(identity: Identity, before: os.stat_result | None, sha256: str | None) -> Version:
-    shares_second = before is not None and before.st_mtime_ns // SECOND_NS == identity.mtime_ns // SECOND_NS
-    return Version(identity, sha256, shares_second)
+def _version(found: os.stat_result, before: os.stat_result | None, sha256: str | None) -> Version:
+    shares_second = before is not None and before.st_mtime_ns // SECOND_NS == found.st_mtime_ns // SECOND_NS
+    own = Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return Version(own, sha256, shares_second)
 
 
 def _remove(place: Place) -> None:

@@ -14,13 +14,13 @@ from enum import Enum
 from functools import partial
 from threading import RLock, get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 from httpserve.base.descriptors import Descriptor
 from httpserve.base.threads import run_shielded
 from httpserve.errors import StorageError
 from httpserve.storage.directory.generations import Generation, generation_of
-from httpserve.storage.directory.os_errors import translated, translating
+from httpserve.storage.directory.os_errors import raise_translated, translated
 from httpserve.storage.directory.places import Place
 from httpserve.storage.served import Identity
 
@@ -43,10 +43,16 @@ class State(Enum):
     DISCARDED = "discarded"
 
 
-class Owner(Protocol):
-    """Who made an `Incoming`, and is told how it ends."""
+class Journal(Protocol):
+    """Where a temporary is written down before it is made."""
 
-    def announce(self, incoming: Incoming) -> None: ...
+    def note_file(self, path: str) -> None: ...
+
+
+class Owner(Protocol):
+    """Who made an `Incoming`, and ends it."""
+
+    def in_parents(self, place: Place, action: Callable[[], None]) -> None: ...
 
     def publish(
         self, incoming: Incoming, written: os.stat_result, generation: Generation, sha256: str | None
@@ -62,12 +68,13 @@ class Incoming:
     commit discards.
     """
 
-    def __init__(self, name: str, place: Place, temporary: str, owner: Owner) -> None:
-        """Stand for a file *temporary* beside *place*, which is closed at the end."""
+    def __init__(self, name: str, place: Place, temporary: str, journal: Journal, owner: Owner) -> None:
+        """Hold a file *temporary* beside *place*, which is closed at the end."""
         self.name = name
         self.place = place
         self.temporary = temporary
         self.start = 0  # where a copy into it begins
+        self._journal = journal
         self._owner = owner
         self._pid = os.getpid()
         self._fd = -1
@@ -80,14 +87,22 @@ class Incoming:
         self.is_litter = False  # the temporary could not be removed
         place.leave_to_owner()
 
-    def create(self, in_parents: Callable[[Place, Callable[[], None]], None]) -> None:
-        """Make the temporary file, with the mode that the umask gives, by *in_parents*, which makes parents first."""
+    def create(self) -> None:
+        """Make the temporary file, with the mode that the umask gives, and its directory where that is missing."""
         with self._lock:  # whoever discards it closes the directory
-            self._check()  # close() of the root may have discarded it before it was there
-            in_parents(self.place, self._make)
+            if self._state is not State.OPEN:  # close() of the root may have discarded it before it was there
+                self._refuse()
+            if not self.place.missing:
+                try:
+                    self._make()
+                except FileNotFoundError:
+                    pass  # the directory has gone since, as one that was made for a file does
+                else:
+                    return
+            self._owner.in_parents(self.place, self._make)
 
     def _make(self) -> None:
-        self._owner.announce(self)
+        self._journal.note_file(self.place.beside(self.temporary))
         self._file.open(self.temporary, "x+b", opener=partial(os.open, mode=0o666, dir_fd=self.place.fd))
         self._fd = self._file.fileno()
 
@@ -101,7 +116,8 @@ class Incoming:
             StorageError: the version was discarded meanwhile.
         """
         with self._lock:
-            self._check_state()
+            if self._state is not State.OPEN:
+                self._refuse()
             return os.dup(self._fd)
 
     def refused(self, error: OSError) -> Exception:
@@ -163,18 +179,22 @@ class Incoming:
             StorageError: the version could not be put in its place, and is discarded.
         """
         try:
-            with self._lock, translating("write", self.name):
-                self._check()
+            with self._lock:
+                if self._state is not State.OPEN or self._writer:
+                    self._refuse()
                 written, generation = os.fstat(self._fd), generation_of(self._fd)
                 if generation is None:
                     written = _told_apart(self._fd, written)
                 self._close()  # before all else: a disk may have taken the bytes, and refuse them only now
                 identity = self._owner.publish(self, written, generation, sha256)
                 self._state = State.COMMITTED
-        except BaseException:
+                self.place.close()
+        except BaseException as error:
             self.discard()
+            if isinstance(error, OSError):
+                raise_translated(error, "write", self.name)
             raise
-        self._settle(prune=False)
+        self.__class__ = _Settled
         return identity
 
     def discard(self) -> None:
@@ -216,7 +236,8 @@ class Incoming:
 
     def _begin(self) -> None:
         with self._lock:
-            self._check()
+            if self._state is not State.OPEN or self._writer:
+                self._refuse()
             self._writer = get_ident()
 
     def _end(self) -> None:
@@ -225,13 +246,9 @@ class Incoming:
             if self._state is State.DISCARDED:
                 self._close_discarded()
 
-    def _check(self) -> None:
-        self._check_state("being written by another thread" if self._writer else None)
-
-    def _check_state(self, what: str | None = None) -> None:
-        if self._state is not State.OPEN or what:
-            what = what or self._state.value
-            raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
+    def _refuse(self) -> NoReturn:
+        what = self._state.value if self._state is not State.OPEN else "being written by another thread"
+        raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
 
     def _close(self) -> None:
         self._fd = -1
@@ -266,6 +283,9 @@ class _Settled(Incoming):
 
     def discard(self) -> None:
         """Do nothing: it was removed, or published."""
+
+    def __exit__(self, *raised: object) -> None:
+        """Likewise."""
 
 
 def _told_apart(fd: int, written: os.stat_result) -> os.stat_result:

@@ -61,20 +61,17 @@ class Journal:
         self._littered = False  # something could not be removed: whoever opens the root next is to try again
         self._pid = os.getpid()
 
-    def enter(self) -> None:
-        """Announce a change, which `leave` ends."""
+    def enter(self) -> str:
+        """Announce a change, which `leave` ends. Returns a name for its temporary file, which no other has."""
         with self._lock:
             self._underway += 1
-
-    def temporary(self) -> str:
-        """Return a name for a temporary file that no other has."""
-        with self._lock:
             self._counter += 1
             return f"{RESERVED_PREFIX}{self.token}-{self._counter}.part"
 
     def note_file(self, path: str) -> None:
         """Write down a temporary that is about to be made. *path* is relative to the root."""
-        self._note(_FILE + os.fsencode(path))
+        if self._file is not None:
+            self._note(_FILE + os.fsencode(path))
 
     def make_directory(self, key: str, place: str, where: int | None = None) -> None:
         """Make a directory for a file in it, and write down which it is. Raises OSError.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from typing import NoReturn
 
 from httpserve.errors import (
     AlreadyExists,
@@ -48,12 +49,17 @@ def translated(error: OSError, operation: str, name: str, target: str | None = N
     return ours
 
 
+def raise_translated(error: OSError, operation: str, name: str, target: str | None = None) -> NoReturn:
+    """Raise our error for one of the system's that is being handled; one of ours as it is."""
+    if isinstance(error, HttpServeError):
+        raise error
+    raise translated(error, operation, name, target) from error
+
+
 @contextlib.contextmanager
 def translating(operation: str, name: str, target: str | None = None) -> Iterator[None]:
     """Translate the system's errors in a `with` block; ours pass as they are."""
     try:
         yield
     except OSError as error:
-        if isinstance(error, HttpServeError):
-            raise
-        raise translated(error, operation, name, target) from error
+        raise_translated(error, operation, name, target)

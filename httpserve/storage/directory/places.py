@@ -73,13 +73,14 @@ class Place:
     """One name, in an open directory of the root. Closes the directory when it is closed or forgotten.
 
     Attributes:
+        fd: The directory that it lies in, or the nearest one above that is there; -1 once closed.
         directory: The name of that directory, without detours over symlinks; empty for the root.
         missing: The directories below it that are not there, outermost first; of the first a file may be there.
         last: The last component; empty for the root itself.
         found: What was there, a symlink perhaps; None: nothing.
     """
 
-    __slots__ = ("_fds", "_lack", "directory", "found", "ground", "last", "missing")
+    __slots__ = ("_fds", "_lack", "directory", "fd", "found", "ground", "last", "missing")
 
     def __init__(self, ground: Ground, name: str, *, follow: bool = False) -> None:
         """Walk to a checked name. *follow* a symlink that it is, too, as far as it stays in the root.
@@ -87,17 +88,13 @@ class Place:
         Raises:
             InvalidName: a symlink leads out of the root.
         """
-        self._fds = Descriptors()
+        self._fds = Descriptors()  # owns fd
+        self.fd = -1
         self.ground = ground
         self.directory = ""
         self.missing: tuple[str, ...] = ()
         self.found: os.stat_result | None = None
         self._walk(name, follow)
-
-    @property
-    def fd(self) -> int:
-        """The directory that it lies in, or the nearest one above that is there; -1 once closed."""
-        return self._fds[-1] if self._fds else -1
 
     @property
     def key(self) -> str:
@@ -125,6 +122,16 @@ class Place:
         except FileNotFoundError:
             return None
 
+    def replace(self, temporary: str) -> os.stat_result | None:
+        """Move a file from the same directory to this name in one step, and return what is there then.
+
+        Raises:
+            FileNotFoundError: the directory was moved or removed.
+        """
+        self.check_stays()
+        os.replace(temporary, self.last, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        return self.look()
+
     def lack(self) -> OSError:
         """Return the system's error for a name under which nothing is."""
         return OSError(self._lack, os.strerror(self._lack))
@@ -136,12 +143,14 @@ class Place:
     def enter(self, part: str, flags: int = PASS) -> None:
         """Go one directory further down."""
         self._fds.take(part, flags, self.fd)
+        self.fd = self._fds[-1]  # before the other is closed: its number may be another's then
         self._fds.drop()
         self.directory = f"{self.directory}/{part}" if self.directory else part
 
     def reopen(self, flags: int) -> None:
         """Open the directory anew, to do more with it than pass."""
         self._fds.take(".", flags, self.fd)
+        self.fd = self._fds[-1]
         self._fds.drop()
 
     def check_stays(self) -> None:
@@ -155,6 +164,7 @@ class Place:
 
     def close(self) -> None:
         """Close the directory. Harmless when called again."""
+        self.fd = -1
         self._fds.close()
 
     def unlink_beside(self, last: str) -> None:
@@ -186,6 +196,7 @@ class Place:
         detour = name
         for _ in range(MOST_DETOURS):
             self._fds.take(self.ground.path, PASS)
+            self.fd = self._fds[-1]
             while len(self._fds) > 1:  # where the walk before has led
                 self._fds.drop()
             self.directory, self.found = "", None

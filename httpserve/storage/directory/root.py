@@ -229,7 +229,7 @@ class Root:
         return tree
 
     def _changeable(self) -> Changes:
-        tree = self._current()
+        tree = self._tree or self._current()
         if self._read_only:
             raise NotPermitted(f"{tree.path} is served read-only; pass read_only=False to change it")
         return tree

@@ -21,7 +21,7 @@ from httpserve.errors import (
     MissingExtra,
     SourceStalled,
 )
-from httpserve.storage.copying import pipeline
+from httpserve.storage.copying import copy
 from httpserve.storage.copying.copy import copy_in, copy_out
 from httpserve.storage.copying.ends import SourceChanged
 from httpserve.storage.copying.local import FileSink, FileSource
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_back_is_not_published(tmp_path: Path, dst: Path) ->
         def reader(self) -> int:
             return os.open(os.devnull, os.O_RDONLY)
 
-    (tmp_path / "src").write_bytes(bytes(4 * pipeline.COPY_CHUNK_BYTES))
+    (tmp_path / "src").write_bytes(bytes(4 * copy.COPY_CHUNK_BYTES))
     source = FileSource(str(tmp_path / "src"))
 
     with pytest.raises(CopyFailed, match="what was written: it cannot be read back: it has become shorter"):
@@ -223,7 +223,7 @@ def test_ctrl_c_in_a_read_publishes_nothing(dst: Path) -> None:
 
 
 def test_ctrl_c_does_not_wait_for_a_read_that_does_not_feel_it(dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "GRACE", 0.01)
+    monkeypatch.setattr(copy, "GRACE", 0.01)
     goes_on = threading.Event()
 
     def sit() -> None:
@@ -260,7 +260,7 @@ def test_progress_is_told_in_the_calling_thread(dst: Path, interruptible: bool) 
     copied = [call[0] for call in calls]
     assert copied == sorted(copied)
     assert copied[-1] == len(LARGE)
-    assert max(b - a for a, b in zip([0, *copied], copied, strict=False)) <= pipeline.COPY_CHUNK_BYTES
+    assert max(b - a for a, b in zip([0, *copied], copied, strict=False)) <= copy.COPY_CHUNK_BYTES
     assert {call[1:] for call in calls} == {(len(LARGE), threading.current_thread())}
 
 

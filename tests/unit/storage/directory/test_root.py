@@ -674,7 +674,7 @@ def test_a_version_that_is_settled_twice_counts_once(root: Root) -> None:
     incoming = root.incoming("f")
     incoming.discard()
 
-    incoming._owner.settled(incoming, prune=False)
+    incoming.discard()
     (log_book,) = Path(root.path).glob("*.journal")
     noted = log_book.stat().st_size
     other.discard()
