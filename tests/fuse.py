@@ -26,6 +26,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from tests import warm
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 20.0  # for what should take milliseconds
 LONGEST_HOLD_SECONDS = 45.0  # whoever waits for a disk cannot be killed, so nothing is held for ever
@@ -133,10 +135,10 @@ def mounted(where: Path) -> Iterator[FaultyDisk]:
     beneath.mkdir()
     pipe = subprocess.PIPE
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(
+        process = warm.Popen(
             # Of a session of its own: a Ctrl-C at the terminal is the test's.
             [sys.executable, "-m", "tests.fuse", str(beneath), str(path)],
-            cwd=REPOSITORY, stdin=pipe, stdout=pipe, stderr=said, text=True, start_new_session=True,
+            cwd=REPOSITORY, stdin=pipe, stdout=pipe, stderr=said, start_new_session=True,
         )  # fmt: skip
         assert process.stdout is not None
         try:

@@ -1,18 +1,21 @@
-"""Scripts in processes of their own that begin at once: forks of a process that has the package loaded.
+"""Pythons in processes of their own that begin at once: forks of a process that has the package loaded.
 
-Starting Python and loading the package takes longer than most scripts of tests run. What `start` returns is a
-`subprocess.Popen` all the same: its process has its own pipes, ends as any script does, and can be signalled, killed
-and waited for. Where a loaded process cannot be forked (not Linux, or coverage is measured), a Python is started.
+Starting Python and loading the package takes longer than most scripts of tests run. `Popen` is `subprocess.Popen` for
+commands that run this Python: the process has its own streams, ends as any does, and can be signalled, killed and
+waited for. Where a loaded process cannot be forked (not Linux, or coverage is measured), a Python is started.
 """
 
 from __future__ import annotations
 
 import atexit
+import builtins
 import ctypes
 import functools
+import importlib
 import inspect
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -20,43 +23,72 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = ("PYTHON", "LC_", "LANG", "COV")  # what a Python reads when it starts
+CAN_CHANGE = {"PYTHONPATH", "PYTHONUNBUFFERED"}  # those that a Python which runs can follow
 MOST_BYTES = 1 << 18  # of a job
 NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 KEPT_OURS = 0x44000  # MS_REC | MS_PRIVATE
-PLAIN = (sys.executable, "-W", "always::ResourceWarning", "-c")
+STREAMS = {"stdin", "stdout", "stderr", "text", "bufsize", "start_new_session"}
+LOADED_FOR = {"robot": "robot.run", "httpserve": "httpserve.cli.main"}
+
+
+def Popen(  # as subprocess has it
+    command: Sequence[str],
+    *,
+    cwd: str | os.PathLike[str] = REPOSITORY,
+    env: dict[str, str] | None = None,
+    **streams: Any,  # as subprocess takes them
+) -> subprocess.Popen[str]:
+    """Start a command, at once if it is this Python; `unshare --mount` and another command may stand before it."""
+    environment = dict(os.environ if env is None else env)
+    can_fork = hasattr(os, "pidfd_open") and streams.keys() <= STREAMS and not os.environ.get("PLAIN_PYTHON")
+    kind = _Warm if can_fork and _settings(environment) == LOADED_WITH and _job(command) else subprocess.Popen
+    return kind(list(command), cwd=cwd, env=environment, **{"text": True, **streams})
 
 
 def start(
-    code: str, *arguments: str, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
+    code: str, *arguments: str, env: dict[str, str] | None = None, under: Sequence[str] = ()
 ) -> subprocess.Popen[str]:
-    """Start a script whose stdin, stdout and stderr are pipes.
-
-    Args:
-        code: The script.
-        arguments: Its arguments.
-        env: Its environment; ours if not given.
-        under: A command to start it under; it may be `unshare --mount`, and a command after that.
-    """
-    environment = dict(os.environ if env is None else env)
-    is_warm = under[1:2] in ((), ("--mount",), ["--mount"]) and _can_fork(environment)
-    kind: type[subprocess.Popen[str]] = _Warm if is_warm else subprocess.Popen
-    pipe = subprocess.PIPE
-    command = [*under, *PLAIN, code, *arguments]
-    return kind(command, cwd=REPOSITORY, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    """Start a script whose stdin, stdout and stderr are pipes."""
+    command = [*under, sys.executable, "-W", "always::ResourceWarning", "-c", code, *arguments]
+    return Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def _can_fork(environment: Mapping[str, str]) -> bool:
-    def settings(of: Mapping[str, str]) -> dict[str, str]:
-        return {name: value for name, value in of.items() if name.startswith(SETTINGS)}
+def _settings(environment: Any) -> dict[str, str] | None:
+    """Return what a Python that runs cannot change any more; None where its coverage is measured."""
+    found = {name: value for name, value in environment.items() if name.startswith(SETTINGS)}
+    if any(name.startswith("COV") for name in found):
+        return None
+    return {name: value for name, value in found.items() if name not in CAN_CHANGE}
 
-    is_measured = any(name.startswith("COV") for name in environment)
-    return hasattr(os, "pidfd_open") and not is_measured and settings(environment) == settings(os.environ)
+
+LOADED_WITH = _settings({name: value for name, value in os.environ.items() if not name.startswith("COV")})
+
+
+def _job(command: Sequence[str]) -> dict[str, Any] | None:
+    """Return what a Python is to do for a command; None where it is no such command."""
+    command = [os.fspath(word) for word in command]
+    if sys.executable not in command:
+        return None
+    at = command.index(sys.executable)
+    under, words = command[:at], command[at + 1 :]
+    if (under and under[1:2] != ["--mount"]) or under[2:3] == ["--map-root-user"]:
+        return None
+    filters = []
+    while words[:1] == ["-W"]:
+        filters.append(words[1])
+        words = words[2:]
+    if words[:1] in (["-c"], ["-m"]):
+        return {"under": under, "filters": filters, "kind": words[0], "what": words[1], "arguments": words[2:]}
+    if not words or words[0].startswith("-"):
+        return None
+    return {"under": under, "filters": filters, "kind": "file", "what": words[0], "arguments": words[1:]}
 
 
 # The side of the tests
@@ -67,15 +99,17 @@ class _Warm(subprocess.Popen[str]):
 
     def _execute_child(self, *values: Any) -> None:
         given = inspect.signature(subprocess.Popen._execute_child).bind(self, *values).arguments  # type: ignore[attr-defined]
-        args: list[str] = given["args"]
-        at = len(args) - args[::-1].index(PLAIN[0]) - 1
-        job = {"argv": args[at + len(PLAIN) :], "under": args[:at], "env": given["env"], "cwd": str(given["cwd"])}
+        job = {"env": given["env"], "cwd": os.fspath(given["cwd"]), "session": given["start_new_session"]}
         self._end, end = os.pipe()
-        theirs = [given["p2cread"], given["c2pwrite"], given["errwrite"], end]
-        self.pid = _parent().start(job, theirs)
-        self._child_created = True
-        for descriptor in theirs:
-            os.close(descriptor)
+        streams = [given["p2cread"], given["c2pwrite"], given["errwrite"]]
+        try:
+            theirs = [number if stream == -1 else stream for number, stream in enumerate(streams)]
+            self.pid = _parent().start({**job, **(_job(given["args"]) or {})}, [*theirs, end])
+            self._child_created = True
+        finally:
+            os.close(end)
+            ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+            self._close_pipe_fds(*(given[name] for name in ends))  # type: ignore[attr-defined]
 
     def poll(self) -> int | None:
         """Return the exit code, or None while it runs."""
@@ -108,12 +142,12 @@ class _Parent:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._sock = ours
-        code = f"import tests.warm; exec(tests.warm.wait_for_job({theirs.fileno()}))"
+        found = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})"
+        code = f"{found}; import tests.warm; tests.warm.run_jobs({theirs.fileno()})"
+        command = [sys.executable, "-c", code]
         nothing = subprocess.DEVNULL
         with theirs:
-            self._process = subprocess.Popen(
-                [*PLAIN, code], cwd=REPOSITORY, stdin=nothing, stdout=nothing, pass_fds=[theirs.fileno()]
-            )
+            self._process = subprocess.Popen(command, stdin=nothing, stdout=nothing, pass_fds=[theirs.fileno()])
         atexit.register(self._end)
 
     def _end(self) -> None:
@@ -135,16 +169,10 @@ def _parent() -> _Parent:
 # The side of the process that has the package loaded
 
 
-def wait_for_job(descriptor: int) -> str:
-    """Return, in a process of its own, each script that is to be run."""
-    import httpserve
-    from httpserve.server import server  # noqa: F401
-    from httpserve.site import app  # noqa: F401
-    from httpserve.storage.copying import copy  # noqa: F401
-
-    for name in httpserve.__all__:
-        getattr(httpserve, name)
-    children: dict[int, tuple[int, int]] = {}  # of each pidfd: the process, and whom its end is told to
+def run_jobs(descriptor: int) -> None:
+    """Run each command in a process of its own, until nobody sends more."""
+    _load()
+    children: dict[int, tuple[int, int]] = {}  # of each pidfd: the process, and where its end is told
     with socket.socket(fileno=descriptor) as sock:
         while True:
             for ready in select.select([descriptor, *children], [], [])[0]:
@@ -155,16 +183,30 @@ def wait_for_job(descriptor: int) -> str:
                 if not message:
                     os._exit(0)
                 *streams, end = descriptors
+                job = json.loads(message)
+                if job["kind"] == "-m" and job["what"] in LOADED_FOR:
+                    importlib.import_module(LOADED_FOR[job["what"]])
                 child = os.fork()
                 if child == 0:
                     for other in (end, *children, *(told for _, told in children.values())):
                         os.close(other)
                     sock.close()
-                    return _begin(json.loads(message), streams)
+                    _run(job, streams)
+                    return
                 for stream in streams:
                     os.close(stream)
                 children[os.pidfd_open(child)] = child, end
                 sock.send(str(child).encode())
+
+
+def _load() -> None:
+    import httpserve
+    from httpserve.server import server  # noqa: F401
+    from httpserve.site import app  # noqa: F401
+    from httpserve.storage.copying import copy  # noqa: F401
+
+    for name in httpserve.__all__:
+        getattr(httpserve, name)
 
 
 def _tell_end(pidfd: int, child: int, told: int) -> None:
@@ -177,18 +219,37 @@ def _tell_end(pidfd: int, child: int, told: int) -> None:
     os.close(told)
 
 
-def _begin(job: dict[str, Any], streams: list[int]) -> str:
+def _run(job: dict[str, Any], streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
+    for stream in streams:
         os.close(stream)
+    if job["session"]:
+        os.setsid()
     os.environ.clear()
     os.environ.update(job["env"])
     os.chdir(job["cwd"])
     if job["under"]:
         _have_own_mounts(job["under"])
-    code, *arguments = job["argv"]
-    sys.argv = ["-c", *arguments]
-    return str(code)
+    is_direct = bool(os.environ.get("PYTHONUNBUFFERED"))
+    for output, is_by_line in ((sys.stdout, os.isatty(1)), (sys.stderr, True)):
+        output.reconfigure(line_buffering=is_by_line, write_through=is_direct)  # type: ignore[union-attr]
+    sys.warnoptions[:] = job["filters"]
+    for action, _, category in (f"{text}::".split(":")[:3] for text in job["filters"]):
+        warnings.filterwarnings(action, category=vars(builtins)[category or "Warning"])  # type: ignore[arg-type]
+    path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    kind, what = job["kind"], job["what"]
+    first = {"-c": "", "-m": os.getcwd(), "file": str(Path(what).parent.absolute())}[kind]
+    sys.path[:2] = [first, *path, str(REPOSITORY)]
+    sys.argv = [kind if kind != "file" else what, *job["arguments"]]
+    main = sys.modules["__main__"].__dict__
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        exec(what, main)
+    else:
+        main["__file__"] = what
+        exec(compile(Path(what).read_bytes(), what, "exec"), main)
 
 
 def _have_own_mounts(under: list[str]) -> None:

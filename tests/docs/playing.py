@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
+from tests import warm
 from tests.docs.blocks import REPOSITORY, Block
 from tests.server.wire import unmeasured
 
@@ -127,14 +128,13 @@ def play(command: list[str], directory: Path, *, ctrl_c: bool) -> None:
         ctrl_c: Whether Ctrl-C is pressed after each URL that was fetched.
     """
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
+        process = warm.Popen(
             command,
             cwd=directory,
             env=environment(measured=not ctrl_c),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
             start_new_session=True,
         )
         limit = threading.Timer(END_SECONDS, os.killpg, (process.pid, signal.SIGKILL))

@@ -20,6 +20,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.storage.directory.root import Root
+from tests import warm
 from tests.faults.scripts import own_mounts, ran
 from tests.server.wire import REPOSITORY, unmeasured
 
@@ -47,14 +48,7 @@ sys.stdin.read()
 @contextmanager
 def holding(where: Path, root: str = "", user: str = "") -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A process in the middle of a write, with a private root in *where* or with another one; and the root."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(where), user, root],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        env=unmeasured(),
-    ) as process:
+    with warm.start(HOLDER, str(where), user, root, env=unmeasured()) as process:
         assert process.stdout is not None
         try:
             yield process, Path(process.stdout.readline().strip())

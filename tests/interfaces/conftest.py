@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from httpserve.cli.main import main
+from tests import warm
 from tests.server.wire import unmeasured
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,7 +25,8 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def start() -> Iterator[Start]:
     """Start `python -m httpserve` with arguments; what a test leaves running is ended.
 
-    Streams and `cwd` can be said as to Popen; not `measured` is a process that a test interrupts anywhere.
+    Streams and `cwd` can be said as to Popen; not `measured` is a process that a test interrupts anywhere, and `plain`
+    one whose command the system knows.
     """
     processes: list[subprocess.Popen[str]] = []
 
@@ -32,15 +34,16 @@ def start() -> Iterator[Start]:
         *arguments: str | os.PathLike[str],
         cwd: Path = REPOSITORY,
         measured: bool = True,
+        plain: bool = False,
         **streams: Any,  # as Popen takes them
     ) -> subprocess.Popen[str]:
         environment = dict(os.environ) if measured else unmeasured()
         path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "httpserve", *arguments],
+        process = (subprocess.Popen if plain or "PYTHONPATH" in os.environ else warm.Popen)(
+            [sys.executable, "-m", "httpserve", *(os.fspath(argument) for argument in arguments)],
             cwd=cwd,
-            env={**environment, "PYTHONPATH": os.pathsep.join(path), "COLUMNS": "80"},
             text=True,
+            env={**environment, "PYTHONPATH": os.pathsep.join(path), "COLUMNS": "80"},
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
         )
         processes.append(process)

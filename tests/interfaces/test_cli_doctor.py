@@ -52,7 +52,7 @@ def findings(output: str) -> dict[str, dict[str, Any]]:
 def test_server_that_runs_is_no_failure_but_what_is_looked_at(
     start: Start, run: Run, folder: Path, address: str
 ) -> None:
-    running = start(folder, "-b", address, "--json")
+    running = start(folder, "-b", address, "--json", plain=True)
     listening = event(events(running), "listening")
 
     code, output, errors = run(
