@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -41,25 +39,3 @@ def test_anything_that_went_wrong_is_a_complaint() -> None:
     wrong = Samples([MIB], [1], [1], ["stderr: Traceback"])
 
     assert wrong.complaints() == ["stderr: Traceback"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_soak_of_a_moment_ends_with_a_verdict() -> None:
-    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.03"]
-
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=50, check=False)
-
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert done.stdout.endswith("\nflat\n")
-    assert "| RSS, MiB |" in done.stdout
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_soak_tells_its_seed_and_what_must_not_be() -> None:
-    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.01", "--seed", "17"]
-
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=50, check=False)
-
-    assert done.stdout.startswith("seed 17\n")
-    for what in ("wrong bytes", "false claims", "false waits", "files of the user's lost"):
-        assert f"| {what} | 0 |" in done.stdout

@@ -6,12 +6,11 @@ import contextlib
 import gc
 import logging
 import os
-import random
 import socket
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -650,57 +649,6 @@ def test_many_threads_that_stop_at_once_stop_it_once() -> None:
 
         assert succeeded.count(True) == 1
         client.close()
-
-
-MIX_ROUNDS = 200
-# What a call may say when others stop, close or remove things in the middle of it.
-FAIR = (ServerNotRunning, httpserve.WaitTimeout, httpserve.NotFound, requests.RequestException)
-
-
-def calls_to_mix(client: HttpServerClient, name: str) -> list[Callable[[], object]]:
-    """Return every call of a client, on a file of that name, those that change its state twice as often."""
-    source = Path(__file__)
-
-    def fetch() -> None:
-        answer = requests.get(client.get_url(name), timeout=10)
-        assert answer.status_code == 404 or answer.content == source.read_bytes()
-
-    def list_files() -> None:
-        with contextlib.suppress(httpserve.StorageError):  # the root was closed meanwhile
-            client.storage.list("/")
-
-    return [
-        client.start,
-        client.start,
-        lambda: client.stop(0.5),
-        client.close,
-        lambda: client.put_file(name, source),
-        lambda: client.put_file(name, source),
-        lambda: client.get_url(name, peer="127.0.0.1"),
-        client.get_port,
-        client.get_host,
-        fetch,
-        list_files,
-        lambda: client.wait_for_download(name, timeout=0.01),
-        lambda: (repr(client), client.requests, client.is_running),
-    ]
-
-
-def test_32_threads_mix_every_call(client: HttpServerClient) -> None:
-    def mix(seed: int) -> None:
-        rolls = random.Random(seed)
-        calls = calls_to_mix(client, f"file-{seed % 4}")
-        for _ in range(MIX_ROUNDS):
-            with contextlib.suppress(*FAIR):
-                rolls.choice(calls)()
-
-    with ThreadPoolExecutor(32) as pool:
-        for one in [pool.submit(mix, seed) for seed in range(32)]:
-            one.result(50)
-
-    client.start()
-    assert answered(client) == 200
-    assert requests.get(client.put_file("last", __file__), timeout=10).content == Path(__file__).read_bytes()
 
 
 # What can go wrong

@@ -190,8 +190,13 @@ def test_errors_that_quote_strangers_print(served: HttpServerClient, kind: str) 
 @pytest.mark.parametrize("kind", [kind for kind in strangers.TEXTS if kind != "a line"])
 @pytest.mark.parametrize("where", ["reason", "Location", "after tries"])
 def test_what_a_source_server_says_prints(
-    bench: HttpServerClient, logged: pytest.LogCaptureFixture, kind: str, where: str
+    bench: HttpServerClient,
+    logged: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    where: str,
 ) -> None:
+    monkeypatch.setattr("httpserve.storage.copying.url.FIRST_PAUSE", 0.001)
     text = strangers.TEXTS[kind]
     reason = b"HTTP/1.1 500 " + (text if where != "Location" else b"No") + b"x" * 20_000 + b"\r\n"
     head = b"HTTP/1.1 302 Found\r\nLocation: gopher://a/" + text + b"\r\n" if where == "Location" else reason

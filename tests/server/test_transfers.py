@@ -311,24 +311,6 @@ def test_one_under_way_is_kept_however_many_have_ended_since() -> None:
             eventually(lambda: len(client.transfers) == 5, "it is forgotten with its end")
 
 
-def test_a_thousand_are_cheap_to_look_at_ten_times_a_second(bench: HttpServerClient) -> None:
-    put(bench, size=10)
-    with Wire(bench.get_port()) as wire:
-        for _ in range(10):
-            wire.send(b"GET /Image HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
-            for _ in range(100):
-                wire.answer()
-    assert len(bench.transfers) == 1000
-
-    took = []
-    for _ in range(10):
-        began = time.perf_counter()
-        bench.transfers  # noqa: B018
-        took.append(time.perf_counter() - began)
-
-    assert min(took) < 0.01
-
-
 def test_transfers_may_be_looked_at_while_boards_fetch(bench: HttpServerClient) -> None:
     put(bench)
     done = threading.Event()
@@ -398,22 +380,6 @@ def test_missing_names_are_bounded_and_outlive_other_records() -> None:
             fetch(client)
 
         assert [one.name for one in client.missing] == ["2", "3", "4"]
-
-
-def test_a_thousand_missing_names_beside_thousands_of_files_are_told_soon(bench: HttpServerClient) -> None:
-    for number in range(2500):
-        with open(private_root() / f"a-name-of-a-usual-length-{number:04}.img", "w"):
-            pass
-    with Wire(bench.get_port()) as wire:
-        for number in range(1000):
-            wire.ask(f"/a-name-of-a-usual-lenght-{number:04}.img", method="HEAD")
-
-    began = time.monotonic()
-    missing = bench.missing
-
-    assert time.monotonic() - began < 5
-    assert len(missing) == 1000
-    assert missing[-1].nearest
 
 
 def test_connections_are_counted_by_address(bench: HttpServerClient) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -246,34 +245,6 @@ def test_waits_of_several_threads_that_began_before_all_see_a_start(
 
 def test_a_rest_is_not_seen_before_anything_came(bench: HttpServerClient) -> None:
     vain(lambda: bench.wait_for_download("Image", AT_ONCE, until="idle", idle=0.0))
-
-
-def test_a_rest_is_not_seen_while_bytes_come(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
-    put(bench, size=BIG)
-    rest = 1.2
-    waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT, until="idle", idle=rest))
-    with halfway(bench, 100_000) as board:
-        slowly = threading.Event()
-        began = time.monotonic()
-        read = 100_000
-        while time.monotonic() - began < 1.3 * rest:
-            read += len(board.read_exactly(50_000))
-            slowly.wait(0.02)
-
-        assert not waiting.done()
-        assert read <= waiting.result(10).bytes < BIG
-        assert time.monotonic() - began >= 2.0 * rest
-
-
-def test_a_rest_in_the_middle_of_an_answer_is_seen_and_is_no_part_of_its_seconds(bench: HttpServerClient) -> None:
-    put(bench, size=BIG)
-    began = time.monotonic()
-    with halfway(bench, 1 << 20):
-        record = bench.wait_for_download("Image", PATIENT, until="idle", idle=0.5)
-
-    assert time.monotonic() - began >= 0.5
-    assert 1 << 20 <= record.bytes < BIG
-    assert record.seconds <= time.monotonic() - began - 0.5 + 0.1
 
 
 def test_a_streaming_updater_that_never_takes_the_whole_has_come_to_rest(bench: HttpServerClient) -> None:

@@ -93,7 +93,7 @@ def seconds_of_a_put(where: Path, source: Path) -> float:
 @pytest.mark.parametrize("name", ["image", "boards/seven/image"])
 @pytest.mark.parametrize("kind", ["path", "operator", "bytes"])
 def test_whatever_the_moment_of_a_kill_a_board_gets_old_or_new_whole_and_no_litter_stays(
-    template: subprocess.Popen[str], tmp_path: Path, name: str, kind: str
+    template: subprocess.Popen[str], tmp_path: Path, seed: int, name: str, kind: str
 ) -> None:
     root, sources = tmp_path / "root", tmp_path / "sources"
     root.mkdir()
@@ -101,7 +101,7 @@ def test_whatever_the_moment_of_a_kill_a_board_gets_old_or_new_whole_and_no_litt
     (sources / "one").write_bytes(ONE)
     (sources / "two").write_bytes(TWO)
     (root / "image").write_bytes(OLD)
-    chance = random.Random(f"{name} {kind}")
+    chance = random.Random(f"{seed} {name} {kind}")
     longest = PUTS * seconds_of_a_put(tmp_path / "trial", sources / "one")
     versions: list[int] = []
     while len(versions) < 17 or (len(set(versions)) == 1 and len(versions) < 51):

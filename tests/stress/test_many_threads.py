@@ -42,7 +42,7 @@ class Crowd:
             self.look,
         ]
 
-    def run(self, seed: int, until: float) -> None:
+    def run(self, seed: str, until: float) -> None:
         chance = random.Random(seed)
         while time.monotonic() < until and not self.wrong:
             call = chance.choice(self.calls)
@@ -104,7 +104,7 @@ class Crowd:
 
 @pytest.mark.parametrize("private", [True, False], ids=["private root", "given root"])
 def test_threads_that_do_everything_at_once_meet_no_wrong_byte_and_leave_nothing(
-    tmp_path: Path, private: bool, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, seed: int, private: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sources = []
     for content in CONTENTS:
@@ -114,7 +114,7 @@ def test_threads_that_do_everything_at_once_meet_no_wrong_byte_and_leave_nothing
     client = HttpServerClient(None if private else root, host="127.0.0.1")
     crowd = Crowd(client, sources)
     until = time.monotonic() + SECONDS / 2
-    threads = [threading.Thread(target=crowd.run, args=(seed, until)) for seed in range(THREADS)]
+    threads = [threading.Thread(target=crowd.run, args=(f"{seed} {number}", until)) for number in range(THREADS)]
 
     for thread in threads:
         thread.start()
