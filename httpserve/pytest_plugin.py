@@ -1,12 +1,10 @@
-"""pytest's fixtures `http_server_client` and `make_http_server_client`, and what a failing test's report says of them.
+"""pytest's fixtures `http_server_client` and `make_http_server_client`, and their part of a failing test's report.
 
-Knows pytest, and of the package only what it exports, which is imported when a
-test asks for a fixture. Does not know boards.
+Knows pytest, and the public names, which it imports when a test uses a fixture.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pluggy import Result
 
-    from httpserve import HttpServerClient, Missing, RequestRecord, Transfer
+    from httpserve import HttpServerClient
 
 MOST_LINES = 40  # of each kind in a report; the latest are kept
 MOST_CHARACTERS = 200  # of what a board chose
@@ -25,7 +23,7 @@ CLIENTS = pytest.StashKey[list["HttpServerClient"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options, and the ini keys that hold when an option is not given."""
+    """Add the options, and the ini keys, which are their defaults."""
     group = parser.getgroup("httpserve", "httpserve: files for the boards on a test bench")
     for name, what in (
         ("host", "address or name that the servers of http_server_client listen on"),
@@ -39,9 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def http_server_client(make_http_server_client: Callable[..., HttpServerClient]) -> HttpServerClient:
     """A server for files that boards fetch over HTTP, on a private directory; closed when the test ends.
 
-    It runs already. Where it listens say the options --httpserve-host and --httpserve-peer, or the ini keys
-    httpserve_host and httpserve_peer; without them it is the address that other hosts reach. The report of a test
-    that fails has the requests, the transfers and the missing names.
+    It runs already. The options --httpserve-host and --httpserve-peer, or the ini keys httpserve_host and
+    httpserve_peer, say where it listens; the default is the address that other hosts reach. The report of a failed
+    test has the requests, the transfers and the missing names.
     """
     return make_http_server_client()
 
@@ -68,10 +66,10 @@ def make_http_server_client(request: pytest.FixtureRequest) -> Iterator[Callable
 
 
 def _where(config: pytest.Config) -> dict[str, str]:
-    """Return the host and the peer that were asked for, each by its option or else by its ini key."""
+    """Return the host and the peer, each from its option or else from its ini key."""
     keys = {name: f"httpserve_{name}" for name in ("host", "peer")}
-    asked = {name: config.getoption(key) or config.getini(key) for name, key in keys.items()}
-    return {name: value for name, value in asked.items() if value}
+    given = {name: config.getoption(key) or config.getini(key) for name, key in keys.items()}
+    return {name: value for name, value in given.items() if value}
 
 
 @pytest.hookimpl(hookwrapper=True)  # the old form, which every pytest knows
@@ -86,50 +84,32 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Result[pytes
 
 def _account(client: HttpServerClient) -> str:
     """Return the requests, the transfers and the missing names of a client, as text."""
-    return "\n".join(
-        [
-            *_listed("requests", [_request(record) for record in client.requests]),
-            *_listed("transfers", [_transfer(transfer) for transfer in client.transfers]),
-            *_listed("missing names", [_missing(missing) for missing in client.missing]),
-        ]
-    )
+    from httpserve.base.text import clock, printable  # as all of the package, only where a test has used it
+
+    def shown(*parts: str) -> str:
+        return " ".join(printable(part, MOST_CHARACTERS) for part in parts if part)
+
+    requests = [
+        f"{clock(one.time)} {one.client} {shown(one.method, one.target, one.range)}: {one.status}, {one.bytes} bytes "
+        f"in {one.seconds:.3f} s, {one.outcome} ({shown(one.user_agent) or 'no user agent'})"
+        for one in client.requests
+    ]
+    transfers = [
+        f"{clock(one.time)} {one.client} {shown(one.name)}: {one.acknowledged} of {one.total} bytes arrived, "
+        f"{one.rate:.0f} bytes/s, {one.state}"
+        for one in client.transfers
+    ]
+    missing = [
+        f"{clock(one.time)} {one.client} {shown(one.name)}"
+        + (f" (there is {', '.join(map(shown, one.nearest))})" if one.nearest else "")
+        for one in client.missing
+    ]
+    kinds = {"requests": requests, "transfers": transfers, "missing names": missing}
+    return "\n".join(line for title, lines in kinds.items() for line in _listed(title, lines))
 
 
 def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
-    if not lines:
-        yield f"{title}: none"
-        return
-    yield f"{title}: {len(lines)}"
+    yield f"{title}: {len(lines) or 'none'}"
     if len(lines) > MOST_LINES:
         yield f"  ({len(lines) - MOST_LINES} earlier ones are left out)"
     yield from (f"  {line}" for line in lines[-MOST_LINES:])
-
-
-def _request(record: RequestRecord) -> str:
-    asked = " ".join(_shown(part) for part in (record.method, record.target, record.range) if part)
-    return (
-        f"{_clock(record.time)} {record.client} {asked}: {record.status}, {record.bytes} bytes in "
-        f"{record.seconds:.3f} s, {record.outcome} ({_shown(record.user_agent) or 'no user agent'})"
-    )
-
-
-def _transfer(transfer: Transfer) -> str:
-    return (
-        f"{_clock(transfer.time)} {transfer.client} {_shown(transfer.name)}: {transfer.acknowledged} of "
-        f"{transfer.total} bytes arrived, {transfer.rate:.0f} bytes/s, {transfer.state}"
-    )
-
-
-def _missing(missing: Missing) -> str:
-    nearest = f" (there is {', '.join(map(_shown, missing.nearest))})" if missing.nearest else ""
-    return f"{_clock(missing.time)} {missing.client} {_shown(missing.name)}{nearest}"
-
-
-def _shown(text: str) -> str:
-    from httpserve.base.text import printable  # as all of the package, only where a test has used it
-
-    return printable(text, MOST_CHARACTERS)
-
-
-def _clock(epoch: float) -> str:
-    return f"{time.strftime('%H:%M:%S', time.localtime(epoch))}.{int(epoch % 1 * 1000):03d}"
