@@ -1,7 +1,7 @@
-"""What the text of a suite becomes: addresses, sources, digests, amounts, and how often to close.
+"""What the text of a suite becomes: addresses, sources, digests, amounts, and when servers end.
 
-Knows how people write these in a table, and says so to libdoc. Does not judge what the client itself refuses
-in its own words. Durations are Robot's own `timedelta`.
+Knows how people write these in a table, and tells libdoc. What the client refuses, it leaves to the client. Durations
+are Robot's own `timedelta`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import opendal
 
-from httpserve import DownloadRecord
+from httpserve import ExpectedDownload
 
 UNITS = {"": 1, "B": 1}
 UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)}
@@ -58,6 +59,7 @@ class Digest(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True)
 class Until:
     """What to wait for.
 
@@ -65,54 +67,34 @@ class Until:
     never take the whole file), a part such as ``50 %`` or ``0.5``, or an amount such as ``4096`` or ``10 MiB``.
     """
 
-    def __init__(self, value: str | float | int) -> None:
-        self.value = value
+    value: str | float | int
 
     def __repr__(self) -> str:  # as libdoc shows a default
         return str(self.value)
 
 
+@dataclass(frozen=True)
 class Clients:
     """How many boards, such as ``3``, or which: a list of addresses, or text such as ``10.0.0.2, 10.0.0.3``."""
 
-    def __init__(self, value: int | list[str]) -> None:
-        self.value = value
+    value: int | list[str]
 
     def __repr__(self) -> str:
         return str(self.value)
 
 
+@dataclass(frozen=True)
 class Service:
     """An OpenDAL service by its name, such as ``s3``, or an operator that `Create Operator` made."""
 
-    def __init__(self, value: str | opendal.Operator) -> None:
-        self.value = value
+    value: str | opendal.Operator
 
 
-class Promise(Protocol):
-    """What `Expect Download` returns."""
-
-    def wait(self) -> DownloadRecord | list[DownloadRecord]: ...
-
-    def close(self) -> None: ...
-
-
+@dataclass(frozen=True)
 class Awaited:
     """The name of a file on the server, or what `Expect Download` returned."""
 
-    def __init__(self, value: str | Expected) -> None:
-        self.value = value
-
-
-class Expected:
-    """A download that `Expect Download` counts from."""
-
-    def __init__(self, name: str, promise: Promise) -> None:
-        self.name = name
-        self.promise = promise
-
-    def __repr__(self) -> str:
-        return f"<expected download of {self.name}>"
+    value: str | ExpectedDownload
 
 
 def to_address(value: object) -> Address:
@@ -184,7 +166,7 @@ def to_service(value: object) -> Service:
 
 
 def to_awaited(value: object) -> Awaited:
-    if isinstance(value, Expected):
+    if isinstance(value, ExpectedDownload):
         return Awaited(value)
     if isinstance(value, str | os.PathLike):
         return Awaited(os.fspath(value))

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from httpserve import DownloadRecord, InvalidArgument, InvalidName, Missing, RequestRecord, Transfer
+from httpserve import DownloadRecord, ExpectedDownload, InvalidArgument, InvalidName, Missing, RequestRecord, Transfer
 from httpserve.base.text import printable
-from httpserve.robot.conversions import Address, Awaited, Clients, Expected, Until, seconds
+from httpserve.robot.conversions import Address, Awaited, Clients, Until, seconds
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.transfers_log import plain
 
@@ -67,8 +67,8 @@ class DownloadKeywords(Keywords):
         client: Address | None = None,
         clients: Clients = ONE,
         server: str | None = None,
-    ) -> Expected:
-        """Returns a promise: `Wait For Download` with it counts only what begins after this keyword. Does not block.
+    ) -> ExpectedDownload:
+        """Returns what `Wait For Download` takes to count only requests that begin after this keyword. Does not block.
 
         Use it before the command that lets the board download, so that an earlier download does not count. The
         arguments are those of `Wait For Download`; ``timeout`` begins with that keyword.
@@ -81,8 +81,7 @@ class DownloadKeywords(Keywords):
         | ${record}=    Wait For Download    ${download}
         | Should Be Equal As Integers    ${record.bytes}    5
         """
-        promise = self.client(server).expect_download(name, **_terms(timeout, until, idle, client, clients))
-        return Expected(name, promise)
+        return self.client(server).expect_download(name, **_terms(timeout, until, idle, client, clients))
 
     @keyword("Wait For Download", "board", "wait")
     def wait_for_download(
@@ -109,7 +108,7 @@ class DownloadKeywords(Keywords):
         board that must have it; default: any. ``clients`` is how many boards, or which; the keyword then returns a
         list. ``since`` is a time from which downloads count. ``server`` is an alias; default: the current server.
 
-        When it fails, the message says what did happen, and what has arrived. It fails at once when the server is
+        When it fails, the message says what happened instead, and what has arrived. It fails at once when the server is
         stopped or the file is removed.
 
         Example:
@@ -119,11 +118,11 @@ class DownloadKeywords(Keywords):
         | ${record}=    Wait For Download    boot/cmdline.txt    timeout=30 s
         | Should Be Equal    ${record.client}    127.0.0.1
         """
-        if isinstance(download.value, Expected):
+        if isinstance(download.value, ExpectedDownload):
             given = (timeout, until, idle, client, clients, since, server)
             if given != (WAIT, ALL, IDLE, None, ONE, None, None):
                 raise InvalidArgument("what Expect Download returned knows what to wait for: give the arguments there")
-            return download.value.promise.wait()
+            return download.value.wait()
         terms = _terms(timeout, until, idle, client, clients)
         found: DownloadRecord | list[DownloadRecord] = self.client(server).wait_for_download(
             download.value, **terms, since=_epoch(since)
@@ -170,7 +169,7 @@ class DownloadKeywords(Keywords):
     def file_should_have_been_downloaded(
         self, name: str, client: Address | None = None, server: str | None = None
     ) -> None:
-        """Fails unless a board has every byte of a file as it stands. Does not wait, and takes nothing from waits.
+        """Fails unless a board has every byte of the current version of a file. Does not wait, nor affect other waits.
 
         It looks at the latest requests, as many as ``max_records`` of the import says. ``client`` is the address of
         the board; default: any. ``server`` is an alias; default: the current server.
@@ -182,7 +181,7 @@ class DownloadKeywords(Keywords):
         | Wait For Download    boot/cmdline.txt    timeout=30 s
         | File Should Have Been Downloaded    boot/cmdline.txt
         """
-        # 1.0, not "all": a wait for a part leaves what came to later waits. Since ever: what earlier ones took counts.
+        # 1.0, not "all": a wait for a part uses nothing up. since=0: what earlier waits have returned counts too.
         self.client(server).wait_for_download(name, 0, until=1.0, client=_address(client), since=0)
 
     @keyword("File Should Not Have Been Requested", "board", "check")
@@ -191,8 +190,8 @@ class DownloadKeywords(Keywords):
     ) -> None:
         """Fails when a board has asked for that name, whether there is such a file or not. Does not block.
 
-        Fails as well where it cannot tell: the server remembers the latest requests, as many as ``max_records`` of the
-        import says, and where it has so many already, others may be forgotten.
+        Fails as well if it cannot tell: the server remembers the latest ``max_records`` requests (see the import), and
+        once it has so many, it may have forgotten others.
 
         ``client`` is the address of the board; default: any. ``server`` is an alias; default: the current server.
 
@@ -213,7 +212,7 @@ class DownloadKeywords(Keywords):
             more = f" and {len(asked) - MOST_NAMED} more" if len(asked) > MOST_NAMED else ""
             raise AssertionError(f"{name!r} was asked for: {shown}{more}")
         most = found.settings["max_records"]
-        if len(found.client.requests) >= most:  # looked at last: what comes in between only makes it more careful
+        if len(found.client.requests) >= most:  # last: what comes in between only makes it more careful
             raise AssertionError(
                 f"cannot tell whether {name!r} was asked for: the server remembers {most} requests and has so many, so "
                 f"earlier ones may be forgotten; start it with a larger max_records="
@@ -269,9 +268,10 @@ class DownloadKeywords(Keywords):
 
     @keyword("Get Missing Files", "board")
     def get_missing_files(self, client: Address | None = None, server: str | None = None) -> list[Missing]:
-        """Returns what boards asked for in vain, oldest first. Blocks while the disk lists the files.
+        """Returns the names that boards asked for and that do not exist, oldest first.
 
-        Each has ``time``, ``client``, ``name``, and the ``nearest`` names that there are by now. ``client`` is the
+        Blocks while the disk lists the files. Each has ``time``, ``client``, ``name``, and the ``nearest`` names that
+        exist by now. ``client`` is the
         address of the board; default: any. ``server`` is an alias; default: the current server.
 
         Example:

@@ -43,35 +43,36 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     |     ${record}=    Wait For Download    ${download}
     |     Log    ${record.client} has ${record.bytes} bytes after ${record.seconds} s
 
-    ``Type On Board`` stands, here and in the examples below, for a keyword of your own that types a line on the board's
+    ``Type On Board``, here and in the examples below, is a keyword of your own that types a line on the board's
     console: over SSH, a serial line, or whatever your bench has.
 
     == How things are written ==
 
     Durations are Robot's: ``2 min``, ``500 ms``, or a number of seconds. Amounts are numbers of bytes, also with a
-    unit: ``10 MiB``. ``${None}`` stands for a value that is not given.
+    unit: ``10 MiB``. ``${None}`` is a value that is not given.
 
     == Several servers ==
 
     The argument ``alias=`` of `Start HTTP Server` names a server. Keywords work on the current one, which is the one
-    that was started last; `Switch HTTP Server` makes another one current, and with ``server=alias`` a keyword works on
-    that one for once.
+    that was started last; `Switch HTTP Server` makes another one current, and with ``server=alias`` a single call uses
+    that one. Aliases ignore case and spaces.
 
     == When servers end ==
 
-    By themselves, as ``auto_close`` says: ``SUITE`` (default), ``TEST`` or ``MANUAL``. When one ends its port is free,
-    and what was put on it is gone.
+    ``auto_close`` decides: ``SUITE`` (default), ``TEST`` or ``MANUAL``. When a server ends, its port is free, and what
+    was put on it is removed.
 
     == The log ==
 
-    At the end of each keyword of this library stands a line for each transfer that has ended meanwhile, with the time
-    when it did; at the end of each test a table of them all: name, client, bytes, seconds, state. Both are bounded.
+    Each keyword of this library ends with a line for each transfer that has ended since the last one, with the time of
+    that end. Each test ends with a table: name, client, bytes, seconds, state. A test shows at most 50 lines and 50
+    rows.
 
     == Beside OperatingSystem ==
 
     `Remove File` and `File Should Exist` are also keywords of Robot's own library OperatingSystem. In a suite that
-    imports both, ours are used, and Robot warns. Import ours ``AS    Http`` and write ``Http.Remove File``, or
-    ``OperatingSystem.Remove File``, to say which one you mean.
+    imports both, Robot uses those of httpserve and warns. Import httpserve ``AS    Http`` and write ``Http.Remove
+    File`` or ``OperatingSystem.Remove File``.
 
     == Several processes ==
 
@@ -98,14 +99,14 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         max_connections: int | None = None,
         lost_after: timedelta = timedelta(seconds=30),
     ) -> None:
-        """Says how servers are to be, and when they end. Starts nothing.
+        """Sets the defaults of servers, and when they end. Starts nothing.
 
         The arguments are the defaults of `Start HTTP Server`, except ``auto_close``.
 
-        - ``root_dir``: the directory to serve; default: a private one, gone when the server ends.
+        - ``root_dir``: the directory to serve; default: a private one, deleted when the server ends.
         - ``host``: where to listen; default: the address that faces ``peer``, or the one that other hosts reach.
         - ``port``: the port; default: 0, the system chooses.
-        - ``timeout``: after how long without progress a download, or a remote source, is given up; default: 10 minutes.
+        - ``timeout``: after how long without progress a download, or a remote source, times out; default: 10 minutes.
         - ``remove_created_on_close``: whether what was put is removed at the end; default: yes.
         - ``auto_close``: when servers end by themselves.
         - ``peer``: the board's address: the server listens, and URLs point, on the side that faces it.

@@ -37,6 +37,9 @@ class ExpectedDownload:
         self._selection: Selection | None = claims.select_from_now(terms.name, terms.boards)
         self._records: list[DownloadRecord] | None = None
 
+    def __repr__(self) -> str:
+        return f"<expected download of {self._terms.name}>"
+
     @property
     def record(self) -> DownloadRecord:
         """The download; of several, the first. Raises InvalidArgument before it has been waited for."""
