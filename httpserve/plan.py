@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, overload
 
 NUMBERS = 1 << 32  # so many different ones an item of array("I") can be
@@ -66,6 +66,20 @@ class Region(NamedTuple):
     length: int
 
 
+class Stream(NamedTuple):
+    """Bytes from an iterator, as they come. Each piece may take its time.
+
+    Attributes:
+        pieces: The iterator.
+        length: How many bytes there are in all; None: until it ends.
+        close: Called when no more of them are wanted.
+    """
+
+    pieces: Iterator[bytes]
+    length: int | None = None
+    close: Callable[[], object] | None = None
+
+
 class Wait(NamedTuple):
     """A pause before the next step, in seconds."""
 
@@ -78,7 +92,7 @@ class Abort(NamedTuple):
     reset: bool = False
 
 
-Step = Data | Region | Wait | Abort
+Step = Data | Region | Stream | Wait | Abort
 
 
 class Piece(NamedTuple):
@@ -157,7 +171,8 @@ class Plan:
 
     Args:
         steps: What to do, in order.
-        length: The number of bytes that the steps send in all, an `Abort` not considered.
+        length: The number of bytes that the steps send in all, an `Abort` not considered; None where only the end of a
+            stream tells.
         subject: What the record shall say of it, None for bodies that are no file.
         raw_fields: The header fields as bytes, ready to send, where they were made already.
         repeatable: How to answer the very same request once more, whoever asks: a server may ask this instead of the
@@ -169,7 +184,7 @@ class Plan:
     def __init__(
         self,
         steps: tuple[Step, ...],
-        length: int,
+        length: int | None,
         subject: Subject | None = None,
         raw_fields: bytes | None = None,
         repeatable: Repeatable | None = None,
@@ -181,10 +196,12 @@ class Plan:
         self.repeatable = repeatable
 
     def close(self) -> None:
-        """Close the files of all regions. Harmless when repeated."""
+        """Close the files of all regions, and all streams. Harmless when repeated."""
         for step in self.steps:
             if type(step) is Region:
                 step.file.close()
+            elif type(step) is Stream and step.close is not None:
+                step.close()
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the body as bytes. Raises what `read_at` raises."""
@@ -193,6 +210,8 @@ class Plan:
                 yield step.data
             elif isinstance(step, Region):
                 yield from _pieces_of(step)
+            elif isinstance(step, Stream):
+                yield from step.pieces
             elif isinstance(step, Wait):
                 time.sleep(step.seconds)  # a server that does not know plans gave this answer a thread of its own
             else:

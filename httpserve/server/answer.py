@@ -8,17 +8,22 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
 from httpserve.base.log import logger, traceback_lines
-from httpserve.plan import MAY_NOT_BLOCK, Data, HandOver, Plan
+from httpserve.plan import MAY_NOT_BLOCK, Data, HandOver, Plan, Stream
+from httpserve.server.request_body import ContentFailed
 from httpserve.server.request_head import Head, Refused
 from httpserve.server.shared import Shared
 
 log = logger("httpserve.server")
 
 Fields = list[tuple[str, str]]
+
+_OURS = ("connection", "date", "keep-alive", "transfer-encoding")  # fields that are not an app's to set (PEP 3333)
 
 
 class Answer:
@@ -30,21 +35,28 @@ class Answer:
         plan: The content.
 
     Attributes:
+        is_chunked: Whether the content leaves in chunks.
         line: The status line.
         plan: The content.
         status: The status as a number.
     """
 
-    __slots__ = ("_fields", "line", "plan", "status")
+    __slots__ = ("_fields", "is_chunked", "line", "plan", "status")
 
     def __init__(self, status: str, fields: Fields, plan: Plan) -> None:
         self.status = int(status[:3])
         self.line = b"HTTP/1.1 %b\r\n" % status.encode("latin-1")
         self.plan = plan
+        self.is_chunked = False
         raw = plan.raw_fields
         if raw is None:
             raw = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1")
         self._fields = raw
+
+    def chunk(self) -> None:
+        """Send the content in chunks."""
+        self.is_chunked = True
+        self._fields += b"Transfer-Encoding: chunked\r\n"
 
     def end(self, head: Head | None, *, close: bool) -> bytes:
         """Return the fields but for the Date field, and the empty line."""
@@ -63,44 +75,110 @@ def refusal(refused: Refused, *, body_wanted: bool = True) -> Answer:
     return Answer(status, fields, Plan((Data(text),), len(text)) if body_wanted else Plan((), 0))
 
 
-def call_app(shared: Shared, head: Head, client: str, client_port: int, at_once: bool) -> Answer | HandOver:
-    """Ask the app. Returns `NEEDS_THREAD` where it may block and must not."""
-    said: tuple[str, Fields] = ("", [])
+class _StartResponse:
+    """The callable of PEP 3333 by which an app says how its answer begins."""
 
-    def start_response(status: str, fields: Fields, exc_info: object = None) -> Callable[[bytes], object]:
-        nonlocal said
-        said = status, fields
+    __slots__ = ("fields", "has_begun", "status")
+
+    def __init__(self) -> None:
+        self.status = ""
+        self.fields: Fields = []
+        self.has_begun = False  # content has come, so it is too late for another beginning
+
+    # Any: what sys.exc_info() returns.
+    def __call__(self, status: str, fields: Fields, exc_info: Any = None, /) -> Callable[[bytes], object]:
+        if exc_info is not None and self.has_begun:
+            raise exc_info[1]
+        self.status = status
+        self.fields = fields
         return _no_write
-
-    environ = {
-        **shared.environ,
-        **head.environ,
-        "REMOTE_ADDR": client,
-        "REMOTE_PORT": client_port,
-        "wsgi.input": io.BytesIO(),
-        MAY_NOT_BLOCK: at_once,
-    }
-    try:
-        body: Any = shared.app(environ, start_response)
-        if isinstance(body, HandOver):
-            return body
-        plan = body if type(body) is Plan else _collected(body)
-        return Answer(*said, plan)
-    except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
-        message = "the app failed on %s %s:\n%s"
-        shared.log.say(log, logging.ERROR, message, head.method, head.noted.target, traceback_lines())
-        return refusal(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
 
 
 def _no_write(data: bytes) -> object:
     raise NotImplementedError("the write callable of PEP 3333 is not offered; return the body")
 
 
-def _collected(body: Iterable[bytes]) -> Plan:
+def call_app(
+    shared: Shared, head: Head, client: str, client_port: int, body: io.BufferedIOBase, at_once: bool
+) -> Answer | HandOver:
+    """Ask the app.
+
+    Args:
+        shared: What the connections share.
+        head: The request's head.
+        client: The client's address.
+        client_port: The client's port.
+        body: What the app reads the request's content from.
+        at_once: Whether the app may not block; then the answer may be `NEEDS_THREAD`.
+    """
+    start_response = _StartResponse()
+    environ = {
+        **shared.environ,
+        **head.environ,
+        "REMOTE_ADDR": client,
+        "REMOTE_PORT": client_port,
+        "wsgi.input": body,
+        MAY_NOT_BLOCK: at_once,
+    }
     try:
-        data = b"".join(body)
-    finally:
-        close = getattr(body, "close", None)
-        if close is not None:
+        said: Any = shared.app(environ, start_response)
+        if isinstance(said, HandOver):
+            return said
+        if isinstance(said, Plan):
+            return Answer(start_response.status, start_response.fields, said)
+        return _answer_of(said, start_response, head, partial(_close, said, shared))
+    except ContentFailed as failed:
+        return refusal(failed.refused)
+    except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
+        message = "the app failed on %s %s:\n%s"
+        shared.log.say(log, logging.ERROR, message, head.method, head.noted.target, traceback_lines())
+        return refusal(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
+
+
+def _answer_of(body: Iterable[bytes], said: _StartResponse, head: Head, close: Callable[[], None]) -> Answer:
+    """Return the answer of an app that knows no plans: what it has in memory as it is, all else as it comes."""
+    try:
+        is_whole = isinstance(body, list | tuple)
+        pieces = filter(None, body)
+        first = next(pieces, b"")  # a generator calls `start_response` no sooner
+        if not all(isinstance(piece, bytes) for piece in (body if is_whole else (first,))):
+            raise TypeError("the app's answer is made of something else than bytes")
+        said.has_begun = True
+        if not said.status:
+            raise ValueError("the app has not called start_response")
+        fields = [(name, value) for name, value in said.fields if name.lower() not in _OURS]
+        if any("\n" in text or "\r" in text for field in fields for text in field):
+            raise ValueError("a field has more than one line")
+        lengths = [int(value) for name, value in fields if name.lower() == "content-length"]
+        status = int(said.status[:3])
+        if head.method == "HEAD" or status < 200 or status in (204, 304):
+            plan = Plan((), 0)
+        else:
+            length = sum(map(len, body)) if is_whole else None if first else 0
+            if not lengths and length is not None:
+                fields.append(("Content-Length", str(length)))
+            elif lengths != [length]:
+                is_whole, length = False, lengths[0] if lengths else None
+            if is_whole or not (first or length):
+                plan = Plan(tuple(Data(piece) for piece in body if piece), length)
+            else:
+                plan = Plan((Stream(chain((first,), pieces), length, close),), length)
+        answer = Answer(said.status, fields, plan)
+    except BaseException:
+        close()
+        raise
+    if not plan.steps or is_whole:
+        close()
+    elif plan.length is None and not head.http_10:
+        answer.chunk()
+    return answer
+
+
+def _close(body: object, shared: Shared) -> None:
+    """Tell an app's body that no more of it is wanted."""
+    close = getattr(body, "close", None)
+    if close is not None:
+        try:
             close()
-    return Plan((Data(data),), len(data))
+        except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
+            shared.log.say(log, logging.ERROR, "the app failed to close its answer:\n%s", traceback_lines())

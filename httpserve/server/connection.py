@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 
 from httpserve.base.log import logger
 from httpserve.plan import ChangedWhileSent, HandOver, ReadFailed
@@ -15,6 +16,7 @@ from httpserve.server.answer import Answer, call_app, refusal
 from httpserve.server.delivery import Delivery, end_by
 from httpserve.server.outgoing import MORE, in_memory
 from httpserve.server.repeats import Repeat, Whole
+from httpserve.server.request_body import ContentFailed, request_body
 from httpserve.server.request_content import Content
 from httpserve.server.request_head import Head, Refused, check_incomplete, describe, parse_again
 from httpserve.server.shared import Shared
@@ -26,6 +28,7 @@ RECEIVE_BYTES = 8192
 FREE_HEAD_BYTES = 1024  # of a head that has begun; what is longer is taken from the budget of all heads
 SMALL_BYTES = 128 * 1024  # an answer up to here leaves with its head, from memory
 MOST_UNWANTED_BYTES = 1024 * 1024  # of a request's content that is read and thrown away
+LEAST_RATE = 500.0  # bytes a second of content that an app reads, beyond the time that a head may take
 MOST_EMPTY_LINES = 8  # before a request line (RFC 9112 2.2 asks for one at least)
 
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
@@ -127,7 +130,7 @@ class Connection:
                         delivery.enter(_IDLE, delivery.deadline)
                     return _INPUT
                 if head.content_length:
-                    self._content = Content(head.content_length)
+                    self._content = Content(head.content_length, is_held=head.expects_continue)
             if delivery.receipts.is_full:
                 self._head = head
                 return delivery.wait_until_settled(now)
@@ -174,16 +177,19 @@ class Connection:
         shared, delivery = self._shared, self.delivery
         if at_once and shared.app_blocks:
             return self._needs_thread(head)
-        answer = call_app(shared, head, delivery.client, delivery.client_port, at_once)
+        content = self._content
+        read = None if content is None else partial(self._read_content, content, at_once, now)
+        answer = call_app(shared, head, delivery.client, delivery.client_port, request_body(read), at_once)
         if isinstance(answer, HandOver):
             return self._needs_thread(head)
         self._head = None
-        if not head.keep_alive or shared.stopping or self._cannot_drain(head):
-            self._end_with(head)
         plan = answer.plan
-        exchange = Exchange(delivery, head.noted, answer.status, plan.length, plan.subject, wall, now)
+        is_framed = plan.length is not None or answer.is_chunked
+        if not (head.keep_alive and is_framed) or shared.stopping or self._cannot_drain(head):
+            self._end_with(head)
+        exchange = Exchange(delivery, head.noted, answer.status, plan.length or 0, plan.subject, wall, now)
         try:
-            content = in_memory(plan, SMALL_BYTES, may_block=not at_once)
+            small = in_memory(plan, SMALL_BYTES, may_block=not at_once)
         except (BlockingIOError, ChangedWhileSent):  # read it again, but not for ever, and not while others wait
             plan.close()
             if at_once:
@@ -194,20 +200,20 @@ class Connection:
             plan.close()
             answer = self._cannot_read(failed, head)
             plan = answer.plan
-            content = b"".join(plan)
-            exchange = Exchange(delivery, head.noted, answer.status, plan.length, plan.subject, wall, now)
+            small = b"".join(plan)
+            exchange = Exchange(delivery, head.noted, answer.status, plan.length or 0, plan.subject, wall, now)
         end = answer.end(head, close=self._is_last)
         start = answer.line + shared.date + end
-        if content is None:
-            delivery.begin(start, plan, exchange)
+        if small is None:
+            delivery.begin(start, plan, exchange, is_chunked=answer.is_chunked)
             return Need.THREAD if at_once else delivery.send_on(now) or self._finish(now)
         plan.close()  # before it leaves: whoever has the answer may unmount the disk
         repeatable = plan.repeatable
         has_content = head.content_length or head.expects_continue  # which must be read, or the connection be closed
         if repeatable is not None and answer.status == 200 and not has_content and not shared.stopping:
-            repeat = Repeat(repeatable, head, answer.line, end, plan.length, plan.subject)
+            repeat = Repeat(repeatable, head, answer.line, end, exchange.length, plan.subject)
             shared.repeats.remember(self._raw_head, repeat)
-        return delivery.send_at_once(start + content, len(start), exchange, now, repeatable) or self._finish(now)
+        return delivery.send_at_once(start + small, len(start), exchange, now, repeatable) or self._finish(now)
 
     def _cannot_read(self, failed: ReadFailed, head: Head) -> Answer:
         """Answer with an error in place of a file that the disk does not give."""
@@ -242,8 +248,44 @@ class Connection:
             # FIN until it is sent again (net/tcp.c: "cause standalone FIN").
             self.delivery.flags = MORE
 
+    def _read_content(self, content: Content, at_once: bool, began: float) -> bytes:
+        """Return more of a request's content, which the app waits for; empty at its end. Raises ContentFailed."""
+        if at_once:
+            raise RuntimeError("content is read by a thread of its own: answer NEEDS_THREAD first")
+        try:
+            while not content.done:
+                data = content.feed(self._receive(content, began + self._shared.limits.head))
+                if data:
+                    return data
+        except TimeoutError:
+            refused = Refused(408, "the content took too long")
+        except OSError as error:
+            refused = Refused(400, f"the content did not come: {error.strerror or error}")
+        except Refused as error:
+            refused = error
+        else:
+            return b""
+        self._is_last = True
+        raise ContentFailed(refused)
+
+    def _receive(self, content: Content, deadline: float) -> bytes:
+        received, self._buffer = self._buffer, b""
+        if received:
+            return received
+        if content.is_held:
+            content.is_held = False
+            self.delivery.send_go_ahead()
+        received = self.delivery.receive(deadline + content.taken / LEAST_RATE)
+        if not received:
+            raise Refused(400, "the content ended before its end")
+        return received
+
     def _cannot_drain(self, head: Head) -> bool:
-        return head.expects_continue or head.content_length > MOST_UNWANTED_BYTES
+        """Tell whether a request's content is too much to be thrown away, or may never come."""
+        content = self._content
+        if content is None or content.done:
+            return head.expects_continue and content is None
+        return content.is_held or content.left > MOST_UNWANTED_BYTES
 
     def proceed(self, now: float, wall: float) -> Need:
         """Go on with whatever the last call left, and block where that is needed."""
@@ -255,6 +297,9 @@ class Connection:
 
     def _finish(self, now: float) -> Need | None:
         """Go on after the whole answer was handed over. None when more can be done at once."""
+        content = self._content
+        if content is not None and content.done:  # the app has read it
+            self._content, self._buffer = None, content.rest
         if self._is_last:
             return self.delivery.send_fin(now, is_read=self._is_read())
         shared, delivery = self._shared, self.delivery
@@ -265,6 +310,7 @@ class Connection:
         if self._content is None:
             return None if self._buffer else _INPUT
         received, self._buffer = self._buffer, b""
+        self._content.taken = 0
         delivery.enter(State.DRAINING, now + shared.limits.head)  # for all of it, however it drips
         return self._drain(received, now)
 
@@ -297,7 +343,7 @@ class Connection:
         self._is_last = True
         answer = refusal(refused)
         noted = describe(self._raw_head or self._buffer)
-        exchange = Exchange(delivery, noted, refused.status, answer.plan.length, None, wall, now)
+        exchange = Exchange(delivery, noted, refused.status, answer.plan.length or 0, None, wall, now)
         start = answer.line + shared.date + answer.end(None, close=True)
         whole = start + b"".join(answer.plan)
         return delivery.send_at_once(whole, len(start), exchange, now) or self._finish(now) or Need.GONE

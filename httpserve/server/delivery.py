@@ -11,16 +11,17 @@ import logging
 import os
 import socket
 
-from httpserve.base.log import logger
+from httpserve.base.log import logger, traceback_lines
 from httpserve.plan import Data, Plan, ReadFailed, Region, Repeatable
 from httpserve.records.exchange import ClosedLink, End, Exchange
 from httpserve.records.exchange import State as Progress
 from httpserve.records.model import ACKED, HANDED_OVER
 from httpserve.server import tcp
-from httpserve.server.outgoing import Outgoing, Sent
+from httpserve.server.outgoing import Outgoing, Sent, StreamFailed
 from httpserve.server.pacing import Pace
 from httpserve.server.receipts import Receipts
 from httpserve.server.repeats import StoredAnswer, Whole
+from httpserve.server.request_body import ContentFailed
 from httpserve.server.shared import Shared
 from httpserve.server.state import NEVER, Need, State, moved
 
@@ -31,6 +32,8 @@ HALF_CLOSED_SECONDS = 0.2
 DISK_BUSY_SECONDS = 0.1  # look again whether fewer threads wait for a disk
 ACKNOWLEDGED_SECONDS = 0.05  # when a line of the log waits for an acknowledgment, look so soon after an answer
 MOMENT_SECONDS = 0.05  # a thread waits for so long until a client has taken more
+CONTENT_BYTES = 64 * 1024  # of a request's content, received at a time
+GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
 
 # A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
@@ -156,6 +159,25 @@ class Delivery:
             receipts.settle(self.acknowledged(), now)
         return receipts.latest is None
 
+    # Receiving
+
+    def receive(self, deadline: float) -> bytes:
+        """Wait until something comes from the client, and return it; empty at its end.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+            OSError: The connection is over.
+        """
+        tcp.wait_for_input(self.fd, max(0.0, deadline - self._shared.clock()))
+        try:
+            return self.sock.recv(CONTENT_BYTES)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def send_go_ahead(self) -> None:
+        """Say that the content of a request may come. Raises OSError where it cannot be said."""
+        self.receipts.skip(self.sock.send(GO_AHEAD))
+
     # Sending. None: the whole answer was handed over.
 
     def send_at_once(
@@ -204,11 +226,11 @@ class Delivery:
         self._outgoing = Outgoing(data[:start], plan, exchange, tcp.QUEUE_BYTES, sent)
         return self._wait_for_room(now)
 
-    def begin(self, start: bytes, plan: Plan, exchange: Exchange) -> None:
+    def begin(self, start: bytes, plan: Plan, exchange: Exchange, *, is_chunked: bool) -> None:
         """Take an answer that `send_on` is to send. Until it is out whole, the end of the connection is a reset."""
         tcp.reset_on_close(self.sock, True)
         self.receipts.begin(exchange, len(start))
-        self._outgoing = Outgoing(start, plan, exchange, tcp.QUEUE_BYTES)
+        self._outgoing = Outgoing(start, plan, exchange, tcp.QUEUE_BYTES, is_chunked=is_chunked)
         self._progress_at = exchange.began
         self.enter(State.SENDING, NEVER)
 
@@ -232,6 +254,8 @@ class Delivery:
             ended = self._send_while_there_is_room(outgoing, patience)
         except ReadFailed as failed:
             return self._cannot_read(failed, outgoing.exchange.handed)
+        except StreamFailed as error:
+            return self._cannot_stream(error)
         except OSError as error:
             return self.abandon(clock()) if self._shared.cutting else self.close(clock(), end_by(error))
         finally:
@@ -309,6 +333,13 @@ class Delivery:
         message = "%s cannot be read (%s); its download by %s was reset after %d bytes"
         cause = failed.cause.strerror or failed.cause
         self._shared.log.say(log, logging.WARNING, message, failed.name, cause, self.client, handed)
+        return self.abandon(self._shared.clock(), End.FAILED)
+
+    def _cannot_stream(self, error: StreamFailed) -> Need:
+        """End an answer whose app does not give what it has promised; where the client is to blame, it knows."""
+        if not isinstance(error.__cause__, ContentFailed):
+            message = "the app failed in the middle of an answer, which was reset:\n%s"
+            self._shared.log.say(log, logging.ERROR, message, traceback_lines())
         return self.abandon(self._shared.clock(), End.FAILED)
 
     def _drop_outgoing(self) -> None:

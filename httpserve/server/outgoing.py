@@ -9,15 +9,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from enum import Enum, auto
 
-from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Wait, read_at
+from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Stream, Wait, read_at
 from httpserve.records.exchange import Exchange, State
 from httpserve.server.pacing import Pace
 
 SENDFILE_BYTES = 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
 PIECE_BYTES = 128 * 1024  # of what is copied
 MORE = getattr(socket, "MSG_MORE", 0)
+_NOTHING = memoryview(b"")
+_LAST_CHUNK = memoryview(b"0\r\n\r\n")
 STEP_BYTES = 200  # about what a step takes in memory
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0)
 _NOT_TOLD = (errno.EOPNOTSUPP, errno.EINVAL)  # by file systems that cannot say what is in memory
@@ -49,6 +52,10 @@ class Sent(Enum):
     RESET = auto()
 
 
+class StreamFailed(Exception):
+    """A stream did not give what was promised."""
+
+
 class Outgoing:
     """One answer on its way out.
 
@@ -63,26 +70,54 @@ class Outgoing:
         exchange: Its record, which counts what the kernel takes.
         queue_bytes: How much of what sendfile sends the queues can hold.
         sent: How many bytes have left already, of the head and of a single step.
+        is_chunked: Whether streams leave in chunks (RFC 9112 7.1).
 
     Attributes:
         exchange: The record.
         pause: How many seconds to wait after `Sent.PAUSE`.
     """
 
-    __slots__ = ("_at", "_by_reference", "_head", "_index", "_left", "_plan", "exchange", "pause")
+    __slots__ = (
+        "_at",
+        "_by_reference",
+        "_frame",
+        "_framed",
+        "_head",
+        "_index",
+        "_is_chunked",
+        "_left",
+        "_piece",
+        "_plan",
+        "exchange",
+        "pause",
+    )
 
-    def __init__(self, head: bytes, plan: Plan, exchange: Exchange, queue_bytes: int, sent: int = 0) -> None:
+    def __init__(
+        self,
+        head: bytes,
+        plan: Plan,
+        exchange: Exchange,
+        queue_bytes: int,
+        sent: int = 0,
+        *,
+        is_chunked: bool = False,
+    ) -> None:
+        length = sys.maxsize if plan.length is None else plan.length
         self._head = memoryview(head)[sent:]
         self._plan = plan
         self._index = 0
         self._at = max(0, sent - len(head))  # in the step
-        self._left = plan.length - self._at
+        self._left = length - self._at
+        self._is_chunked = is_chunked
+        self._piece: memoryview | None = _NOTHING  # of a stream; None: it has ended
+        self._frame = _NOTHING  # what is to leave of it next
+        self._framed = (0, 0)  # how many bytes of the frame are none of the content, and how many are
         self._by_reference = self._left - queue_bytes if hasattr(os, "sendfile") else 0  # how much of it may leave so
         self.exchange = exchange
         self.pause = 0.0
 
     def close(self) -> None:
-        """Close the plan's files. Harmless when repeated."""
+        """Close the plan. Harmless when repeated."""
         self._plan.close()
 
     def disk(self) -> int | None:
@@ -95,7 +130,8 @@ class Outgoing:
     def held_bytes(self) -> int:
         """Return about how much memory this answer takes while it waits for the client."""
         steps = self._plan.steps
-        return len(self._head) + sum(STEP_BYTES + (len(step.data) if type(step) is Data else 0) for step in steps)
+        held = len(self._head) + len(self._frame) + len(self._piece or b"")
+        return held + sum(STEP_BYTES + (len(step.data) if type(step) is Data else 0) for step in steps)
 
     def send(self, sock: socket.socket, pace: Pace) -> Sent:
         """Send on until the end, or until the socket, which does not block, takes no more.
@@ -103,6 +139,7 @@ class Outgoing:
         Raises:
             OSError: The connection is over.
             ReadFailed: The disk does not give the file.
+            StreamFailed: A stream ends too early, or raises.
         """
         steps = self._plan.steps
         try:
@@ -114,6 +151,8 @@ class Outgoing:
                     self._send_region(sock, step, pace)
                 elif isinstance(step, Data):
                     self._send_data(sock, step.data, pace)
+                elif isinstance(step, Stream):
+                    self._send_stream(sock, step, pace)
                 elif isinstance(step, Abort):
                     return Sent.RESET if step.reset else Sent.CUT
                 self._index += 1
@@ -125,6 +164,8 @@ class Outgoing:
             return Sent.NO_ROOM
         except ChangedWhileSent:
             return Sent.RESET  # U-Boot takes an early FIN for the end of the file, and a reset for a failure
+        if self._plan.length is None:
+            self.exchange.length = self.exchange.handed
         return Sent.ALL
 
     def _more(self, index: int) -> int:
@@ -159,6 +200,55 @@ class Outgoing:
                 exchange.ended = 0.0
         self._took(sent, pace)
         return sent
+
+    def _send_stream(self, sock: socket.socket, stream: Stream, pace: Pace) -> None:
+        exchange = self.exchange
+        while True:
+            while self._frame:
+                self._frame = self._frame[sock.send(self._frame) :]
+            framed, self._framed = self._framed, (0, 0)
+            exchange.at += framed[0]  # what is no content counts as before it
+            exchange.handed += framed[1]
+            self._left -= framed[1]
+            pace.add(framed[1])
+            if not self._next_frame(stream):
+                return
+
+    def _next_frame(self, stream: Stream) -> bool:
+        """Have something to send of a stream. False: it has ended."""
+        piece = self._piece
+        if piece is not None and not piece:
+            piece = self._next_piece(stream)
+        elif piece is None:  # its last chunk has left
+            self._piece = _NOTHING
+            return False
+        if piece is None:
+            self._piece = None if self._is_chunked else _NOTHING
+            self._frame = _LAST_CHUNK if self._is_chunked else _NOTHING
+            self._framed = (len(self._frame), 0)
+            return self._is_chunked
+        data, self._piece = piece[:PIECE_BYTES], piece[PIECE_BYTES:]
+        if self._is_chunked:
+            self._frame = memoryview(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
+        else:
+            self._frame = data
+        self._framed = (len(self._frame) - len(data), len(data))
+        return True
+
+    def _next_piece(self, stream: Stream) -> memoryview | None:
+        """Return what comes next, and nothing beyond the length of the stream; None at its end."""
+        left = None if stream.length is None else stream.length - self._at
+        try:
+            piece = memoryview(next(filter(None, stream.pieces), b""))
+        except Exception as error:
+            raise StreamFailed from error
+        if piece and left != 0:
+            piece = piece[:left]
+            self._at += len(piece)
+            return piece
+        if left:
+            raise StreamFailed(f"{left} bytes of the content that was promised did not come")
+        return None
 
     def _send_region(self, sock: socket.socket, region: Region, pace: Pace) -> None:
         socket_fd, unseen = sock.fileno(), 0
@@ -206,16 +296,17 @@ def in_memory(plan: Plan, most: int, *, may_block: bool = True) -> bytes | None:
         ReadFailed: The disk does not give a file.
         BlockingIOError: It takes a wait for a disk, and may not block.
     """
-    if plan.length > most:
+    if plan.length is None or plan.length > most:
         return None
-    steps = plan.steps
-    if len(steps) == 1:
-        step = steps[0]
-        if type(step) is Region:
-            return _read(step, may_block)
-    if any(isinstance(step, Wait | Abort) for step in steps):
-        return None
-    return b"".join(_read(step, may_block) if isinstance(step, Region) else step.data for step in steps)  # type: ignore[union-attr]
+    parts = []
+    for step in plan.steps:
+        if isinstance(step, Region):
+            parts.append(_read(step, may_block))
+        elif isinstance(step, Data):
+            parts.append(step.data)
+        else:
+            return None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _read(region: Region, may_block: bool) -> bytes:

@@ -24,11 +24,12 @@ class Receipts:
         latest: The answer that left last, or is leaving; None where everything is known to have arrived.
     """
 
-    __slots__ = ("_begin", "_earlier", "_shared", "latest")
+    __slots__ = ("_begin", "_between", "_earlier", "_shared", "latest")
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._begin = 0  # where the head of the latest answer begins, in all the bytes of the connection
+        self._between = 0  # how many bytes have left since the latest answer, and are of none
         self._earlier: list[Exchange] = []
         self.latest: Exchange | None = None
 
@@ -56,11 +57,16 @@ class Receipts:
         self._place(exchange, start)
         shared.ledger.begin(exchange)
 
+    def skip(self, count: int) -> None:
+        """Count bytes that leave before the next answer, and are none of it."""
+        self._between += count
+
     def _place(self, exchange: Exchange, start: int) -> None:
         latest = self.latest
         if latest is not None:
             self._begin = latest.at + latest.length
-        exchange.at = self._begin + start
+        exchange.at = self._begin + self._between + start
+        self._between = 0
         self.latest = exchange
 
     def position(self) -> int:

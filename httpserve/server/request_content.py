@@ -33,20 +33,31 @@ class Content:
 
     Args:
         length: The number of bytes, or `CHUNKED`.
+        is_held: Whether the client waits for a go-ahead before it sends the first of them.
+
+    Attributes:
+        is_held: The same.
+        taken: How many bytes of the connection were content.
     """
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, *, is_held: bool = False) -> None:
+        self.is_held = is_held
         self._chunked = length == CHUNKED
         self._next = _Next.SIZE if self._chunked else (_Next.DATA if length else _Next.NOTHING)
         self._left = 0 if self._chunked else length
         self._buffer = b""
         self._trailer_bytes = 0
-        self.taken = 0  # bytes of the connection that were content
+        self.taken = 0
 
     @property
     def done(self) -> bool:
         """Whether the content has come to its end."""
         return self._next is _Next.NOTHING
+
+    @property
+    def left(self) -> int:
+        """How much is to come at least."""
+        return self._left
 
     @property
     def rest(self) -> bytes:

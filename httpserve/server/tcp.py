@@ -83,6 +83,13 @@ class Room:
         return bool(self._poll.poll(seconds * 1000))
 
 
+def wait_for_input(fd: int, seconds: float) -> None:
+    """Wait until a socket has something to read, or is over, at most for so long."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(seconds * 1000)
+
+
 def is_lost(sock: socket.socket, seconds: float) -> bool:
     """Tell whether the other end has left what was sent unanswered for nearly `seconds`.
 

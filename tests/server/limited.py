@@ -6,6 +6,7 @@ Knows the serving room. Knows no site: `/N` answers with N bytes, `/wait/SECONDS
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -44,12 +45,35 @@ class Blocking:
         return [data]
 
 
-class Limited:
-    """A server of `app` until the block ends."""
+class Clock:
+    """A clock that stands still until a test turns it."""
 
-    def __init__(self, limits: Limits, sock: socket.socket | None = None, app: Any = None) -> None:
+    def __init__(self) -> None:
+        self._now = time.monotonic()  # as records look at the system's
+
+    def __call__(self) -> float:
+        return self._now
+
+    def turn(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class Limited:
+    """A server of `app` until the block ends.
+
+    Args:
+        limits: Its limits.
+        sock: What it listens on.
+        app: Its app.
+        clock: What its limits are timed by; None: the time that passes.
+    """
+
+    def __init__(
+        self, limits: Limits, sock: socket.socket | None = None, app: Any = None, clock: Clock | None = None
+    ) -> None:
         self._ledger = ExchangeLog()
-        self._server = Server(sock or _bound(), app or Answers(), self._ledger, limits)
+        self._clock = clock
+        self._server = Server(sock or _bound(), app or Answers(), self._ledger, limits, clock or time.monotonic)
         self.port = self._server.port
 
     def __enter__(self) -> Self:
@@ -63,6 +87,28 @@ class Limited:
 
     def wire(self, receive_bytes: int | None = None) -> Wire:
         return Wire(self.port, receive_bytes=receive_bytes)
+
+    def turn(self, seconds: float) -> None:
+        """Turn the clock, after the server has taken all that was sent to it until now, and let it look."""
+        assert self._clock is not None
+        self.catch_up()
+        self._clock.turn(seconds)
+        self._server.wake()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Wait until the server has taken all that was sent to it before: it closes a connection made after that."""
+        with self.wire() as wire:
+            wire.half_close()
+            assert wire.rest() == b""
+
+    def stop(self, timeout: float) -> None:
+        """Stop the server within the block."""
+        self._server.stop(timeout)
+
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """Return the records of all requests."""
+        return self._ledger.requests()
 
     def only(self) -> RequestRecord:
         """Return the record of the only request."""

@@ -85,13 +85,13 @@ def _fail_in_call(environ: dict[str, Any], start_response: StartResponse) -> Ite
     raise ZeroDivisionError("the app's own fault")
 
 
-def _fail_in_body(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+def _fail_before_a_byte(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Length", "100")])
-    yield b"some"
+    yield b""
     raise ZeroDivisionError("the app's own fault")
 
 
-@pytest.mark.parametrize("app", [_fail_in_call, _fail_in_body])
+@pytest.mark.parametrize("app", [_fail_in_call, _fail_before_a_byte])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_an_app_that_raises_is_a_500_and_a_log_entry(
     app: StartResponse, method: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
