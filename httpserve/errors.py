@@ -1,9 +1,8 @@
 """Every exception that a user of httpserve can catch.
 
-Knows nothing of the rest of the package but how a text is made printable.
-Each class that has a builtin relative is that too, so a plain `except FileNotFoundError` works. The message
-says what was tried, with which value, and what to do; attributes carry the
-same as data.
+Each class is also the builtin error that it is like, so a plain `except FileNotFoundError` works. The message says what
+was tried, with which value, and what to do; attributes have the same as data. Knows texts, and nothing else of the
+package.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class HttpServeError(Exception):
 
 
 class SystemFailure(HttpServeError, OSError):
-    """An error that code which knows only the system's recognises by its `errno`."""
+    """An error with an `errno`, for code that knows only the errors of the system."""
 
     number: ClassVar[int | None] = None
 
@@ -40,11 +39,11 @@ class SystemFailure(HttpServeError, OSError):
 
 
 class InvalidArgument(HttpServeError, ValueError):
-    """An argument that no call could do anything with."""
+    """An invalid argument."""
 
 
 class InvalidType(HttpServeError, TypeError):
-    """An argument of a type that no call could do anything with."""
+    """An argument of an invalid type."""
 
 
 class MissingExtra(HttpServeError, ImportError):
@@ -64,7 +63,7 @@ class ServerNotRunning(HttpServeError, RuntimeError):
 
 
 class AddressError(SystemFailure):
-    """The server cannot listen where it was told to. `host` and `port` say where."""
+    """The server cannot listen on an address. `host` and `port` say which."""
 
     def __init__(self, message: str, host: str | None = None, port: int | None = None) -> None:
         super().__init__(message)
@@ -91,7 +90,7 @@ class AddressNotFound(AddressError):
 
 
 class RootUnusable(SystemFailure):
-    """The directory to serve cannot be made, is not a directory, or cannot be written. `root` is its path."""
+    """The directory to serve cannot be created or written, or is not a directory. `root` is its path."""
 
     def __init__(self, message: str, root: str) -> None:
         super().__init__(message)
@@ -102,7 +101,7 @@ class RootUnusable(SystemFailure):
 
 
 class InvalidName(HttpServeError, ValueError):
-    """A name that leads out of the root, or would come back changed. `name` is what was given."""
+    """A name that leads out of the root, or that a client would change. `name` is the argument."""
 
     def __init__(self, name: str, reason: str) -> None:
         shown = name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}..."
@@ -112,7 +111,7 @@ class InvalidName(HttpServeError, ValueError):
 
 
 class StorageError(SystemFailure):
-    """A call on the storage failed. `name` is the path that it was about."""
+    """A call on the storage failed. `name` is its path."""
 
     def __init__(self, message: str, name: str = "") -> None:
         super().__init__(message)
@@ -120,13 +119,13 @@ class StorageError(SystemFailure):
 
 
 class NotFound(StorageError, FileNotFoundError):
-    """There is nothing under that name."""
+    """Nothing has that name."""
 
     number = errno.ENOENT
 
 
 class AlreadyExists(StorageError, FileExistsError):
-    """Something else is there already."""
+    """Something has that name already."""
 
     number = errno.EEXIST
 
@@ -159,7 +158,7 @@ class Unsupported(StorageError, NotImplementedError):
 
 
 class CopyFailed(SystemFailure):
-    """A file could not be copied; what was there before is untouched. `source` and `name` say what to where."""
+    """A file could not be copied; an older one is untouched. `source` and `name` say from where to where."""
 
     def __init__(self, message: str, source: str = "", name: str = "") -> None:
         super().__init__(message)
@@ -174,7 +173,7 @@ class SourceNotFound(CopyFailed, FileNotFoundError):
 
 
 class CopyIsADirectory(CopyFailed, IsADirectoryError):
-    """What should be copied, or written over, is a directory."""
+    """The source or the target of a copy is a directory."""
 
     number = errno.EISDIR
 
@@ -192,7 +191,7 @@ class SourceStalled(CopyFailed, TimeoutError):
 
 
 class DigestMismatch(CopyFailed, ValueError):
-    """The bytes are not those that the caller's digest promised. `expected` and `actual` are hexadecimal."""
+    """The bytes do not have the digest of the caller. `expected` and `actual` are hexadecimal."""
 
     def __init__(self, message: str, source: str, name: str, expected: str, actual: str) -> None:
         super().__init__(message, source, name)
@@ -204,16 +203,16 @@ class DigestMismatch(CopyFailed, ValueError):
 
 
 class WaitTimeout(SystemFailure, TimeoutError):
-    """What was waited for did not happen in time.
+    """The event of a wait did not happen in time.
 
     Attributes:
-        name: The name that it was about.
+        name: The name of the file or the request.
         timeout: How many seconds the wait had.
         happened: What did happen: `nobody connected`, `asked for other names`, `stopped` (it was started, and stopped
             at byte `received` of `total`), or `ranges missing`.
-        received: How many bytes the client has that has most, each counted once.
+        received: How many different bytes the client has that has most.
         total: The size of the file.
-        missing: The (start, stop) pairs that this client has not, stop exclusive.
+        missing: The (start, stop) pairs that this client lacks, stop exclusive.
     """
 
     number = errno.ETIMEDOUT

@@ -81,7 +81,7 @@ def _would_bind(host: str | None) -> Iterator[Finding]:
 
 
 def look_at_port(situation: Situation) -> Iterator[Finding]:
-    """Say whether the port needs a right."""
+    """Say whether the port needs root or a capability."""
     port, limit = situation.port, first_free_port()
     data = {"port": port, "first_free": limit}
     if not 0 < port < limit:

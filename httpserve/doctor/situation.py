@@ -29,7 +29,7 @@ class Situation:
         bound: The address that it listens on; None: it does not run.
         since: When it was started, in seconds since the epoch.
         requests: What was asked.
-        missing: What was asked for in vain.
+        missing: Requests for what does not exist.
         connections: How many connections each address has made.
         probe: Serves content for a while, and gives its name.
         other: Who listens there while our server does not run; then `bound` is the other's address.

@@ -49,7 +49,7 @@ def validate(host: str | None, peer: str | None, advertise: str | None, port: in
         port: 0 (the system chooses) to 65535.
 
     Raises:
-        InvalidArgument: A value that nothing could be done with; the message names it and the way out.
+        InvalidArgument: A value is invalid; the message names it and says what to do.
     """
     checked_port(port)
     if host is not None:
