@@ -21,10 +21,12 @@ import weakref
 from _signal import getsignal  # type: ignore[import-not-found]  # those of `signal` take ten times as long
 from _signal import signal as set_handler
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, ClassVar, Generic, TypeVar
 
 T = TypeVar("T")
+_Handler = Callable[[int, FrameType | None], object]
 
 JOIN_SECONDS = 1.0  # for a thread that has nothing left to do
 NUMBERS = sorted(map(int, signal.valid_signals()))
@@ -183,29 +185,26 @@ def _in_context(interrupt: BaseException, error: BaseException | None) -> BaseEx
     return interrupt
 
 
-class _Gate:
-    """A handler that lets a signal through to another one, but notes it while signals are held."""
+def _pass_on(handler: _Handler, number: int, frame: FrameType | None) -> object:
+    """Let a signal through to its handler, but note it while signals are held."""
+    noted = _Gate.noted
+    if noted is None:
+        return handler(number, frame)
+    noted[number] = frame
+    return None
 
-    __slots__ = ("handler",)
 
-    noted: ClassVar[dict[int, FrameType | None] | None] = None  # None: none are held
+class _Gate(partial[object]):
+    """`_pass_on` to a handler. Being made by C, it costs no call of Python's."""
 
-    def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
-        self.handler = handler
-
-    def __call__(self, number: int, frame: FrameType | None) -> object:
-        noted = _Gate.noted
-        if noted is None:
-            return self.handler(number, frame)
-        noted[number] = frame
-        return None
+    noted: ClassVar[dict[int, FrameType | None] | None] = None  # None: no signals are held
 
 
 class sigint_held:
     """Put off a Ctrl-C to the end of a block, and every other signal that has a handler of Python's.
 
-    What then comes of one is what its handler is by that time. Signals without such a handler do what they always do:
-    nothing, or the end of the process. Does nothing in threads but the main one, which feel no signals, nor in a block
+    At the end the handler of that time gets the signal. Signals without such a handler do what they always do: nothing,
+    or the end of the process. Does nothing in threads other than the main one, which get no signals, nor in a block
     within another. Costs some microseconds.
     """
 
@@ -220,37 +219,33 @@ class sigint_held:
         try:
             for number, handler in zip(NUMBERS, map(getsignal, NUMBERS), strict=True):
                 if callable(handler):
-                    # A gate is there already where what a signal raised has cut short the end of another block.
-                    gate = self._gates[number] = handler if isinstance(handler, _Gate) else _Gate(handler)
+                    # A gate is there already if an exception of a signal cut short the end of another block.
+                    gate = self._gates[number] = handler if isinstance(handler, _Gate) else _Gate(_pass_on, handler)
                     set_handler(number, gate)
-        except BaseException:  # of a signal that has no gate yet
-            self._release()
+        except BaseException:  # from the handler of a signal that has no gate yet
+            self.__exit__()
             raise
 
     def __exit__(self, *raised: object) -> None:
-        if not self._is_within:
-            self._release()
-
-    def _release(self) -> None:
+        if self._is_within:
+            return
         try:
-            self._take_away()
-        except BaseException:  # of a signal that has none any more
-            self._take_away()
+            for number, gate in self._gates.items():
+                if getsignal(number) is gate:  # else somebody has set another handler in the block
+                    set_handler(number, gate.args[0])
+        except BaseException:  # from the handler of a signal that has no gate any more
+            for number, gate in self._gates.items():
+                if getsignal(number) is gate:
+                    set_handler(number, gate.args[0])
             raise
         finally:
             noted, _Gate.noted = _Gate.noted, None  # gates that are still there let everything through from now on
-            _deliver(noted)
-
-    def _take_away(self) -> None:
-        for number, gate in self._gates.items():
-            if getsignal(number) is gate:  # else somebody has set another handler in the block
-                set_handler(number, gate.handler)
+            if noted:
+                _deliver(noted)
 
 
-def _deliver(noted: dict[int, FrameType | None] | None) -> None:
-    """Do to each of the signals what is done to it by now."""
-    if not noted:
-        return
+def _deliver(noted: dict[int, FrameType | None]) -> None:
+    """Give each of the signals to the handler that it has now."""
     number, frame = noted.popitem()
     handler = getsignal(number)
     try:
@@ -259,7 +254,8 @@ def _deliver(noted: dict[int, FrameType | None] | None) -> None:
         elif handler == signal.SIG_DFL:
             signal.raise_signal(number)
     finally:
-        _deliver(noted)
+        if noted:
+            _deliver(noted)
 
 
 # Forks

@@ -64,7 +64,7 @@ TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 5.0
 
 
-_started: weakref.WeakValueDictionary[int, HttpServerClient] = weakref.WeakValueDictionary()  # running or not
+_started: weakref.WeakValueDictionary[int, HttpServerClient] = weakref.WeakValueDictionary()  # those that ever were to start
 
 
 class _Owner:
@@ -177,6 +177,7 @@ class HttpServerClient:
             ServerNotRunning: It was stopped while it waited for an address.
         """
         seconds = checked_seconds("wait_for_address", wait_for_address, zero=True)
+        _started[id(self)] = self
         try:
             server = self._life.start(seconds)
         except PortInUse as error:
@@ -186,7 +187,6 @@ class HttpServerClient:
                 raise
             server = self._life.start(seconds)
         if server is not None:
-            _started[id(self)] = self
             try:
                 log.info("serving at port %d of %s", server.port, server.host)
             except BaseException:  # of a signal's handler: a start that raises leaves no server
