@@ -64,7 +64,7 @@ TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 5.0
 
 
-_started: weakref.WeakValueDictionary[int, HttpServerClient] = weakref.WeakValueDictionary()  # those that ever were to start
+_started: weakref.WeakValueDictionary[int, HttpServerClient] = weakref.WeakValueDictionary()  # all
 
 
 class _Owner:

@@ -1,8 +1,6 @@
 """Decides which address a board can reach: what to bind, and what URLs say.
 
-Knows the addresses of this host and the routes from it, through `interfaces`;
-`hosts` knows the forms of names and URLs, `binding` how a socket is bound.
-Knows nothing of the server.
+Knows the addresses of this host and the routes from it. Knows nothing of the server.
 """
 
 from __future__ import annotations
@@ -11,26 +9,12 @@ import socket
 from collections.abc import Sequence
 
 from httpserve.base.log import logger
-from httpserve.base.text import Hint, Message, url_path
+from httpserve.base.text import Hint, Message
 from httpserve.errors import AddressNotFound
-from httpserve.network.binding import bind, bind_error
 from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, resolve
 from httpserve.network.interfaces import InterfaceAddress, addresses_here, default_source, interfaces, source_address
 from httpserve.network.routes import is_near, route_to
 from httpserve.network.urls import url_from_advertise, url_host
-
-__all__ = [
-    "InterfaceAddress",
-    "advertised",
-    "answering",
-    "bind",
-    "bind_error",
-    "interfaces",
-    "listen_host",
-    "url_host",
-    "url_path",
-    "validate",
-]
 
 log = logger("httpserve.network")
 
@@ -61,20 +45,18 @@ def validate(host: str | None, peer: str | None, advertise: str | None, port: in
 
 
 def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False) -> str:
-    """Choose the address to bind.
+    """Choose the address to bind. Does not block for addresses; names take as long as the resolver.
 
-    *host* wins. Else it is the address that faces *peer*; for a peer that is link-local IPv6, an IPv4 or
-    global address of that interface if it has one, as a URL then needs no zone. Else it is the address that
-    other hosts reach: the source of the default route, or the address of an interface that is up, a real
-    card before a virtual one, link-local last; 127.0.0.1 where there is nothing else. A choice among several
-    is logged, one line.
-    Does not block for addresses; names take as long as the resolver.
+    It is *host*; else the address that faces *peer* (for a link-local IPv6 peer an IPv4 or global address of that
+    interface if it has one, as a URL then needs no zone); else the source of the default route; else an address of an
+    interface that is up, a real card before a virtual one, link-local last; else 127.0.0.1. One line of the log tells
+    of a choice among several.
 
     Args:
         host: Where to listen, a name or an address, or None.
         peer: The board, a name or an address, or None.
-        is_awaited: Whether the caller waits for the network of *peer* to come up. Until it does, packets to it go to
-            the default router, which is no answer then.
+        is_awaited: Whether the caller waits for the network of *peer* to come up. Until then packets to it go to the
+            default router, whose address would be the wrong one.
 
     Raises:
         InvalidArgument: A value is malformed.
@@ -105,29 +87,17 @@ def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False)
     return candidates[0].host if candidates else "127.0.0.1"
 
 
-def advertised(
-    bound_host: str,
-    port: int,
-    *,
-    peer: str | None = None,
-    advertise: str | None = None,
-    scheme: str = "http",
-    zone: str | None = None,
-) -> str:
-    """Return the base URL, without a slash at the end, that a board uses for what listens on *bound_host*.
+def advertised(bound_host: str, port: int, *, peer: str | None = None, advertise: str | None = None) -> str:
+    """Return the base URL of what listens on *bound_host*, as a board uses it, without a slash at the end.
 
-    *advertise* overrides everything. A wildcard becomes the address that faces *peer*, or else the one that
-    other hosts reach. Any other host stays, as nothing else answers. Does not block for addresses; the name
-    of a peer takes as long as the resolver.
+    *advertise* overrides everything. A wildcard becomes the address that faces *peer*, or without a peer the one that
+    other hosts reach. Does not block for addresses; the name of a peer takes as long as the resolver.
 
     Args:
         bound_host: The numeric address that the socket has, or a wildcard.
         port: The port that the socket has.
         peer: The board that will use the URL.
         advertise: `http://host:port/prefix`, `host:port` or `host` (then with *port*); IPv6 in brackets.
-        scheme: `http` or `https`, unless *advertise* has one.
-        zone: How the board calls its own interface, for a link-local IPv6 address. The bench's name of it
-            means nothing to a board and never appears.
 
     Raises:
         InvalidArgument: *peer* or *advertise* is malformed.
@@ -136,16 +106,16 @@ def advertised(
     if peer is not None:  # also where it makes no difference: an empty variable is a mistake in any case
         checked_peer(peer)
     if advertise is not None:
-        return url_from_advertise(advertise, port, scheme)
-    return f"{scheme}://{url_host(_facing_host(bound_host, peer, zone), zone)}:{port}"
+        return url_from_advertise(advertise, port)
+    return f"http://{url_host(_facing_host(bound_host, peer))}:{port}"
 
 
-def _facing_host(bound_host: str, peer: str | None, zone: str | None) -> str:
+def _facing_host(bound_host: str, peer: str | None) -> str:
     if bound_host not in ("0.0.0.0", "::"):
         return bound_host
     families = _answering(bound_host)
     if peer is not None:
-        return _route(peer, families, wants_link_local=zone is not None)[1]
+        return _route(peer, families)[1]
     candidates = _candidates(families)
     return candidates[0].host if candidates else "127.0.0.1" if _V4 in families else "::1"
 
@@ -167,7 +137,7 @@ def _answering(wildcard: str) -> Families:
     return (_V4, _V6) if socket.has_dualstack_ipv6() else (_V6,)
 
 
-def _route(peer: str, families: Families, wants_link_local: bool = False) -> tuple[Endpoint, str]:
+def _route(peer: str, families: Families) -> tuple[Endpoint, str]:
     """Return where *peer* is, and the address of one of *families* on the interface that faces it."""
     reason = "it is of another family than what listens"
     endpoints = resolve(checked_peer(peer), _DISCARD_PORT, what="peer")
@@ -177,7 +147,7 @@ def _route(peer: str, families: Families, wants_link_local: bool = False) -> tup
         except OSError as error:
             reason = error.strerror or str(error)
             continue
-        if target.family in families and (wants_link_local or "%" not in source):
+        if target.family in families and "%" not in source:
             return target, source
         there = {here.interface for here in interfaces() if here.host == source}
         for other in _candidates(families):

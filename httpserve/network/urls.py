@@ -1,4 +1,4 @@
-"""How an address stands in a URL, and what a URL to advertise means.
+"""Writes addresses into URLs, and reads URLs to advertise.
 
 Knows the forms: brackets, zones, prefixes. Asks nobody.
 """
@@ -34,14 +34,13 @@ def url_host(host: str, zone: str | None = None) -> str:
     return f"[{address}{suffix}]"
 
 
-def url_from_advertise(advertise: object, port: int, scheme: str = "http") -> str:
+def url_from_advertise(advertise: object, port: int) -> str:
     """Return the base URL that *advertise* means, without a slash at the end. Resolves nothing.
 
     Args:
         advertise: `http://host:port/prefix`, `host:port` or `host`; IPv6 in brackets, or bare without a port.
         port: The port of a bare `host`, which is this server seen from elsewhere; a whole URL without one
             has its scheme's own.
-        scheme: The scheme, where *advertise* has none.
 
     Raises:
         InvalidArgument: It has another form, or a wildcard, user, query or fragment.
@@ -67,7 +66,7 @@ def url_from_advertise(advertise: object, port: int, scheme: str = "http") -> st
             Message("{} has port {}; a port is 1 to {}", Hint("advertise", advertise), given, LAST_PORT)
         )
     suffix = f":{int(given)}" if given is not None else "" if match["scheme"] else f":{port}"
-    return f"{(match['scheme'] or scheme).lower()}://{host}{suffix}{(match['prefix'] or '').rstrip('/')}"
+    return f"{(match['scheme'] or 'http').lower()}://{host}{suffix}{(match['prefix'] or '').rstrip('/')}"
 
 
 def _advertised_host(match: re.Match[str]) -> str | None:

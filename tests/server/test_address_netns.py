@@ -24,7 +24,9 @@ REPOSITORY = Path(__file__).parents[2]
 TOLD = "logging.basicConfig(level='INFO', stream=sys.stdout, format='%(message)s')\n"
 PRELUDE = """
 import json, logging, os, socket, sys
-from httpserve.network.choice import advertised, bind, interfaces, listen_host
+from httpserve.network.binding import bind
+from httpserve.network.choice import advertised, listen_host
+from httpserve.network.interfaces import interfaces
 from httpserve.errors import HttpServeError
 def outcome(call):
     try:
@@ -335,12 +337,6 @@ def test_a_link_local_peer_gets_a_global_address_where_the_cable_has_no_ipv4(fre
     assert fresh.value("advertised('::', 80, peer='fe80::72%eth1')") == "http://[fd00:7::1]:80"
 
 
-def test_with_the_zone_of_the_board_a_link_local_peer_gets_a_link_local_url(cabled: Bench) -> None:
-    url = cabled.value("advertised('::', 80, peer='fe80::72%eth1', zone='usb0')")
-
-    assert url == "http://[fe80::71%25usb0]:80"
-
-
 def test_the_zone_of_the_bench_is_in_no_url(cabled: Bench) -> None:
     assert cabled.value("advertised('::', 80, peer='fe80::82%eth2')") == "http://[fe80::81]:80"
 
@@ -352,27 +348,24 @@ def test_a_peer_on_a_cable_without_the_family_of_the_listener_is_refused(cabled:
 
 
 @pytest.mark.parametrize(
-    ("host", "peer", "zone"),
+    ("host", "peer"),
     [
-        (None, "192.168.7.2", None),
-        (None, "fd00:7::2", None),
-        (None, "fe80::72%eth1", None),
-        ("0.0.0.0", None, None),
-        ("::", "192.168.7.2", None),
-        ("::", "fd00:7::2", None),
-        ("::", "fe80::72%eth1", "usb0"),
-        ("fe80::71%eth1", None, "usb0"),
+        (None, "192.168.7.2"),
+        (None, "fd00:7::2"),
+        (None, "fe80::72%eth1"),
+        ("0.0.0.0", None),
+        ("::", "192.168.7.2"),
+        ("::", "fd00:7::2"),
+        ("::", "fe80::72%eth1"),
     ],
 )
-def test_the_board_reaches_the_bench_by_the_url(
-    cabled: Bench, host: str | None, peer: str | None, zone: str | None
-) -> None:
+def test_the_board_reaches_the_bench_by_the_url(cabled: Bench, host: str | None, peer: str | None) -> None:
     server = f"""
 host = listen_host({host!r}, {peer!r})
 with bind(host, 0) as listening:
     listening.settimeout(20)
     listening.listen()
-    print(advertised(host, listening.getsockname()[1], peer={peer!r}, zone={zone!r}), flush=True)
+    print(advertised(host, listening.getsockname()[1], peer={peer!r}), flush=True)
     with listening.accept()[0] as served:
         served.sendall(b"reached")
 """

@@ -168,7 +168,7 @@ def test_every_error_keeps_the_one_of_the_system_as_its_cause() -> None:
 )
 def test_a_port_without_the_right_names_the_limit_and_the_ways_out() -> None:
     code = (
-        "import os; from httpserve.network.choice import bind\n"
+        "import os; from httpserve.network.binding import bind\n"
         "if os.geteuid() == 0: os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
         "bind('127.0.0.1', 1)"
     )

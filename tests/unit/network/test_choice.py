@@ -64,14 +64,6 @@ def test_the_zone_of_the_bench_never_appears() -> None:
     assert advertised("fe80::1%eth0", 8080) == "http://[fe80::1]:8080"
 
 
-def test_the_zone_of_the_board_appears_where_it_is_given() -> None:
-    assert advertised("fe80::1%eth0", 8080, zone="usb0") == "http://[fe80::1%25usb0]:8080"
-
-
-def test_urls_have_the_scheme_of_the_server() -> None:
-    assert advertised("127.0.0.1", 8443, scheme="https") == "https://127.0.0.1:8443"
-
-
 def test_a_bound_host_stays_for_a_peer_elsewhere() -> None:
     assert advertised("127.0.0.1", 8080, peer="192.168.7.2") == "http://127.0.0.1:8080"
 
@@ -87,7 +79,7 @@ def test_a_malformed_peer_is_refused_whatever_is_bound() -> None:
 
 @pytest.mark.parametrize("bound", ["0.0.0.0", "::", "127.0.0.1"])
 def test_what_is_advertised_overrides_everything(bound: str) -> None:
-    url = advertised(bound, 8080, peer="no-such-board.invalid", advertise="http://192.168.1.5:8000/x", zone="usb0")
+    url = advertised(bound, 8080, peer="no-such-board.invalid", advertise="http://192.168.1.5:8000/x")
 
     assert url == "http://192.168.1.5:8000/x"
 
@@ -100,7 +92,7 @@ def test_what_can_be_no_peer_is_refused_also_where_no_peer_is_needed(advertise: 
 
 
 def test_an_advertised_host_without_port_has_the_port_of_the_socket() -> None:
-    assert advertised("0.0.0.0", 8080, advertise="bench", scheme="https") == "https://bench:8080"
+    assert advertised("0.0.0.0", 8080, advertise="bench") == "http://bench:8080"
 
 
 @pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])

@@ -232,8 +232,8 @@ def test_an_advertised_place_becomes_a_base_url(advertise: str, url: str) -> Non
     assert url_from_advertise(advertise, 9) == url
 
 
-def test_an_advertised_host_takes_the_scheme_of_the_server() -> None:
-    assert url_from_advertise("bench", 9, "https") == "https://bench:9"
+def test_an_advertised_host_without_a_scheme_has_http() -> None:
+    assert url_from_advertise("bench", 9) == "http://bench:9"
 
 
 @pytest.mark.parametrize(
