@@ -19,9 +19,6 @@ MOST_CLIENTS = 1000  # per name, likewise
 MOST_REPEATED_PIECES = 64  # of a download that the client has repeated since
 MOST_PIECES = 1 << 18  # intervals and ranges that are remembered in all, of 16 bytes each
 
-# A whole download: the answer that brought the last of it, by what it came, and whether the address is shared.
-Finished = tuple[Exchange, Exchange | Coverage, bool]
-
 
 class _Name:
     __slots__ = ("done", "first", "partial", "shared")
@@ -55,8 +52,8 @@ class Downloads:
         entry = self._names.get(name)
         return self._new(name, 0) if entry is None else entry
 
-    def add(self, exchange: Exchange, received: int, *, whole: bool) -> Finished | None:
-        """Count what has arrived of an answer. Where its client has the whole file by that, return what it has."""
+    def add(self, exchange: Exchange, received: int, *, whole: bool) -> Exchange | Coverage | None:
+        """Count what has arrived of an answer. Where its client has the whole file by that, return by what."""
         subject = exchange.subject
         if subject is None or not subject.pieces or claimed_bytes(exchange) == ALL_BYTES:
             return None
@@ -74,7 +71,7 @@ class Downloads:
             if done is not None and exchange.began < done.ended:
                 entry.shared.add(client)
             self._finish(entry, client, exchange)
-            return exchange, exchange, client in entry.shared
+            return exchange
         if not exchange.spans(received):
             return None
         if coverage is None or coverage.validator != subject.validator:
@@ -87,7 +84,7 @@ class Downloads:
         if self._unseen_pieces >= MOST_PIECES // 4:  # counting takes as long as there are downloads
             self._unseen_pieces = 0
             self._forget_pieces()
-        return (exchange, coverage, client in entry.shared) if coverage.whole else None
+        return coverage if coverage.whole else None
 
     def _forget_pieces(self) -> None:
         """Where too many pieces are remembered, forget those of the downloads that have rested longest."""

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from httpserve.base.arguments import quoted_value
 from httpserve.errors import InvalidArgument
-from httpserve.records.downloads import Finished, as_coverage, record
+from httpserve.records.coverage import Coverage
+from httpserve.records.downloads import as_coverage, record
 from httpserve.records.exchange import Exchange, recorded, seen
 from httpserve.records.model import UNDER_WAY, DownloadRecord, Missing, RequestRecord, Transfer, name_asked
 
@@ -27,7 +28,7 @@ FORGOTTEN = "forgotten"
 KINDS = (STARTED, STOPPED, CONNECTED, BEGUN, PROGRESS, ENDED, DOWNLOADED, MISSING, VERSION, FORGOTTEN)
 
 PROGRESS_SECONDS = 0.5  # the least time between two events of the progress of one transfer
-EVENTS_PER_RECORD = 4  # that are remembered: with its connection, a request makes as many
+EVENTS_PER_RECORD = 4  # that are remembered at least: with its connection, a request makes as many
 
 Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 
@@ -161,7 +162,14 @@ class Entry(NamedTuple):
 
     number: int
     kind: str
-    about: Any  # by the kind: an Exchange, a Finished, or its time and its other attributes in order
+    about: (
+        Any  # by the kind: an Exchange; it, by what a file is whole, and whether the address is shared; or attributes
+    )
+
+
+# An event as it is written down, which takes the serving threads least: an answer that has begun; one that has ended,
+# with the number of that, and by what its client has a whole file; or any other event.
+_Written = Exchange | tuple[int, Exchange, Exchange | Coverage | None] | Entry
 
 
 class _Progress(NamedTuple):
@@ -182,36 +190,41 @@ class EventLog:
     def __init__(self, most: int) -> None:
         self.number = 0  # of the latest event
         self.is_open = False  # whether more can come: the server runs
-        # As entries, which would take longer to make. When it is full the first is no more than the end of what is
-        # forgotten.
-        self._entries: deque[tuple[int, str, Any]] = deque(maxlen=most + 1)
+        # When it is full the first is no more than the end of what is forgotten.
+        self._written: deque[_Written] = deque(maxlen=most + 1)
         self._progress: dict[Exchange, _Progress] = {}  # of transfers under way
         self._where = ("", 0)  # the server listens
 
     def add(self, kind: str, about: object) -> int:
         """Write down that something has happened, and return its number."""
         self.number = number = self.number + 1
-        self._entries.append((number, kind, about))
+        self._written.append(Entry(number, kind, about))
         return number
 
-    def add_end(self, exchange: Exchange, finished: Finished | None) -> None:
-        """Write down that an answer has ended, and what its client has whole by that; forget its progress."""
-        number = self.number + 1
-        self._entries.append((number, ENDED, exchange))
-        if finished is not None:
-            number += 1
-            self._entries.append((number, DOWNLOADED, finished))
-        self.number = number
+    def add_begin(self, exchange: Exchange) -> None:
+        """Write down that an answer has begun, and give it the number of that."""
+        self.number = exchange.number = self.number + 1
+        self._written.append(exchange)
+
+    def add_end(self, exchange: Exchange, by: Exchange | Coverage | None) -> None:
+        """Write down that an answer has ended, and by what its client has a whole file then; forget its progress."""
+        self._written.append((self.number + 1, exchange, by))
+        self.number += 1 if by is None else 2
         if self._progress:
             self._progress.pop(exchange, None)
 
-    def after(self, since: int) -> list[Entry]:
-        """Return what came after an event, oldest first; before it, where some of that is forgotten, how much."""
-        entries = self._entries
-        gone = entries[0][0] if len(entries) == entries.maxlen else 0
+    def after(self, since: int, shares: Callable[[str, str], bool]) -> list[Entry]:
+        """Return what came after an event, oldest first; before it, where some of that is forgotten, how much.
+
+        `shares` tells of a name and a client whether that address is known to stand for several boards.
+        """
+        written = self._written
+        gone = _entries(written[0], shares)[-1].number if len(written) == written.maxlen else 0
         first = max(since, gone) + 1
-        found = list(map(Entry._make, takewhile(lambda entry: entry[0] >= first, reversed(entries))))
-        found.reverse()
+        latest = takewhile(
+            lambda entries: entries[-1].number >= first, (_entries(one, shares) for one in reversed(written))
+        )
+        found = [entry for entries in reversed(list(latest)) for entry in entries if entry.number >= first]
         moving = [one.entry for one in self._progress.values() if one.entry is not None and one.entry.number >= first]
         if moving:
             found = sorted([*found, *moving], key=lambda entry: entry.number)
@@ -310,6 +323,19 @@ _MADE_OF_ATTRIBUTES: dict[str, Callable[..., Event]] = {
     VERSION: VersionEvent,
     FORGOTTEN: ForgottenEvent,
 }
+
+
+def _entries(written: _Written, shares: Callable[[str, str], bool]) -> list[Entry]:
+    if isinstance(written, Entry):
+        return [written]
+    if isinstance(written, Exchange):
+        return [Entry(written.number, BEGUN, written)]
+    number, exchange, by = written
+    ended = Entry(number, ENDED, exchange)
+    if by is None or exchange.subject is None:
+        return [ended]
+    shared = shares(exchange.subject.name, exchange.link.client)
+    return [ended, Entry(number + 1, DOWNLOADED, (exchange, by, shared))]
 
 
 def _time(entry: Entry) -> float:

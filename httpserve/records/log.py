@@ -20,7 +20,6 @@ from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.plan import PROBE
 from httpserve.records.downloads import Downloads
 from httpserve.records.events import (
-    BEGUN,
     CONNECTED,
     EVENTS_PER_RECORD,
     MISSING,
@@ -138,7 +137,7 @@ class ExchangeLog:
             self._lock.release()
 
     def _begin(self, exchange: Exchange) -> None:
-        exchange.number = self._events.add(BEGUN, exchange)
+        self._events.add_begin(exchange)
         self._log.append(exchange)
         if exchange.status == 404:
             self._missing.append(exchange)
@@ -430,7 +429,7 @@ class ExchangeLog:
     def events_after(self, since: int) -> tuple[list[Entry], bool]:
         """Return what came after an event, and whether more can come."""
         with sigint_held(), self._lock:
-            return self._events.after(since), self._events.is_open
+            return self._events.after(since, self.downloads.shares), self._events.is_open
 
     def await_event(self) -> Waiter:
         """Return what opens at the next event, and when an answer is handed over. To be given back by `leave`."""

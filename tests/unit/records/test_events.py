@@ -6,7 +6,6 @@ import pytest
 
 from httpserve.errors import InvalidArgument
 from httpserve.records.events import (
-    BEGUN,
     FORGOTTEN,
     KINDS,
     PROGRESS,
@@ -27,8 +26,12 @@ def transfer_of(line: Line, began: float = 0.0) -> Exchange:
     return exchange
 
 
+def unshared(name: str, client: str) -> bool:
+    return False
+
+
 def numbers(log: EventLog, since: int = 0) -> list[int]:
-    return [entry.number for entry in log.after(since)]
+    return [entry.number for entry in log.after(since, unshared)]
 
 
 def full(most: int, count: int) -> EventLog:
@@ -48,7 +51,7 @@ def test_events_have_numbers_from_one_on() -> None:
 
 
 def test_what_no_longer_fits_is_forgotten_and_counted() -> None:
-    first, second, *rest = events_of(full(3, 8).after(2), 0.0, lambda names: {})
+    first, second, *rest = events_of(full(3, 8).after(2, unshared), 0.0, lambda names: {})
 
     assert first == ForgottenEvent(5, 6.0, FORGOTTEN, 3)
     assert second == VersionEvent(6, 6.0, VERSION, "v6")
@@ -79,19 +82,19 @@ def test_progress_that_is_none_is_no_event() -> None:
 
     log.add_progress(exchange, exchange.transfer(101.0), 101.0, 1_001.0)
 
-    assert log.after(0) == []
+    assert log.after(0, unshared) == []
 
 
 def test_progress_replaces_what_was_before_and_ends_with_the_answer() -> None:
     log = EventLog(10)
     line = Line(on_their_way=6)
     exchange = transfer_of(line, began=100.0)
-    log.add(BEGUN, exchange)
+    log.add_begin(exchange)
     log.add_progress(exchange, exchange.transfer(101.0), 101.0, 1_001.0)
     line.on_their_way = 2
     log.add_progress(exchange, exchange.transfer(102.0), 102.0, 1_002.0)
 
-    assert [(entry.number, entry.kind) for entry in log.after(1)] == [(3, PROGRESS)]
+    assert [(entry.number, entry.kind) for entry in log.after(1, unshared)] == [(3, PROGRESS)]
 
     log.add_end(exchange, None)
 
