@@ -1,7 +1,4 @@
-"""Loads a module of the package when one of its public names is used first.
-
-Knows modules by their names. Does not know what is in them.
-"""
+"""Loads a module of the package on the first use of one of its public names. Does not know what is in it."""
 
 from __future__ import annotations
 
@@ -13,13 +10,11 @@ from importlib import import_module
 def lazy_names(
     package: str, modules: Mapping[str, tuple[str, ...]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return the `__getattr__` and the `__dir__` of a package whose public names lie in its modules.
-
-    A name is looked for once: it stays in the package.
+    """Return the `__getattr__` and the `__dir__` of a package that loads its public names on first use.
 
     Args:
         package: The package's full name.
-        modules: Which names each of its modules defines; the module's name is that below the package.
+        modules: The names that each module below the package defines.
     """
     namespace = vars(sys.modules[package])
     module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names}

@@ -1,6 +1,6 @@
-"""How many threads may do the same thing at a time, by a key: for one disk, say, which may not answer and keeps them.
+"""Limits how many threads do the same thing at a time, such as wait for one disk that may not answer.
 
-Knows a count for each key. Does not know what is counted.
+Knows a count for each key. Does not know what it counts.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Hashable
 
 
 class Seats:
-    """So many for each key. Safe from any thread; waits for nothing.
+    """A number of seats for each key. Safe from any thread; waits for nothing.
 
     Args:
-        most: How many each key has.
+        most: The seats of each key.
     """
 
     def __init__(self, most: int) -> None:
@@ -22,7 +22,7 @@ class Seats:
         self._taken: dict[Hashable, int] = {}
 
     def take(self, key: Hashable) -> bool:
-        """Take one; False where there is none left."""
+        """Take a seat. Return False if none is left."""
         with self._lock:
             taken = self._taken.get(key, 0)
             if taken >= self._most:
@@ -31,7 +31,7 @@ class Seats:
             return True
 
     def give_back(self, key: Hashable) -> None:
-        """Give back one that was taken."""
+        """Give a seat back."""
         with self._lock:
             self._taken[key] -= 1
             if not self._taken[key]:

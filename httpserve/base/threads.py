@@ -1,14 +1,13 @@
-"""Runs what must not be left half done, whatever the handlers of signals raise: they do so in the main thread alone.
+"""Runs what must not stop half way, although handlers of signals may raise at any moment in the main thread.
 
-A Ctrl-C raises KeyboardInterrupt there, a timeout of Robot or pytest another class by SIGALRM, and any handler
-whatever it likes, at any moment and more than once. What takes long is done in another thread, and the main one does
-no more than wait for it; a few steps that belong together are done while signals are held.
+A Ctrl-C raises KeyboardInterrupt there, a timeout of Robot or pytest another class by SIGALRM, and other handlers
+anything, more than once. What takes long runs in another thread, and the main one only waits for it (`run_shielded`).
+A few steps that belong together run while signals are held (`sigint_held`).
 
-A `Latch` is something to wait for that a Ctrl-C can interrupt at any moment without harm. `Condition.wait` and
-`Event.wait` are no such thing: a KeyboardInterrupt at the wrong moment inside them becomes a RuntimeError about an
-unlocked lock.
+A Ctrl-C can interrupt the wait for a `Latch` at any moment without harm. In `Condition.wait` and `Event.wait` a
+KeyboardInterrupt at the wrong moment becomes a RuntimeError about an unlocked lock.
 
-Knows threads, locks and handlers. Knows nothing of what is done, nor of any particular signal.
+Knows threads, locks and handlers. Does not know what runs, nor any particular signal.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ NUMBERS = sorted(map(int, signal.valid_signals()))
 
 
 class GivenUp(Exception):
-    """What a body raises that was told to hurry and did not do its work; the caller gets what interrupted it."""
+    """A body raises it when it hurried and did not do its work. The caller gets the interrupt."""
 
 
 class Aside(Generic[T]):
@@ -41,7 +40,7 @@ class Aside(Generic[T]):
 
     Args:
         body: What to do.
-        name: The thread's name, for whoever reads a dump of stacks.
+        name: The thread's name, for dumps of stacks.
     """
 
     def __init__(self, body: Callable[[], T], name: str) -> None:
@@ -56,11 +55,11 @@ class Aside(Generic[T]):
     def start(self) -> bool:
         """Let the body begin. Harmless when repeated; False where the system has no thread for it."""
         if not self._has_begun:
-            with sigint_held():  # inside of it an exception leaves a thread that nobody knows has begun
+            with sigint_held():  # an exception in between would leave a thread of which nobody knows
                 try:
                     self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                     self._thread.start()
-                except RuntimeError:  # no more threads, or the interpreter is ending
+                except RuntimeError:  # no more threads, or the interpreter ends
                     self._thread = None
                     return False
                 self._has_begun = True
@@ -73,14 +72,14 @@ class Aside(Generic[T]):
         if not self._over.wait(timeout):
             return False
         if self._thread is not None:
-            # An exception inside of it leaves a thread that is taken for dead; and is lost in Python's finalizer of it.
+            # An exception in the join would leave a thread that counts as dead.
             with sigint_held():
                 self._thread.join(JOIN_SECONDS)
                 self._thread = None
         return True
 
     def result(self) -> T:
-        """Return what the body has returned, or raise what it raised."""
+        """Return or raise what the body did."""
         error, self.error = self.error, None  # else it would hold its own traceback
         if error is not None:
             try:
@@ -90,7 +89,7 @@ class Aside(Generic[T]):
         return self.value  # type: ignore[return-value]  # there is one where there is no error
 
     def run_here(self) -> None:
-        """Run the body in this thread, where `start` has said that there is no other."""
+        """Run the body in this thread, after `start` returned False."""
         self._has_begun = True
         self._run()
 
@@ -106,14 +105,14 @@ class Aside(Generic[T]):
 def run_shielded(
     body: Callable[[], T], hurry: Callable[[], object] | None = None, undo: Callable[[T], object] | None = None
 ) -> T:
-    """Return what `body` returns, or raise what it raises. What signals raise meanwhile is raised once it has ended.
+    """Return or raise what `body` does. Raise only after its end what signals raise meanwhile.
 
-    Blocks as long as `body`, and `undo` after it; in any thread but the main one it is no more than a call.
+    Blocks as long as `body`, and `undo` after it. In other threads than the main one it only calls `body`.
 
     Args:
         body: What to do.
-        hurry: Called at each interrupt, so that `body` ends soon. It may be interrupted itself, and is called again.
-        undo: Called with what `body` returned, if there was an interrupt.
+        hurry: Called at each interrupt, so that `body` ends soon. If it is interrupted itself, it is called again.
+        undo: Called with the value of `body` if there was an interrupt.
 
     Raises:
         BaseException: The latest interrupt, with those before it, or else what `body` raised, as its context.
@@ -122,7 +121,7 @@ def run_shielded(
         return body()
     work = Aside(body, "httpserve-call")
     interrupt = _waited_out(work, hurry)
-    # From here on nothing is called if there was no interrupt: one that came now would leave undone what is to be.
+    # From here on nothing is called if there was no interrupt, since a new one would prevent the undo.
     error, work.error = work.error, None  # else it would hold its own traceback
     if interrupt is not None:
         try:
@@ -140,7 +139,7 @@ def run_shielded(
 
 
 class _Undone(Generic[T]):
-    """What is to be undone, as a body."""
+    """A body that undoes another one."""
 
     def __init__(self, undo: Callable[[T], object], work: Aside[T]) -> None:
         self._undo = undo
@@ -153,33 +152,33 @@ class _Undone(Generic[T]):
 def _waited_out(
     work: Aside[T], hurry: Callable[[], object] | None, interrupt: BaseException | None = None
 ) -> BaseException | None:
-    """Start a body and wait for its end. Returns the latest interrupt, each with the one before as its context."""
-    is_told = True
+    """Start a body and wait for its end. Return the latest interrupt, with each one before it as context."""
+    has_hurried = True
     while True:
-        # An exception may also come on the way back to the head of a loop, which is outside of what it tries. Hence
-        # two loops: at the second one no signal is left that came with the first.
+        # An exception may also come on the way back to the head of a loop, outside of its `try`. Hence two loops: in
+        # the outer one no signal is left that came with the first.
         try:
             while True:
                 try:
                     if not work.start():
-                        work.run_here()  # the interpreter ends, or the machine is full; better so than not at all
-                    if not is_told and hurry is not None:
+                        work.run_here()  # better than not at all
+                    if not has_hurried and hurry is not None:
                         hurry()
-                        is_told = True
+                        has_hurried = True
                     work.wait()
                     return interrupt
-                except BaseException as again:  # noqa: BLE001 - of a signal's handler: the body's are kept apart
+                except BaseException as again:  # noqa: BLE001 - from a signal's handler; `work` keeps the body's
                     if again.__context__ is None and again is not interrupt:
                         again.__context__ = interrupt
-                    interrupt, is_told = again, False
+                    interrupt, has_hurried = again, False
         except BaseException as again:  # noqa: BLE001 - likewise
             if again.__context__ is None and again is not interrupt:
                 again.__context__ = interrupt
-            interrupt, is_told = again, False
+            interrupt, has_hurried = again, False
 
 
 def _in_context(interrupt: BaseException, error: BaseException | None) -> BaseException:
-    """Return the interrupt, and let it show what the body raised meanwhile, unless that was for the interrupt."""
+    """Return the interrupt, with the error of the body as its context unless that was GivenUp."""
     if error is not None and not isinstance(error, GivenUp) and interrupt.__context__ is None:
         interrupt.__context__ = error
     return interrupt
@@ -280,11 +279,11 @@ def _begin_in_child() -> None:
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=_begin_in_child)
 
-SLICE_SECONDS = 0.25  # a waiter that was interrupted may have kept the lock: look again
+SLICE_SECONDS = 0.25  # an interrupted waiter may have kept the lock: look again
 
 
 class Latch:
-    """Closed at first, and open for ever once it was opened. Safe from any number of threads."""
+    """Closed at first; once open, open for ever. Safe from any thread."""
 
     __slots__ = ("_is_open", "_lock")
 
@@ -299,7 +298,7 @@ class Latch:
         return self._is_open
 
     def open(self) -> None:
-        """Let everybody pass who waits or will wait. Harmless when repeated."""
+        """Let all pass that wait now or later. Harmless when repeated."""
         self._is_open = True
         try:
             self._lock.release()
@@ -307,7 +306,7 @@ class Latch:
             pass  # it was open already
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until the latch is open, at most `timeout` seconds (None: for ever). False when it is not."""
+        """Block until it is open, at most `timeout` seconds (None: for ever). Return whether it is."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._is_open:
             left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())

@@ -1,4 +1,4 @@
-"""The life of one server and its root: stopped, starting, running, stopping, and round again.
+"""The life of one server and its root: stopped, starting, running, stopping, and again.
 
 Knows which moves are legal, and that threads, forks and the collector make them. Knows no URLs and no files.
 """
@@ -79,18 +79,13 @@ class Lifecycle:
         self._root = root
         self._exchanges = exchanges
         self._listen = listen
-        self._lock = threading.Lock()  # guards _state, _server, _starting and _settled
+        self._lock = threading.Lock()  # guards changes of state, _server, _starting and _settled
         self._settled = Latch(is_open=True)  # closed between two settled states
-        self._state = State.STOPPED
+        self.state = State.STOPPED
         self._server: Server | None = None
         self._starting: _Call | None = None  # while it may wait for an address
         self.started_at = 0.0  # when it last began to run, in seconds since the epoch
         renew_in_child(self, Lifecycle._begin_anew)
-
-    @property
-    def state(self) -> State:
-        """Where the server is now. Waits for nothing."""
-        return self._state
 
     def running(self) -> Server | None:
         """Return the server while it runs. Waits for nothing."""
@@ -125,7 +120,7 @@ class Lifecycle:
         return run_shielded(partial(self._close, call, timeout), partial(self._hurry, call))
 
     def _hurry(self, call: _Call) -> None:
-        """At an interrupt: cut the server if this call is what stops it, else wait no longer for whoever does."""
+        """At an interrupt: cut the server if this call stops it, else wait no longer for the call that does."""
         call.give_up()
         server = self._server
         if call.has_left and server is not None:
@@ -223,10 +218,10 @@ class Lifecycle:
         """Go on from a settled state once no other thread is between two. None when it is not the wanted one."""
         while True:
             with self._lock:
-                if self._state in _SETTLED:
-                    if wanted is not None and self._state is not wanted:
+                if self.state in _SETTLED:
+                    if wanted is not None and self.state is not wanted:
                         return None
-                    left, self._state = self._state, to
+                    left, self.state = self.state, to
                     self._settled = Latch()
                     self._starting = call if call.address_seconds else None
                     call.has_left = True
@@ -235,7 +230,7 @@ class Lifecycle:
                 if to is State.STOPPING and self._starting is not None:
                     self._starting.call_off()
                     call.has_called_off = True
-                is_stopping = to is State.STOPPING and self._state is State.STOPPING
+                is_stopping = to is State.STOPPING and self.state is State.STOPPING
                 server = self._server if is_stopping else None  # which another call stops, for longer perhaps
             while not settled.is_open:
                 now = time.monotonic()
@@ -254,7 +249,7 @@ class Lifecycle:
             self._starting = None
             if server is not None:
                 self.started_at = time.time()
-            self._state = State.STOPPED if server is None else State.RUNNING
+            self.state = State.STOPPED if server is None else State.RUNNING
         self._settled.open()
         self._exchanges.wake()
 
@@ -262,6 +257,6 @@ class Lifecycle:
         """Be a stopped server in a forked child: threads and sockets are the parent's, a lock may be held for ever."""
         self._lock = threading.Lock()
         self._settled = Latch(is_open=True)
-        self._state = State.STOPPED
+        self.state = State.STOPPED
         self._server = None
         self._starting = None

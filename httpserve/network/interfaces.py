@@ -1,8 +1,7 @@
-"""Which addresses this host has, and from which of them a packet would leave.
+"""Lists the addresses of this host, and says from which of them a packet would leave.
 
-Knows the kernel's lists: netlink on Linux, elsewhere what the resolver and the
-routing table give away. Reads only, and sends nothing beyond this host. Does
-not know what the addresses are wanted for.
+Knows the kernel's lists: netlink on Linux; elsewhere psutil, where it is installed, else the resolver and the routing
+table. Reads only, and sends nothing beyond this host. Does not know what the addresses are for.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import struct
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from httpserve.base.log import logger
@@ -116,15 +116,15 @@ class InterfaceAddress:
 def interfaces() -> list[InterfaceAddress]:
     """List the addresses of this host, in the kernel's order, IPv4 first.
 
-    Does not block on Linux (0.1 ms). Where the kernel's list cannot be had, the names of the
-    interfaces are empty and only the host's main addresses are listed; the resolver is asked then.
+    Does not block on Linux (0.1 ms). Without netlink and psutil it asks the resolver: the names of interfaces are empty
+    then, and only the host's main addresses are in the list.
     """
     if sys.platform == "linux":
         try:
             return parse_addresses(netlink(_RTM_GETADDR, _RTM_NEWADDR, _IFADDRMSG.size))
         except OSError as error:  # a sandbox without netlink
-            log.debug("netlink does not answer (%s); asking the resolver for addresses", error)
-    return _from_resolver()
+            log.debug("netlink does not answer (%s); asking others for addresses", error)
+    return from_psutil() or _from_resolver()
 
 
 def addresses_here() -> str:
@@ -171,6 +171,28 @@ def default_source(family: socket.AddressFamily) -> str | None:
         return source_address(family, _FAR_AWAY[family])
     except OSError:
         return None
+
+
+def from_psutil() -> list[InterfaceAddress]:
+    """List the addresses that psutil knows, IPv4 first; empty where it is not installed. Does not block."""
+    try:
+        psutil = import_module("psutil")  # not a requirement, and without types here
+        stats, interfaces_there = psutil.net_if_stats(), psutil.net_if_addrs()
+    except (ImportError, OSError):  # OSError: out of descriptors
+        return []
+    found = []
+    for name, addresses in interfaces_there.items():
+        for one in addresses:
+            if one.family in (socket.AF_INET, socket.AF_INET6):
+                address = one.address.partition("%")[0]
+                is_up = name not in stats or stats[name].isup
+                bits = int(ipaddress.ip_address(one.netmask)).bit_count() if one.netmask else 0
+                found.append(
+                    InterfaceAddress(
+                        name, address, one.family, bits, one.ptp or "", is_up, is_up, is_point_to_point=bool(one.ptp)
+                    )
+                )
+    return sorted(found, key=lambda here: here.family != socket.AF_INET)
 
 
 def _from_resolver() -> list[InterfaceAddress]:

@@ -6,6 +6,7 @@ import errno
 import resource
 import socket
 import struct
+import sys
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from httpserve.network.interfaces import (
     _from_resolver,
     addresses_here,
     default_source,
+    from_psutil,
     host_of,
     interfaces,
     parse_addresses,
@@ -74,6 +76,22 @@ def test_the_resolver_tells_the_same_main_addresses() -> None:
 
     expected = {default_source(socket.AF_INET), default_source(socket.AF_INET6)} - {None}
     assert found >= expected | {"127.0.0.1"}
+
+
+def test_psutil_tells_the_same_addresses_as_the_kernel() -> None:
+    pytest.importorskip("psutil")
+
+    found = from_psutil()
+
+    assert [replace(here, is_ready=True, has_carrier=True) for here in found] == [
+        replace(here, is_ready=True, has_carrier=True, network_of="") for here in interfaces()
+    ]
+
+
+def test_without_psutil_there_are_no_such_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+
+    assert from_psutil() == []
 
 
 def test_an_address_of_unknown_network_reaches_every_address_of_its_family() -> None:
