@@ -64,7 +64,7 @@ class Shared:
         self.seats = threading.BoundedSemaphore(MOST_WAITING)
         self.stopping = False
         self.cutting = False  # what is under way is to end at once
-        self.small_at = 0.0  # when a small answer left last
+        self.small_at = float("-inf")  # when a small answer left last
         self.logs_access = False
         self.wall = 0.0  # the time of day at the leader's last look
         self.date = b""  # the Date field

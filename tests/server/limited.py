@@ -13,11 +13,11 @@ from typing import Any, Self
 
 from httpserve.plan import Data, Plan, Step, Wait
 from httpserve.records.log import ExchangeLog
-from httpserve.records.model import RequestRecord
+from httpserve.records.model import RequestRecord, Transfer
 from httpserve.server.limits import Limits
 from httpserve.server.server import Server
 from tests.conftest import connections_at
-from tests.server.wire import Wire
+from tests.server.wire import LOOK_SECONDS, Wire
 
 BEFORE = b"before the pause, "
 AFTER = b"after it"
@@ -90,11 +90,21 @@ class Limited:
 
     def turn(self, seconds: float) -> None:
         """Turn the clock, after the server has taken all that was sent to it until now, and let it look."""
-        assert self._clock is not None
         self.catch_up()
+        self.turn_at_once(seconds)
+        for _ in range(2):  # it may close the first connection just before it looks
+            self.catch_up()
+
+    def turn_at_once(self, seconds: float) -> None:
+        """Turn the clock, where the server takes no connection to catch up by."""
+        assert self._clock is not None
         self._clock.turn(seconds)
         self._server.wake()
-        self.catch_up()
+
+    def turn_until_input(self, wire: Wire, seconds: float) -> None:
+        """Turn the clock by so much, again and again, until something comes or the connection ends."""
+        while not wire.has_input(LOOK_SECONDS):
+            self.turn_at_once(seconds)
 
     def catch_up(self) -> None:
         """Wait until the server has taken all that was sent to it before: it closes a connection made after that."""
@@ -109,6 +119,10 @@ class Limited:
     def requests(self) -> tuple[RequestRecord, ...]:
         """Return the records of all requests."""
         return self._ledger.requests()
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Return what was sent of files."""
+        return self._ledger.transfers()
 
     def only(self) -> RequestRecord:
         """Return the record of the only request."""

@@ -21,7 +21,7 @@ from httpserve.plan import Abort, Data, Plan, Step
 from httpserve.server import pacing
 from httpserve.server.limits import Limits
 from httpserve.server.repeats import LENT_FROM_BYTES
-from tests.server.limited import AFTER, BEFORE, Blocking, Limited
+from tests.server.limited import BEFORE, Blocking, Clock, Limited
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern, script
 
 ASKED = 100  # at once, of 48 KiB each: more than both queues take
@@ -128,37 +128,14 @@ def test_the_environ_says_who_asks_and_where() -> None:
 # Plans
 
 
-def test_a_pause_in_an_answer_holds_up_nobody_and_takes_no_thread() -> None:
-    with Limited(Limits()) as server, contextlib.ExitStack() as stack:
-        pausing = [stack.enter_context(server.wire()) for _ in range(30)]
-        for wire in pausing:
-            wire.get("/wait/0.3")
-        with server.wire() as quick:
-            assert quick.ask("/5").body == b"xxxxx"
-        threads = sum(thread.name.startswith(f"httpserve:{server.port}") for thread in threading.enumerate())
-
-        assert [wire.answer().body for wire in pausing] == [BEFORE + AFTER] * 30
-        assert threads < 30
-
-
-def test_what_stands_before_a_pause_leaves_before_it() -> None:
-    with Limited(Limits()) as server, server.wire() as wire:
-        wire.get("/wait/30")
-        wire.read_head()
-
-        assert wire.read_exactly(len(BEFORE)) == BEFORE
-
-
 def test_a_stop_cuts_a_pause() -> None:
-    with Limited(Limits()) as server, server.wire() as wire:
+    with Limited(Limits(), clock=Clock()) as server, server.wire() as wire:
         wire.get("/wait/600")
         wire.read_head()
         wire.read_exactly(len(BEFORE))
-        began = time.monotonic()
-        server._server.stop(0.1)
+        server.stop(0.0)
 
         assert wire.rest_until_any_end() == b""
-        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -183,36 +160,6 @@ def test_a_cut_on_purpose_is_an_orderly_close_or_a_reset(reset: bool) -> None:
 # Limits
 
 
-@pytest.mark.parametrize("begun", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n"])
-def test_a_head_that_takes_too_long_is_408(begun: bytes) -> None:
-    with Limited(Limits(head=0.2)) as server, server.wire() as wire:
-        wire.send(begun)
-
-        assert wire.answer().status == 408
-        assert wire.rest_until_any_end() == b""
-
-
-def test_a_head_that_drips_is_408_all_the_same() -> None:
-    with Limited(Limits(head=0.3)) as server, server.wire() as wire:
-        wire.send(b"GET / HTTP/1.1\r\n")
-        pace = threading.Event()
-        with contextlib.suppress(ConnectionError):
-            for number in range(2000):
-                wire.send(b"X-%d: y\r\n" % number if number < 150 else b"")
-                if pace.wait(0.005) or server._ledger.requests():
-                    break
-
-        assert server.only().status == 408
-
-
-def test_content_that_takes_too_long_ends_the_connection() -> None:
-    with Limited(Limits(head=0.2), app=Blocking()) as server, server.wire() as wire:
-        wire.send(b"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12")
-
-        assert wire.answer().status == 200
-        assert wire.rest_until_any_end() == b""
-
-
 def test_more_unwanted_content_than_is_worth_reading_ends_the_connection() -> None:
     with Limited(Limits(linger=0.1)) as server, server.wire() as wire:
         wire.send(b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -224,14 +171,6 @@ def test_more_unwanted_content_than_is_worth_reading_ends_the_connection() -> No
         with contextlib.suppress(ConnectionError):
             wire.rest()
         eventually(lambda: server.connections() == 0, "it was ended")
-
-
-def test_an_idle_connection_is_closed_after_its_time_and_not_before_an_answer() -> None:
-    with Limited(Limits(idle=0.3)) as server, server.wire() as silent, server.wire() as used:
-        assert used.ask("/2").body == b"xx"
-
-        assert silent.rest() == b""
-        assert used.rest() == b""
 
 
 def test_as_many_connections_as_allowed_are_served_and_the_others_wait_for_their_turn() -> None:
@@ -446,6 +385,7 @@ def test_an_answer_is_lent_only_where_its_file_has_settled(tmp_path: Path, monke
         return [fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
 
     (tmp_path / "f").write_bytes(b"x" * LENT_FROM_BYTES)
+    monkeypatch.setattr("httpserve.storage.directory.recheck.SETTLED_SECONDS", 1e9)
     with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
         for _ in range(5):
             wire.ask("/f")

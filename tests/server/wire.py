@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 import functools
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -90,6 +91,10 @@ class Wire:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.sock.close()
+
+    def has_input(self, seconds: float = 0.0) -> bool:
+        """Tell whether something has come that was not read, or the end, after at most so many seconds."""
+        return bool(self._buffer) or bool(select.select([self.sock], [], [], seconds)[0])
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
