@@ -129,11 +129,17 @@ def operator(request: pytest.FixtureRequest, tmp_path: Path) -> opendal.Operator
     return opendal.Operator("fs", root=str(root))
 
 
+@pytest.fixture(scope="session")
+def faulty_disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fuse.FaultyDisks]:
+    with fuse.FaultyDisks(tmp_path_factory) as disks:
+        yield disks
+
+
 @pytest.fixture
-def faulty_disk(tmp_path: Path) -> Iterator[fuse.FaultyDisk]:
+def faulty_disk(request: pytest.FixtureRequest) -> Iterator[fuse.FaultyDisk]:
     """An empty disk, mounted, which fails as the test says; skips where FUSE does not work."""
     why_not = fuse.why_not()
     if why_not is not None:
         pytest.skip(why_not)
-    with fuse.mounted(tmp_path) as disk:
+    with request.getfixturevalue("faulty_disks").one() as disk:
         yield disk

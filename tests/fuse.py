@@ -15,6 +15,7 @@ import json
 import os
 import random
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,9 +25,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tests import warm
+
+if TYPE_CHECKING:
+    import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 20.0  # for what should take milliseconds
@@ -105,6 +109,11 @@ class FaultyDisk:
         rule = Rule(op, path, **settings)
         return Fault(self, int(self.tell("set", **{each.name: getattr(rule, each.name) for each in fields(rule)})))
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is there: it was not killed."""
+        return self._process.poll() is None
+
     def clear(self) -> None:
         """Take all rules back, and let go what they hold."""
         self.tell("clear", number=None)
@@ -149,6 +158,44 @@ def mounted(where: Path) -> Iterator[FaultyDisk]:
             yield FaultyDisk(path, beneath, process)
         finally:
             _end(process, path)
+
+
+class FaultyDisks:
+    """Disks for one test after another: mounting takes longer than most of them.
+
+    Args:
+        where: Makes the directories for them.
+    """
+
+    def __init__(self, where: pytest.TempPathFactory) -> None:
+        self._where = where
+        self._mounts = contextlib.ExitStack()
+        self._disk: FaultyDisk | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mounts.close()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[FaultyDisk]:
+        """Give an empty disk without faults. One that was killed is not given again."""
+        disk = self._disk or self._mounts.enter_context(mounted(self._where.mktemp("fuse")))
+        self._disk = None
+        yield disk
+        if disk.is_alive:
+            disk.clear()
+            _empty(disk.beneath)
+            _empty(disk.path.parent, but=(disk.path.name, disk.beneath.name))
+            os.chmod(disk.beneath, 0o755)
+            self._disk = disk
+
+
+def _empty(directory: Path, but: Sequence[str] = ()) -> None:
+    for entry in os.scandir(directory):
+        if entry.name not in but:
+            shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
 
 
 def _end(process: subprocess.Popen[str], path: Path) -> None:

@@ -35,7 +35,7 @@ MOST_BYTES = 1 << 18  # of a job
 NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 KEPT_OURS = 0x44000  # MS_REC | MS_PRIVATE
 STREAMS = {"stdin", "stdout", "stderr", "text", "bufsize", "start_new_session"}
-LOADED_FOR = {"robot": "robot.run", "httpserve": "httpserve.cli.main"}
+LOADED_FOR = {"pytest": "pytest", "robot": "robot.run", "httpserve": "httpserve.cli.main"}
 
 
 def Popen(  # as subprocess has it

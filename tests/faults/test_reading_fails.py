@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,9 +37,13 @@ def client(faulty_disk: FaultyDisk) -> HttpServerClient:
     return HttpServerClient(faulty_disk.path, host="127.0.0.1")
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
-@pytest.mark.parametrize("operation", ["getattr", "open", "read", "readdir", "flush"])
-@pytest.mark.parametrize("call", CALLS)
+ERRORS = itertools.cycle([errno.EIO, errno.ESTALE, errno.ENOTCONN])  # each call and each operation meets each
+
+
+@pytest.mark.parametrize(
+    ("call", "operation", "number"),
+    [(*case, next(ERRORS)) for case in itertools.product(CALLS, ["getattr", "open", "read", "readdir", "flush"])],
+)
 def test_a_failing_disk_is_an_error_of_ours_or_does_not_matter(
     client: HttpServerClient, faulty_disk: FaultyDisk, tmp_path: Path, call: str, operation: str, number: int
 ) -> None:

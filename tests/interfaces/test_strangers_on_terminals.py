@@ -63,7 +63,7 @@ def terminal() -> Iterator[Terminal]:
         yield terminal
 
 
-@pytest.mark.parametrize("options", [[], ["-v"], ["-vv"], ["-v", "--no-progress"], ["--json", "-v"]])
+@pytest.mark.parametrize("options", [["-vv"], ["-v", "--no-progress"], ["--json", "-v"]])
 def test_nothing_that_strangers_send_moves_a_terminal(
     start: Start, odd: Path, terminal: Terminal, options: list[str]
 ) -> None:
