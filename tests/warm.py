@@ -35,7 +35,7 @@ MOST_BYTES = 1 << 18  # of a job
 NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 KEPT_OURS = 0x44000  # MS_REC | MS_PRIVATE
 STREAMS = {"stdin", "stdout", "stderr", "text", "bufsize", "start_new_session"}
-LOADED_FOR = {"pytest": "pytest", "robot": "robot.run", "httpserve": "httpserve.cli.main"}
+LOADED_FOR = {"robot": "robot.run", "httpserve": "httpserve.cli.main"}
 
 
 def Popen(  # as subprocess has it
@@ -84,6 +84,8 @@ def _job(command: Sequence[str]) -> dict[str, Any] | None:
     while words[:1] == ["-W"]:
         filters.append(words[1])
         words = words[2:]
+    if words[:2] == ["-m", "pytest"]:  # which would warn that it cannot rewrite what is loaded
+        return None
     if words[:1] in (["-c"], ["-m"]):
         return {"under": under, "filters": filters, "kind": words[0], "what": words[1], "arguments": words[2:]}
     if not words or words[0].startswith("-"):

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
-
-from tests import warm
 
 pytest_plugins = ["pytester"]
 
@@ -34,21 +28,10 @@ def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makepyfile(fetching=FETCH)
 
 
-def pytest_of(pytester: pytest.Pytester, *options: str, plain: bool = False) -> pytest.RunResult:
+def pytest_of(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     """Run pytest, which finds the plugin by the entry point of the installed package."""
     without = [word for name in UNUSED for word in ("-p", f"no:{name}")]
-    path = os.pathsep.join([str(pytester.path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with (subprocess.Popen if plain else warm.Popen)(
-        [sys.executable, "-m", "pytest", "-W", "error", f"--basetemp={pytester.path}/of-the-user", *without, *options],
-        cwd=pytester.path,
-        env={**os.environ, "PYTHONPATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        output, errors = process.communicate(timeout=50)
-    return pytest.RunResult(process.returncode, output.splitlines(), errors.splitlines(), 0.0)
+    return pytester.runpytest_subprocess("-W", "error", *without, *options)
 
 
 @pytest.mark.usefixtures("user")
@@ -214,7 +197,7 @@ def test_plugin_loads_nothing_until_a_fixture_is_asked_for(pytester: pytest.Pyte
             assert "httpserve.client.client" in ours()
     """)
 
-    pytest_of(pytester, *HERE, plain=True).assert_outcomes(passed=2)
+    pytest_of(pytester, *HERE).assert_outcomes(passed=2)
 
 
 @pytest.mark.usefixtures("user")
