@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Hashable, Iterable
+from typing import NamedTuple
 
 from httpserve.records.coverage import Coverage
 from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, Exchange, claimed_bytes
@@ -18,6 +19,21 @@ from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord, RequestRecord
 from httpserve.records.selection import MOST_TAKEN_IN, Score, Selection, Undecided, add_underway
 from httpserve.records.terms import Boards, RequestFilter
+
+
+class Instead(NamedTuple):
+    """What happened in place of what a wait was for.
+
+    Attributes:
+        requests: The latest requests for whatever name, oldest first. Of those that are alike only the first and the
+            last, which say the same.
+        was_returned: Whether a wait has returned what the boards had of the name, since its last new version.
+        silent: Who has connected, and is not known to have asked for anything.
+    """
+
+    requests: tuple[RequestRecord, ...]
+    was_returned: bool
+    silent: list[str]
 
 
 class Claims:
@@ -75,16 +91,9 @@ class Claims:
             add_underway(found, underway, validator, time.monotonic(), asked.__getitem__)
             return found
 
-    def was_returned(self, name: str, boards: Boards) -> bool:
-        """Tell whether a wait has returned what these boards have of a name, since its last new version."""
-        with self.log.held():
-            known = self.log.on(name)
-        return any(claimed_bytes(exchange) and boards.may_be(exchange.link.client) for exchange in known)
-
     def shares(self, name: str, client: str) -> bool:
         """Tell whether two whole answers about a name went to this address at the same time."""
-        with self.log.held():
-            return self.log.downloads.shares(name, client)
+        return self.log.downloads.shares(name, client)
 
     # Selections: what not every answer counts for
 
@@ -125,9 +134,8 @@ class Claims:
             return self._begin(selection)
 
     def select_whole(self, name: str, before: int) -> Selection:
-        """Return what `take` and `coverages` are about as a selection, for `requests_of`."""
-        with self.log.held():
-            return Selection(name, 0, first=self.log.downloads.first(name), order=before)
+        """Return what `take` and `coverages` are about as a selection, for `instead`."""
+        return Selection(name, 0, first=self.log.downloads.first(name), order=before)
 
     def _begin(self, selection: Selection) -> Selection:
         self.log.add_follower(selection)
@@ -167,11 +175,13 @@ class Claims:
             return {client: found[client].copy() for client in (found if only is None else only) if client in found}
 
     def _asked_for(self, selection: Selection) -> dict[Exchange, int]:
-        """Let the selection take in what has ended, a few at a time, and ask how much has arrived of what is open."""
-        more = True
-        while more:
+        """Ask how much has arrived of what is open. Let the selection take in what has ended, a few at a time.
+
+        What are few anyway it takes in when it is looked at.
+        """
+        while selection.is_behind:
             with self.log.held():
-                more = selection.take_in(MOST_TAKEN_IN)
+                selection.take_in(MOST_TAKEN_IN)
         return self.log.ask(selection.name)
 
     def _standings(self, selection: Selection, validator: str, asked: dict[Exchange, int]) -> dict[str, Coverage]:
@@ -194,20 +204,18 @@ class Claims:
                 if exchange.link.client in clients and (exchange.is_over or asked[exchange]):
                     _put(claim, exchange)
 
-    def requests_of(self, selection: Selection) -> tuple[RequestRecord, ...]:
-        """Return the latest requests of the time that a selection is about, for whatever name, oldest first.
-
-        Of those that are alike only the first and the last, which say the same.
-        """
+    def instead(self, selection: Selection, boards: Boards) -> Instead:
+        """Return what happened in the time that a selection is about. It claims nothing."""
         name = selection.name
         with self.log.held():
-            known = self.log.from_number(0)
+            known, about_it = self.log.from_number(0), self.log.on(name)
+            silent = self.log.silent(known)
         past: dict[str, int] = {}  # by client: the latest event when a claim was made
         for exchange in known:
             for claim in exchange.claims:
                 if claim.order <= selection.order and isinstance(claim.what, int) and _is_about(exchange, name):
                     past[exchange.link.client] = max(claim.number, past.get(exchange.link.client, 0))
-        return self.log.records(
+        requests = self.log.records(
             _unlike(
                 exchange
                 for exchange in known
@@ -218,6 +226,8 @@ class Claims:
                 )
             )
         )
+        returned = (one for one in about_it if boards.may_be(one.link.client) and claimed_bytes(one))
+        return Instead(requests, next(returned, None) is not None, silent)
 
     # Requests
 
@@ -240,8 +250,7 @@ class Claims:
 
     def first(self, asked: RequestFilter) -> int:
         """Return the number of the first exchange that counts for a wait for such a request."""
-        with self.log.held():
-            return self.log.downloads.first(asked.name or "")
+        return self.log.downloads.first(asked.name or "")
 
     def claim_request(self, asked: RequestFilter, exchange: Exchange, *, singly: bool) -> None:
         """Note that a wait for such a request has returned this one; `singly`: not what its board asked before it."""
@@ -260,7 +269,7 @@ class Claims:
     def requests_since(self, asked: RequestFilter, first: int, since: float | None) -> tuple[RequestRecord, ...]:
         """Return what came since a number and a time, but what a board asked up to a request of its that was claimed.
 
-        As `requests_of` does.
+        Of those that are alike only the first and the last.
         """
         with self.log.held():
             known = self.log.from_number(first)

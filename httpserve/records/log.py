@@ -295,11 +295,9 @@ class ExchangeLog:
         """Return how many connections each client has made; those of too many addresses count for the empty one."""
         return dict(self._connections)
 
-    def silent(self) -> list[str]:
-        """Return who has connected, and is not known to have asked for anything."""
-        with sigint_held(), self._lock:
-            connected, known = set(self._connections), list(self._log)
-        return sorted(connected.difference(exchange.link.client for exchange in known))
+    def silent(self, known: Iterable[Exchange]) -> list[str]:
+        """Return who has connected, and is not known to have asked for anything. With the lock."""
+        return sorted(set(self._connections).difference(exchange.link.client for exchange in known))
 
     def glance(self, most: int) -> tuple[RequestRecord, ...] | None:
         """Return the latest exchanges, at most `most`, oldest first; None when the lock is held. Waits for nothing."""

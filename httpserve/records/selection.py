@@ -121,6 +121,11 @@ class Selection:
         if len(self._fed) > MOST_FED:  # nobody looks
             self.take_in(MOST_TAKEN_IN)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is to be taken in than at one time."""
+        return len(self._fed) > MOST_TAKEN_IN
+
     def feed_all(self, exchanges: Iterable[Exchange]) -> None:
         """Take in exchanges that are over."""
         self._fed.extend(exchanges)

@@ -12,12 +12,12 @@ from functools import partial
 from typing import NamedTuple
 
 from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
-from httpserve.records.claims import Claims
+from httpserve.records.claims import Claims, Instead
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import record
 from httpserve.records.exchange import ALL_BYTES
 from httpserve.records.log import ExchangeLog
-from httpserve.records.model import DownloadRecord, RequestRecord
+from httpserve.records.model import DownloadRecord
 from httpserve.records.selection import Score, Selection
 from httpserve.records.terms import Amount, Boards, UntilKind
 from httpserve.records.waits.outcome import FailedWait, Nearest, happened
@@ -106,9 +106,9 @@ class _Whole:
         """Return what each client has so far."""
         return self._claims.coverages(self._terms.name, version.validator, self._before)
 
-    def requests(self) -> tuple[RequestRecord, ...]:
-        """Return what was asked for, whatever it was, in the time that the wait is about."""
-        return self._claims.requests_of(self._claims.select_whole(self._terms.name, self._before))
+    def instead(self) -> Instead:
+        """Return what happened in the time that the wait is about."""
+        return self._claims.instead(self._claims.select_whole(self._terms.name, self._before), self._terms.boards)
 
     def rests_for(self) -> float | None:
         """Return in how many seconds who rests has rested for long enough; None: nobody rests."""
@@ -173,8 +173,8 @@ class _Selected:
                 decisions = [(one, bool(predicate(one.request))) for one in undecided]
                 self._claims.decide(self._selection, decisions)
 
-    def requests(self) -> tuple[RequestRecord, ...]:
-        return self._claims.requests_of(self._selection)
+    def instead(self) -> Instead:
+        return self._claims.instead(self._selection, self._terms.boards)
 
     def rests_for(self) -> float | None:
         if not self._moved:
@@ -290,16 +290,17 @@ def _timeout(
     claims: Claims, terms: DownloadTerms, version: Version, counts: _Whole | _Selected, coverages: dict[str, Coverage]
 ) -> WaitTimeout:
     assert terms.timeout is not None
+    instead = counts.instead()
     case = FailedWait(
         name=terms.name,
         size=version.size,
         boards=terms.boards,
         amount=terms.amount,
         coverages=coverages,
-        requests=counts.requests(),
-        was_returned=claims.was_returned(terms.name, terms.boards),
+        requests=instead.requests,
+        was_returned=instead.was_returned,
         connected=claims.log.connections().keys(),
-        silent=claims.log.silent(),
+        silent=instead.silent,
         nearest=terms.nearest,
     )
     outcome = happened(case)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from httpserve.plan import Subject
 from httpserve.records import downloads
-from httpserve.records.claims import Claims
+from httpserve.records.claims import Claims, Instead
 from httpserve.records.exchange import End, Exchange
 from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord
@@ -58,6 +58,11 @@ def took(claims: Claims, client: str | None = None, validator: str = '"v"', name
     whom = Boards() if client is None else Boards(addresses=(client,))
     records = claims.take(name, validator, whom, claims.order)
     return records[0] if records else None
+
+
+def instead(claims: Claims, whom: Boards | None = None) -> Instead:
+    """Return what the message of a wait that began now would be made of."""
+    return claims.instead(claims.select_whole("f", claims.order), whom or Boards())
 
 
 def progress(claims: Claims, validator: str, name: str = "f") -> dict[str, int]:
@@ -181,7 +186,7 @@ def test_what_began_before_a_new_version_does_not_count() -> None:
     received(claims, exchange)
 
     assert not took(claims)
-    assert claims.requests_of(claims.select_whole("f", claims.order)) == ()
+    assert instead(claims).requests == ()
 
 
 def test_what_ended_before_a_new_version_does_not_count() -> None:
@@ -200,7 +205,7 @@ def test_what_begins_after_a_new_version_counts() -> None:
 
     received(claims, begun(claims))
 
-    assert len(claims.requests_of(claims.select_whole("f", claims.order))) == 1
+    assert len(instead(claims).requests) == 1
     assert took(claims)
 
 
@@ -251,13 +256,13 @@ def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes() -> No
     received(claims, begun(claims))
     received(claims, begun(claims, subject((0, 5)), status=206, line=Line("10.0.0.3")))
     one, other = (Boards(addresses=(client,)) for client in ("10.0.0.2", "10.0.0.3"))
-    before = claims.was_returned("f", Boards())
+    before = instead(claims, Boards()).was_returned
 
     took(claims)
-    since = [claims.was_returned("f", whom) for whom in (Boards(), one, other)]
+    since = [instead(claims, whom).was_returned for whom in (Boards(), one, other)]
     claims.log.new_version("f")
 
-    assert (before, since, claims.was_returned("f", Boards())) == (False, [True, True, False], False)
+    assert (before, since, instead(claims, Boards()).was_returned) == (False, [True, True, False], False)
 
 
 @pytest.mark.parametrize("status", [200, 206])
@@ -564,7 +569,7 @@ def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last() -
         received(claims, begun(claims, began=100.0 + number), 3)
     begun(claims, None, status=404, asked=Asked(target="/other"))
 
-    records = claims.requests_of(claims.select_whole("f", claims.order))
+    records = instead(claims).requests
 
     assert [(record.target, record.bytes) for record in records] == [("/f", 10), ("/f", 3), ("/other", 0)]
     assert [record.target for record in claims.requests_since(Wanted(), 1, None)] == [
@@ -580,7 +585,7 @@ def test_of_a_board_that_was_returned_what_it_asked_before_is_not_told() -> None
     assert took(claims, "10.0.0.2")
     begun(claims, None, status=404, asked=Asked(target="/other"))
 
-    records = claims.requests_of(claims.select_whole("f", claims.order))
+    records = instead(claims).requests
 
     assert [(record.client, record.target) for record in records] == [
         ("10.0.0.3", "/f"),
