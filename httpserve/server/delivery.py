@@ -223,14 +223,16 @@ class Delivery:
         tcp.reset_on_close(self.sock, True)
         data = whole.read() if isinstance(whole, StoredAnswer) else bytes(whole)
         plan = _opened(repeatable) or Plan((Data(data[start:]),), exchange.length)
-        self._outgoing = Outgoing(data[:start], plan, exchange, tcp.QUEUE_BYTES, sent)
+        self._outgoing = Outgoing(data[:start], plan, exchange, exchange.length, sent)
         return self._wait_for_room(now)
 
     def begin(self, start: bytes, plan: Plan, exchange: Exchange, *, is_chunked: bool) -> None:
         """Take an answer that `send_on` is to send. Until it is out whole, the end of the connection is a reset."""
         tcp.reset_on_close(self.sock, True)
         self.receipts.begin(exchange, len(start))
-        self._outgoing = Outgoing(start, plan, exchange, tcp.QUEUE_BYTES, is_chunked=is_chunked)
+        is_short = exchange.length <= tcp.SEND_QUEUE_BYTES  # so no byte may be borrowed
+        borrowed = exchange.length if is_short else tcp.borrowed_bytes(self.sock)
+        self._outgoing = Outgoing(start, plan, exchange, borrowed, is_chunked=is_chunked)
         self._progress_at = exchange.began
         self.enter(State.SENDING, NEVER)
 

@@ -59,16 +59,16 @@ class StreamFailed(Exception):
 class Outgoing:
     """One answer on its way out.
 
-    sendfile gives the kernel references to the pages of the file, not copies: while they are queued, here or (on one
-    machine) with the receiver, a change of the file in its place changes them too. So the last bytes of an answer, as
-    many as the queues can hold, leave as copies, and the last piece only after a look whether the file has changed.
-    Then what left by reference has arrived, or the answer is cut: a mixture never completes.
+    sendfile gives the kernel references to the pages of the file, not copies: as long as the kernel has them, a change
+    of the file in its place changes them too. So the last bytes of an answer, as many as may be borrowed at a time,
+    leave as copies, and the last piece only after a look whether the file has changed. By then what left by reference
+    has been copied, or the answer is cut: a mixture never completes.
 
     Args:
         head: The status line and the fields.
         plan: The content; closed by `close`.
         exchange: Its record, which counts what the kernel takes.
-        queue_bytes: How much of what sendfile sends the queues can hold.
+        borrowed: How many of the last bytes that sendfile sends may be pages of the file still.
         sent: How many bytes have left already, of the head and of a single step.
         is_chunked: Whether streams leave in chunks (RFC 9112 7.1).
 
@@ -97,7 +97,7 @@ class Outgoing:
         head: bytes,
         plan: Plan,
         exchange: Exchange,
-        queue_bytes: int,
+        borrowed: int,
         sent: int = 0,
         *,
         is_chunked: bool = False,
@@ -112,7 +112,7 @@ class Outgoing:
         self._piece: memoryview | None = _NOTHING  # of a stream; None: it has ended
         self._frame = _NOTHING  # what is to leave of it next
         self._framed = (0, 0)  # how many bytes of the frame are none of the content, and how many are
-        self._by_reference = self._left - queue_bytes if hasattr(os, "sendfile") else 0  # how much of it may leave so
+        self._by_reference = self._left - borrowed if hasattr(os, "sendfile") else 0  # how much of it may leave so
         self.exchange = exchange
         self.pause = 0.0
 

@@ -5,6 +5,7 @@ Knows socket options. Knows no HTTP.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -170,16 +171,50 @@ def _set_probes(sock: socket.socket, lost_seconds: float) -> None:
         pass  # Linux before 6.15
 
 
-def _most_queued() -> int:
-    """Return how many bytes the send queue here and the receive queue there can hold, on one machine."""
-    most = 0
-    for name in ("tcp_wmem", "tcp_rmem"):
-        try:
-            with open(f"/proc/sys/net/ipv4/{name}", encoding="ascii") as file:
-                most += int(file.read().split()[2])
-        except (OSError, ValueError, IndexError):
-            most += 6 * 1024 * 1024  # Linux's default for the larger of both
-    return most
+def borrowed_bytes(sock: socket.socket) -> int:
+    """Return how many of the bytes that sendfile hands over last may still be pages of the file afterwards.
+
+    Those that the send queue holds. What leaves by hardware is copied; on one machine, be it by the loopback or into a
+    container, the pages themselves wait in the receiver's queue, acknowledged, until it has read them.
+    """
+    return SEND_QUEUE_BYTES if _leaves_by_hardware(sock) else SEND_QUEUE_BYTES + _RECEIVE_QUEUE_BYTES
 
 
-QUEUE_BYTES = _most_queued()
+def _leaves_by_hardware(sock: socket.socket) -> bool:
+    is_ipv4 = sock.family == socket.AF_INET
+    level, wanted, options, at = (socket.IPPROTO_IP, 8, 9, 16) if is_ipv4 else (socket.IPPROTO_IPV6, 49, 6, 32)
+    try:
+        # IP_PKTINFO and IP_PKTOPTIONS, or their like of IPv6: of TCP, they tell by which interface the client came.
+        sock.setsockopt(level, wanted, 1)
+        (index,) = struct.unpack_from("i", sock.getsockopt(level, options, 128), at)
+        sock.setsockopt(level, wanted, 0)
+        return is_hardware(socket.if_indextoname(index))
+    except (OSError, struct.error):  # not Linux, or the interface has gone
+        return False
+
+
+def is_hardware(interface: str, within: str = "/sys/class/net") -> bool:
+    """Tell whether what an interface sends leaves this machine, and is copied thereby. Raises OSError."""
+    path = f"{within}/{interface}"
+    if os.path.exists(f"{path}/device"):
+        return True
+    with open(f"{path}/uevent", encoding="ascii") as file:
+        kinds = [line.strip().removeprefix("DEVTYPE=") for line in file if line.startswith("DEVTYPE=")]
+    if not kinds or kinds[0] not in ("bond", "bridge", "vlan"):
+        return False
+    lower = [name.removeprefix("lower_") for name in os.listdir(path) if name.startswith("lower_")]
+    return bool(lower) and all(is_hardware(name, within) for name in lower)
+
+
+def _most_queued(name: str) -> int:
+    """Return how many bytes a queue can hold."""
+    try:
+        with open(f"/proc/sys/net/ipv4/{name}", encoding="ascii") as file:
+            return int(file.read().split()[2])
+    except (OSError, ValueError, IndexError):
+        return 6 * 1024 * 1024  # Linux's default for the larger of both
+
+
+# The queue takes one more segment when it is nearly full, and the last piece is read while it is.
+SEND_QUEUE_BYTES = _most_queued("tcp_wmem") + 256 * 1024
+_RECEIVE_QUEUE_BYTES = _most_queued("tcp_rmem")

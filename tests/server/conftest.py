@@ -21,9 +21,11 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["epoll and sendfile", "selector", "no sendfile", "neither"])
+@pytest.fixture(params=["epoll and sendfile", "behind a cable", "selector", "no sendfile", "neither"])
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HttpServerClient]:
     """A server on `tmp_path/root`, by each way that the system may offer."""
+    if request.param == "behind a cable":  # where most of a file leaves by sendfile
+        monkeypatch.setattr("httpserve.server.tcp.is_hardware", lambda _: True)
     if request.param in ("selector", "neither"):
         monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)  # what Windows has
         monkeypatch.setattr("httpserve.server.server.best_poller", SelectorPoller)
