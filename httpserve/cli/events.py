@@ -27,7 +27,6 @@ SHARED = ("id", "name", "client")
 AMOUNTS = ("sent", "acknowledged", "total", "rate", "seconds")
 OF_TRANSFERS = ("begun", "progress", "ended", "forgotten")
 OF_ALL = (*OF_TRANSFERS, "downloaded", "missing")
-OF_THE_END = ("stopped",)
 
 
 class Kind(NamedTuple):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 WORN_ROWS = 2  # that the prompt and what the user types take
 STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
+MUCH = 4096  # characters, of a buffer for 8192 bytes
 LINES_SECONDS = 5.0  # between two plain lines about the progress of one transfer
 UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dumb" one knows
 
@@ -37,6 +38,7 @@ class Stream:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
+        self._unflushed = 0
         self.error: OSError | None = None
 
     def write(self, text: str) -> None:
@@ -47,6 +49,7 @@ class Stream:
     def put(self, text: str) -> None:
         """Write into the buffer; a short text waits for nobody."""
         if self._stream is not None and self.error is None:
+            self._unflushed += len(text)
             try:
                 self._stream.write(text)
             except OSError as error:
@@ -57,8 +60,14 @@ class Stream:
         if self._stream is not None and self.error is None:
             try:
                 self._stream.flush()
+                self._unflushed = 0
             except OSError as error:
                 self._break(self._stream, error)
+
+    @property
+    def has_much(self) -> bool:
+        """Whether the buffer has so much that another short text might have to wait for who reads."""
+        return self._unflushed > MUCH
 
     def _break(self, stream: TextIO, error: OSError) -> None:
         self.error = error
@@ -97,18 +106,20 @@ class Lines:
     """Plain lines for people. Safe from any thread."""
 
     def __init__(self, stream: Stream) -> None:
-        # Guards the stream, and in Screen what stands on it. A finalizer may log in the middle of a line.
+        # Guards the stream, and in Screen what is on it. A finalizer may log in the middle of a line.
         self._lock = threading.RLock()
         self._stream = stream
-        self._due: dict[int, float] = {}  # when the next plain line about a transfer may come
+        self._over: list[str] = []  # lines that are to stay, not written yet
+        self._due: dict[int, float] = {}  # when the next line about a transfer may come
 
     def say(self, text: str) -> None:
         """Write a text, of one line or several, and a newline."""
         with self._lock:
-            self._stream.write(f"{text}\n")
+            self._over.append(text)
+            self._draw()
 
     def tell(self, event: Event) -> None:
-        """Write what a person wants to know of an event, if anything."""
+        """Remember what a person wants to know of an event, if anything; `refresh` writes it."""
         if event.kind not in TEXTS:
             return
         now, number = time.monotonic(), event.fields["id"]
@@ -117,16 +128,25 @@ class Lines:
         self._due[number] = now + LINES_SECONDS
         if event.kind == "transfer-ended":
             del self._due[number]
-        self.say(TEXTS[event.kind](event.fields))
+        with self._lock:
+            self._over.append(TEXTS[event.kind](event.fields))
 
     def busy(self, text: str) -> None:
         """Show what is being done before anything is served; only a terminal has a place for it."""
 
     def refresh(self) -> None:
-        """Bring up to date what can be changed in its place; called after some events were told."""
+        """Write what `tell` has remembered."""
+        with self._lock:
+            self._draw()
 
     def close(self) -> None:
         """Leave the stream to others."""
+        self.refresh()
+
+    def _draw(self) -> None:
+        if self._over:
+            self._stream.write("".join(f"{line}\n" for line in self._over))
+            self._over.clear()
 
 
 class Screen(Lines):
@@ -135,14 +155,7 @@ class Screen(Lines):
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self._live: dict[int, str] = {}  # by transfer
-        self._drawn = 0  # how many live lines stand on the screen
-        self._over: list[str] = []  # lines that are to stay, not written yet
-
-    def say(self, text: str) -> None:
-        """Write a text above the live lines."""
-        with self._lock:
-            self._over.append(text)
-            self._draw()
+        self._drawn = 0  # how many live lines are on the screen
 
     def tell(self, event: Event) -> None:
         """Remember the live line of a transfer, or what stays of it when it is over; `refresh` writes them."""
@@ -160,12 +173,6 @@ class Screen(Lines):
             self._live = {0: text} if text else {}
             self._draw()
 
-    def refresh(self) -> None:
-        """Write all lines anew."""
-        with self._lock:
-            if self._live or self._drawn or self._over:
-                self._draw()
-
     def close(self) -> None:
         """Remove the live lines."""
         with self._lock:
@@ -173,7 +180,9 @@ class Screen(Lines):
         self.refresh()
 
     def _draw(self) -> None:
-        """Write what stays, and below it the live lines. The cursor then stands at the start of the line after them."""
+        """Write what stays, and below it the live lines. The cursor is at the start of the line after them then."""
+        if not (self._live or self._drawn or self._over):
+            return
         columns, rows = self._stream.size()
         lines = list(self._live.values())
         room = max(1, rows - WORN_ROWS)

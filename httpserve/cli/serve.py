@@ -22,13 +22,14 @@ from httpserve import (
 )
 from httpserve.base.text import printable
 from httpserve.cli.arguments import COMMANDS, EXIT_ERROR, Options, explained
-from httpserve.cli.events import OF_ALL, OF_THE_END, OF_TRANSFERS, Event, EventFeed
+from httpserve.cli.events import OF_ALL, OF_TRANSFERS, Event, EventFeed
 from httpserve.cli.port_file import port_file, remove_stale
 from httpserve.cli.qr import qr_code
 from httpserve.cli.screen import Lines, LogTo, Screen, Stream, amount
 from httpserve.cli.signals import Signals
 
 LOOK_SECONDS = 0.1  # how often the command looks whether what --exit-after waits for is over
+FOREVER_SECONDS = 86400.0  # a signal ends it
 COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
 
 
@@ -99,9 +100,8 @@ class ServeCommand:
             url = client.get_url(name)
             notes = self._what_to_type(client, name)
             picture = qr_code(url, self._err.encoding) if options.qr else ""
-            self._feed = EventFeed(
-                client, OF_ALL if options.json else OF_TRANSFERS if self._shows_progress else OF_THE_END
-            )
+            if options.json or self._shows_progress:
+                self._feed = EventFeed(client, OF_ALL if options.json else OF_TRANSFERS)
             with port_file(options.port_file, client.get_port()):
                 for text in (*(note.fields["text"] for note in notes), picture):
                     if text:
@@ -177,17 +177,20 @@ class ServeCommand:
     def _look(self, timeout: float | None) -> bool:
         """Wait for what happens next, tell it, and return whether anything happened. A signal loses no event."""
         if self._feed is None:
-            return False
+            time.sleep(FOREVER_SECONDS if timeout is None else timeout)
+            return True
         happened = self._feed.wait(timeout)
         for one in happened:
             with self._signals.held():
                 told = self._feed.told(one)
                 for event in told:
                     self._write(event)
-            self._out.flush()
+            if self._out.has_much:  # flushing may block, and so it is not for the block above
+                self._out.flush()
             if self._shows_progress:
                 for event in told:
                     self._lines.tell(event)
+        self._out.flush()
         self._lines.refresh()
         return bool(happened)
 

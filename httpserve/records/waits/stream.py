@@ -38,6 +38,7 @@ def next_events(
             entries, is_open = log.events_after(since)
             if any(entry.kind in kinds for entry in entries):
                 break
+            since = entries[-1].number if entries else since  # so that no look reads them again
             left = PROGRESS_SECONDS if deadline is None else deadline - time.monotonic()
             if not is_open or left <= 0:
                 return ()
