@@ -43,8 +43,9 @@ def checked_name(raw: str | os.PathLike[str], *, directory: bool = False) -> str
     text = raw if isinstance(raw, str) else _text_of(raw)
     if len(text) > MOST_CHARACTERS:  # before any work that grows with it
         raise InvalidName(text, f"it has {len(text)} characters, and {MOST_CHARACTERS} is the most")
-    if text.count("/") < MOST_COMPONENTS and _PLAIN.fullmatch(text):
-        return text
+    plain = text.lstrip("/")
+    if plain.count("/") < MOST_COMPONENTS and _PLAIN.fullmatch(plain):
+        return plain
     components = [part for part in text.split("/") if part not in ("", ".")]
     if len(components) > MOST_COMPONENTS:
         raise InvalidName(text, f"it has {len(components)} components, and {MOST_COMPONENTS} is the most")

@@ -141,7 +141,7 @@ class HttpServerClient:
             root_dir,
             remove_created=remove_created_on_close,
             read_only=read_only,
-            told=Listeners(before_publish=exchanges.new_version, after_removal=exchanges.wake),
+            listeners=Listeners(before_publish=exchanges.new_version, after_removal=exchanges.wake),
         )
         name = None if only is None else checked_name(only)
         site = Site(root, listing=listing, dot_files=dot_files, only=name, digests=digests)

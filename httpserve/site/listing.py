@@ -26,7 +26,7 @@ MOST_ACCEPT_BYTES = 1024
 MOST_ACCEPT_MEMBERS = 32
 _quoted_as_it_is = json.JSONEncoder(ensure_ascii=False).encode
 _quoted_in_ascii = json.JSONEncoder().encode
-_PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")  # stands for itself in HTML and in a URL
+_PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")  # needs no quoting in HTML, nor in a URL
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -99,7 +99,7 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
 
 
 def _quoted(name: str) -> str:
-    """Return a name as JSON: whoever asks from a terminal reads letters as they are, and sends it no commands."""
+    """Return a name as JSON. Letters stay as they are for a reader at a terminal, which gets no control characters."""
     return _quoted_as_it_is(name) if name.isprintable() else _quoted_in_ascii(name)
 
 

@@ -338,7 +338,7 @@ class WriteFile(StorageFile):
             raise StorageError(f"{operation} {self.name!r}: nothing is published, as a write failed before", self.name)
 
     def _fail(self) -> None:
-        # Without the lock: whoever gives up must not wait for a write that hangs.
+        # Without the lock: giving up must not wait for a write that hangs.
         self._writing = _Writing.FAILED
         self._incoming.discard()
 

@@ -19,7 +19,7 @@ MOST_CHUNK_LINE_BYTES = 4096
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
-# 15 digits, as no file has more bytes; blanks may only stand before an extension.
+# 15 digits, as no file has more bytes; blanks are allowed only before an extension.
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
 # One that came twice would be read as one value, or as the first of them.
 _ONCE = ("content-length", "transfer-encoding", "location")

@@ -201,7 +201,7 @@ def _hashed(source: Source, sink: ReadableSink, report: Report) -> str:
         return digest.hexdigest()
     finally:
         digest.is_given_up = True
-        digest.end()  # a call of C: whatever signals raise, the thread has been told
+        digest.end()  # one call of C, so no signal keeps it from the thread
         if digest.thread is not None:
             digest.thread.wait()
 

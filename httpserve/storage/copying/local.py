@@ -88,7 +88,7 @@ class FileSource:
 
 
 def _no_path(path: str, argument: str, error: UnicodeEncodeError) -> InvalidArgument:
-    """Return the error for a path that no file here can have; surrogates may stand for bytes that are not UTF-8."""
+    """Return the error for a path that no file here can have. Surrogates that mean bytes are fine."""
     why = f"the system's names are {error.encoding}, and it does not fit"
     return InvalidArgument(f"{argument} {redacted_url(path)!r} is no path here: {why}")
 

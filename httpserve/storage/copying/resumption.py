@@ -25,7 +25,7 @@ _FOR_A_MOMENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True)
 class Representation:
-    """What is known of the bytes that a URL stands for at a time. `size` is None where it was not said."""
+    """What is known of the bytes behind a URL at one moment. `size` is None where it was not said."""
 
     size: int | None
     etag: str | None

@@ -34,7 +34,7 @@ LARGE_BYTES = 16 * 1024 * 1024  # from here on the system takes a while to free 
 
 
 class Listeners(NamedTuple):
-    """Who is told of changes.
+    """What is called at changes.
 
     Attributes:
         before_publish: Called with a file's name just before a new version of it is put in place.
@@ -51,7 +51,7 @@ class Changes:
     What reads (`version`, `forget_missing`, `created`, `found`, `directory`) waits for no change that is under way.
     """
 
-    def __init__(self, path: str, log_book: Journal | None, told: Listeners) -> None:
+    def __init__(self, path: str, log_book: Journal | None, listeners: Listeners) -> None:
         self.path = path
         self._ground = Ground(path)
         self.prefix = self._ground.prefix
@@ -64,7 +64,7 @@ class Changes:
         # What is put under a name right now, but for the time that the move gives it.
         self._coming: dict[str, Version] = {}
         self._journal = log_book
-        self._told = told
+        self._listeners = listeners
         self._underway: dict[str, weakref.ref[Incoming]] = {}  # by temporary; one that is forgotten discards itself
         self._closed = False
 
@@ -166,7 +166,7 @@ class Changes:
                 self._raise_closed()
             before = place.look()
             is_ours = before is None or self._made(place, before)
-            self._told.before_publish(incoming.name)
+            self._listeners.before_publish(incoming.name)
             self._coming[key] = _version(written, before, sha256)
             try:
                 # The move changes ctime, and network file systems settle mtime only when a file is closed.
@@ -233,10 +233,10 @@ class Changes:
             if not place.missing:
                 _remove(place)
                 self.created.forget(place.key)
-        self._told.after_removal()
+        self._listeners.after_removal()
 
     def remove_all(self, name: str) -> None:
-        """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
+        """Remove a file, or a directory and all in it, no matter who made it; of the root only what is in it."""
         with self._changing("remove_all", name) as place:
             if place.is_directory():
                 self._remove_tree(place)
@@ -246,7 +246,7 @@ class Changes:
             with self._lock:
                 # What is on its way in stays, and so do the directories that hold it.
                 self.created.forget(place.key, unless=lambda key: os.path.lexists(self.prefix + key))
-        self._told.after_removal()
+        self._listeners.after_removal()
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory in one step over what is under *target*."""
@@ -258,7 +258,7 @@ class Changes:
             except BaseException:  # a Ctrl-C too: the parents made for it would stay
                 self._prune(new.directory)
                 raise
-        self._told.after_removal()
+        self._listeners.after_removal()
 
     # Steps of the above
 
@@ -348,7 +348,7 @@ class Changes:
             before = new.look()
             is_ours = before is None or self._made(new, before)
             coming = self.created.below(old.key, new.key)
-            self._told.before_publish(target)
+            self._listeners.before_publish(target)
             self._coming.update(coming)
             try:
                 old.check_stays()

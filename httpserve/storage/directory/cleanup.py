@@ -163,7 +163,7 @@ def _remove_one(name: str, mark: Mark, version: Version | None, place: Place) ->
 
 
 def how_sure(mark: Mark, version: Version | None, place: Place, found: os.stat_result) -> Sure:
-    """Say whether *found*, which is at *place*, is what a mark stands for."""
+    """Say whether *found*, which is at *place*, is what a mark records."""
     return mark.is_of(found, version, lambda: generation_at(place.last, place.fd, found))
 
 

@@ -35,7 +35,7 @@ class Origin(Enum):
 
 
 class Sure(Enum):
-    """How sure we are that what is there is what a mark stands for."""
+    """How sure we are that what is there is what a mark records."""
 
     OURS = "it is"
     THEIRS = "somebody else replaced it since"
@@ -44,7 +44,7 @@ class Sure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One name on record, and the thing on the disk that it stands for."""
+    """One name on record, and which thing on the disk it means."""
 
     kind: Origin
     device: int
@@ -67,7 +67,7 @@ class Mark:
         Args:
             found: What is there now.
             version: What is on record of its bytes, and when they came.
-            generation: Returns the generation of what is there, None where it cannot be told.
+            generation: Returns the generation of what is there, None where it is unknown.
         """
         if not self.may_be(found):
             return Sure.THEIRS

@@ -123,13 +123,13 @@ def file_system(fd: int) -> str:
     """
     try:
         with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
-            told = dict(line.split(":", 1) for line in file if ":" in line)
-        mount = told["mnt_id"].strip()
+            fields = dict(line.split(":", 1) for line in file if ":" in line)
+        mount = fields["mnt_id"].strip()
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             mounts = [line.split() for line in file]
-        for fields in mounts:
-            if fields[0] == mount:
-                return _layered_type(fields, mounts)
+        for one in mounts:
+            if one[0] == mount:
+                return _layered_type(one, mounts)
     except (OSError, KeyError, ValueError, IndexError):
         pass  # not Linux, no /proc in this container, or not as we know it
     return ""

@@ -45,7 +45,7 @@ class _Walk:
     """One pass over a tree, deepest directories first."""
 
     def __init__(self, here: int, keep: str, is_in_use: Callable[[int, list[str]], bool]) -> None:
-        self.here = here  # the directory that we are in; whoever made the walk closes it
+        self.here = here  # the directory that we are in; `emptied` closes it
         self.is_complete = True
         self._keep = keep
         self._is_in_use = is_in_use

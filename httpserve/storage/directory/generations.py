@@ -43,7 +43,7 @@ def generation_of(fd: int) -> Generation:
 
 
 def generation_at(name: str, fd: int, found: os.stat_result) -> Generation:
-    """Return the generation of *found*, which is under *name* in an open directory; None where it cannot be told.
+    """Return the generation of *found*, which is under *name* in an open directory; None where it is unknown.
 
     Opens nothing but files and directories, and waits for nobody.
     """

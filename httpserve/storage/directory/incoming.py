@@ -1,7 +1,7 @@
 """A new version of a file on its way in: a temporary sibling, then one step.
 
 Knows one descriptor, and one temporary in an open directory. Does not know what
-else is in the root: whoever made it publishes and keeps the record.
+else is in the root: its owner publishes it and keeps the record.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Incoming:
 
     def create(self) -> None:
         """Make the temporary file, with the mode that the umask gives, and its directory where that is missing."""
-        with self._lock:  # whoever discards it closes the directory
+        with self._lock:  # a discard closes the directory
             if self._state is not State.OPEN:  # close() of the root may have discarded it before it was there
                 self._refuse()
             if not self.place.missing:
@@ -109,8 +109,8 @@ class Incoming:
     def reader(self) -> int:
         """Return another descriptor of the temporary, to read it back by; the caller's to close.
 
-        To be called in a thread that no signal interrupts. Its close may be the first to be told of bytes that the disk
-        has refused since they were written, and then the only one: `refused` makes an error of the version of that.
+        To be called in a thread that no signal interrupts. Its close may be the first to report bytes that the disk
+        has refused since they were written, and then the only one: `refused` turns that into an error.
 
         Raises:
             StorageError: the version was discarded meanwhile.
@@ -184,7 +184,7 @@ class Incoming:
                     self._refuse()
                 written, generation = os.fstat(self._fd), generation_of(self._fd)
                 if generation is None:
-                    written = _told_apart(self._fd, written)
+                    written = _made_older(self._fd, written)
                 self._close()  # before all else: a disk may have taken the bytes, and refuse them only now
                 identity = self._owner.publish(self, written, generation, sha256)
                 self._state = State.COMMITTED
@@ -214,8 +214,8 @@ class Incoming:
 
     def _drop(self, caller: int) -> None:
         self._state = State.DISCARDED
-        # Else the writer closes it: a number that is in use must not be given anew. Whoever is the writer itself was
-        # interrupted before or after the write.
+        # Else the writer closes it: a number that is in use must not be given anew. The writer itself was interrupted
+        # before or after the write.
         if self._writer in (0, caller):
             self._close_discarded()
         if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
@@ -288,7 +288,7 @@ class _Settled(Incoming):
         """Likewise."""
 
 
-def _told_apart(fd: int, written: os.stat_result) -> os.stat_result:
+def _made_older(fd: int, written: os.stat_result) -> os.stat_result:
     """Set the time of change back by a nanosecond, where nothing else tells this file from a later one.
 
     A file that is made under its number once it is gone is no older than the move that puts it in its place. The clock

@@ -75,8 +75,8 @@ def _statx() -> Callable[[int], int]:
         answer = ctypes.create_string_buffer(_STATX_BYTES)
         if call(fd, b"", _EMPTY_PATH, _BIRTH, answer) != 0:
             return 0
-        (told,) = struct.unpack_from("I", answer)
+        (known,) = struct.unpack_from("I", answer)
         seconds, nanoseconds = struct.unpack_from("qI", answer, _BIRTH_AT)
-        return int(seconds * _SECOND_NS + nanoseconds) if told & _BIRTH else 0
+        return int(seconds * _SECOND_NS + nanoseconds) if known & _BIRTH else 0
 
     return birth

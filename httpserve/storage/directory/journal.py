@@ -29,7 +29,7 @@ log = logger("httpserve.storage")
 SUFFIX = "journal"  # of a root: beside the names of what is in it
 _FILE, _DIRECTORY, _END = b"F", b"D", b"\0"
 # A directory is made with the sticky bit and loses it when its inode is on record: so one that is empty and has it, and
-# of which a journal says that it was about to be made, was made by whoever was killed in between.
+# that a journal says was about to be made, was made by the process that was killed in between.
 _UNFINISHED = stat.S_ISVTX
 _MADE_RECORD = re.compile(rb"M([0-9]{1,20}) ([0-9]{1,20}) ([0-9]{1,20}) (.+)", re.DOTALL)
 # Nothing is there, or something else, or others have put something into it.
@@ -58,7 +58,7 @@ class Journal:
         self._lock = RLock()
         self._underway = 0
         self._counter = 0
-        self._littered = False  # something could not be removed: whoever opens the root next is to try again
+        self._littered = False  # something could not be removed: the next to open the root tries again
         self._pid = os.getpid()
 
     def enter(self) -> str:

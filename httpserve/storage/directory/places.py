@@ -179,7 +179,7 @@ class Place:
             os.unlink(last, dir_fd=now.fd if same else self.fd)
 
     def leave_to_owner(self) -> None:
-        """Be closed by `close` alone, as whoever holds it has a finalizer of its own that needs the directory."""
+        """Be closed by `close` alone: the owner has a finalizer that needs the directory."""
         self._fds.leave_open()
 
     def __enter__(self) -> Place:
@@ -293,7 +293,7 @@ class Directory:
         # Where the C library lists no descriptors, the name has to do.
         by_name = self._place.ground.path_of(self._place.directory)
         with sigint_held(), os.scandir(self._place.fd if os.scandir in os.supports_fd else by_name) as entries:
-            found = list(entries)  # whoever is interrupted between two would leave the listing open
+            found = list(entries)  # an interrupt between two would leave the listing open
         yield from found
 
     def entries(self, is_wanted: Callable[[str], bool]) -> list[Entry]:

@@ -64,7 +64,7 @@ class Root:
         *,
         remove_created: bool = True,
         read_only: bool = False,
-        told: Listeners | None = None,
+        listeners: Listeners | None = None,
     ) -> None:
         """Remember *path*; nothing on the disk is touched before `open`.
 
@@ -72,7 +72,7 @@ class Root:
             path: the directory, made when it is missing; None: a private temporary one, gone on close.
             remove_created: remove on close what was created, and nothing else.
             read_only: change nothing in the directory, which must be there; it need not be writable.
-            told: who is told of changes.
+            listeners: what is called at changes.
 
         Raises:
             InvalidArgument: *path* is none.
@@ -82,7 +82,7 @@ class Root:
         self._given = None if path is None else _absolute(_checked_root(path))
         self._remove_created = remove_created
         self._read_only = read_only
-        self._told = Listeners() if told is None else told
+        self._listeners = Listeners() if listeners is None else listeners
         self._lock = threading.Lock()  # guards the fields below; held over opening and closing as a whole
         self._tree: Changes | None = None
         self._private: PrivateDirectory | None = None
@@ -168,7 +168,7 @@ class Root:
         self._made = []
         self._pid = os.getpid()
         self._is_inherited = True
-        self._tree = Changes(tree.path, None, self._told)
+        self._tree = Changes(tree.path, None, self._listeners)
         self._tree.created.versions.update(tree.created.versions)
 
     def _open_private(self) -> Changes:
@@ -186,7 +186,7 @@ class Root:
                 self._private.remove()
                 self._private = None
             raise
-        return Changes(private.path, journal.Journal.unwritten(private.token), self._told)
+        return Changes(private.path, journal.Journal.unwritten(private.token), self._listeners)
 
     def _open_given(self, given: str) -> Changes:
         try:
@@ -197,12 +197,12 @@ class Root:
             raise RootUnusable(reason, given) from error
         path = os.path.realpath(given)
         if self._read_only:
-            return Changes(path, None, self._told)
+            return Changes(path, None, self._listeners)
         effective = os.access in os.supports_effective_ids
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise RootUnusable(f"{given} is not writable by this user; change that or pass another", given)
         journal.sweep(path)
-        return Changes(path, None, self._told)
+        return Changes(path, None, self._listeners)
 
     def _make(self, given: str) -> None:
         missing = []
@@ -258,7 +258,7 @@ class Root:
             InvalidName: a symlink leads out of the root.
             StorageError: the disk fails.
         """
-        tree = self._served(name)
+        tree = self._tree or self._served(name)
         try:
             found = os.stat(tree.prefix + name)
         except OSError as error:
@@ -303,7 +303,7 @@ class Root:
         return file
 
     def _open_file(self, name: str) -> OpenFile:
-        tree = self._served(name)
+        tree = self._tree or self._served(name)
         path = tree.prefix + name
         try:
             fd = open_regular(path)
@@ -339,7 +339,8 @@ class Root:
         Raises:
             DiskBusy: So many requests wait for this disk already that another one would only take a thread.
         """
-        disks = self._served(name).disks
+        tree = self._tree or self._served(name)
+        disks = tree.disks
         if not may_block:
             if not disks.just_answered(name):
                 return None
@@ -375,7 +376,7 @@ class Root:
         return tree
 
     def _known(self, tree: Changes, name: str, own: _Own) -> tuple[Identity, Version | None] | None:
-        """Return a version of which it was seen that no symlink leads out to it, and what is on record of it."""
+        """Return a version that was seen to lie in the root, and what is on record of it."""
         version = tree.created.versions.get(name)
         if version is not None and version.identity == own:
             return version.identity, version
@@ -463,7 +464,7 @@ class Root:
         self._changeable().delete(name)
 
     def remove_all(self, name: str) -> None:
-        """Remove a file, or a directory and all in it, whoever made it; of the root only what is in it."""
+        """Remove a file, or a directory and all in it, no matter who made it; of the root only what is in it."""
         self._changeable().remove_all(name)
 
     def rename(self, source: str, target: str) -> None:
