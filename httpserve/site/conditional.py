@@ -1,6 +1,6 @@
 """Which part of a representation a request gets: preconditions and ranges of RFC 9110.
 
-Pure: field values and validators in, a verdict out.
+Pure: field values and validators in, a decision out.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def takes_long(fields: Mapping[str, str]) -> bool:
 
 
 def decide(fields: Mapping[str, str], validators: Validators, *, is_get: bool) -> Decision:
-    """Return the verdict for a GET or HEAD, in the order of RFC 9110 section 13.2.2."""
+    """Return the decision for a GET or HEAD, in the order of RFC 9110 section 13.2.2."""
     if_match = fields.get("HTTP_IF_MATCH")
     if_unmodified = fields.get("HTTP_IF_UNMODIFIED_SINCE")
     if if_match is not None:

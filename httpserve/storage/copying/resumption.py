@@ -67,7 +67,7 @@ def part_of(fields: Mapping[str, str]) -> Part | None:
     return part if _length(fields) in (None, part.stop - part.start) else None
 
 
-def verdict_on(status: int, fields: Mapping[str, str], asked: int | None, held: Representation) -> Resume:
+def how_to_resume(status: int, fields: Mapping[str, str], asked: int | None, held: Representation) -> Resume:
     """Decide what an answer is worth to one who holds the first bytes of *held*. Never blocks.
 
     Args:
@@ -77,7 +77,7 @@ def verdict_on(status: int, fields: Mapping[str, str], asked: int | None, held: 
         held: The representation that the bytes before *asked* are of.
 
     Returns:
-        The verdict.
+        What to do with the answer.
     """
     if status == 200:
         return Resume.ANEW

@@ -34,7 +34,7 @@ from httpserve.storage.copying.messages import (
     stalled,
     unreadable,
 )
-from httpserve.storage.copying.resumption import Representation, Resume, part_of, representation_of, verdict_on
+from httpserve.storage.copying.resumption import Representation, Resume, part_of, representation_of, how_to_resume
 from httpserve.storage.copying.strict_response import SlowAnswer
 
 RESUME_TRIES = 5
@@ -148,7 +148,7 @@ class HttpSource:
             except _BrokenOff as again:
                 broken = again
                 continue
-            match verdict_on(response.status_code, response.headers, asked, self._held):
+            match how_to_resume(response.status_code, response.headers, asked, self._held):
                 case Resume.CONTINUE:
                     self._go_on(response)
                     return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from httpserve.storage.copying.resumption import Representation, Resume, representation_of, verdict_on
+from httpserve.storage.copying.resumption import Representation, Resume, representation_of, how_to_resume
 
 HELD = Representation(100, '"v1"', '"v1"')
 OLD = "Mon, 01 Jan 2024 00:00:00 GMT"
@@ -77,11 +77,11 @@ def test_a_head_says_what_its_representation_is(head: CaseInsensitiveDict[str], 
 def test_a_206_continues_only_what_is_held(
     head: CaseInsensitiveDict[str], held: Representation, verdict: Resume
 ) -> None:
-    assert verdict_on(206, head, 40, held) is verdict
+    assert how_to_resume(206, head, 40, held) is verdict
 
 
 def test_a_206_that_nobody_asked_for_is_of_no_use() -> None:
-    assert verdict_on(206, fields(content_range="bytes 0-99/100"), None, HELD) is Resume.ASK_ANEW
+    assert how_to_resume(206, fields(content_range="bytes 0-99/100"), None, HELD) is Resume.ASK_ANEW
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_206_that_nobody_asked_for_is_of_no_use() -> None:
     ],
 )
 def test_a_status_says_what_to_do(status: int, verdict: Resume) -> None:
-    assert verdict_on(status, fields(), 40, HELD) is verdict
+    assert how_to_resume(status, fields(), 40, HELD) is verdict
 
 
 MANY = "9" * 20
