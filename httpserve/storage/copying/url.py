@@ -34,7 +34,7 @@ from httpserve.storage.copying.messages import (
     stalled,
     unreadable,
 )
-from httpserve.storage.copying.resumption import Representation, Resume, part_of, representation_of, how_to_resume
+from httpserve.storage.copying.resumption import Representation, Resume, how_to_resume, part_of, representation_of
 from httpserve.storage.copying.strict_response import SlowAnswer
 
 RESUME_TRIES = 5

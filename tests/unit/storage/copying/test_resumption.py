@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from httpserve.storage.copying.resumption import Representation, Resume, representation_of, how_to_resume
+from httpserve.storage.copying.resumption import Representation, Resume, how_to_resume, representation_of
 
 HELD = Representation(100, '"v1"', '"v1"')
 OLD = "Mon, 01 Jan 2024 00:00:00 GMT"
