@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, overload
 import opendal
 from opendal.layers import CapabilityOverrideLayer
 
-from httpserve.base.arguments import checked_seconds, quoted_value
+from httpserve.base.arguments import quoted_value
 from httpserve.base.names import checked_name
 from httpserve.base.text import printable
 from httpserve.errors import (
@@ -128,9 +128,7 @@ class Storage:
 
         name = _file_name("write", dst)
         self._root.open()
-        source = open_source(
-            src, operator, timeout=self._timeout if timeout is None else checked_seconds("timeout", timeout)
-        )
+        source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)
         try:
             # No `with`: a copy discards what it does not commit.
             return copy_in(source, self._root.incoming(name), sha256=sha256, progress=progress)

@@ -27,7 +27,7 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
     Args:
         src: A whole http(s) URL; else a path on *operator*; else a local path.
         operator: The opendal operator of any service, with any layers.
-        timeout: Seconds that a remote source may send no byte. Not looked at for a local file.
+        timeout: Seconds that a remote source may send no byte.
 
     Returns:
         The source, to be closed by the caller.
@@ -42,15 +42,14 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
     path = checked_path(src, "src")
     if operator is not None:
         check_operator(operator)
+    checked_seconds("timeout", timeout)
     if _HTTP_URL.match(path):
         _check_port(path)
-        checked_seconds("timeout", timeout)
         # Here, because requests takes 100 ms to import and most never need it.
         from httpserve.storage.copying.url import HttpSource
 
         return HttpSource(path, timeout=timeout)
     if operator is not None:
-        checked_seconds("timeout", timeout)
         return OperatorSource(path, operator, timeout=timeout)
     return FileSource(path)
 
