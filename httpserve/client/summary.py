@@ -6,8 +6,6 @@ Knows where to read without a lock. Does not know what a table looks like.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from ipaddress import ip_address
 
 from markupsafe import Markup
 
@@ -15,6 +13,7 @@ from httpserve.base.tables import as_html, code, html, joined
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.errors import AddressNotFound, StorageError
 from httpserve.network.choice import advertised
+from httpserve.network.hosts import is_numeric
 from httpserve.network.urls import url_host
 from httpserve.records.log import ExchangeLog
 from httpserve.server.server import Server
@@ -29,7 +28,7 @@ class Summary:
 
     Args:
         life: Whether it runs, and where.
-        root: The directory, whose files are not looked at.
+        root: The directory; its files are not read.
         exchanges: What was asked.
         peer: As the client's argument.
         advertise: As the client's argument.
@@ -53,17 +52,30 @@ class Summary:
             where = f" {self._url(server) or f'http://{url_host(server.host)}:{server.port}'}"
         return f"<HttpServerClient {self._life.state.name.lower()}{where}>"
 
-    def page(self) -> str:
+    def page(self) -> Markup:
         """Return the client as HTML, everything in it escaped."""
         server = self._life.running()
-        url, port = (None, 0) if server is None else (self._url(server), server.port)
-        state = self._life.state.name.lower()
-        return server_html(state, url, port, self._directory(), self._exchanges.glance(MOST_REQUESTS))
+        requests = self._exchanges.glance(MOST_REQUESTS)
+        rows: list[tuple[str, object]] = [("state", self._life.state.name.lower())]
+        url = None if server is None else self._url(server)
+        if server is not None and url is not None:
+            rows += [("URL for the board", code(url)), ("in this browser", _anchor(browser_link(url, server.port)))]
+        elif server is not None:
+            rows.append(("port", f"{server.port}; get_url() says where a board finds it"))
+        root = self._directory()
+        if root is not None:
+            rows.append(("serves", code(root)))
+        row = '<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>'
+        return html(
+            "<div><strong>HttpServerClient</strong><table>{}</table>{}</div>",
+            joined(html(row, *cells) for cells in rows),
+            html("<div>last requests</div>{}", as_html(requests)) if requests else "",
+        )
 
     def _url(self, server: Server) -> str | None:
-        """Return the URL of the root; None where the resolver would have to be asked for it, which may take long."""
+        """Return the URL of the root; None if only the resolver knows it, which may take long."""
         peer = self._peer
-        if self._advertise is None and peer is not None and server.host in _WILDCARDS and not _is_address(peer):
+        if self._advertise is None and peer is not None and server.host in _WILDCARDS and not is_numeric(peer):
             return None
         try:
             return advertised(server.host, server.port, peer=peer, advertise=self._advertise)
@@ -77,48 +89,14 @@ class Summary:
             return None
 
 
-def _is_address(peer: str) -> bool:
-    try:
-        ip_address(peer)
-    except ValueError:
-        return False
-    return True
-
-
 LINK_VARIABLE = "HTTPSERVE_LINK"
 
 
-def server_html(state: str, url: str | None, port: int, root: str | None, requests: Sequence[object] | None) -> Markup:
-    """Return what a notebook shows of a client.
-
-    Args:
-        state: Where it is in its life, in a word.
-        url: The URL for a board; None: nothing listens, or only the resolver knows it.
-        port: The port on which it listens; 0: none.
-        root: The served directory; None: it does not exist yet.
-        requests: The latest requests; None: not known at this moment.
-    """
-    rows: list[tuple[str, object]] = [("state", state)]
-    if url is not None:
-        rows.append(("URL for the board", code(url)))
-        rows.append(("in this browser", _anchor(browser_link(url, port))))
-    elif port:
-        rows.append(("port", f"{port}; get_url() says where a board finds it"))
-    if root is not None:
-        rows.append(("serves", code(root)))
-    row = '<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>'
-    return html(
-        "<div><strong>HttpServerClient</strong><table>{}</table>{}</div>",
-        joined(html(row, *cells) for cells in rows),
-        html("<div>last requests</div>{}", as_html(requests)) if requests else "",
-    )
-
-
 def browser_link(url: str, port: int) -> str | None:
-    """Return where the notebook's browser finds the server, which may be elsewhere than where a board does.
+    """Return the URL at which the notebook's browser finds the server.
 
-    The template in the environment's `HTTPSERVE_LINK` says so, such as `/proxy/{port}/`. Without one it is the
-    board's URL. None for a template that leads nowhere.
+    It is the template in the environment variable `HTTPSERVE_LINK`, such as `/proxy/{port}/`; without one the board's
+    URL. None for a template that is no link.
     """
     template = os.environ.get(LINK_VARIABLE, "")
     if not template:

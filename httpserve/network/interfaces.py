@@ -124,7 +124,7 @@ def interfaces() -> list[InterfaceAddress]:
             return parse_addresses(netlink(_RTM_GETADDR, _RTM_NEWADDR, _IFADDRMSG.size))
         except OSError as error:  # a sandbox without netlink
             log.debug("netlink does not answer (%s); asking others for addresses", error)
-    return from_psutil() or _from_resolver()
+    return from_psutil() or from_resolver()
 
 
 def addresses_here() -> str:
@@ -195,7 +195,7 @@ def from_psutil() -> list[InterfaceAddress]:
     return sorted(found, key=lambda here: here.family != socket.AF_INET)
 
 
-def _from_resolver() -> list[InterfaceAddress]:
+def from_resolver() -> list[InterfaceAddress]:
     found: dict[str, socket.AddressFamily] = {"127.0.0.1": socket.AF_INET}
     for family in _FAR_AWAY:
         source = default_source(family)

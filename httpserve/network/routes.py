@@ -93,13 +93,13 @@ def neighbours() -> list[Neighbour]:
     if sys.platform != "linux":
         return []
     try:
-        return _parse_neighbours(netlink(_RTM_GETNEIGH, _RTM_NEWNEIGH, _NDMSG.size))
+        return parse_neighbours(netlink(_RTM_GETNEIGH, _RTM_NEWNEIGH, _NDMSG.size))
     except OSError as error:  # a sandbox without netlink
         log.debug("netlink does not list neighbours: %s", error)
         return []
 
 
-def _parse_neighbours(payloads: Iterable[bytes]) -> list[Neighbour]:
+def parse_neighbours(payloads: Iterable[bytes]) -> list[Neighbour]:
     found = []
     for payload in payloads:
         family, _, _, index, state, _, _ = _NDMSG.unpack_from(payload)

@@ -13,10 +13,10 @@ import pytest
 
 from httpserve.network.interfaces import (
     InterfaceAddress,
-    _from_resolver,
     addresses_here,
     default_source,
     from_psutil,
+    from_resolver,
     host_of,
     interfaces,
     parse_addresses,
@@ -72,7 +72,7 @@ def test_an_address_without_descriptors_to_ask_by_is_still_loopback() -> None:
 
 
 def test_the_resolver_tells_the_same_main_addresses() -> None:
-    found = {here.address for here in _from_resolver()}
+    found = {here.address for here in from_resolver()}
 
     expected = {default_source(socket.AF_INET), default_source(socket.AF_INET6)} - {None}
     assert found >= expected | {"127.0.0.1"}
@@ -95,7 +95,7 @@ def test_without_psutil_there_are_no_such_addresses(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_address_of_unknown_network_reaches_every_address_of_its_family() -> None:
-    here = _from_resolver()[0]
+    here = from_resolver()[0]
 
     assert here.reaches("192.0.2.9")
 

@@ -9,7 +9,7 @@ import pytest
 
 from httpserve.network.hosts import is_numeric, resolve
 from httpserve.network.interfaces import interfaces
-from httpserve.network.routes import Neighbour, _parse_neighbours, is_near, neighbours, route_to
+from httpserve.network.routes import Neighbour, is_near, neighbours, parse_neighbours, route_to
 
 REACHABLE, STALE, FAILED, INCOMPLETE, NOARP, PERMANENT = 0x02, 0x04, 0x20, 0x01, 0x40, 0x80
 LOOPBACK_INDEX = 1
@@ -28,20 +28,20 @@ def entry(address: str, state: int, mac: bytes = MAC, index: int = LOOPBACK_INDE
 
 @pytest.mark.parametrize("state", [REACHABLE, STALE, PERMANENT])
 def test_a_neighbour_that_has_answered_is_told_with_its_hardware_address(state: int) -> None:
-    assert _parse_neighbours([entry("10.0.0.2", state)]) == [
+    assert parse_neighbours([entry("10.0.0.2", state)]) == [
         Neighbour("lo", "10.0.0.2", "02:00:00:00:00:01", has_answered=True)
     ]
 
 
 @pytest.mark.parametrize("state", [FAILED, INCOMPLETE, NOARP, 0])
 def test_a_neighbour_that_did_not_answer_has_no_hardware_address(state: int) -> None:
-    assert _parse_neighbours([entry("fd00::2", state)]) == [Neighbour("lo", "fd00::2", "", has_answered=False)]
+    assert parse_neighbours([entry("fd00::2", state)]) == [Neighbour("lo", "fd00::2", "", has_answered=False)]
 
 
 def test_entries_of_bridges_and_interfaces_that_went_away_are_left_out() -> None:
     bridge = struct.pack("=BBHiHBB", 7, 0, 0, LOOPBACK_INDEX, REACHABLE, 0, 0) + attribute(2, MAC)
 
-    assert _parse_neighbours([bridge, entry("10.0.0.2", REACHABLE, index=2_000_000_000)]) == []
+    assert parse_neighbours([bridge, entry("10.0.0.2", REACHABLE, index=2_000_000_000)]) == []
 
 
 def test_the_list_of_this_host_is_read() -> None:
