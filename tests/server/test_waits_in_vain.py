@@ -140,7 +140,7 @@ def test_a_polite_end_is_told_as_one(bench: HttpServerClient) -> None:
 
     assert said(error) == ("stopped", 1000, SIZE, ((1000, SIZE),))
     assert str(error).endswith(
-        f"{ONE} has 0 of 1024 KiB: started, stopped at byte 1000 of {SIZE} (that answer was complete)"
+        f"{ONE} has 0 of 1024 KiB: started, stopped at byte 1000 of {SIZE} (all of that answer arrived)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Why a wait was in vain: one of four words, and the figures.
+"""Why a wait failed: one of four words, and the figures.
 
 Knows what was wanted, what arrived and what was asked for, as data. Waits for nothing.
 """
@@ -22,7 +22,7 @@ MOST_NAMED = 5  # requests for other names, clients, and ranges, in a message
 MOST_CHARACTERS = 200  # of each: a board may ask for anything
 
 _ENDS = {
-    "completed": "that answer was complete",
+    "completed": "all of that answer arrived",
     UNDER_WAY: "it is still under way",
     "closed": "the client closed the connection",
     "reset": "the client reset the connection",
@@ -44,11 +44,11 @@ class Outcome(NamedTuple):
 
 
 class FailedWait(NamedTuple):
-    """A wait that was in vain.
+    """A wait that failed.
 
     Attributes:
         name: The file's name.
-        size: The size of the version that stands.
+        size: The size of the file's current version.
         boards: Who should have it.
         amount: How much of it.
         coverages: What of that version each client has, as far as it counts for the wait.
@@ -105,12 +105,13 @@ def happened(case: FailedWait) -> Outcome:
 
 
 def _nothing_came(case: FailedWait, enough: Collection[str]) -> Outcome:
-    """Return what happened where nothing has arrived of the version that stands, save by those who have enough."""
+    """Return what happened where nothing has arrived of the current version, except at those who have enough."""
     asked = [one for one in case.requests if case.boards.may_be(one.client) and one.client not in enough]
     about_it = [one for one in asked if one.name == case.name]
     if about_it:
-        end = _ENDS[about_it[-1].outcome]
-        text = f"it was asked for, but nothing has arrived of the version that stands ({end})"
+        last = about_it[-1]
+        end = f"last by {printable(last.method, MOST_CHARACTERS)}, answer {last.status}: {_ENDS[last.outcome]}"
+        text = f"it was asked for, but nothing that counts has arrived of the current version ({end})"
         return Outcome(STOPPED, text if case.size else f"it was asked for, but not received ({end})")
     awaited = [address for address in case.boards.addresses if address not in enough]
     subject = "nobody" + (" else" if enough else "")

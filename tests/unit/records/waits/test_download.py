@@ -306,7 +306,8 @@ def test_the_message_says_that_what_was_asked_for_brought_nothing_of_this_versio
     claims.log.settle(exchange, 0 if validator == "v" else 10, time.monotonic(), End.CLOSED)
 
     assert said(claims).endswith(
-        ": it was asked for, but nothing has arrived of the version that stands (the client closed the connection)"
+        ": it was asked for, but nothing that counts has arrived of the current version"
+        " (last by GET, answer 200: the client closed the connection)"
     )
 
 

@@ -127,7 +127,7 @@ def case(
             STOPPED,
             100,
             (),
-            f"{ONE} has 100 of 100 bytes: the whole (but not for 3 s without more; that answer was complete)",
+            f"{ONE} has 100 of 100 bytes: the whole (but not for 3 s without more; all of that answer arrived)",
         ),
         pytest.param(
             case({ONE: has((0, 4)), OTHER: has((0, 5))}, boards=Boards(addresses=(ONE,))),
@@ -141,14 +141,15 @@ def case(
             STOPPED,
             0,
             ((0, 100),),
-            "it was asked for, but nothing has arrived of the version that stands (the client did not answer any more)",
+            "it was asked for, but nothing that counts has arrived of the current version "
+            "(last by GET, answer 200: the client did not answer any more)",
         ),
         pytest.param(
             case(requests=[request(outcome="closed")], size=0),
             STOPPED,
             0,
             (),
-            "it was asked for, but not received (the client closed the connection)",
+            "it was asked for, but not received (last by GET, answer 200: the client closed the connection)",
         ),
         pytest.param(
             case({ONE: has((0, 100))}, boards=Boards(count=2), connected=[ONE]),
