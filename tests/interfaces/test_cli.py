@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 import urllib.error
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -375,7 +376,8 @@ def test_closed_stdout_and_stderr_are_no_error(start: Start, folder: Path, tmp_p
 
 def test_end_of_the_terminal_ends_it_in_order_but_not_under_nohup(start: Start, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "port"
-    process = start(folder, "-b", "127.0.0.1", "--port-file", file)
+    default = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup too
+    process = start(folder, "-b", "127.0.0.1", "--port-file", file, preexec_fn=default)
     first_line(process)
     kept = start(folder, "-b", "127.0.0.1", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     url = first_line(kept)
