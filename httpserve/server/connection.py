@@ -203,7 +203,7 @@ class Connection:
             small = b"".join(plan)
             exchange = Exchange(delivery, head.noted, answer.status, plan.length or 0, plan.subject, wall, now)
         end = answer.end(head, close=self._is_last)
-        start = answer.line + shared.date + end
+        start = answer.line + shared.date_now() + end
         if small is None:
             delivery.begin(start, plan, exchange, is_chunked=answer.is_chunked)
             return Need.THREAD if at_once else delivery.send_on(now) or self._finish(now)

@@ -86,4 +86,17 @@ class Shared:
             else:
                 self.repeats.forget_whole()
             self._second = second
-            self.date = b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
+            self.date = _date_field(second)
+
+    def date_now(self) -> bytes:
+        """Return the Date field as it is now.
+
+        What the app says of a file may be of a later second than the leader's last look, and no Last-Modified may be
+        later than Date (RFC 9110 8.8.2.1).
+        """
+        second = int(time.time())
+        return _date_field(second) if second > self._second else self.date
+
+
+def _date_field(second: int) -> bytes:
+    return b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"

@@ -7,7 +7,9 @@ import logging
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -422,3 +424,20 @@ def test_an_answer_that_may_be_repeated_is_asked_for_once() -> None:
 
     assert bodies == [b"127.0.0.1"] * 4
     assert app.asked == ["127.0.0.1"]
+
+
+def test_an_answer_that_took_into_another_second_has_the_date_of_that() -> None:
+    """RFC 9110 8.8.2.1: no Last-Modified may be later than Date, and an app says what it knows when it says it."""
+
+    def slow(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        began = int(time.time())
+        while int(time.time()) == began:
+            time.sleep(0.01)
+        start_response("200 OK", [("Content-Length", "0"), ("Last-Modified", formatdate(usegmt=True))])
+        return []
+
+    with Limited(Limits(), app=slow) as server, server.wire() as wire:
+        wire.get("/")
+        fields = dict(line.split(": ", 1) for line in wire.read_head().decode().splitlines()[1:] if line)
+
+    assert parsedate_to_datetime(fields["Last-Modified"]) <= parsedate_to_datetime(fields["Date"])
