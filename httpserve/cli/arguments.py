@@ -22,7 +22,7 @@ LAST_PORT = 65535
 HELP_COLUMNS = 80
 HELP_INDENT = 26
 LONGEST_SECONDS = threading.TIMEOUT_MAX  # that any wait of Python can take
-TOOLS = (  # what --command knows: the clients of which nothing must be said but the name of the file
+TOOLS = (  # of --command: clients whose command needs only the name of the file
     "u-boot",
     "u-boot-lwip",
     "ipxe",
@@ -34,7 +34,7 @@ TOOLS = (  # what --command knows: the clients of which nothing must be said but
     "swupdate",
     "python",
 )
-COMMANDS = ("put", "doctor")  # what the first word may be instead of an option or a path
+COMMANDS = ("put", "doctor")  # as the first word
 
 USAGE = {
     "": "httpserve [OPTION]... [PATH]\n"
@@ -68,14 +68,14 @@ EXAMPLES = {
 
 
 class ExitAfter(NamedTuple):
-    """What must have been downloaded, and by how many boards, before the command ends by itself."""
+    """What boards must have, and how many boards, before the command ends."""
 
     name: str
     boards: int
 
 
 class Options(argparse.Namespace):
-    """What a command line says, with the types that the parser sees to."""
+    """What a command line says."""
 
     path: str
     src: str | None  # None but for `put`
@@ -119,8 +119,8 @@ def _check_exit(parser: argparse.ArgumentParser, options: Options) -> None:
         options.exit_after = ExitAfter(options.dst, 1)
     if options.timeout is not None and options.exit_after is None:
         parser.error("--timeout needs --exit-after: it says how long to wait for that")
-    is_clear = options.src is not None or options.exit_after is not None or not os.path.isdir(options.path)
-    if options.command and not is_clear:
+    is_file_known = options.src is not None or options.exit_after is not None or not os.path.isdir(options.path)
+    if options.command and not is_file_known:
         parser.error("--command needs to know the file: give one as PATH, or by --exit-after NAME")
 
 
@@ -187,7 +187,7 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Quotes what does not fit as it may stand on a terminal: a shell makes words of the names of files."""
+    """Makes its messages printable: they quote arguments, which may be the names of files."""
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
@@ -277,7 +277,7 @@ def tool(text: str) -> str:
 
 
 def exit_after(text: str) -> ExitAfter:
-    """Read `NAME` or `NAME,N`; a name that ends in a comma and digits is written with `,1` behind it."""
+    """Read `NAME` or `NAME,N`. A name that ends in a comma and digits needs `,1` behind it."""
     counted = re.fullmatch(r"(.+),([0-9]+)", text, re.DOTALL)
     name, boards = (counted[1], int(counted[2])) if counted else (text, 1)
     if not name or boards < 1:
@@ -305,7 +305,7 @@ def explained(error: HttpServeError) -> str:
 
 
 def complete(words: Sequence[str]) -> None:
-    """Answer a shell that asks for completions, and exit; return at once when none asks."""
+    """Answer a shell that asks for completions, and exit; otherwise return at once."""
     if "_ARGCOMPLETE" not in os.environ:
         return
     try:
@@ -313,7 +313,7 @@ def complete(words: Sequence[str]) -> None:
     except ImportError:
         return
     typed = os.environ.get("COMP_LINE", "").split()
-    before = int(os.environ["_ARGCOMPLETE"])  # words of the line before the first argument
+    before = int(os.environ["_ARGCOMPLETE"])  # how many words come before the first argument
     command = typed[before] if len(typed) > before and typed[before] in COMMANDS else ""
     is_being_typed = os.environ.get("COMP_LINE", "").endswith(command)
     if command and not is_being_typed:

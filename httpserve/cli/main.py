@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command `httpserve`: serves a directory or one file until it is told to stop.
+"""The command `httpserve`: serves a directory or one file until a signal, or until boards have it.
 
 Knows what the first word may be, and signals. Knows nothing of servers.
 """
@@ -18,8 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do as *arguments* say (`sys.argv[1:]` when None), and serve until Ctrl-C, SIGTERM or a condition of theirs.
 
     Returns:
-        The exit code: 0 after Ctrl-C or SIGTERM, or when what was waited for has happened; 1 after an error of
-        ours, told in one line on stderr, and when what was waited for has not happened.
+        The exit code: 0 after Ctrl-C or SIGTERM, or when boards have what --exit-after names; 1 after an error of
+        httpserve, which stderr has in one line, and when boards do not have it.
 
     Raises:
         SystemExit: with 2, for invalid usage; with 0, after `--help` and `--version`.
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command, options = parse(words)
     finally:
-        out.flush()  # of --help; whoever reads it may have gone
+        out.flush()  # of --help; its reader may be gone
     with Signals(is_last=arguments is None) as signals:
         try:
             if command == "doctor":

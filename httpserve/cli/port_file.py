@@ -1,6 +1,6 @@
-"""What the command line leaves beside the URL once it is ready: the file with the port, and the picture for a phone.
+"""The file with the port, which tells a script that the server is ready.
 
-Knows files and terminals. Does not know the server.
+Knows files. Does not know the server.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from httpserve import StorageError
 
 
 def remove_stale(path: str | None) -> None:
-    """Remove the port file that a killed server has left, before a script takes it for this server's."""
+    """Remove the port file of a killed server, before a script takes it for this server's."""
     if path is None:
         return
     try:
-        if stat.S_ISREG(os.lstat(path).st_mode):  # as port_file leaves it; what else stands there was not ours
+        if stat.S_ISREG(os.lstat(path).st_mode):  # anything else is not from port_file
             os.unlink(path)
     except (FileNotFoundError, NotADirectoryError):
         return
@@ -28,7 +28,7 @@ def remove_stale(path: str | None) -> None:
 
 @contextlib.contextmanager
 def port_file(path: str | None, port: int) -> Iterator[None]:
-    """Have a file with the port in it while the block runs. It appears whole; a pipe or a device is written to."""
+    """Keep a file with the port while the block runs. It appears in one step; a pipe or a device is only written to."""
     if path is None:
         yield
         return
@@ -48,12 +48,12 @@ Identity = tuple[int, int, int]
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Return what tells a file from the next one under its name, which may get the inode that has become free."""
+    """Return what distinguishes a file from the next one under its name, which may get the same inode."""
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def write_whole(path: str, text: str) -> Identity | None:
-    """Write a file in one step, and return which it is; None for what is no regular file and was there before."""
+    """Write a file in one step, and return its identity; None for an existing pipe or device."""
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "w", encoding="ascii") as there:
             there.write(text)

@@ -30,7 +30,7 @@ UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dum
 
 
 class Stream:
-    """A stream of the process that may break at any time: whoever read it has gone.
+    """A stream of the process, which breaks when its reader goes away.
 
     Args:
         stream: The stream; None when the process was started without it.
@@ -42,12 +42,12 @@ class Stream:
         self.error: OSError | None = None
 
     def write(self, text: str) -> None:
-        """Write and flush. Nothing is raised: `error` says what went wrong, and nothing is written from then on."""
+        """Write and flush. Raises nothing: after a failure `error` has the reason, and nothing more is written."""
         self.put(text)
         self.flush()
 
     def put(self, text: str) -> None:
-        """Write into the buffer; a short text waits for nobody."""
+        """Write into the buffer, which does not block for a short text."""
         if self._stream is not None and self.error is None:
             self._unflushed += len(text)
             try:
@@ -56,7 +56,7 @@ class Stream:
                 self._break(self._stream, error)
 
     def flush(self) -> None:
-        """Write what is in the buffer, from argparse too. A signal leaves it there for the next time."""
+        """Write what is in the buffer, from argparse too. After a signal it is still there."""
         if self._stream is not None and self.error is None:
             try:
                 self._stream.flush()
@@ -66,7 +66,7 @@ class Stream:
 
     @property
     def has_much(self) -> bool:
-        """Whether the buffer has so much that another short text might have to wait for who reads."""
+        """Whether the buffer is so full that `put` might block soon."""
         return self._unflushed > MUCH
 
     def _break(self, stream: TextIO, error: OSError) -> None:
@@ -74,12 +74,12 @@ class Stream:
         self._silence(stream)
 
     def _silence(self, stream: TextIO) -> None:
-        """Let what is still buffered go nowhere, or the interpreter complains about it at its end."""
+        """Discard what is still buffered; otherwise the interpreter complains about it at its end."""
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
-        except (OSError, ValueError):  # no file at all
+        except (OSError, ValueError):  # not a file
             return
 
     @property
@@ -132,7 +132,7 @@ class Lines:
             self._over.append(TEXTS[event.kind](event.fields))
 
     def busy(self, text: str) -> None:
-        """Show what is being done before anything is served; only a terminal has a place for it."""
+        """Show what is being done before anything is served; only on a terminal."""
 
     def refresh(self) -> None:
         """Write what `tell` has remembered."""
@@ -197,13 +197,10 @@ class Screen(Lines):
 
 
 class PrintableFormatter(logging.Formatter):
-    """Makes one line of each record, whoever logs it, and of where an exception came from indented ones.
-
-    Records of ours are printable as they are; those of urllib3 quote servers.
-    """
+    """Formats each record as one line, and its traceback as indented ones. Other packages' records quote servers."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line; a record of ours has more lines only if we made them."""
+        """Return the line; only records of httpserve may have several."""
         text = super().formatMessage(record)
         return "\n".join(map(printable, text.split("\n"))) if record.name.startswith("httpserve") else printable(text)
 
@@ -213,7 +210,7 @@ class PrintableFormatter(logging.Formatter):
 
 
 class LogTo(logging.Handler):
-    """Writes the log through the same lines, so that it does not run into live ones."""
+    """Writes the log above the live lines."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()

@@ -86,7 +86,7 @@ class ServeCommand:
             if message:
                 self._lines.say(f"httpserve: {printable(message)}")
         except KeyboardInterrupt:
-            pass  # whoever reads is slower than the user's patience
+            pass  # the user does not wait for a slow reader
         finally:
             self._signals.is_held = True
 
@@ -106,7 +106,7 @@ class ServeCommand:
                 for text in (*(note.fields["text"] for note in notes), picture):
                     if text:
                         self._lines.say(text)
-                self._say_ready(client, url)  # the last line: whoever has read it has all
+                self._say_ready(client, url)  # the last line, so that its reader has all others
                 for note in notes:
                     self._tell(note)
                 self._until_the_end(client, pool)

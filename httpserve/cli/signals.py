@@ -20,7 +20,7 @@ class Signals:
     """A block in which each of these signals raises KeyboardInterrupt, unless it is held back.
 
     Args:
-        is_last: Whether the process ends after the block: a further signal then ends it at once, and without a word.
+        is_last: Whether the process ends after the block. Another signal then ends it at once, without a message.
     """
 
     def __init__(self, *, is_last: bool) -> None:
@@ -41,8 +41,8 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # CPython ends a process by SIGINT, whatever its exit code, when a KeyboardInterrupt has come out of code that
-        # was given as text, as that of a dataclass is, though it was caught later. The next such code makes it forget.
+        # If a KeyboardInterrupt has come out of code that was compiled from a string, such as a dataclass's, CPython
+        # ends the process by SIGINT, even if it was caught, and until the next such code has run.
         exec("")
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if self._is_last else handler)
@@ -54,7 +54,7 @@ class Signals:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Let a signal raise at the end of this block, so that nothing in it is left half done."""
+        """Delay signals until the end of this block, so that they do not interrupt it."""
         was_held, self.is_held = self.is_held, True
         try:
             yield
@@ -66,9 +66,9 @@ class Signals:
 
     @contextlib.contextmanager
     def limited(self, seconds: float | None) -> Iterator[None]:
-        """Raise KeyboardInterrupt, and set `is_time_over`, in a block that takes longer; None: it may take for ever.
+        """Raise KeyboardInterrupt, and set `is_time_over`, if the block takes longer; None: no limit.
 
-        Only where the system has alarms, which Windows has not.
+        Does nothing on Windows, which has no alarms.
         """
         if seconds is None or not hasattr(signal, "setitimer"):
             yield

@@ -22,6 +22,7 @@ from httpserve.base.threads import Latch, sigint_held
 from httpserve.errors import HttpServeError
 
 SECONDS = 0.5  # between two looks
+KINDS = ("begun", "progress", "ended")
 MOST_SHOWN = 10
 JOIN_SECONDS = 5.0
 
@@ -35,7 +36,9 @@ class Watched(Protocol):
     def is_running(self) -> bool: ...
 
     @property
-    def transfers(self) -> Sequence[Any]: ...  # records, of which `display` knows what to show
+    def transfers(self) -> Sequence[Any]: ...  # records, of which `tables` knows what to show
+
+    def events(self, since: int, timeout: float, kinds: Sequence[str]) -> Sequence[Any]: ...  # each has a number
 
     def get_url(self) -> str: ...
 
@@ -43,8 +46,8 @@ class Watched(Protocol):
 class Watch:
     """A live table of transfers in the output of one cell. It ends with the server, or when it is closed.
 
-    A thread of its own looks at the client twice a second, and shows only what has changed. What it shows goes to
-    the place where it began, whatever other cells run meanwhile. It does not keep the client alive.
+    A thread of its own reads the client's events twice a second, and shows the transfers when there were any. What it
+    shows goes to the place where it began, whatever other cells run meanwhile. It does not keep the client alive.
     """
 
     def __init__(self, client: Watched) -> None:
@@ -62,8 +65,7 @@ class Watch:
         self._is_over = Latch()
         self._cell = shell.execution_count
         self._shell = shell
-        self._shown = self._bundle(client.transfers, "live")
-        self._place = _place(shell, self._shown)
+        self._place = _place(shell, self._bundle(client.transfers, "live"))
         with sigint_held():  # as below: what a signal raises inside of a Thread breaks it
             self._thread = threading.Thread(target=self._go_on, name="httpserve-watch", daemon=True)
 
@@ -93,10 +95,13 @@ class Watch:
 
     def _follow(self) -> None:
         transfers: Sequence[Any] = ()
+        since = 0
         ends = ""
         while not ends:
+            # Not in events(), which would keep the client alive.
             is_closed = self._ended.wait(SECONDS)
             client = self._client()
+            happened: Sequence[Any] = ()
             if client is None:
                 ends = "the server is gone"
             else:
@@ -104,14 +109,13 @@ class Watch:
                     ends = "the server was stopped"
                 elif is_closed:
                     ends = "closed"
-                transfers = client.transfers
-            del client  # which nobody may have but this thread
-            self._show(self._bundle(transfers, ends or "live"))
-
-    def _show(self, bundle: Bundle) -> None:
-        if bundle != self._shown:
-            self._shown = bundle
-            self._place(bundle)
+                happened = client.events(since, 0, KINDS)
+                if happened:
+                    since = happened[-1].number
+                    transfers = client.transfers
+            del client  # only this thread may have it
+            if happened or ends:
+                self._place(self._bundle(transfers, ends or "live"))
 
     def _bundle(self, transfers: Sequence[Any], state: str) -> Bundle:
         under_way = [transfer for transfer in transfers if transfer.state == "under way"]
