@@ -1,7 +1,7 @@
-"""Why nothing arrives: looks at a server and the host that it runs on, and says what may be wrong and what to do.
+"""Says why nothing arrives: examines a server and its host, and says what may be wrong and what to do.
 
-Knows what the address room finds out about this host, and what boards did. Changes nothing, and sends nothing beyond
-this host: not even a name server is asked. Does not know sockets, nor the client.
+Knows what `network` finds out about this host, and what boards did. Changes nothing, and sends nothing beyond this
+host, not even to a name server. Does not know the client.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from httpserve.doctor.situation import Situation
 
 __all__ = ["Finding", "Report", "Situation", "examine"]
 
-LOOKS = (  # in the order in which to read what they find
+LOOKS = (  # in the order of the report
     look_at_server,
     look_at_start,
     look_at_bind,
@@ -40,7 +40,7 @@ LOOKS = (  # in the order in which to read what they find
 
 
 def examine(situation: Situation) -> Report:
-    """Look at everything. Blocks for some milliseconds, at most about 2 s where the server does not answer."""
+    """Examine everything. Blocks for some milliseconds, at most about 2 s where the server does not answer."""
     if situation.bound is None:
         other = listener(situation.host, situation.peer, situation.port)
         if other is not None:

@@ -1,4 +1,4 @@
-"""Looks at the board: the route to it, whether it was ever seen, and what boards asked for.
+"""Checks the board: the route to it, whether it was ever seen, and what boards asked for.
 
 Knows routes, neighbours and records. Asks no name server.
 """

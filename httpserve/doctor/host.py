@@ -1,7 +1,7 @@
-"""What this host is that may keep boards away: a container, a virtual machine, WSL; and its firewalls.
+"""Finds what may keep boards away from this host: a container, a virtual machine, WSL, firewalls.
 
-Knows the files in which Linux and its programs say so. Only looks: starts no program, and needs no rights. Does not
-know whether a board is really kept away.
+Knows the files in which Linux and its programs say so. Starts no program, and needs no rights. Does not know whether a
+board is really kept away.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Firewall:
 
 @dataclass(frozen=True)
 class Machine:
-    """What kind of machine this is: the version of WSL, the container, and what is below a virtual machine.
+    """The kind of this machine: the version of WSL, the container, and the hypervisor.
 
-    `has_user_network` says that it has an address of the network that QEMU and VirtualBox make up for a machine, where
-    nothing comes in that is not forwarded.
+    `has_user_network` says that it has an address of the user network of QEMU or VirtualBox, which lets only forwarded
+    ports in.
     """
 
     wsl: int = 0
@@ -46,13 +46,13 @@ _USER_NETWORK = "10.0.2."
 
 
 def machine() -> Machine:
-    """Return what kind of machine this is, as far as it says."""
+    """Return the kind of this machine, as far as it is known."""
     has_user_network = any(here.address.startswith(_USER_NETWORK) for here in interfaces())
     return Machine(wsl_version(), container_kind(), hypervisor(), has_user_network)
 
 
 def _text(path: Path) -> str:
-    """Return what is in a small file; empty where there is none, or it may not be read."""
+    """Return the content of a small file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
@@ -85,15 +85,15 @@ def container_kind(root: Path = _ROOT, environ: Mapping[str, str] = os.environ) 
         return "docker"
     if _exists(root / "run/.containerenv"):
         return "podman"
-    told = _text(root / "run/systemd/container") or environ.get("container", "")
-    if told and told != "wsl":
-        return told
+    kind = _text(root / "run/systemd/container") or environ.get("container", "")
+    if kind and kind != "wsl":
+        return kind
     groups = _text(root / "proc/1/cgroup")
-    return next((kind for kind in ("kubepods", "docker", "lxc") if f"/{kind}" in groups), "")
+    return next((name for name in ("kubepods", "docker", "lxc") if f"/{name}" in groups), "")
 
 
 def hypervisor(root: Path = _ROOT) -> str:
-    """Return what this virtual machine runs on, such as `QEMU`; empty where nothing says that it is one."""
+    """Return the hypervisor of this virtual machine, such as `QEMU`; empty where nothing says that it is one."""
     dmi = root / "sys/class/dmi/id"
     vendor, product = _text(dmi / "sys_vendor"), _text(dmi / "product_name")
     for sign, name in _VIRTUAL_VENDORS:
@@ -163,7 +163,7 @@ def _nftables(root: Path) -> Firewall | None:
         return None
     if any((root / "etc/systemd/system").glob("*.wants/nftables.service")):
         return Firewall("nftables", True, "its service is enabled")
-    return Firewall("nftables", None, "installed; its rules are for root to see")
+    return Firewall("nftables", None, "installed; only root can read its rules")
 
 
 def _iptables(root: Path) -> Firewall | None:
@@ -172,7 +172,7 @@ def _iptables(root: Path) -> Firewall | None:
         return Firewall("iptables", True, f"the kernel has its tables {', '.join(tables.split())}")
     if not _program(root, "iptables"):
         return None
-    return Firewall("iptables", None, "installed; its rules are for root to see")
+    return Firewall("iptables", None, "installed; only root can read its rules")
 
 
 def _windows_outside(root: Path) -> Firewall | None:

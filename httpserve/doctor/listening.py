@@ -1,4 +1,4 @@
-"""Looks at where a server listens, who reaches that, and whether it answers there as boards need it.
+"""Checks where a server listens, who can reach it there, and whether it answers as boards need it.
 
 Knows the addresses of this host. Does not know what boards did.
 """
@@ -30,7 +30,7 @@ def look_at_server(situation: Situation) -> Iterator[Finding]:
 
 
 def look_at_start(situation: Situation) -> Iterator[Finding]:
-    """Say whether another server has the port: what is found beside is then about that one."""
+    """Say whether another server has the port. The other findings are about that one then."""
     other = situation.other
     if other is None:
         return
@@ -143,7 +143,7 @@ def _reached_by(here: InterfaceAddress) -> tuple[str, str, str]:
 
 
 def look_at_self_test(situation: Situation) -> Iterator[Finding]:
-    """Ask ourselves over each address, as boards ask; nothing of that is recorded."""
+    """Ask the server at each address, as boards do, without a record."""
     bound = situation.bound
     if bound is None or situation.other is not None:
         return

@@ -1,4 +1,4 @@
-"""Looks at what may keep boards away: firewalls, containers, virtual machines and WSL, each with the way out.
+"""Checks what may keep boards away: firewalls, containers, virtual machines and WSL, and says what to do.
 
 Knows which commands open a port. Runs none of them.
 """

@@ -1,7 +1,7 @@
-"""Finds who listens on a port already, as a rule the very server that the doctor is asked about.
+"""Finds the process that listens on a port already, usually the server in question.
 
-Knows that a taken port cannot be bound, and what Linux says of sockets and processes. Asks the other server nothing: it
-would take that for a board.
+Knows that a taken port cannot be bound, and what Linux says of sockets and processes. Sends nothing to the other
+server, which would count it as a board.
 """
 
 from __future__ import annotations
@@ -31,11 +31,7 @@ _WORD_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class PortOwner:
-    """Another process that listens.
-
-    `host` is its address; `pid` is 0 and `program` empty where that cannot be told. A process gives itself any name of
-    up to 15 bytes: here it is printable.
-    """
+    """Another process that listens. `host` is its address; `pid` is 0 and `program` empty where they are unknown."""
 
     host: str
     port: int
@@ -49,7 +45,7 @@ class _Socket(NamedTuple):
 
 
 def listener(host: str | None, peer: str | None, port: int) -> PortOwner | None:
-    """Return who listens where a server with these settings would; None when nobody does, or it cannot be told.
+    """Return the process that listens where a server with these settings would; None: none, or unknown.
 
     Blocks for some milliseconds. Binds the port for a moment, and asks no name server.
     """
@@ -60,7 +56,7 @@ def listener(host: str | None, peer: str | None, port: int) -> PortOwner | None:
         bind(wanted, port).close()
     except PortInUse:
         found = next(_sockets(wanted, port), _Socket(wanted, ""))
-    except PortNotPermitted:  # to us; the one who listens may have been root
+    except PortNotPermitted:  # to us; the other process may have been root
         there = next(_sockets(wanted, port), None)
         if there is None:
             return None
@@ -101,7 +97,7 @@ def _in_network_order(address: bytes) -> bytes:
 
 
 def _process(inode: str) -> tuple[int, str]:
-    """Return which process has a socket, and its name, as far as this user may know."""
+    """Return the process that has a socket, and its name, as far as this user may know."""
     link = f"socket:[{inode}]"
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # another user's, or gone
@@ -117,7 +113,7 @@ def _leads_to(fd: Path, link: str) -> bool:
 
 
 def _program(folder: Path) -> str:
-    words = (folder / "cmdline").read_bytes().split(b"\0")[:_FIRST_WORDS]  # later ones may be nobody's business
+    words = (folder / "cmdline").read_bytes().split(b"\0")[:_FIRST_WORDS]  # later ones may be secret
     if any(os.path.basename(word) == b"httpserve" for word in words):
         return "httpserve"
     return printable((folder / "comm").read_text(errors="replace").removesuffix("\n"))

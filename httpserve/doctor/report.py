@@ -1,7 +1,4 @@
-"""What the doctor found, as data and as text.
-
-Knows nothing of how it was found, nor what a page or a terminal looks like.
-"""
+"""The findings of the doctor, as data and as text. Knows nothing of how they were found."""
 
 from __future__ import annotations
 
@@ -15,17 +12,14 @@ from httpserve.base.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
-
-    Its texts are of one line each, and printable: they name files, interfaces and programs, which have the names that
-    somebody gave them.
+    """The result of one check. Its texts have one line each, and are printable.
 
     Attributes:
         status: `ok`, `warn` (may be why nothing arrives) or `fail` (nothing can arrive, or not all).
-        check: What was looked at, one word such as `bind`, `url` or `firewall`. Several findings may have the same.
-        message: What was found, with its values.
-        next_step: What to do; empty where there is nothing to do.
-        data: The same values for programs: only what JSON can say.
+        check: What was examined, one word such as `bind`, `url` or `firewall`. Several findings may have the same.
+        message: The result, with its values.
+        next_step: What to do; empty if there is nothing to do.
+        data: The same values for programs, as JSON has them.
     """
 
     status: str
@@ -48,17 +42,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Report:
-    """What `doctor()` found, in the order in which to read it. It shows itself as `print` does, or as a table."""
+    """The findings of `doctor()`, in the order in which to read them. It shows itself as lines, or as a table."""
 
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed. Warnings are no failures."""
+        """Whether no finding has the status `fail`."""
         return all(finding.status != "fail" for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:  # Any: of JSON
-        """Return the same for `json.dumps`: `ok`, and `findings` with the fields of `Finding`."""
+        """Return a dict for `json.dumps`: `ok`, and `findings` with the fields of `Finding`."""
         return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
-"""Asks our own server as boards ask, and says where an answer is not what they need.
+"""Sends our own server requests as boards do, and says which answers do not suit boards.
 
-Knows the head contract that boot loaders and updaters rely on. Does not know what is served: it asks for content of its
-own, which leaves no record.
+Knows what boot loaders and updaters need of a head. Does not know the served files: it asks for content of its own,
+which leaves no record.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EMPTY_FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*(?=\r\n)")
 
 
 class Question(NamedTuple):
-    """What is asked, and what looks at the answer."""
+    """A request, and the check of its answer."""
 
     name: str
     lines: tuple[str, ...]  # the request line, and fields; {path} and {host} are filled in
@@ -32,7 +32,7 @@ class Question(NamedTuple):
 
 
 def self_test(host: str, port: int, path: str, timeout: float) -> list[str]:
-    """Ask for `CONTENT`, which is served as *path*, and return what is wrong; empty when nothing is.
+    """Ask for `CONTENT`, which is served as *path*, and return what is wrong, if anything.
 
     Args:
         host: An address of this host, as connecting takes it.
@@ -151,7 +151,7 @@ _CHUNK_BYTES = 65536
 
 @dataclass(frozen=True)
 class Reply:
-    """What came: `first` at once, `data` until the server closed, `seconds` until the first byte."""
+    """An answer: `first` is its first segment, `data` all of it, `seconds` the time until the first byte."""
 
     first: bytes
     data: bytes

@@ -1,4 +1,4 @@
-"""A server and what is known of it: what every look of the doctor starts from.
+"""A server and what is known of it, for all checks of the doctor.
 
 Knows the client's settings and records, and which addresses are this host's.
 """
@@ -22,17 +22,17 @@ class Situation:
     """A server, and what is known of it.
 
     Attributes:
-        host: The `host` that was given.
-        peer: The `peer` that was given.
-        advertise: The `advertise` that was given.
+        host: The client's argument.
+        peer: The client's argument.
+        advertise: The client's argument.
         port: The port that it listens on, or would.
         bound: The address that it listens on; None: it does not run.
         since: When it was started, in seconds since the epoch.
-        requests: What was asked.
+        requests: The latest requests.
         missing: Requests for what does not exist.
         connections: How many connections each address has made.
         probe: Serves content for a while, and gives its name.
-        other: Who listens there while our server does not run; then `bound` is the other's address.
+        other: Another server that listens there while ours does not run; `bound` is its address then.
     """
 
     host: str | None
@@ -54,12 +54,12 @@ class Situation:
 
     @cached_property
     def urls(self) -> list[InterfaceAddress]:
-        """The addresses on which other hosts may be answered, best first."""
+        """The addresses at which other hosts may reach the server, best first."""
         return [] if self.bound is None else answering(self.bound)
 
     @cached_property
     def boards(self) -> dict[str, int]:
-        """How many connections came from each other host."""
+        """The number of connections from each other host."""
         return {client: count for client, count in self.connections.items() if not self.is_own(client)}
 
     def is_own(self, client: str) -> bool:
@@ -69,10 +69,10 @@ class Situation:
 
 
 def times(count: int) -> str:
-    """Say how often."""
+    """Return `once`, or such as `3 times`."""
     return "once" if count == 1 else f"{count} times"
 
 
 def ago(moment: float) -> str:
-    """Say how long ago something was, given in seconds since the epoch."""
+    """Return how long ago a time was, given in seconds since the epoch."""
     return f"{max(0.0, time.time() - moment):.0f} s ago"

@@ -1,7 +1,6 @@
-"""Binds a socket, and says in our errors why that does not work.
+"""Binds a socket, or raises one of our errors that says why it cannot.
 
-Knows sockets and what the system answers. Does not listen, and does not know
-who will.
+Knows sockets and the system's errors. Does not listen.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ _FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 def bind(host: str, port: int) -> socket.socket:
     """Return a TCP socket that is bound, is not inherited by child processes, and does not listen yet.
 
-    `::` takes IPv4 as well. Does not block for an address; for a name as long as the resolver. On an error
-    no socket is left.
+    `::` takes IPv4 as well. Does not block for an address; for a name as long as the resolver.
 
     Args:
         host: A name or an address, as from `listen_host`.
@@ -60,9 +58,9 @@ def _bound(endpoint: Endpoint) -> socket.socket:
 
 
 def bind_error(error: OSError, host: str, port: int) -> AddressError:
-    """Return ours for what `bind`, or `listen` after it, raised. Does not block.
+    """Return our error for one that `bind` or `listen` raised. Does not block.
 
-    With SO_REUSEADDR two sockets can be bound to one port; the second then fails only when it listens.
+    With SO_REUSEADDR two sockets can be bound to one port; the second one fails when it listens.
     """
     match error.errno:
         case errno.EADDRINUSE:

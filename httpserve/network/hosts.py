@@ -1,7 +1,7 @@
-"""What a host or a port that a caller wrote means.
+"""Reads hosts and ports that a caller wrote.
 
-Knows the forms of names and addresses, brackets and zones; asks the resolver for names. Knows nothing of which
-address suits whom.
+Knows the forms of names and addresses, brackets and zones; asks the resolver for names. Does not know which address
+suits a board.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def checked_port(port: object) -> int:
 def checked_host(host: object, what: str = "host") -> str:
     """Return *host* without brackets if it has the form of a name or an address, else raise InvalidArgument.
 
-    Resolves nothing. *what* is the name of the argument, for the message.
+    Resolves nothing. *what* is the argument's name, for the message.
     """
     given = Hint(what, masked(host) if isinstance(host, str) else host)
     if not isinstance(host, str):

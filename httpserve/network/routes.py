@@ -1,7 +1,6 @@
-"""Where packets to a board go, and whether the kernel has ever heard of it.
+"""Says where packets to a board go, and whether the kernel has ever heard of it.
 
-Knows the routing table and the list of neighbours, both of which it only reads; nothing is sent. Does not know which
-address suits whom.
+Reads the routing table and the list of neighbours; sends nothing. Does not know which address suits a board.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ log = logger("httpserve.network")
 class Route:
     """How packets to a board leave.
 
-    `is_near` says that no router is between, `is_default` that they go to the default router for want of any
-    other way, `is_here` that the board is this host itself.
+    `is_near`: no router is in between. `is_default`: they go to the default router, as there is no other route.
+    `is_here`: the board is this host itself.
     """
 
     peer: str

@@ -1,7 +1,6 @@
-"""Shows a client's transfers in a notebook as they happen, below the cell that asked for it.
+"""Shows a client's transfers in a notebook as they happen, below the cell that asks for it.
 
-Knows IPython's display and, where they are installed, ipywidgets. Does not know what a transfer is, beyond what
-`display` makes of it, and starts nothing but its own thread.
+Knows IPython's display and, where they are installed, ipywidgets. Knows of transfers only how to show them.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Watched(Protocol):
 
 
 class Watch:
-    """A live table of transfers in the output of one cell. It ends with the server, or when it is closed.
+    """A live table of transfers in the output of one cell. It ends with the server, or at its `close`.
 
     A thread of its own reads the client's events twice a second, and shows the transfers when there were any. What it
     shows goes to the place where it began, whatever other cells run meanwhile. It does not keep the client alive.

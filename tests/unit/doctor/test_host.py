@@ -136,7 +136,7 @@ def test_nftables_is_active_where_its_service_is_enabled(root: Path) -> None:
 def test_of_a_firewall_whose_rules_are_hidden_nothing_is_claimed(root: Path, program: str, name: str) -> None:
     install(root, f"usr/sbin/{program}")
 
-    assert firewalls(root, "linux") == [Firewall(name, None, "installed; its rules are for root to see")]
+    assert firewalls(root, "linux") == [Firewall(name, None, "installed; only root can read its rules")]
 
 
 def test_tables_of_iptables_in_the_kernel_are_told(root: Path) -> None:
