@@ -143,7 +143,7 @@ class Changes:
                 place.close()
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
             journal = self._journal or self._began_journal()
-            incoming = Incoming(name, place, journal.enter(), journal, self)
+            incoming = Incoming(name, place, journal.enter(), None if journal.file is None else journal, self)
             self._underway[incoming.temporary] = weakref.ref(incoming)
             try:
                 if self._closed:  # after that: either close() finds it there, or we find it closed

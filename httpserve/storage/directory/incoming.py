@@ -68,7 +68,7 @@ class Incoming:
     commit discards.
     """
 
-    def __init__(self, name: str, place: Place, temporary: str, journal: Journal, owner: Owner) -> None:
+    def __init__(self, name: str, place: Place, temporary: str, journal: Journal | None, owner: Owner) -> None:
         """Hold a file *temporary* beside *place*, which is closed at the end."""
         self.name = name
         self.place = place
@@ -102,7 +102,8 @@ class Incoming:
             self._owner.in_parents(self.place, self._make)
 
     def _make(self) -> None:
-        self._journal.note_file(self.place.beside(self.temporary))
+        if self._journal is not None:
+            self._journal.note_file(self.place.beside(self.temporary))
         self._file.open(self.temporary, "x+b", opener=partial(os.open, mode=0o666, dir_fd=self.place.fd))
         self._fd = self._file.fileno()
 

@@ -37,7 +37,11 @@ _NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTE
 
 
 class Journal:
-    """What is under way in one opened root. Safe from any number of threads."""
+    """What is under way in one opened root. Safe from any number of threads.
+
+    Attributes:
+        file: Where it is written down; None for a private root, where files cannot be locked, and once it is closed.
+    """
 
     def __init__(self, root: str) -> None:
         """Make one in *root*. Raises OSError."""
@@ -52,9 +56,9 @@ class Journal:
 
     def _begin(self, root: str, mark: LockFile | str) -> None:
         self._root = root
-        self._file = None if isinstance(mark, str) else mark  # None: of a private root, without locks, or closed
+        self.file = None if isinstance(mark, str) else mark
         self.token = mark if isinstance(mark, str) else mark.token
-        # Guards _underway, _counter, _file, and the order of writes to it. Reentrant, as a finalizer may leave().
+        # Guards _underway, _counter, file, and the order of writes to it. Reentrant, as a finalizer may leave().
         self._lock = RLock()
         self._underway = 0
         self._counter = 0
@@ -70,8 +74,7 @@ class Journal:
 
     def note_file(self, path: str) -> None:
         """Write down a temporary that is about to be made. *path* is relative to the root."""
-        if self._file is not None:
-            self._note(_FILE + os.fsencode(path))
+        self._note(_FILE + os.fsencode(path))
 
     def make_directory(self, key: str, place: str, where: int | None = None) -> None:
         """Make a directory for a file in it, and write down which it is. Raises OSError.
@@ -80,7 +83,7 @@ class Journal:
             key: its path relative to the root.
             place: its path, relative to the directory *where* if that is given.
         """
-        if self._file is None:
+        if self.file is None:
             os.mkdir(place, dir_fd=where)
             return
         self._note(_DIRECTORY + os.fsencode(key))
@@ -103,9 +106,9 @@ class Journal:
             self._underway -= 1
             self._littered |= littered
             mine = self._pid == os.getpid()  # a forked child shares the file with its parent
-            if self._underway == 0 and self._file is not None and mine and not self._littered:
+            if self._underway == 0 and self.file is not None and mine and not self._littered:
                 try:
-                    os.ftruncate(self._file.fd, 0)
+                    os.ftruncate(self.file.fd, 0)
                 except OSError as error:  # the file system is gone; what is on record too long does no harm
                     log.debug("the journal of %s cannot be emptied: %s", self._root, error)
 
@@ -116,7 +119,7 @@ class Journal:
     def close(self, *, remove: bool = True) -> None:
         """Give up the lock; *remove* the file as well, as its owner does, unless litter is on record. Never raises."""
         with self._lock:
-            file, self._file = self._file, None
+            file, self.file = self.file, None
         if file is None:
             return
         try:
@@ -131,8 +134,8 @@ class Journal:
 
     def _note(self, text: bytes) -> None:
         with self._lock:
-            if self._file is not None:
-                fd, record = self._file.fd, text + _END
+            if self.file is not None:
+                fd, record = self.file.fd, text + _END
                 written = os.write(fd, record)
                 if written < len(record):  # the disk is full, and what followed half a record would belong to it
                     os.ftruncate(fd, os.fstat(fd).st_size - written)
