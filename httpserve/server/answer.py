@@ -15,7 +15,7 @@ from typing import Any
 
 from httpserve.base.log import logger, traceback_lines
 from httpserve.plan import MAY_NOT_BLOCK, Data, HandOver, Plan, Stream
-from httpserve.server.request_body import ContentFailed
+from httpserve.server.request_body import ContentFailed, RequestBody
 from httpserve.server.request_head import Head, Refused
 from httpserve.server.shared import Shared
 
@@ -78,12 +78,9 @@ def refusal(refused: Refused, *, body_wanted: bool = True) -> Answer:
 class _StartResponse:
     """The callable of PEP 3333 by which an app says how its answer begins."""
 
-    __slots__ = ("fields", "has_begun", "status")
-
-    def __init__(self) -> None:
-        self.status = ""
-        self.fields: Fields = []
-        self.has_begun = False  # content has come, so it is too late for another beginning
+    fields: Fields = []  # noqa: RUF012 - a tuple is none, and nobody adds to it
+    has_begun = False  # content has come, so it is too late for another beginning
+    status = ""
 
     # Any: what sys.exc_info() returns.
     def __call__(self, status: str, fields: Fields, exc_info: Any = None, /) -> Callable[[bytes], object]:
@@ -99,7 +96,7 @@ def _no_write(data: bytes) -> object:
 
 
 def call_app(
-    shared: Shared, head: Head, client: str, client_port: int, body: io.BufferedIOBase, at_once: bool
+    shared: Shared, head: Head, client: str, client_port: int, read: Callable[[], bytes] | None, at_once: bool
 ) -> Answer | HandOver:
     """Ask the app.
 
@@ -108,7 +105,7 @@ def call_app(
         head: The request's head.
         client: The client's address.
         client_port: The client's port.
-        body: What the app reads the request's content from.
+        read: As of `RequestBody`; None where the request has no content.
         at_once: Whether the app may not block; then the answer may be `NEEDS_THREAD`.
     """
     start_response = _StartResponse()
@@ -117,7 +114,7 @@ def call_app(
         **head.environ,
         "REMOTE_ADDR": client,
         "REMOTE_PORT": client_port,
-        "wsgi.input": body,
+        "wsgi.input": io.BytesIO() if read is None else RequestBody(read),
         MAY_NOT_BLOCK: at_once,
     }
     try:

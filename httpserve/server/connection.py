@@ -16,9 +16,9 @@ from httpserve.server.answer import Answer, call_app, refusal
 from httpserve.server.delivery import Delivery, end_by
 from httpserve.server.outgoing import MORE, in_memory
 from httpserve.server.repeats import Repeat, Whole
-from httpserve.server.request_body import ContentFailed, request_body
+from httpserve.server.request_body import ContentFailed
 from httpserve.server.request_content import Content
-from httpserve.server.request_head import Head, Refused, check_incomplete, describe, parse_again
+from httpserve.server.request_head import Head, Refused, check, describe, parse_again
 from httpserve.server.shared import Shared
 from httpserve.server.state import NEVER, Need, State
 
@@ -120,7 +120,9 @@ class Connection:
             if head is None:
                 try:
                     head = self._take_head()
-                    self._charge(0 if head else len(self._buffer))
+                    wanted = 0 if head is not None or len(self._buffer) <= FREE_HEAD_BYTES else len(self._buffer)
+                    if wanted != self._charged:
+                        self._charge(wanted)
                 except Refused as refused:
                     return self._refuse(refused, now, wall)
                 if head is None:
@@ -138,18 +140,14 @@ class Connection:
             if need is not None:
                 return need
 
-    def _charge(self, count: int) -> None:
-        """Take what a head that has begun needs beyond a little from what all of them may take, or give it back."""
-        wanted = count if count > FREE_HEAD_BYTES else 0
-        if wanted == self._charged:
-            return
+    def _charge(self, wanted: int) -> None:
+        """Take what a head that has begun needs from what all of them may take, and give back what it had."""
         heads = self._shared.heads
         heads.give_back(self._charged)
         self._charged = 0
-        if wanted:
-            if not heads.take(wanted):
-                raise Refused(503, "too many clients send long heads")
-            self._charged = wanted
+        if wanted and not heads.take(wanted):
+            raise Refused(503, "too many clients send long heads")
+        self._charged = wanted
 
     def _take_head(self) -> Head | None:
         buffer = self._buffer
@@ -160,7 +158,7 @@ class Connection:
         end = buffer.find(b"\r\n\r\n") + 4
         if end == 3:
             self._raw_head, self._buffer = b"", buffer
-            check_incomplete(buffer)
+            check(buffer)
             return None
         self._raw_head, self._buffer = buffer[:end], buffer[end:]
         return parse_again(self._raw_head)
@@ -178,8 +176,8 @@ class Connection:
         if at_once and shared.app_blocks:
             return self._needs_thread(head)
         content = self._content
-        read = None if content is None else partial(self._read_content, content, at_once, now)
-        answer = call_app(shared, head, delivery.client, delivery.client_port, request_body(read), at_once)
+        read = partial(self._read_content, content, at_once, now) if content is not None else None
+        answer = call_app(shared, head, delivery.client, delivery.client_port, read, at_once)
         if isinstance(answer, HandOver):
             return self._needs_thread(head)
         self._head = None

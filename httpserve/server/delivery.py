@@ -23,7 +23,7 @@ from httpserve.server.receipts import Receipts
 from httpserve.server.repeats import StoredAnswer, Whole
 from httpserve.server.request_body import ContentFailed
 from httpserve.server.shared import Shared
-from httpserve.server.state import NEVER, Need, State, moved
+from httpserve.server.state import MOVES, NEVER, Need, State
 
 log = logger("httpserve.server")
 
@@ -94,8 +94,10 @@ class Delivery:
         self._progress_at = now
 
     def enter(self, state: State, deadline: float) -> None:
-        """Move to a state that may last until a deadline."""
-        self.state = moved(self.state, state)
+        """Move to a state that may last until a deadline. Raises RuntimeError where no connection moves so."""
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"a connection that is {self.state.name} does not become {state.name}")
+        self.state = state
         self.deadline = deadline
 
     # What records ask

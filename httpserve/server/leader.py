@@ -141,11 +141,8 @@ class Leader:
 
     # Roles
 
-    def run(self) -> None:
-        """Leader, work and follow until the server is over. For the first thread."""
-        self._play(first=True)
-
-    def _play(self, *, first: bool) -> None:
+    def run(self, *, first: bool = True) -> None:
+        """Lead, work and follow until the server is over, or no work is left for a thread that is not the first."""
         block_signals()
         while True:
             connection = self._lead()
@@ -155,9 +152,9 @@ class Leader:
             if not self._follow(first):
                 return
 
-    def _play_and_leave(self) -> None:
+    def _run_and_leave(self) -> None:
         try:
-            self._play(first=False)
+            self.run(first=False)
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
@@ -184,7 +181,7 @@ class Leader:
                 self._baton.put(True)
                 return True
             self._numbers += 1
-            thread = threading.Thread(target=self._play_and_leave, name=f"{self._name}-{self._numbers}", daemon=True)
+            thread = threading.Thread(target=self._run_and_leave, name=f"{self._name}-{self._numbers}", daemon=True)
             self._threads.add(thread)
         try:
             thread.start()
@@ -227,10 +224,11 @@ class Leader:
     # Leading
 
     def _lead(self) -> Connection | None:
-        """Leader until a connection needs this thread; None when the server is over."""
+        """Lead until a connection needs this thread; None when the server is over."""
         while True:
             while self._ready:
-                connection = self._serve_ready(self._ready.popleft()[0])
+                fd = self._ready.popleft()[0]
+                connection = self._accept() if fd == self._listener_fd else self._serve_ready(fd)
                 if connection is not None:
                     return connection
             self._take_back()
@@ -256,9 +254,7 @@ class Leader:
 
     def _serve_ready(self, fd: int) -> Connection | None:
         connection = self._connections.get(fd)
-        if connection is None:
-            return self._accept() if fd == self._listener_fd else None
-        if not connection.watched:  # the event was about the connection that had this descriptor before
+        if connection is None or not connection.watched:  # the event was about what had this descriptor before
             return None
         if connection.watched == WRITE:
             return self._apply(connection, Need.THREAD)
@@ -342,7 +338,8 @@ class Leader:
                 return None  # else: a client that left before it was taken
             sock.setblocking(False)
             try:
-                connection = Connection(sock, plain_address(address[0]), address[1], self._shared, self._now)
+                client = address[0] if address[0][:7] != "::ffff:" else plain_address(address[0])
+                connection = Connection(sock, client, address[1], self._shared, self._now)
             except MemoryError:
                 sock.close()
                 self._tell_once("out of memory; connections that need more of it are reset")

@@ -41,33 +41,28 @@ class Receipts:
             start: The length of its head.
             all_arrived: Whether the client has everything that left before.
         """
-        shared, latest = self._shared, self.latest
-        if latest is None:
-            pass
-        elif not all_arrived:
-            self._earlier.append(latest)
-        elif self._earlier:
-            self.arrived(exchange.began)
-        else:  # in one step of the ledger
-            self._place(exchange, start)
-            shared.ledger.follow(latest, exchange)
-            if shared.logs_access:
+        latest, ledger = self.latest, self._shared.ledger
+        follows = all_arrived and latest is not None and not self._earlier  # then it is one step of the ledger
+        if latest is not None and not follows:
+            if all_arrived:
+                self.arrived(exchange.began)
+            else:
+                self._earlier.append(latest)
+        if self.latest is not None:
+            self._begin = self.latest.at + self.latest.length
+        exchange.at = self._begin + self._between + start
+        self._between = 0
+        self.latest = exchange
+        if follows and latest is not None:
+            ledger.follow(latest, exchange)
+            if self._shared.logs_access:
                 self._log(latest)
-            return
-        self._place(exchange, start)
-        shared.ledger.begin(exchange)
+        else:
+            ledger.begin(exchange)
 
     def skip(self, count: int) -> None:
         """Count bytes that leave before the next answer, and are none of it."""
         self._between += count
-
-    def _place(self, exchange: Exchange, start: int) -> None:
-        latest = self.latest
-        if latest is not None:
-            self._begin = latest.at + latest.length
-        exchange.at = self._begin + self._between + start
-        self._between = 0
-        self.latest = exchange
 
     def position(self) -> int:
         """Return how many bytes of the connection have been handed to the kernel, or a few less."""

@@ -42,11 +42,12 @@ class _Raw(io.RawIOBase):
         return count
 
 
-def request_body(read: Callable[[], bytes] | None) -> io.BufferedIOBase:
-    """Return what an app reads a request's content from.
+class RequestBody(io.BufferedReader):
+    """A file that ends where the content of a request does.
 
     Args:
-        read: Waits for more of the content and returns it, empty at its end. Raises ContentFailed. None: there is
-            no content.
+        read: Waits for more of the content and returns it, empty at its end. Raises ContentFailed.
     """
-    return io.BytesIO() if read is None else io.BufferedReader(_Raw(read), READ_BYTES)
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        super().__init__(_Raw(read), READ_BYTES)

@@ -9,7 +9,7 @@ that asks again asks with the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -70,9 +70,9 @@ class Noted:
 
     def __init__(self, method: str, target: str, range: str, user_agent: str, block: bytes) -> None:
         self.method = method
-        self.target = _shortened(target, NOTED_TARGET)
-        self.range = _shortened(range, NOTED_FIELD)
-        self.user_agent = _shortened(user_agent, NOTED_FIELD)
+        self.target = target if len(target) <= NOTED_TARGET else _shortened(target, NOTED_TARGET)
+        self.range = range if len(range) <= NOTED_FIELD else _shortened(range, NOTED_FIELD)
+        self.user_agent = user_agent if len(user_agent) <= NOTED_FIELD else _shortened(user_agent, NOTED_FIELD)
         whole = len(block) <= NOTED_BLOCK_BYTES
         self._block = block if whole else block[: max(0, block.rfind(b"\r\n", 0, NOTED_BLOCK_BYTES))]
 
@@ -112,7 +112,7 @@ class NotedFields(Mapping[str, str]):
 
 
 def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +161,11 @@ def parse(data: bytes) -> Head:
     line, _, block = data.partition(b"\r\n")
     method, target, minor = _request_line(line)
     http_10 = minor == b"0"
-    fields = _fields(block)
+    fields, environ = _fields(block)
     where = _target(method, target, http_10)
-    _check_host(fields, http_10)
-    content_length = _content_length(fields, http_10)
-    options = _options(fields)
-    environ = _environ(fields)
+    _check_host(fields.get(b"host", ()), http_10)
+    content_length = _content_length(fields.get(b"content-length", ()), fields.get(b"transfer-encoding", ()), http_10)
+    options = environ.get("HTTP_CONNECTION", "").lower().replace("\t", "").replace(" ", "").split(",")
     environ["REQUEST_METHOD"] = method.decode("ascii")
     environ["PATH_INFO"] = unquote_to_bytes(where.path).decode("latin-1")
     environ["QUERY_STRING"] = where.query.decode("latin-1")
@@ -202,17 +201,27 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     return method, target, minor
 
 
-def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
+def _fields(block: bytes) -> tuple[dict[bytes, list[bytes]], dict[str, str]]:
+    """Return the values of each field, by its name in small letters, and what the WSGI environ says of them."""
     lines = block.split(b"\r\n")[:-2]  # the field block ends with the empty line
     if len(lines) > MOST_FIELDS:
         raise Refused(431, f"more than {MOST_FIELDS} fields")
-    fields = []
+    fields: dict[bytes, list[bytes]] = {}
+    environ: dict[str, str] = {}
     for line in lines:
         match = _FIELD.fullmatch(line)
         if match is None:
             raise Refused(400, "a header field is malformed")
-        fields.append((match[1].lower(), match[2]))
-    return fields
+        name, value = match.groups()
+        fields.setdefault(name.lower(), []).append(value)
+        if b"_" in name:  # it would be taken for the name with a hyphen
+            continue
+        key = name.decode("ascii").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+        text = value.decode("latin-1")
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return fields, environ
 
 
 def _target(method: bytes, target: bytes, http_10: bool) -> _Target:
@@ -239,8 +248,7 @@ def _target(method: bytes, target: bytes, http_10: bool) -> _Target:
     return _Target(path, query, authority)
 
 
-def _check_host(fields: list[tuple[bytes, bytes]], http_10: bool) -> None:
-    hosts = [value for name, value in fields if name == b"host"]
+def _check_host(hosts: Sequence[bytes], http_10: bool) -> None:
     if len(hosts) > 1:
         raise Refused(400, "more than one Host field")
     if not hosts and not http_10:
@@ -249,9 +257,7 @@ def _check_host(fields: list[tuple[bytes, bytes]], http_10: bool) -> None:
         raise Refused(400, "the Host field is malformed")
 
 
-def _content_length(fields: list[tuple[bytes, bytes]], http_10: bool) -> int:
-    lengths = [value for name, value in fields if name == b"content-length"]
-    codings = [value for name, value in fields if name == b"transfer-encoding"]
+def _content_length(lengths: Sequence[bytes], codings: Sequence[bytes], http_10: bool) -> int:
     if codings:
         if http_10:
             raise Refused(400, "Transfer-Encoding has no place in HTTP/1.0")
@@ -271,30 +277,12 @@ def _content_length(fields: list[tuple[bytes, bytes]], http_10: bool) -> int:
     return int(lengths[0])
 
 
-def _options(fields: list[tuple[bytes, bytes]]) -> set[str]:
-    values = b",".join(value for name, value in fields if name == b"connection")
-    return {option.strip(b" \t").lower().decode("latin-1") for option in values.split(b",")}
-
-
-def _environ(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    environ: dict[str, str] = {}
-    for name, value in fields:
-        if b"_" in name:  # it would be taken for the name with a hyphen
-            continue
-        key = name.decode("ascii").upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = "HTTP_" + key
-        text = value.decode("latin-1")
-        environ[key] = f"{environ[key]},{text}" if key in environ else text
-    return environ
-
-
-def check_incomplete(data: bytes) -> None:
-    """Refuse what has no end yet and can never become a head. Raises `Refused`."""
+def check(data: bytes, *, is_whole: bool = False) -> None:
+    """Refuse what can never become a head, and is none, whether it has an end or not. Raises `Refused`."""
     if data.count(b"\n") != data.count(b"\r\n"):
         raise Refused(400, "a line ends with LF alone; HTTP lines end with CRLF")
     line, ends, _ = data[: MOST_LINE_BYTES + 2].partition(b"\r\n")
-    if ends:
+    if ends and not is_whole:
         _request_line(line)  # HTTP/0.9 has nothing behind it that one could wait for
     line_end = MOST_LINE_BYTES + len(b"\r\n")
     if len(data) >= line_end and data.find(b"\r\n", 0, line_end) < 0:
@@ -326,7 +314,7 @@ def parse_again(data: bytes) -> Head:
     """Return what `parse` returns, from memory where it had the same bytes before. Raises `Refused`."""
     head = _kept.get(data)
     if head is None:
-        check_incomplete(data)
+        check(data, is_whole=True)
         head = parse(data)
         if len(data) <= MOST_KEPT_BYTES and data.count(b"\n") <= MOST_KEPT_FIELDS:
             if len(_kept) >= MOST_KEPT:

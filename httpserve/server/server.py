@@ -93,7 +93,7 @@ class Server(ThreadedWSGIServer):
 
     def start(self) -> None:
         """Serve in a background thread. A request would be answered from now on: the socket listens already."""
-        self._thread = threading.Thread(target=self.serve_forever, name=f"httpserve:{self.port}", daemon=True)
+        self._thread = threading.Thread(target=self._leader.run, name=f"httpserve:{self.port}", daemon=True)
         self._thread.start()
 
     @property

@@ -27,7 +27,7 @@ class State(IntEnum):
 
 _AFTER_REQUEST = (State.ANSWERING, State.SENDING, State.SETTLING)
 _AFTER_ANSWER = (State.DRAINING, State.LINGERING)
-_MOVES = {
+MOVES = {
     State.IDLE: frozenset({State.READING, *_AFTER_REQUEST, *_AFTER_ANSWER, State.HALF_CLOSED, State.GONE}),
     State.READING: frozenset({State.IDLE, *_AFTER_REQUEST, *_AFTER_ANSWER, State.HALF_CLOSED, State.GONE}),
     State.ANSWERING: frozenset({State.IDLE, State.SENDING, *_AFTER_ANSWER, State.GONE}),
@@ -39,13 +39,6 @@ _MOVES = {
     State.HALF_CLOSED: frozenset({State.GONE}),
     State.GONE: frozenset[State](),
 }
-
-
-def moved(state: State, to: State) -> State:
-    """Return the state `to`. Raises RuntimeError where no connection moves there from `state`."""
-    if to not in _MOVES[state]:
-        raise RuntimeError(f"a connection that is {state.name} does not become {to.name}")
-    return to
 
 
 class Need(Enum):

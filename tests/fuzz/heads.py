@@ -21,7 +21,7 @@ def check_head(data: bytes) -> str:
         return _check_beginning(data)
     raw = data[:end]
     try:
-        request_head.check_incomplete(raw)
+        request_head.check(raw)
         found = request_head.parse(raw)
     except Refused as refused:
         check_refusal(refused)
@@ -30,7 +30,7 @@ def check_head(data: bytes) -> str:
     assert _follows_grammar(raw)
     assert request_head.parse_again(raw) == request_head.parse_again(raw) == found
     for cut in range(0, len(raw), 1 + len(raw) // 64):
-        request_head.check_incomplete(raw[:cut])  # a head that drips in is refused at no point of it
+        request_head.check(raw[:cut])  # a head that drips in is refused at no point of it
     said = [(name.lower(), value.strip(BLANKS)) for name, _, value in _lines(raw)]
     _check_framing(said, found)
     _check_fields(said, found)
@@ -42,7 +42,7 @@ def check_head(data: bytes) -> str:
 
 def _check_beginning(data: bytes) -> str:
     try:
-        request_head.check_incomplete(data)
+        request_head.check(data)
     except Refused as refused:
         check_refusal(refused)
         try:

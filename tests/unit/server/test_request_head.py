@@ -19,7 +19,7 @@ from httpserve.server.request_head import (
     NOTED_TARGET,
     Head,
     Refused,
-    check_incomplete,
+    check,
     parse,
     parse_again,
 )
@@ -37,7 +37,7 @@ def parsed(*fields: str | bytes, line: str | bytes = "GET / HTTP/1.1", host: str
 def refused(data: bytes) -> int:
     """Return the status with which a head is refused, as the connection asks."""
     try:
-        check_incomplete(data)
+        check(data)
         head = parse(data)
     except Refused as refusal:
         return refusal.status if refusal.reason and str(refusal) == refusal.reason else 0
@@ -501,7 +501,7 @@ def head_of(size: int) -> bytes:
 def test_a_request_line_of_the_greatest_length_is_taken() -> None:
     data = request(line=line_of(MOST_LINE_BYTES))
 
-    check_incomplete(data)
+    check(data)
 
     assert len(parse(data).target) > 16_000
 
@@ -513,7 +513,7 @@ def test_a_longer_request_line_is_too_long() -> None:
 def test_a_request_line_is_too_long_as_soon_as_it_is() -> None:
     line = line_of(MOST_LINE_BYTES) + b"\r"
 
-    check_incomplete(line)
+    check(line)
 
     assert refused(line + b"x") == 414
 
@@ -521,7 +521,7 @@ def test_a_request_line_is_too_long_as_soon_as_it_is() -> None:
 def test_a_head_of_the_greatest_length_is_taken() -> None:
     data = head_of(MOST_HEAD_BYTES)
 
-    check_incomplete(data)
+    check(data)
 
     assert parse(data)
 
@@ -548,7 +548,7 @@ def test_a_head_of_8_kib_with_255_ranges_is_taken() -> None:
 
 @pytest.mark.parametrize("data", [b"G", b"GET / HTTP/1.1\r", b"GET / HTTP/1.1\r\nHost", b"GET / HTTP/1.1\r\nA: b\r\n"])
 def test_what_may_still_become_a_head_is_waited_for(data: bytes) -> None:
-    check_incomplete(data)
+    check(data)
 
 
 @pytest.mark.parametrize("data", [b"\n", b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nHost: a\n", b"\r\n\n", b"a\n\r\n"])
@@ -673,7 +673,7 @@ def second_opinion(data: bytes) -> h11.Request | None:
 
 def our_opinion(data: bytes) -> Head | None:
     try:
-        check_incomplete(data)
+        check(data)
         return parse(data)
     except Refused:
         return None
