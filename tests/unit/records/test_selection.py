@@ -232,7 +232,7 @@ def resting(claims: Claims, seconds: float) -> tuple[_Selected, Selection]:
     return _Selected(claims, terms, watch), watch
 
 
-def test_a_range_that_came_again_is_no_rest() -> None:
+def test_a_range_that_came_again_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     claims = Claims(ExchangeLog())
     count, watch = resting(claims, 50.0)
     now = time.monotonic()
@@ -242,7 +242,9 @@ def test_a_range_that_came_again_is_no_rest() -> None:
     long_since = count.look(Version(V, 10))
     again, watch = resting(claims, 50.0)
     watch.feed(early)
-    again._moved = {"10.0.0.2": ((1, 5), now - 60)}
+    with monkeypatch.context() as earlier:
+        earlier.setattr(time, "monotonic", lambda: now - 50)
+        assert again.look(Version(V, 10)) is None
     same = exchange(2, (0, 5))
     same.ended = now
     watch.feed(_settled(same))
