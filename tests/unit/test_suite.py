@@ -35,10 +35,12 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef))
+@functools.cache
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)]
 
 
+@functools.cache
 def called(function: ast.FunctionDef) -> set[str]:
     """Return the last names of what a function calls."""
     calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
