@@ -489,8 +489,8 @@ class HttpServerClient:
         whom = boards(client, clients)
         terms = self._terms.download(name, timeout, until, idle, whom)
         since = checked_since(since)
-        with reported(terms, progress) as told:
-            records = wait_for_download(self._claims, told, since=since)
+        with reported(terms, progress) as reporting:
+            records = wait_for_download(self._claims, reporting, since=since)
         return records[0] if clients == 1 else records
 
     def expect_download(

@@ -19,11 +19,15 @@ from httpserve.records.waits.download import DownloadTerms, wait_for_download
 from httpserve.records.waits.request import RequestTerms, wait_for_request
 
 
+def reported(terms: DownloadTerms, progress: Progress) -> contextlib.AbstractContextManager[DownloadTerms]:
+    """Give terms of a wait that reports as `progress` says, for the time of the block."""
+    return contextlib.nullcontext(terms) if progress is None or progress is False else _reported(terms, progress)
+
+
 @contextlib.contextmanager
-def reported(terms: DownloadTerms, progress: Progress) -> Iterator[DownloadTerms]:
-    """Give terms of a wait that tells how far it is as `progress` asks for, for the time of the block."""
+def _reported(terms: DownloadTerms, progress: Progress) -> Iterator[DownloadTerms]:
     with reporter(progress) as report:
-        yield terms if progress is None or progress is False else terms._replace(report=report)
+        yield terms._replace(report=report)
 
 
 class ExpectedDownload:
