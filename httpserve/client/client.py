@@ -392,7 +392,7 @@ class HttpServerClient:
         Args:
             since: The number of the last event that was seen: what came after it is returned, at once where there is
                 something. 0: all that is remembered. None: what happens from now on. The server remembers at least
-                four events for each of its `max_records`; where more have come, the first one is `forgotten`, and says
+                three events for each of its `max_records`; where more have come, the first one is `forgotten`, and says
                 how many.
             timeout: Seconds to wait; None: for ever; 0: return what is there.
             kinds: Which events: one kind or several of `started`, `stopped`, `connected`, `begun`, `progress`, `ended`,

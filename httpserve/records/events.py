@@ -28,7 +28,7 @@ FORGOTTEN = "forgotten"
 KINDS = (STARTED, STOPPED, CONNECTED, BEGUN, PROGRESS, ENDED, DOWNLOADED, MISSING, VERSION, FORGOTTEN)
 
 PROGRESS_SECONDS = 0.5  # the least time between two events of the progress of one transfer
-EVENTS_PER_RECORD = 4  # that are remembered at least: with its connection, a request makes as many
+EVENTS_PER_RECORD = 3  # that are remembered at least: with its connection, a request makes as many
 
 Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 

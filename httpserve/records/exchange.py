@@ -157,11 +157,11 @@ class Exchange:
         "length",
         "link",
         "number",
+        "settled_record",
         "snapshot",
         "state",
         "status",
         "subject",
-        "told",
         "unacked_at",
         "wall",
     )
@@ -191,7 +191,7 @@ class Exchange:
         self.got = 0
         self.least = 0  # the most that somebody has seen acknowledged while it was under way
         self.snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
-        self.told: RequestRecord | None = None  # its record, once somebody has asked for it and it is over
+        self.settled_record: RequestRecord | None = None  # once somebody has asked for it and it is over
         self.state = _UNDER_WAY
         self.unacked_at = 0.0  # when somebody saw last that not all of what was handed over was acknowledged
         self.claims: tuple[Claim, ...] = ()
@@ -216,7 +216,7 @@ class Exchange:
         return received
 
     def record(self, now: float) -> RequestRecord:
-        """Return this exchange as it stands. For `seen`, or under the log's lock."""
+        """Return this exchange as it is now. For `seen`, or under the log's lock."""
         received = self.received()
         ended = self.ended or now
         sent = self.has_all(received)
@@ -367,13 +367,13 @@ def seen(exchange: Exchange, look: Callable[[Exchange], _Seen]) -> _Seen:
 
 
 def recorded(exchange: Exchange, now: float) -> RequestRecord:
-    """Return an exchange as it stands, without the log's lock; always the same record once it is over."""
-    if exchange.told is not None:
-        return exchange.told
+    """Return an exchange as it is now, without the log's lock; always the same record once it is over."""
+    if exchange.settled_record is not None:
+        return exchange.settled_record
     was_over = exchange.is_over
     made = seen(exchange, lambda one: one.record(now))
     if was_over:
-        exchange.told = made
+        exchange.settled_record = made
     return made
 
 

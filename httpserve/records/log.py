@@ -66,7 +66,7 @@ class Follower(Protocol):
     def feed(self, exchange: Exchange) -> None: ...
 
     def start_over(self, first: int) -> None:
-        """Be told that a new version is put in place: what counts has this number at least."""
+        """Take note that a new version is put in place: only numbers from this one on count."""
 
 
 class ExchangeLog:
@@ -267,7 +267,7 @@ class ExchangeLog:
         return tuple(recorded(exchange, now) for exchange in exchanges)
 
     def record(self, exchange: Exchange) -> RequestRecord:
-        """Return one exchange as it stands."""
+        """Return one exchange as it is now."""
         return recorded(exchange, time.monotonic())
 
     def requests(self) -> tuple[RequestRecord, ...]:
@@ -461,7 +461,7 @@ class ExchangeLog:
         """Block while acknowledgments are due of answers that `fits` accepts (None: of all), at most for half a second.
 
         One is due from the time when the kernel has taken the whole answer, for as long as TCP may put it off. For who
-        tells users what boards have: whoever has an answer may find that its acknowledgment is still to come.
+        tells users what boards have: the board may have an answer before its acknowledgment comes.
         """
         with sigint_held(), self._lock:
             found = [exchange for exchange in self._open if exchange.state in _IN_KERNEL]

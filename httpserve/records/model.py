@@ -1,4 +1,4 @@
-"""What a user is told of boards: records of requests, transfers, downloads and missing names, as frozen data.
+"""What a user learns of boards: records of requests, transfers, downloads and missing names, as frozen data.
 
 Does not know where the figures come from.
 """

@@ -31,7 +31,7 @@ class Undecided(NamedTuple):
 
     @property
     def request(self) -> RequestRecord:
-        """The request as it stands. Not for under the log's lock: it asks the kernel."""
+        """The request as it is now. Not for under the log's lock: it asks the kernel."""
         return recorded(self.exchange, self.now)
 
 

@@ -218,6 +218,7 @@ while not is_waiting(waiting.ident):
 def child():
     assert [transfer.name for transfer in client.transfers] == ["image"]
     assert client.requests and client.missing == ()
+    assert client.events(0)[-1].kind == "stopped" and client.events() == ()
     for wait in (client.wait_for_download, client.expect_download, client.wait_for_request):
         try:
             wait("image")

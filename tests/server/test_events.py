@@ -297,7 +297,7 @@ def test_what_is_too_long_ago_is_forgotten_and_counted(tmp_path: Path) -> None:
 
         assert isinstance(gone, ForgottenEvent)
         assert gone.count == gone.number
-        assert last - gone.number >= 4
+        assert last - gone.number >= 3
         assert [event.number for event in rest] == list(range(gone.number + 1, last + 1))
         assert client.events(gone.number) == tuple(rest)
         assert client.events(2, kinds="forgotten")[0].as_dict()["count"] == gone.number - 2

@@ -1,4 +1,4 @@
-"""What must begin inside a `with` block: waits that begin to count before a board is told to fetch.
+"""What must begin inside a `with` block: waits that begin to count before a board is made to fetch.
 
 Knows claims and the waits. Knows no names and no files.
 """

@@ -33,7 +33,7 @@ Report = Callable[[int, int | None], object]  # bytes so far, and the total
 
 
 class Version(NamedTuple):
-    """The version of a file that stands: its validator and its size."""
+    """The current version of a file: its validator and its size."""
 
     validator: str
     size: int
@@ -44,13 +44,13 @@ class DownloadTerms(NamedTuple):
 
     Attributes:
         name: The file's checked name.
-        current: Returns the version that stands; what it raises ends the wait.
+        current: Returns the current version; what it raises ends the wait.
         can_come: Tells whether downloads can still come.
         nearest: Returns for names those that exist and are like them, for a message.
         boards: Who must have it.
         amount: How much of it.
         timeout: Seconds; None waits for ever.
-        report: Told of bytes received, and how many there are in all.
+        report: Called with the bytes received, and how many there are in all.
     """
 
     name: str
