@@ -94,6 +94,7 @@ class ExchangeLog:
         self._events = EventLog(EVENTS_PER_RECORD * most)
         # By the name that they are about. A wait that is forgotten ends what it follows.
         self._followers: dict[str, weakref.WeakSet[Follower]] = {}
+        self.read_again_at = 0.0  # when whoever reads events may look again
         self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that go on, those at rest included
         renew_in_child(self, ExchangeLog._begin_anew)
 

@@ -1,6 +1,7 @@
 """Waiting for the next events of a server.
 
-Knows the log and deadlines. Does not know what events mean.
+Knows the log and deadlines. Does not know what events mean. Making events takes time of a processor, of which the
+boards have most: after a call that returned many the next one rests.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import time
 
 from httpserve.records.events import DOWNLOADED, ENDED, PROGRESS, PROGRESS_SECONDS, Event, Nearest, events_of
 from httpserve.records.log import ExchangeLog
-from httpserve.records.waits.turns import Turns
+from httpserve.records.waits.turns import MOST_REST_SECONDS, SHARE, Turns
 
 GATHER_SECONDS = 0.01  # from the first event of a call until it returns, so that a busy server is not read one by one
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.001, 0.02  # an acknowledgment makes no event
@@ -29,6 +30,10 @@ def next_events(
         nearest: Returns for names that are not there those that are and are like them.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    rest = log.read_again_at - time.monotonic()
+    if timeout != 0 and rest > 0:
+        time.sleep(rest if timeout is None else min(rest, timeout))
+    spent = time.thread_time()
     looks_at_open = not kinds.isdisjoint(_OF_ANSWERS)
     poll = 0.0
     with Turns(log, log.await_event) as turns:
@@ -47,5 +52,7 @@ def next_events(
                 poll = 0.0
                 gather = GATHER_SECONDS if deadline is None else min(GATHER_SECONDS, deadline - time.monotonic())
                 time.sleep(max(0.0, gather))
-    found = [entry for entry in entries if entry.kind in kinds]
-    return events_of(found, time.monotonic(), nearest)
+    found = events_of([entry for entry in entries if entry.kind in kinds], time.monotonic(), nearest)
+    spent = time.thread_time() - spent
+    log.read_again_at = time.monotonic() + min(MOST_REST_SECONDS, spent * SHARE)
+    return found
