@@ -18,10 +18,10 @@ from httpserve.base.names import checked_name
 from httpserve.base.progress import Progress
 from httpserve.base.tables import Records
 from httpserve.base.text import url_path
-from httpserve.client.commands import Target, Value, command, fetches_directory
+from httpserve.client.board_commands import Target, Value, command, fetches_directory
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.summary import Summary
-from httpserve.client.terms import WaitTerms
+from httpserve.client.wait_arguments import WaitTerms
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,

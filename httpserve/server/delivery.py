@@ -250,8 +250,8 @@ class Delivery:
         patience = MOMENT_SECONDS if now - self._progress_at < MOMENT_SECONDS else 0.0
         if self.receipts.latest is None:  # written off: the server has ended meanwhile
             return self.abandon(now)
-        clock, disk, seats = self._shared.clock, outgoing.disk(), self._shared.disks
-        if disk is not None and not seats.take(disk):
+        clock, disk, slots = self._shared.clock, outgoing.disk(), self._shared.disks
+        if disk is not None and not slots.take(disk):
             self.enter(State.PAUSED, now + DISK_BUSY_SECONDS)
             return Need.TIME
         try:
@@ -264,7 +264,7 @@ class Delivery:
             return self.abandon(clock()) if self._shared.cutting else self.close(clock(), end_by(error))
         finally:
             if disk is not None:
-                seats.give_back(disk)
+                slots.give_back(disk)
         now = clock()  # it may have taken minutes
         if ended is Sent.NO_ROOM:
             return self._wait_for_room(now)
@@ -294,13 +294,13 @@ class Delivery:
 
     def _comes_within(self, patience: float, room: tcp.Room) -> bool:
         """Wait for a quick client, unless as many threads wait already as may."""
-        seats = self._shared.seats
-        if not patience or not seats.acquire(blocking=False):
+        slots = self._shared.slots
+        if not patience or not slots.acquire(blocking=False):
             return room.comes_within(0.0)
         try:
             return room.comes_within(patience)
         finally:
-            seats.release()
+            slots.release()
 
     def _wait_for_room(self, now: float) -> Need:
         """Give the thread back until the client has taken more."""

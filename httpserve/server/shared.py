@@ -12,7 +12,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
-from httpserve.base.seats import Seats
+from httpserve.base.slots import Slots
 from httpserve.records.exchange import Exchange
 from httpserve.records.log import ExchangeLog
 from httpserve.server.access_log import access, log_access
@@ -60,8 +60,8 @@ class Shared:
         self.clock = clock
         self.bodies = Budget(MOST_BODY_BYTES)
         self.heads = Budget(MOST_HEAD_BYTES)
-        self.disks = Seats(MOST_SENDING)
-        self.seats = threading.BoundedSemaphore(MOST_WAITING)
+        self.disks = Slots(MOST_SENDING)
+        self.slots = threading.BoundedSemaphore(MOST_WAITING)
         self.stopping = False
         self.cutting = False  # what is under way is to end at once
         self.small_at = float("-inf")  # when a small answer left last

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.client.commands import TEMPLATES
+from httpserve.client.board_commands import TEMPLATES
 from httpserve.errors import InvalidArgument, InvalidName, ServerNotRunning
 from tests.boards.programs import needs, noise, run, type_line
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from httpserve.cli.arguments import TOOLS, exit_after
-from httpserve.client.commands import TEMPLATES
+from httpserve.client.board_commands import TEMPLATES
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 from tests.netns.nets import Place, skip_where_not_allowed

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from time import monotonic
 
-from httpserve.base.seats import Seats
+from httpserve.base.slots import Slots
 from httpserve.storage.served import DiskBusy
 
 # Where each change is made by this kernel, and shows in the times of the file before the writer goes on. What is
@@ -35,7 +35,7 @@ class Disks:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._seats = Seats(MOST_WAITING)  # by mount point, and whether it is for a list
+        self._slots = Slots(MOST_WAITING)  # by mount point, and whether it is for a list
         # Replaced or touched in one step of the interpreter:
         self._answered: dict[str, float] = {}  # when a thread last had an answer about a name that is local
         self._local: dict[int, tuple[float, bool]] = {}  # by device, which is given anew after an unmount
@@ -76,12 +76,12 @@ class Disks:
 
     @contextlib.contextmanager
     def _place(self, name: str, key: tuple[str, bool]) -> Iterator[None]:
-        if not self._seats.take(key):
+        if not self._slots.take(key):
             raise DiskBusy(f"open {name!r}: {MOST_WAITING} requests wait for its disk already", name)
         try:
             yield
         finally:
-            self._seats.give_back(key)
+            self._slots.give_back(key)
 
     def _mount_of(self, name: str) -> str:
         """Return the first mount point on the way to what a name leads to, symlinks followed; empty: the root's disk.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from httpserve.base.text import url_path
-from httpserve.client.commands import TEMPLATES, Target, command
+from httpserve.client.board_commands import TEMPLATES, Target, command
 from httpserve.errors import InvalidArgument
 
 DIGEST = "0123456789abcdef" * 4

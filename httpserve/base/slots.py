@@ -9,7 +9,7 @@ import threading
 from collections.abc import Hashable
 
 
-class Seats:
+class Slots:
     """A number of seats for each key. Safe from any thread; waits for nothing.
 
     Args:
