@@ -56,7 +56,7 @@ VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out t
 
 
 class Root:
-    """A directory to serve. Safe from any number of threads; every method blocks for the disk only."""
+    """A directory to serve, which implements `Served`. Safe from any number of threads; blocks for the disk only."""
 
     def __init__(
         self,
@@ -249,15 +249,7 @@ class Root:
         return self._current().holds(os.path.realpath(path))
 
     def status(self, name: str) -> Status:
-        """Return which version a regular file is, by its checked name: one look at it, unless the version is new.
-
-        Raises:
-            NotFound: there is none.
-            IsADirectory: the name is a directory's.
-            NotPermitted: it cannot be read, or is a device, a fifo or the like.
-            InvalidName: a symlink leads out of the root.
-            StorageError: the disk fails.
-        """
+        """Do as `Served.status` says: one look at a regular file, unless its version is new."""
         tree = self._tree or self._served(name)
         try:
             found = os.stat(tree.prefix + name)
@@ -279,7 +271,7 @@ class Root:
         Waits only while another program is to give up a lease on it: as long as the kernel lets that (45 seconds).
 
         Raises:
-            StorageError: what `status` raises.
+            StorageError: what `Served.status` raises.
         """
         while True:
             try:
@@ -330,15 +322,7 @@ class Root:
         return OpenFile(fd, name, identity, version.sha256, path, found.st_nlink, shares_second=version.shares_second)
 
     def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile | None:
-        """Open a file as `open_file` does, for an answer: in a serving thread, where no Ctrl-C comes.
-
-        Args:
-            name: Its checked name.
-            may_block: Whether the caller may wait for a disk. Where it may not, and might have to, the answer is None.
-
-        Raises:
-            DiskBusy: So many requests wait for this disk already that another one would only take a thread.
-        """
+        """Do as `Served.open_to_serve` says: in a serving thread, where no Ctrl-C comes."""
         tree = self._tree or self._served(name)
         disks = tree.disks
         if not may_block:
@@ -354,17 +338,12 @@ class Root:
         return file
 
     def again(self, file: FileVersion) -> Recheck | None:
-        """Return how to have the version that *file* is again; None when the root is closed."""
+        """Do as `Served.again` says; None when the root is closed."""
         tree = self._tree
         return None if tree is None else Recheck(tree.prefix + file.name, file, tree.disks)
 
     def entries(self, name: str, is_wanted: Callable[[str], bool]) -> list[Entry]:
-        """Return what is in a directory and can be asked for, for an answer; those whose last component *is_wanted*.
-
-        Raises:
-            DiskBusy: So many requests wait for its disk already that another one would only take a thread.
-            StorageError: What else `directory` raises.
-        """
+        """Do as `Served.entries` says."""
         tree = self._current()
         with tree.disks.waiting(name, for_list=True), translating("list", name or "/"), tree.directory(name) as found:
             return found.entries(is_wanted)
@@ -419,7 +398,7 @@ class Root:
             yield found
 
     def came_in(self, name: str) -> bool:
-        """Say whether what is under that name, a file or a directory, came in through us."""
+        """Do as `Served.came_in` says."""
         tree = self._tree
         return tree is not None and tree.created.holds(name)
 
@@ -437,14 +416,7 @@ class Root:
     # Changing
 
     def incoming(self, name: str) -> Incoming:
-        """Begin a new version of a checked name, in a temporary sibling. Parents are made.
-
-        Raises:
-            IsADirectory: there is a directory of that name.
-            NotADirectory: a part of the name is a file's.
-            NotPermitted: the directory cannot be written.
-            InvalidName: a symlink leads out of the root.
-        """
+        """Do as `Served.incoming` says, in a temporary sibling."""
         return self._changeable().incoming(name)
 
     def create_dir(self, name: str) -> None:
