@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -133,11 +134,20 @@ def test_two_boards_are_two_addresses(start: Start, folder: Path) -> None:
     assert end(process, told=False)[0] == 0
 
 
-def test_timeout_is_exit_1_and_says_what_happened_instead(run: Run, folder: Path) -> None:
-    code, _, errors = run(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage", "--timeout", "0.2")
+def out_of_time(run: Run, *words: str | Path, meanwhile: str) -> str:
+    """Run with as much time as a busy machine needs to come so far, and return what is said when it is over."""
+    for timeout in ("0.3", "2", "10"):
+        code, _, errors = run(*words, "-b", "127.0.0.1", "--timeout", timeout)
+        assert (code, errors.count("\n")) == (1, 1)
+        if meanwhile in errors:
+            break
+    return errors
 
-    assert (code, errors.count("\n")) == (1, 1)
-    assert "within 0.2 s: nobody" in errors
+
+def test_timeout_is_exit_1_and_says_what_happened_instead(run: Run, folder: Path) -> None:
+    errors = out_of_time(run, folder, "--exit-after", "boot/zImage", meanwhile="nobody")
+
+    assert re.search(r"within [\d.]+ s: nobody", errors)
 
 
 @pytest.mark.parametrize("gap", [30.0, 0.05], ids=["a source that sends no more", "a source that drips"])
@@ -147,19 +157,15 @@ def test_timeout_bounds_the_copying_of_the_source(run: Run, gap: float) -> None:
         source.settimeout(END_SECONDS)
         serving = threading.Thread(target=drip, args=(source, gap, is_over))
         serving.start()
-        began = time.monotonic()
 
-        code, output, errors = run(
-            *("put", f"http://127.0.0.1:{source.getsockname()[1]}/x", "x", "-b", "127.0.0.1"),
-            *("--exit-after-download", "--timeout", "0.5"),
-        )
+        importlib.import_module("requests")  # first: an import that is interrupted leaves its file open
+        origin = f"http://127.0.0.1:{source.getsockname()[1]}/x"
+        errors = out_of_time(run, "put", origin, "x", "--exit-after-download", meanwhile="copying")
 
-        took = time.monotonic() - began
         is_over.set()
+        socket.create_connection(source.getsockname()).close()  # where the time was over before the source was asked
         serving.join()
-    assert (code, output) == (1, "")
-    assert errors.startswith("httpserve: ended after 0.5 s (--timeout), while copying SRC to 'x': ")
-    assert 0.5 <= took < END_SECONDS
+    assert re.match(r"httpserve: ended after [\d.]+ s \(--timeout\), while copying SRC to 'x': ", errors)
 
 
 def drip(source: socket.socket, gap: float, is_over: threading.Event) -> None:
