@@ -1,6 +1,6 @@
 """The lines of the access log.
 
-Knows records. Does not know when a line is written, nor by which thread.
+Knows records. Does not know when a line is written, or by which thread.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Connection:
         self._raw_head = b""
 
     def is_idle(self) -> bool:
-        """Tell whether the connection waits for a request of which nothing has come."""
+        """Tell whether the connection waits for a request, and no byte of one has come."""
         return self.delivery.state is _IDLE
 
     # Requests
@@ -205,7 +205,7 @@ class Connection:
         if small is None:
             delivery.begin(start, plan, exchange, is_chunked=answer.is_chunked)
             return Need.THREAD if at_once else delivery.send_on(now) or self._finish(now)
-        plan.close()  # before it leaves: whoever has the answer may unmount the disk
+        plan.close()  # before it leaves: a user whose board has it may unmount the disk
         repeatable = plan.repeatable
         has_content = head.content_length or head.expects_continue  # which must be read, or the connection be closed
         if repeatable is not None and answer.status == 200 and not has_content and not shared.stopping:

@@ -83,7 +83,7 @@ class Leader:
         self._parked: deque[Connection] = deque()  # they need a thread, and there are too many
         self._cut_at = 0.0  # when everything had to end
         self._accept_again = 0.0  # when to look again after the descriptors ran out; 0.0: accepting
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._tracebacks = 0
         self._listener_dropped = False
         self._awaits_acknowledgments = False
@@ -192,7 +192,7 @@ class Leader:
         return True
 
     def _work(self, connection: Connection) -> None:
-        """Serve a connection, and give it back to whoever leads: the leader alone watches and schedules."""
+        """Serve a connection, and give it back to the leader, which alone watches and schedules."""
         try:
             need = connection.proceed(self._clock(), time.time())
         except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
@@ -210,7 +210,7 @@ class Leader:
     def _failed(self, connection: Connection, error: Exception) -> Need:
         try:
             if isinstance(error, MemoryError):
-                self._tell_once("out of memory; connections that need more of it are reset")
+                self._warn_once("out of memory; connections that need more of it are reset")
             elif self._tracebacks < MOST_TRACEBACKS:
                 self._tracebacks += 1
                 client = connection.delivery.client
@@ -293,7 +293,7 @@ class Leader:
                 return None
             if self._hand_over():
                 return connection
-            self._tell_once("no more threads can be started; going on with those there are")
+            self._warn_once("no more threads can be started; going on with those there are")
             connection.delivery.hurry()
             self._work(connection)
             return None
@@ -311,7 +311,7 @@ class Leader:
         try:
             self._poller.watch(connection.delivery.fd, events)
         except OSError:  # epoll has limits of its own
-            self._tell_once("the system lets no more connections be watched; those beyond are reset")
+            self._warn_once("the system lets no more connections be watched; those beyond are reset")
             return False
         connection.watched = events
         return True
@@ -332,7 +332,7 @@ class Leader:
                 return None
             except OSError as error:
                 if error.errno in _OUT_OF_DESCRIPTORS:
-                    self._tell_once("out of descriptors; new connections wait until others end")
+                    self._warn_once("out of descriptors; new connections wait until others end")
                     if not self._make_room():
                         self._pause_accepting()
                 return None  # else: a client that left before it was taken
@@ -342,7 +342,7 @@ class Leader:
                 connection = Connection(sock, client, address[1], self._shared, self._now)
             except MemoryError:
                 sock.close()
-                self._tell_once("out of memory; connections that need more of it are reset")
+                self._warn_once("out of memory; connections that need more of it are reset")
                 return None
             self._connections[connection.delivery.fd] = connection
             self._shared.ledger.connected(connection.delivery)
@@ -373,9 +373,9 @@ class Leader:
             self._poller.drop(self._listener_fd)
         self._accept_again = self._now + RETRY_ACCEPT_SECONDS
 
-    def _tell_once(self, message: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
             self._shared.log.say(log, logging.WARNING, message)
 
     # Deadlines
@@ -430,7 +430,7 @@ class Leader:
         if self._listener_dropped:
             return
         self._listener_dropped = True
-        if self._listener.fileno() < 0:  # whoever stops the server has waited in vain for this thread, and closed it
+        if self._listener.fileno() < 0:  # `stop` has waited too long for this thread, and closed it
             return
         try:
             if not self._accept_again:

@@ -68,7 +68,7 @@ class Budget:
         self._taken = 0
 
     def take(self, count: int) -> bool:
-        """Take some, whoever is the only one any number; False, and nothing taken, where not so many are left."""
+        """Take some; False, and nothing taken, where not so many are left. The first taker gets any number."""
         with self._lock:
             if self._taken and self._taken + count > self._most:
                 return False

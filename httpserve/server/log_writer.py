@@ -14,7 +14,7 @@ from collections.abc import Callable
 from httpserve.base.log import logger, say
 from httpserve.base.threads import Latch
 
-MOST_LINES = 10_000  # that wait to be written; of those beyond only the number is told
+MOST_LINES = 10_000  # that wait to be written; the log says only how many came beyond
 FLUSH_SECONDS = 1.0  # for what is left at the end
 _OF_THE_THREAD = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}  # what its own code has caused
 LINGER_SECONDS = 1.0  # the thread ends when it had nothing to do for so long
@@ -88,7 +88,7 @@ class LogWriter:
     def _run(self) -> None:
         block_signals()
         while self._writes_one():
-            self._tell_dropped()
+            self._log_dropped()
 
     def _writes_one(self) -> bool:
         try:
@@ -105,7 +105,7 @@ class LogWriter:
             pass
         return True
 
-    def _tell_dropped(self) -> None:
+    def _log_dropped(self) -> None:
         if self._dropped:
             with self._lock:
                 dropped, self._dropped = self._dropped, 0

@@ -11,8 +11,8 @@ import time
 from httpserve.server import tcp
 from httpserve.server.shared import Shared
 
-# While somebody asks for small files, a large one leaves no faster than this for a MiB, 250 MB/s: else whoever receives
-# it on the same machine, or several of them, keep the processors, and each small answer waits for them.
+# While somebody asks for small files, a large one leaves no faster than this for a MiB, 250 MB/s: else those
+# that receive it on the same machine keep the processors, and each small answer waits for them.
 GIVE_WAY_SECONDS = 0.004
 ASKED_SECONDS = 0.02  # for so long after a small answer others may follow
 PACE_BYTES = 1024 * 1024

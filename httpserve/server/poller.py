@@ -46,7 +46,7 @@ class _Waker:
         try:
             self._writer.send(b"\0", NO_SIGNAL)
         except BlockingIOError:
-            pass  # full: whoever polls wakes anyway
+            pass  # full: the poll returns anyway
         except OSError:
             pass  # closed: nobody polls any more
 

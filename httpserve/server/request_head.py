@@ -298,7 +298,7 @@ def describe(data: bytes) -> Noted:
     """
     line = data[:MOST_DESCRIBED_BYTES].lstrip(b"\r\n").partition(b"\r\n")[0].decode("latin-1")
     method, _, rest = line.partition(" ")
-    if not (rest and _METHOD.fullmatch(method)):  # whoever reads of it would take anything for a method
+    if not (rest and _METHOD.fullmatch(method)):  # a reader would take anything for a method
         method, rest = "", f"{line} "
     return Noted(method, rest.rpartition(" ")[0] or rest, "", "", b"")
 

@@ -68,7 +68,7 @@ class Server(ThreadedWSGIServer):
         except BaseException:
             self.socket.close()
             raise
-        self.host = host  # as the socket has it: a name was resolved by whoever bound it
+        self.host = host  # as the socket has it: names were resolved before
         wildcard = host in ("0.0.0.0", "::")
         self._log = LogWriter(f"httpserve:{port}-log")
         local = None if wildcard else host

@@ -43,12 +43,12 @@ def outstanding(fd: int) -> int:
     """
     if not TELLS_OUTSTANDING:
         return sys.maxsize
-    told = _NOTHING[:]  # fcntl writes into an array in half the time in which it makes bytes
+    count = _NOTHING[:]  # fcntl writes into an array in half the time in which it makes bytes
     try:
-        fcntl.ioctl(fd, _SIOCOUTQ, told)
+        fcntl.ioctl(fd, _SIOCOUTQ, count)
     except OSError:
         return sys.maxsize
-    return told[0]
+    return count[0]
 
 
 def reset_on_close(sock: socket.socket, wanted: bool) -> None:

@@ -24,6 +24,7 @@ from httpserve.plan import (
     ReadFailed,
     Region,
     Step,
+    Stream,
     Wait,
     read_at,
 )
@@ -143,6 +144,16 @@ def test_close_closes_the_file_of_every_region_and_may_be_repeated(root: Root, f
     plan.close()
 
     assert (file.fd, other.fd) == (-1, -1)
+
+
+def test_a_stream_gives_its_pieces_among_the_other_steps_and_is_closed() -> None:
+    closed: list[str] = []
+    stream = Stream(iter([b"b", b"c"]), None, lambda: closed.append("stream"))
+    plan = Plan((Data(b"a"), stream, Data(b"d")), None)
+
+    assert list(plan) == [b"a", b"b", b"c", b"d"]
+    plan.close()
+    assert closed == ["stream"]
 
 
 def test_a_file_that_became_shorter_is_not_sent(file: OpenFile, tmp_path: Path) -> None:
