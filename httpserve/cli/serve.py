@@ -30,6 +30,8 @@ from httpserve.cli.signals import Signals
 
 LOOK_SECONDS = 0.1  # how often the command looks whether what --exit-after waits for is over
 FOREVER_SECONDS = 86400.0  # a signal ends it
+TELLING_SHARE = 8  # telling takes at most one part in so many of the time of a processor; the boards have the others
+MOST_REST_SECONDS = 0.25
 COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
 
 
@@ -180,6 +182,7 @@ class ServeCommand:
             time.sleep(FOREVER_SECONDS if timeout is None else timeout)
             return True
         happened = self._feed.wait(timeout)
+        spent = time.thread_time()
         for one in happened:
             with self._signals.held():
                 told = self._feed.told(one)
@@ -192,6 +195,8 @@ class ServeCommand:
                     self._lines.tell(event)
         self._out.flush()
         self._lines.refresh()
+        if timeout != 0:
+            time.sleep(min(MOST_REST_SECONDS, TELLING_SHARE * (time.thread_time() - spent)))
         return bool(happened)
 
     def _tell(self, event: Event) -> None:
