@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.storage.directory.root import Root
 from tests.fuse import FaultyDisk
 from tests.server.wire import Wire
 
@@ -91,36 +88,3 @@ def test_a_file_removed_by_others_is_missed_at_once_while_the_disk_is_busy_with_
                 fault.clear()
 
     assert status == 404
-
-
-@pytest.mark.parametrize("how", ["put", "rename"])
-def test_whoever_opens_a_new_version_before_it_is_on_record_has_its_digest(tmp_path: Path, how: str) -> None:
-    root = Root(tmp_path)
-    root.open()
-    is_over = threading.Event()
-    digests = set()
-
-    def put(name: str, data: bytes) -> None:
-        with root.incoming(name) as incoming:
-            incoming.write(data)
-            incoming.commit(hashlib.sha256(data).hexdigest())
-
-    def read() -> None:
-        while not is_over.is_set():
-            with contextlib.suppress(FileNotFoundError), contextlib.closing(root.open_file("f")) as file:
-                content = os.pread(file.fd, 100, 0)
-                if os.fstat(file.fd).st_nlink:  # else it was replaced before anybody could look which version it was
-                    digests.add(file.sha256 == hashlib.sha256(content).hexdigest())
-
-    with beside(read):
-        for number in range(1000):
-            data = f"version {number}".encode()
-            if how == "put":
-                put("f", data)
-            else:
-                put("g", data)
-                root.rename("g", "f")
-        is_over.set()
-    root.close()
-
-    assert digests == {True}

@@ -21,7 +21,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["epoll and sendfile", "behind a cable", "selector", "no sendfile", "neither"])
+@pytest.fixture(params=["epoll and sendfile", "behind a cable", "selector", "neither"])
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HttpServerClient]:
     """A server on `tmp_path/root`, by each way that the system may offer."""
     if request.param == "behind a cable":  # where most of a file leaves by sendfile
@@ -29,7 +29,7 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     if request.param in ("selector", "neither"):
         monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)  # what Windows has
         monkeypatch.setattr("httpserve.server.server.best_poller", SelectorPoller)
-    if request.param in ("no sendfile", "neither"):
+    if request.param == "neither":
         monkeypatch.delattr(os, "sendfile")
     (tmp_path / "root").mkdir()
     with HttpServerClient(tmp_path / "root", host="127.0.0.1") as client:

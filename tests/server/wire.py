@@ -184,7 +184,7 @@ def eventually(fact: Callable[[], object], what: str = "it") -> None:
         nothing.wait(LOOK_SECONDS)
 
 
-@functools.cache
+@functools.lru_cache(32)  # some of them are large
 def pattern(size: int, seed: int = 0) -> bytes:
     """Return bytes in which every 8 say where they stand and which file they are of."""
     numbers = array.array("Q", range(seed, seed + (size // 8 + 1 << 8), 256))

@@ -82,4 +82,4 @@ def test_no_test_reads_what_is_private_to_the_package() -> None:
 def test_each_test_asserts_something() -> None:
     tests = {function.name for path in FILES for function in functions(path) if function.name.startswith("test_")}
 
-    assert tests - asserting() == ASSERT_BY_NOT_RAISING
+    assert tests - asserting() <= ASSERT_BY_NOT_RAISING
