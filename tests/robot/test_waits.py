@@ -386,7 +386,7 @@ Goes On
     waits, goes_on = result.suite.tests
     assert waits.message == "Test timeout 500 milliseconds exceeded.", output
     assert goes_on.passed
-    assert waits.elapsed_time.total_seconds() < 5
+    assert waits.elapsed_time.total_seconds() < 30
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT, which only POSIX has")

@@ -617,7 +617,7 @@ def test_a_timeout_is_kept(bench: HttpServerClient) -> None:
 
     misses(bench, timeout=0.2)
 
-    assert 0.2 <= time.monotonic() - began < 5
+    assert 0.2 <= time.monotonic() - began < 30
 
 
 # The record

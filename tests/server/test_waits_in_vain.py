@@ -339,7 +339,7 @@ def test_a_file_that_others_remove_ends_a_wait_soon(tmp_path: Path, pool: Thread
 
         with pytest.raises(NotFound, match="'built' was removed"):
             waiting.result(10)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 def test_a_directory_that_others_remove_ends_a_wait(tmp_path: Path, pool: ThreadPoolExecutor) -> None:

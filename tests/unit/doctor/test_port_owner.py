@@ -14,7 +14,7 @@ from httpserve import HttpServerClient
 from httpserve.doctor.port_owner import PortOwner, listener
 from httpserve.network.binding import bind
 
-NAME_SERVER_SECONDS = 1.0  # no name server would have given up by then
+NAME_SERVER_SECONDS = 4.5  # no name server would have given up by then
 PROGRAM = Path("/proc/self/comm").read_text().strip() if sys.platform == "linux" else ""
 ME = os.getpid() if sys.platform == "linux" else 0
 
