@@ -109,7 +109,7 @@ def test_bytes_that_are_refused_at_a_close_are_not_published(
     assert fault.met or which == "the second close"
     assert served(client) == (new if failed is None else OLD)
     assert temporaries(faulty_disk) == []
-
+    fault.clear()
     call(client, source)
     assert served(client) == new
 
