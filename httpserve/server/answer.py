@@ -126,7 +126,7 @@ def call_app(
         return _answer_of(said, start_response, head, partial(_close, said, shared))
     except ContentFailed as failed:
         return refusal(failed.refused)
-    except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
+    except BaseException:  # noqa: BLE001 - an app's error, or sys.exit(), is its user's to see; the thread goes on
         message = "the app failed on %s %s:\n%s"
         shared.log.say(log, logging.ERROR, message, head.method, head.noted.target, traceback_lines())
         return refusal(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
@@ -141,21 +141,15 @@ def _answer_of(body: Iterable[bytes], said: _StartResponse, head: Head, close: C
         if not all(isinstance(piece, bytes) for piece in (body if is_whole else (first,))):
             raise TypeError("the app's answer is made of something else than bytes")
         said.has_begun = True
-        if not said.status:
-            raise ValueError("the app has not called start_response")
-        fields = [(name, value) for name, value in said.fields if name.lower() not in _OURS]
-        if any("\n" in text or "\r" in text for field in fields for text in field):
-            raise ValueError("a field has more than one line")
-        lengths = [int(value) for name, value in fields if name.lower() == "content-length"]
-        status = int(said.status[:3])
-        if head.method == "HEAD" or status < 200 or status in (204, 304):
+        status, fields, promised = _beginning(said)
+        if head.method == "HEAD" or status in (204, 304):
             plan = Plan((), 0)
         else:
             length = sum(map(len, body)) if is_whole else None if first else 0
-            if not lengths and length is not None:
+            if promised is None and length is not None:
                 fields.append(("Content-Length", str(length)))
-            elif lengths != [length]:
-                is_whole, length = False, lengths[0] if lengths else None
+            elif promised != length:
+                is_whole, length = False, promised
             if is_whole or not (first or length):
                 plan = Plan(tuple(Data(piece) for piece in body if piece), length)
             else:
@@ -171,11 +165,29 @@ def _answer_of(body: Iterable[bytes], said: _StartResponse, head: Head, close: C
     return answer
 
 
+def _beginning(said: _StartResponse) -> tuple[int, Fields, int | None]:
+    """Return the status, the fields that leave, and how long the content shall be, or raise what is wrong with them."""
+    if not said.status:
+        raise ValueError("the app has not called start_response")
+    fields = [(name, value) for name, value in said.fields if name.lower() not in _OURS]
+    if any("\n" in text or "\r" in text for text in (said.status, *chain.from_iterable(fields))):
+        raise ValueError("the status or a field has more than one line")
+    status = int(said.status[:3])
+    if status < 200:
+        raise ValueError(f"{status} is no status of a whole answer")
+    lengths = [value for name, value in fields if name.lower() == "content-length"]
+    if len(lengths) > 1 or not all(value.isascii() and value.isdigit() for value in lengths):
+        raise ValueError(f"Content-Length is {', '.join(lengths)!r}")
+    if status == 204:  # which has none (RFC 9110 8.6)
+        fields = [field for field in fields if field[0].lower() != "content-length"]
+    return status, fields, int(lengths[0]) if lengths else None
+
+
 def _close(body: object, shared: Shared) -> None:
     """Tell an app's body that no more of it is wanted."""
     close = getattr(body, "close", None)
     if close is not None:
         try:
             close()
-        except Exception:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
+        except BaseException:  # noqa: BLE001 - an app's error is its user's to see, and must not end the thread
             shared.log.say(log, logging.ERROR, "the app failed to close its answer:\n%s", traceback_lines())

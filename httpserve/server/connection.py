@@ -176,7 +176,7 @@ class Connection:
         if at_once and shared.app_blocks:
             return self._needs_thread(head)
         content = self._content
-        read = partial(self._read_content, content, at_once, now) if content is not None else None
+        read = partial(self._read_content, content, at_once) if content is not None else None
         answer = call_app(shared, head, delivery.client, delivery.client_port, read, at_once)
         if isinstance(answer, HandOver):
             return self._needs_thread(head)
@@ -185,6 +185,8 @@ class Connection:
         is_framed = plan.length is not None or answer.is_chunked
         if not (head.keep_alive and is_framed) or shared.stopping or self._cannot_drain(head):
             self._end_with(head)
+        if content is not None:
+            content.is_held = False  # a go-ahead would stand in the middle of the answer
         exchange = Exchange(delivery, head.noted, answer.status, plan.length or 0, plan.subject, wall, now)
         try:
             small = in_memory(plan, SMALL_BYTES, may_block=not at_once)
@@ -246,13 +248,13 @@ class Connection:
             # FIN until it is sent again (net/tcp.c: "cause standalone FIN").
             self.delivery.flags = MORE
 
-    def _read_content(self, content: Content, at_once: bool, began: float) -> bytes:
+    def _read_content(self, content: Content, at_once: bool) -> bytes:
         """Return more of a request's content, which the app waits for; empty at its end. Raises ContentFailed."""
         if at_once:
             raise RuntimeError("content is read by a thread of its own: answer NEEDS_THREAD first")
         try:
             while not content.done:
-                data = content.feed(self._receive(content, began + self._shared.limits.head))
+                data = content.feed(self._receive(content))
                 if data:
                     return data
         except TimeoutError:
@@ -266,14 +268,18 @@ class Connection:
         self._is_last = True
         raise ContentFailed(refused)
 
-    def _receive(self, content: Content, deadline: float) -> bytes:
+    def _receive(self, content: Content) -> bytes:
         received, self._buffer = self._buffer, b""
         if received:
             return received
         if content.is_held:
             content.is_held = False
             self.delivery.send_go_ahead()
-        received = self.delivery.receive(deadline + content.taken / LEAST_RATE)
+        clock = self._shared.clock
+        began = clock()
+        # Only what the client takes counts, not what the app does in between.
+        received = self.delivery.receive(began + self._shared.limits.head + content.taken / LEAST_RATE - content.waited)
+        content.waited += clock() - began
         if not received:
             raise Refused(400, "the content ended before its end")
         return received

@@ -240,7 +240,7 @@ class Outgoing:
         left = None if stream.length is None else stream.length - self._at
         try:
             piece = memoryview(next(filter(None, stream.pieces), b""))
-        except Exception as error:
+        except BaseException as error:  # sys.exit() too: the thread goes on
             raise StreamFailed from error
         if piece and left != 0:
             piece = piece[:left]

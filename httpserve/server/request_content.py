@@ -38,6 +38,7 @@ class Content:
     Attributes:
         is_held: The same.
         taken: How many bytes of the connection were content.
+        waited: How many seconds somebody has waited for them.
     """
 
     def __init__(self, length: int, *, is_held: bool = False) -> None:
@@ -48,6 +49,7 @@ class Content:
         self._buffer = b""
         self._trailer_bytes = 0
         self.taken = 0
+        self.waited = 0.0
 
     @property
     def done(self) -> bool:

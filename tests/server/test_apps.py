@@ -6,6 +6,7 @@ import hashlib
 import logging
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -167,6 +168,11 @@ def test_head_and_answers_without_content_have_none() -> None:
         ("OK", [], [b"no status"]),
         ("200 OK", [], ["a text"]),
         ("200 \N{SNOWMAN}", [], [b""]),
+        ("200 OK\r\nX-Other: one", [], [b""]),
+        ("100 Continue", [], [b""]),
+        ("200 OK", [("Content-Length", "-3")], [b"abc"]),
+        ("200 OK", [("Content-Length", "+3")], [b"abc"]),
+        ("200 OK", [("Content-Length", "3"), ("content-length", "3")], [b"abc"]),
     ],
 )
 def test_an_answer_that_is_none_is_a_500(status: str, fields: list[tuple[str, str]], body: list[bytes]) -> None:
@@ -177,6 +183,45 @@ def test_an_answer_that_is_none_is_a_500(status: str, fields: list[tuple[str, st
 
     with Limited(Limits(), app=app) as server, server.wire() as wire:
         assert [wire.ask("/").status for _ in range(2)] == [500] * 2
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_app_that_exits_ends_its_answer_and_not_the_thread(first: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The connection stayed open, without an answer, and the body was not closed."""
+    closed = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            if not first:
+                yield b"some"
+            sys.exit(3)
+
+        def close(self) -> None:
+            closed.append(self)
+
+    def app(environ: Environ, start_response: StartResponse) -> Body:
+        start_response("200 OK", [])
+        return Body()
+
+    with Limited(Limits(), app=app) as server, server.wire() as wire:
+        wire.get("/")
+        head = wire.read_head()
+        if first:
+            assert head.startswith(b"HTTP/1.1 500 ")
+        else:
+            with pytest.raises(ConnectionResetError):
+                wire.rest()
+        eventually(lambda: len(closed) == 1, "the body is closed")
+    assert "SystemExit" in caplog.text
+
+
+def test_an_answer_of_204_has_no_length() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("204 No Content", [("Content-Length", "3")])
+        return [b"abc"]
+
+    with Limited(Limits(), app=app) as server, server.wire() as wire:
+        assert "Content-Length" not in wire.ask("/")
 
 
 def test_a_body_is_closed_when_the_client_goes_away() -> None:
@@ -271,6 +316,40 @@ def test_a_client_that_waits_for_a_go_ahead_gets_it_when_the_app_reads() -> None
             assert wire.answer().body == b"abc"
 
         eventually(lambda: all(one.completed for one in server.requests()), "all has arrived")
+
+
+def test_no_go_ahead_stands_in_the_middle_of_an_answer() -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"first"
+        yield environ["wsgi.input"].read()
+
+    with Limited(Limits(), app=app) as server, server.wire() as wire:
+        wire.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        wire.read_head()
+        wire.send(b"abc")
+
+        assert wire.rest() == chunked(b"first", b"abc")
+
+
+def test_an_app_may_take_its_time_before_it_reads() -> None:
+    """The client was to blame for what the app did before: its content took too long."""
+    is_working, has_worked = threading.Event(), threading.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        is_working.set()
+        has_worked.wait(10)
+        return echo(environ, start_response)
+
+    with Limited(Limits(head=20.0), app=app, clock=Clock()) as server, server.wire() as wire:
+        wire.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert is_working.wait(10)
+        server.turn(60.0)
+        has_worked.set()
+        assert wire.read_head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        wire.send(b"abc")
+
+        assert wire.answer().body == b"abc"
 
 
 def test_an_app_that_does_not_read_is_answered_for_without_a_go_ahead() -> None:
