@@ -6,6 +6,8 @@ Knows streams, the width of a terminal, and what an event looks like to a person
 from __future__ import annotations
 
 import copy
+import errno
+import io
 import logging
 import os
 import threading
@@ -37,6 +39,8 @@ class Stream:
     """
 
     def __init__(self, stream: TextIO | None) -> None:
+        if stream is not None and isinstance(getattr(stream, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED is set
+            stream = open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
         self._stream = stream
         self._unflushed = 0
         self.error: OSError | None = None
@@ -68,6 +72,11 @@ class Stream:
     def has_much(self) -> bool:
         """Whether the buffer is so full that `put` might block soon."""
         return self._unflushed > MUCH
+
+    def give_up(self) -> None:
+        """Write nothing more, not even what is in the buffer."""
+        if self._stream is not None and self.error is None:
+            self._break(self._stream, OSError(errno.EPIPE, "its reader is too slow"))
 
     def _break(self, stream: TextIO, error: OSError) -> None:
         self.error = error

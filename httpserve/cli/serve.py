@@ -87,8 +87,8 @@ class ServeCommand:
             self._tell(Event("stopped", {"reason": reason, "code": code, "message": message}))
             if message:
                 self._lines.say(f"httpserve: {printable(message)}")
-        except KeyboardInterrupt:
-            pass  # the user does not wait for a slow reader
+        except KeyboardInterrupt:  # the user does not wait for a slow reader
+            self._out.give_up()
         finally:
             self._signals.is_held = True
 
@@ -184,12 +184,12 @@ class ServeCommand:
         happened = self._feed.wait(timeout)
         spent = time.thread_time()
         for one in happened:
+            if self._out.has_much:  # flushing may block, and so it is not for the block below
+                self._out.flush()
             with self._signals.held():
                 told = self._feed.told(one)
                 for event in told:
                     self._write(event)
-            if self._out.has_much:  # flushing may block, and so it is not for the block above
-                self._out.flush()
             if self._shows_progress:
                 for event in told:
                     self._lines.tell(event)

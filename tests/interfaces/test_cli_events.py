@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import urllib.error
 from collections.abc import Iterator
@@ -202,6 +203,32 @@ def test_reader_that_goes_away_ends_it_with_one_line(start: Start, folder: Path)
 
     assert (code, errors.count("\n")) == (1, 1)
     assert "could not be written to stdout any more" in errors
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_reader_that_does_not_read_is_not_waited_for(
+    start: Start, folder: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    """With PYTHONUNBUFFERED, as containers have it, signals were held back in a write that does not end."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as stream, open(writer, "wb", buffering=0) as full:
+        process = start(folder, "-b", "127.0.0.1", "--json", stdout=full)
+        url = json.loads(stream.read(4096))["url"]
+
+        def is_full() -> bool:
+            with Wire(int(url.rpartition(":")[2])) as board:
+                for _ in range(100):
+                    board.ask("/boot/zImage")
+            return not select.select([], [full], [], 0)[1]
+
+        eventually(is_full, "nothing more goes into the pipe")
+
+        def has_ended() -> bool:
+            process.terminate()
+            return process.poll() is not None
+
+        eventually(has_ended, "it has ended")
 
 
 def test_name_that_is_missing_just_before_the_end_is_told(told: Told) -> None:
