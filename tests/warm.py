@@ -147,9 +147,11 @@ class _Parent:
         found = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})"
         code = f"{found}; import tests.warm; tests.warm.run_jobs({theirs.fileno()})"
         command = [sys.executable, "-c", code]
-        nothing = subprocess.DEVNULL
+        # Its forks are measured no more than it is.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        nothing, passed = subprocess.DEVNULL, [theirs.fileno()]
         with theirs:
-            self._process = subprocess.Popen(command, stdin=nothing, stdout=nothing, pass_fds=[theirs.fileno()])
+            self._process = subprocess.Popen(command, env=environment, stdin=nothing, stdout=nothing, pass_fds=passed)
         atexit.register(self._end)
 
     def _end(self) -> None:
