@@ -73,7 +73,8 @@ class WaitTerms:
             raise InvalidArgument(f"status must be a status code such as 200, not {status!r}")
         predicate, where = (client, None) if callable(client) else (None, None if client is None else address(client))
         checked = None if name is None else checked_name(name, directory=True)
-        asked = RequestFilter(checked, None if method is None else method_named(method), status, where)
+        method = None if method is None else method_named(method)
+        asked = RequestFilter(checked, method, status, where, by_function=predicate is not None)
         return RequestTerms(asked, self._is_running, self.nearest, predicate, timeout)
 
     def nearest(self, missing: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -56,11 +56,12 @@ class Claims:
         self._order += 1
         return Claim(self._order, self.log.latest_event, what)
 
-    def _claim_whole(self, name: str, clients: Collection[str]) -> Claim:
+    def _claim_whole(self, name: str, clients: Collection[str], only: Collection[Exchange] | None = None) -> Claim:
         claim = self._new(ALL_BYTES)
         for client in clients:
             by = self.log.downloads.take_up(name, client)
-            if by is not None:
+            # A function tells boards apart that have one address: another's answer is not used up.
+            if by is not None and (only is None or not isinstance(by, Exchange) or by in only):
                 _put(claim, by)
         return claim
 
@@ -199,9 +200,11 @@ class Claims:
         """
         asked = self._asked_for(selection)
         with self.log.held():
-            claim = self._claim_whole(selection.name, clients) if is_end else self._new(max(1, wanted))
-            for exchange in (*selection.counted, *selection.counting(asked)):
-                if exchange.link.client in clients and (exchange.is_over or asked[exchange]):
+            counted = [one for one in (*selection.counted, *selection.counting(asked)) if one.link.client in clients]
+            only = None if selection.predicate is None else counted
+            claim = self._claim_whole(selection.name, clients, only) if is_end else self._new(max(1, wanted))
+            for exchange in counted:
+                if exchange.is_over or asked[exchange]:
                     _put(claim, exchange)
 
     def instead(self, selection: Selection, boards: Boards) -> Instead:

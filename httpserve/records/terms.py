@@ -158,12 +158,14 @@ class RequestFilter:
         method: Its method.
         status: The status code of the answer.
         client: Whose it is.
+        by_function: Whether a function has the last word: what waits by functions use up is theirs alone.
     """
 
     name: str | None = None
     method: str | None = None
     status: int | None = None
     client: str | None = None
+    by_function: bool = False
 
     def __str__(self) -> str:
         what = f"{self.method or 'request'}"

@@ -110,6 +110,19 @@ def test_a_wait_for_any_board_leaves_the_other_to_a_function(bench: HttpServerCl
     assert bench.wait_for_download("Image", PATIENT, client=of_other).client == OTHER
 
 
+def test_a_wait_by_a_function_leaves_the_board_behind_the_same_address(bench: HttpServerClient) -> None:
+    """What came last from an address was used up, whichever board it was."""
+    put(bench)
+    for number in (7, 8, 9):
+        fetch(bench, target=f"/Image?board={number}", board=ONE)
+
+    for mark in ("=7", "=8", "=9"):
+        bench.wait_for_download("Image", PATIENT, client=lambda request, mark=mark: request.target.endswith(mark))
+
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=lambda request: True))
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+
+
 @pytest.mark.parametrize("until", [0.5, "started", "idle"])
 def test_a_wait_for_a_part_leaves_the_other_board(bench: HttpServerClient, until: float | str) -> None:
     put(bench, size=1000)
@@ -218,6 +231,23 @@ def test_an_expected_request_leaves_the_earlier_one_of_another_board(bench: Http
 
     assert asked.record.client == OTHER
     assert bench.wait_for_request("cfg", timeout=PATIENT).client == ONE
+
+
+def test_a_wait_for_any_request_leaves_the_earlier_one_of_a_board_behind_the_same_address(
+    bench: HttpServerClient,
+) -> None:
+    """A function tells boards apart that have one address, so only waits by functions use up what is left for it."""
+
+    def is_seventh(request: RequestRecord) -> bool:
+        return request.target.endswith("?board=7")
+
+    fetch(bench, target="/cfg?board=7", board=ONE)
+    since = time.time()
+    fetch(bench, target="/cfg?board=8", board=ONE)
+
+    assert bench.wait_for_request("cfg", timeout=PATIENT, since=since).target == "/cfg?board=8"
+    assert bench.wait_for_request("cfg", timeout=PATIENT, client=is_seventh).target == "/cfg?board=7"
+    vain(lambda: bench.wait_for_request("cfg", timeout=AT_ONCE, client=is_seventh))
 
 
 def test_a_wait_for_something_else_leaves_the_request(bench: HttpServerClient) -> None:
