@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Hashable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from httpserve.records.coverage import Coverage
@@ -261,6 +262,8 @@ class Claims:
         with self.log.held():
             claim = self._new(asked)
             _put(claim, exchange)
+            if asked.by_function:  # nor shall a wait for any return it once more
+                _put(self._new(replace(asked, by_function=False)), exchange)
             for one in earlier:
                 if one.number < exchange.number and one.link.client == exchange.link.client:
                     _put(claim, one)

@@ -158,7 +158,7 @@ class RequestFilter:
         method: Its method.
         status: The status code of the answer.
         client: Whose it is.
-        by_function: Whether a function has the last word: what waits by functions use up is theirs alone.
+        by_function: Whether a function has the last word: other waits use up nothing of what it waits for.
     """
 
     name: str | None = None
