@@ -384,6 +384,11 @@ class Connection:
         return self.delivery.wind_up(now, is_read=self._is_read())
 
     def release(self) -> None:
-        """Close the socket of a connection that is gone, and give back what it takes."""
+        """Close the socket of a connection that is gone, and let go of whatever its client has sent.
+
+        A deadline that is still on a list keeps the connection itself for a while.
+        """
         self._charge(0)
+        self._buffer = self._raw_head = b""
+        self._content = self._head = None
         self.delivery.sock.close()
