@@ -473,7 +473,7 @@ class ExchangeLog:
         began = time.monotonic()
         poll = FIRST_LOOK_SECONDS
         while exchanges := [exchange for exchange in exchanges if self._is_awaited(exchange, began)]:
-            time.sleep(poll)
+            time.sleep(poll)  # an acknowledgment makes no event that could be waited for
             poll = min(2 * poll, LAST_LOOK_SECONDS)
 
     def _is_awaited(self, exchange: Exchange, began: float) -> bool:

@@ -155,7 +155,7 @@ def _answer_of(body: Iterable[bytes], said: _StartResponse, head: Head, close: C
             else:
                 plan = Plan((Stream(chain((first,), pieces), length, close),), length)
         answer = Answer(said.status, fields, plan)
-    except BaseException:
+    except BaseException:  # whatever the app raises: WSGI has its body closed all the same
         close()
         raise
     if not plan.steps or is_whole:

@@ -50,6 +50,6 @@ class Pace:
                 self._is_quick = True
                 tcp.queue_more(self._sock)
             if now - shared.small_at < ASKED_SECONDS:
-                time.sleep(GIVE_WAY_SECONDS - took)
+                time.sleep(GIVE_WAY_SECONDS - took)  # small answers get the processor: nothing is waited for
                 now = self.now()
         self._began = now

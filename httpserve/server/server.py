@@ -65,7 +65,7 @@ class Server(ThreadedWSGIServer):
             self.socket = Listener(self.socket)
             set_up_listener(self.socket, limits.lost)
             self.socket.listen(BACKLOG)
-        except BaseException:
+        except BaseException:  # of a signal too: the port must not stay taken
             self.socket.close()
             raise
         self.host = host  # as the socket has it: names were resolved before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,10 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     (tmp_path / "root").mkdir()
     with HttpServerClient(tmp_path / "root", host="127.0.0.1") as client:
         yield client
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads for what a test lets wait while it does something else."""
+    with ThreadPoolExecutor(8) as executor:
+        yield executor

@@ -6,7 +6,6 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
@@ -37,12 +36,6 @@ def bench(bench: HttpServerClient) -> HttpServerClient:
     """A server with `Image` on it."""
     put(bench)
     return bench
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as executor:
-        yield executor
 
 
 class Bored(Exception):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -37,12 +36,6 @@ def bench(bench: HttpServerClient) -> HttpServerClient:
     """A server with `Image` on it."""
     put(bench)
     return bench
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as executor:
-        yield executor
 
 
 def is_a(request: RequestRecord) -> bool:

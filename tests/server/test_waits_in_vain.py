@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,12 +41,6 @@ def bench(bench: HttpServerClient) -> HttpServerClient:
     """A server with `Image` on it."""
     put(bench)
     return bench
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as executor:
-        yield executor
 
 
 def said(error: WaitTimeout) -> tuple[str, int, int, tuple[tuple[int, int], ...]]:

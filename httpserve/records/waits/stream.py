@@ -32,7 +32,7 @@ def next_events(
     deadline = None if timeout is None else time.monotonic() + timeout
     rest = log.read_again_at - time.monotonic()
     if timeout != 0 and rest > 0:
-        time.sleep(rest if timeout is None else min(rest, timeout))
+        time.sleep(rest if timeout is None else min(rest, timeout))  # the boards' turn, whatever happens meanwhile
     spent = time.thread_time()
     looks_at_open = not kinds.isdisjoint(_OF_ANSWERS)
     poll = 0.0
