@@ -195,7 +195,7 @@ class ReadFile(StorageFile):
         self._check()
         from httpserve.storage.copying.copy import copy_out  # on first use, as in facade.py
 
-        copy_out(_ReadAsSource(self), path, operator, timeout=self._timeout)
+        copy_out(ReadAsSource(self), path, operator, timeout=self._timeout)
 
     def close(self) -> None:
         """Close the file. Harmless when called again."""
@@ -204,7 +204,7 @@ class ReadFile(StorageFile):
         super().close()  # last: an interrupt before it leaves what another call can close
 
 
-class _ReadAsSource:
+class ReadAsSource:
     """What a `ReadFile` has from its position on, as the source of a copy."""
 
     interruptible = True
@@ -293,7 +293,7 @@ class WriteFile(StorageFile):
         try:
             source = open_source(path, operator, timeout=self._timeout)
             try:
-                copy_in(source, _WriteAsSink(self))
+                copy_in(source, WriteAsSink(self))
             finally:
                 source.close()
         except BaseException:  # a Ctrl-C too: half a copy must not be published
@@ -343,7 +343,7 @@ class WriteFile(StorageFile):
         self._incoming.discard()
 
 
-class _WriteAsSink:
+class WriteAsSink:
     """The end of a `WriteFile`, as the sink of a copy: commits nothing, and begins again where it began."""
 
     def __init__(self, file: WriteFile) -> None:

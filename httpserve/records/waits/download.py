@@ -86,7 +86,7 @@ class _Pace:
         return self._poll
 
 
-class _Whole:
+class Whole:
     """What counts for a wait for whole downloads: each answer that no wait has claimed. The log has it ready."""
 
     def __init__(self, claims: Claims, terms: DownloadTerms) -> None:
@@ -115,7 +115,7 @@ class _Whole:
         return None
 
 
-class _Selected:
+class Selected:
     """What counts for any other wait: what a selection says, answers under way included."""
 
     def __init__(self, claims: Claims, terms: DownloadTerms, selection: Selection) -> None:
@@ -202,22 +202,22 @@ def wait_for_download(
         ServerNotRunning: It cannot happen any more.
     """
     if selection is not None:
-        return _wait(claims, terms, _Selected(claims, terms, selection))
+        return _wait(claims, terms, Selected(claims, terms, selection))
     if since is not None:
         begun = claims.select_since(terms.name, terms.boards, since)
     elif terms.amount.kind is UntilKind.ALL and terms.boards.predicate is None:
-        return _wait(claims, terms, _Whole(claims, terms))
+        return _wait(claims, terms, Whole(claims, terms))
     else:
         version = terms.current()
         wanted = ALL_BYTES if terms.amount.is_end else terms.amount.bytes_of(version.size)
         begun = claims.select(terms.name, terms.boards, version.validator, wanted)
     try:
-        return _wait(claims, terms, _Selected(claims, terms, begun))
+        return _wait(claims, terms, Selected(claims, terms, begun))
     finally:
         claims.end(begun)
 
 
-def _wait(claims: Claims, terms: DownloadTerms, counts: _Whole | _Selected) -> list[DownloadRecord]:
+def _wait(claims: Claims, terms: DownloadTerms, counts: Whole | Selected) -> list[DownloadRecord]:
     deadline = None if terms.timeout is None else time.monotonic() + terms.timeout
     log = claims.log
     pace = _Pace(log, terms)
@@ -266,7 +266,7 @@ def _report(
     terms: DownloadTerms,
     version: Version,
     records: list[DownloadRecord] | None,
-    counts: _Whole | _Selected,
+    counts: Whole | Selected,
     reported: int,
 ) -> int:
     """Tell how far those are who have most, if that has changed; returns it."""
@@ -287,7 +287,7 @@ def _not_running(name: str) -> ServerNotRunning:
 
 
 def _timeout(
-    claims: Claims, terms: DownloadTerms, version: Version, counts: _Whole | _Selected, coverages: dict[str, Coverage]
+    claims: Claims, terms: DownloadTerms, version: Version, counts: Whole | Selected, coverages: dict[str, Coverage]
 ) -> WaitTimeout:
     assert terms.timeout is not None
     instead = counts.instead()

@@ -16,7 +16,7 @@ from httpserve.records.log import ExchangeLog
 from httpserve.records.model import RequestRecord
 from httpserve.records.selection import Selection
 from httpserve.records.terms import Boards, amount
-from httpserve.records.waits.download import DownloadTerms, Version, _Selected
+from httpserve.records.waits.download import DownloadTerms, Selected, Version
 from tests.unit.exchanges import Asked, Line, subject
 
 V = '"v"'
@@ -226,10 +226,10 @@ def test_what_nobody_looks_at_for_long_is_not_lost(monkeypatch: pytest.MonkeyPat
 # Rest
 
 
-def resting(claims: Claims, seconds: float) -> tuple[_Selected, Selection]:
+def resting(claims: Claims, seconds: float) -> tuple[Selected, Selection]:
     terms = DownloadTerms("f", lambda: Version(V, 10), lambda: True, lambda names: {}, amount=amount("idle", seconds))
     watch = claims.select_from_now("f", Boards())
-    return _Selected(claims, terms, watch), watch
+    return Selected(claims, terms, watch), watch
 
 
 def test_a_range_that_came_again_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:

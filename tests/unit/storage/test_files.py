@@ -28,7 +28,7 @@ from httpserve.errors import (
 )
 from httpserve.storage.directory.root import Root
 from httpserve.storage.facade import Storage
-from httpserve.storage.files import ReadFile, WriteFile, _ReadAsSource, _WriteAsSink
+from httpserve.storage.files import ReadAsSource, ReadFile, WriteAsSink, WriteFile
 
 LINES = b"one\ntwo\nthree"
 
@@ -307,7 +307,7 @@ def test_a_file_that_changes_while_it_is_copied_out_is_not_copied(storage: Stora
 
 def test_a_copy_out_leaves_its_file_open(storage: Storage) -> None:
     with storage.open("lines", "rb") as file:
-        _ReadAsSource(file).close()
+        ReadAsSource(file).close()
 
         assert not file.closed
 
@@ -460,7 +460,7 @@ def test_a_root_that_is_closed_discards_open_files(storage: Storage, root: Root)
 def test_a_copy_that_begins_again_begins_where_the_file_was(storage: Storage) -> None:
     with storage.open("new", "wb") as file:
         file.write(b"head,")
-        tail = _WriteAsSink(file)
+        tail = WriteAsSink(file)
         tail.write(memoryview(b"old"))
         tail.restart()
         tail.write(memoryview(b"new"))
