@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 WORN_ROWS = 2  # that the prompt and what the user types take
 STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
-MUCH = 4096  # characters, of a buffer for 8192 bytes
+MUCH = 4096  # characters that wait to be written together
+ROOM_BYTES = 1 << 16  # of a buffer; much more than MUCH and the longest event
 LINES_SECONDS = 5.0  # between two plain lines about the progress of one transfer
 UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dumb" one knows
 
@@ -39,9 +40,8 @@ class Stream:
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        if stream is not None and isinstance(getattr(stream, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED is set
-            stream = open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
-        self._stream = stream
+        self._given = stream  # which argparse writes to
+        self._stream = _with_room(stream) if stream is not None and os.name == "posix" else stream
         self._unflushed = 0
         self.error: OSError | None = None
 
@@ -61,8 +61,9 @@ class Stream:
 
     def flush(self) -> None:
         """Write what is in the buffer, from argparse too. After a signal it is still there."""
-        if self._stream is not None and self.error is None:
+        if self._stream is not None and self._given is not None and self.error is None:
             try:
+                self._given.flush()
                 self._stream.flush()
                 self._unflushed = 0
             except OSError as error:
@@ -109,6 +110,21 @@ class Stream:
         except (OSError, ValueError):
             columns = rows = 0
         return columns or COLUMNS, rows or ROWS
+
+
+def _with_room(stream: TextIO) -> TextIO:
+    """Return a stream to the same file whose buffer has room for all that is put before a flush.
+
+    A signal that interrupts a flush loses nothing that lies in the buffer. Python's own stream has a buffer of 4096
+    bytes for a pipe, and what does not fit into it is lost (`_io__Buffered_write_impl` of CPython).
+    """
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):  # not a file
+        return stream
+    own = open(number, "w", ROOM_BYTES, encoding=stream.encoding, errors=stream.errors, closefd=False)
+    own.reconfigure(write_through=True)
+    return own
 
 
 class Lines:

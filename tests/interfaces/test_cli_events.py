@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import subprocess
+import sys
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +17,10 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.cli.events import KINDS, OF_ALL, Event, EventFeed
+from tests import warm
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch
 from tests.interfaces.conftest import Run, Start
-from tests.server.wire import PATIENCE_SECONDS, Wire, eventually
+from tests.server.wire import PATIENCE_SECONDS, Wire, eventually, unmeasured
 
 Told = tuple["subprocess.Popen[str]", Iterator[dict[str, Any]], str]
 BIG = 12 << 20
@@ -278,3 +281,44 @@ def test_crowd_of_small_requests_is_told_completely_or_said_to_be_skipped(told: 
     kinds = [one["event"] for one in coming]
     assert kinds.count("transfer-started") == kinds.count("transfer-ended")
     assert kinds.count("request") == asked or "skipped" in kinds
+
+
+INTERRUPTED = """
+import signal, sys
+from httpserve.cli.screen import Stream
+
+def interrupt(number, frame):
+    global is_held
+    if not is_held:
+        is_held = True
+        raise KeyboardInterrupt
+
+out, is_held, left = Stream(sys.stdout), True, 2000
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+while left:
+    if not out.has_much:
+        out.put(f"{left} {'x' * (left % 211)}\\n")
+        left -= 1
+        continue
+    try:
+        is_held = False
+        out.flush()
+        is_held = True
+    except KeyboardInterrupt:
+        pass
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+out.flush()
+"""
+
+
+def test_signals_while_a_slow_reader_blocks_a_write_cost_no_byte() -> None:
+    source, sink = os.pipe()
+    fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, 4096)
+    command = [sys.executable, "-c", INTERRUPTED]
+    with warm.Popen(command, env=unmeasured(), stdout=sink) as process, open(source, "rb", buffering=0) as reader:
+        os.close(sink)
+        came = b"".join(iter(lambda: reader.read(7), b""))
+
+    assert process.returncode == 0
+    assert came.decode() == "".join(f"{left} {'x' * (left % 211)}\n" for left in range(2000, 0, -1))
