@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import io
 import logging
 import os
 import threading
