@@ -11,6 +11,7 @@ import atexit
 import builtins
 import ctypes
 import functools
+import gc
 import importlib
 import inspect
 import json
@@ -176,6 +177,7 @@ def _parent() -> _Parent:
 def run_jobs(descriptor: int) -> None:
     """Run each command in a process of its own, until nobody sends more."""
     _load()
+    _keep_loaded()
     children: dict[int, tuple[int, int]] = {}  # of each pidfd: the process, and where its end is told
     with socket.socket(fileno=descriptor) as sock:
         while True:
@@ -211,6 +213,14 @@ def _load() -> None:
 
     for name in httpserve.__all__:
         getattr(httpserve, name)
+
+
+def _keep_loaded() -> None:
+    """Spare the forks the taking down of what they share, which took nine parts in ten of their time."""
+    kept = [vars(module).copy() for module in sys.modules.values()]
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+    gc.collect()
+    gc.freeze()
 
 
 def _tell_end(pidfd: int, child: int, told: int) -> None:
