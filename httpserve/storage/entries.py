@@ -17,8 +17,7 @@ from opendal.types import EntryMode
 from httpserve.base.names import is_name
 from httpserve.base.tables import Listing
 from httpserve.errors import InvalidName
-from httpserve.storage.directory.places import Directory
-from httpserve.storage.directory.root import Root
+from httpserve.storage.directory.places import Directory, Ground
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Names = list[str]  # for the class that has a method of the name `list`; what it returns shows itself as a Listing
@@ -59,11 +58,11 @@ class Metadata:
         return self.mode.is_dir()
 
 
-def listed(root: Root, name: str, *, is_directory: bool, recursive: bool) -> Names:
+def listed(ground: Ground, name: str, *, is_directory: bool, recursive: bool) -> Names:
     """Return a directory and its entries, or (not *is_directory*) what begins with *name* in its parent."""
     own: Names = []
     links: set[str] = set()  # to directories: they are shown, but may lead in a circle
-    waiting = _entries(root, name if is_directory else name.rpartition("/")[0], links)
+    waiting = _entries(ground, name if is_directory else name.rpartition("/")[0], links)
     if waiting is None:
         return Listing()
     if is_directory:
@@ -75,15 +74,15 @@ def listed(root: Root, name: str, *, is_directory: bool, recursive: bool) -> Nam
         entry = waiting.pop()
         found.append(entry)
         if recursive and entry.endswith("/") and entry not in links:
-            waiting += _entries(root, entry[:-1], links) or []
+            waiting += _entries(ground, entry[:-1], links) or []
     return Listing(own + sorted(found))
 
 
-def _entries(root: Root, name: str, links: set[str]) -> Names | None:
+def _entries(ground: Ground, name: str, links: set[str]) -> Names | None:
     """Return what is in a directory and can be asked for, and add to *links*; None when there is no such directory."""
     found = []
     try:
-        with root.directory(name) as directory:
+        with ground.directory(name) as directory:
             for entry in directory:
                 below = f"{name}/{entry.name}" if name else entry.name
                 if not is_name(below):

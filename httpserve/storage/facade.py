@@ -268,7 +268,7 @@ class Storage:
         self._root.open()
         if old_is_directory or new_is_directory:
             self._status("rename", f"{old}/")
-        self._root.rename(old, new)
+        self._root.changes.rename(old, new)
 
     def create_dir(self, path: Path) -> None:
         """Make a directory, and its parents. Harmless when it exists.
@@ -281,7 +281,7 @@ class Storage:
         if not is_directory:
             raise NotADirectory(f"create_dir {name!r}: the path of a directory ends in '/'", name)
         self._root.open()
-        self._root.create_dir(name)
+        self._root.changes.create_dir(name)
 
     def delete(self, path: Path) -> None:
         """Remove a file or an empty directory. Harmless when there is none.
@@ -294,14 +294,14 @@ class Storage:
             raise NotPermitted("delete '/': the root stays; remove_all('/') removes what is in it", "/")
         self._root.open()
         if not is_directory or self.exists(f"{name}/"):
-            self._root.delete(name)
+            self._root.changes.delete(name)
 
     def remove_all(self, path: Path) -> None:
         """Remove a file, or a directory with all in it. Harmless when there is none."""
         name, is_directory = _parts(path)
         self._root.open()
         if not is_directory or self.exists(f"{name}/"):
-            self._root.remove_all(name)
+            self._root.changes.remove_all(name)
 
     # What a local directory cannot do
 
@@ -327,13 +327,13 @@ class Storage:
         name, is_directory = _parts(path)
         self._root.open()
         with translating(operation, name or "/"):
-            return listed(self._root, name, is_directory=is_directory, recursive=recursive)
+            return listed(self._root.ground, name, is_directory=is_directory, recursive=recursive)
 
     def _status(self, operation: str, path: Path) -> tuple[str, os.stat_result]:
         name, is_directory = _parts(path)
         self._root.open()
         with translating(operation, name):
-            found = self._root.found(name)
+            found = self._root.ground.status(name)
         if is_directory and not stat.S_ISDIR(found.st_mode):
             raise NotADirectory(f"{operation} {name!r}: it is a file", name)
         return name, found

@@ -36,7 +36,7 @@ for number in range(int(rounds)):
             incoming.commit(None)
         root.open_file(name).close()
         if chance.random() < 0.5:
-            root.delete(name)
+            root.changes.delete(name)
     except HttpServeError as error:
         print(repr(error), repr(error.__cause__))
     root.close()
@@ -57,7 +57,7 @@ def work():
             with root.incoming(f"{number}/deep/file") as incoming:
                 incoming.write(b"x")
                 incoming.commit(None)
-            root.remove_all(str(number))
+            root.changes.remove_all(str(number))
         root.close()
 
 for _ in range(int(rounds)):

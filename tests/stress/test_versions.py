@@ -40,7 +40,7 @@ def test_whoever_opens_a_new_version_before_it_is_on_record_has_its_digest(tmp_p
                 put("f", data)
             else:
                 put("g", data)
-                root.rename("g", "f")
+                root.changes.rename("g", "f")
         is_over.set()
     root.close()
 

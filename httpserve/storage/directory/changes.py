@@ -16,16 +16,18 @@ from threading import RLock
 from typing import NamedTuple, NoReturn
 
 from httpserve.base.descriptors import Descriptors
+from httpserve.base.names import is_reserved
 from httpserve.base.threads import sigint_held
 from httpserve.errors import InvalidName, StorageError
 from httpserve.storage.directory import cleanup
 from httpserve.storage.directory.created import Created, Origin, Sure, Version
 from httpserve.storage.directory.disks import Disks
+from httpserve.storage.directory.emptying import Emptying
 from httpserve.storage.directory.generations import Generation, generation_at, generation_of, held
 from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.os_errors import raise_translated, translating
-from httpserve.storage.directory.places import LIST, OUTSIDE, Directory, Ground, Place, status
+from httpserve.storage.directory.places import LIST, Ground, Place
 from httpserve.storage.served import Identity
 
 SECOND_NS = 1_000_000_000
@@ -34,27 +36,22 @@ LARGE_BYTES = 16 * 1024 * 1024  # from here on the system takes a while to free 
 
 
 class Listeners(NamedTuple):
-    """What is called at changes.
+    """What is called at changes."""
 
-    Attributes:
-        before_publish: Called with a file's name just before a new version of it is put in place.
-        after_removal: Called when something was removed or moved away.
-    """
-
-    before_publish: Callable[[str], object] = lambda name: None
-    after_removal: Callable[[], object] = lambda: None
+    before_publish: Callable[[str], object] = lambda name: None  # with a file's name, before a new version is in place
+    after_removal: Callable[[], object] = lambda: None  # when something was removed or moved away
 
 
 class Changes:
     """The files under one directory. Safe from any number of threads; names are checked ones.
 
-    What reads (`version`, `forget_missing`, `created`, `found`, `directory`) waits for no change that is under way.
+    What reads (`version`, `forget_missing`, `created`) waits for no change that is under way.
     """
 
-    def __init__(self, path: str, log_book: Journal | None, listeners: Listeners) -> None:
+    def __init__(self, path: str, journal: Journal | None, listeners: Listeners) -> None:
         self.path = path
-        self._ground = Ground(path)
-        self.prefix = self._ground.prefix
+        self.ground = Ground(path)
+        self.prefix = self.ground.prefix
         self.created = Created()
         self.disks = Disks(path)
         # Guards _underway, _journal, _closed, and changes to created, which is read without it. Held over the one
@@ -63,53 +60,10 @@ class Changes:
         self._lock = RLock()
         # What is put under a name right now, but for the time that the move gives it.
         self._coming: dict[str, Version] = {}
-        self._journal = log_book
+        self._journal = journal
         self._listeners = listeners
         self._underway: dict[str, weakref.ref[Incoming]] = {}  # by temporary; one that is forgotten discards itself
         self._closed = False
-
-    # Places
-
-    def holds(self, path: str) -> bool:
-        """Say whether a real path lies in the root."""
-        return self._ground.holds(path)
-
-    def key(self, place: str) -> str:
-        """Return the name without detours over symlinks, under which records are kept."""
-        return self._ground.key(place)
-
-    def place_of(self, name: str) -> str:
-        """Return the path of a name, with no symlink in its directories, as they are just now.
-
-        Raises:
-            InvalidName: a symlink leads out of the root.
-        """
-        parent, _, last = name.rpartition("/")
-        where = os.path.realpath(self.prefix + parent) if parent else self.path
-        place = os.path.join(where, last) if last else where
-        if not self.holds(where) or (os.path.islink(place) and not self.holds(os.path.realpath(place))):
-            raise InvalidName(name, OUTSIDE)
-        return place
-
-    def place(self, name: str, *, follow: bool = False) -> Place:
-        """Walk to a name; the caller closes what it leads to.
-
-        Raises:
-            InvalidName: a symlink leads out of the root.
-        """
-        return Place(self._ground, name, follow=follow)
-
-    # Reading
-
-    def found(self, name: str) -> os.stat_result:
-        """Return what is under a name, following symlinks as far as they stay in the root."""
-        return status(self._ground, name)
-
-    @contextlib.contextmanager
-    def directory(self, name: str) -> Iterator[Directory]:
-        """Give what is in a directory, which stays open in the block."""
-        with self.place(name, follow=True) as place:
-            yield Directory(place)
 
     def version(self, key: str, identity: Identity) -> Version | None:
         """Return what is on record of that version; of a file that is put in place right now, too."""
@@ -138,7 +92,7 @@ class Changes:
         try:
             if self._closed:
                 self._raise_closed()
-            place = Place(self._ground, name)
+            place = Place(self.ground, name)
             if place.is_directory():
                 place.close()
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
@@ -210,7 +164,7 @@ class Changes:
             self._journal.close(remove=remove)
 
     def renew_locks(self) -> None:
-        """Make the locks anew in a forked child."""
+        """Do as `Root.renew_locks`."""
         self._lock = RLock()
         if self._journal is not None:
             self._journal.renew_lock()
@@ -239,7 +193,14 @@ class Changes:
         """Remove a file, or a directory and all in it, no matter who made it; of the root only what is in it."""
         with self._changing("remove_all", name) as place:
             if place.is_directory():
-                self._remove_tree(place)
+                _EmptyingInRoot(self.ground).run(place.last or ".", place.fd)
+                if place.last:
+                    place.check_stays()
+                    try:
+                        os.rmdir(place.last, dir_fd=place.fd)
+                    except OSError as error:
+                        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                            raise
             elif place.found is not None:
                 with contextlib.suppress(FileNotFoundError):
                     _remove(place)
@@ -250,7 +211,7 @@ class Changes:
 
     def rename(self, source: str, target: str) -> None:
         """Move a file or directory in one step over what is under *target*."""
-        with self._changing("rename", source, target) as old, self.place(target) as new:
+        with self._changing("rename", source, target) as old, Place(self.ground, target) as new:
             if old.found is None:
                 raise old.lack()
             try:
@@ -267,7 +228,7 @@ class Changes:
         """Give the place of *name*; parents that are made meanwhile are on the journal."""
         with translating(operation, name or "/", target):
             self._check_open()
-            with self.place(name) as place:
+            with Place(self.ground, name) as place:
                 journal = self._journal or self._began_journal()
                 journal.enter()
                 try:
@@ -298,7 +259,7 @@ class Changes:
         if place.found is None or not stat.S_ISLNK(place.found.st_mode):
             return place.is_directory()
         try:
-            return stat.S_ISDIR(self.found(place.key).st_mode)
+            return stat.S_ISDIR(self.ground.status(place.key).st_mode)
         except OSError:  # it leads nowhere, or in a circle
             return False
 
@@ -362,16 +323,6 @@ class Changes:
                 for key in coming:
                     self._coming.pop(key, None)
 
-    def _remove_tree(self, place: Place) -> None:
-        cleanup.remove_tree(place, self._check_inside)
-        if place.last:
-            place.check_stays()
-            cleanup.remove_directory(place.last, place.fd)
-
-    def _check_inside(self, fd: int) -> None:
-        if not self._ground.contains(fd):
-            raise FileNotFoundError(errno.ENOENT, "its directory was moved meanwhile")
-
     def _prune(self, key: str) -> None:
         """Remove the directories from *key* upwards that were made for files, as far as they are empty."""
         with self._lock, contextlib.suppress(OSError, InvalidName):
@@ -379,14 +330,28 @@ class Changes:
                 mark = self.created.marks.get(key)
                 if mark is None or mark.kind is not Origin.PARENT:
                     return
-                with self.place(key) as place:
+                with Place(self.ground, key) as place:
                     if place.found is not None:
                         if cleanup.how_sure(mark, None, place, place.found) is not Sure.OURS:
                             return
                         place.check_stays()
-                        cleanup.rmdir(place.last, place.fd)
+                        os.rmdir(place.last, dir_fd=place.fd)
                 self.created.forget(key)
                 key = key.rpartition("/")[0]
+
+
+class _EmptyingInRoot(Emptying):
+    """Leaves what is on its way in, and the directories that hold it."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    def kept(self, fd: int, names: list[str]) -> list[str]:
+        return list(filter(is_reserved, names))
+
+    def check(self, fd: int) -> None:
+        if not self._ground.contains(fd):
+            raise FileNotFoundError(errno.ENOENT, "its directory was moved meanwhile")
 
 
 def _version(found: os.stat_result, before: os.stat_result | None, sha256: str | None) -> Version:
@@ -399,7 +364,7 @@ def _remove(place: Place) -> None:
     """Remove a file, an empty directory, or a symlink itself."""
     place.check_stays()
     if place.is_directory():
-        cleanup.rmdir(place.last, place.fd)
+        os.rmdir(place.last, dir_fd=place.fd)
     else:
         os.unlink(place.last, dir_fd=place.fd)
 

@@ -1,122 +1,142 @@
 """Empties a directory that is open, and nothing else, whatever others do to names and symlinks meanwhile.
 
-Knows directories by their descriptors. Follows no symlink and crosses no mount point. Does not know whose they are.
+Knows directories by their descriptors. Follows no symlink. Does not know whose they are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
-from httpserve.storage.directory.lock_file import DIRECTORY, NOFOLLOW
+from httpserve.base.descriptors import Descriptors
+from httpserve.base.threads import sigint_held
+
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class _Level(NamedTuple):
-    """A directory on the way down. Only the last one is open, as a tree may be deeper than descriptors last."""
+    """A directory in which another is emptied. It is not open, as a tree may be deeper than descriptors last."""
 
+    found: os.stat_result
     name: str
-    device: int
-    number: int
-    below: list[str]
+    left: list[str]
+
+
+class Emptying:
+    """How a tree is emptied: what stays, and what becomes of errors. This is for one of which all can be removed."""
+
+    def kept(self, fd: int, names: list[str]) -> Container[str]:
+        """Return which of the *names* in an open directory stay."""
+        return ()
+
+    def is_entered(self, fd: int, name: str) -> bool:
+        """Say whether a directory, in an open one, is emptied too."""
+        return True
+
+    def check(self, fd: int) -> None:
+        """Raise OSError if nothing may be removed in an open directory by now."""
+
+    def fail(self, error: OSError) -> None:
+        """Raise what keeps something from being removed."""
+        raise error
+
+    def run(self, name: str, within: int) -> None:
+        """Remove what is in a directory, and nothing of the directory itself. Raises OSError.
+
+        What others put into a directory meanwhile stays, and so does that. Two directories at a time are open.
+        """
+        fds = Descriptors()  # where we are
+        above: list[_Level] = []
+        try:
+            fds.take(name, _LIST, within)
+            left = self._directories(fds[0])
+            while left or above:
+                if left:
+                    name = left.pop()
+                    if self._enter(fds, name):
+                        above.append(_Level(os.fstat(fds[0]), name, left))
+                        fds.drop()
+                        left = self._directories(fds[0])
+                else:
+                    found, name, left = above.pop()
+                    fds.take("..", _LIST, fds[0])
+                    fds.drop()
+                    if not os.path.samestat(os.fstat(fds[0]), found):
+                        raise OSError(errno.ESTALE, "a directory was moved meanwhile")
+                    self._remove(os.rmdir, name, fds[0])
+        finally:
+            fds.close()
+
+    def _directories(self, fd: int) -> list[str]:
+        """Remove what is no directory; return the directories."""
+        with sigint_held(), os.scandir(fd) as entries:
+            found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        kept = self.kept(fd, list(found))
+        for name, is_directory in found.items():
+            if not is_directory and name not in kept:
+                self._remove(os.unlink, name, fd)
+        return [name for name, is_dir in found.items() if is_dir and name not in kept and self.is_entered(fd, name)]
+
+    def _enter(self, fds: Descriptors, name: str) -> bool:
+        """Open a directory in the first one; remove what has come in its place, which is none."""
+        try:
+            fds.take(name, _LIST, fds[0])
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
+                self._remove(os.unlink, name, fds[0])
+            else:
+                self.fail(error)
+            return False
+        return True
+
+    def _remove(self, remove: Callable[..., None], name: str, fd: int) -> None:
+        self.check(fd)
+        try:
+            remove(name, dir_fd=fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                self.fail(error)
+
+
+class _AsFarAsPossible(Emptying):
+    """Leaves what cannot be removed, or is in use, and does not look into other file systems."""
+
+    def __init__(self, top: int, keep: str, is_in_use: Callable[[int, list[str]], bool]) -> None:
+        self._top = os.fstat(top)
+        self._keep = keep
+        self._is_in_use = is_in_use
+
+    def kept(self, fd: int, names: list[str]) -> Container[str]:
+        found = os.fstat(fd)
+        if found.st_dev != self._top.st_dev or self._is_in_use(fd, names):
+            return set(names)
+        return (self._keep,) if os.path.samestat(found, self._top) else ()
+
+    def is_entered(self, fd: int, name: str) -> bool:
+        try:
+            os.rmdir(name, dir_fd=fd)
+        except OSError as error:  # a mount point is busy, also one of the same file system
+            return error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        return False
+
+    def fail(self, error: OSError) -> None:
+        """Go on with what is left."""
 
 
 def emptied(top: int, keep: str = "", is_in_use: Callable[[int, list[str]], bool] = lambda fd, names: False) -> bool:
-    """Remove all in the directory *top*; return whether nothing is left in it. Raises no OSError.
+    """Remove all in the open directory *top* that can be; return whether nothing is left in it. Raises no OSError.
 
     Args:
         top: a descriptor, which stays open.
         keep: a name in *top* that is left.
         is_in_use: asked with each directory and the names in it; what is in use is left with all in it.
     """
-    walk = _Walk(os.dup(top), keep, is_in_use)
-    try:
-        while walk.goes_on():
-            pass
-    except OSError:  # the file system is gone, or what we are in may not be read
-        return False
-    finally:
-        os.close(walk.here)
-    return walk.is_complete
-
-
-class _Walk:
-    """One pass over a tree, deepest directories first."""
-
-    def __init__(self, here: int, keep: str, is_in_use: Callable[[int, list[str]], bool]) -> None:
-        self.here = here  # the directory that we are in; `emptied` closes it
-        self.is_complete = True
-        self._keep = keep
-        self._is_in_use = is_in_use
-        self._levels: list[_Level] = []
-
-    def goes_on(self) -> bool:
-        """Do one step: into a directory, or back to the one above. Return whether there is another."""
-        if not self._levels:
-            self._enter("")
-        elif self._levels[-1].below:
-            self._go_down(self._levels[-1].below.pop())
-        else:
-            self._go_up(self._levels.pop())
-        return bool(self._levels)
-
-    def _go_down(self, name: str) -> None:
-        try:
-            self._go_to(os.open(name, DIRECTORY | NOFOLLOW, dir_fd=self.here))
-        except OSError:  # it may not be read, or is a symlink by now
-            self.is_complete = False
-        else:
-            self._enter(name)
-
-    def _go_up(self, level: _Level) -> None:
-        if not self._levels:
-            return
-        self._go_to(os.open("..", DIRECTORY, dir_fd=self.here))
-        status = os.fstat(self.here)
-        if (status.st_dev, status.st_ino) == (self._levels[-1].device, self._levels[-1].number):
-            self._attempt(os.rmdir, level.name)
-        else:  # it was moved away meanwhile: what is above it now is none of ours
-            self._levels.clear()
-            self.is_complete = False
-
-    def _go_to(self, fd: int) -> None:
-        before, self.here = self.here, fd
-        os.close(before)
-
-    def _enter(self, name: str) -> None:
-        """Remove what is no directory from where we are, and the empty ones; note the others."""
-        status = os.fstat(self.here)
-        self._levels.append(_Level(name, status.st_dev, status.st_ino, []))
-        if status.st_dev != self._levels[0].device or self._is_in_use(self.here, os.listdir(self.here)):
-            self.is_complete = False
-            return
-        with os.scandir(self.here) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for entry, is_directory in found:
-            if len(self._levels) == 1 and entry == self._keep:
-                continue
-            if not is_directory:
-                self._attempt(os.unlink, entry)
-            elif self._is_full(entry):
-                self._levels[-1].below.append(entry)
-
-    def _is_full(self, name: str) -> bool:
-        """Remove a directory if it is empty. A mount point is busy, and is not looked into."""
-        try:
-            os.rmdir(name, dir_fd=self.here)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return True
-            self.is_complete = False
-        return False
-
-    def _attempt(self, remove: Callable[..., None], name: str) -> None:
-        try:
-            remove(name, dir_fd=self.here)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            self.is_complete = False
+    with contextlib.suppress(OSError):  # the file system is gone, or what we are in may not be read
+        _AsFarAsPossible(top, keep, is_in_use).run(".", top)
+        return set(os.listdir(top)) <= {keep}
+    return False

@@ -34,9 +34,6 @@ class Inode(NamedTuple):
     @classmethod
     def at(cls, directory: str) -> Self:
         """Return what a directory is, and not what a symlink means. Raises OSError."""
-        if sys.platform == "win32":  # pragma: no cover - where no directory can be opened
-            found = os.lstat(directory)
-            return cls(found.st_dev, found.st_ino, _birth(-1, found))
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             return cls.of(fd)

@@ -1,8 +1,7 @@
 """The journal of a root: what must be removed if this process is killed in the middle of a write.
 
 Knows what is on record, and how to sweep what the dead have left in a root. Does not know what is being written.
-A journal is a lock file: one that is locked has a living owner, and a copy of one removes nothing. Without fcntl
-nothing is ever swept.
+A journal is a lock file: one that is locked has a living owner, and a copy of one removes nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ import secrets
 import stat
 from collections.abc import Callable
 from threading import RLock
-from typing import Self
 
 from httpserve.base.log import logger
 from httpserve.base.names import RESERVED_PREFIX
 from httpserve.storage.directory import lock_file, private
 from httpserve.storage.directory.inode import Inode
-from httpserve.storage.directory.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, LockFile
+from httpserve.storage.directory.lock_file import DIRECTORY, NOFOLLOW, LockFile
 
 log = logger("httpserve.storage")
 
@@ -40,21 +38,13 @@ class Journal:
     """What is under way in one opened root. Safe from any number of threads.
 
     Attributes:
-        file: Where it is written down; None for a private root, where files cannot be locked, and once it is closed.
+        file: Where it is written down; None once it is closed, where files cannot be locked, and for a private root,
+            which is swept whole.
     """
 
-    def __init__(self, root: str) -> None:
-        """Make one in *root*. Raises OSError."""
-        self._begin(root, _made(root))
-
-    @classmethod
-    def unwritten(cls, token: str) -> Self:
-        """Return one that writes nothing down, for a root that is swept whole. *token*: no other has it."""
-        journal = cls.__new__(cls)
-        journal._begin("", token)
-        return journal
-
-    def _begin(self, root: str, mark: LockFile | str) -> None:
+    def __init__(self, root: str, token: str | None = None) -> None:
+        """Make one in *root*. Raises OSError. Given a *token*, which no other has, it writes nothing down."""
+        mark = token or _made(root)
         self._root = root
         self.file = None if isinstance(mark, str) else mark
         self.token = mark if isinstance(mark, str) else mark.token
@@ -144,18 +134,12 @@ class Journal:
 
 def _made(root: str) -> LockFile | str:
     """Return a journal's file; where files cannot be locked a token alone."""
-    if CAN_LOCK:  # pragma: no branch - Windows
-        with lock_file.place(root) as where:
-            made = lock_file.made(where, SUFFIX)
-        if made is not None:
-            return made
-    return secrets.token_hex(8)
+    with lock_file.place(root) as where:
+        return lock_file.made(where, SUFFIX) or secrets.token_hex(8)
 
 
 def sweep(root: str) -> None:
     """Remove the litter of dead owners from *root*. Looks at the root itself only, walks nowhere, and never raises."""
-    if not CAN_LOCK:  # pragma: no cover - Windows
-        return
     try:
         where = os.open(root, DIRECTORY)
         try:
@@ -232,8 +216,6 @@ def _remove_directory(name: str, where: int, inode: Inode | None) -> None:
 
 def sweep_private(parent: str) -> None:
     """Remove the private roots in *parent* that belong to this user and whose owner is dead. Never raises."""
-    if not CAN_LOCK:  # pragma: no cover - Windows
-        return
     try:
         where = os.open(parent, DIRECTORY)
         try:

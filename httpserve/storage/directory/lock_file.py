@@ -8,12 +8,12 @@ finds one that is not, except those of the dead. Knows files and locks. Does not
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import secrets
 import stat
-import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -21,15 +21,11 @@ from httpserve.base.log import logger
 from httpserve.base.names import RESERVED_PREFIX
 from httpserve.storage.directory.inode import Inode
 
-if sys.platform != "win32":  # pragma: no branch - Windows has no fcntl
-    import fcntl
-
-CAN_LOCK = sys.platform != "win32"
 SALT_CHARACTERS = 8
-DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_PLACE = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)  # NFS locks only what may be written
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+NOFOLLOW = os.O_NOFOLLOW
+_PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC  # NFS locks only what may be written
 _NAME = re.compile(re.escape(RESERVED_PREFIX) + r"([0-9a-f]{16})\.([a-z.]+)")
 
 log = logger("httpserve.storage")

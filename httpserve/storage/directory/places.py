@@ -47,6 +47,24 @@ class Ground:
         """Return the path of such a name."""
         return self.prefix + key if key else self.path
 
+    def status(self, name: str) -> os.stat_result:
+        """Return what is under a checked name, following symlinks as far as they stay in the root. Opens no file.
+
+        Raises:
+            InvalidName: a symlink leads out of the root.
+            FileNotFoundError, NotADirectoryError: there is nothing.
+        """
+        with Place(self, name, follow=True) as place:
+            if place.found is None:
+                raise place.lack()
+            return place.found
+
+    @contextlib.contextmanager
+    def directory(self, name: str) -> Iterator[Directory]:
+        """Give what is in a directory, which stays open in the block. Raises what `status` does."""
+        with Place(self, name, follow=True) as place:
+            yield Directory(place)
+
     def contains(self, fd: int) -> bool:
         """Say whether an open directory lies in the root by now."""
         try:
@@ -323,23 +341,10 @@ class Directory:
         """
         if not entry.is_symlink():
             return entry.stat(follow_symlinks=False)
-        return status(self._place.ground, self._place.beside(entry.name))
+        return self._place.ground.status(self._place.beside(entry.name))
 
     def is_directory(self, entry: os.DirEntry[str]) -> bool:
         """Say whether an entry is a directory, or a symlink to one in the root."""
         if not entry.is_symlink():
             return entry.is_dir(follow_symlinks=False)
         return stat.S_ISDIR(self.status(entry).st_mode)
-
-
-def status(ground: Ground, name: str) -> os.stat_result:
-    """Return what is under a name, following symlinks as far as they stay in the root.
-
-    Raises:
-        InvalidName: a symlink leads out of the root.
-        FileNotFoundError: there is nothing.
-    """
-    with Place(ground, name, follow=True) as place:
-        if place.found is None:
-            raise place.lack()
-        return place.found

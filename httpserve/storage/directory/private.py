@@ -12,14 +12,13 @@ import errno
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Callable
 
 from httpserve.base.log import logger
-from httpserve.storage.directory import cleanup, lock_file
+from httpserve.storage.directory import lock_file
 from httpserve.storage.directory.emptying import emptied
 from httpserve.storage.directory.inode import Inode
-from httpserve.storage.directory.lock_file import CAN_LOCK, DIRECTORY, NOFOLLOW, SALT_CHARACTERS, LockFile
+from httpserve.storage.directory.lock_file import DIRECTORY, NOFOLLOW, SALT_CHARACTERS, LockFile
 
 log = logger("httpserve.storage")
 
@@ -34,12 +33,8 @@ class PrivateDirectory:
     def __init__(self, parent: str) -> None:
         """Make it in *parent*. Raises OSError, and leaves nothing then."""
         self._parent = os.path.realpath(parent)
-        self._fd: int | None = None  # None: closed, or a system without descriptors of directories
+        self._fd: int | None = None  # None: closed
         self._file: LockFile | None = None  # None: closed, or files cannot be locked
-        if not CAN_LOCK:  # pragma: no cover - Windows
-            self.token = secrets.token_hex(SALT_CHARACTERS)
-            self.path = tempfile.mkdtemp(prefix=PREFIX, dir=self._parent)
-            return
         with lock_file.place(self._parent) as where:
             self._file = lock_file.made(where, OUTSIDE)
             self.token = secrets.token_hex(SALT_CHARACTERS) if self._file is None else self._file.token
@@ -72,8 +67,6 @@ class PrivateDirectory:
     def remove(self) -> None:
         """Remove it with whatever is in it, and give it up. One that is not in its place is left. Never raises."""
         if self._fd is None:
-            if not CAN_LOCK:  # pragma: no cover - Windows
-                cleanup.remove_private(self.path)
             return
         try:
             with lock_file.place(self._parent) as where:

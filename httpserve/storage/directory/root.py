@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 from httpserve.base.log import logger
@@ -43,7 +43,7 @@ from httpserve.storage.directory.open_file import (
     wait_for_lease,
 )
 from httpserve.storage.directory.os_errors import translated, translating
-from httpserve.storage.directory.places import Directory
+from httpserve.storage.directory.places import Ground
 from httpserve.storage.directory.private import PrivateDirectory
 from httpserve.storage.directory.recheck import Recheck
 from httpserve.storage.served import Entry, FileVersion, Identity, Status
@@ -150,7 +150,7 @@ class Root:
         if private is not None:
             private.remove()
         elif self._remove_created:
-            cleanup.remove_created(tree.created, tree.place)
+            cleanup.remove_created(tree.created, tree.ground)
         tree.end_journal(remove=True)
         if self._remove_created:
             cleanup.remove_empty(self._made)
@@ -186,7 +186,7 @@ class Root:
                 self._private.remove()
                 self._private = None
             raise
-        return Changes(private.path, journal.Journal.unwritten(private.token), self._listeners)
+        return Changes(private.path, journal.Journal("", private.token), self._listeners)
 
     def _open_given(self, given: str) -> Changes:
         try:
@@ -222,31 +222,26 @@ class Root:
             else:
                 self._made.append((path, Inode.at(path)))
 
+    @property
+    def ground(self) -> Ground:
+        """Where its names lead, while it is open."""
+        return self._current().ground
+
+    @property
+    def changes(self) -> Changes:
+        """What changes it, while it is open. Raises NotPermitted where it is read-only."""
+        tree = self._tree or self._current()
+        if self._read_only:
+            raise NotPermitted(f"{tree.path} is served read-only; pass read_only=False to change it")
+        return tree
+
     def _current(self) -> Changes:
         tree = self._tree
         if tree is None:
             raise StorageError(f"{self._given or 'the private directory'} is not open")
         return tree
 
-    def _changeable(self) -> Changes:
-        tree = self._tree or self._current()
-        if self._read_only:
-            raise NotPermitted(f"{tree.path} is served read-only; pass read_only=False to change it")
-        return tree
-
     # Reading
-
-    def path_of(self, name: str) -> str:
-        """Return the absolute path of a checked name, with no symlink in its directories.
-
-        Raises:
-            InvalidName: a symlink leads out of the root.
-        """
-        return self._current().place_of(name)
-
-    def holds(self, path: str) -> bool:
-        """Say whether a path in the root, a symlink's perhaps, leads to a place in the root."""
-        return self._current().holds(os.path.realpath(path))
 
     def status(self, name: str) -> Status:
         """Do as `Served.status` says: one look at a regular file, unless its version is new."""
@@ -279,7 +274,7 @@ class Root:
             except WouldBlock:
                 pass
             with translating("open", name):
-                wait_for_lease(self._current().prefix + name)
+                wait_for_lease(self.ground.prefix + name)
 
     def _open_uninterrupted(self, name: str) -> OpenFile:
         if threading.get_ident() != threading.main_thread().ident:
@@ -345,7 +340,11 @@ class Root:
     def entries(self, name: str, is_wanted: Callable[[str], bool]) -> list[Entry]:
         """Do as `Served.entries` says."""
         tree = self._current()
-        with tree.disks.waiting(name, for_list=True), translating("list", name or "/"), tree.directory(name) as found:
+        with (
+            tree.disks.waiting(name, for_list=True),
+            translating("list", name or "/"),
+            tree.ground.directory(name) as found,
+        ):
             return found.entries(is_wanted)
 
     def _served(self, name: str) -> Changes:
@@ -367,35 +366,12 @@ class Root:
     def _verified_version(self, tree: Changes, name: str, fd: int, own: _Own) -> tuple[Identity, Version | None]:
         """See that no symlink leads out to an open file, once for each of its versions."""
         real = real_path(fd, tree.prefix + name)
-        if not tree.holds(real):
+        if not tree.ground.holds(real):
             raise InvalidName(name, "a symlink leads out of the root")
         if len(self._verified) >= VERIFIED_NAMES:
             self._verified.clear()
-        known = self._verified[name] = (Identity(*own), tree.key(real))
+        known = self._verified[name] = (Identity(*own), tree.ground.key(real))
         return known[0], tree.version(known[1], known[0])
-
-    def found(self, name: str) -> os.stat_result:
-        """Return what is under a checked name, following symlinks as far as they stay in the root. Opens no file.
-
-        Raises:
-            NotFound: there is nothing.
-            NotADirectory: a part of the name is a file's.
-            InvalidName: a symlink leads out of the root.
-        """
-        return self._current().found(name)
-
-    @contextlib.contextmanager
-    def directory(self, name: str) -> Iterator[Directory]:
-        """Give what is in a directory, by its checked name; the root's is empty. Follows symlinks as `found` does.
-
-        Raises:
-            NotFound: there is none.
-            NotADirectory: it is none.
-            NotPermitted: it cannot be read.
-            InvalidName: a symlink leads out of the root.
-        """
-        with self._current().directory(name) as found:
-            yield found
 
     def came_in(self, name: str) -> bool:
         """Do as `Served.came_in` says."""
@@ -417,35 +393,7 @@ class Root:
 
     def incoming(self, name: str) -> Incoming:
         """Do as `Served.incoming` says, in a temporary sibling."""
-        return self._changeable().incoming(name)
-
-    def create_dir(self, name: str) -> None:
-        """Make a directory and its parents. Harmless when it exists.
-
-        Raises:
-            AlreadyExists: there is a file of that name.
-        """
-        self._changeable().create_dir(name)
-
-    def delete(self, name: str) -> None:
-        """Remove a file, an empty directory, or a symlink itself. Harmless when there is none.
-
-        Raises:
-            StorageError: the directory is not empty.
-        """
-        self._changeable().delete(name)
-
-    def remove_all(self, name: str) -> None:
-        """Remove a file, or a directory and all in it, no matter who made it; of the root only what is in it."""
-        self._changeable().remove_all(name)
-
-    def rename(self, source: str, target: str) -> None:
-        """Move a file over what is under *target* in one step, or a directory to where nothing is.
-
-        Raises:
-            NotFound: there is no *source*.
-        """
-        self._changeable().rename(source, target)
+        return self.changes.incoming(name)
 
 
 def _raise_unopened(tree: Changes, name: str, error: OSError) -> NoReturn:

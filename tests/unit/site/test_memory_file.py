@@ -211,6 +211,6 @@ def test_a_file_that_is_removed_takes_its_digest_along(root: Root) -> None:
     site = Site(root)
     assert ask(site, "/f.img.sha256").status_code == 200
 
-    root.delete("f.img")
+    root.changes.delete("f.img")
 
     assert ask(site, "/f.img.sha256").status_code == 404

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from httpserve.errors import AlreadyExists, InvalidName, IsADirectory, NotADirectory, NotFound, StorageError
-from httpserve.storage.directory import cleanup
 from httpserve.storage.directory.generations import generation_of
 from httpserve.storage.directory.root import Root
 
@@ -53,7 +52,7 @@ def left(directory: Path) -> list[str]:
 def test_close_removes_files_and_the_directories_made_for_them(root: Root, tmp_path: Path) -> None:
     put(root, "a/b/f")
     put(root, "g")
-    root.create_dir("d/e")
+    root.changes.create_dir("d/e")
 
     root.close()
 
@@ -64,7 +63,7 @@ def test_close_leaves_what_was_there_before(root: Root, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "old").write_text("x")
     put(root, "d/new")
-    root.create_dir("d")
+    root.changes.create_dir("d")
 
     root.close()
 
@@ -75,7 +74,7 @@ def test_close_leaves_a_directory_of_ours_in_which_others_put_files(
     root: Root, tmp_path: Path, log: pytest.LogCaptureFixture
 ) -> None:
     put(root, "d/f")
-    root.create_dir("e")
+    root.changes.create_dir("e")
     (tmp_path / "d" / "theirs").write_text("x")
     (tmp_path / "e" / "theirs").write_text("x")
 
@@ -158,7 +157,7 @@ def test_a_file_that_others_replaced_and_we_overwrite_stays_theirs(root: Root, t
 def test_close_bears_with_what_others_removed(root: Root, tmp_path: Path) -> None:
     put(root, "d/f")
     put(root, "g")
-    root.create_dir("h")
+    root.changes.create_dir("h")
     (tmp_path / "d" / "f").unlink()
     (tmp_path / "d").rmdir()
     (tmp_path / "d").write_text("a file now")
@@ -295,21 +294,21 @@ def test_where_the_file_system_has_no_generations_the_number_decides(tmp_path: P
 
 def test_created_are_the_files_and_directories_asked_for(root: Root) -> None:
     put(root, "a/b/f")
-    root.create_dir("d/e")
+    root.changes.create_dir("d/e")
 
     assert root.created() == {"a/b/f", "d/e"}
 
 
 def test_a_directory_asked_for_after_it_was_made_for_a_file_is_created(root: Root) -> None:
     put(root, "d/f")
-    root.create_dir("d")
-    root.create_dir("d")
+    root.changes.create_dir("d")
+    root.changes.create_dir("d")
 
     assert root.created() == {"d", "d/f"}
 
 
 def test_the_root_is_a_directory_already(root: Root) -> None:
-    root.create_dir("")
+    root.changes.create_dir("")
 
     assert root.created() == set()
 
@@ -318,9 +317,9 @@ def test_a_directory_over_a_file_exists_already(root: Root) -> None:
     put(root, "f")
 
     with pytest.raises(AlreadyExists, match="create_dir 'f'"):
-        root.create_dir("f")
+        root.changes.create_dir("f")
     with pytest.raises(NotADirectory, match="create_dir 'f/d'"):
-        root.create_dir("f/d")
+        root.changes.create_dir("f/d")
 
 
 def test_many_threads_make_the_same_directories(root: Root, tmp_path: Path) -> None:
@@ -347,11 +346,11 @@ def test_many_threads_make_the_same_directories(root: Root, tmp_path: Path) -> N
 def test_what_was_deleted_is_not_created_any_more(root: Root) -> None:
     put(root, "f")
     put(root, "d/f")
-    root.create_dir("e")
+    root.changes.create_dir("e")
 
-    root.delete("f")
-    root.delete("e")
-    root.remove_all("d")
+    root.changes.delete("f")
+    root.changes.delete("e")
+    root.changes.remove_all("d")
 
     assert root.created() == set()
     assert not root.came_in("f")
@@ -365,8 +364,8 @@ def test_delete_of_what_is_not_there_is_harmless(root: Root) -> None:
     put(root, "f")
 
     for name in ("missing", "missing/deep", "f/below"):
-        root.delete(name)
-        root.remove_all(name)
+        root.changes.delete(name)
+        root.changes.remove_all(name)
 
     assert root.created() == {"f"}
 
@@ -375,9 +374,9 @@ def test_delete_removes_an_empty_directory_only(root: Root) -> None:
     put(root, "d/f")
 
     with pytest.raises(StorageError, match="delete 'd': directory not empty"):
-        root.delete("d")
-    root.delete("d/f")
-    root.delete("d")
+        root.changes.delete("d")
+    root.changes.delete("d/f")
+    root.changes.delete("d")
 
     assert os.listdir(root.path)[0].endswith(".journal")
 
@@ -387,8 +386,8 @@ def test_delete_removes_a_symlink_and_not_what_it_means(root: Root, tmp_path: Pa
     (tmp_path / "link").symlink_to("d")
     (tmp_path / "also").symlink_to("d")
 
-    root.delete("link")
-    root.remove_all("also")
+    root.changes.delete("link")
+    root.changes.remove_all("also")
 
     assert root.created() == {"d/f"}
     assert not (tmp_path / "link").is_symlink()
@@ -402,7 +401,7 @@ def test_remove_all_takes_a_deep_tree_and_follows_no_symlink(root: Root, tmp_pat
     put(root, "/".join(["d", *"e" * 1500, "f"]))
     (tmp_path / "d" / "link").symlink_to(outside)
 
-    root.remove_all("d")
+    root.changes.remove_all("d")
 
     assert root.created() == set()
     assert not (tmp_path / "d").exists()
@@ -413,7 +412,7 @@ def test_remove_all_of_the_root_keeps_the_root_and_its_journal(root: Root, tmp_p
     put(root, "d/f")
     (tmp_path / "theirs").write_text("x")
 
-    root.remove_all("")
+    root.changes.remove_all("")
 
     assert root.created() == set()
     assert [name[:11] for name in left(tmp_path)] == [".httpserve-"]
@@ -424,7 +423,7 @@ def test_remove_all_leaves_what_is_on_its_way_in(root: Root, tmp_path: Path) -> 
     with root.incoming("d/g") as incoming:
         incoming.write(b"x")
 
-        root.remove_all("d")
+        root.changes.remove_all("d")
         incoming.commit(None)
 
     assert left(tmp_path / "d") == ["g"]
@@ -433,15 +432,15 @@ def test_remove_all_leaves_what_is_on_its_way_in(root: Root, tmp_path: Path) -> 
 
 
 def test_remove_all_says_what_it_may_not_remove(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    def rmdir(path: str) -> None:
+    def rmdir(path: str, *, dir_fd: int | None = None) -> None:
         raise PermissionError(13, "Permission denied")
 
-    root.create_dir("d")
+    root.changes.create_dir("d")
     with monkeypatch.context() as patch:
         patch.setattr(os, "rmdir", rmdir)
 
         with pytest.raises(StorageError, match="remove_all 'd': permission denied"):
-            root.remove_all("d")
+            root.changes.remove_all("d")
 
 
 # Renaming
@@ -450,7 +449,7 @@ def test_remove_all_says_what_it_may_not_remove(root: Root, monkeypatch: pytest.
 def test_rename_takes_record_and_digest_along(root: Root, tmp_path: Path) -> None:
     put(root, "f")
 
-    root.rename("f", "new/g")
+    root.changes.rename("f", "new/g")
 
     assert root.created() == {"new/g"}
     assert sha256(root, "new/g") is not None
@@ -461,9 +460,9 @@ def test_rename_takes_record_and_digest_along(root: Root, tmp_path: Path) -> Non
 
 def test_rename_of_a_directory_takes_all_below_along(root: Root, tmp_path: Path) -> None:
     put(root, "d/e/f")
-    root.create_dir("d/x")
+    root.changes.create_dir("d/x")
 
-    root.rename("d", "n")
+    root.changes.rename("d", "n")
 
     assert root.created() == {"n/e/f", "n/x"}
     assert sha256(root, "n/e/f") is not None
@@ -475,7 +474,7 @@ def test_rename_of_what_was_there_before_makes_nothing_ours(root: Root, tmp_path
     (tmp_path / "theirs").write_text("x")
     put(root, "ours")
 
-    root.rename("theirs", "ours")
+    root.changes.rename("theirs", "ours")
 
     assert root.created() == set()
     root.close()
@@ -488,7 +487,7 @@ def test_rename_over_what_was_there_before_is_left_in_place(
     (tmp_path / "theirs").write_text("x")
     put(root, "ours", b"new")
 
-    root.rename("ours", "theirs")
+    root.changes.rename("ours", "theirs")
 
     assert root.created() == set()
     assert sha256(root, "theirs") == hashlib.sha256(b"new").hexdigest()
@@ -501,7 +500,7 @@ def test_rename_over_a_file_of_ours_stays_ours(root: Root, tmp_path: Path) -> No
     put(root, "f", b"new")
     put(root, "g", b"old")
 
-    root.rename("f", "g")
+    root.changes.rename("f", "g")
 
     assert root.created() == {"g"}
     root.close()
@@ -512,26 +511,26 @@ def test_rename_of_a_file_changed_by_others_does_not_revive_its_digest(root: Roo
     put(root, "f", b"data")
     (tmp_path / "f").write_bytes(b"other data")
 
-    root.rename("f", "g")
+    root.changes.rename("f", "g")
 
     assert sha256(root, "g") is None
 
 
 def test_rename_of_what_is_not_there_is_not_found(root: Root, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="rename 'f' to 'new/g'"):
-        root.rename("f", "new/g")
+        root.changes.rename("f", "new/g")
 
     assert not (tmp_path / "new").exists()
 
 
 def test_a_rename_that_fails_leaves_no_directory(root: Root, tmp_path: Path) -> None:
-    root.create_dir("d")
+    root.changes.create_dir("d")
     put(root, "f")
 
     with pytest.raises(StorageError, match="rename 'd' to 'd/e/f': invalid argument"):
-        root.rename("d", "d/e/f")
+        root.changes.rename("d", "d/e/f")
     with pytest.raises(IsADirectory, match="rename 'f' to 'd'"):
-        root.rename("f", "d")
+        root.changes.rename("f", "d")
 
     assert left(tmp_path / "d") == []
 
@@ -541,19 +540,6 @@ def test_rename_follows_no_symlink_that_leads_out(root: Root, tmp_path: Path) ->
     (tmp_path / "out").symlink_to("..")
 
     with pytest.raises(InvalidName):
-        root.rename("f", "out/f")
+        root.changes.rename("f", "out/f")
     with pytest.raises(InvalidName):
-        root.rename("out/f", "f")
-
-
-# Removing a private root
-
-
-def test_what_cannot_be_removed_of_a_private_root_is_logged(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("shutil.rmtree", lambda path, ignore_errors: None)
-
-    cleanup.remove_private(str(tmp_path))
-
-    assert f"could not remove all of the temporary directory {tmp_path}" in caplog.messages
+        root.changes.rename("out/f", "f")

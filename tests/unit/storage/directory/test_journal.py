@@ -36,7 +36,7 @@ def write(number):
                 for _ in range(50):
                     incoming.write(bytes([65 + number]) * 20_000)
                 incoming.commit(None)
-        root.remove_all(f"new{number}")
+        root.changes.remove_all(f"new{number}")
 
 for number in range(4):
     threading.Thread(target=write, args=(number,)).start()

@@ -88,7 +88,7 @@ def test_a_directory_that_is_swapped_just_before_a_move_is_neither_source_nor_ta
         root.open()
 
         with pytest.raises((StorageError, InvalidName)):
-            root.rename(source, target)
+            root.changes.rename(source, target)
         root.close()
 
         assert files(outside) == {"f": "precious"}
@@ -169,7 +169,7 @@ def test_remove_all_leaves_a_directory_that_was_moved_out_of_the_root(
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", move_away)
         with pytest.raises(HttpServeError):
-            root.remove_all("tree")
+            root.changes.remove_all("tree")
 
     assert len(list((outside / "deep").iterdir())) == 4
     assert (outside / "f").exists()
@@ -185,7 +185,7 @@ def test_remove_all_takes_a_tree_deeper_than_files_can_be_opened_and_paths_be_lo
     os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
 
-    root.remove_all("d")
+    root.changes.remove_all("d")
 
     assert not (top / "d").exists()
 
