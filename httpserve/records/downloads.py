@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from httpserve.base.text import escaped
+from httpserve.plan import Subject
 from httpserve.records.coverage import Coverage
 from httpserve.records.exchange import ALL_BYTES, Exchange, claimed_bytes
 from httpserve.records.model import DownloadRecord
@@ -52,17 +53,16 @@ class Downloads:
         entry = self._names.get(name)
         return self._new(name, 0) if entry is None else entry
 
-    def add(self, exchange: Exchange, received: int, *, whole: bool) -> Exchange | Coverage | None:
+    def add(self, exchange: Exchange, subject: Subject, received: int, *, whole: bool) -> Exchange | Coverage | None:
         """Count what has arrived of an answer. Where its client has the whole file by that, return by what."""
-        subject = exchange.subject
-        if subject is None or not subject.pieces or claimed_bytes(exchange) == ALL_BYTES:
+        if not subject.pieces or (exchange.claims and claimed_bytes(exchange) == ALL_BYTES):
             return None
         entry = self._names.get(subject.name) or self._new(subject.name, 0)
         if exchange.number < entry.first:
             return None
         client = exchange.link.client
         done = entry.done.get(client)
-        if done is not None and is_older(exchange, subject.validator, done):
+        if done is not None and exchange.began < done.began and is_older(exchange, subject.validator, done):
             return None
         coverage = entry.partial.get(client) if entry.partial else None
         if coverage is not None and is_older(exchange, subject.validator, coverage):
@@ -70,7 +70,7 @@ class Downloads:
         if whole and exchange.status == 200:
             if done is not None and exchange.began < done.ended:
                 entry.shared.add(client)
-            self._finish(entry, client, exchange)
+            self._finish(entry, client, done, exchange)
             return exchange
         if not exchange.spans(received):
             return None
@@ -79,7 +79,7 @@ class Downloads:
             coverage = entry.partial[client] = Coverage(subject.validator, subject.total)
         cover(coverage, exchange, received, exchange.ended)
         if coverage.whole:
-            self._finish(entry, client, coverage)
+            self._finish(entry, client, done, coverage)
         self._unseen_pieces += len(subject.pieces)
         if self._unseen_pieces >= MOST_PIECES // 4:  # counting takes as long as there are downloads
             self._unseen_pieces = 0
@@ -104,10 +104,11 @@ class Downloads:
             left -= has.pieces()
             del coverages[client]
 
-    def _finish(self, entry: _Name, client: str, by: Exchange | Coverage) -> None:
+    def _finish(
+        self, entry: _Name, client: str, before: Exchange | Coverage | None, by: Exchange | Coverage
+    ) -> None:
         if entry.partial:
             entry.partial.pop(client, None)
-        before = entry.done.get(client)
         if before is None:
             make_room(entry.done)
         elif isinstance(before, Coverage) and before.pieces() > MOST_REPEATED_PIECES:

@@ -144,11 +144,11 @@ class ExchangeLog:
             self._missing.append(exchange)
             self._events.add(MISSING, exchange)
         self._open.add(exchange)
-        if exchange.subject is not None:
-            name = exchange.subject.name
-            others = self._open_on.get(name)
+        subject = exchange.subject
+        if subject is not None:
+            others = self._open_on.get(subject.name)
             if others is None:
-                self._open_on[name] = {exchange}
+                self._open_on[subject.name] = {exchange}
             else:
                 others.add(exchange)
         if self._waiters:
@@ -203,23 +203,22 @@ class ExchangeLog:
             # The record must not keep the connection. Behind all else but the state: `seen` looks for that.
             exchange.link = exchange.link.ends()
         exchange.state = _RECEIVED if whole else _CUT
-        self._forget_open(exchange)
-        self._events.add_end(exchange, self.downloads.add(exchange, received, whole=whole))
-        if self._await_events:
-            self._wake_for_event()
-        if self._followers and exchange.subject is not None:
-            for follower in self._followers.get(exchange.subject.name, ()):
-                follower.feed(exchange)
-
-    def _forget_open(self, exchange: Exchange) -> None:
         self._open.discard(exchange)
-        if exchange.subject is not None:
-            name = exchange.subject.name
-            others = self._open_on[name]
+        subject = exchange.subject
+        if subject is None:
+            self._events.add_end(exchange, None)
+        else:
+            others = self._open_on[subject.name]
             if len(others) == 1:
-                del self._open_on[name]
+                del self._open_on[subject.name]
             else:
                 others.discard(exchange)
+            self._events.add_end(exchange, self.downloads.add(exchange, subject, received, whole=whole))
+            if self._followers:
+                for follower in self._followers.get(subject.name, ()):
+                    follower.feed(exchange)
+        if self._await_events:
+            self._wake_for_event()
 
     # Who is woken by what
 

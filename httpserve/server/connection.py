@@ -225,7 +225,7 @@ class Connection:
     def _answer_again(self, repeat: Repeat, raw_head: bytes, now: float, wall: float, all_arrived: bool) -> Need | None:
         """Answer what was answered before. None when the app has to be asked."""
         shared, delivery = self._shared, self.delivery
-        if shared.stopping or delivery.receipts.is_full:
+        if shared.stopping or (not all_arrived and delivery.receipts.is_full):
             return None
         repeatable = repeat.repeatable
         whole: Whole | None = repeat.whole
@@ -301,20 +301,20 @@ class Connection:
 
     def _finish(self, now: float) -> Need | None:
         """Go on after the whole answer was handed over. None when more can be done at once."""
-        content = self._content
+        content, shared, delivery = self._content, self._shared, self.delivery
         if content is not None and content.done:  # the app has read it
-            self._content, self._buffer = None, content.rest
+            self._buffer = content.rest
+            content = self._content = None
         if self._is_last:
-            return self.delivery.send_fin(now, is_read=self._is_read())
-        shared, delivery = self._shared, self.delivery
+            return delivery.send_fin(now, is_read=self._is_read())
         self.idle_since = now
         delivery.deadline = now + (delivery.next_look(now) if shared.logs_access else shared.look_seconds)
         if delivery.state is not _IDLE:
             delivery.enter(_IDLE, delivery.deadline)
-        if self._content is None:
+        if content is None:
             return None if self._buffer else _INPUT
         received, self._buffer = self._buffer, b""
-        self._content.taken = 0
+        content.taken = 0
         delivery.enter(State.DRAINING, now + shared.limits.head)  # for all of it, however it drips
         return self._drain(received, now)
 

@@ -148,7 +148,8 @@ class Delivery:
         """
         if self.receipts.latest is None:
             return False
-        return self.outstanding() == 0 or not tcp.TELLS_OUTSTANDING
+        queued = tcp.outstanding(self.fd)
+        return queued == 0 or (queued == 1 and self.state in _FIN_SENT) or not tcp.TELLS_OUTSTANDING
 
     def is_quiet(self) -> bool:
         """Tell whether no answer is on its way into the kernel."""

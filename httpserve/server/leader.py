@@ -231,7 +231,8 @@ class Leader:
                 connection = self._accept() if fd == self._listener_fd else self._serve_ready(fd)
                 if connection is not None:
                     return connection
-            self._take_back()
+            if self._returned:
+                self._take_back()
             # What is due is due by the time of the last poll: whatever had come by then was looked at before.
             if self._accept_again or self._parked or self._deadlines.soonest(NEVER) <= self._now:
                 connection = self._expire(self._now) or self._unpark()

@@ -41,24 +41,23 @@ class Receipts:
             start: The length of its head.
             all_arrived: Whether the client has everything that left before.
         """
-        latest, ledger = self.latest, self._shared.ledger
-        follows = all_arrived and latest is not None and not self._earlier  # then it is one step of the ledger
-        if latest is not None and not follows:
-            if all_arrived:
-                self.arrived(exchange.began)
-            else:
-                self._earlier.append(latest)
-        if self.latest is not None:
-            self._begin = self.latest.at + self.latest.length
+        latest, shared = self.latest, self._shared
+        if latest is not None:
+            self._begin = latest.at + latest.length
         exchange.at = self._begin + self._between + start
         self._between = 0
-        self.latest = exchange
-        if follows and latest is not None:
-            ledger.follow(latest, exchange)
-            if self._shared.logs_access:
+        if all_arrived and latest is not None and not self._earlier:  # one step of the ledger
+            self.latest = exchange
+            shared.ledger.follow(latest, exchange)
+            if shared.logs_access:
                 self._log(latest)
-        else:
-            ledger.begin(exchange)
+            return
+        if all_arrived:
+            self.arrived(exchange.began)
+        elif latest is not None:
+            self._earlier.append(latest)
+        self.latest = exchange
+        shared.ledger.begin(exchange)
 
     def skip(self, count: int) -> None:
         """Count bytes that leave before the next answer, and are none of it."""
