@@ -101,16 +101,16 @@ class ExchangeLog:
     # What the serving room tells, once for each answer or more often. It takes the lock without `with`, which takes
     # twice as long: no Ctrl-C comes between its steps, since the serving threads are not the main one.
 
-    def connected(self, link: Link) -> None:
-        """Count a connection."""
-        client = link.client
-        about = (time.time(), client, link.client_port, link.local)
-        connections = self._connections
+    def connected(self, link: Link, wall: float) -> None:
+        """Count a connection, made at a time of the epoch."""
+        client, connections = link.client, self._connections
+        about = (wall, client, link.client_port, link.local)
         self._lock.acquire()
         try:
-            if client not in connections and len(connections) >= MOST_ADDRESSES:
-                client = ""
-            connections[client] = connections.get(client, 0) + 1
+            count = connections.get(client)
+            if count is None and len(connections) >= MOST_ADDRESSES:
+                client, count = "", connections.get("")
+            connections[client] = (count or 0) + 1
             self._events.add(CONNECTED, about)
             if self._await_events:
                 self._wake_for_event()

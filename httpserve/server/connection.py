@@ -388,7 +388,8 @@ class Connection:
 
         A deadline that is still on a list keeps the connection itself for a while.
         """
-        self._charge(0)
+        if self._charged:
+            self._charge(0)
         self._buffer = self._raw_head = b""
         self._content = self._head = None
         self.delivery.sock.close()

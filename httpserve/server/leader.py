@@ -346,7 +346,7 @@ class Leader:
                 self._warn_once("out of memory; connections that need more of it are reset")
                 return None
             self._connections[connection.delivery.fd] = connection
-            self._shared.ledger.connected(connection.delivery)
+            self._shared.ledger.connected(connection.delivery, self._wall)
             taken = self._apply(connection, self._guarded(connection, connection.on_input))
             if taken is not None:
                 return taken
