@@ -10,39 +10,28 @@ lock, and others hold up the serving threads for a moment only: the kernel is as
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from httpserve.records.coverage import Coverage
-from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, Exchange, claimed_bytes
+from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, Exchange, claimed_bytes, recorded
 from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord, RequestRecord
-from httpserve.records.selection import MOST_TAKEN_IN, Score, Selection, Undecided, add_underway
+from httpserve.records.selection import MOST_TAKEN_IN, Selection, add_underway
 from httpserve.records.terms import Boards, RequestFilter
 
 
 class Instead(NamedTuple):
-    """What happened in place of what a wait was for.
+    """What happened in place of what a wait was for."""
 
-    Attributes:
-        requests: The latest requests for whatever name, oldest first. Of those that are alike only the first and the
-            last, which say the same.
-        was_returned: Whether a wait has returned what the boards had of the name, since its last new version.
-        silent: Who has connected, and is not known to have asked for anything.
-    """
-
-    requests: tuple[RequestRecord, ...]
-    was_returned: bool
-    silent: list[str]
+    requests: tuple[RequestRecord, ...]  # the latest for whatever name, oldest first, of like ones the first and last
+    was_returned: bool  # whether a wait has returned what the boards had of the name, since its last new version
+    silent: list[str]  # who has connected, and is not known to have asked for anything
 
 
 class Claims:
-    """What waits make of what one server did.
-
-    Args:
-        log: What it did.
-    """
+    """What waits make of what one server did."""
 
     def __init__(self, log: ExchangeLog) -> None:
         self.log = log
@@ -93,29 +82,22 @@ class Claims:
             add_underway(found, underway, validator, time.monotonic(), asked.__getitem__)
             return found
 
-    def shares(self, name: str, client: str) -> bool:
-        """Tell whether two whole answers about a name went to this address at the same time."""
-        return self.log.downloads.shares(name, client)
-
-    # Selections: what not every answer counts for
+    # Selections, for which not every answer counts. `end` ends them.
 
     def select_from_now(self, name: str, boards: Boards) -> Selection:
-        """Begin to select what begins from now on. To be ended by `end`."""
+        """Begin to select what begins from now on."""
         with self.log.held():
             return self._begin(Selection(name, self.log.most, first=self.log.next_number, predicate=boards.predicate))
 
     def select_since(self, name: str, boards: Boards, since: float) -> Selection:
-        """Begin to select what was asked for since a time, claimed or not. To be ended by `end`."""
+        """Begin to select what was asked for since a time, claimed or not."""
         with self.log.held():
             selection = Selection(name, self.log.most, since=since, predicate=boards.predicate)
             selection.feed_all(exchange for exchange in self.log.from_number(0) if exchange.is_over)
             return self._begin(selection)
 
     def select(self, name: str, boards: Boards, validator: str, wanted: int) -> Selection:
-        """Begin to select what came since the last new version and no wait for as many bytes has claimed.
-
-        To be ended by `end`.
-        """
+        """Begin to select what came since the last new version and no wait for as many bytes has claimed."""
         with self.log.held():
             known = self.log.on(name)
             claimed = [exchange for exchange in known if claimed_bytes(exchange) >= max(1, wanted)]
@@ -148,39 +130,56 @@ class Claims:
         with self.log.held():
             self.log.remove_follower(selection)
 
-    def undecided(self, selection: Selection) -> list[Undecided]:
-        """Return the requests about which a selection's predicate must be asked."""
+    def decide(self, selection: Selection) -> None:
+        """Ask a selection's function about what it has not seen. It may do anything, so not under the lock."""
+        if selection.predicate is None:
+            return
         asked = self._asked_for(selection)
         with self.log.held():
             self.log.close_arrived(asked)
-            return selection.undecided(asked, time.monotonic())
+            undecided = selection.undecided(asked)
+        if undecided:
+            now = time.monotonic()
+            decisions = [(one, bool(selection.predicate(recorded(one[0], now)))) for one in undecided]
+            with self.log.held():
+                selection.decide(decisions)
 
-    def decide(self, selection: Selection, decisions: list[tuple[Undecided, bool]]) -> None:
-        """Take in what a selection's predicate said."""
-        with self.log.held():
-            selection.decide(decisions)
-
-    def scores(self, selection: Selection, validator: str) -> dict[str, Score]:
-        """Return in figures what each client has of this version: what `standings` says is copied, and costs more."""
+    def selected(self, selection: Selection, validator: str) -> dict[str, Coverage]:
+        """Return what each client has of this version, as far as it counts."""
         asked = self._asked_for(selection)
         with self.log.held():
-            found = self._standings(selection, validator, asked)
-            return {client: Score(one.received(), one.answers, one.arrived, one.ended) for client, one in found.items()}
+            return {client: one.copy() for client, one in self._standings(selection, validator, asked).items()}
 
-    def standings(
-        self, selection: Selection, validator: str, only: Collection[str] | None = None
-    ) -> dict[str, Coverage]:
-        """Return what each client has of this version, as far as it counts; `only` of these clients."""
+    def take_selected(
+        self,
+        selection: Selection,
+        validator: str,
+        choose: Callable[[Mapping[str, Coverage]], Collection[str] | None],
+        wanted: int,
+        *,
+        is_end: bool,
+    ) -> dict[str, Coverage] | None:
+        """Claim and return what those clients have whom `choose` chooses by what each has; None where it is not there.
+
+        The next wait must see more than the `wanted` bytes, or where it `is_end` another download.
+        """
         asked = self._asked_for(selection)
         with self.log.held():
-            found = self._standings(selection, validator, asked)
-            return {client: found[client].copy() for client in (found if only is None else only) if client in found}
+            standings = self._standings(selection, validator, asked)
+            clients = choose(standings)
+            if clients is None:
+                return None
+            found = {client: standings[client].copy() for client in clients}
+            counted = [one for one in (*selection.counted, *selection.counting(asked)) if one.link.client in found]
+            only = None if selection.predicate is None else counted
+            claim = self._claim_whole(selection.name, found, only) if is_end else self._new(max(1, wanted))
+            for exchange in counted:
+                if exchange.is_over or asked[exchange]:
+                    _put(claim, exchange)
+            return found
 
     def _asked_for(self, selection: Selection) -> dict[Exchange, int]:
-        """Ask how much has arrived of what is open. Let the selection take in what has ended, a few at a time.
-
-        What are few anyway it takes in when it is looked at.
-        """
+        """Ask how much has arrived of what is open. Let the selection take in what has ended, a few at a time."""
         while selection.is_behind:
             with self.log.held():
                 selection.take_in(MOST_TAKEN_IN)
@@ -190,30 +189,11 @@ class Claims:
         self.log.close_arrived(asked)
         return selection.standings(validator, asked, time.monotonic(), asked.__getitem__)
 
-    def claim(self, selection: Selection, clients: Collection[str], wanted: int, *, is_end: bool) -> None:
-        """Note that a wait has returned what these clients have: the next one must see more, or another download.
-
-        Args:
-            selection: What counted for it.
-            clients: Who has it.
-            wanted: How many bytes it wanted.
-            is_end: Whether their downloads are at their end.
-        """
-        asked = self._asked_for(selection)
-        with self.log.held():
-            counted = [one for one in (*selection.counted, *selection.counting(asked)) if one.link.client in clients]
-            only = None if selection.predicate is None else counted
-            claim = self._claim_whole(selection.name, clients, only) if is_end else self._new(max(1, wanted))
-            for exchange in counted:
-                if exchange.is_over or asked[exchange]:
-                    _put(claim, exchange)
-
     def instead(self, selection: Selection, boards: Boards) -> Instead:
         """Return what happened in the time that a selection is about. It claims nothing."""
         name = selection.name
         with self.log.held():
             known, about_it = self.log.from_number(0), self.log.on(name)
-            silent = self.log.silent(known)
         past: dict[str, int] = {}  # by client: the latest event when a claim was made
         for exchange in known:
             for claim in exchange.claims:
@@ -231,18 +211,13 @@ class Claims:
             )
         )
         returned = (one for one in about_it if boards.may_be(one.link.client) and claimed_bytes(one))
-        return Instead(requests, next(returned, None) is not None, silent)
+        silent = set(self.log.connections()).difference(one.link.client for one in known)
+        return Instead(requests, next(returned, None) is not None, sorted(silent))
 
     # Requests
 
     def find_requests(self, asked: RequestFilter, first: int, since: float | None) -> tuple[list[Exchange], int]:
-        """Return the latest requests that fit, from a number and from a time on, oldest first, and the next number.
-
-        Args:
-            asked: What was asked for. A predicate is left to the caller.
-            first: The number of the first exchange that may fit.
-            since: When it may have come, in seconds since the epoch; None: ever.
-        """
+        """Return the latest requests that fit, from a number and a time (None: any) on, and the next number."""
         with self.log.held():
             known, next_number = self.log.from_number(first), self.log.next_number
         return [one for one in known if (since is None or one.wall >= since) and asked.fits(one)], next_number

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 MOST_RANGES = 4096  # ranges remembered one by one
@@ -60,62 +62,41 @@ class Intervals:
         return tuple(zip(self._starts, self._stops, strict=True))
 
 
+@dataclass(slots=True, eq=False)
 class Coverage:
     """What one client has of one version (`validator`, `total` bytes) of one file."""
 
-    __slots__ = (
-        "_ranges",
-        "answers",
-        "arrived",
-        "began",
-        "claims",
-        "ended",
-        "intervals",
-        "known",
-        "local",
-        "total",
-        "user_agent",
-        "validator",
-        "whole",
-    )
-
-    def __init__(self, validator: str, total: int) -> None:
-        self.validator = validator
-        self.total = total
-        self.intervals = Intervals()
-        self._ranges = array("q")  # two numbers for each
-        self.answers = 0
-        self.arrived = 0  # bytes, those that came twice counted twice
-        self.began = 0.0
-        self.ended = 0.0
-        self.user_agent = ""
-        self.local = ""
-        self.known = ""
-        self.claims: tuple[Any, ...] = ()  # see `exchange.Claim`; a copy has none
-        self.whole = False  # every byte has arrived; of an empty file, one answer has
+    validator: str
+    total: int
+    intervals: Intervals = field(default_factory=Intervals)
+    numbers: array[int] = field(default_factory=partial(array, "q"))  # two for each range
+    answers: int = 0
+    arrived: int = 0  # bytes, those that came twice counted twice
+    began: float = 0.0
+    ended: float = 0.0
+    user_agent: str = ""
+    local: str = ""
+    known: str = ""
+    claims: tuple[Any, ...] = ()  # see `exchange.Claim`; a copy has none
+    whole: bool = False  # every byte has arrived; of an empty file, one answer has
 
     def copy(self) -> Coverage:
         """Return an independent coverage with the same content."""
-        other = Coverage(self.validator, self.total)
-        for name in ("answers", "arrived", "began", "ended", "user_agent", "local", "known", "whole"):
-            setattr(other, name, getattr(self, name))
-        other.intervals = self.intervals.copy()
-        other._ranges = self._ranges[:]
-        return other
+        return replace(self, intervals=self.intervals.copy(), numbers=self.numbers[:], claims=())
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
         """The (start, stop) pairs that arrived by ranges, in the order in which they ended."""
-        numbers = iter(self._ranges)
+        numbers = iter(self.numbers)
         return list(zip(numbers, numbers, strict=True))
 
     def pieces(self) -> int:
         """Return how many intervals and ranges are remembered, which is what takes memory."""
-        return len(self.intervals) + len(self._ranges) // 2
+        return len(self.intervals) + len(self.numbers) // 2
 
     def simplify(self) -> None:
         """Remember of the ranges only what they come to."""
-        self._ranges = array("q", [edge for span in self.intervals.spans() for edge in span])
+        self.numbers = array("q", [edge for span in self.intervals.spans() for edge in span])
 
     def received(self) -> int:
         """Return how many bytes have arrived, each counted once."""
@@ -127,30 +108,16 @@ class Coverage:
         return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
 
     def add(self, spans: list[tuple[int, int]], began: float, ended: float, user_agent: str, *, asked: bool) -> None:
-        """Count one answer.
-
-        Args:
-            spans: What arrived of it.
-            began: When it was asked for.
-            ended: When the last of it was handed over.
-            user_agent: Who asked.
-            asked: Whether ranges were asked for, rather than the whole.
-        """
+        """Count one answer, of which these spans arrived, the last at `ended`; `asked`: ranges were asked for."""
         if self.answers == 0 or began < self.began:
             self.began = began
         self.answers += 1
         self.ended = max(self.ended, ended)
         self.user_agent = user_agent
         for start, stop in spans:
-            self.intervals.add(start, stop)
             self.arrived += stop - start
-            if asked and len(self._ranges) < 2 * MOST_RANGES:
-                self._ranges.extend((start, stop))
+            if not self.whole:  # a board that asks for the same again and again brings nothing new
+                self.intervals.add(start, stop)
+            if asked and len(self.numbers) < 2 * MOST_RANGES:
+                self.numbers.extend((start, stop))
         self.whole = self.intervals.size() == self.total
-
-    def add_again(self, answers: int, arrived: int, began: float, ended: float) -> None:
-        """Count more answers to who has everything, like the one before, in which no ranges were asked for."""
-        self.answers += answers
-        self.arrived += arrived
-        self.began = min(self.began, began)
-        self.ended = max(self.ended, ended)

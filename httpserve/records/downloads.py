@@ -6,6 +6,7 @@ several threads: the log's lock guards it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from httpserve.base.text import escaped
@@ -21,14 +22,15 @@ MOST_REPEATED_PIECES = 64  # of a download that the client has repeated since
 MOST_PIECES = 1 << 18  # intervals and ranges that are remembered in all, of 16 bytes each
 
 
+@dataclass(slots=True, eq=False)
 class _Name:
-    __slots__ = ("done", "first", "partial", "shared")
+    first: int  # the number of the first exchange that counts
+    partial: dict[str, Coverage] = field(default_factory=dict)
+    done: dict[str, Exchange | Coverage] = field(default_factory=dict)  # what the whole came by: one answer, or ranges
+    shared: set[str] = field(default_factory=set)  # addresses to which two whole answers went at the same time
 
-    def __init__(self, first: int) -> None:
-        self.first = first  # the number of the first exchange that counts
-        self.partial: dict[str, Coverage] = {}
-        self.done: dict[str, Exchange | Coverage] = {}  # what the whole came by, in one answer or by ranges
-        self.shared: set[str] = set()  # addresses to which two whole answers went at the same time
+
+_NOTHING = _Name(0)  # of a name of which nothing is known; stays empty
 
 
 class Downloads:
@@ -49,10 +51,6 @@ class Downloads:
         entry = self._names[name] = _Name(first)
         return entry
 
-    def _entry(self, name: str) -> _Name:
-        entry = self._names.get(name)
-        return self._new(name, 0) if entry is None else entry
-
     def add(self, exchange: Exchange, subject: Subject, received: int, *, whole: bool) -> Exchange | Coverage | None:
         """Count what has arrived of an answer. Where its client has the whole file by that, return by what."""
         if not subject.pieces or (exchange.claims and claimed_bytes(exchange) == ALL_BYTES):
@@ -72,12 +70,13 @@ class Downloads:
                 entry.shared.add(client)
             self._finish(entry, client, done, exchange)
             return exchange
-        if not exchange.spans(received):
+        spans = exchange.spans(received)
+        if not spans:
             return None
         if coverage is None or coverage.validator != subject.validator:
             make_room(entry.partial)
             coverage = entry.partial[client] = Coverage(subject.validator, subject.total)
-        cover(coverage, exchange, received, exchange.ended)
+        cover(coverage, exchange, spans, exchange.ended)
         if coverage.whole:
             self._finish(entry, client, done, coverage)
         self._unseen_pieces += len(subject.pieces)
@@ -104,9 +103,7 @@ class Downloads:
             left -= has.pieces()
             del coverages[client]
 
-    def _finish(
-        self, entry: _Name, client: str, before: Exchange | Coverage | None, by: Exchange | Coverage
-    ) -> None:
+    def _finish(self, entry: _Name, client: str, before: Exchange | Coverage | None, by: Exchange | Coverage) -> None:
         if entry.partial:
             entry.partial.pop(client, None)
         if before is None:
@@ -118,13 +115,8 @@ class Downloads:
     # What waits return
 
     def whole(self, name: str, validator: str, boards: Boards, before: int) -> list[DownloadRecord] | None:
-        """Return whole downloads of this version by the boards, which nobody claimed before that; None where some lack.
-
-        `before` is a place in the order of claims.
-        """
-        entry = self._names.get(name)
-        if entry is None:
-            return None
+        """Return whole downloads of this version by the boards that were not claimed before that; None: some lack."""
+        entry = self._names.get(name, _NOTHING)
         done = entry.done
         if boards.addresses:  # there may be a thousand others
             done = {client: done[client] for client in boards.addresses if client in done}
@@ -136,9 +128,7 @@ class Downloads:
 
     def take_up(self, name: str, client: str) -> Exchange | Coverage | None:
         """Forget the parts that a client has, and return by what it has the whole."""
-        entry = self._names.get(name)
-        if entry is None:
-            return None
+        entry = self._names.get(name, _NOTHING)
         entry.partial.pop(client, None)
         return entry.done.get(client)
 
@@ -146,9 +136,7 @@ class Downloads:
 
     def coverages(self, name: str, validator: str, before: int) -> dict[str, Coverage]:
         """Return copies of what clients have of this version, without what was claimed before that."""
-        entry = self._names.get(name)
-        if entry is None:
-            return {}
+        entry = self._names.get(name, _NOTHING)
         found = {client: as_coverage(by).copy() for client, by in entry.done.items() if _is_free(by, validator, before)}
         for client, coverage in entry.partial.items():
             if coverage.validator == validator and client not in found:
@@ -157,20 +145,16 @@ class Downloads:
 
     def shares(self, name: str, client: str) -> bool:
         """Tell whether two whole answers about a name went to this address at the same time."""
-        entry = self._names.get(name)
-        return entry is not None and client in entry.shared
+        return client in self._names.get(name, _NOTHING).shared
 
     def first(self, name: str) -> int:
         """Return the number from which exchanges count for a name."""
-        entry = self._names.get(name)
-        return 0 if entry is None else entry.first
+        return self._names.get(name, _NOTHING).first
 
 
-def cover(coverage: Coverage, exchange: Exchange, received: int, ended: float) -> None:
+def cover(coverage: Coverage, exchange: Exchange, spans: list[tuple[int, int]], ended: float) -> None:
     """Count what a client has received of an answer, the last of it at the time `ended`."""
-    asked = exchange.status == 206
-    spans = exchange.spans(received)
-    coverage.add(spans, exchange.began, ended, exchange.head.user_agent, asked=asked)
+    coverage.add(spans, exchange.began, ended, exchange.head.user_agent, asked=exchange.status == 206)
     coverage.local = exchange.link.local
     coverage.known = exchange.link.known
 
@@ -182,7 +166,7 @@ def as_coverage(by: Exchange | Coverage) -> Coverage:
     subject = by.subject
     assert subject is not None
     coverage = Coverage(subject.validator, subject.total)
-    cover(coverage, by, by.length, by.ended)
+    cover(coverage, by, by.spans(by.length), by.ended)
     return coverage
 
 

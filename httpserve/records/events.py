@@ -51,7 +51,8 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the attributes as what JSON knows: str, int, float, bool, None, and lists and dicts of these."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        found: dict[str, Any] = _plain(self)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,7 @@ class Entry(NamedTuple):
 
     number: int
     kind: str
-    about: (
-        Any  # by the kind: an Exchange; it, by what a file is whole, and whether the address is shared; or attributes
-    )
+    about: Any  # by the kind: an Exchange; with it by what a file is whole, and if the address is shared; attributes
 
 
 # An event as it is written down, which takes the serving threads least: an answer that has begun; one that has ended,
@@ -181,11 +180,7 @@ class _Progress(NamedTuple):
 
 
 class EventLog:
-    """The latest events of one server. Not safe from several threads: the exchange log's lock guards it.
-
-    Args:
-        most: How many events are remembered.
-    """
+    """The latest events of one server, so many at most. The exchange log's lock guards it."""
 
     def __init__(self, most: int) -> None:
         self.number = 0  # of the latest event
@@ -280,13 +275,7 @@ def checked_kinds(kinds: str | Collection[str] | None) -> frozenset[str]:
 
 
 def events_of(entries: Sequence[Entry], now: float, nearest: Nearest) -> tuple[Event, ...]:
-    """Make the events of entries. Not for under the lock: it may ask the kernel, and `nearest` the disk.
-
-    Args:
-        entries: What was written down.
-        now: The time of the monotonic clock.
-        nearest: Returns for names that are not there those that are and are like them.
-    """
+    """Make the events of entries. Not for under the lock: it may ask the kernel, and `nearest` the disk."""
     names = [name_asked(entry.about.head.target) for entry in reversed(entries) if entry.kind == MISSING]
     there_are = nearest(names) if names else {}
     return tuple(_event(entry, now, there_are) for entry in entries)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from httpserve.base.text import escaped
 from httpserve.plan import Piece, Subject
@@ -27,16 +28,14 @@ MOST_UNFOLDED_RANGES = 255  # zchunk asks for so many at once; of more, a transf
 _Seen = TypeVar("_Seen")
 
 
+@dataclass(slots=True)
 class ClosedLink:
     """Both ends of a connection that is over, as far as records are concerned."""
 
-    __slots__ = ("client", "client_port", "known", "local")
-
-    def __init__(self, client: str, client_port: int, local: str, known: str = ACKED) -> None:
-        self.client = client
-        self.client_port = client_port
-        self.local = local
-        self.known = known
+    client: str
+    client_port: int
+    local: str
+    known: str = ACKED
 
 
 class Link(Protocol):
@@ -44,16 +43,12 @@ class Link(Protocol):
 
     @property
     def client(self) -> str: ...
-
     @property
     def client_port(self) -> int: ...
-
     @property
     def local(self) -> str: ...
-
     @property
     def known(self) -> str: ...
-
     def acknowledged(self) -> int:
         """Return how many bytes of all that was handed to the kernel the client has acknowledged, heads included."""
 
@@ -66,16 +61,12 @@ class Head(Protocol):
 
     @property
     def method(self) -> str: ...
-
     @property
     def target(self) -> str: ...
-
     @property
     def range(self) -> str: ...
-
     @property
     def user_agent(self) -> str: ...
-
     @property
     def fields(self) -> Mapping[str, str]: ...
 
@@ -101,11 +92,6 @@ class State(Enum):
     CUT = auto()
 
 
-# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
-_COMPLETED = End.COMPLETED
-_UNDER_WAY = State.UNDER_WAY
-
-
 class _Sample(NamedTuple):
     """When a transfer under way was looked at, what had been received by then, and how fast of late."""
 
@@ -115,17 +101,11 @@ class _Sample(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """That a wait has returned what somebody has: the next one must see more of it, or something else.
+    """That a wait has returned what somebody has: the next one must see more of it, or something else."""
 
-    Attributes:
-        order: Its place in the order of claims; a wait leaves out what was claimed before it began.
-        number: The number of the latest event when it was made.
-        what: How many bytes the wait wanted, `ALL_BYTES` where it wanted all there is, or what request it waited for.
-    """
-
-    order: int
-    number: int
-    what: Hashable
+    order: int  # its place among claims; a wait leaves out what was claimed before it began
+    number: int  # of the latest event when it was made
+    what: Hashable  # the bytes that were wanted, `ALL_BYTES` for all there is, or the request that was waited for
 
 
 class Claimable(Protocol):
@@ -141,60 +121,29 @@ def claimed_bytes(one: Claimable, before: int = sys.maxsize) -> int:
     return max((claim.what for claim in one.claims if claim.order <= before and isinstance(claim.what, int)), default=0)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Exchange:
     """One request and its answer, as it goes. `handed` counts bytes of content that the kernel took."""
 
-    __slots__ = (
-        "at",
-        "began",
-        "claims",
-        "end",
-        "ended",
-        "got",
-        "handed",
-        "head",
-        "least",
-        "length",
-        "link",
-        "number",
-        "settled_record",
-        "snapshot",
-        "state",
-        "status",
-        "subject",
-        "unacked_at",
-        "wall",
-    )
-
-    def __init__(
-        self,
-        link: Link,
-        head: Head,
-        status: int,
-        length: int,
-        subject: Subject | None,
-        wall: float,
-        began: float,
-    ) -> None:
-        self.link: Link | ClosedLink = link
-        self.head = head
-        self.status = status
-        self.length = length
-        self.subject = subject
-        self.wall = wall
-        self.began = began
-        self.ended = 0.0
-        self.end = _COMPLETED
-        self.at = 0  # how many bytes of the connection come before its content
-        self.number = 0  # of the event with which it has begun
-        self.handed = 0
-        self.got = 0
-        self.least = 0  # the most that somebody has seen acknowledged while it was under way
-        self.snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
-        self.settled_record: RequestRecord | None = None  # once somebody has asked for it and it is over
-        self.state = _UNDER_WAY
-        self.unacked_at = 0.0  # when somebody saw last that not all of what was handed over was acknowledged
-        self.claims: tuple[Claim, ...] = ()
+    link: Link | ClosedLink
+    head: Head
+    status: int
+    length: int
+    subject: Subject | None
+    wall: float
+    began: float
+    ended: float = 0.0
+    end: End = End.COMPLETED
+    at: int = 0  # how many bytes of the connection come before its content
+    number: int = 0  # of the event with which it has begun
+    handed: int = 0
+    got: int = 0
+    least: int = 0  # the most that somebody has seen acknowledged while it was under way
+    snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
+    settled_record: RequestRecord | None = None  # once somebody has asked for it and it is over
+    state: State = State.UNDER_WAY
+    unacked_at: float = 0.0  # when somebody saw last that not all of what was handed over was acknowledged
+    claims: tuple[Claim, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -325,16 +274,8 @@ class Ranges(Sequence[tuple[int, int]]):
     def __len__(self) -> int:
         return len(self._pieces)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[int, int]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[tuple[int, int], ...]: ...
-
-    def __getitem__(self, index: int | slice) -> tuple[int, int] | tuple[tuple[int, int], ...]:
-        if isinstance(index, slice):
-            return tuple(self)[index]
-        return self._pieces[index][1:]
+    def __getitem__(self, index: int | slice) -> Any:  # Any: a pair, or a tuple of pairs
+        return tuple(self)[index] if isinstance(index, slice) else self._pieces[index][1:]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return (piece[1:] for piece in self._pieces)

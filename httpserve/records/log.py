@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice, takewhile
-from typing import Protocol
 
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.plan import PROBE
@@ -29,6 +28,7 @@ from httpserve.records.events import (
 )
 from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, Link, State, recorded, seen
 from httpserve.records.model import RequestRecord, Transfer
+from httpserve.records.selection import Selection
 from httpserve.records.terms import asked_for
 
 MOST_RECORDS = 1000
@@ -42,12 +42,7 @@ _HANDED_OVER, _RECEIVED, _CUT = State.HANDED_OVER, State.RECEIVED, State.CUT
 
 
 class Waiter(Latch):
-    """Somebody who waits: open once something has happened that may matter to them.
-
-    Attributes:
-        among: Where they are looked for: among those who wait for downloads, or for requests.
-        about: The name that it is about; None: any.
-    """
+    """Somebody who waits for something `about` a name (None: any), `among` others. Opens when it may have happened."""
 
     __slots__ = ("about", "among")
 
@@ -57,24 +52,8 @@ class Waiter(Latch):
         self.about = about
 
 
-class Follower(Protocol):
-    """Somebody to whom each answer about a name is given when it is over."""
-
-    @property
-    def name(self) -> str: ...
-
-    def feed(self, exchange: Exchange) -> None: ...
-
-    def start_over(self, first: int) -> None:
-        """Take note that a new version is put in place: only numbers from this one on count."""
-
-
 class ExchangeLog:
-    """What one server did.
-
-    Args:
-        most: How many exchanges `requests` remembers.
-    """
+    """What one server did; `requests` remembers the latest `most`."""
 
     def __init__(self, most: int = MOST_RECORDS) -> None:
         # Guards everything below. Users' threads hold signals while they have it: what a handler raises would leave a
@@ -87,13 +66,12 @@ class ExchangeLog:
         self._open_on: dict[str, set[Exchange]] = {}  # those of them that have a subject, by its name
         self._connections: dict[str, int] = {}
         self.downloads = Downloads()
-        self._waiters: set[Waiter] = set()
-        self._await_downloads: dict[str | None, set[Waiter]] = {}  # those of them who do, by the name
+        self._await_downloads: dict[str | None, set[Waiter]] = {}  # those who do, by the name
         self._await_requests: dict[str | None, set[Waiter]] = {}
         self._await_events: dict[str | None, set[Waiter]] = {}
         self._events = EventLog(EVENTS_PER_RECORD * most)
-        # By the name that they are about. A wait that is forgotten ends what it follows.
-        self._followers: dict[str, weakref.WeakSet[Follower]] = {}
+        # What takes in each answer that is over, by the name. A wait that is forgotten ends its selection.
+        self._followers: dict[str, weakref.WeakSet[Selection]] = {}
         self.read_again_at = 0.0  # when whoever reads events may look again
         self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that go on, those at rest included
         renew_in_child(self, ExchangeLog._begin_anew)
@@ -151,12 +129,12 @@ class ExchangeLog:
                 self._open_on[subject.name] = {exchange}
             else:
                 others.add(exchange)
-        if self._waiters:
+        if self._await_downloads:
             self._wake_for(exchange)
-            if self._await_requests:
-                self._wake_for_request(exchange)
-            if self._await_events:
-                self._wake_for_event()
+        if self._await_requests:
+            self._wake_for_request(exchange)
+        if self._await_events:
+            self._wake_for_event()
 
     def handed_over(self, exchange: Exchange, now: float) -> None:
         """Note that the kernel has taken the whole answer."""
@@ -165,10 +143,10 @@ class ExchangeLog:
             if not exchange.is_over:  # else it was written off meanwhile
                 exchange.state = _HANDED_OVER
                 exchange.ended = now
-                if self._waiters:
+                if self._await_downloads:
                     self._wake_for(exchange)
-                    if self._await_events:
-                        self._wake_for_event()  # it is time to look for the acknowledgment
+                if self._await_events:
+                    self._wake_for_event()  # it is time to look for the acknowledgment
         finally:
             self._lock.release()
 
@@ -183,7 +161,7 @@ class ExchangeLog:
             if exchange in self._open:
                 exchange.end = end
                 self._close(exchange, received, now, has_head=has_head)
-                if self._waiters:
+                if self._await_downloads:
                     self._wake_for(exchange)
         finally:
             self._lock.release()
@@ -215,8 +193,8 @@ class ExchangeLog:
                 others.discard(exchange)
             self._events.add_end(exchange, self.downloads.add(exchange, subject, received, whole=whole))
             if self._followers:
-                for follower in self._followers.get(subject.name, ()):
-                    follower.feed(exchange)
+                for selection in self._followers.get(subject.name, ()):
+                    selection.feed(exchange)
         if self._await_events:
             self._wake_for_event()
 
@@ -225,40 +203,24 @@ class ExchangeLog:
     def _wake_for(self, exchange: Exchange) -> None:
         """Wake who waits for downloads of what an exchange is about."""
         if exchange.subject is not None:
-            found = self._await_downloads.pop(exchange.subject.name, None)
-            if found:
-                self._wake(found)
+            _wake(self._await_downloads, exchange.subject.name)
 
     def _wake_for_request(self, exchange: Exchange) -> None:
         """Wake who waits for requests like the one that has just come."""
         waiting = self._await_requests
-        found = waiting.pop(None, None)
-        if found:
-            self._wake(found)
-        if not waiting:
-            return
+        _wake(waiting, None)
         if exchange.subject is None and len(exchange.head.target) > MOST_TARGET_BYTES:
-            for found in waiting.values():  # what takes longer to make out than to ask all of them to look
-                self._wake(found)
-            waiting.clear()
-            return
-        found = waiting.pop(asked_for(exchange), None)
-        if found:
-            self._wake(found)
+            for name in list(waiting):  # what takes longer to make out than to ask all of them to look
+                _wake(waiting, name)
+        elif waiting:
+            _wake(waiting, asked_for(exchange))
 
     def _wake_for_event(self) -> None:
-        self._wake(self._await_events.pop(None))
-
-    def _wake(self, waiters: set[Waiter]) -> None:
-        self._waiters -= waiters
-        for waiter in waiters:
-            waiter.open()
+        _wake(self._await_events, None)
 
     def _wake_for_name(self, name: str) -> None:
-        for waiting in (self._await_downloads, self._await_requests):
-            found = waiting.pop(name, None)
-            if found:
-                self._wake(found)
+        _wake(self._await_downloads, name)
+        _wake(self._await_requests, name)
 
     # What happened. Looked at without the lock, under which the kernel would be asked of each answer under way.
 
@@ -294,10 +256,6 @@ class ExchangeLog:
     def connections(self) -> dict[str, int]:
         """Return how many connections each client has made; those of too many addresses count for the empty one."""
         return dict(self._connections)
-
-    def silent(self, known: Iterable[Exchange]) -> list[str]:
-        """Return who has connected, and is not known to have asked for anything. With the lock."""
-        return sorted(set(self._connections).difference(exchange.link.client for exchange in known))
 
     def glance(self, most: int) -> tuple[RequestRecord, ...] | None:
         """Return the latest exchanges, at most `most`, oldest first; None when the lock is held. Waits for nothing."""
@@ -354,27 +312,27 @@ class ExchangeLog:
         for name in names:  # others may have looked just before
             self._wake_for_name(name)
 
-    def add_follower(self, follower: Follower) -> None:
-        """Give a follower what ends from now on. With the lock."""
+    def add_follower(self, selection: Selection) -> None:
+        """Give a selection what ends from now on. With the lock."""
         for name in list(islice(self._followers, 2)):  # two more than one: those that were forgotten do not add up
             if not self._followers[name]:
                 del self._followers[name]
-        self._followers.setdefault(follower.name, weakref.WeakSet()).add(follower)
+        self._followers.setdefault(selection.name, weakref.WeakSet()).add(selection)
 
-    def remove_follower(self, follower: Follower) -> None:
+    def remove_follower(self, selection: Selection) -> None:
         """Give it no more. With the lock; harmless when repeated."""
-        others = self._followers.get(follower.name)
+        others = self._followers.get(selection.name)
         if others is not None:
-            others.discard(follower)
+            others.discard(selection)
             if not others:
-                del self._followers[follower.name]
+                del self._followers[selection.name]
 
     # What goes on
 
     def ask(self, name: str) -> dict[Exchange, int]:
-        """Return what is open about a name, and how much of it the clients have acknowledged.
+        """Return what is open about a name, and how much of it is acknowledged. Not under the lock: it asks the kernel.
 
-        Not under the lock, as it asks the kernel. What is no longer open once the lock is held may be wrong.
+        What is no longer open once the lock is held may be wrong.
         """
         asked = list(self._open_on.get(name, ()))  # in one step
         return {exchange: exchange.received() for exchange in asked}
@@ -406,8 +364,8 @@ class ExchangeLog:
             self.downloads.start_over(name, number)
             if self._await_events:
                 self._wake_for_event()
-            for follower in self._followers.get(name, ()):
-                follower.start_over(number)
+            for selection in self._followers.get(name, ()):
+                selection.start_over(number)
             self._wake_for_name(name)
 
     def started(self, host: str, port: int) -> None:
@@ -430,7 +388,7 @@ class ExchangeLog:
             return self._events.after(since, self.downloads.shares), self._events.is_open
 
     def await_event(self) -> Waiter:
-        """Return what opens at the next event, and when an answer is handed over. To be given back by `leave`."""
+        """Return what opens at the next event, and when an answer is handed over."""
         return self._join(self._await_events, None)
 
     def look_at_open(self, *, for_progress: bool) -> bool:
@@ -483,43 +441,32 @@ class ExchangeLog:
             and exchange in self._open
         )
 
-    # Waiting for a change: who waits joins those who do, then looks, then waits for their waiter to open
+    # Waiting for a change: who waits joins those who do, then looks, then waits for their waiter to open, and leaves
 
     def wake(self) -> None:
         """Let everybody look again who waits."""
         with sigint_held(), self._lock:
-            waiters, self._waiters = self._waiters, set()
-            self._await_downloads.clear()
-            self._await_requests.clear()
-            self._await_events.clear()
-            for waiter in waiters:
-                waiter.open()
+            for among in (self._await_downloads, self._await_requests, self._await_events):
+                for about in list(among):
+                    _wake(among, about)
 
     def await_download(self, name: str) -> Waiter:
-        """Return what opens when an answer about a name begins, is handed over or ends, or it has a new version.
-
-        To be given back by `leave`.
-        """
+        """Return what opens when an answer about a name begins, is handed over or ends, or it has a new version."""
         return self._join(self._await_downloads, name)
 
     def await_request(self, name: str | None) -> Waiter:
-        """Return what opens when something is asked for that may have this name (None: any).
-
-        To be given back by `leave`.
-        """
+        """Return what opens when something is asked for that may have this name (None: any)."""
         return self._join(self._await_requests, name)
 
     def _join(self, among: dict[str | None, set[Waiter]], about: str | None) -> Waiter:
         waiter = Waiter(among, about)
         with sigint_held(), self._lock:
-            self._waiters.add(waiter)
             among.setdefault(about, set()).add(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer. Harmless when repeated, and when it has been opened."""
         with sigint_held(), self._lock:
-            self._waiters.discard(waiter)
             others = waiter.among.get(waiter.about)
             if others is not None:
                 others.discard(waiter)
@@ -532,7 +479,6 @@ class ExchangeLog:
         What is under way is its parent's, and stays for ever as it is now: soon the child has no descriptor to ask.
         """
         self._lock = threading.Lock()
-        self._waiters = set()
         self._await_downloads = {}
         self._await_requests = {}
         self._await_events = {}
@@ -546,3 +492,8 @@ class ExchangeLog:
                     exchange.state = _RECEIVED
         self._open = set()
         self._open_on = {}
+
+
+def _wake(among: dict[str | None, set[Waiter]], about: str | None) -> None:
+    for waiter in among.pop(about, ()):
+        waiter.open()

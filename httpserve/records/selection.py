@@ -7,41 +7,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import NamedTuple
 
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import cover, is_older, make_room
-from httpserve.records.exchange import Exchange, State, recorded
+from httpserve.records.exchange import Exchange, State
 from httpserve.records.model import RequestRecord
 
-_RECEIVED = State.RECEIVED  # looked up in a tenth of the time under a name of its own (before Python 3.12)
 MOST_FED = 1000  # answers that are over and that nobody has looked at: beyond these the serving threads do
 MOST_TAKEN_IN = 16  # of them at a time: with the log's lock, which others wait for
 MOST_UNDECIDED = 10_000  # answers that are over and that the user's predicate has not seen; the oldest go first
 
-
-class Undecided(NamedTuple):
-    """A request that a user's predicate must be asked about."""
-
-    number: int
-    is_over: bool  # what was said of an answer under way holds until it is over
-    exchange: Exchange
-    now: float
-
-    @property
-    def request(self) -> RequestRecord:
-        """The request as it is now. Not for under the log's lock: it asks the kernel."""
-        return recorded(self.exchange, self.now)
-
-
-class Score(NamedTuple):
-    """What a client has, in figures: see `Coverage`."""
-
-    received: int
-    answers: int
-    arrived: int
-    ended: float
+# What a predicate must be asked about, and whether it is over: what was said of an answer under way holds until it is.
+Undecided = tuple[Exchange, bool]
 
 
 class Selection:
@@ -106,14 +83,7 @@ class Selection:
 
     def may_count(self, exchange: Exchange) -> bool:
         """Tell whether an exchange counts, if the predicate says so too."""
-        subject = exchange.subject
-        return (
-            subject is not None
-            and subject.name == self.name
-            and exchange.number >= self._first
-            and exchange.number not in self._left_out
-            and (self._since is None or exchange.wall >= self._since)
-        )
+        return exchange.subject is not None and exchange.subject.name == self.name and self.is_since(exchange)
 
     def feed(self, exchange: Exchange) -> None:
         """Take in an exchange that is over. Most of the work is left to who looks: the serving threads feed."""
@@ -130,73 +100,29 @@ class Selection:
         """Take in exchanges that are over."""
         self._fed.extend(exchanges)
 
-    def take_in(self, most: int | None = None) -> bool:
-        """Look at what was fed, the oldest first, at `most` so many; True: there is more."""
+    def take_in(self, most: int | None = None) -> None:
+        """Look at what was fed, the oldest first, at `most` so many."""
         fed = self._fed
-        left = len(fed) if most is None else min(most, len(fed))
-        while left > 0:
+        for _ in range(len(fed) if most is None else min(most, len(fed))):
             exchange = fed.popleft()
-            left -= 1
-            if not self.may_count(exchange):
-                continue
-            if self.predicate is not None:
-                self._undecided.append(exchange)
-            else:
-                self._count(exchange)
-                left -= self._take_in_alike(exchange, left)
-        return bool(fed)
-
-    def _take_in_alike(self, whole: Exchange, most: int) -> int:
-        """Take in what was fed next if it is like a whole answer that was counted, at most so many; returns how many.
-
-        They bring nothing new. A board that asks for the same again and again would take much time of each wait else.
-        """
-        subject, client, agent = whole.subject, whole.link.client, whole.head.user_agent
-        coverage = self._coverages.get(client)
-        if subject is None or not subject.pieces or whole.status != 200 or whole.state is not _RECEIVED:
-            return 0
-        if coverage is None or not coverage.whole or coverage.validator != subject.validator:
-            return 0
-        fed, first, since = self._fed, self._first, self._since
-        alike = []
-        for exchange in islice(fed, most):
-            if (
-                exchange.subject is not subject
-                or exchange.state is not _RECEIVED
-                or exchange.status != 200
-                or exchange.link.client != client
-                or exchange.head.user_agent != agent
-                or exchange.number < first
-                or exchange.number in self._left_out
-                or (since is not None and exchange.wall < since)
-            ):
-                break
-            alike.append(exchange)
-        if alike:
-            for _ in alike:
-                fed.popleft()
-            self._counted.extend(alike)
-            coverage.add_again(
-                len(alike),
-                len(alike) * whole.got,
-                min(exchange.began for exchange in alike),
-                max(exchange.ended for exchange in alike),
-            )
-        return len(alike)
+            if self.may_count(exchange):
+                if self.predicate is not None:
+                    self._undecided.append(exchange)
+                else:
+                    self._count(exchange)
 
     def begin_with(self, coverages: dict[str, Coverage], over: Iterable[Exchange]) -> None:
         """Take in what clients have to begin with, and which exchanges, all of them over, brought it."""
         self._coverages = coverages
         self._counted.extend(exchange for exchange in over if self.may_count(exchange))
 
-    def undecided(self, underway: Iterable[Exchange], now: float) -> list[Undecided]:
+    def undecided(self, underway: Iterable[Exchange]) -> list[Undecided]:
         """Return what the predicate must be asked about, out of what is over and of what is under way."""
         if self.predicate is None:
             return []
         self.take_in()
-        over = [Undecided(exchange.number, True, exchange, now) for exchange in self._undecided]
-        return over + [
-            Undecided(exchange.number, False, exchange, now)
+        return [(exchange, True) for exchange in self._undecided] + [
+            (exchange, False)
             for exchange in underway
             if exchange.number not in self._decisions and self.may_count(exchange)
         ]
@@ -204,8 +130,8 @@ class Selection:
     def decide(self, decisions: Iterable[tuple[Undecided, bool]]) -> None:
         """Take in what the predicate said."""
         over: dict[int, bool] = {}
-        for one, counts in decisions:
-            (over if one.is_over else self._decisions)[one.number] = counts
+        for (exchange, is_over), counts in decisions:
+            (over if is_over else self._decisions)[exchange.number] = counts
         undecided = self._undecided
         while undecided and undecided[0].number in over:  # what has come since is behind them
             exchange = undecided.popleft()
@@ -247,7 +173,8 @@ def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended
     subject = exchange.subject
     if subject is None or not subject.pieces:
         return
-    if not exchange.spans(received) and (subject.total or exchange.state not in (State.HANDED_OVER, State.RECEIVED)):
+    spans = exchange.spans(received)
+    if not spans and (subject.total or exchange.state not in (State.HANDED_OVER, State.RECEIVED)):
         return
     coverage = coverages.get(exchange.link.client)
     if coverage is not None and is_older(exchange, subject.validator, coverage):
@@ -255,7 +182,7 @@ def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended
     if coverage is None or coverage.validator != subject.validator:
         make_room(coverages)
         coverage = coverages[exchange.link.client] = Coverage(subject.validator, subject.total)
-    cover(coverage, exchange, received, ended)
+    cover(coverage, exchange, spans, ended)
 
 
 def add_underway(

@@ -37,17 +37,11 @@ class UntilKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How much of a file a client must have.
+    """How much of a file a client must have."""
 
-    Attributes:
-        kind: What ends the wait.
-        part: For `PART`: a fraction if it is a float, else a number of bytes.
-        idle: For `IDLE`: seconds in which nothing more comes.
-    """
-
-    kind: UntilKind = UntilKind.ALL
-    part: float | int = 0
-    idle: float = IDLE_SECONDS
+    kind: UntilKind = UntilKind.ALL  # what ends the wait
+    part: float | int = 0  # for `PART`: a fraction if it is a float, else a number of bytes
+    idle: float = IDLE_SECONDS  # for `IDLE`: seconds in which nothing more comes
 
     def bytes_of(self, total: int) -> int:
         """Return how many bytes of a file of that size a client must have."""
@@ -82,17 +76,11 @@ def amount(until: Until, idle: float = IDLE_SECONDS) -> Amount:
 
 @dataclass(frozen=True, slots=True)
 class Boards:
-    """Whose downloads count.
+    """Whose downloads count."""
 
-    Attributes:
-        count: How many clients must have it.
-        addresses: Which; empty for any.
-        predicate: Tells of a request whether it counts; None: each does. It is the user's, and may do anything.
-    """
-
-    count: int = 1
-    addresses: tuple[str, ...] = ()
-    predicate: Callable[[RequestRecord], object] | None = None
+    count: int = 1  # how many clients must have it
+    addresses: tuple[str, ...] = ()  # which; empty for any
+    predicate: Callable[[RequestRecord], object] | None = None  # the user's: tells of a request whether it counts
 
     def choose(self, has: Collection[str]) -> list[str] | None:
         """Return those of the clients who have it that are waited for; None when some are not among them."""
@@ -151,24 +139,16 @@ def method_named(method: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:
-    """Which request is waited for; what is None may be anything.
+    """Which request is waited for; what is None may be anything."""
 
-    Attributes:
-        name: What it asks for, whether there is such a file or not.
-        method: Its method.
-        status: The status code of the answer.
-        client: Whose it is.
-        by_function: Whether a function has the last word: other waits use up nothing of what it waits for.
-    """
-
-    name: str | None = None
+    name: str | None = None  # what it asks for, whether there is such a file or not
     method: str | None = None
-    status: int | None = None
+    status: int | None = None  # of the answer
     client: str | None = None
-    by_function: bool = False
+    by_function: bool = False  # a function has the last word, and other waits use up nothing of what it waits for
 
     def __str__(self) -> str:
-        what = f"{self.method or 'request'}"
+        what = self.method or "request"
         what += "" if self.name is None else f" for {self.name!r}"
         what += "" if self.client is None else f" by {self.client}"
         return what + ("" if self.status is None else f" with the status {self.status}")

@@ -19,15 +19,14 @@ from httpserve.records.waits.download import DownloadTerms, wait_for_download
 from httpserve.records.waits.request import RequestTerms, wait_for_request
 
 
-def reported(terms: DownloadTerms, progress: Progress) -> contextlib.AbstractContextManager[DownloadTerms]:
-    """Give terms of a wait that reports as `progress` says, for the time of the block."""
-    return contextlib.nullcontext(terms) if progress is None or progress is False else _reported(terms, progress)
-
-
 @contextlib.contextmanager
-def _reported(terms: DownloadTerms, progress: Progress) -> Iterator[DownloadTerms]:
-    with reporter(progress) as report:
-        yield terms._replace(report=report)
+def reported(terms: DownloadTerms, progress: Progress) -> Iterator[DownloadTerms]:
+    """Give terms of a wait that reports as `progress` says, for the time of the block."""
+    if progress is None or progress is False:
+        yield terms
+    else:
+        with reporter(progress) as report:
+            yield terms._replace(report=report)
 
 
 class ExpectedDownload:

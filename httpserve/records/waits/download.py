@@ -7,7 +7,7 @@ in place of what was waited for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from httpserve.records.downloads import record
 from httpserve.records.exchange import ALL_BYTES
 from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord
-from httpserve.records.selection import Score, Selection
+from httpserve.records.selection import Selection
 from httpserve.records.terms import Amount, Boards, UntilKind
 from httpserve.records.waits.outcome import FailedWait, Nearest, happened
 from httpserve.records.waits.turns import Turns
@@ -40,27 +40,16 @@ class Version(NamedTuple):
 
 
 class DownloadTerms(NamedTuple):
-    """What a wait is about.
+    """What a wait is about."""
 
-    Attributes:
-        name: The file's checked name.
-        current: Returns the current version; what it raises ends the wait.
-        can_come: Tells whether downloads can still come.
-        nearest: Returns for names those that exist and are like them, for a message.
-        boards: Who must have it.
-        amount: How much of it.
-        timeout: Seconds; None waits for ever.
-        report: Called with the bytes received, and how many there are in all.
-    """
-
-    name: str
-    current: Callable[[], Version]
-    can_come: Callable[[], bool]
+    name: str  # the file's checked name
+    current: Callable[[], Version]  # returns the current version; what it raises ends the wait
+    can_come: Callable[[], bool]  # tells whether downloads can still come
     nearest: Nearest
-    boards: Boards = Boards()
-    amount: Amount = Amount()
-    timeout: float | None = None
-    report: Report | None = None
+    boards: Boards = Boards()  # who must have it
+    amount: Amount = Amount()  # how much of it
+    timeout: float | None = None  # in seconds; None: for ever
+    report: Report | None = None  # called with the bytes received, and how many there are in all
 
 
 class _Pace:
@@ -98,10 +87,6 @@ class Whole:
         """Return what was waited for, once it has come, and claim it."""
         return self._claims.take(self._terms.name, version.validator, self._terms.boards, self._before)
 
-    def received(self, version: Version) -> dict[str, int]:
-        """Return how many bytes each client has so far."""
-        return {client: coverage.received() for client, coverage in self.coverages(version).items()}
-
     def coverages(self, version: Version) -> dict[str, Coverage]:
         """Return what each client has so far."""
         return self._claims.coverages(self._terms.name, version.validator, self._before)
@@ -125,53 +110,35 @@ class Selected:
         self._moved: dict[str, tuple[tuple[int, int], float]] = {}  # by client: what it had, and since when just that
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
-        amount = self._terms.amount
-        self._decide()
+        amount, name = self._terms.amount, self._terms.name
         wanted = amount.bytes_of(version.size)
-        scores = self._claims.scores(self._selection, version.validator)
-        has = [client for client, score in scores.items() if score.received >= wanted]
-        if amount.kind is UntilKind.IDLE:
-            has = self._at_rest({client: scores[client] for client in has})
-        chosen = self._terms.boards.choose(has)
-        if chosen is None:
+
+        def choose(standings: Mapping[str, Coverage]) -> list[str] | None:
+            has = {client: one for client, one in standings.items() if one.received() >= wanted}
+            return self._terms.boards.choose(self._at_rest(has) if amount.kind is UntilKind.IDLE else has)
+
+        self._claims.decide(self._selection)
+        found = self._claims.take_selected(self._selection, version.validator, choose, wanted, is_end=amount.is_end)
+        if found is None:
             return None
-        standings = self._claims.standings(self._selection, version.validator, chosen)
-        if len(standings) < len(chosen):
-            return None  # a new version came in between
-        self._claims.claim(self._selection, chosen, wanted, is_end=amount.is_end)
-        return [self._record(client, standings[client]) for client in chosen]
+        for client, coverage in found.items():
+            coverage.ended = self._moved.get(client, (None, coverage.ended))[1]
+        shares = self._claims.log.downloads.shares
+        return [record(name, client, coverage, shared=shares(name, client)) for client, coverage in found.items()]
 
-    def _record(self, client: str, coverage: Coverage) -> DownloadRecord:
-        if client in self._moved:
-            coverage.ended = self._moved[client][1]
-        name = self._terms.name
-        return record(name, client, coverage, shared=self._claims.shares(name, client))
-
-    def _at_rest(self, scores: dict[str, Score]) -> list[str]:
+    def _at_rest(self, has: Mapping[str, Coverage]) -> list[str]:
         """Return those to whom nothing has come for long enough."""
         now = time.monotonic()
         before, self._moved = self._moved, {}
-        for client, score in scores.items():
-            has = (score.answers, score.arrived)
-            had, moved = before.get(client, (has, score.ended))
-            self._moved[client] = (has, moved if has == had else now)
+        for client, coverage in has.items():
+            figures = (coverage.answers, coverage.arrived)
+            had, moved = before.get(client, (figures, coverage.ended))
+            self._moved[client] = (figures, moved if figures == had else now)
         return [client for client, (_, moved) in self._moved.items() if now - moved >= self._terms.amount.idle]
 
-    def received(self, version: Version) -> dict[str, int]:
-        scores = self._claims.scores(self._selection, version.validator)
-        return {client: score.received for client, score in scores.items()}
-
     def coverages(self, version: Version) -> dict[str, Coverage]:
-        self._decide()
-        return self._claims.standings(self._selection, version.validator)
-
-    def _decide(self) -> None:
-        predicate = self._selection.predicate
-        if predicate is not None:
-            undecided = self._claims.undecided(self._selection)
-            if undecided:
-                decisions = [(one, bool(predicate(one.request))) for one in undecided]
-                self._claims.decide(self._selection, decisions)
+        self._claims.decide(self._selection)
+        return self._claims.selected(self._selection, version.validator)
 
     def instead(self) -> Instead:
         return self._claims.instead(self._selection, self._terms.boards)
@@ -187,9 +154,6 @@ def wait_for_download(
     claims: Claims, terms: DownloadTerms, selection: Selection | None = None, since: float | None = None
 ) -> list[DownloadRecord]:
     """Block until those who are waited for have as much of the current version as is wanted.
-
-    A wait that returns a board's download uses up what that board has fetched of the name until then; what other boards
-    have fetched stays for the next wait.
 
     Args:
         claims: What arrived, and what waits have returned of it.
@@ -274,8 +238,8 @@ def _report(
     if records is not None:
         received = sum(record.bytes for record in records)
     else:
-        has = counts.received(version)
-        most = sorted((amount for client, amount in has.items() if terms.boards.may_be(client)), reverse=True)
+        has = counts.coverages(version)
+        most = sorted((one.received() for client, one in has.items() if terms.boards.may_be(client)), reverse=True)
         received = sum(most[: terms.boards.count])
     if received != reported:
         terms.report(received, version.size * terms.boards.count)
@@ -290,18 +254,9 @@ def _timeout(
     claims: Claims, terms: DownloadTerms, version: Version, counts: Whole | Selected, coverages: dict[str, Coverage]
 ) -> WaitTimeout:
     assert terms.timeout is not None
-    instead = counts.instead()
+    connected = claims.log.connections().keys()
     case = FailedWait(
-        name=terms.name,
-        size=version.size,
-        boards=terms.boards,
-        amount=terms.amount,
-        coverages=coverages,
-        requests=instead.requests,
-        was_returned=instead.was_returned,
-        connected=claims.log.connections().keys(),
-        silent=instead.silent,
-        nearest=terms.nearest,
+        terms.name, version.size, terms.boards, terms.amount, coverages, *counts.instead(), connected, terms.nearest
     )
     outcome = happened(case)
     return WaitTimeout(

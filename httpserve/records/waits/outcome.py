@@ -44,30 +44,17 @@ class Outcome(NamedTuple):
 
 
 class FailedWait(NamedTuple):
-    """A wait that failed.
-
-    Attributes:
-        name: The file's name.
-        size: The size of the file's current version.
-        boards: Who should have it.
-        amount: How much of it.
-        coverages: What of that version each client has, as far as it counts for the wait.
-        requests: What was asked for in the time that the wait is about, oldest first.
-        was_returned: Whether an earlier wait has returned what came before.
-        connected: Boards has ever connected.
-        silent: Those of them who are not known to have asked for anything.
-        nearest: Returns for names those that exist and are like them.
-    """
+    """A wait that failed."""
 
     name: str
-    size: int
+    size: int  # of the file's current version
     boards: Boards
     amount: Amount
-    coverages: Mapping[str, Coverage]
-    requests: Sequence[RequestRecord]
+    coverages: Mapping[str, Coverage]  # what of that version each client has, as far as it counts for the wait
+    requests: Sequence[RequestRecord]  # this and the next two are as in `Instead`
     was_returned: bool
-    connected: Collection[str]
     silent: Sequence[str]
+    connected: Collection[str]  # who has ever connected
     nearest: Nearest
 
     def what_was_wanted(self) -> str:
@@ -111,10 +98,10 @@ def _nothing_came(case: FailedWait, enough: Collection[str]) -> Outcome:
     if about_it:
         last = about_it[-1]
         end = f"last by {printable(last.method, MOST_CHARACTERS)}, answer {last.status}: {_ENDS[last.outcome]}"
-        text = f"it was asked for, but nothing that counts has arrived of the current version ({end})"
-        return Outcome(STOPPED, text if case.size else f"it was asked for, but not received ({end})")
+        what = "nothing that counts has arrived of the current version" if case.size else "not received"
+        return Outcome(STOPPED, f"it was asked for, but {what} ({end})")
     awaited = [address for address in case.boards.addresses if address not in enough]
-    subject = "nobody" + (" else" if enough else "")
+    subject = "nobody else" if enough else "nobody"
     if awaited:
         subject = "it" if len(case.boards.addresses) == 1 else _listed(awaited)
     did = "did not ask" if awaited else "asked"
@@ -158,12 +145,9 @@ def _how_far(client: str, coverage: Coverage, case: FailedWait) -> str:
     gaps = coverage.gaps()
     shown = ", ".join(f"{start}-{stop - 1}" for start, stop in gaps[:MOST_NAMED])
     more = f" and {len(gaps) - MOST_NAMED} more" if len(gaps) > MOST_NAMED else ""
-    idle = (
-        f" ({end})"
-        if case.amount.kind is UntilKind.IDLE
-        else '; for a client that never takes all there is until="idle"'
-    )
-    return f"{text}: only these ranges are missing: {shown}{more}{idle}"
+    hint = '; for a client that never takes all there is until="idle"'
+    rest = f" ({end})" if case.amount.kind is UntilKind.IDLE else hint
+    return f"{text}: only these ranges are missing: {shown}{more}{rest}"
 
 
 def _is_prefix(coverage: Coverage) -> bool:

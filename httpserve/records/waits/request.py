@@ -20,30 +20,19 @@ from httpserve.records.waits.turns import Turns
 
 
 class RequestTerms(NamedTuple):
-    """What a wait for a request is about.
-
-    Attributes:
-        asked: What is waited for.
-        is_running: Tells whether requests can still come.
-        nearest: Returns for names those that exist and are like them, for a message.
-        predicate: Tells of a request that fits whether it counts; None: it does.
-        timeout: Seconds; None waits for ever.
-    """
+    """What a wait for a request is about."""
 
     asked: RequestFilter
-    is_running: Callable[[], bool]
+    is_running: Callable[[], bool]  # tells whether requests can still come
     nearest: Nearest
-    predicate: Callable[[RequestRecord], object] | None = None
-    timeout: float | None = None
+    predicate: Callable[[RequestRecord], object] | None = None  # of a request that fits: whether it counts
+    timeout: float | None = None  # in seconds; None: for ever
 
 
 def wait_for_request(
     claims: Claims, terms: RequestTerms, first: int | None = None, since: float | None = None
 ) -> RequestRecord:
     """Block until a request has come that fits, and then until all of its answer is acknowledged, where that is due.
-
-    A wait that returns a board's request uses up what that board has asked until then, for waits with the same terms;
-    what other boards have asked stays for the next wait.
 
     Args:
         claims: What arrived, and what waits have returned of it.

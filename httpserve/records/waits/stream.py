@@ -20,15 +20,7 @@ _OF_ANSWERS = {PROGRESS, ENDED, DOWNLOADED}
 def next_events(
     log: ExchangeLog, since: int, timeout: float | None, kinds: frozenset[str], nearest: Nearest
 ) -> tuple[Event, ...]:
-    """Block until there are events of these kinds after `since`; none where the time is over, or no more can come.
-
-    Args:
-        log: What happens.
-        since: The number of an event.
-        timeout: Seconds; None waits for ever.
-        kinds: Which events.
-        nearest: Returns for names that are not there those that are and are like them.
-    """
+    """Block until there are events of these kinds after that one; none where the time is over, or no more can come."""
     deadline = None if timeout is None else time.monotonic() + timeout
     rest = log.read_again_at - time.monotonic()
     if timeout != 0 and rest > 0:

@@ -19,12 +19,7 @@ MOST_REST_SECONDS = 0.25  # a look may cost much: a user's function, or a thousa
 
 
 class Turns:
-    """The looks of one wait. A context manager; each look begins with `begin`, and `wait` is between two.
-
-    Args:
-        exchanges: Whose events they are.
-        join: Joins those who wait for the same.
-    """
+    """The looks of one wait, for a `with` block. Each look begins with `begin`, and `wait` is between two."""
 
     __slots__ = ("__weakref__", "_exchanges", "_join", "_spent", "_waiter")
 

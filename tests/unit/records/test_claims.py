@@ -597,39 +597,39 @@ def test_of_a_board_that_was_returned_what_it_asked_before_is_not_told() -> None
 # Waits that count certain answers only
 
 
-def test_a_watch_begins_with_what_came_since_the_last_version() -> None:
+def test_a_selection_begins_with_what_came_since_the_last_version() -> None:
     claims = Claims(ExchangeLog())
     received(claims, begun(claims, subject((0, 2)), status=206))
     claims.log.new_version("f")
     received(claims, begun(claims, subject((4, 6)), status=206))
-    watch = claims.select("f", Boards(), '"v"', 5)
+    selection = claims.select("f", Boards(), '"v"', 5)
 
     received(claims, begun(claims, subject((7, 8)), status=206))
 
-    assert claims.standings(watch, '"v"')["10.0.0.2"].ranges == [(4, 6), (7, 8)]
+    assert claims.selected(selection, '"v"')["10.0.0.2"].ranges == [(4, 6), (7, 8)]
 
 
-def test_a_watch_begins_with_ranges_that_are_remembered_no_more_one_by_one() -> None:
+def test_a_selection_begins_with_ranges_that_are_remembered_no_more_one_by_one() -> None:
     claims = Claims(ExchangeLog(most=2))
     for start in range(8):
         received(claims, begun(claims, subject((start, start + 1)), status=206))
 
-    watch = claims.select("f", Boards(), '"v"', 5)
+    selection = claims.select("f", Boards(), '"v"', 5)
 
-    assert claims.standings(watch, '"v"')["10.0.0.2"].received() == 8
+    assert claims.selected(selection, '"v"')["10.0.0.2"].received() == 8
 
 
-def test_a_watch_leaves_out_what_counted_for_a_wait_that_wanted_as_much() -> None:
+def test_a_selection_leaves_out_what_counted_for_a_wait_that_wanted_as_much() -> None:
     claims = Claims(ExchangeLog())
     first = begun(claims, subject((0, 5)), status=206)
     received(claims, first)
-    watch = claims.select("f", Boards(), '"v"', 5)
-    claims.claim(watch, ["10.0.0.2"], 5, is_end=False)
+    selection = claims.select("f", Boards(), '"v"', 5)
+    claims.take_selected(selection, '"v"', list, 5, is_end=False)
     underway = begun(claims, subject((5, 7)), status=206)
     underway.handed = 2
 
     has = {
-        wanted: claims.standings(claims.select("f", Boards(), '"v"', wanted), '"v"')["10.0.0.2"].received()
+        wanted: claims.selected(claims.select("f", Boards(), '"v"', wanted), '"v"')["10.0.0.2"].received()
         for wanted in (4, 5, 6)
     }
 
@@ -641,14 +641,14 @@ def test_what_an_end_was_seen_by_counts_for_nothing_more() -> None:
     received(claims, begun(claims, subject((0, 5)), status=206))
     goes_on = begun(claims)
     goes_on.handed = 6
-    watch = claims.select("f", Boards(), '"v"', 1)
-    claims.claim(watch, ["10.0.0.2"], 1, is_end=True)
+    selection = claims.select("f", Boards(), '"v"', 1)
+    claims.take_selected(selection, '"v"', list, 1, is_end=True)
 
     received(claims, goes_on)
 
     assert progress(claims, '"v"') == {}
     assert not took(claims)
-    assert claims.standings(claims.select("f", Boards(), '"v"', 1), '"v"') == {}
+    assert claims.selected(claims.select("f", Boards(), '"v"', 1), '"v"') == {}
 
 
 # Waits for requests
@@ -752,8 +752,8 @@ def test_an_answer_counts_whole_wherever_a_signal_raises_in_a_look_at_it() -> No
     at_every_step(look)
 
 
-def test_a_watch_goes_on_wherever_a_signal_raises_in_the_begin_of_another_one() -> None:
-    def watch(step: int) -> list[int]:
+def test_a_selection_goes_on_wherever_a_signal_raises_in_the_begin_of_another_one() -> None:
+    def select(step: int) -> list[int]:
         claims = Claims(ExchangeLog())
         first = claims.select_from_now("f", Boards())
         with suppress(Raised), signal_at(step, throw) as sent:
@@ -761,10 +761,10 @@ def test_a_watch_goes_on_wherever_a_signal_raises_in_the_begin_of_another_one() 
 
         received(claims, begun(claims))
 
-        assert claims.scores(first, '"v"')["10.0.0.2"].received == 10
+        assert claims.selected(first, '"v"')["10.0.0.2"].received() == 10
         return sent
 
-    at_every_step(watch)
+    at_every_step(select)
 
 
 def test_a_request_is_returned_once_wherever_a_signal_raises_when_another_one_was() -> None:

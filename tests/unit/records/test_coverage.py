@@ -87,6 +87,15 @@ def test_a_client_has_the_whole_once_every_byte_has_arrived() -> None:
     assert client.ranges == [(0, 6), (5, 10)]
 
 
+def test_what_comes_once_more_to_who_has_the_whole_is_counted() -> None:
+    client = Coverage('"v"', 10)
+    for began in (1.0, 5.0):
+        client.add([(0, 10)], began, began + 1, "curl", asked=False)
+
+    assert (client.answers, client.arrived, client.received(), client.whole) == (2, 20, 10, True)
+    assert (client.began, client.ended) == (1.0, 6.0)
+
+
 def test_ranges_that_are_simplified_are_those_that_they_come_to() -> None:
     client = Coverage('"v"', 10)
     client.add([(0, 2), (2, 6), (8, 9)], 1.0, 2.0, "curl", asked=True)

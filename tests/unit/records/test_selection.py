@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from httpserve.plan import Subject
-from httpserve.records import downloads, selection
+from httpserve.records import downloads
 from httpserve.records.claims import Claims
 from httpserve.records.exchange import End, Exchange
 from httpserve.records.log import ExchangeLog
@@ -51,20 +49,20 @@ def over(made: Exchange, got: int | None = None) -> Exchange:
     return made
 
 
-def received(watch: Selection, *underway: Exchange, validator: str = V) -> dict[str, int]:
-    standings = watch.standings(validator, underway, 200.0)
+def received(selection: Selection, *underway: Exchange, validator: str = V) -> dict[str, int]:
+    standings = selection.standings(validator, underway, 200.0)
     return {client: coverage.received() for client, coverage in standings.items()}
 
 
 def test_what_counts_is_added_up_for_each_client() -> None:
-    watch = Selection("f", 10)
+    selection = Selection("f", 10)
 
-    watch.feed(over(exchange(1, (0, 3))))
-    watch.feed(over(exchange(2, (5, 9)), got=2))
-    watch.feed(over(exchange(3, (0, 1), client="10.0.0.3")))
+    selection.feed(over(exchange(1, (0, 3))))
+    selection.feed(over(exchange(2, (5, 9)), got=2))
+    selection.feed(over(exchange(3, (0, 1), client="10.0.0.3")))
 
-    assert received(watch, exchange(4, (8, 10))) == {"10.0.0.2": 7, "10.0.0.3": 1}
-    assert received(watch) == {"10.0.0.2": 5, "10.0.0.3": 1}  # what was under way was counted for the moment only
+    assert received(selection, exchange(4, (8, 10))) == {"10.0.0.2": 7, "10.0.0.3": 1}
+    assert received(selection) == {"10.0.0.2": 5, "10.0.0.3": 1}  # what was under way was counted for the moment only
 
 
 @pytest.mark.parametrize(
@@ -79,78 +77,78 @@ def test_what_counts_is_added_up_for_each_client() -> None:
     ids=["another name", "before the first", "left out", "too early", "nothing of the file"],
 )
 def test_what_does_not_count_is_left_out(other: Exchange) -> None:
-    watch = Selection("f", 10, first=1, since=1000.0, left_out=frozenset({7}))
+    selection = Selection("f", 10, first=1, since=1000.0, left_out=frozenset({7}))
 
-    underway = received(watch, other)
-    watch.feed(over(other))
+    underway = received(selection, other)
+    selection.feed(over(other))
 
-    assert (underway, received(watch)) == ({}, {})
+    assert (underway, received(selection)) == ({}, {})
 
 
 def test_of_versions_only_the_one_that_stands_counts_and_the_later_is_kept() -> None:
-    watch = Selection("f", 10)
+    selection = Selection("f", 10)
     slow = exchange(1, (0, 9), validator='"old"', began=100.0)
-    watch.feed(over(exchange(2, (0, 5), began=105.0)))
+    selection.feed(over(exchange(2, (0, 5), began=105.0)))
 
-    watch.feed(over(slow, got=3))
+    selection.feed(over(slow, got=3))
 
-    assert (received(watch), received(watch, validator='"old"')) == ({"10.0.0.2": 5}, {})
-    watch.feed(over(exchange(3, (0, 2), validator='"new"', began=110.0)))
-    assert (received(watch), received(watch, validator='"new"')) == ({}, {"10.0.0.2": 2})
+    assert (received(selection), received(selection, validator='"old"')) == ({"10.0.0.2": 5}, {})
+    selection.feed(over(exchange(3, (0, 2), validator='"new"', began=110.0)))
+    assert (received(selection), received(selection, validator='"new"')) == ({}, {"10.0.0.2": 2})
 
 
 def test_a_new_version_begins_anew() -> None:
-    watch = Selection("f", 10, predicate=lambda request: True)
-    watch.feed(over(exchange(1, (0, 5))))
-    watch.decide([(question, True) for question in watch.undecided([], 0.0)])
-    watch.feed(over(exchange(2, (5, 6))))
+    selection = Selection("f", 10, predicate=lambda request: True)
+    selection.feed(over(exchange(1, (0, 5))))
+    selection.decide([(question, True) for question in selection.undecided([])])
+    selection.feed(over(exchange(2, (5, 6))))
 
-    watch.start_over(3)
+    selection.start_over(3)
 
-    assert (received(watch), watch.undecided([], 0.0), list(watch.counted)) == ({}, [], [])
-    watch.feed(over(exchange(2, (0, 9))))
-    assert watch.undecided([], 0.0) == []
+    assert (received(selection), selection.undecided([]), list(selection.counted)) == ({}, [], [])
+    selection.feed(over(exchange(2, (0, 9))))
+    assert selection.undecided([]) == []
 
 
 def test_a_new_version_does_not_change_since_when_the_user_counts() -> None:
-    watch = Selection("f", 10, since=999.0)
-    watch.feed(over(exchange(1, (0, 5))))
+    selection = Selection("f", 10, since=999.0)
+    selection.feed(over(exchange(1, (0, 5))))
 
-    watch.start_over(3)
+    selection.start_over(3)
 
-    assert received(watch) == {"10.0.0.2": 5}
+    assert received(selection) == {"10.0.0.2": 5}
 
 
 def test_a_function_is_asked_once_about_what_is_under_way_and_once_when_it_is_over() -> None:
-    watch = Selection("f", 10, predicate=lambda request: True)
+    selection = Selection("f", 10, predicate=lambda request: True)
     one = exchange(1, (0, 5))
 
-    first = watch.undecided([one], 0.0)
-    nothing_yet = received(watch, one)
-    watch.decide([(question, True) for question in first])
-    underway = received(watch, one)
-    again = watch.undecided([one], 0.0)
-    watch.feed(over(one))
-    last = watch.undecided([], 0.0)
-    watch.decide([(question, False) for question in last])
+    first = selection.undecided([one])
+    nothing_yet = received(selection, one)
+    selection.decide([(question, True) for question in first])
+    underway = received(selection, one)
+    again = selection.undecided([one])
+    selection.feed(over(one))
+    last = selection.undecided([])
+    selection.decide([(question, False) for question in last])
 
-    assert [(question.number, question.is_over) for question in first + again + last] == [(1, False), (1, True)]
-    assert (nothing_yet, underway, received(watch)) == ({}, {"10.0.0.2": 5}, {})
+    assert first + again + last == [(one, False), (one, True)]
+    assert (nothing_yet, underway, received(selection)) == ({}, {"10.0.0.2": 5}, {})
 
 
 def test_what_is_over_meanwhile_is_asked_about_again() -> None:
-    watch = Selection("f", 10, predicate=lambda request: True)
+    selection = Selection("f", 10, predicate=lambda request: True)
     one = exchange(1, (0, 5))
-    questions = watch.undecided([one], 0.0)
-    watch.feed(over(one))  # while the function was asked
+    questions = selection.undecided([one])
+    selection.feed(over(one))  # while the function was asked
 
-    watch.decide([(question, False) for question in questions])
+    selection.decide([(question, False) for question in questions])
 
-    assert [question.is_over for question in watch.undecided([], 0.0)] == [True]
+    assert selection.undecided([]) == [(one, True)]
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "MOST_UNDECIDED", 3)
+    monkeypatch.setattr("httpserve.records.selection.MOST_UNDECIDED", 3)
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 3)
     counting, asking = Selection("f", 4), Selection("f", 4, predicate=lambda request: True)
 
@@ -161,66 +159,27 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert [made.number for made in counting.counted] == [6, 7, 8, 9]
     assert list(received(counting)) == ["10.0.1.7", "10.0.1.8", "10.0.1.9"]
-    assert [question.number for question in asking.undecided([], 0.0)] == [7, 8, 9]
+    assert [made.number for made, _ in asking.undecided([])] == [7, 8, 9]
 
 
 def test_times_of_what_is_under_way_run_to_now_and_of_what_has_arrived_to_its_end() -> None:
-    watch = Selection("f", 10)
+    selection = Selection("f", 10)
     goes_on, arrived = exchange(1, (0, 5)), exchange(2, (5, 6), client="10.0.0.3")
     arrived.ended = 150.0
 
-    standings = watch.standings(V, [goes_on, arrived], 200.0)
+    standings = selection.standings(V, [goes_on, arrived], 200.0)
 
     assert [standings[client].ended for client in ("10.0.0.2", "10.0.0.3")] == [200.0, 150.0]
 
 
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([200, 206]),
-            st.sampled_from([((0, 10),), ((0, 4),), ((4, 10),), ()]),
-            st.sampled_from(["10.0.0.2", "10.0.0.3"]),
-            st.sampled_from([V, '"new"']),
-            st.sampled_from([None, 0, 3]),
-        ),
-        max_size=12,
-    ),
-    st.integers(1, 4),
-)
-def test_what_is_looked_at_together_counts_as_what_is_looked_at_one_by_one(
-    answers: list[tuple[int, tuple[tuple[int, int], ...], str, str, int | None]], repeats: int
-) -> None:
-    subjects = {(spans, version): subject(*spans, validator=version) for _, spans, _, version, _ in answers}
-    together, one_by_one = Selection("f", 1000), Selection("f", 1000)
-    for number, (status, spans, client, version, got) in enumerate(answers * repeats, 1):
-        made = exchange(number, *spans, client=client, status=status, began=100.0 + number)
-        made.subject = subjects[spans, version]
-        over(made, got)
-        one_by_one.feed(made)
-        one_by_one.take_in()
-        together.feed(made)
-
-    assert [figures(watch) for watch in (together,)] == [figures(one_by_one)]
-    assert list(together.counted) == list(one_by_one.counted)
-
-
-def figures(watch: Selection) -> list[tuple[object, ...]]:
-    standings = [watch.standings(version, (), 200.0) for version in (V, '"new"')]
-    return [
-        (client, one.received(), one.answers, one.arrived, one.began, one.ended, one.ranges, one.whole)
-        for found in standings
-        for client, one in found.items()
-    ]
-
-
 def test_what_nobody_looks_at_for_long_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "MOST_FED", 2)
-    watch = Selection("f", 2)
+    monkeypatch.setattr("httpserve.records.selection.MOST_FED", 2)
+    selection = Selection("f", 2)
 
     for number in range(10):
-        watch.feed(over(exchange(number, (number, number + 1))))
+        selection.feed(over(exchange(number, (number, number + 1))))
 
-    assert received(watch) == {"10.0.0.2": 10}
+    assert received(selection) == {"10.0.0.2": 10}
 
 
 # Rest
@@ -228,26 +187,26 @@ def test_what_nobody_looks_at_for_long_is_not_lost(monkeypatch: pytest.MonkeyPat
 
 def resting(claims: Claims, seconds: float) -> tuple[Selected, Selection]:
     terms = DownloadTerms("f", lambda: Version(V, 10), lambda: True, lambda names: {}, amount=amount("idle", seconds))
-    watch = claims.select_from_now("f", Boards())
-    return Selected(claims, terms, watch), watch
+    selection = claims.select_from_now("f", Boards())
+    return Selected(claims, terms, selection), selection
 
 
 def test_a_range_that_came_again_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     claims = Claims(ExchangeLog())
-    count, watch = resting(claims, 50.0)
+    count, selection = resting(claims, 50.0)
     now = time.monotonic()
     early = exchange(1, (0, 5))
     early.ended = now - 60
-    watch.feed(_settled(early))
+    selection.feed(_settled(early))
     long_since = count.look(Version(V, 10))
-    again, watch = resting(claims, 50.0)
-    watch.feed(early)
+    again, selection = resting(claims, 50.0)
+    selection.feed(early)
     with monkeypatch.context() as earlier:
         earlier.setattr(time, "monotonic", lambda: now - 50)
         assert again.look(Version(V, 10)) is None
     same = exchange(2, (0, 5))
     same.ended = now
-    watch.feed(_settled(same))
+    selection.feed(_settled(same))
 
     assert long_since is not None
     assert again.look(Version(V, 10)) is None
@@ -261,18 +220,20 @@ def _settled(one: Exchange) -> Exchange:
     return one
 
 
-def test_a_predicate_is_a_users(request: pytest.FixtureRequest) -> None:
+def test_a_function_is_asked_about_what_has_arrived_as_it_is_when_it_is_over() -> None:
+    asked = []
+
     def counts(record: RequestRecord) -> bool:
-        return record.client == "10.0.0.2"
+        asked.append(record.completed)
+        return True
 
     claims = Claims(ExchangeLog())
     made = exchange(1, (0, 10), status=200)
     claims.log.begin(made)
     claims.log.handed_over(made, 101.0)
-    watch = claims.select("f", Boards(predicate=counts), V, 10)
+    selection = claims.select("f", Boards(predicate=counts), V, 10)
 
-    questions = claims.undecided(watch)
-    claims.decide(watch, [(question, counts(question.request)) for question in questions])
+    claims.decide(selection)
 
-    assert [question.is_over for question in questions] == [True]  # it has arrived, and was settled by the look
-    assert claims.standings(watch, V)["10.0.0.2"].whole
+    assert asked == [True]  # the look has settled it
+    assert claims.selected(selection, V)["10.0.0.2"].whole
