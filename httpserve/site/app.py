@@ -33,8 +33,8 @@ from httpserve.plan import (
 )
 from httpserve.site import conditional
 from httpserve.site.conditional import Answer, ByteRange
+from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
-from httpserve.site.memory_file import SUFFIX, MemoryFile, digest_file
 from httpserve.site.representation import Representation, represent
 from httpserve.storage.served import DiskBusy, FileVersion, Identity, Served, ServedFile
 
