@@ -1,4 +1,4 @@
-"""The WSGI app that answers for what is served: names, representations, conditions, listings.
+"""The WSGI app that decides which answer a request gets: names, conditions, listings, what is hidden.
 
 Knows the protocol of what is served, and WSGI as PEP 3333 has it. Knows no disk, no sockets and no threads:
 it runs under any WSGI server. Its bodies are plans.
@@ -10,59 +10,32 @@ import errno
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
-from httpserve.plan import (
-    MAY_NOT_BLOCK,
-    NEEDS_THREAD,
-    PROBE,
-    Data,
-    HandOver,
-    Piece,
-    Pieces,
-    Plan,
-    Region,
-    Step,
-    Subject,
-)
-from httpserve.site import conditional
-from httpserve.site.conditional import Answer, ByteRange
+from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver
+from httpserve.site import answers, conditional
+from httpserve.site.answers import File, Response
+from httpserve.site.conditional import Answer
 from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
 from httpserve.site.representation import Representation, represent
-from httpserve.storage.served import DiskBusy, FileVersion, Identity, Served, ServedFile
+from httpserve.storage.served import DiskBusy, FileVersion, Identity, Served
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 log = logger("httpserve.server")
 
-ALLOW = "GET, HEAD, OPTIONS"
 MOST_NAMES = 4096  # names and representations kept in memory; both are made anew when needed
 MOST_KEPT_NAME = 256  # the length of a path that is kept: what nobody serves may be of any length
 INDEX = "index.html"
-_KNOWN_METHODS = {"POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
-# RFC 9110 15.5.17; Python before 3.13 has the phrase of an older one.
-_STATUS_LINES[416] = "416 Range Not Satisfiable"
 
 Environ = dict[str, Any]
-Fields = Sequence[tuple[str, str]]
-File = ServedFile | MemoryFile
-
-
-class Response(NamedTuple):
-    """One answer: its status, its header fields, and its content as a plan."""
-
-    status: int
-    fields: Fields
-    plan: Plan
 
 
 class Site:
@@ -105,13 +78,13 @@ class Site:
             # Only a server that sets MAY_NOT_BLOCK gets this, and knows it.
             return response  # type: ignore[return-value]
         # A copy: a server may change what it is given.
-        start_response(_STATUS_LINES[response.status], list(response.fields))
+        start_response(answers.STATUS_LINES[response.status], list(response.fields))
         return response.plan
 
     def _respond(self, environ: Environ) -> Response | HandOver:
         method = environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
-            return _other_method(method)
+            return answers.other_method(method)
         path = environ.get("PATH_INFO", "")
         name = self._names.get(path)
         try:
@@ -138,23 +111,23 @@ class Site:
             if _may_block(environ, logging.INFO):
                 return NEEDS_THREAD
             say(log, logging.INFO, "%s", error)
-            return _not_found(method)
+            return answers.not_found(method)
         wait = [("Retry-After", "1")]
         if isinstance(error, DiskBusy):
-            return _text(503, "the disk does not answer", method, wait)
+            return answers.text(503, "the disk does not answer", method, wait)
         if isinstance(error, NotFound | NotADirectory) or error.errno is None:  # None: the root was closed meanwhile
-            return _not_found(method)
+            return answers.not_found(method)
         is_out_of_descriptors = error.errno in (errno.EMFILE, errno.ENFILE)
         is_known = is_out_of_descriptors and self._has_warned
         if not is_known and _may_block(environ, logging.WARNING):
             return NEEDS_THREAD
         if not is_out_of_descriptors:
             say(log, logging.WARNING, "%s", error)
-            return _text(500, "the file cannot be read", method)
+            return answers.text(500, "the file cannot be read", method)
         if not is_known:
             self._has_warned = True
             say(log, logging.WARNING, "out of descriptors: files cannot be opened until others are closed")
-        return _text(503, "the server is busy", method, wait)
+        return answers.text(503, "the server is busy", method, wait)
 
     # Names
 
@@ -210,7 +183,7 @@ class Site:
             digest = self._digest_file(name)
         except StorageError as error:
             return self._failed(error, environ)
-        return _not_found(environ["REQUEST_METHOD"]) if digest is None else self._file(digest, environ)
+        return answers.not_found(environ["REQUEST_METHOD"]) if digest is None else self._file(digest, environ)
 
     def _digest_file(self, name: str) -> MemoryFile | None:
         """Return the digest that is asked for where no file of that name is; None where there is none either."""
@@ -251,35 +224,24 @@ class Site:
                 break
         else:
             decision = conditional.WHOLE
-        if decision.kind is Answer.WHOLE:
-            return self._whole(file, representation, is_get=is_get)
-        if decision.kind is Answer.PARTS:
-            if len(decision.ranges) == 1:
-                return _one_range(file, representation, decision.ranges[0])
-            return _many_ranges(file, representation, decision.ranges)
-        file.close()
-        method = environ["REQUEST_METHOD"]
-        if decision.kind is Answer.NOT_MODIFIED:
-            return Response(304, representation.common, Plan((), 0, _subject(representation, ())))
-        if decision.kind is Answer.FAILED:
-            return _text(412, "the file is not the version meant", method)
-        size = representation.validators.size
-        fields = [("Content-Range", f"bytes */{size}"), ("Accept-Ranges", "bytes")]
-        return _text(416, f"the file has {size} bytes", method, fields)
-
-    def _whole(self, file: File, representation: Representation, *, is_get: bool) -> Response:
-        if not is_get:
-            file.close()
-            plan = Plan((), 0, _subject(representation, ()), representation.raw)
-        elif isinstance(file, MemoryFile):
-            plan = Plan((Data(file.data),), len(file.data), representation.subject, representation.raw)
-        else:
-            size = representation.validators.size
+        if decision.kind is Answer.WHOLE and is_get:
             # Nothing here depends on who asks, so a server may give the very same answer to all who ask with these
             # bytes.
-            again = self._served.again(file)
-            plan = Plan((Region(file, 0, size),), size, representation.subject, representation.raw, again)
-        return Response(200, representation.whole, plan)
+            again = None if isinstance(file, MemoryFile) else self._served.again(file)
+            return answers.whole(file, representation, again)
+        if decision.kind is Answer.PARTS:
+            if len(decision.ranges) == 1:
+                return answers.one_range(file, representation, decision.ranges[0])
+            return answers.many_ranges(file, representation, decision.ranges)
+        file.close()
+        method = environ["REQUEST_METHOD"]
+        if decision.kind is Answer.WHOLE:
+            return answers.head_of_whole(representation)
+        if decision.kind is Answer.NOT_MODIFIED:
+            return answers.not_modified(representation)
+        if decision.kind is Answer.FAILED:
+            return answers.text(412, "the file is not the version meant", method)
+        return answers.unsatisfiable(representation, method)
 
     # Looking at ourselves
 
@@ -314,7 +276,7 @@ class Site:
             else:
                 return NEEDS_THREAD if file is None else self._file(file, environ)
         if not self._listing:
-            return _text(404, "directories are not listed", environ["REQUEST_METHOD"])
+            return answers.text(404, "directories are not listed", environ["REQUEST_METHOD"])
         return self._list(name, environ) if may_block else NEEDS_THREAD
 
     def _list(self, name: str, environ: Environ) -> Response | HandOver:
@@ -330,11 +292,8 @@ class Site:
             link = "" if environ.get("PATH_INFO", "").endswith("/") or not name else f"{last}/"
             body, kind = as_html(name, entries, link), "text/html; charset=utf-8"
         fields = [("Content-Type", kind), ("Content-Length", str(len(body)))]
-        plan = _content(body, environ["REQUEST_METHOD"])
+        plan = answers.content(body, environ["REQUEST_METHOD"])
         return Response(200, [*fields, ("Cache-Control", "no-cache"), ("Vary", "Accept")], plan)
-
-
-# Answers
 
 
 def _decoded(path: str) -> str:
@@ -346,74 +305,6 @@ def _decoded(path: str) -> str:
     return checked_name(text, directory=True)
 
 
-def _subject(representation: Representation, pieces: Sequence[Piece]) -> Subject:
-    return representation.subject._replace(pieces=pieces)
-
-
-def _part(file: File, start: int, stop: int) -> Step:
-    if isinstance(file, MemoryFile):
-        return Data(file.data[start:stop])
-    return Region(file, start, stop - start)
-
-
-def _one_range(file: File, representation: Representation, wanted: ByteRange) -> Response:
-    start, stop = wanted
-    fields = [
-        ("Content-Type", representation.media_type),
-        ("Content-Length", str(stop - start)),
-        ("Content-Range", f"bytes {start}-{stop - 1}/{representation.validators.size}"),
-        *representation.common,
-    ]
-    subject = _subject(representation, (Piece(0, start, stop),))
-    return Response(206, fields, Plan((_part(file, start, stop),), stop - start, subject))
-
-
-def _many_ranges(file: File, representation: Representation, ranges: tuple[ByteRange, ...]) -> Response:
-    # Hexadecimal digits alone: zchunk pastes it into a regular expression, SWUpdate splits at '='.
-    boundary = secrets.token_hex(12)
-    before = f"\r\n--{boundary}\r\nContent-Type: {representation.media_type}\r\nContent-Range: bytes ".encode("ascii")
-    total = representation.validators.size
-    steps: list[Step] = []
-    pieces = Pieces()
-    length = 0
-    for start, stop in ranges:
-        head = b"%b%d-%d/%d\r\n\r\n" % (before, start, stop - 1, total)
-        steps += [Data(head), _part(file, start, stop)]
-        pieces.add(length + len(head), start, stop)
-        length += len(head) + stop - start
-    end = f"\r\n--{boundary}--\r\n".encode("ascii")
-    steps.append(Data(end))
-    length += len(end)
-    fields = [
-        ("Content-Type", f"multipart/byteranges; boundary={boundary}"),
-        ("Content-Length", str(length)),
-        *representation.common,
-    ]
-    return Response(206, fields, Plan(tuple(steps), length, _subject(representation, pieces)))
-
-
-def _other_method(method: str) -> Response:
-    if method == "OPTIONS":
-        return Response(204, [("Allow", ALLOW)], Plan((), 0))
-    if method in _KNOWN_METHODS:
-        return _text(405, f"files are read with {ALLOW}", method, [("Allow", ALLOW)])
-    return _text(501, "that method is not known here", method)
-
-
 def _may_block(environ: Environ, level: int) -> bool:
     """Tell whether this request must not wait, and a handler of what is logged at a level might."""
     return bool(environ.get(MAY_NOT_BLOCK)) and log.isEnabledFor(level)
-
-
-def _not_found(method: str) -> Response:
-    return _text(404, "there is no such file", method)
-
-
-def _text(status: int, reason: str, method: str, fields: Fields = ()) -> Response:
-    body = f"{_STATUS_LINES[status]}: {reason}\n".encode()
-    kind = ("Content-Type", "text/plain; charset=utf-8")
-    return Response(status, [kind, ("Content-Length", str(len(body))), *fields], _content(body, method))
-
-
-def _content(body: bytes, method: str) -> Plan:
-    return Plan((), 0) if method == "HEAD" else Plan((Data(body),), len(body))
