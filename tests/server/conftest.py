@@ -12,6 +12,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.server.poller import SelectorPoller
+from tests.server.waits import put
 from tests.server.wire import BIG_BYTES, pattern
 
 
@@ -42,3 +43,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
     """Threads for what a test lets wait while it does something else."""
     with ThreadPoolExecutor(8) as executor:
         yield executor
+
+
+@pytest.fixture
+def image(bench: HttpServerClient) -> HttpServerClient:
+    """A server with `Image` on it."""
+    put(bench)
+    return bench

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import logging
 import os
 import random
@@ -32,18 +31,17 @@ def test_a_file_of_every_size_arrives_byte_for_byte(site: HttpServerClient, tmp_
         assert wire.ask("/f").body == pattern(size)
 
 
-def test_a_big_file_arrives_byte_for_byte_at_eight_boards_at_once(
+def test_a_big_file_arrives_byte_for_byte_at_four_boards_at_once(
     site: HttpServerClient, tmp_path: Path, big: Path
 ) -> None:
     os.link(big, tmp_path / "root" / "f")
-    wanted = hashlib.sha256(pattern(BIG_BYTES)).digest()
 
-    def fetch(_: int) -> bytes:
+    def is_fetched_whole(_: int) -> bool:
         with Wire(site.get_port()) as wire:
-            return hashlib.sha256(wire.ask("/f").body).digest()
+            return wire.ask("/f").body == pattern(BIG_BYTES)
 
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(fetch, range(8))) == {wanted}
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(is_fetched_whole, range(4)))
 
 
 def test_a_slow_reader_gets_every_byte(site: HttpServerClient, tmp_path: Path) -> None:
@@ -222,16 +220,16 @@ def test_a_client_that_half_closes_gets_its_whole_answer(site: HttpServerClient,
         assert wire.rest() == b""
 
 
-def test_a_hundred_boards_each_get_their_own_file(site: HttpServerClient, tmp_path: Path) -> None:
-    for number in range(100):
+def test_boards_each_get_their_own_file(site: HttpServerClient, tmp_path: Path) -> None:
+    for number in range(32):
         (tmp_path / "root" / str(number)).write_bytes(pattern(2000 + number, number))
 
     def fetch(number: int) -> bool:
         with Wire(site.get_port()) as wire:
-            return all(wire.ask(f"/{number}").body == pattern(2000 + number, number) for _ in range(5))
+            return all(wire.ask(f"/{number}").body == pattern(2000 + number, number) for _ in range(3))
 
     with ThreadPoolExecutor(16) as pool:
-        assert all(pool.map(fetch, range(100)))
+        assert all(pool.map(fetch, range(32)))
 
 
 def test_more_connections_than_descriptors_of_threads_are_served(bench: HttpServerClient) -> None:
@@ -251,7 +249,7 @@ def test_the_scripts_default_timeout_for_sockets_changes_nothing(bench: HttpServ
         with Wire(bench.get_port(), receive_bytes=65536) as wire:
             wire.get("/f")
             wire.read_head()
-            threading.Event().wait(0.2)
+            threading.Event().wait(0.1)
             data = wire.read_exactly(BIG_BYTES)
     finally:
         socket.setdefaulttimeout(None)
@@ -371,7 +369,7 @@ def test_mutated_requests_never_cost_the_server(
 ) -> None:
     bench.put_file("f", __file__)
     rolls = random.Random(3)
-    for _ in range(400):
+    for _ in range(150):
         request = bytearray(rolls.choice(HOSTILE)[:600])
         for _ in range(rolls.randrange(1, 5)):
             place = rolls.randrange(len(request) + 1)
@@ -411,7 +409,7 @@ def test_what_others_put_change_and_remove_is_seen_at_the_next_request(site: Htt
 def test_a_file_of_the_same_size_swapped_in_is_seen(site: HttpServerClient, tmp_path: Path) -> None:
     root = tmp_path / "root"
     with Wire(site.get_port()) as wire:
-        for round_ in range(50):
+        for round_ in range(20):
             (root / "next").write_bytes(b"%08d" % round_)
             os.utime(root / "next", (1, 1))
             os.replace(root / "next", root / "f")

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -192,7 +193,9 @@ def test_a_connection_that_is_at_work_is_not_closed_for_another() -> None:
         waiting = stack.enter_context(server.wire())
         waiting.get("/2")
 
-        assert [len(wire.read_exactly(BIG_BYTES)) for wire in working] == [BIG_BYTES] * 2
+        assert [len(wire.rest()) for wire in working] == [BIG_BYTES] * 2
+        for wire in working:
+            wire.close()
         assert waiting.answer().body == b"xx"
 
 
@@ -300,13 +303,23 @@ def test_an_answer_given_again_is_whole_although_the_client_takes_it_in_parts(be
 def old(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Content of a file that is read anew for each answer, or kept for a second, as bytes or in a file in memory."""
     if request.param != "read":
-        monkeypatch.setattr("httpserve.storage.directory.recheck.SETTLED_SECONDS", 0.05)
+        monkeypatch.setattr("httpserve.storage.directory.recheck.SETTLED_SECONDS", 0.0)
     return b"old" * LENT_FROM_BYTES if request.param == "lent" else b"old"
 
 
-def settle() -> None:
-    """Wait until a change of a file gets other times than the last one, also where that one is new."""
-    time.sleep(0.1)
+def settle(path: Path) -> None:
+    """Wait until a change of a file gets another time than its last one."""
+    with tempfile.TemporaryFile() as probe:
+        eventually(lambda: probe.truncate() >= 0 and os.fstat(probe.fileno()).st_ctime_ns > path.stat().st_ctime_ns)
+
+
+@pytest.fixture
+def turn(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Turns the clock on the wall by so many seconds."""
+    now = time.time
+    turned: list[float] = []
+    monkeypatch.setattr(time, "time", lambda: now() + sum(turned))
+    return turned.append
 
 
 @pytest.mark.parametrize("how", ["in place", "replaced", "put", "touched back", "removed", "now a directory"])
@@ -315,7 +328,7 @@ def test_an_answer_given_again_is_of_the_file_as_it_stands(tmp_path: Path, how: 
     path.write_bytes(old)
     new = old[::-1]
     before = path.stat()
-    settle()
+    settle(path)
     with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
         assert [wire.ask("/f").body for _ in range(5)] == [old] * 5
         match how:
@@ -344,21 +357,23 @@ def test_an_answer_given_again_is_of_the_file_as_it_stands(tmp_path: Path, how: 
         assert [answer.body for answer in again] == [new] * 3
 
 
-def test_an_answer_is_kept_for_one_second(tmp_path: Path, old: bytes) -> None:
+def test_an_answer_is_kept_for_one_second(tmp_path: Path, old: bytes, turn: Callable[[float], None]) -> None:
     (tmp_path / "f").write_bytes(old)
-    settle()
+    settle(tmp_path / "f")
     with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
-        end = time.monotonic() + 2.5
-        while time.monotonic() < end:
+        for _ in range(25):
             began = int(time.time())
             answer = wire.ask("/f")
             assert answer.body == old
             assert began <= parsedate_to_datetime(answer["Date"]).timestamp() <= time.time()
+            turn(0.2)
 
 
-def test_a_kept_answer_goes_to_whoever_takes_it_in_parts(tmp_path: Path, old: bytes) -> None:
+def test_a_kept_answer_goes_to_whoever_takes_it_in_parts(
+    tmp_path: Path, old: bytes, turn: Callable[[float], None]
+) -> None:
     (tmp_path / "f").write_bytes(old)
-    settle()
+    settle(tmp_path / "f")
     with (
         HttpServerClient(tmp_path, host="127.0.0.1") as client,
         Wire(client.get_port(), receive_bytes=65536) as slow,
@@ -368,7 +383,7 @@ def test_a_kept_answer_goes_to_whoever_takes_it_in_parts(tmp_path: Path, old: by
             slow.get("/f")
             if asked % 10 == 0:
                 assert quick.ask("/f").body == old
-        time.sleep(1.1)  # what is kept is given up, and kept anew
+        turn(1.1)  # what is kept is given up, and kept anew
         assert [quick.ask("/f").body for _ in range(5)] == [old] * 5
 
         assert [slow.answer().body for _ in range(ASKED)] == [old] * ASKED

@@ -14,28 +14,13 @@ import pytest
 from httpserve import HttpServerClient, InvalidArgument, InvalidName, InvalidType, NotFound, ServerNotRunning
 from httpserve.records.terms import Until
 from tests.conftest import private_root
-from tests.server.waits import (
-    AT_ONCE,
-    BIG,
-    ONE,
-    OTHER,
-    PATIENT,
-    SIZE,
-    begin,
-    fetch,
-    fetch_part,
-    halfway,
-    put,
-    vain,
-)
+from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, SIZE, begin, fetch, fetch_part, halfway, put, vain
 from tests.server.wire import Wire
 
 
 @pytest.fixture
-def bench(bench: HttpServerClient) -> HttpServerClient:
-    """A server with `Image` on it."""
-    put(bench)
-    return bench
+def bench(image: HttpServerClient) -> HttpServerClient:
+    return image
 
 
 class Bored(Exception):

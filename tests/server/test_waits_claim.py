@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from httpserve import HttpServerClient, RequestRecord
-from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, THIRD, begin, fetch, fetch_part, halfway, put, vain
+from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, THIRD, fetch, fetch_part, halfway, put, vain
 
 
 def of_other(request: RequestRecord) -> bool:
@@ -28,17 +27,6 @@ def test_each_of_two_boards_is_returned_by_a_wait_of_its_own(bench: HttpServerCl
 
     assert {first.client, second.client} == {ONE, OTHER}
     vain(lambda: bench.wait_for_download("Image", AT_ONCE))
-
-
-def test_a_board_that_boots_again_must_fetch_again(bench: HttpServerClient) -> None:
-    put(bench)
-    fetch(bench, board=ONE)
-    bench.wait_for_download("Image", PATIENT)
-
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
-    fetch(bench, board=ONE)
-
-    assert bench.wait_for_download("Image", PATIENT).client == ONE
 
 
 def test_what_a_board_fetched_twice_before_a_wait_is_used_up_by_it(bench: HttpServerClient) -> None:
@@ -166,17 +154,6 @@ def test_an_expected_download_leaves_the_other_board(bench: HttpServerClient) ->
 
     assert download.record.client == OTHER
     assert bench.wait_for_download("Image", PATIENT).client == ONE
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
-
-
-def test_two_waits_at_once_return_the_same_download_and_use_it_up(bench: HttpServerClient) -> None:
-    put(bench)
-    with ThreadPoolExecutor(2) as pool:
-        waits = [begin(pool, lambda: bench.wait_for_download("Image", PATIENT)) for _ in range(2)]
-        fetch(bench, board=ONE)
-
-        assert [wait.result(PATIENT).client for wait in waits] == [ONE, ONE]
-
     vain(lambda: bench.wait_for_download("Image", AT_ONCE))
 
 

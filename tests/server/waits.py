@@ -13,10 +13,10 @@ import pytest
 
 from httpserve import HttpServerClient, WaitTimeout
 from httpserve.base.threads import Latch
-from tests.server.wire import Wire, eventually, pattern
+from tests.server.wire import BIG_BYTES, Wire, eventually, pattern
 
 SIZE = 1 << 20
-BIG = 8 << 20  # more than the kernel takes for a board with a small receive buffer
+BIG = BIG_BYTES
 ONE, OTHER, THIRD = "127.0.0.2", "127.0.0.3", "127.0.0.4"  # boards
 AT_ONCE = 0.02  # seconds, for a wait that ends in vain
 PATIENT = 20.0  # seconds, for one that does not

@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 10.0  # for what should take milliseconds
 LOOK_SECONDS = 0.002
 RECEIVE_BYTES = 1 << 20  # set, as the system would let it grow to tens of MiB for who reads quickly
-BIG_BYTES = 12 << 20  # more than the buffers of both sides take
+BIG_BYTES = 8 << 20  # more than the buffers of both sides take
 _RESET = struct.pack("ii", 1, 0)
 
 
