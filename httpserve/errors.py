@@ -33,6 +33,10 @@ class SystemFailure(HttpServeError, OSError):
 
     number: ClassVar[int | None] = None
 
+    def __init_subclass__(cls, number: int | None = None) -> None:
+        super().__init_subclass__()
+        cls.number = number or cls.number
+
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.errno = self.number
@@ -40,6 +44,9 @@ class SystemFailure(HttpServeError, OSError):
 
 class InvalidArgument(HttpServeError, ValueError):
     """An invalid argument."""
+
+    def __init__(self, message: str = "", *values: object) -> None:
+        super().__init__(Message(message, *values) if values else message)
 
 
 class InvalidType(HttpServeError, TypeError):
@@ -71,22 +78,16 @@ class AddressError(SystemFailure):
         self.port = port
 
 
-class PortInUse(AddressError):
+class PortInUse(AddressError, number=errno.EADDRINUSE):
     """Another socket listens on that port."""
 
-    number = errno.EADDRINUSE
 
-
-class PortNotPermitted(AddressError, PermissionError):
+class PortNotPermitted(AddressError, PermissionError, number=errno.EACCES):
     """A port that this user may not listen on (those below 1024, as a rule)."""
 
-    number = errno.EACCES
 
-
-class AddressNotFound(AddressError):
+class AddressNotFound(AddressError, number=errno.EADDRNOTAVAIL):
     """No interface has that address, or no route leads to that peer."""
-
-    number = errno.EADDRNOTAVAIL
 
 
 class RootUnusable(SystemFailure):
@@ -118,40 +119,28 @@ class StorageError(SystemFailure):
         self.name = name
 
 
-class NotFound(StorageError, FileNotFoundError):
+class NotFound(StorageError, FileNotFoundError, number=errno.ENOENT):
     """Nothing has that name."""
 
-    number = errno.ENOENT
 
-
-class AlreadyExists(StorageError, FileExistsError):
+class AlreadyExists(StorageError, FileExistsError, number=errno.EEXIST):
     """Something has that name already."""
 
-    number = errno.EEXIST
 
-
-class IsADirectory(StorageError, IsADirectoryError):
+class IsADirectory(StorageError, IsADirectoryError, number=errno.EISDIR):
     """The call is for files, the name is a directory's."""
 
-    number = errno.EISDIR
 
-
-class NotADirectory(StorageError, NotADirectoryError):
+class NotADirectory(StorageError, NotADirectoryError, number=errno.ENOTDIR):
     """The call is for directories, the name (or a part of it) is a file's."""
 
-    number = errno.ENOTDIR
 
-
-class NotPermitted(StorageError, PermissionError):
+class NotPermitted(StorageError, PermissionError, number=errno.EACCES):
     """The system does not let this user do that."""
 
-    number = errno.EACCES
 
-
-class Unsupported(StorageError, NotImplementedError):
+class Unsupported(StorageError, NotImplementedError, number=errno.ENOTSUP):
     """The storage cannot do that at all."""
-
-    number = errno.ENOTSUP
 
 
 # Copies into the root and out of it
@@ -166,28 +155,20 @@ class CopyFailed(SystemFailure):
         self.name = name
 
 
-class SourceNotFound(CopyFailed, FileNotFoundError):
+class SourceNotFound(CopyFailed, FileNotFoundError, number=errno.ENOENT):
     """The source does not exist."""
 
-    number = errno.ENOENT
 
-
-class CopyIsADirectory(CopyFailed, IsADirectoryError):
+class CopyIsADirectory(CopyFailed, IsADirectoryError, number=errno.EISDIR):
     """The source or the target of a copy is a directory."""
 
-    number = errno.EISDIR
 
-
-class CopyNotPermitted(CopyFailed, PermissionError):
+class CopyNotPermitted(CopyFailed, PermissionError, number=errno.EACCES):
     """The system, or the service, does not let this user read the source or write the target."""
 
-    number = errno.EACCES
 
-
-class SourceStalled(CopyFailed, TimeoutError):
+class SourceStalled(CopyFailed, TimeoutError, number=errno.ETIMEDOUT):
     """The source sent no byte for the time allowed."""
-
-    number = errno.ETIMEDOUT
 
 
 class DigestMismatch(CopyFailed, ValueError):

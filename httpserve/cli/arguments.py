@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from httpserve import HttpServeError, __version__
@@ -22,27 +22,12 @@ LAST_PORT = 65535
 HELP_COLUMNS = 80
 HELP_INDENT = 26
 LONGEST_SECONDS = threading.TIMEOUT_MAX  # that any wait of Python can take
-TOOLS = (  # of --command: clients whose command needs only the name of the file
-    "u-boot",
-    "u-boot-lwip",
-    "ipxe",
-    "grub",
-    "wget",
-    "busybox",
-    "curl",
-    "rauc",
-    "swupdate",
-    "python",
-)
+# Of --command: clients whose command needs only the name of the file.
+TOOLS = ("u-boot", "u-boot-lwip", "ipxe", "grub", "wget", "busybox", "curl", "rauc", "swupdate", "python")
 COMMANDS = ("put", "doctor")  # as the first word
 
-USAGE = {
-    "": "httpserve [OPTION]... [PATH]\n"
-    "       httpserve put SRC DST [OPTION]...\n"
-    "       httpserve doctor [OPTION]... [PATH]",
-    "put": "httpserve put SRC DST [OPTION]...",
-    "doctor": "httpserve doctor [OPTION]... [PATH]",
-}
+USAGE = {"put": "httpserve put SRC DST [OPTION]...", "doctor": "httpserve doctor [OPTION]... [PATH]"}
+USAGE[""] = "\n       ".join(("httpserve [OPTION]... [PATH]", *USAGE.values()))
 
 DESCRIPTIONS = {
     "": "Serve a directory, or one file, over HTTP. Prints its URL when ready; Ctrl-C ends it.",
@@ -131,9 +116,7 @@ class _Compact(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=HELP_INDENT, width=HELP_COLUMNS - 1)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return str(action.metavar)
-        return invocation(action)
+        return invocation(action) if action.option_strings else str(action.metavar)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith("examples:"):
@@ -150,7 +133,7 @@ def invocation(action: argparse.Action) -> str:
 def serve_parser() -> argparse.ArgumentParser:
     """Describe `httpserve PATH`."""
     parser = _parser("")
-    parser.add_argument("path", nargs="?", default=".", metavar="PATH", help="a directory or a file (default: .)")
+    _add_path(parser)
     _add_where(parser)
     _add_serving(parser)
     parser.add_argument("--version", action="version", version=f"httpserve {__version__}", help="print the version")
@@ -173,17 +156,13 @@ def put_parser() -> argparse.ArgumentParser:
 def doctor_parser() -> argparse.ArgumentParser:
     """Describe `httpserve doctor`."""
     parser = _parser("doctor")
-    parser.add_argument("path", nargs="?", default=".", metavar="PATH", help="a directory or a file (default: .)")
+    _add_path(parser)
     _add_where(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return parser
 
 
-PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
-    "": serve_parser,
-    "put": put_parser,
-    "doctor": doctor_parser,
-}
+PARSERS = {"": serve_parser, "put": put_parser, "doctor": doctor_parser}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -204,46 +183,32 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
 
 
+def _add_path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", default=".", metavar="PATH", help="a directory or a file (default: .)")
+
+
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-b", "--bind", metavar="ADDRESS", help="listen there (default: what other hosts reach)")
     add("-p", "--port", type=port_number, default=0, metavar="PORT", help="listen there (default: a free port)")
     add("--peer", metavar="ADDRESS", help="the board: listen on the side that faces it")
     add("--advertise", metavar="URL", help="what URLs say instead: URL, HOST or HOST:PORT")
-    add(
-        "--wait-for-address",
-        type=seconds,
-        default=0.0,
-        metavar="S",
-        help="wait up to S seconds for the address to listen on",
-    )
+    what = "wait up to S seconds for the address to listen on"
+    add("--wait-for-address", type=seconds, default=0.0, metavar="S", help=what)
 
 
 def _add_serving(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "--exit-after",
-        type=exit_after,
-        metavar="NAME[,N]",
-        help="end once a board has NAME, or N boards (N IP addresses)",
-    )
+    what = "end once a board has NAME, or N boards (N IP addresses)"
+    add("--exit-after", type=exit_after, metavar="NAME[,N]", help=what)
     add("--timeout", type=seconds, metavar="S", help="give up after S seconds in total (needs --exit-after)")
     add("--port-file", metavar="F", help="write the port to F when ready, remove F at the end")
-    command = add(
-        "--command",
-        type=tool,
-        action="append",
-        default=[],
-        metavar="CLIENT",
-        help="say what to type on the board: u-boot, wget, ...",
-    )
-    command.completer = _tools  # type: ignore[attr-defined]  # where argcomplete looks
+    what = "say what to type on the board: u-boot, wget, ..."
+    command = add("--command", type=tool, action="append", default=[], metavar="CLIENT", help=what)
+    command.completer = lambda **_: TOOLS  # type: ignore[attr-defined]  # where argcomplete looks
     add("--qr", action="store_true", help="show the URL as a QR code")
-    add(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show downloads on stderr (default: on a terminal)",
-    )
+    what = "show downloads on stderr (default: on a terminal)"
+    add("--progress", action=argparse.BooleanOptionalAction, help=what)
     add("--json", action="store_true", help="print events, one JSON object a line, not the URL")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="count", default=0, help="log requests to stderr; twice for more")
@@ -331,7 +296,3 @@ def _paths_and_commands(prefix: str, **_: Any) -> Iterable[str]:
 
     commands = [command for command in COMMANDS if command.startswith(prefix)]
     return [*commands, *argcomplete.completers.FilesCompleter()(prefix)]
-
-
-def _tools(**_: Any) -> Iterable[str]:
-    return TOOLS

@@ -8,15 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from httpserve import (
-    AddressError,
-    Finding,
-    HttpServeError,
-    HttpServerClient,
-    PortInUse,
-    PortNotPermitted,
-    Report,
-)
+from httpserve import AddressError, Finding, HttpServeError, HttpServerClient, PortInUse, PortNotPermitted, Report
 from httpserve.base.text import worded
 from httpserve.cli.arguments import EXIT_ERROR, Options, explained, option
 from httpserve.cli.screen import Stream

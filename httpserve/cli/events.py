@@ -81,12 +81,7 @@ class Event:
 
 
 class EventFeed:
-    """Reads a client's events, each once.
-
-    Args:
-        client: The client. Its events can be read when it is closed, too.
-        kinds: The kinds of its events to read.
-    """
+    """Reads a client's events of these kinds, each once, also when it is closed."""
 
     def __init__(self, client: HttpServerClient, kinds: tuple[str, ...]) -> None:
         self._client = client

@@ -5,6 +5,7 @@ Knows streams, the width of a terminal, and what an event looks like to a person
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import errno
 import logging
@@ -32,11 +33,7 @@ UP, CLEAR_BELOW = "\x1b[{}A", "\x1b[J"  # ECMA-48, which any terminal but a "dum
 
 
 class Stream:
-    """A stream of the process, which breaks when its reader goes away.
-
-    Args:
-        stream: The stream; None when the process was started without it.
-    """
+    """A stream of the process, which breaks when its reader goes away; None where the process has none."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._given = stream  # which argparse writes to
@@ -79,17 +76,12 @@ class Stream:
             self._break(self._stream, OSError(errno.EPIPE, "its reader is too slow"))
 
     def _break(self, stream: TextIO, error: OSError) -> None:
-        self.error = error
-        self._silence(stream)
-
-    def _silence(self, stream: TextIO) -> None:
         """Discard what is still buffered; otherwise the interpreter complains about it at its end."""
-        try:
+        self.error = error
+        with contextlib.suppress(OSError, ValueError):  # not a file
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
-        except (OSError, ValueError):  # not a file
-            return
 
     @property
     def is_terminal(self) -> bool:
@@ -259,10 +251,6 @@ def _in_words_of_the_shell(value: object) -> object:
 # What a person reads
 
 
-def _started(fields: Mapping[str, Any]) -> str:
-    return f"{_who(fields)}: started, {amount(fields['total'])}"
-
-
 def _progress(fields: Mapping[str, Any]) -> str:
     got, total = fields.get("acknowledged", 0), fields["total"]
     parts = [f"{_who(fields)}: {percent(got, total):>4}", f"{amount(got)} of {amount(total)}"]
@@ -286,7 +274,7 @@ def _who(fields: Mapping[str, Any]) -> str:
 
 
 TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "transfer-started": _started,
+    "transfer-started": lambda fields: f"{_who(fields)}: started, {amount(fields['total'])}",
     "transfer-progress": _progress,
     "transfer-ended": _ended,
 }

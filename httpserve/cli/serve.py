@@ -36,14 +36,7 @@ COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
 
 
 class ServeCommand:
-    """One run of `httpserve PATH` or `httpserve put SRC DST`.
-
-    Args:
-        options: What the command line says.
-        out: Where URLs, or events, go.
-        err: Where everything else goes.
-        signals: What ends it.
-    """
+    """One run of `httpserve PATH` or `httpserve put SRC DST`: URLs or events go to `out`, all else to `err`."""
 
     def __init__(self, options: Options, out: Stream, err: Stream, signals: Signals) -> None:
         self._options = options
@@ -76,10 +69,6 @@ class ServeCommand:
                 code, message = EXIT_ERROR, f"ended by a signal before {awaited.name!r} was downloaded"
         except HttpServeError as error:
             code, reason, message = EXIT_ERROR, "error", explained(error)
-        self._tell_last(code, reason, message)
-        return code
-
-    def _tell_last(self, code: int, reason: str, message: str) -> None:
         self._signals.release()
         try:
             self._look(0)
@@ -91,6 +80,7 @@ class ServeCommand:
             self._out.give_up()
         finally:
             self._signals.is_held = True
+        return code
 
     def _serve(self) -> None:
         options = self._options

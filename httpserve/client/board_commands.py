@@ -15,26 +15,19 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from httpserve.base.arguments import StrPath
-from httpserve.base.text import Hint, Message
+from httpserve.base.text import Hint
 from httpserve.errors import InvalidArgument
 
 Value = StrPath | int
 
 
 class Target(NamedTuple):
-    """What a command fetches.
+    """What a command fetches."""
 
-    Attributes:
-        name: The name on the server.
-        url: Its URL, as the board sees it.
-        sha256: Its digest in hexadecimal; None: nothing is checked.
-        size: Its size, where the digest is known.
-    """
-
-    name: str
-    url: str
-    sha256: str | None = None
-    size: int = 0
+    name: str  # on the server
+    url: str  # as the board sees it
+    sha256: str | None = None  # its digest in hexadecimal; None: nothing is checked
+    size: int = 0  # where the digest is known
 
 
 def _bare(text: str) -> str:
@@ -46,27 +39,16 @@ def _bare(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How a client is told to fetch.
+    """How a client is told to fetch."""
 
-    Attributes:
-        fetch: The command.
-        check: What follows where the digest is known; empty where the client can compare nothing.
-        check_device: The same where a device was written, which is longer than the file.
-        values: What a caller may say, and what holds if nothing is said; None: it must be said.
-        quoted: How the console writes a word.
-        ipv6: Whether it can reach an IPv6 address.
-        tls: Whether it can speak https.
-        directory: Whether it fetches what is below a directory; else it fetches one file.
-    """
-
-    fetch: str
-    check: str = ""
-    check_device: str = ""
-    values: Mapping[str, str | None] = field(default_factory=dict)
-    quoted: Callable[[str], str] = shlex.quote
-    ipv6: bool = True
-    tls: bool = True
-    directory: bool = False
+    fetch: str  # the command
+    check: str = ""  # what follows where the digest is known; empty where the client can compare nothing
+    check_device: str = ""  # the same where a device was written, which is longer than the file
+    values: Mapping[str, str | None] = field(default_factory=dict)  # what one may say, and what else holds; None: must
+    quoted: Callable[[str], str] = shlex.quote  # how the console writes a word
+    ipv6: bool = True  # whether it can reach an IPv6 address
+    tls: bool = True  # whether it can speak https
+    directory: bool = False  # whether it fetches what is below a directory; else it fetches one file
 
 
 # hash with a variable and test: `hash -v` would be shorter, and few boards have it. filesize is set first, since a
@@ -143,13 +125,8 @@ _WORD = re.compile(r"[A-Za-z0-9_]+")
 def command(tool: str, wanted: Target, values: Mapping[str, Value]) -> str:
     """Return the one line that makes a client fetch, and check what came where it can. Does not block.
 
-    Args:
-        tool: A key of `TEMPLATES`.
-        wanted: What to fetch.
-        values: What the template leaves open, by name.
-
-    Raises:
-        InvalidArgument: There is no such tool or value, one is missing or malformed, or the client cannot use the URL.
+    Raises InvalidArgument where there is no such tool or value, one is missing or malformed, or the client cannot use
+    the URL.
     """
     template = _template(tool)
     last = wanted.name.rpartition("/")[2]
@@ -185,11 +162,8 @@ def _words_of_url(tool: str, template: Template, url: str) -> dict[str, str]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if ":" in host and not template.ipv6:
-        raise InvalidArgument(
-            Message(
-                "{} knows no IPv6, and {} has it; give {} or {} an IPv4 address", tool, url, Hint("host"), Hint("peer")
-            )
-        )
+        text = "{} knows no IPv6, and {} has it; give {} or {} an IPv4 address"
+        raise InvalidArgument(text, tool, url, Hint("host"), Hint("peer"))
     if parts.scheme == "https" and not template.tls:
         raise InvalidArgument(f"{tool} knows no TLS, and {url} needs it; give the board an http URL")
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -379,10 +379,7 @@ class HttpServerClient:
         return Records(self._claims.requests_for(asked))
 
     def events(
-        self,
-        since: int | None = None,
-        timeout: float | None = None,
-        kinds: str | Collection[str] | None = None,
+        self, since: int | None = None, timeout: float | None = None, kinds: str | Collection[str] | None = None
     ) -> tuple[Event, ...]:
         """Block until something happens on the server, and return it: events in order, each with a number.
 

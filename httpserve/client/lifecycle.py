@@ -40,11 +40,7 @@ class _Call:
     """One call of start, stop or close: whether it was the one to move on, what it has ended, and what has ended it.
 
     A Ctrl-C, or whatever else a signal raises, gives it up; a stop or close in another thread calls off a start that
-    waits for an address.
-
-    Args:
-        address_seconds: That a start waits for an address.
-        grace: Seconds that a stop or close leaves to what is under way, whichever call it is that stops the server.
+    waits for an address, for `address_seconds`. A stop or close leaves `grace` seconds to what is under way.
     """
 
     def __init__(self, address_seconds: float = 0.0, grace: float = 0.0) -> None:
@@ -68,11 +64,8 @@ class _Call:
 class Lifecycle:
     """A root and, at times, a server for it. Safe from any thread.
 
-    Args:
-        root: The directory.
-        exchanges: Told when the server has stopped.
-        listen: Returns a server that listens and was not started. Its argument says whether the address may still
-            come: then AddressNotFound is no reason to give up, nor to listen anywhere else.
+    `listen` returns a server that listens and was not started. Its argument says whether the address may still come:
+    then AddressNotFound is no reason to give up, nor to listen anywhere else.
     """
 
     def __init__(self, root: Root, exchanges: ExchangeLog, listen: Callable[[bool], Server]) -> None:
@@ -96,10 +89,7 @@ class Lifecycle:
         """Open the root, listen and serve; None when it runs already. Raises what opening and listening raise.
 
         A Ctrl-C, or whatever else a signal raises, leaves it stopped. So does a stop or close in another thread while
-        it waits for an address.
-
-        Args:
-            wait_for_address: Seconds that the address may take to come.
+        it waits for an address, for so many seconds.
         """
         if self.running() is not None:
             return None

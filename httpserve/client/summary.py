@@ -24,15 +24,7 @@ _WILDCARDS = ("0.0.0.0", "::")
 
 
 class Summary:
-    """What there is to see of one client.
-
-    Args:
-        life: Whether it runs, and where.
-        root: The directory; its files are not read.
-        exchanges: What was asked.
-        peer: As the client's argument.
-        advertise: As the client's argument.
-    """
+    """What there is to see of one client; `peer` and `advertise` are as its arguments."""
 
     def __init__(
         self, life: Lifecycle, root: Root, exchanges: ExchangeLog, peer: str | None, advertise: str | None
@@ -46,10 +38,7 @@ class Summary:
     def line(self) -> str:
         """Return the client in a line."""
         server = self._life.running()
-        if server is None:
-            where = ""
-        else:
-            where = f" {self._url(server) or f'http://{url_host(server.host)}:{server.port}'}"
+        where = f" {self._url(server) or f'http://{url_host(server.host)}:{server.port}'}" if server else ""
         return f"<HttpServerClient {self._life.state.name.lower()}{where}>"
 
     def page(self) -> Markup:

@@ -35,12 +35,7 @@ class WaitTerms:
     def download(
         self, name: StrPath, timeout: float | None, until: Until, idle: float, boards: Boards
     ) -> DownloadTerms:
-        """Return the terms of a wait for a download.
-
-        Raises:
-            ServerNotRunning: The server does not run.
-            InvalidArgument, InvalidName: No download is like that.
-        """
+        """Return the terms of a wait for a download. Raises what `wait_for_download` raises at once."""
         self._check(timeout)
         checked = checked_name(name)
         self._root.open()
@@ -55,19 +50,9 @@ class WaitTerms:
         )
 
     def request(
-        self,
-        name: StrPath | None,
-        method: str | None,
-        status: int | None,
-        client: Client | None,
-        timeout: float | None,
+        self, name: StrPath | None, method: str | None, status: int | None, client: Client | None, timeout: float | None
     ) -> RequestTerms:
-        """Return the terms of a wait for a request.
-
-        Raises:
-            ServerNotRunning: The server does not run.
-            InvalidArgument, InvalidName: No request is like that.
-        """
+        """Return the terms of a wait for a request. Raises what `wait_for_request` raises at once."""
         self._check(timeout)
         if status is not None and (not isinstance(status, int) or not 100 <= status <= 599):
             raise InvalidArgument(f"status must be a status code such as 200, not {status!r}")

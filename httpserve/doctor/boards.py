@@ -118,9 +118,8 @@ def look_at_missing(situation: Situation) -> Iterator[Finding]:
             for miss in situation.missing[-MOST_NAMED:]
         ]
     }
-    message = f"asked for, and missing: {shown}"
-    if len(names) > len(last):
-        message = f"{len(names)} names were asked for that do not exist, the last: {shown}"
+    many = f"{len(names)} names were asked for that do not exist, the last"
+    message = f"{many if len(names) > len(last) else 'asked for, and missing'}: {shown}"
     step = "compare with what was typed on the board; some clients ask for names that need not exist"
     yield Finding("warn", "missing", message, step, data)
 
@@ -130,18 +129,14 @@ def look_at_connections(situation: Situation) -> Iterator[Finding]:
     if situation.other is not None or (situation.bound is None and not situation.connections):
         return
     last = {record.client: record.time for record in situation.requests}
-    data = {
-        "clients": {
-            client: {"connections": count, "last_request": last.get(client)}
-            for client, count in situation.boards.items()
-        }
-    }
+    each = {client: {"connections": n, "last_request": last.get(client)} for client, n in situation.boards.items()}
+    data = {"clients": each}
     if situation.boards:
-        each = (
+        said = (
             f"{client or 'others'} {times(count)}" + (f" (asked {ago(last[client])})" if client in last else "")
             for client, count in situation.boards.items()
         )
-        yield Finding("ok", "connections", f"other hosts have connected: {', '.join(each)}", data=data)
+        yield Finding("ok", "connections", f"other hosts have connected: {', '.join(said)}", data=data)
         return
     step = "type the URL on the board; if it does not connect, something between keeps it away"
     message = f"no other host has connected yet, {ago(situation.since).removesuffix(' ago')} after the start"

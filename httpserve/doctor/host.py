@@ -127,11 +127,8 @@ def firewalls(root: Path = _ROOT, platform: str = sys.platform) -> list[Firewall
         return [Firewall("Windows Defender", None, "it is part of Windows")]
     if platform == "darwin":
         return [Firewall("macOS", None, "it is part of macOS")]
-    found = [
-        firewall
-        for firewall in (_ufw(root), _firewalld(root), _nftables(root), _iptables(root), _windows_outside(root))
-        if firewall is not None
-    ]
+    looks = (_ufw, _firewalld, _nftables, _iptables, _windows_outside)
+    found = [firewall for look in looks if (firewall := look(root)) is not None]
     return sorted(found, key=lambda firewall: (firewall.is_active is False, firewall.is_active is None))
 
 
@@ -170,9 +167,8 @@ def _iptables(root: Path) -> Firewall | None:
     tables = _text(root / "proc/net/ip_tables_names")  # of the old kind, and for root alone
     if tables:
         return Firewall("iptables", True, f"the kernel has its tables {', '.join(tables.split())}")
-    if not _program(root, "iptables"):
-        return None
-    return Firewall("iptables", None, "installed; only root can read its rules")
+    is_there = _program(root, "iptables")
+    return Firewall("iptables", None, "installed; only root can read its rules") if is_there else None
 
 
 def _windows_outside(root: Path) -> Firewall | None:

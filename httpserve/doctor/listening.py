@@ -59,11 +59,8 @@ def look_at_bind(situation: Situation) -> Iterator[Finding]:
         step = "see whether the board's network is up: the server goes on by itself when the address is back"
         yield Finding(status, "bind", f"listens on {where}, which no interface has any more", step, data)
     elif own.is_loopback and situation.advertise is None and not situation.is_own(situation.peer or ""):
-        step = Message(
-            "pass {} with the board's address, or {} with an address of this host that the board reaches",
-            Hint("peer"),
-            Hint("host"),
-        )
+        what = "pass {} with the board's address, or {} with an address of this host that the board reaches"
+        step = Message(what, Hint("peer"), Hint("host"))
         yield Finding("warn", "bind", f"listens on {where}, which only this host reaches", step, data)
     elif not own.is_up or not own.has_carrier:
         what = "has no carrier" if own.is_up else "is down"
@@ -100,11 +97,8 @@ def look_at_urls(situation: Situation) -> Iterator[Finding]:
         return
     if situation.advertise is not None:
         url = advertised(bound, situation.port, advertise=situation.advertise)
-        message = Message(
-            "{} is what URLs say, since {} was given; whether it leads here shows on the board alone",
-            url,
-            Hint("advertise"),
-        )
+        what = "{} is what URLs say, since {} was given; whether it leads here shows on the board alone"
+        message = Message(what, url, Hint("advertise"))
         yield Finding("ok", "url", message, data={"url": url, "address": "", "interface": "", "reached_by": ""})
     shown = situation.urls[:MOST_ADDRESSES]
     for here in shown:

@@ -61,6 +61,7 @@ def about_machine(situation: Situation, host: Machine) -> Iterator[Finding]:
     version, kind, below = host.wsl, host.container, host.hypervisor
     is_settled = bool(situation.boards) or situation.advertise is not None
     port = situation.port or "PORT"
+    outside = Hint("advertise", f"ADDRESS-OF-THE-HOST:{port}")
     if version == 2:
         message = "WSL 2: boards cannot reach its addresses, which are behind Windows"
         yield _machine("WSL", message, is_settled, _wsl(port))
@@ -68,16 +69,8 @@ def about_machine(situation: Situation, host: Machine) -> Iterator[Finding]:
         yield Finding("ok", "machine", "WSL 1 shares the network of Windows", data={"kind": "WSL"})
     if kind:
         message = f"a container ({kind}): unless it has the host's network, boards reach none of its addresses"
-        step = Message(
-            "run it with the host's network, or publish the port (docker run -p {}:{}) and pass {}, {} and {}",
-            *(
-                port,
-                port,
-                Hint("host", "0.0.0.0"),
-                Hint("port", port),
-                Hint("advertise", f"ADDRESS-OF-THE-HOST:{port}"),
-            ),
-        )
+        what = "run it with the host's network, or publish the port (docker run -p {}:{}) and pass {}, {} and {}"
+        step = Message(what, port, port, Hint("host", "0.0.0.0"), Hint("port", port), outside)
         yield _machine(kind, message, is_settled, step)
     if below and version != 2:
         message = f"a virtual machine ({below}): boards reach it only where its network is bridged or passed through"
@@ -86,7 +79,7 @@ def about_machine(situation: Situation, host: Machine) -> Iterator[Finding]:
         step = Message(
             "bridge the virtual machine's network card, pass the board's USB network through, or forward the port on "
             "the host and pass {}",
-            Hint("advertise", f"ADDRESS-OF-THE-HOST:{port}"),
+            outside,
         )
         yield _machine(below, message, is_settled, step)
     if not (version or kind or below):

@@ -54,16 +54,14 @@ def listener(host: str | None, peer: str | None, port: int) -> PortOwner | None:
     try:
         wanted = listen_host(host, peer)
         bind(wanted, port).close()
-    except PortInUse:
-        found = next(_sockets(wanted, port), _Socket(wanted, ""))
-    except PortNotPermitted:  # to us; the other process may have been root
-        there = next(_sockets(wanted, port), None)
-        if there is None:
-            return None
-        found = there
+    except (PortInUse, PortNotPermitted) as error:  # not permitted to us; the other process may have been root
+        unseen = _Socket(wanted, "") if isinstance(error, PortInUse) else None
+        found = next(_sockets(wanted, port), unseen)
     except HttpServeError:
         return None
     else:
+        return None
+    if found is None:
         return None
     pid, program = _process(found.inode)
     return PortOwner(with_zone(found.host), port, pid, program)

@@ -32,16 +32,9 @@ class Question(NamedTuple):
 
 
 def self_test(host: str, port: int, path: str, timeout: float) -> list[str]:
-    """Ask for `CONTENT`, which is served as *path*, and return what is wrong, if anything.
+    """Ask for `CONTENT`, which is served as *path*, and return what is wrong, if anything. *timeout* is for everything.
 
-    Args:
-        host: An address of this host, as connecting takes it.
-        port: The server's port.
-        path: The path of the target.
-        timeout: Seconds for everything.
-
-    Raises:
-        OSError: The server does not answer there in time.
+    Raises OSError where the server does not answer there in time.
     """
     deadline = time.monotonic() + timeout
     found = []
@@ -112,9 +105,7 @@ def _whole(head: bytes, content: bytes) -> Iterator[str]:
 
 
 def _head(head: bytes, content: bytes) -> Iterator[str]:
-    yield from _flaws_of_status(head, 200)
-    yield from _flaws_of_validators(head)
-    yield from _flaws_of_content(head, CONTENT, CONTENT)
+    yield from _whole(head, CONTENT)
     if content:
         yield f"{len(content)} bytes of content came"
 
@@ -124,16 +115,18 @@ def _part(head: bytes, content: bytes) -> Iterator[str]:
     yield from _flaws_of_status(head, 206)
     yield from _flaws_of_validators(head)
     yield from _flaws_of_content(head, content, CONTENT[start:stop])
-    wanted = f"Content-Range: bytes {start}-{stop - 1}/{len(CONTENT)}"
-    if f"\r\n{wanted}\r\n".encode() not in head:
-        yield f"there is no '{wanted}'"
+    yield from _flaws_of_range(head, f"{start}-{stop - 1}")
 
 
 def _beyond(head: bytes, content: bytes) -> Iterator[str]:
     yield from _flaws_of_status(head, 416)
-    wanted = f"Content-Range: bytes */{len(CONTENT)}"
-    if f"\r\n{wanted}\r\n".encode() not in head:
-        yield f"there is no '{wanted}'"
+    yield from _flaws_of_range(head, "*")
+
+
+def _flaws_of_range(head: bytes, wanted: str) -> Iterator[str]:
+    line = f"Content-Range: bytes {wanted}/{len(CONTENT)}"
+    if f"\r\n{line}\r\n".encode() not in head:
+        yield f"there is no '{line}'"
 
 
 _FIELDS = ("Host: {host}", "Connection: close")
@@ -161,10 +154,7 @@ class Reply:
 def ask(host: str, port: int, request: bytes, timeout: float) -> Reply:
     """Connect to an address of this host, send *request*, and return what comes until the server closes.
 
-    Blocks at most *timeout* seconds.
-
-    Raises:
-        OSError: It does not connect, answer or close in time.
+    Blocks at most *timeout* seconds. Raises OSError where it does not connect, answer or close in time.
     """
     began = time.monotonic()
     deadline = began + timeout

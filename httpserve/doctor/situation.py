@@ -19,33 +19,19 @@ from httpserve.records.model import Missing, RequestRecord
 
 @dataclass(frozen=True)
 class Situation:
-    """A server, and what is known of it.
-
-    Attributes:
-        host: The client's argument.
-        peer: The client's argument.
-        advertise: The client's argument.
-        port: The port that it listens on, or would.
-        bound: The address that it listens on; None: it does not run.
-        since: When it was started, in seconds since the epoch.
-        requests: The latest requests.
-        missing: Requests for what does not exist.
-        connections: How many connections each address has made.
-        probe: Serves content for a while, and gives its name.
-        other: Another server that listens there while ours does not run; `bound` is its address then.
-    """
+    """A server, and what is known of it. `host`, `peer` and `advertise` are as the client's arguments."""
 
     host: str | None
     peer: str | None
     advertise: str | None
-    port: int
-    bound: str | None
-    since: float
-    requests: tuple[RequestRecord, ...]
+    port: int  # that it listens on, or would
+    bound: str | None  # the address that it listens on; None: it does not run
+    since: float  # when it was started, in seconds since the epoch
+    requests: tuple[RequestRecord, ...]  # the latest
     missing: tuple[Missing, ...]
-    connections: Mapping[str, int]
-    probe: Callable[[bytes], AbstractContextManager[str]]
-    other: PortOwner | None = None
+    connections: Mapping[str, int]  # how many each address has made
+    probe: Callable[[bytes], AbstractContextManager[str]]  # serves content for a while, and gives its name
+    other: PortOwner | None = None  # that listens there while ours does not run; `bound` is its address then
 
     @cached_property
     def own(self) -> frozenset[str]:

@@ -24,11 +24,8 @@ _FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 def bind(host: str, port: int) -> socket.socket:
     """Return a TCP socket that is bound, is not inherited by child processes, and does not listen yet.
 
-    `::` takes IPv4 as well. Does not block for an address; for a name as long as the resolver.
-
-    Args:
-        host: A name or an address, as from `listen_host`.
-        port: 0 lets the system choose.
+    `::` takes IPv4 as well, and port 0 lets the system choose. Does not block for an address; for a name as long as the
+    resolver.
 
     Raises:
         PortInUse: Another socket listens there.
@@ -83,10 +80,7 @@ def _in_use(host: str, port: int) -> str:
     return Message(
         "port {} on {} is taken; pass {} to let the system choose, or stop the program that uses it, which may be a "
         "server that was not closed (ss -ltnp 'sport = :{}' names it)",
-        port,
-        host,
-        Hint("port", 0),
-        port,
+        *(port, host, Hint("port", 0), port),
     )
 
 
@@ -114,10 +108,5 @@ def _not_available(host: str) -> str:
     if any(here.host == host for here in interfaces()):
         return f"{host} is not ready, as IPv6 still looks for duplicates of it; start again in some seconds"
     wildcard = "::" if ":" in host else "0.0.0.0"
-    return Message(
-        "no interface has {} yet; {} waits for it, and {} takes addresses as they come; {}",
-        host,
-        Hint("wait_for_address", 30),
-        Hint("host", wildcard),
-        addresses_here(),
-    )
+    text = "no interface has {} yet; {} waits for it, and {} takes addresses as they come; {}"
+    return Message(text, host, Hint("wait_for_address", 30), Hint("host", wildcard), addresses_here())

@@ -24,17 +24,7 @@ Families = Sequence[socket.AddressFamily]
 
 
 def validate(host: str | None, peer: str | None, advertise: str | None, port: int) -> None:
-    """Check the form of what a caller gave. Does not block, as it resolves nothing.
-
-    Args:
-        host: Where to listen, a name or an address, or None.
-        peer: A board, a name or an address, or None.
-        advertise: What URLs say instead, a URL or `host` or `host:port`, or None.
-        port: 0 (the system chooses) to 65535.
-
-    Raises:
-        InvalidArgument: A value is invalid; the message names it and says what to do.
-    """
+    """Check the form of what a caller gave; raise InvalidArgument. Does not block, as it resolves nothing."""
     checked_port(port)
     if host is not None:
         checked_host(host)
@@ -50,13 +40,8 @@ def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False)
     It is *host*; else the address that faces *peer* (for a link-local IPv6 peer an IPv4 or global address of that
     interface if it has one, as a URL then needs no zone); else the source of the default route; else an address of an
     interface that is up, a real card before a virtual one, link-local last; else 127.0.0.1. One line of the log tells
-    of a choice among several.
-
-    Args:
-        host: Where to listen, a name or an address, or None.
-        peer: The board, a name or an address, or None.
-        is_awaited: Whether the caller waits for the network of *peer* to come up. Until then packets to it go to the
-            default router, whose address would be the wrong one.
+    of a choice among several. *is_awaited* says that the caller waits for the network of *peer* to come up: until then
+    packets to it go to the default router, whose address would be the wrong one.
 
     Raises:
         InvalidArgument: A value is malformed.
@@ -92,12 +77,6 @@ def advertised(bound_host: str, port: int, *, peer: str | None = None, advertise
 
     *advertise* overrides everything. A wildcard becomes the address that faces *peer*, or without a peer the one that
     other hosts reach. Does not block for addresses; the name of a peer takes as long as the resolver.
-
-    Args:
-        bound_host: The numeric address that the socket has, or a wildcard.
-        port: The port that the socket has.
-        peer: The board that will use the URL.
-        advertise: `http://host:port/prefix`, `host:port` or `host` (then with *port*); IPv6 in brackets.
 
     Raises:
         InvalidArgument: *peer* or *advertise* is malformed.
@@ -212,9 +191,5 @@ def _takes_default_route(target: Endpoint) -> bool:
 def _log_detour(target: Endpoint, source: str) -> None:
     # A USB network that is not there yet looks like this: the packets would go to the default router.
     if not is_near(target):
-        log.info(
-            "peer %s is on no network of this host; %s faces the router to it; %s",
-            target.host,
-            source,
-            addresses_here(),
-        )
+        text = "peer %s is on no network of this host; %s faces the router to it; %s"
+        log.info(text, target.host, source, addresses_here())

@@ -34,48 +34,34 @@ class Endpoint:
 def checked_port(port: object) -> int:
     """Return *port* if it is an int of 0 to 65535, else raise InvalidArgument."""
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= LAST_PORT:
-        raise InvalidArgument(
-            Message(
-                "{} is not an int of 0 to {}; {} lets the system choose", Hint("port", port), LAST_PORT, Hint("port", 0)
-            )
-        )
+        text = "{} is not an int of 0 to {}; {} lets the system choose"
+        raise InvalidArgument(text, Hint("port", port), LAST_PORT, Hint("port", 0))
     return port
 
 
 def checked_host(host: object, what: str = "host") -> str:
-    """Return *host* without brackets if it has the form of a name or an address, else raise InvalidArgument.
-
-    Resolves nothing. *what* is the argument's name, for the message.
-    """
+    """Return the argument *what* without brackets if it has the form of a name or an address; else InvalidArgument."""
     given = Hint(what, masked(host) if isinstance(host, str) else host)
     if not isinstance(host, str):
-        raise InvalidArgument(Message("{} is not a str; give a name or an address, '192.168.7.1' say", given))
+        raise InvalidArgument("{} is not a str; give a name or an address, '192.168.7.1' say", given)
     if not host:
         every = Hint("host", "0.0.0.0")
-        raise InvalidArgument(
-            Message("{} names nothing; {} chooses, {} takes all addresses", given, Hint(what, None), every)
-        )
+        raise InvalidArgument("{} names nothing; {} chooses, {} takes all addresses", given, Hint(what, None), every)
     if re.search(r"[\s\x00-\x1f\x7f/\\@?#*]", host):
-        raise InvalidArgument(Message("{} is no host; give a name or address without scheme or path", given))
+        raise InvalidArgument("{} is no host; give a name or address without scheme or path", given)
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         address = numeric_address(bare)
     except ValueError:
         if re.search(r"[:%\[\]]", bare) or _is_broken_ipv4(bare):
-            raise InvalidArgument(
-                Message("{} is neither a name nor an address; give a port apart, as {}", given, Hint("port"))
-            ) from None
+            text = "{} is neither a name nor an address; give a port apart, as {}"
+            raise InvalidArgument(text, given, Hint("port")) from None
         if len(bare) > MOST_NAME or not bare.isprintable():  # a lone surrogate, for one, is not printable
-            raise InvalidArgument(
-                Message(
-                    "{} is no name that a host can have, of at most {} printable characters; give a name or an address",
-                    Hint(what, bare[:80]),
-                    MOST_NAME,
-                )
-            ) from None
+            text = "{} is no name that a host can have, of at most {} printable characters; give a name or an address"
+            raise InvalidArgument(text, Hint(what, bare[:80]), MOST_NAME) from None
         return bare
     if address.is_multicast:
-        raise InvalidArgument(Message("{} is a multicast address; give one that a single interface has", given))
+        raise InvalidArgument("{} is a multicast address; give one that a single interface has", given)
     return bare
 
 
@@ -98,7 +84,7 @@ def checked_peer(peer: object) -> str:
     except ValueError:  # a name
         return bare
     if is_wildcard:
-        raise InvalidArgument(Message("{} is no single board; give the address that the board has", Hint("peer", peer)))
+        raise InvalidArgument("{} is no single board; give the address that the board has", Hint("peer", peer))
     return bare
 
 
@@ -121,10 +107,7 @@ def is_numeric(host: str) -> bool:
 def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
     """Return where *host* is, IPv4 first. Does not block for an address; for a name as long as the resolver.
 
-    Args:
-        host: A name or an address; brackets are stripped, IPv4 wrapped in IPv6 is unwrapped.
-        port: The port to put into the socket addresses.
-        what: The name of the argument, for the messages.
+    Brackets are stripped, and IPv4 wrapped in IPv6 is unwrapped. *what* is the argument's name, for the messages.
 
     Raises:
         InvalidArgument: *host* is malformed, or link-local IPv6 without a zone where several would fit.
@@ -179,18 +162,10 @@ def _only_zone(address: str, what: str) -> str:
     if not zones:
         raise AddressNotFound(f"no interface has {address} or leads to it; {addresses_here()}", address)
     if len(zones) > 1:
-        raise InvalidArgument(
-            Message(
-                "{} is link-local and could be on {}; name the interface, as in {}",
-                Hint(what, address),
-                " or ".join(sorted(zones)),
-                Hint(what, f"{address}%{min(zones)}"),
-            )
-        )
+        first = Hint(what, f"{address}%{min(zones)}")
+        text = "{} is link-local and could be on {}; name the interface, as in {}"
+        raise InvalidArgument(text, Hint(what, address), " or ".join(sorted(zones)), first)
     return zones.pop()
-
-
-# Into URLs
 
 
 def masked(url: str) -> str:

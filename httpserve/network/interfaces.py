@@ -159,10 +159,7 @@ def host_of(sockaddr: tuple[Any, ...]) -> str:  # Any: what socket functions ret
 
 
 # Documentation networks (RFC 5737, RFC 3849) are on nobody's interface: only the default route leads there.
-_FAR_AWAY = {
-    socket.AF_INET: ("203.0.113.1", 9),
-    socket.AF_INET6: ("2001:db8:ffff::1", 9, 0, 0),
-}
+_FAR_AWAY = {socket.AF_INET: ("203.0.113.1", 9), socket.AF_INET6: ("2001:db8:ffff::1", 9, 0, 0)}
 
 
 def default_source(family: socket.AddressFamily) -> str | None:

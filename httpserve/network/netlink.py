@@ -20,13 +20,8 @@ _REQUEST_DUMP = 0x1 | 0x300
 def netlink(question: int, answer: int, size: int) -> Iterator[bytes]:
     """Give the entries of one of the kernel's lists. Blocks for microseconds; at most a second for each part.
 
-    Args:
-        question: The number of the request for the list, such as that of RTM_GETADDR.
-        answer: The number of the messages that hold an entry each.
-        size: The bytes of the fixed part of the request.
-
-    Raises:
-        OSError: The kernel refuses or does not answer, as in a sandbox.
+    *question* and *answer* are the numbers of the messages, *size* the bytes of the fixed part of the request. Raises
+    OSError where the kernel refuses or does not answer, as in a sandbox.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         kernel.settimeout(_NETLINK_SECONDS)

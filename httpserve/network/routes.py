@@ -37,11 +37,7 @@ class Route:
 
 
 def route_to(target: Endpoint) -> Route:
-    """Return how packets to *target* leave. Does not block and sends nothing.
-
-    Raises:
-        OSError: No route leads there.
-    """
+    """Return how packets to *target* leave. Sends nothing. Raises OSError where no route leads there."""
     source = source_address(target.family, target.sockaddr)
     here = [address for address in interfaces() if address.family == target.family]
     own = next((address for address in here if address.host == source), None)

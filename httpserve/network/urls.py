@@ -9,7 +9,7 @@ import ipaddress
 import re
 from urllib.parse import quote
 
-from httpserve.base.text import Hint, Message
+from httpserve.base.text import Hint
 from httpserve.errors import InvalidArgument
 from httpserve.network.hosts import LAST_PORT, masked, numeric_address
 
@@ -37,34 +37,23 @@ def url_host(host: str, zone: str | None = None) -> str:
 def url_from_advertise(advertise: object, port: int) -> str:
     """Return the base URL that *advertise* means, without a slash at the end. Resolves nothing.
 
-    Args:
-        advertise: `http://host:port/prefix`, `host:port` or `host`; IPv6 in brackets, or bare without a port.
-        port: The port of a bare `host`, which is this server seen from elsewhere; a whole URL without one
-            has its scheme's own.
-
-    Raises:
-        InvalidArgument: It has another form, or a wildcard, user, query or fragment.
+    It is `http://host:port/prefix`, `host:port`, or `host` with this *port*; IPv6 in brackets, or bare with no port. A
+    whole URL without a port has its scheme's own. Raises InvalidArgument for another form, a wildcard, user or query.
     """
     if not isinstance(advertise, str):
-        raise InvalidArgument(
-            Message("{} is not a str; give one, '192.168.1.5:8000' say", Hint("advertise", advertise))
-        )
+        raise InvalidArgument("{} is not a str; give one, '192.168.1.5:8000' say", Hint("advertise", advertise))
     is_bare_v6 = advertise.count(":") > 1 and "[" not in advertise and "//" not in advertise
     match = _ADVERTISE.fullmatch(f"[{advertise}]" if is_bare_v6 else advertise)
     host = _advertised_host(match) if match else None
     if match is None or host is None:
-        raise InvalidArgument(
-            Message(
-                "{} is not what a board can use; give 'http://192.168.1.5:8000/x', '192.168.1.5:8000', "
-                "'bench.example' or '[fd00::1]:8000', without user, query or wildcard",
-                Hint("advertise", masked(advertise)),
-            )
+        text = (
+            "{} is not what a board can use; give 'http://192.168.1.5:8000/x', '192.168.1.5:8000', "
+            "'bench.example' or '[fd00::1]:8000', without user, query or wildcard"
         )
+        raise InvalidArgument(text, Hint("advertise", masked(advertise)))
     given = match["port"]
     if given is not None and not 0 < int(given) <= LAST_PORT:
-        raise InvalidArgument(
-            Message("{} has port {}; a port is 1 to {}", Hint("advertise", advertise), given, LAST_PORT)
-        )
+        raise InvalidArgument("{} has port {}; a port is 1 to {}", Hint("advertise", advertise), given, LAST_PORT)
     suffix = f":{int(given)}" if given is not None else "" if match["scheme"] else f":{port}"
     return f"{(match['scheme'] or 'http').lower()}://{host}{suffix}{(match['prefix'] or '').rstrip('/')}"
 

@@ -18,14 +18,7 @@ from itertools import islice, takewhile
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.plan import PROBE
 from httpserve.records.downloads import Downloads
-from httpserve.records.events import (
-    CONNECTED,
-    EVENTS_PER_RECORD,
-    MISSING,
-    VERSION,
-    Entry,
-    EventLog,
-)
+from httpserve.records.events import CONNECTED, EVENTS_PER_RECORD, MISSING, VERSION, Entry, EventLog
 from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, Link, State, recorded, seen
 from httpserve.records.model import RequestRecord, Transfer
 from httpserve.records.selection import Selection

@@ -6,7 +6,7 @@ Knows waits as a suite writes them. Knows nothing of how they come true.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from httpserve import DownloadRecord, ExpectedDownload, InvalidArgument, InvalidName, Missing, RequestRecord, Transfer
@@ -123,10 +123,8 @@ class DownloadKeywords(Keywords):
             if given != (WAIT, ALL, IDLE, None, ONE, None, None):
                 raise InvalidArgument("what Expect Download returned knows what to wait for: give the arguments there")
             return download.value.wait()
-        terms = _terms(timeout, until, idle, client, clients)
-        found: DownloadRecord | list[DownloadRecord] = self.client(server).wait_for_download(
-            download.value, **terms, since=_epoch(since)
-        )
+        terms = {**_terms(timeout, until, idle, client, clients), "since": _epoch(since)}
+        found: DownloadRecord | list[DownloadRecord] = self.client(server).wait_for_download(download.value, **terms)
         return found
 
     @keyword("Wait For Request", "board", "wait")
@@ -313,8 +311,7 @@ def _address(client: str | None) -> str | None:
     except ValueError:
         given = repr(str(client))
         raise InvalidArgument(f"client must be a board's IP address, such as 192.168.7.2, not {given}") from None
-    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-    return str(mapped or found)
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def _no_url(name: str | None) -> str | None:

@@ -62,12 +62,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])  # Any: whatever the keywor
 
 
 def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
-    """Make a method a keyword that writes lines about transfers when it ends or fails.
-
-    Args:
-        name: The keyword's name, in Title Case.
-        tags: Its tags.
-    """
+    """Make a method a keyword, by its name in Title Case, that writes lines about transfers when it ends or fails."""
 
     def decorate(method: Method) -> Method:
         @functools.wraps(method)

@@ -16,11 +16,7 @@ _REFUSALS = (theirs.ConfigInvalid, theirs.Unsupported, theirs.Unexpected, theirs
 
 
 def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Operator | None:
-    """Return the operator that a keyword's arguments describe; None without one.
-
-    Raises:
-        InvalidArgument: The options belong to no service, or the service does not take them.
-    """
+    """Return the operator that a keyword's arguments describe, if any. Raises InvalidArgument where they make none."""
     if service is None:
         if options:
             raise InvalidArgument(f"{_named(options)} is no argument here; a service's options go with operator=NAME")
@@ -33,11 +29,7 @@ def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Ope
 
 
 def new_operator(service: str, options: dict[str, str]) -> opendal.Operator:
-    """Make an operator of an OpenDAL service. Does not block: nothing is asked of the service yet.
-
-    Raises:
-        InvalidArgument: There is no such service, or it does not take these options.
-    """
+    """Make an operator of an OpenDAL service, asking nothing of it yet. Raises InvalidArgument if it makes none."""
     try:
         return opendal.Operator(service, **options)
     except _REFUSALS as error:

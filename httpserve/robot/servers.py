@@ -40,12 +40,7 @@ class NamedServer:
 
 
 class Servers:
-    """All servers of a run. Aliases ignore case and spaces, as in Robot's other libraries.
-
-    Args:
-        defaults: The settings of the library's import.
-        auto_close: When servers end by themselves.
-    """
+    """All servers of a run. Aliases ignore case and spaces, as in Robot's other libraries."""
 
     def __init__(self, defaults: Settings, auto_close: AutoClose) -> None:
         self._defaults = defaults
@@ -57,10 +52,7 @@ class Servers:
     ) -> NamedServer:
         """Start a server, or the one of that alias again, and make it the current one.
 
-        Blocks until it answers, and before that up to `wait_for_address` seconds for its address.
-
-        Raises:
-            InvalidArgument: There is one of that alias, and it has other settings.
+        Blocks until it answers. Raises InvalidArgument where there is one of that alias that has other settings.
         """
         server, before = self._find(alias), self._cache.current
         merged = {**(self._defaults if server is None else server.settings), **settings}

@@ -23,34 +23,10 @@ from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord
 from httpserve.records.terms import Boards
 from httpserve.records.terms import RequestFilter as Wanted
-from tests.unit.exchanges import Asked, Line, subject
+from tests.unit.exchanges import WHOLE, Asked, Line, begun, received, sent, subject
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
-
-WHOLE = subject((0, 10))
-
-
-def begun(
-    claims: Claims,
-    what: Subject | None = WHOLE,
-    *,
-    line: Line | None = None,
-    asked: Asked | None = None,
-    status: int = 200,
-    began: float = 100.0,
-) -> Exchange:
-    length = sum(piece.stop - piece.start for piece in what.pieces) if what else 3
-    exchange = Exchange(line or Line(), asked or Asked(), status, length, what, 1000.0, began)
-    claims.log.begin(exchange)
-    return exchange
-
-
-def received(claims: Claims, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
-    """Let the kernel take the whole answer, and the client all of it, or only `count` bytes."""
-    exchange.handed = exchange.length
-    claims.log.handed_over(exchange, now)
-    claims.log.settle(exchange, exchange.length if count is None else count, now, End.CLOSED)
 
 
 def took(claims: Claims, client: str | None = None, validator: str = '"v"', name: str = "f") -> DownloadRecord | None:
@@ -74,9 +50,7 @@ def progress(claims: Claims, validator: str, name: str = "f") -> dict[str, int]:
 # A whole download
 
 
-def test_a_client_that_received_every_byte_has_the_download() -> None:
-    claims = Claims(ExchangeLog())
-
+def test_a_client_that_received_every_byte_has_the_download(claims: Claims) -> None:
     received(claims, begun(claims))
 
     assert took(claims) == DownloadRecord(
@@ -84,16 +58,14 @@ def test_a_client_that_received_every_byte_has_the_download() -> None:
     )
 
 
-def test_a_download_is_taken_once() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_download_is_taken_once(claims: Claims) -> None:
     received(claims, begun(claims))
 
     assert took(claims)
     assert not took(claims)
 
 
-def test_ranges_over_several_connections_make_a_download_together() -> None:
-    claims = Claims(ExchangeLog())
+def test_ranges_over_several_connections_make_a_download_together(claims: Claims) -> None:
     first = begun(claims, subject((5, 10)), status=206, line=Line(client_port=1), began=100.0)
     second = begun(claims, subject((0, 3), (3, 6)), status=206, line=Line(client_port=2), began=102.0)
 
@@ -107,50 +79,39 @@ def test_ranges_over_several_connections_make_a_download_together() -> None:
     assert (record.ranges, record.seconds) == (((0, 3), (3, 6), (5, 10)), 4.0)
 
 
-def test_ranges_of_two_clients_do_not_make_a_download() -> None:
-    claims = Claims(ExchangeLog())
-
+def test_ranges_of_two_clients_do_not_make_a_download(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 5)), status=206, line=Line("10.0.0.2")))
     received(claims, begun(claims, subject((5, 10)), status=206, line=Line("10.0.0.3")))
 
     assert not took(claims)
 
 
-def test_a_part_of_an_answer_that_was_cut_counts_for_the_rest_to_come() -> None:
-    claims = Claims(ExchangeLog())
-
+def test_a_part_of_an_answer_that_was_cut_counts_for_the_rest_to_come(claims: Claims) -> None:
     received(claims, begun(claims), 4)
     received(claims, begun(claims, subject((4, 10)), status=206))
 
     assert took(claims)
 
 
-def test_a_head_or_304_is_no_download() -> None:
-    claims = Claims(ExchangeLog())
-
+def test_a_head_or_304_is_no_download(claims: Claims) -> None:
     received(claims, begun(claims, subject()))
 
     assert not took(claims)
 
 
-def test_an_empty_file_is_downloaded_by_one_whole_answer() -> None:
-    claims = Claims(ExchangeLog())
-
+def test_an_empty_file_is_downloaded_by_one_whole_answer(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 0), total=0)))
 
     assert took(claims)
 
 
-def test_an_empty_file_is_not_downloaded_by_an_answer_that_was_cut() -> None:
-    claims = Claims(ExchangeLog())
-
+def test_an_empty_file_is_not_downloaded_by_an_answer_that_was_cut(claims: Claims) -> None:
     claims.log.settle(begun(claims, subject((0, 0), total=0)), 0, 101.0, End.CLOSED)
 
     assert not took(claims)
 
 
-def test_only_the_client_that_is_meant_counts() -> None:
-    claims = Claims(ExchangeLog())
+def test_only_the_client_that_is_meant_counts(claims: Claims) -> None:
     received(claims, begun(claims, line=Line("10.0.0.2")))
     received(claims, begun(claims, line=Line("10.0.0.3")))
 
@@ -161,25 +122,20 @@ def test_only_the_client_that_is_meant_counts() -> None:
     assert not took(claims, "10.0.0.4")
 
 
-def test_a_download_of_another_version_does_not_count() -> None:
-    claims = Claims(ExchangeLog())
-
+def test_a_download_of_another_version_does_not_count(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 10), validator='"old"')))
 
     assert not took(claims)
 
 
-def test_bytes_of_two_versions_are_never_added_up() -> None:
-    claims = Claims(ExchangeLog())
-
+def test_bytes_of_two_versions_are_never_added_up(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 5), validator='"old"'), status=206))
     received(claims, begun(claims, subject((5, 10)), status=206))
 
     assert not took(claims)
 
 
-def test_what_began_before_a_new_version_does_not_count() -> None:
-    claims = Claims(ExchangeLog())
+def test_what_began_before_a_new_version_does_not_count(claims: Claims) -> None:
     exchange = begun(claims)
 
     claims.log.new_version("f")
@@ -189,8 +145,7 @@ def test_what_began_before_a_new_version_does_not_count() -> None:
     assert instead(claims).requests == ()
 
 
-def test_what_ended_before_a_new_version_does_not_count() -> None:
-    claims = Claims(ExchangeLog())
+def test_what_ended_before_a_new_version_does_not_count(claims: Claims) -> None:
     received(claims, begun(claims))
 
     claims.log.new_version("f")
@@ -198,8 +153,7 @@ def test_what_ended_before_a_new_version_does_not_count() -> None:
     assert not took(claims)
 
 
-def test_what_begins_after_a_new_version_counts() -> None:
-    claims = Claims(ExchangeLog())
+def test_what_begins_after_a_new_version_counts(claims: Claims) -> None:
     claims.log.new_version("f")
     claims.log.new_version("other")
 
@@ -209,8 +163,7 @@ def test_what_begins_after_a_new_version_counts() -> None:
     assert took(claims)
 
 
-def test_of_two_whole_downloads_of_a_client_the_last_is_told() -> None:
-    claims = Claims(ExchangeLog())
+def test_of_two_whole_downloads_of_a_client_the_last_is_told(claims: Claims) -> None:
     received(claims, begun(claims, began=100.0), now=101.0)
 
     received(claims, begun(claims, began=200.0), now=209.0)
@@ -220,8 +173,7 @@ def test_of_two_whole_downloads_of_a_client_the_last_is_told() -> None:
     assert record.seconds == 9.0
 
 
-def test_waits_that_were_under_way_at_once_all_get_the_download() -> None:
-    claims = Claims(ExchangeLog())
+def test_waits_that_were_under_way_at_once_all_get_the_download(claims: Claims) -> None:
     marks = [claims.order, claims.order]
 
     received(claims, begun(claims))
@@ -230,8 +182,7 @@ def test_waits_that_were_under_way_at_once_all_get_the_download() -> None:
     assert not took(claims)
 
 
-def test_a_wait_on_one_client_takes_nothing_from_a_wait_on_another() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_wait_on_one_client_takes_nothing_from_a_wait_on_another(claims: Claims) -> None:
     received(claims, begun(claims, line=Line("10.0.0.2")))
     received(claims, begun(claims, line=Line("10.0.0.3")))
 
@@ -241,8 +192,7 @@ def test_a_wait_on_one_client_takes_nothing_from_a_wait_on_another() -> None:
     assert not took(claims)
 
 
-def test_a_wait_on_any_client_takes_nothing_from_a_wait_on_another() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_wait_on_any_client_takes_nothing_from_a_wait_on_another(claims: Claims) -> None:
     received(claims, begun(claims, line=Line("10.0.0.2")))
     received(claims, begun(claims, line=Line("10.0.0.3")))
 
@@ -251,8 +201,7 @@ def test_a_wait_on_any_client_takes_nothing_from_a_wait_on_another() -> None:
     assert not took(claims)
 
 
-def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes() -> None:
-    claims = Claims(ExchangeLog())
+def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes(claims: Claims) -> None:
     received(claims, begun(claims))
     received(claims, begun(claims, subject((0, 5)), status=206, line=Line("10.0.0.3")))
     one, other = (Boards(addresses=(client,)) for client in ("10.0.0.2", "10.0.0.3"))
@@ -266,8 +215,7 @@ def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes() -> No
 
 
 @pytest.mark.parametrize("status", [200, 206])
-def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: int) -> None:
-    claims = Claims(ExchangeLog())
+def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: int, claims: Claims) -> None:
     slow = begun(claims, subject((0, 10), validator='"old"'), status=status, began=100.0)
     received(claims, begun(claims, subject((0, 5)), status=206, began=105.0))
 
@@ -278,8 +226,7 @@ def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: i
 
 
 @pytest.mark.parametrize("status", [200, 206])
-def test_an_old_version_that_is_done_last_does_not_hide_that_the_new_one_is_whole(status: int) -> None:
-    claims = Claims(ExchangeLog())
+def test_an_old_version_that_is_done_last_does_not_hide_that_the_new_one_is_whole(status: int, claims: Claims) -> None:
     slow = begun(claims, subject((0, 10), validator='"old"'), status=status, began=100.0)
     received(claims, begun(claims, began=105.0))
 
@@ -288,8 +235,7 @@ def test_an_old_version_that_is_done_last_does_not_hide_that_the_new_one_is_whol
     assert took(claims)
 
 
-def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_new_version_replaces_what_arrived_of_the_old_one(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 5), validator='"old"'), status=206, began=100.0))
 
     received(claims, begun(claims, subject((0, 7)), status=206, began=105.0))
@@ -297,9 +243,10 @@ def test_a_new_version_replaces_what_arrived_of_the_old_one() -> None:
     assert (progress(claims, '"old"'), progress(claims, '"v"')) == ({}, {"10.0.0.2": 7})
 
 
-def test_so_many_clients_that_have_the_whole_are_kept_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_clients_that_have_the_whole_are_kept_for_a_name(
+    monkeypatch: pytest.MonkeyPatch, claims: Claims
+) -> None:
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
-    claims = Claims(ExchangeLog())
 
     for number in range(3):
         received(claims, begun(claims, line=Line(f"10.0.0.{number}")))
@@ -308,10 +255,9 @@ def test_so_many_clients_that_have_the_whole_are_kept_for_a_name(monkeypatch: py
 
 
 def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, claims: Claims
 ) -> None:
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
-    claims = Claims(ExchangeLog())
 
     for number in range(3):
         received(claims, begun(claims, subject((0, 5)), status=206, line=Line(f"10.0.0.{number}")))
@@ -319,12 +265,10 @@ def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
     assert progress(claims, '"v"') == {"10.0.0.1": 5, "10.0.0.2": 5}
 
 
-def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_idle() -> None:
+def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_idle(claims: Claims) -> None:
     line = Line(on_their_way=10)
-    claims = Claims(ExchangeLog())
     exchange = begun(claims, line=line)
-    exchange.handed = 10
-    claims.log.handed_over(exchange, 101.0)
+    sent(claims, exchange)
 
     before = took(claims)
     line.on_their_way = 0
@@ -333,9 +277,10 @@ def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_id
     assert took(claims)
 
 
-def test_progress_of_so_many_names_is_kept_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_of_so_many_names_is_kept_and_the_oldest_goes_first(
+    monkeypatch: pytest.MonkeyPatch, claims: Claims
+) -> None:
     monkeypatch.setattr(downloads, "MOST_NAMES", 2)
-    claims = Claims(ExchangeLog())
 
     for name in ("f", "g", "h"):
         received(claims, begun(claims, subject((0, 10), name=name)))
@@ -345,10 +290,9 @@ def test_progress_of_so_many_names_is_kept_and_the_oldest_goes_first(monkeypatch
 
 
 def test_pieces_of_all_downloads_together_are_bounded_and_those_that_rested_longest_go_first(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, claims: Claims
 ) -> None:
     monkeypatch.setattr(downloads, "MOST_PIECES", 40)
-    claims = Claims(ExchangeLog())
     halves = [(at, at + 1) for at in range(0, 20, 2)]
 
     for number, name in enumerate("abcde"):
@@ -359,9 +303,10 @@ def test_pieces_of_all_downloads_together_are_bounded_and_those_that_rested_long
     assert left["e"] == {"10.0.0.2": 10}
 
 
-def test_a_download_stays_whole_when_the_ranges_that_it_came_by_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_stays_whole_when_the_ranges_that_it_came_by_are_too_many(
+    monkeypatch: pytest.MonkeyPatch, claims: Claims
+) -> None:
     monkeypatch.setattr(downloads, "MOST_PIECES", 8)
-    claims = Claims(ExchangeLog())
     parts = [(at, at + 1) for at in range(20)]
 
     received(claims, begun(claims, subject(*parts, total=20), status=206))
@@ -390,8 +335,7 @@ def test_any_cut_into_ranges_in_any_order_is_whole_with_the_last_one_and_not_bef
 # Progress
 
 
-def test_progress_counts_what_arrived_and_what_is_under_way_once() -> None:
-    claims = Claims(ExchangeLog())
+def test_progress_counts_what_arrived_and_what_is_under_way_once(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 4)), status=206))
     exchange = begun(claims, subject((2, 10)), status=206, line=Line(on_their_way=1, handed=5))
     exchange.handed = 5
@@ -399,8 +343,7 @@ def test_progress_counts_what_arrived_and_what_is_under_way_once() -> None:
     assert progress(claims, '"v"') == {"10.0.0.2": 6}
 
 
-def test_progress_is_of_each_client_that_version_and_that_name() -> None:
-    claims = Claims(ExchangeLog())
+def test_progress_is_of_each_client_that_version_and_that_name(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 4)), status=206))
     received(claims, begun(claims, subject((0, 3), validator='"old"'), status=206, line=Line("10.0.0.3")))
     begun(claims, subject((0, 3), name="g"), line=Line("10.0.0.4")).handed = 3
@@ -411,8 +354,7 @@ def test_progress_is_of_each_client_that_version_and_that_name() -> None:
     assert progress(claims, '"v"') == {"10.0.0.2": 4, "10.0.0.6": 2}
 
 
-def test_progress_leaves_out_what_began_before_a_new_version() -> None:
-    claims = Claims(ExchangeLog())
+def test_progress_leaves_out_what_began_before_a_new_version(claims: Claims) -> None:
     begun(claims).handed = 10
 
     claims.log.new_version("f")
@@ -420,8 +362,7 @@ def test_progress_leaves_out_what_began_before_a_new_version() -> None:
     assert progress(claims, '"v"') == {}
 
 
-def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
-    claims = Claims(ExchangeLog())
+def test_asking_for_progress_does_not_change_what_has_arrived(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 4)), status=206))
     begun(claims, subject((4, 10)), status=206).handed = 6
 
@@ -434,8 +375,9 @@ def test_asking_for_progress_does_not_change_what_has_arrived() -> None:
 
 
 @pytest.mark.parametrize("event", ["begun", "handed over", "settled", "new version", "woken"])
-def test_who_waits_for_downloads_of_a_name_misses_nothing_that_happens_to_it_once_they_have_joined(event: str) -> None:
-    claims = Claims(ExchangeLog())
+def test_who_waits_for_downloads_of_a_name_misses_nothing_that_happens_to_it_once_they_have_joined(
+    event: str, claims: Claims
+) -> None:
     exchange = begun(claims)
     waiter = claims.log.await_download("f")
 
@@ -459,8 +401,7 @@ def happen(claims: Claims, exchange: Exchange, event: str) -> None:
 
 
 @pytest.mark.parametrize("event", ["begun", "handed over", "settled", "new version"])
-def test_what_happens_to_another_name_wakes_no_wait_for_downloads(event: str) -> None:
-    claims = Claims(ExchangeLog())
+def test_what_happens_to_another_name_wakes_no_wait_for_downloads(event: str, claims: Claims) -> None:
     exchange = begun(claims, subject((0, 10), name="g"))
     waiter = claims.log.await_download("f")
 
@@ -484,9 +425,8 @@ def test_what_happens_to_another_name_wakes_no_wait_for_downloads(event: str) ->
     ],
 )
 def test_who_waits_for_requests_is_woken_by_those_that_may_fit(
-    name: str | None, target: str, what: Subject | None, is_woken: bool
+    name: str | None, target: str, what: Subject | None, is_woken: bool, claims: Claims
 ) -> None:
-    claims = Claims(ExchangeLog())
     waiter = claims.log.await_request(name)
 
     exchange = begun(claims, what, asked=Asked(target=target), status=200 if what else 404)
@@ -497,8 +437,7 @@ def test_who_waits_for_requests_is_woken_by_those_that_may_fit(
     assert (is_open, later.is_open) == (is_woken, False)  # a request is one as soon as it has come
 
 
-def test_who_waits_no_longer_is_forgotten() -> None:
-    claims = Claims(ExchangeLog())
+def test_who_waits_no_longer_is_forgotten(claims: Claims) -> None:
     waiters = [claims.log.await_download("f"), claims.log.await_download("f"), claims.log.await_request(None)]
     claims.log.leave(waiters[0])
     claims.log.leave(waiters[0])
@@ -510,24 +449,20 @@ def test_who_waits_no_longer_is_forgotten() -> None:
     assert [waiter.is_open for waiter in waiters] == [False, True, False]
 
 
-def test_an_acknowledgment_is_due_while_an_answer_is_in_the_kernel() -> None:
-    claims = Claims(ExchangeLog())
+def test_an_acknowledgment_is_due_while_an_answer_is_in_the_kernel(claims: Claims) -> None:
     exchange = begun(claims, line=Line(on_their_way=10))
     before = claims.log.is_due("f")
-    exchange.handed = 10
-    claims.log.handed_over(exchange, 101.0)
+    sent(claims, exchange)
     during = claims.log.is_due("f")
     claims.log.settle(exchange, 10, 101.0, End.COMPLETED)
 
     assert (before, during, claims.log.is_due("f")) == (False, True, False)
 
 
-def test_who_looked_just_before_is_told_what_another_look_has_settled() -> None:
+def test_who_looked_just_before_is_told_what_another_look_has_settled(claims: Claims) -> None:
     line = Line(on_their_way=10)
-    claims = Claims(ExchangeLog())
     exchange = begun(claims, line=line)
-    exchange.handed = 10
-    claims.log.handed_over(exchange, 101.0)
+    sent(claims, exchange)
     waiter = claims.log.await_download("f")
     line.on_their_way = 0
 
@@ -536,8 +471,7 @@ def test_who_looked_just_before_is_told_what_another_look_has_settled() -> None:
     assert waiter.is_open
 
 
-def test_who_wants_acknowledgments_waits_for_those_that_are_due_and_no_longer() -> None:
-    claims = Claims(ExchangeLog())
+def test_who_wants_acknowledgments_waits_for_those_that_are_due_and_no_longer(claims: Claims) -> None:
     due, overdue, other = AskedForOften(), AskedForOften(), AskedForOften()
     now = time.monotonic()
     for line, ended in ((due, now), (overdue, now - 1.0), (other, now)):
@@ -562,8 +496,7 @@ class AskedForOften(Line):
         return 10 if self.times >= 3 else 0
 
 
-def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last() -> None:
-    claims = Claims(ExchangeLog())
+def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last(claims: Claims) -> None:
     for number in range(5):
         received(claims, begun(claims, began=100.0 + number))
         received(claims, begun(claims, began=100.0 + number), 3)
@@ -577,8 +510,7 @@ def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last() -
     ]
 
 
-def test_of_a_board_that_was_returned_what_it_asked_before_is_not_told() -> None:
-    claims = Claims(ExchangeLog())
+def test_of_a_board_that_was_returned_what_it_asked_before_is_not_told(claims: Claims) -> None:
     for client in ("10.0.0.2", "10.0.0.3"):
         received(claims, begun(claims, line=Line(client)))
         received(claims, begun(claims, subject((0, 10), name="g"), line=Line(client), asked=Asked(target="/g")))
@@ -597,8 +529,7 @@ def test_of_a_board_that_was_returned_what_it_asked_before_is_not_told() -> None
 # Waits that count certain answers only
 
 
-def test_a_selection_begins_with_what_came_since_the_last_version() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_selection_begins_with_what_came_since_the_last_version(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 2)), status=206))
     claims.log.new_version("f")
     received(claims, begun(claims, subject((4, 6)), status=206))
@@ -619,8 +550,7 @@ def test_a_selection_begins_with_ranges_that_are_remembered_no_more_one_by_one()
     assert claims.selected(selection, '"v"')["10.0.0.2"].received() == 8
 
 
-def test_a_selection_leaves_out_what_counted_for_a_wait_that_wanted_as_much() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_selection_leaves_out_what_counted_for_a_wait_that_wanted_as_much(claims: Claims) -> None:
     first = begun(claims, subject((0, 5)), status=206)
     received(claims, first)
     selection = claims.select("f", Boards(), '"v"', 5)
@@ -636,8 +566,7 @@ def test_a_selection_leaves_out_what_counted_for_a_wait_that_wanted_as_much() ->
     assert has == {4: 2, 5: 2, 6: 7}
 
 
-def test_what_an_end_was_seen_by_counts_for_nothing_more() -> None:
-    claims = Claims(ExchangeLog())
+def test_what_an_end_was_seen_by_counts_for_nothing_more(claims: Claims) -> None:
     received(claims, begun(claims, subject((0, 5)), status=206))
     goes_on = begun(claims)
     goes_on.handed = 6
@@ -659,8 +588,7 @@ def unclaimed(claims: Claims, asked: Wanted) -> list[int]:
     return [exchange.number for exchange in claims.find_unclaimed(asked)[0]]
 
 
-def test_a_claimed_request_uses_up_what_its_board_asked_before() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_claimed_request_uses_up_what_its_board_asked_before(claims: Claims) -> None:
     boards = ("10.0.0.2", "10.0.0.3", "10.0.0.2", "10.0.0.2")
     asked = [begun(claims, line=Line(client)) for client in boards]
 
@@ -670,8 +598,7 @@ def test_a_claimed_request_uses_up_what_its_board_asked_before() -> None:
     assert len(unclaimed(claims, Wanted("f", "GET"))) == 4
 
 
-def test_a_request_that_a_function_chose_uses_up_nothing_else() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_request_that_a_function_chose_uses_up_nothing_else(claims: Claims) -> None:
     first, second = (begun(claims) for _ in range(2))
 
     claims.claim_request(Wanted("f"), second, singly=True)
@@ -679,8 +606,7 @@ def test_a_request_that_a_function_chose_uses_up_nothing_else() -> None:
     assert unclaimed(claims, Wanted("f")) == [first.number]
 
 
-def test_a_request_before_a_new_version_is_not_returned() -> None:
-    claims = Claims(ExchangeLog())
+def test_a_request_before_a_new_version_is_not_returned(claims: Claims) -> None:
     begun(claims)
     claims.log.new_version("f")
 

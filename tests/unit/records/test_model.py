@@ -15,43 +15,17 @@ from httpserve.plan import Piece, Subject
 from httpserve.records import model
 from httpserve.records.exchange import End, Exchange, State
 from httpserve.records.log import ExchangeLog
-from tests.unit.exchanges import Asked, Line, subject
-
-WHOLE = subject((0, 10))
-
-
-def begun(
-    ledger: ExchangeLog,
-    what: Subject | None = WHOLE,
-    *,
-    line: Line | None = None,
-    asked: Asked | None = None,
-    status: int = 200,
-    began: float = 100.0,
-) -> Exchange:
-    length = sum(piece.stop - piece.start for piece in what.pieces) if what else 3
-    exchange = Exchange(line or Line(), asked or Asked(), status, length, what, 1000.0, began)
-    ledger.begin(exchange)
-    return exchange
-
-
-def received(ledger: ExchangeLog, exchange: Exchange, count: int | None = None, now: float = 101.0) -> None:
-    """Let the kernel take the whole answer, and the client all of it, or only `count` bytes."""
-    exchange.handed = exchange.length
-    ledger.handed_over(exchange, now)
-    ledger.settle(exchange, exchange.length if count is None else count, now, End.CLOSED)
-
+from tests.unit.exchanges import Asked, Line, begun, received, sent, subject
 
 # One exchange
 
 
-def test_a_record_says_who_asked_what_and_got_what() -> None:
-    ledger = ExchangeLog()
+def test_a_record_says_who_asked_what_and_got_what(log: ExchangeLog) -> None:
     asked = Asked("GET", "/f?q", "bytes=2-5", "wget")
 
-    received(ledger, begun(ledger, subject((2, 6)), asked=asked, status=206))
+    received(log, begun(log, subject((2, 6)), asked=asked, status=206))
 
-    assert ledger.requests() == (
+    assert log.requests() == (
         model.RequestRecord(
             time=1000.0,
             client="10.0.0.2",
@@ -71,223 +45,199 @@ def test_a_record_says_who_asked_what_and_got_what() -> None:
     )
 
 
-def test_control_characters_of_a_request_are_escaped_in_its_record() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger, None, asked=Asked("GET", "/\x1b[2J", "bytes=\r\n", "cu\x00rl"))
+def test_control_characters_of_a_request_are_escaped_in_its_record(log: ExchangeLog) -> None:
+    exchange = begun(log, None, asked=Asked("GET", "/\x1b[2J", "bytes=\r\n", "cu\x00rl"))
 
-    record = ledger.record(exchange)
+    record = log.record(exchange)
 
     assert (record.target, record.range, record.user_agent) == ("/\\x1b[2J", "bytes=\\r\\n", "cu\\x00rl")
 
 
-def test_bytes_count_as_received_once_they_are_acknowledged() -> None:
+def test_bytes_count_as_received_once_they_are_acknowledged(log: ExchangeLog) -> None:
     line = Line(on_their_way=4, handed=7)
-    ledger = ExchangeLog()
-    exchange = begun(ledger, line=line)
+    exchange = begun(log, line=line)
     exchange.handed = 7
 
-    record = ledger.record(exchange)
+    record = log.record(exchange)
 
     assert (record.bytes, record.completed) == (3, False)
 
 
-def test_what_has_been_acknowledged_stays_so_when_a_look_finds_more_on_its_way_than_it_knows_to_have_left() -> None:
+def test_what_has_been_acknowledged_stays_so_when_a_look_finds_more_on_its_way_than_it_knows_to_have_left(
+    log: ExchangeLog,
+) -> None:
     line = Line(on_their_way=4)
-    ledger = ExchangeLog()
-    exchange = begun(ledger, line=line)
+    exchange = begun(log, line=line)
     exchange.handed = 10
-    before = ledger.record(exchange).bytes
+    before = log.record(exchange).bytes
 
     line.on_their_way = 9
 
-    assert ledger.record(exchange).bytes == before == 6
+    assert log.record(exchange).bytes == before == 6
 
 
-def test_bytes_of_an_earlier_answer_on_their_way_do_not_make_a_negative_count() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger, line=Line(on_their_way=400))
+def test_bytes_of_an_earlier_answer_on_their_way_do_not_make_a_negative_count(log: ExchangeLog) -> None:
+    exchange = begun(log, line=Line(on_their_way=400))
     exchange.handed = 7
 
-    assert ledger.record(exchange).bytes == 0
+    assert log.record(exchange).bytes == 0
 
 
-def test_nothing_is_asked_of_a_connection_that_has_sent_nothing() -> None:
-    ledger = ExchangeLog()
-
-    assert ledger.record(begun(ledger, line=Line(on_their_way=-5))).bytes == 0
+def test_nothing_is_asked_of_a_connection_that_has_sent_nothing(log: ExchangeLog) -> None:
+    assert log.record(begun(log, line=Line(on_their_way=-5))).bytes == 0
 
 
-def test_an_answer_just_handed_over_counts_for_nothing_until_it_is_acknowledged() -> None:
-    ledger, line = ExchangeLog(), Line(on_their_way=10)
-    exchange = begun(ledger, line=line)
-    exchange.handed = 10
-    ledger.handed_over(exchange, time.monotonic())
+def test_an_answer_just_handed_over_counts_for_nothing_until_it_is_acknowledged(log: ExchangeLog) -> None:
+    line = Line(on_their_way=10)
+    exchange = begun(log, line=line)
+    sent(log, exchange, time.monotonic())
 
-    record = ledger.record(exchange)
+    record = log.record(exchange)
     assert (record.completed, record.bytes, record.outcome) == (False, 0, "under way")
 
     line.on_their_way = 0
-    record = ledger.record(exchange)
+    record = log.record(exchange)
     assert (record.completed, record.bytes, record.outcome) == (True, 10, "completed")
 
 
-def test_where_the_system_tells_no_more_an_answer_handed_over_counts_and_the_record_says_so() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger, line=Line(on_their_way=sys.maxsize, known="handed_over"))
-    exchange.handed = 10
-    ledger.handed_over(exchange, time.monotonic())
+def test_where_the_system_tells_no_more_an_answer_handed_over_counts_and_the_record_says_so(log: ExchangeLog) -> None:
+    exchange = begun(log, line=Line(on_their_way=sys.maxsize, known="handed_over"))
+    sent(log, exchange, time.monotonic())
 
-    record = ledger.record(exchange)
+    record = log.record(exchange)
 
     assert (record.completed, record.bytes, record.known) == (True, 10, "handed_over")
 
 
-def test_an_answer_that_is_in_the_middle_of_its_last_send_is_under_way() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
+def test_an_answer_that_is_in_the_middle_of_its_last_send_is_under_way(log: ExchangeLog) -> None:
+    exchange = begun(log)
     exchange.state = State.LEAVING
     exchange.ended = time.monotonic()
 
-    assert ledger.record(exchange).outcome == "under way"
+    assert log.record(exchange).outcome == "under way"
 
 
-def test_of_pipelined_answers_each_counts_by_its_own_bytes() -> None:
-    ledger, line = ExchangeLog(), Line(on_their_way=5, handed=2 * (100 + 10))
-    first, second = begun(ledger, line=line), begun(ledger, line=line)
+def test_of_pipelined_answers_each_counts_by_its_own_bytes(log: ExchangeLog) -> None:
+    line = Line(on_their_way=5, handed=2 * (100 + 10))
+    first, second = begun(log, line=line), begun(log, line=line)
     for exchange, at in ((first, 100), (second, 210)):
         exchange.at, exchange.handed = at, 10
-        ledger.handed_over(exchange, time.monotonic())
+        log.handed_over(exchange, time.monotonic())
 
-    assert [ledger.record(one).bytes for one in (first, second)] == [10, 5]
+    assert [log.record(one).bytes for one in (first, second)] == [10, 5]
 
 
-def test_an_answer_handed_over_and_acknowledged_is_completed_however_late_one_asks() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
-    exchange.handed = 10
-    ledger.handed_over(exchange, 101.0)
+def test_an_answer_handed_over_and_acknowledged_is_completed_however_late_one_asks(log: ExchangeLog) -> None:
+    exchange = begun(log)
+    sent(log, exchange)
 
-    record = ledger.record(exchange)
+    record = log.record(exchange)
 
     assert (record.completed, record.seconds) == (True, 1.0)
 
 
-def test_the_time_goes_on_while_what_was_handed_over_is_not_acknowledged() -> None:
-    ledger, line = ExchangeLog(), Line(on_their_way=4)
-    exchange = begun(ledger, line=line, began=time.monotonic() - 5.0)
-    exchange.handed = 10
-    ledger.handed_over(exchange, exchange.began + 1.0)
+def test_the_time_goes_on_while_what_was_handed_over_is_not_acknowledged(log: ExchangeLog) -> None:
+    line = Line(on_their_way=4)
+    exchange = begun(log, line=line, began=time.monotonic() - 5.0)
+    sent(log, exchange, exchange.began + 1.0)
 
-    (transfer,) = ledger.transfers()
+    (transfer,) = log.transfers()
     assert (transfer.state, transfer.acknowledged) == ("under way", 6)
     assert transfer.seconds == pytest.approx(5.0, abs=1.0)
-    assert ledger.record(exchange).seconds == pytest.approx(5.0, abs=1.0)
+    assert log.record(exchange).seconds == pytest.approx(5.0, abs=1.0)
 
     line.on_their_way = 0
-    ledger.settle(exchange, 10, exchange.began + 100.0, End.COMPLETED)  # it became known only now
+    log.settle(exchange, 10, exchange.began + 100.0, End.COMPLETED)  # it became known only now
 
-    (transfer,) = ledger.transfers()
-    assert (transfer.state, ledger.record(exchange).completed) == ("completed", True)
+    (transfer,) = log.transfers()
+    assert (transfer.state, log.record(exchange).completed) == ("completed", True)
     assert transfer.seconds == pytest.approx(5.0, abs=1.0)  # when it was seen last that it had not arrived
 
 
-def test_looking_does_not_lengthen_what_a_system_cannot_tell() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger, line=Line(on_their_way=sys.maxsize, known="handed_over"), began=time.monotonic() - 5.0)
-    exchange.handed = 10
-    ledger.handed_over(exchange, exchange.began + 1.0)
-    ledger.transfers()
-    ledger.settle(exchange, 10, exchange.began + 100.0, End.COMPLETED)
+def test_looking_does_not_lengthen_what_a_system_cannot_tell(log: ExchangeLog) -> None:
+    exchange = begun(log, line=Line(on_their_way=sys.maxsize, known="handed_over"), began=time.monotonic() - 5.0)
+    sent(log, exchange, exchange.began + 1.0)
+    log.transfers()
+    log.settle(exchange, 10, exchange.began + 100.0, End.COMPLETED)
 
-    assert ledger.record(exchange).seconds == pytest.approx(1.0)
+    assert log.record(exchange).seconds == pytest.approx(1.0)
 
 
-def test_an_answer_that_was_cut_is_not_completed() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
+def test_an_answer_that_was_cut_is_not_completed(log: ExchangeLog) -> None:
+    exchange = begun(log)
 
-    ledger.settle(exchange, 4, 103.0, End.CLOSED)
+    log.settle(exchange, 4, 103.0, End.CLOSED)
 
-    record = ledger.record(exchange)
+    record = log.record(exchange)
     assert (record.completed, record.bytes, record.seconds) == (False, 4, 3.0)
 
 
 @pytest.mark.parametrize("end", [End.CLOSED, End.RESET, End.LOST, End.CUT])
-def test_a_record_says_how_an_answer_ended_that_is_not_complete(end: End) -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
-    before = ledger.record(exchange).outcome
+def test_a_record_says_how_an_answer_ended_that_is_not_complete(end: End, log: ExchangeLog) -> None:
+    exchange = begun(log)
+    before = log.record(exchange).outcome
 
-    ledger.settle(exchange, 4, 103.0, end)
+    log.settle(exchange, 4, 103.0, end)
 
-    assert (before, ledger.record(exchange).outcome) == ("under way", end.value)
-
-
-def test_a_complete_answer_is_complete_however_its_connection_ended() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
-    exchange.handed = 10
-    ledger.handed_over(exchange, 101.0)
-
-    ledger.settle(exchange, 10, 103.0, End.RESET)
-
-    assert ledger.record(exchange).outcome == "completed"
+    assert (before, log.record(exchange).outcome) == ("under way", end.value)
 
 
-def test_a_record_does_not_keep_the_connection() -> None:
-    ledger = ExchangeLog()
+def test_a_complete_answer_is_complete_however_its_connection_ended(log: ExchangeLog) -> None:
+    exchange = begun(log)
+    sent(log, exchange)
+
+    log.settle(exchange, 10, 103.0, End.RESET)
+
+    assert log.record(exchange).outcome == "completed"
+
+
+def test_a_record_does_not_keep_the_connection(log: ExchangeLog) -> None:
     line = Line()
     alive = weakref.ref(line)
-    received(ledger, begun(ledger, line=line))
+    received(log, begun(log, line=line))
 
     del line
 
     assert alive() is None
-    assert ledger.requests()[0].client == "10.0.0.2"
+    assert log.requests()[0].client == "10.0.0.2"
 
 
-def test_an_answer_handed_over_but_not_all_received_is_not_completed() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
+def test_an_answer_handed_over_but_not_all_received_is_not_completed(log: ExchangeLog) -> None:
+    exchange = begun(log)
 
-    received(ledger, exchange, 9)
+    received(log, exchange, 9)
 
-    assert (exchange.state, ledger.record(exchange).completed) == (State.CUT, False)
-
-
-def test_an_answer_is_settled_once() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
-    ledger.settle(exchange, 10, 103.0, End.CLOSED)
-
-    ledger.settle(exchange, 0, 104.0, End.CLOSED)
-
-    assert ledger.record(exchange).bytes == 10
+    assert (exchange.state, log.record(exchange).completed) == (State.CUT, False)
 
 
-def test_an_answer_without_a_file_has_no_name() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger, None, status=404)
+def test_an_answer_is_settled_once(log: ExchangeLog) -> None:
+    exchange = begun(log)
+    log.settle(exchange, 10, 103.0, End.CLOSED)
 
-    received(ledger, exchange)
+    log.settle(exchange, 0, 104.0, End.CLOSED)
 
-    assert ledger.record(exchange).name == ""
+    assert log.record(exchange).bytes == 10
+
+
+def test_an_answer_without_a_file_has_no_name(log: ExchangeLog) -> None:
+    exchange = begun(log, None, status=404)
+
+    received(log, exchange)
+
+    assert log.record(exchange).name == ""
     assert exchange.spans(3) == []
 
 
 def test_no_more_than_so_many_records_are_kept_and_the_oldest_goes_first() -> None:
-    ledger = ExchangeLog(most=2)
+    log = ExchangeLog(most=2)
 
     for status in (200, 404, 206):
-        received(ledger, begun(ledger, None, status=status))
+        received(log, begun(log, None, status=status))
 
-    assert [record.status for record in ledger.requests()] == [404, 206]
+    assert [record.status for record in log.requests()] == [404, 206]
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9), st.integers(0, 5)), max_size=6),
-    st.integers(0, 120),
-)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9), st.integers(0, 5)), max_size=6), st.integers(0, 120))
 def test_spans_are_the_parts_that_the_first_bytes_of_the_content_carry(
     parts: list[tuple[int, int, int]], count: int
 ) -> None:
@@ -305,76 +255,69 @@ def test_spans_are_the_parts_that_the_first_bytes_of_the_content_carry(
     assert carried == [position for position in content[:count] if position is not None]
 
 
-def test_a_transfer_of_very_many_ranges_shows_them_as_one_of_few_does() -> None:
+def test_a_transfer_of_very_many_ranges_shows_them_as_one_of_few_does(log: ExchangeLog) -> None:
     parts = [(at, at + 1) for at in range(0, 6000, 3)]
-    ledger = ExchangeLog()
-    received(ledger, begun(ledger, subject(*parts, total=6000), status=206))
+    received(log, begun(log, subject(*parts, total=6000), status=206))
 
-    (transfer,) = ledger.transfers()
+    (transfer,) = log.transfers()
 
     assert transfer.ranges == tuple(parts)
     assert (len(transfer.ranges), transfer.ranges[-1], transfer.ranges[:2]) == (2000, parts[-1], tuple(parts[:2]))
     assert list(transfer.ranges) == parts
     assert repr(transfer.ranges) == repr(tuple(parts))
-    assert transfer == ledger.transfers()[0]
-    assert hash(transfer) == hash(ledger.transfers()[0])
+    assert transfer == log.transfers()[0]
+    assert hash(transfer) == hash(log.transfers()[0])
 
 
-def test_a_record_is_data_that_can_be_compared_and_replaced() -> None:
-    ledger = ExchangeLog()
-    received(ledger, begun(ledger))
+def test_a_record_is_data_that_can_be_compared_and_replaced(log: ExchangeLog) -> None:
+    received(log, begun(log))
 
-    record = ledger.requests()[0]
+    record = log.requests()[0]
 
     assert replace(record, status=206) != record
-    assert record == ledger.requests()[0]
+    assert record == log.requests()[0]
 
 
 # Transfers
 
 
-def test_a_transfer_that_is_over_is_made_once() -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
-    before = ledger.transfers()
-    received(ledger, exchange)
+def test_a_transfer_that_is_over_is_made_once(log: ExchangeLog) -> None:
+    exchange = begun(log)
+    before = log.transfers()
+    received(log, exchange)
 
-    assert ledger.transfers()[0] is ledger.transfers()[0]
-    assert (before[0].state, ledger.transfers()[0].state) == ("under way", "completed")
+    assert log.transfers()[0] is log.transfers()[0]
+    assert (before[0].state, log.transfers()[0].state) == ("under way", "completed")
 
 
-def test_a_transfer_is_complete_once_all_is_acknowledged_and_not_before() -> None:
+def test_a_transfer_is_complete_once_all_is_acknowledged_and_not_before(log: ExchangeLog) -> None:
     line = Line(on_their_way=4)
-    ledger = ExchangeLog()
-    exchange = begun(ledger, line=line)
-    exchange.handed = 10
-    ledger.handed_over(exchange, time.monotonic())
+    exchange = begun(log, line=line)
+    sent(log, exchange, time.monotonic())
 
-    early = ledger.transfers()[0]
+    early = log.transfers()[0]
     line.on_their_way = 0
-    late = ledger.transfers()[0]
+    late = log.transfers()[0]
 
     assert (early.state, early.sent, early.acknowledged, early.total) == ("under way", 10, 6, 10)
     assert (late.state, late.sent, late.acknowledged) == ("completed", 10, 10)
 
 
 @pytest.mark.parametrize("end", [End.CLOSED, End.RESET, End.LOST, End.CUT])
-def test_a_transfer_says_how_it_ended(end: End) -> None:
-    ledger = ExchangeLog()
-    exchange = begun(ledger)
+def test_a_transfer_says_how_it_ended(end: End, log: ExchangeLog) -> None:
+    exchange = begun(log)
     exchange.handed = 7
 
-    ledger.settle(exchange, 4, 102.0, end)
+    log.settle(exchange, 4, 102.0, end)
 
-    (transfer,) = ledger.transfers()
+    (transfer,) = log.transfers()
     assert (transfer.state, transfer.sent, transfer.acknowledged) == (end.value, 7, 4)
     assert (transfer.seconds, transfer.rate) == (2.0, 2.0)
 
 
-def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second() -> None:
+def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second(log: ExchangeLog) -> None:
     line = Line()
-    ledger = ExchangeLog()
-    exchange = begun(ledger, line=line, began=100.0)
+    exchange = begun(log, line=line, began=100.0)
     rates = []
     for now, handed in ((100.0, 0), (100.2, 2), (100.6, 3), (100.8, 9), (101.2, 9), (102.2, 9)):
         exchange.handed = handed
@@ -383,12 +326,11 @@ def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second() -> 
     assert rates == pytest.approx([0.0, 10.0, 5.0, 5.0, 10.0, 0.0])
 
 
-def test_a_transfer_without_content_is_none() -> None:
-    ledger = ExchangeLog()
-    received(ledger, begun(ledger, None, status=404))
-    received(ledger, begun(ledger, subject()))
+def test_a_transfer_without_content_is_none(log: ExchangeLog) -> None:
+    received(log, begun(log, None, status=404))
+    received(log, begun(log, subject()))
 
-    assert ledger.transfers() == ()
+    assert log.transfers() == ()
 
 
 # Fields
