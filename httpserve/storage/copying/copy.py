@@ -67,14 +67,16 @@ def copy_in(
         CopyFailed: The source failed; SourceStalled and SourceNotFound say how. What the sink raises, too.
     """
     try:
-        expected = None if sha256 is None else _checked_digest(sha256)
+        if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+            raise InvalidArgument(f"sha256 must be 64 hexadecimal digits, not {sha256!r}")
         if progress is None:
-            digest = _pumped(source, sink, _unreported)
+            digest = _copied_in(source, sink, _unreported)
         else:
             with reporter(progress) as report:
-                digest = _pumped(source, sink, report)
-        if expected is not None and digest != expected:
-            raise _mismatch(source.label, expected, digest)
+                digest = _copied_in(source, sink, report)
+        if sha256 is not None and digest != (expected := sha256.lower()):
+            message = f"{source.label} has the SHA-256 {digest}, not {expected} as promised; nothing was published"
+            raise DigestMismatch(message, source.label, "", expected, digest)
         sink.commit(digest)
     except BaseException:
         sink.discard()
@@ -104,15 +106,17 @@ def copy_out(
     path = checked_path(dst, "dst")
     check_operator(operator)
     checked_seconds("timeout", timeout)
-    _check_no_url(path, operator)
-    if operator is None:
-        sink: FileSink | OperatorSink = FileSink(path)
-    else:
-        sink = OperatorSink(path, operator, timeout=timeout)
+    # A local file may be called so; who means that can say ./ before it. A key on an operator may, too.
+    if is_url(path) and (operator is None or path.lower().startswith(("http://", "https://"))):
+        raise InvalidArgument(
+            f"dst {redacted_url(path)!r} is a URL, and nothing is uploaded to one; pass an opendal operator for its "
+            "service, and the path on it"
+        )
+    sink = FileSink(path) if operator is None else OperatorSink(path, operator, timeout=timeout)
 
     def job(report: Report) -> None:
         try:
-            pump_unhashed(read, sink, report)
+            _pump(read, sink, report)
             sink.commit(None)
         except BaseException:
             sink.discard()
@@ -122,88 +126,55 @@ def copy_out(
         job(_unreported)
     else:
         # A discard on an operator may wait as any other call there, so it is left to the job.
-        interruptibly(job, _unreported, sink.discard if isinstance(sink, FileSink) else lambda: None)
-
-
-def _check_no_url(path: str, operator: opendal.Operator | None) -> None:
-    # A local file may be called so; who means that can say ./ before it. A key on an operator may, too.
-    if is_url(path) and (operator is None or path.lower().startswith(("http://", "https://"))):
-        raise InvalidArgument(
-            f"dst {redacted_url(path)!r} is a URL, and nothing is uploaded to one; pass an opendal operator for its "
-            "service, and the path on it"
-        )
-
-
-def _pumped(source: Source, sink: ReadableSink, report: Report) -> str:
-    if source.interruptible:
-        return pump(source, sink, report)
-    return interruptibly(lambda relay: pump(source, sink, relay), report, sink.discard)
+        _interruptibly(job, _unreported, sink.discard if isinstance(sink, FileSink) else lambda: None)
 
 
 def _unreported(copied: int, total: int | None) -> None:
     """Report to nobody."""
 
 
-def _checked_digest(sha256: object) -> str:
-    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise InvalidArgument(f"sha256 must be 64 hexadecimal digits, not {sha256!r}")
-    return sha256.lower()
-
-
-def _mismatch(label: str, expected: str, actual: str) -> DigestMismatch:
-    message = f"{label} has the SHA-256 {actual}, not {expected} as promised; nothing was published"
-    return DigestMismatch(message, label, "", expected, actual)
-
-
-def pump(source: Source, sink: ReadableSink, report: Report) -> str:
-    """Write all of *source* to *sink*, without committing. Returns its SHA-256. Blocks until done.
-
-    The bytes so far are reported at each chunk, and at the end. Starts over when the source changes.
-    """
-    while True:
-        try:
-            return _hashed(source, sink, report)
-        except SourceChanged:
-            sink.restart()
-
-
-def pump_unhashed(source: Source, sink: Sink, report: Report) -> None:
-    """Do as `pump`, without the digest."""
-    while True:
-        try:
-            return _copied(source, sink, report)
-        except SourceChanged:
-            sink.restart()
-
-
-def _copied(source: Source, sink: Sink, report: Report) -> None:
-    whole = 0
-    for chunk, whole in _chunks(source):
-        sink.write(chunk)
-        report(whole, source.size)
-    source.finish()
-    report(whole, whole)
+def _copied_in(source: Source, sink: ReadableSink, report: Report) -> str:
+    if source.interruptible:
+        return _hashed(source, sink, report)
+    return _interruptibly(partial(_hashed, source, sink), report, sink.discard)
 
 
 def _hashed(source: Source, sink: ReadableSink, report: Report) -> str:
-    digest = _Digest(sink)
-    try:
-        reported: tuple[int, int | None] | None = None
-        for chunk, copied in _chunks(source):
-            sink.write(chunk)
-            digest.follow(chunk, copied)
-            reported = copied, source.size
-            report(*reported)
-        source.finish()
-        whole = 0 if reported is None else reported[0]
-        if reported != (whole, whole):
-            report(whole, whole)
-        return digest.hexdigest()
-    finally:
-        digest.is_given_up = True
-        digest.end()  # one call of C, so no signal keeps it from the thread
-        if digest.thread is not None:
-            digest.thread.wait()
+    """Write all of *source* to *sink*, without committing, and return its SHA-256."""
+    while True:
+        digest = _Digest(sink)
+        try:
+            _pump_once(source, sink, report, digest.follow)
+            return digest.hexdigest()
+        except SourceChanged:
+            pass
+        finally:
+            digest.is_given_up = True
+            digest.end()  # one call of C, so no signal keeps it from the thread
+            digest.wait()
+        sink.restart()
+
+
+def _pump(source: Source, sink: Sink, report: Report) -> None:
+    while True:
+        try:
+            return _pump_once(source, sink, report, lambda chunk, copied: None)
+        except SourceChanged:
+            sink.restart()
+
+
+def _pump_once(source: Source, sink: Sink, report: Report, follow: Callable[[memoryview, int], None]) -> None:
+    """Write what *source* has to *sink*, and report the bytes so far at each chunk and at the end."""
+    reported: tuple[int, int | None] | None = None
+    whole = 0
+    for chunk, whole in _chunks(source):
+        sink.write(chunk)
+        follow(chunk, whole)
+        reported = whole, source.size
+        report(*reported)
+    source.finish()
+    if reported != (whole, whole):
+        report(whole, whole)
 
 
 def _chunks(source: Source) -> Iterator[tuple[memoryview, int]]:
@@ -231,17 +202,17 @@ class _Digest:
         self._sink = sink
         self._sha256 = hashlib.sha256()
         self._hashed = 0
-        self._written: SimpleQueue[int | None] = SimpleQueue()
-        self.thread: Aside[None] | None = None  # from the second chunk on
+        self._written: SimpleQueue[int | None] = SimpleQueue()  # None: the end
+        self._thread: Aside[None] | None = None  # from the second chunk on
         self._has_thread = False  # where the system has one for it
         self.end = partial(self._written.put, None)  # lets the thread end; harmless when repeated
         self.is_given_up = False
 
     def follow(self, chunk: memoryview, written: int) -> None:
         """Hash *chunk*, which was written last, the end of the first *written* bytes. Returns at once."""
-        if self.thread is None and written > len(chunk):
-            self.thread = Aside(self._hash, "httpserve:sha256")
-            self._has_thread = self.thread.start()
+        if self._thread is None and written > len(chunk):
+            self._thread = Aside(self._hash, "httpserve:sha256")
+            self._has_thread = self._thread.start()
         if self._has_thread:
             self._written.put(written)
         else:
@@ -251,17 +222,26 @@ class _Digest:
     def hexdigest(self) -> str:
         """Return the digest of all that was written, after waiting for the rest. Raises what was wrong with it."""
         self.end()
-        if self.thread is not None:
-            self.thread.wait()
-            if self._has_thread:
-                self.thread.result()
+        self.wait()
+        if self._thread is not None and self._has_thread:
+            self._thread.result()
         return self._sha256.hexdigest()
+
+    def wait(self) -> None:
+        """Wait for the end of the thread, after `end`."""
+        if self._thread is not None:
+            self._thread.wait()
 
     def _hash(self) -> None:
         # Opened and closed here, where no signal interrupts: a number that two threads close is another file's.
         fd = self._sink.reader()
         try:
-            self._follow_in(fd)
+            buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
+            while (end := self._written.get()) is not None:
+                while self._hashed < end and not self.is_given_up:
+                    count = _read_at(fd, buffer[: end - self._hashed], self._sink.start + self._hashed)
+                    self._sha256.update(buffer[:count])
+                    self._hashed += count
         except OSError as error:
             raise unreadable("what was written", f"it cannot be read back: {error.strerror}", error.errno) from error
         finally:
@@ -270,14 +250,6 @@ class _Digest:
             except OSError as error:
                 # Perhaps the only word of it: a disk tells who closes first that it could not keep what was written.
                 raise self._sink.refused(error) from error
-
-    def _follow_in(self, fd: int) -> None:
-        buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
-        while (end := self._written.get()) is not None:
-            while self._hashed < end and not self.is_given_up:
-                count = _read_at(fd, buffer[: end - self._hashed], self._sink.start + self._hashed)
-                self._sha256.update(buffer[:count])
-                self._hashed += count
 
 
 def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
@@ -292,55 +264,43 @@ def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
     return count
 
 
-# Where a read or a write may sit in opendal, which does not feel Ctrl-C
-
-
 class _Abandoned(Exception):
     """Nobody waits for this copy any more."""
 
 
-def interruptibly(job: Callable[[Report], T], report: Report, abandon: Callable[[], object]) -> T:
-    """Run *job* in a thread, and wait for it here so that Ctrl-C is felt. Blocks until it is done.
+def _interruptibly(job: Callable[[Report], T], report: Report, abandon: Callable[[], object]) -> T:
+    """Run *job* in a thread, and wait for it here so that Ctrl-C is felt, which opendal does not feel.
 
     Args:
         job: What to do; it is handed a function to report with, which ends it once nobody waits any more.
         report: Called in this thread with what the job reports.
         abandon: Called when the wait ends early, by what a signal or *report* raised; the job may still be under way
             then, for as long as opendal does not return.
-
-    Returns:
-        What the job returns; what it raises is raised.
     """
-    relay = _Relay()
-    work = Aside(partial(relay.until_the_end, job), "httpserve:copy")
+    events: SimpleQueue[tuple[int, int | None] | None] = SimpleQueue()  # None: the job has ended
+    is_waited_for = True
+
+    def relay(copied: int, total: int | None) -> None:
+        if not is_waited_for:
+            raise _Abandoned
+        events.put((copied, total))
+
+    def body() -> T:
+        try:
+            return job(relay)
+        finally:
+            events.put(None)
+
+    work = Aside(body, "httpserve:copy")
     try:
         if not work.start():
             return job(report)
-        while (event := relay.events.get()) is not None:
+        while (event := events.get()) is not None:
             report(*event)
         work.wait()
     except BaseException:
-        relay.is_abandoned = True
+        is_waited_for = False
         abandon()
         work.wait(GRACE)
         raise
     return work.result()
-
-
-class _Relay:
-    """What a job in another thread reports, on its way to the thread that waits for it."""
-
-    def __init__(self) -> None:
-        self.events: SimpleQueue[tuple[int, int | None] | None] = SimpleQueue()  # None: the job has ended
-        self.is_abandoned = False
-
-    def report(self, copied: int, total: int | None) -> None:
-        if self.is_abandoned:
-            raise _Abandoned
-        self.events.put((copied, total))
-
-    def until_the_end(self, job: Callable[[Report], T]) -> T:
-        try:
-            return job(self.report)
-        finally:
-            self.events.put(None)

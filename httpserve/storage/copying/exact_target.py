@@ -5,9 +5,7 @@ Knows URLs, requests' adapters and urllib3's pools. Knows nothing of answers but
 
 from __future__ import annotations
 
-import functools
 import re
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes, urljoin
 
@@ -25,7 +23,6 @@ _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _NOT_SENT_AS_IS = re.compile(r"[^\x21-\x7e]+")
 MOST_PORT_DIGITS = 5
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_target: ContextVar[str] = ContextVar("target of the request that is being sent")
 
 
 class UrlParts(NamedTuple):
@@ -107,53 +104,34 @@ def _percent_encoded(match: re.Match[str]) -> str:
 
 
 class ExactAdapter(HTTPAdapter):
-    """Connects as requests does, and sends the target that the request's URL holds.
+    """Connects as requests does, and sends the target that the request's URL holds, one request at a time.
 
     What urllib3 gets to see, logs, and names in its errors, is the path without the query.
     """
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # Any: passed through
-        super().init_poolmanager(*args, **kwargs)
-        _send_exactly(self.poolmanager)
+    target = "/"
 
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # Any: urllib3's ProxyManager, or SOCKS'
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        _send_exactly(manager)
-        return manager
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        token = _target.set(address_of(request.url or "").target)
-        try:
-            return super().send(request, *args, **kwargs)
-        finally:
-            _target.reset(token)
+    def cert_verify(self, conn: Any, url: Any, *args: Any, **kwargs: Any) -> None:  # Any: as in requests and urllib3
+        super().cert_verify(conn, url, *args, **kwargs)  # type: ignore[no-untyped-call]  # of requests
+        # Every version of requests calls this with the pool that a request goes to, just before it is sent.
+        self.target = address_of(url).target
+        if not issubclass(kind := conn.ConnectionCls, _ExactTarget):
+            conn.ConnectionCls = type(kind.__name__, (_ExactTarget, kind), {"adapter": self})
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # Any: as requests has it
         return super().request_url(request, proxies).partition("?")[0]
 
 
-def _send_exactly(manager: Any) -> None:  # Any: the attribute is undocumented in the stubs
-    pools = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _exact_pool(pool) for scheme, pool in pools.items()}
-
-
-@functools.cache
-def _exact_pool(pool: type[Any]) -> type[Any]:  # Any: classes of urllib3, or of its SOCKS part
-    if issubclass(pool.ConnectionCls, _ExactTarget):
-        return pool
-    connection = type(pool.ConnectionCls.__name__, (_ExactTarget, pool.ConnectionCls), {})
-    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
-
-
 class _ExactTarget:
-    """Put before a connection class of urllib3: sends the target set by the adapter in this thread.
+    """Put before a connection class of urllib3: sends its adapter's target.
 
     What comes back is held to the letter of RFC 9112.
     """
 
+    adapter: ExactAdapter
     response_class = StrictResponse
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:  # Any: passed through
         proxied = _ORIGIN.match(url)
-        target = (proxied[0] if proxied else "") + _target.get()
+        target = (proxied[0] if proxied else "") + self.adapter.target
         super().putrequest(method, target, *args, **kwargs)  # type: ignore[misc]  # a mixin

@@ -12,7 +12,6 @@ import io
 import math
 import re
 import time
-from enum import Enum
 from typing import Any
 
 from httpserve.storage.copying.answer_grammar import (
@@ -57,13 +56,8 @@ class StrictResponse(http.client.HTTPResponse):
         # For what lies above, the content ends with its stream; the stream knows where that is.
         self.chunked, self.chunk_left, self.length = False, None, None
         self.will_close = True  # a connection serves one request
-        match head.framing:
-            case Framing.LENGTH:
-                self.fp = _Sized(self.fp, head.length)  # type: ignore[assignment]  # what is used of it is there
-            case Framing.CHUNKED:
-                self.fp = _Chunked(self.fp, self._source)  # type: ignore[assignment]  # as above
-            case Framing.CLOSE:
-                pass
+        if head.framing is not Framing.CLOSE:
+            self.fp = _Content(self.fp, self._source, head)  # type: ignore[assignment]  # what is used of it is there
 
 
 def _message(head: Head) -> http.client.HTTPMessage:
@@ -125,83 +119,50 @@ class _TimedReader(io.RawIOBase):
 
 
 class _Content(io.BufferedIOBase):
-    """Content whose end is not that of the connection."""
+    """Content that is as long as its head says, or that comes in chunks."""
 
-    def __init__(self, stream: io.BufferedReader) -> None:
+    def __init__(self, stream: io.BufferedReader, source: _TimedReader, head: Head) -> None:
         self._stream = stream
+        self._source = source
+        self._left = head.length  # bytes until its end, or until that of the chunk that is being read
+        self._may_go_on = head.framing is Framing.CHUNKED  # behind these
+        self._has_begun = False
 
     def readable(self) -> bool:
         return True
-
-    def close(self) -> None:
-        try:
-            self._stream.close()
-        finally:
-            super().close()
-
-
-class _Sized(_Content):
-    def __init__(self, stream: io.BufferedReader, length: int) -> None:
-        super().__init__(stream)
-        self._left = length
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        wanted = self._left if size is None or size < 0 else min(size, self._left)
-        data = self._stream.read(wanted)
-        self._left -= len(data)
-        if wanted and not data:
-            raise CutAnswer
-        return data
-
-
-class _Chunked(_Content):
-    def __init__(self, stream: io.BufferedReader, source: _TimedReader) -> None:
-        super().__init__(stream)
-        self._source = source
-        self._place = _Place.BEFORE_THE_FIRST_CHUNK
-        self._left = 0  # bytes of the chunk that is being read
 
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = math.inf if size is None or size < 0 else size
         parts: list[bytes] = []
         try:
-            while wanted and self._find_content():
-                parts.append(self._take(wanted))
-                wanted -= len(parts[-1])
+            while wanted and (self._left or (self._may_go_on and self._find_chunk())):
+                data = self._stream.read(int(min(wanted, self._left)))
+                if not data:
+                    raise CutAnswer
+                parts.append(data)
+                self._left -= len(data)
+                wanted -= len(data)
         except CutAnswer:
             # What did come counts; the next read meets the end again.
             if not parts:
                 raise
         return b"".join(parts)
 
-    def _take(self, most: float) -> bytes:
-        data = self._stream.read(int(min(most, self._left)))
-        if not data:
-            raise CutAnswer
-        self._left -= len(data)
-        return data
-
-    def _find_content(self) -> bool:
+    def _find_chunk(self) -> bool:
         """Read on to where there is content. Tells whether there is more of it."""
-        if self._left:
-            return True
-        if self._place is _Place.BEHIND_THE_LAST_CHUNK:
-            return False
         self._source.hurry("the frame of a chunk")
-        if self._place is _Place.IN_A_CHUNK:
+        if self._has_begun:
             read_chunk_end(self._stream)
         self._left = read_chunk_size(self._stream)
-        self._place = _Place.IN_A_CHUNK
+        self._has_begun = True
         if not self._left:
             read_trailer(self._stream)
-            self._place = _Place.BEHIND_THE_LAST_CHUNK
+            self._may_go_on = False
         self._source.take_time()
-        return self._left > 0
+        return self._may_go_on
 
-
-class _Place(Enum):
-    """Where in chunked content the next byte is."""
-
-    BEFORE_THE_FIRST_CHUNK = "before it begins"
-    IN_A_CHUNK = "in a chunk, or at its end"
-    BEHIND_THE_LAST_CHUNK = "behind it all"
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            super().close()

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
+from typing import Any
 
 import requests
 import urllib3
@@ -217,7 +218,9 @@ class HttpSource:
             request = self._session.prepare_request(requests.Request("GET", root, headers=fields, auth=address.auth))
             assert request.url is not None
             request.url = request.url.removesuffix("/") + address.target
-            settings = self._session.merge_environment_settings(root, {}, True, None, None)
+            settings: Any = self._session.merge_environment_settings(
+                root, {}, True, None, None
+            )  # Any: as requests has it
             return self._adapter.send(request, timeout=(self._timeout, self._timeout), **settings)
 
     @contextlib.contextmanager
