@@ -12,7 +12,6 @@ import os
 import stat
 import time
 
-from httpserve.errors import IsADirectory, NotPermitted, StorageError
 from httpserve.storage.served import Identity
 
 FLAGS = (
@@ -187,18 +186,13 @@ def _check_was_open(error: OSError) -> None:
 
 
 class Irregular(OSError):
-    """What is no regular file, by its mode."""
+    """What is of a mode that no regular file has."""
 
     def __init__(self, mode: int) -> None:
-        super().__init__(errno.EISDIR if stat.S_ISDIR(mode) else errno.EACCES, "it is not a regular file")
-        self.mode = mode
-
-
-def irregular(name: str, mode: int) -> StorageError:
-    """Return the error for what is no file that could be sent."""
-    if stat.S_ISDIR(mode):
-        return IsADirectory(f"open {name!r}: it is a directory", name)
-    return NotPermitted(f"open {name!r}: it is not a regular file", name)
+        if stat.S_ISDIR(mode):
+            super().__init__(errno.EISDIR, "it is a directory")
+        else:
+            super().__init__(errno.EACCES, "it is not a regular file")
 
 
 def real_path(fd: int, path: str) -> str:

@@ -1,7 +1,6 @@
-"""The directory that is served: opened, read from, changed, and cleaned up on close.
+"""The directory that is served: opened, read from, and cleaned up on close.
 
-Knows when it is open, and how a file is opened for reading. Does not know
-HTTP, nor where bytes come from; changes are the tree's.
+Knows when it is open, and how a file is opened for reading. Does not know how it is changed, nor where bytes come from.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from typing import NoReturn
 from httpserve.base.log import logger
 from httpserve.base.threads import renew_in_child, sigint_held
 from httpserve.errors import (
-    HttpServeError,
     InvalidArgument,
     InvalidName,
     InvalidType,
@@ -37,12 +35,11 @@ from httpserve.storage.directory.open_file import (
     OpenFile,
     WouldBlock,
     close_read,
-    irregular,
     open_regular,
     real_path,
     wait_for_lease,
 )
-from httpserve.storage.directory.os_errors import translated, translating
+from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import Ground
 from httpserve.storage.directory.private import PrivateDirectory
 from httpserve.storage.directory.recheck import Recheck
@@ -78,8 +75,7 @@ class Root:
             InvalidArgument: *path* is none.
             NotFound: *path* is relative, and the current directory is gone.
         """
-        self.is_private = path is None
-        self._given = None if path is None else _absolute(_checked_root(path))
+        self._given = None if path is None else _absolute(path)
         self._remove_created = remove_created
         self._read_only = read_only
         self._listeners = Listeners() if listeners is None else listeners
@@ -88,8 +84,7 @@ class Root:
         self._private: PrivateDirectory | None = None
         self._made: list[tuple[str, Inode]] = []  # directories that were made for the root, outermost first
         self._pid = 0
-        self._is_inherited = False  # by a fork: what was made and created before is the parent's to remove
-        self._verified: dict[str, tuple[Identity, str]] = {}
+        self._verified: dict[str, tuple[Version, str]] = {}  # which lie in the root, with their key
         renew_in_child(self, Root.renew_locks)
 
     @property
@@ -117,7 +112,6 @@ class Root:
                 return
             self._made = []
             self._pid = os.getpid()
-            self._is_inherited = False
             self._tree = self._open_private() if self._given is None else self._open_given(self._given)
 
     def close(self) -> None:
@@ -167,7 +161,6 @@ class Root:
         self._private = None
         self._made = []
         self._pid = os.getpid()
-        self._is_inherited = True
         self._tree = Changes(tree.path, None, self._listeners)
         self._tree.created.versions.update(tree.created.versions)
 
@@ -255,47 +248,34 @@ class Root:
         if known is None:  # it may be unreadable, or lie outside: an opening tells, once for each version
             with contextlib.closing(self.open_file(name)) as file:
                 return Status(name, file.identity, file.sha256, file.shares_second)
-        identity, version = known
-        if version is None:
-            return Status(name, identity, None, shares_second=False)
-        return Status(name, identity, version.sha256, version.shares_second)
+        return Status(name, known.identity, known.sha256, known.shares_second)
 
     def open_file(self, name: str) -> OpenFile:
-        """Open a regular file for reading by its checked name. Opens nothing else.
+        """Open a regular file for reading by its checked name. Opens nothing else. Raises what `Served.status` does.
 
         Waits only while another program is to give up a lease on it: as long as the kernel lets that (45 seconds).
-
-        Raises:
-            StorageError: what `Served.status` raises.
         """
         while True:
+            file = None
             try:
-                return self._open_uninterrupted(name)
+                with sigint_held():  # which would lose the number of a descriptor that was opened
+                    file = self._open_file(name)
             except WouldBlock:
                 pass
+            except BaseException:  # the Ctrl-C that was held comes at the end of the block
+                if file is not None:
+                    file.close()
+                raise
+            else:
+                return file
             with translating("open", name):
                 wait_for_lease(self.ground.prefix + name)
-
-    def _open_uninterrupted(self, name: str) -> OpenFile:
-        if threading.get_ident() != threading.main_thread().ident:
-            return self._open_file(name)
-        file = None
-        try:
-            with sigint_held():  # which would lose the number of a descriptor that was opened
-                file = self._open_file(name)
-        except BaseException:  # the Ctrl-C that was held comes at the end of the block
-            if file is not None:
-                file.close()
-            raise
-        return file
 
     def _open_file(self, name: str) -> OpenFile:
         tree = self._tree or self._served(name)
         path = tree.prefix + name
         try:
             fd = open_regular(path)
-        except Irregular as error:
-            raise irregular(name, error.mode) from None
         except WouldBlock:
             raise
         except OSError as error:
@@ -303,18 +283,17 @@ class Root:
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                raise irregular(name, found.st_mode)
+                raise Irregular(found.st_mode)
             # An Identity compares as a tuple; making one takes as long as all the rest here.
             own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-            identity, version = self._known(tree, name, own) or self._verified_version(tree, name, fd, own)
+            version = self._known(tree, name, own) or self._verified_version(tree, name, fd, own)
         except BaseException as error:  # whatever it is, nobody else knows the number
             close_read(fd)
-            if isinstance(error, OSError) and not isinstance(error, HttpServeError):
-                raise translated(error, "open", name) from error
+            if isinstance(error, OSError):
+                raise_translated(error, "open", name)
             raise
-        if version is None:
-            return OpenFile(fd, name, identity, None, path, found.st_nlink)
-        return OpenFile(fd, name, identity, version.sha256, path, found.st_nlink, shares_second=version.shares_second)
+        shares_second = version.shares_second
+        return OpenFile(fd, name, version.identity, version.sha256, path, found.st_nlink, shares_second=shares_second)
 
     def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile | None:
         """Do as `Served.open_to_serve` says: in a serving thread, where no Ctrl-C comes."""
@@ -353,25 +332,25 @@ class Root:
             raise NotFound(f"open {name!r}: the root is closed", name)
         return tree
 
-    def _known(self, tree: Changes, name: str, own: _Own) -> tuple[Identity, Version | None] | None:
-        """Return a version that was seen to lie in the root, and what is on record of it."""
+    def _known(self, tree: Changes, name: str, own: _Own) -> Version | None:
+        """Return a version that was seen to lie in the root, with what is on record of it."""
         version = tree.created.versions.get(name)
         if version is not None and version.identity == own:
-            return version.identity, version
+            return version
         known = self._verified.get(name)
-        if known is None or known[0] != own:
+        if known is None or known[0].identity != own:
             return None
-        return known[0], tree.version(known[1], known[0])
+        return tree.version(known[1], known[0].identity) or known[0]
 
-    def _verified_version(self, tree: Changes, name: str, fd: int, own: _Own) -> tuple[Identity, Version | None]:
+    def _verified_version(self, tree: Changes, name: str, fd: int, own: _Own) -> Version:
         """See that no symlink leads out to an open file, once for each of its versions."""
         real = real_path(fd, tree.prefix + name)
         if not tree.ground.holds(real):
             raise InvalidName(name, "a symlink leads out of the root")
         if len(self._verified) >= VERIFIED_NAMES:
             self._verified.clear()
-        known = self._verified[name] = (Identity(*own), tree.ground.key(real))
-        return known[0], tree.version(known[1], known[0])
+        version, key = self._verified[name] = (Version(Identity(*own), None), tree.ground.key(real))
+        return tree.version(key, version.identity) or version
 
     def came_in(self, name: str) -> bool:
         """Do as `Served.came_in` says."""
@@ -399,7 +378,7 @@ class Root:
 def _raise_unopened(tree: Changes, name: str, error: OSError) -> NoReturn:
     """Raise our error for a file that the system does not open."""
     if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-        raise translated(error, "open", name) from error
+        raise_translated(error, "open", name)
     tree.forget_missing(name)
     raise NotFound(f"open {name!r}: no such file", name) from None
 
@@ -422,19 +401,14 @@ def _unreachable(path: str) -> OSError | None:
     return None
 
 
-def _checked_root(path: object) -> str:
-    """Return the path of a root as a str. Raises InvalidType or InvalidArgument for what is none."""
+def _absolute(path: object) -> str:
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise InvalidType(f"root_dir must be a str or a path, not {path!r}")
     if not text or "\0" in text:
         raise InvalidArgument(f"root_dir {text!r} is no path; leave it out for a private directory")
-    return text
-
-
-def _absolute(path: str) -> str:
     try:
-        return os.path.abspath(path)
+        return os.path.abspath(text)
     except FileNotFoundError:
         reason = "the current directory is gone; change to one that is there, or give an absolute path"
-        raise NotFound(f"{path!r} leads nowhere: {reason}", path) from None
+        raise NotFound(f"{text!r} leads nowhere: {reason}", text) from None

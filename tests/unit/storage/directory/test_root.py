@@ -128,7 +128,6 @@ def test_the_path_is_absolute_and_real(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert closed == str(tmp_path / "link")
     assert opened == os.path.realpath(tmp_path / "real")
-    assert not root.is_private
 
 
 def test_a_relative_path_in_a_directory_that_is_gone_is_an_error_of_ours(
@@ -156,7 +155,6 @@ def test_a_private_root_is_anew_at_each_opening_and_gone_on_close() -> None:
         (Path(root.path) / "others").write_text("")
         root.close()
 
-    assert root.is_private
     assert paths[0] != paths[1]
     assert not any(os.path.exists(path) for path in paths)
 
