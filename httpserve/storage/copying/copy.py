@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
@@ -69,11 +70,11 @@ def copy_in(
     try:
         if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
             raise InvalidArgument(f"sha256 must be 64 hexadecimal digits, not {sha256!r}")
-        if progress is None:
-            digest = _copied_in(source, sink, _unreported)
-        else:
-            with reporter(progress) as report:
-                digest = _copied_in(source, sink, report)
+        with nullcontext(_unreported) if progress is None else reporter(progress) as report:
+            if source.interruptible:
+                digest = _hashed(source, sink, report)
+            else:
+                digest = _interruptibly(partial(_hashed, source, sink), report, sink.discard)
         if sha256 is not None and digest != (expected := sha256.lower()):
             message = f"{source.label} has the SHA-256 {digest}, not {expected} as promised; nothing was published"
             raise DigestMismatch(message, source.label, "", expected, digest)
@@ -133,12 +134,6 @@ def _unreported(copied: int, total: int | None) -> None:
     """Report to nobody."""
 
 
-def _copied_in(source: Source, sink: ReadableSink, report: Report) -> str:
-    if source.interruptible:
-        return _hashed(source, sink, report)
-    return _interruptibly(partial(_hashed, source, sink), report, sink.discard)
-
-
 def _hashed(source: Source, sink: ReadableSink, report: Report) -> str:
     """Write all of *source* to *sink*, without committing, and return its SHA-256."""
     while True:
@@ -151,7 +146,8 @@ def _hashed(source: Source, sink: ReadableSink, report: Report) -> str:
         finally:
             digest.is_given_up = True
             digest.end()  # one call of C, so no signal keeps it from the thread
-            digest.wait()
+            if digest.thread is not None:
+                digest.thread.wait()
         sink.restart()
 
 
@@ -203,16 +199,16 @@ class _Digest:
         self._sha256 = hashlib.sha256()
         self._hashed = 0
         self._written: SimpleQueue[int | None] = SimpleQueue()  # None: the end
-        self._thread: Aside[None] | None = None  # from the second chunk on
+        self.thread: Aside[None] | None = None  # from the second chunk on
         self._has_thread = False  # where the system has one for it
         self.end = partial(self._written.put, None)  # lets the thread end; harmless when repeated
         self.is_given_up = False
 
     def follow(self, chunk: memoryview, written: int) -> None:
         """Hash *chunk*, which was written last, the end of the first *written* bytes. Returns at once."""
-        if self._thread is None and written > len(chunk):
-            self._thread = Aside(self._hash, "httpserve:sha256")
-            self._has_thread = self._thread.start()
+        if self.thread is None and written > len(chunk):
+            self.thread = Aside(self._hash, "httpserve:sha256")
+            self._has_thread = self.thread.start()
         if self._has_thread:
             self._written.put(written)
         else:
@@ -222,15 +218,11 @@ class _Digest:
     def hexdigest(self) -> str:
         """Return the digest of all that was written, after waiting for the rest. Raises what was wrong with it."""
         self.end()
-        self.wait()
-        if self._thread is not None and self._has_thread:
-            self._thread.result()
+        if self.thread is not None:
+            self.thread.wait()
+            if self._has_thread:
+                self.thread.result()
         return self._sha256.hexdigest()
-
-    def wait(self) -> None:
-        """Wait for the end of the thread, after `end`."""
-        if self._thread is not None:
-            self._thread.wait()
 
     def _hash(self) -> None:
         # Opened and closed here, where no signal interrupts: a number that two threads close is another file's.

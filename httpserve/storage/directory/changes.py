@@ -13,17 +13,16 @@ import stat
 import weakref
 from collections.abc import Callable, Iterator
 from threading import RLock
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from httpserve.base.descriptors import Descriptors
 from httpserve.base.names import is_reserved
 from httpserve.base.threads import sigint_held
 from httpserve.errors import InvalidName, StorageError
-from httpserve.storage.directory import cleanup
-from httpserve.storage.directory.created import Created, Origin, Sure, Version
+from httpserve.storage.directory.created import Created, Mark, Origin, Sure, Version
 from httpserve.storage.directory.disks import Disks
 from httpserve.storage.directory.emptying import Emptying
-from httpserve.storage.directory.generations import Generation, generation_at, generation_of, held
+from httpserve.storage.directory.generations import Generation, generation_of, held
 from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.os_errors import raise_translated, translating
@@ -90,8 +89,7 @@ class Changes:
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of *name* in a temporary sibling."""
         try:
-            if self._closed:
-                self._raise_closed()
+            self._check_open()
             place = Place(self.ground, name)
             if place.is_directory():
                 place.close()
@@ -100,8 +98,7 @@ class Changes:
             incoming = Incoming(name, place, journal.enter(), None if journal.file is None else journal, self)
             self._underway[incoming.temporary] = weakref.ref(incoming)
             try:
-                if self._closed:  # after that: either close() finds it there, or we find it closed
-                    self._raise_closed()
+                self._check_open()  # after that: either close() finds it there, or we find it closed
                 incoming.create()
             except BaseException:  # a Ctrl-C too: nobody else knows the temporary yet
                 incoming.discard()
@@ -116,10 +113,9 @@ class Changes:
         """Put a finished version in its place, and record it. For `Incoming` only."""
         place, key = incoming.place, incoming.place.key
         with _freed_later(place), self._lock, sigint_held():  # which would keep what is put in place from the record
-            if self._closed:
-                self._raise_closed()
+            self._check_open()
             before = place.look()
-            is_ours = before is None or self._made(place, before)
+            is_ours = before is None or self.created.made(place, before)
             self._listeners.before_publish(incoming.name)
             self._coming[key] = _version(written, before, sha256)
             try:
@@ -135,7 +131,7 @@ class Changes:
         return version.identity
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:
-        """Forget what is no longer on its way in, with the parents made for it. For `Incoming` only."""
+        """Forget what is no longer on its way in; *prune* the parents made for it. For `Incoming` only."""
         if self._underway.pop(incoming.temporary, None) is None:  # settled meanwhile, by a finalizer or by close
             return
         if prune:
@@ -193,14 +189,10 @@ class Changes:
         """Remove a file, or a directory and all in it, no matter who made it; of the root only what is in it."""
         with self._changing("remove_all", name) as place:
             if place.is_directory():
-                _EmptyingInRoot(self.ground).run(place.last or ".", place.fd)
+                emptying = _EmptyingInRoot(self.ground)
+                emptying.run(place.last or ".", place.fd)
                 if place.last:
-                    place.check_stays()
-                    try:
-                        os.rmdir(place.last, dir_fd=place.fd)
-                    except OSError as error:
-                        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-                            raise
+                    emptying.remove(os.rmdir, place.last, place.fd)
             elif place.found is not None:
                 with contextlib.suppress(FileNotFoundError):
                     _remove(place)
@@ -238,10 +230,7 @@ class Changes:
 
     def _check_open(self) -> None:
         if self._closed:
-            self._raise_closed()
-
-    def _raise_closed(self) -> NoReturn:
-        raise StorageError(f"{self.path} was closed meanwhile")
+            raise StorageError(f"{self.path} was closed meanwhile")
 
     def _began_journal(self) -> Journal:
         with self._lock:
@@ -250,9 +239,6 @@ class Changes:
                 with sigint_held():  # which would lose what was just made
                     self._journal = Journal(self.path)
             return self._journal
-
-    def _made(self, place: Place, found: os.stat_result) -> bool:
-        return self.created.made(place.key, found, lambda: generation_at(place.last, place.fd, found))
 
     def _is_directory(self, place: Place) -> bool:
         """Say whether a directory is there, or a symlink to one in the root."""
@@ -299,15 +285,15 @@ class Changes:
                 place.enter(part, LIST)
             except PermissionError:  # by the umask
                 place.enter(part)
-            generation = generation_of(place.fd)
+            found, generation = os.fstat(place.fd), generation_of(place.fd)
             number = held(place.fd) if generation is None else None
-            self.created.directory(key, kind, os.fstat(place.fd), generation, number)
+            self.created.marks[key] = Mark(kind, found.st_dev, found.st_ino, generation, number)
 
     def _move(self, old: Place, new: Place, target: str) -> None:
         with _freed_later(new), self._lock, sigint_held():  # likewise
             self._check_open()
             before = new.look()
-            is_ours = before is None or self._made(new, before)
+            is_ours = before is None or self.created.made(new, before)
             coming = self.created.below(old.key, new.key)
             self._listeners.before_publish(target)
             self._coming.update(coming)
@@ -332,7 +318,7 @@ class Changes:
                     return
                 with Place(self.ground, key) as place:
                     if place.found is not None:
-                        if cleanup.how_sure(mark, None, place, place.found) is not Sure.OURS:
+                        if mark.is_of(place, place.found, None) is not Sure.OURS:
                             return
                         place.check_stays()
                         os.rmdir(place.last, dir_fd=place.fd)

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from httpserve.base.log import logger
 from httpserve.errors import InvalidName
 from httpserve.storage.directory.created import Created, Mark, Origin, Sure, Version
-from httpserve.storage.directory.generations import generation_at
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.places import Ground, Place
 from httpserve.storage.served import Identity
@@ -36,7 +35,7 @@ def _remove_one(name: str, mark: Mark, version: Version | None, place: Place) ->
     if mark.kind is Origin.OVERWRITTEN:
         log.info("left %s: it was there before, and was overwritten", name)
         return
-    sure = how_sure(mark, version, place, found)
+    sure = mark.is_of(place, found, version)
     if sure is not Sure.OURS:
         log.info("left %s: %s", name, sure.value)
     elif mark.is_directory:
@@ -54,11 +53,6 @@ def _remove_one(name: str, mark: Mark, version: Version | None, place: Place) ->
             os.unlink(place.last, dir_fd=place.fd)
         elif now is not None:
             log.info("left %s: %s", name, Sure.THEIRS.value)
-
-
-def how_sure(mark: Mark, version: Version | None, place: Place, found: os.stat_result) -> Sure:
-    """Say whether *found*, which is at *place*, is what a mark records."""
-    return mark.is_of(found, version, lambda: generation_at(place.last, place.fd, found))
 
 
 def remove_empty(made: Iterable[tuple[str, Inode]]) -> None:

@@ -1,7 +1,6 @@
 """What came into being through us: the record that cleaning up is done by.
 
-Knows names, and which file on the disk was meant by each. Does not change the
-disk. Not safe from several threads: the root's lock guards it.
+Knows names, and which file on the disk was meant by each. Does not change the disk. Its owner's lock guards it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from httpserve.storage.directory.generations import Generation, Held
+from httpserve.storage.directory.generations import Generation, Held, generation_at
+from httpserve.storage.directory.places import Place
 from httpserve.storage.served import Identity
 
 
@@ -61,19 +61,13 @@ class Mark:
         same = (self.device, self.inode) == (found.st_dev, found.st_ino)
         return same and self.is_directory == stat.S_ISDIR(found.st_mode)
 
-    def is_of(self, found: os.stat_result, version: Version | None, generation: Callable[[], Generation]) -> Sure:
-        """Say whether *found* is that thing.
-
-        Args:
-            found: What is there now.
-            version: What is on record of its bytes, and when they came.
-            generation: Returns the generation of what is there, None where it is unknown.
-        """
+    def is_of(self, place: Place, found: os.stat_result, version: Version | None) -> Sure:
+        """Say whether *found*, which is at *place*, is that thing; *version* is what is on record of its bytes."""
         if not self.may_be(found):
             return Sure.THEIRS
         if self.held is not None:
             return Sure.OURS
-        now = generation() if self.generation is not None else None
+        now = generation_at(place.last, place.fd, found) if self.generation is not None else None
         if now is not None:
             return Sure.OURS if now == self.generation else Sure.THEIRS
         unchanged = version is not None and version.identity == Identity.of(found)
@@ -97,19 +91,13 @@ class Created:
     def holds(self, name: str) -> bool:
         """Say whether a file that came in, or a directory that was made, is on record under a name."""
         mark = self.marks.get(name)
-        return name in self.versions or (mark is not None and mark.kind in (Origin.DIRECTORY, Origin.PARENT))
+        return name in self.versions or (mark is not None and mark.is_directory)
 
     def file(self, name: str, version: Version, *, is_ours: bool, generation: Generation = None) -> None:
         """Record a new version of *name*. It *is_ours* unless it went over what was there before."""
         kind = Origin.FILE if is_ours else Origin.OVERWRITTEN
         self.marks[name] = Mark(kind, version.identity.device, version.identity.inode, generation)
         self.versions[name] = version
-
-    def directory(
-        self, name: str, kind: Origin, found: os.stat_result, generation: Generation = None, held: Held | None = None
-    ) -> None:
-        """Record a directory that was made just now."""
-        self.marks[name] = Mark(kind, found.st_dev, found.st_ino, generation, held)
 
     def adopt(self, name: str) -> None:
         """Record that the user asked for a directory which was made for a file earlier."""
@@ -130,12 +118,9 @@ class Created:
         return {target + name[len(source) :]: version for name, version in within if version is not None}
 
     def move(self, source: str, target: str, *, is_ours: bool) -> None:
-        """Follow a rename. What was there before stays on record as such under its new name.
+        """Follow a rename. It *is_ours* where nothing was under *target* until now, or something of ours.
 
-        Args:
-            source: The name until now.
-            target: The new one.
-            is_ours: Whether nothing was under *target* until now, or something of ours.
+        What was there before stays on record as such under its new name.
         """
         moved = self._within(source)
         marks = {name: self.marks.pop(name) for name in moved if name in self.marks}
@@ -155,15 +140,15 @@ class Created:
             if new[:-1] == version.identity[:-1]:
                 self.versions[name] = Version(new, version.sha256, version.shares_second)
 
-    def made(self, name: str, found: os.stat_result, generation: Callable[[], Generation]) -> bool:
-        """Say whether *found*, which is under *name*, was made by us where nothing was."""
-        mark = self.marks.get(name)
+    def made(self, place: Place, found: os.stat_result) -> bool:
+        """Say whether *found*, which is at *place*, was made by us where nothing was."""
+        mark = self.marks.get(place.key)
         if mark is None or mark.kind is Origin.OVERWRITTEN or not mark.may_be(found):
             return False
-        version = self.versions.get(name)
+        version = self.versions.get(place.key)
         if version is not None and version.identity == Identity.of(found):
             return True  # without a look at the generation, as a file is put again and again
-        return mark.is_of(found, version, generation) is Sure.OURS
+        return mark.is_of(place, found, version) is Sure.OURS
 
     def _within(self, name: str) -> list[str]:
         mark = self.marks.get(name)

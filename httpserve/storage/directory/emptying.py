@@ -66,7 +66,7 @@ class Emptying:
                     fds.drop()
                     if not os.path.samestat(os.fstat(fds[0]), found):
                         raise OSError(errno.ESTALE, "a directory was moved meanwhile")
-                    self._remove(os.rmdir, name, fds[0])
+                    self.remove(os.rmdir, name, fds[0])
         finally:
             fds.close()
 
@@ -77,7 +77,7 @@ class Emptying:
         kept = self.kept(fd, list(found))
         for name, is_directory in found.items():
             if not is_directory and name not in kept:
-                self._remove(os.unlink, name, fd)
+                self.remove(os.unlink, name, fd)
         return [name for name, is_dir in found.items() if is_dir and name not in kept and self.is_entered(fd, name)]
 
     def _enter(self, fds: Descriptors, name: str) -> bool:
@@ -88,13 +88,14 @@ class Emptying:
             return False
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
-                self._remove(os.unlink, name, fds[0])
+                self.remove(os.unlink, name, fds[0])
             else:
                 self.fail(error)
             return False
         return True
 
-    def _remove(self, remove: Callable[..., None], name: str, fd: int) -> None:
+    def remove(self, remove: Callable[..., None], name: str, fd: int) -> None:
+        """Remove what is in an open directory, unless something is in it. *remove*: `os.rmdir` or `os.unlink`."""
         self.check(fd)
         try:
             remove(name, dir_fd=fd)

@@ -5,6 +5,7 @@ Knows what Linux says of generations. Does not know who made what.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import stat
@@ -12,9 +13,6 @@ import struct
 import sys
 import weakref
 from collections.abc import Callable
-
-if sys.platform == "linux":  # pragma: no branch - the tests run on one system at a time
-    import fcntl
 
 Generation = int | bytes | None
 
@@ -27,7 +25,7 @@ _HANDLE_HEAD = struct.Struct("Ii")  # struct file_handle: the size of what follo
 _BLANK = _HANDLE_HEAD.pack(_MOST_HANDLE_BYTES, 0) + bytes(_MOST_HANDLE_BYTES)
 _OVERLAY = 0xF8  # OVL_FILEID_V1: has the handle of the file in the upper directory in it
 _TMPFS = (1, 12)  # a generation, and a number of 64 bits
-_LOOK = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def generation_of(fd: int) -> Generation:

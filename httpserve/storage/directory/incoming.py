@@ -1,7 +1,6 @@
 """A new version of a file on its way in: a temporary sibling, then one step.
 
-Knows one descriptor, and one temporary in an open directory. Does not know what
-else is in the root: its owner publishes it and keeps the record.
+Knows one descriptor, and one temporary in an open directory. Its owner publishes it and keeps the record.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from httpserve.base.descriptors import Descriptor
 from httpserve.base.threads import run_shielded
 from httpserve.errors import StorageError
 from httpserve.storage.directory.generations import Generation, generation_of
+from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.os_errors import raise_translated, translated
 from httpserve.storage.directory.places import Place
 from httpserve.storage.served import Identity
@@ -41,12 +41,6 @@ class State(Enum):
     OPEN = "open"
     COMMITTED = "committed"
     DISCARDED = "discarded"
-
-
-class Journal(Protocol):
-    """Where a temporary is written down before it is made."""
-
-    def note_file(self, path: str) -> None: ...
 
 
 class Owner(Protocol):
@@ -77,10 +71,9 @@ class Incoming:
         self._journal = journal
         self._owner = owner
         self._pid = os.getpid()
-        self._fd = -1
-        self._file = Descriptor()  # owns _fd
-        # Guards _state, _writer, _fd, _file; held over the replacing, which no discard may split. Reentrant, as
-        # a finalizer may call abandon() in the middle of it.
+        self._file = Descriptor()
+        # Guards _state, _writer, _file; held over the replacing, which no discard may split. Reentrant, as
+        # a finalizer may come in the middle of it.
         self._lock = RLock()
         self._state = State.OPEN
         self._writer = 0  # the thread that is in a write; 0: none
@@ -92,34 +85,23 @@ class Incoming:
         with self._lock:  # a discard closes the directory
             if self._state is not State.OPEN:  # close() of the root may have discarded it before it was there
                 self._refuse()
-            if not self.place.missing:
-                try:
-                    self._make()
-                except FileNotFoundError:
-                    pass  # the directory has gone since, as one that was made for a file does
-                else:
-                    return
             self._owner.in_parents(self.place, self._make)
 
     def _make(self) -> None:
         if self._journal is not None:
             self._journal.note_file(self.place.beside(self.temporary))
         self._file.open(self.temporary, "x+b", opener=partial(os.open, mode=0o666, dir_fd=self.place.fd))
-        self._fd = self._file.fileno()
 
     def reader(self) -> int:
-        """Return another descriptor of the temporary, to read it back by; the caller's to close.
+        """Return another descriptor of the temporary, to read it back by, in a thread that no signal interrupts.
 
-        To be called in a thread that no signal interrupts. Its close may be the first to report bytes that the disk
-        has refused since they were written, and then the only one: `refused` turns that into an error.
-
-        Raises:
-            StorageError: the version was discarded meanwhile.
+        Its close may be the first to report bytes that the disk has refused since they were written, and then the only
+        one: `refused` turns that into an error.
         """
         with self._lock:
             if self._state is not State.OPEN:
                 self._refuse()
-            return os.dup(self._fd)
+            return os.dup(self._file.fileno())
 
     def refused(self, error: OSError) -> Exception:
         """Return the error of a version whose bytes the disk does not take."""
@@ -134,9 +116,9 @@ class Incoming:
         self._begin()
         try:
             with memoryview(data).cast("B") as view:
-                sent = 0
+                sent, fd = 0, self._file.fileno()
                 while sent < len(view):
-                    sent += os.write(self._fd, view[sent:])
+                    sent += os.write(fd, view[sent:])
         except OSError as error:
             raise translated(error, "write", self.name) from error
         finally:
@@ -146,7 +128,7 @@ class Incoming:
         """Append all that *fd* still has. Blocks while the disk does, if blocks cannot be shared."""
         self._begin()
         try:
-            while os.copy_file_range(fd, self._fd, COPY_BYTES):
+            while os.copy_file_range(fd, self._file.fileno(), COPY_BYTES):
                 pass
         except AttributeError:  # pragma: no cover - not Linux
             pass
@@ -163,8 +145,8 @@ class Incoming:
         """Drop all bytes after the first *size*: the source begins again."""
         self._begin()
         try:
-            os.ftruncate(self._fd, size)
-            os.lseek(self._fd, size, os.SEEK_SET)
+            os.ftruncate(self._file.fileno(), size)
+            os.lseek(self._file.fileno(), size, os.SEEK_SET)
         except OSError as error:
             raise translated(error, "write", self.name) from error
         finally:
@@ -183,10 +165,10 @@ class Incoming:
             with self._lock:
                 if self._state is not State.OPEN or self._writer:
                     self._refuse()
-                written, generation = os.fstat(self._fd), generation_of(self._fd)
+                written, generation = os.fstat(self._file.fileno()), generation_of(self._file.fileno())
                 if generation is None:
-                    written = _made_older(self._fd, written)
-                self._close()  # before all else: a disk may have taken the bytes, and refuse them only now
+                    written = _made_older(self._file.fileno(), written)
+                self._file.close()  # before all else: a disk may have taken the bytes, and refuse them only now
                 identity = self._owner.publish(self, written, generation, sha256)
                 self._state = State.COMMITTED
                 self.place.close()
@@ -202,23 +184,25 @@ class Incoming:
         """Remove the temporary. Harmless when called again, and after a commit; no signal leaves it half done."""
         run_shielded(partial(self._discard, get_ident(), prune=True))
 
-    def abandon(self) -> None:
-        """Discard from a finalizer, which may run in the middle of anything: takes no lock of the root."""
-        self._discard(get_ident(), prune=False)
-
     def _discard(self, caller: int, *, prune: bool) -> None:
         with self._lock:
             is_published = self._state is State.COMMITTED
             if not is_published:
                 self._drop(caller)
-        self._settle(prune=prune and not is_published)
+        try:
+            self._owner.settled(self, prune=prune and not is_published)
+        finally:
+            with self._lock:
+                self.place.close()
+        self.__class__ = _Settled
 
     def _drop(self, caller: int) -> None:
         self._state = State.DISCARDED
         # Else the writer closes it: a number that is in use must not be given anew. The writer itself was interrupted
         # before or after the write.
         if self._writer in (0, caller):
-            self._close_discarded()
+            with suppress(OSError):  # nobody wants the bytes any more
+                self._file.close()
         if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
             try:
                 self.place.unlink_beside(self.temporary)
@@ -226,14 +210,6 @@ class Incoming:
                 pass
             except OSError:
                 self.is_litter = True
-
-    def _settle(self, *, prune: bool) -> None:
-        try:
-            self._owner.settled(self, prune=prune)
-        finally:
-            with self._lock:
-                self.place.close()
-        self.__class__ = _Settled
 
     def _begin(self) -> None:
         with self._lock:
@@ -245,24 +221,17 @@ class Incoming:
         with self._lock:
             self._writer = 0
             if self._state is State.DISCARDED:
-                self._close_discarded()
+                with suppress(OSError):  # nobody wants the bytes any more
+                    self._file.close()
 
     def _refuse(self) -> NoReturn:
         what = self._state.value if self._state is not State.OPEN else "being written by another thread"
         raise StorageError(f"write {self.name!r}: this new version is already {what}", self.name)
 
-    def _close(self) -> None:
-        self._fd = -1
-        self._file.close()
-
-    def _close_discarded(self) -> None:
-        with suppress(OSError):  # nobody wants the bytes any more
-            self._close()
-
     def __del__(self) -> None:
         # An interrupt may come before the `with` block is entered. This attribute is the last that __init__ sets.
         if hasattr(self, "is_litter"):
-            self.abandon()
+            self._discard(get_ident(), prune=False)  # may be in the middle of anything: takes no lock of the root
 
     def __enter__(self) -> Self:
         return self

@@ -14,13 +14,8 @@ import time
 
 from httpserve.storage.served import Identity
 
-FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a fifo without a writer must not hold up the server
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
-)
+# A fifo without a writer must not hold up the server.
+FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 MOST_LOOKS = 5
 BETWEEN_LOOKS_SECONDS = 0.001
 
@@ -30,16 +25,9 @@ class WouldBlock(BlockingIOError):
 
 
 class OpenFile:
-    """A regular file that is open for reading, and which version of it.
+    """A regular file that is open for reading, and which version of it: a `FileVersion`.
 
-    Args:
-        fd: The descriptor, which is closed with this object.
-        name: What it is called on the server.
-        identity: Which version, as it was after the opening.
-        sha256: Its digest in hexadecimal, when it came in through us.
-        path: What was opened.
-        links: How many names it had.
-        shares_second: As in `Version`.
+    It closes *fd*; *path* is what was opened, and had so many *links*.
     """
 
     __slots__ = ("_has_path", "_path", "_seen", "fd", "identity", "name", "sha256", "shares_second")
@@ -79,8 +67,7 @@ class OpenFile:
         Raises OSError when the file cannot be looked at. Takes one system call, and some milliseconds where ctime has
         changed.
         """
-        found = os.fstat(self.fd)
-        seen = (found.st_mtime_ns, found.st_size, found.st_ctime_ns, found.st_nlink)
+        seen = _look(self.fd)
         return seen == self._seen or self._is_only_called_otherwise(seen)
 
     def _is_only_called_otherwise(self, seen: tuple[int, int, int, int]) -> bool:
@@ -110,10 +97,7 @@ class OpenFile:
         """Close the descriptor. Harmless when called again."""
         fd, self.fd = self.fd, -1  # a signal's handler comes after a call, so not between this and the next
         if fd >= 0:
-            try:
-                os.close(fd)
-            except OSError as error:
-                _check_was_open(error)
+            close_read(fd)
         self.__class__ = _Closed
 
     def __del__(self) -> None:
@@ -177,12 +161,8 @@ def close_read(fd: int) -> None:
     try:
         os.close(fd)
     except OSError as error:
-        _check_was_open(error)
-
-
-def _check_was_open(error: OSError) -> None:
-    if error.errno == errno.EBADF:
-        raise error
+        if error.errno == errno.EBADF:
+            raise
 
 
 class Irregular(OSError):

@@ -159,17 +159,12 @@ class Place:
         return self.found is not None and stat.S_ISDIR(self.found.st_mode)
 
     def enter(self, part: str, flags: int = PASS) -> None:
-        """Go one directory further down."""
-        self._fds.take(part, flags, self.fd)
+        """Go one directory further down; where *part* is empty, open the same directory anew."""
+        self._fds.take(part or ".", flags, self.fd)
         self.fd = self._fds[-1]  # before the other is closed: its number may be another's then
         self._fds.drop()
-        self.directory = f"{self.directory}/{part}" if self.directory else part
-
-    def reopen(self, flags: int) -> None:
-        """Open the directory anew, to do more with it than pass."""
-        self._fds.take(".", flags, self.fd)
-        self.fd = self._fds[-1]
-        self._fds.drop()
+        if part:
+            self.directory = f"{self.directory}/{part}" if self.directory else part
 
     def check_stays(self) -> None:
         """See that the directory still lies where it lay: its descriptor would lead out of the root with it.
@@ -300,17 +295,12 @@ class Directory:
         self._place = place
         if place.found is None:
             raise place.lack()
-        if place.last:
-            place.enter(place.last, LIST)
-        else:
-            place.reopen(LIST)
+        place.enter(place.last, LIST)
         place.last = ""
         place.check_stays()
 
     def __iter__(self) -> Iterator[os.DirEntry[str]]:
-        # Where the C library lists no descriptors, the name has to do.
-        by_name = self._place.ground.path_of(self._place.directory)
-        with sigint_held(), os.scandir(self._place.fd if os.scandir in os.supports_fd else by_name) as entries:
+        with sigint_held(), os.scandir(self._place.fd) as entries:
             found = list(entries)  # an interrupt between two would leave the listing open
         yield from found
 
@@ -342,9 +332,3 @@ class Directory:
         if not entry.is_symlink():
             return entry.stat(follow_symlinks=False)
         return self._place.ground.status(self._place.beside(entry.name))
-
-    def is_directory(self, entry: os.DirEntry[str]) -> bool:
-        """Say whether an entry is a directory, or a symlink to one in the root."""
-        if not entry.is_symlink():
-            return entry.is_dir(follow_symlinks=False)
-        return stat.S_ISDIR(self.status(entry).st_mode)

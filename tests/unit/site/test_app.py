@@ -602,14 +602,10 @@ def unexpected(*args: Any) -> Any:
 def test_a_directory_that_may_not_be_read_is_not_there(
     root: Root, top: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(directory: int) -> Any:
+        raise PermissionError(13, "Permission denied")
+
     (top / "d").mkdir()
-    scandir = os.scandir
-
-    def refuse(path: str) -> Any:
-        if path.endswith("/d"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
-
     monkeypatch.setattr(os, "scandir", refuse)
 
     assert ask("/d").status_code == 404
