@@ -14,6 +14,7 @@ import functools
 import gc
 import importlib
 import inspect
+import io
 import json
 import os
 import runpy
@@ -27,7 +28,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = ("PYTHON", "LC_", "LANG", "COV")  # what a Python reads when it starts
@@ -245,9 +246,8 @@ def _run(job: dict[str, Any], streams: list[int]) -> None:
     os.chdir(job["cwd"])
     if job["under"]:
         _have_own_mounts(job["under"])
-    is_direct = bool(os.environ.get("PYTHONUNBUFFERED"))
-    for output, is_by_line in ((sys.stdout, os.isatty(1)), (sys.stderr, True)):
-        output.reconfigure(line_buffering=is_by_line, write_through=is_direct)  # type: ignore[union-attr]
+    sys.stdout = sys.__stdout__ = _output(1, sys.stdout)  # type: ignore[assignment, misc]
+    sys.stderr = sys.__stderr__ = _output(2, sys.stderr)  # type: ignore[assignment, misc]
     sys.warnoptions[:] = job["filters"]
     for action, _, category in (f"{text}::".split(":")[:3] for text in job["filters"]):
         warnings.filterwarnings(action, category=vars(builtins)[category or "Warning"])  # type: ignore[arg-type]
@@ -264,6 +264,19 @@ def _run(job: dict[str, Any], streams: list[int]) -> None:
     else:
         main["__file__"] = what
         exec(compile(Path(what).read_bytes(), what, "exec"), main)
+
+
+def _output(number: int, before: TextIO) -> TextIO:
+    """Return an output as a Python that starts makes it."""
+    raw = io.FileIO(number, "wb", closefd=False)
+    is_direct = bool(os.environ.get("PYTHONUNBUFFERED"))
+    return io.TextIOWrapper(
+        raw if is_direct else io.BufferedWriter(raw),  # as the interpreter does, too
+        encoding=before.encoding,
+        errors=before.errors,
+        line_buffering=number == 2 or os.isatty(number),
+        write_through=is_direct,
+    )
 
 
 def _have_own_mounts(under: list[str]) -> None:
