@@ -13,6 +13,7 @@ from benchmarks import peers, report
 from benchmarks.cases import CASES, Case, Target
 from benchmarks.load import Generator, Sample
 from benchmarks.peers import running
+from tests.cases import each
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RATE = Case("keep1", "1 KiB", "requests/s", ("httpserve", "aiohttp"), (Target("aiohttp", 4.5),))
@@ -42,7 +43,7 @@ def test_ratio_to_what_was_not_measured_is_unknown() -> None:
     assert report.ratio(RATE, "httpserve", "aiohttp", results) is None
 
 
-@pytest.mark.parametrize(("aiohttp", "expected"), [(100.0, "yes"), (300.0, "**no**")])
+@each(("aiohttp", "expected"), [(100.0, "yes"), (300.0, "**no**")])
 def test_target_is_judged(aiohttp: float, expected: str) -> None:
     results = {"keep1": {"httpserve": samples(1000), "aiohttp": samples(aiohttp)}}
 
@@ -51,7 +52,7 @@ def test_target_is_judged(aiohttp: float, expected: str) -> None:
     assert row[-1] == expected
 
 
-@pytest.mark.parametrize(("milliseconds", "expected"), [(9.0, "yes"), (10.0, "**no**")])
+@each(("milliseconds", "expected"), [(9.0, "yes"), (10.0, "**no**")])
 def test_limit_is_judged(milliseconds: float, expected: str) -> None:
     (row,) = report.target_rows(START, {"life": {"start()": samples(milliseconds)}})
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import each
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BOARD = "192.168.7.2"
@@ -72,7 +74,7 @@ def test_opening_script_has_ten_lines_at_most() -> None:
     assert len(script.splitlines()) <= 10
 
 
-@pytest.mark.parametrize("command", ["demo", "test"])
+@each("command", ["demo", "test"])
 def test_each_of_the_two_commands_stands_in_the_readme_and_in_the_script(command: str) -> None:
     script = (REPOSITORY / ".ci" / "do").read_text(encoding="utf-8")
 

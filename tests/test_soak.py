@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from benchmarks.soak import MIB, Samples
+from tests.cases import each
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -21,7 +20,7 @@ def test_what_settles_and_stays_is_flat() -> None:
     assert flat.complaints() == []
 
 
-@pytest.mark.parametrize("growing", ["RSS", "descriptors", "threads"])
+@each("growing", ["RSS", "descriptors", "threads"])
 def test_what_grows_with_every_round_is_not_flat(growing: str) -> None:
     steps = list(range(1, 17))
     flat = [10] * 16

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.soak_boards import Boards, Connection, Cut, Note
 from benchmarks.soak_claims import Claim, Waited, false_claims, false_waits
+from tests.cases import each
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="addresses of 127.0.0.0/8, and socket filters")
 
@@ -110,7 +111,7 @@ def test_bytes_that_nobody_put_are_told() -> None:
     assert len(boards.wrong) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     ("claim", "is_true"),
     [
         (Claim("t-0", 1000, completed=True), True),
@@ -125,7 +126,7 @@ def test_a_record_that_says_more_than_the_board_has_is_false(claim: Claim, is_tr
     assert (false_claims([claim], [WHOLE, PART]) == []) is is_true
 
 
-@pytest.mark.parametrize(
+@each(
     ("notes", "token", "is_single", "at", "is_true"),
     [
         ([WHOLE], "t-0", True, 11.0, True),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import each
 from tests.docs.blocks import NOTES, PAGES, REPOSITORY, Block, blocks_of
 from tests.docs.playing import build, run
 
@@ -81,7 +82,7 @@ def test_blocks_that_are_run_nowhere_are_few_and_counted() -> None:
     assert nowhere <= Counter(NOWHERE), "run it, name the test that does, or count it here"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each("page", PAGES, ids=lambda page: page.name)
 def test_every_fence_of_the_page_is_found(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
 

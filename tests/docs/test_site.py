@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 import httpserve
 from httpserve import errors
+from tests.cases import each
 from tests.docs.blocks import PAGES, REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -32,7 +31,7 @@ def test_every_page_is_in_the_index() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each("page", PAGES, ids=lambda page: page.name)
 def test_links_of_the_page_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
 

@@ -39,7 +39,7 @@ def start() -> Iterator[Start]:
     ) -> subprocess.Popen[str]:
         environment = dict(os.environ) if measured else unmeasured()
         path = [str(REPOSITORY), *filter(None, [environment.get("PYTHONPATH")])]
-        process = (subprocess.Popen if plain or "PYTHONPATH" in os.environ else warm.Popen)(
+        process = (subprocess.Popen if plain else warm.Popen)(
             [sys.executable, "-m", "httpserve", *(os.fspath(argument) for argument in arguments)],
             cwd=cwd,
             text=True,

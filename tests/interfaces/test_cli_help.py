@@ -184,4 +184,4 @@ def test_completion_is_no_matter_without_its_package(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("_ARGCOMPLETE", "1")
 
-    assert end(start("--version"), told=False)[0] == 0
+    assert end(start("--version", plain=True), told=False)[0] == 0

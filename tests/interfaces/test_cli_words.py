@@ -7,10 +7,9 @@ import re
 import socket
 from pathlib import Path
 
-import pytest
-
 from httpserve.base.text import Hint, Message, worded
 from httpserve.cli.arguments import option
+from tests.cases import each
 from tests.interfaces.conftest import REPOSITORY, Run
 
 PACKAGE = REPOSITORY / "httpserve"
@@ -19,7 +18,7 @@ ARGUMENT = r"(?<![\w-])(host|port|peer|advertise|wait_for_address)="
 FOR_PYTHON = re.compile(ARGUMENT + r"|\w\(\w*=?\w*\)|\w\.\w+\(|None")
 
 
-@pytest.mark.parametrize("module", SPEAKING, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@each("module", SPEAKING, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_messages_about_where_to_listen_name_arguments_as_hints(module: Path) -> None:
     source = re.sub(r'InPython\("[^"]*"\)', "''", module.read_text(encoding="utf-8"))
 
@@ -28,7 +27,7 @@ def test_messages_about_where_to_listen_name_arguments_as_hints(module: Path) ->
     assert [text for text in texts if isinstance(text, str) and re.search(ARGUMENT, text)] == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("hint", "written"),
     [
         (Hint("host", "0.0.0.0"), "-b 0.0.0.0"),

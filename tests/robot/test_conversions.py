@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from httpserve.robot.conversions import to_address, to_bytes, to_clients, to_digest, to_source, to_until
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "size"),
     [
         ("0", 0),
@@ -29,13 +30,13 @@ def test_size_is_a_number_with_a_unit(text: str, size: int) -> None:
     assert to_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "-1", "1 MiBit", "ten", "1,000", "1 XB"])
+@each("text", ["", "MiB", "-1", "1 MiBit", "ten", "1,000", "1 XB"])
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="such as 10 MiB"):
         to_bytes(text)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "value"),
     [
         ("all", "all"),
@@ -58,7 +59,7 @@ def test_until_is_a_word_a_part_or_an_amount(text: str | float, value: str | flo
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "value"),
     [
         ("3", 3),
@@ -71,7 +72,7 @@ def test_clients_are_a_number_or_addresses(given: object, value: object) -> None
     assert to_clients(given).value == value
 
 
-@pytest.mark.parametrize("given", ["", ",", [], 1.5])
+@each("given", ["", ",", [], 1.5])
 def test_what_are_no_clients_is_refused(given: object) -> None:
     with pytest.raises(ValueError, match="their addresses with commas"):
         to_clients(given)

@@ -7,7 +7,7 @@ Imports under TYPE_CHECKING and inside functions count: they are knowledge too.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -67,24 +67,25 @@ def module_name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or PUBLIC
 
 
-def imported(file: Path) -> Iterator[str]:
-    """Give the full name of each module that *file* imports, or of what may be one."""
+@functools.cache
+def imported(file: Path) -> list[str]:
+    """Return the full name of each module that *file* imports, or of what may be one."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: a relative import, where all others name the whole module"
             within = [f"{node.module}.{alias.name}" for alias in node.names]
             modules = [name for name in within if name.removeprefix(f"{PUBLIC}.") in MODULES]
-            yield from modules
+            found += modules
             if len(modules) < len(within):
-                yield str(node.module)
+                found.append(str(node.module))
+    return found
 
 
-def imported_of_ours(file: Path) -> Iterator[str]:
-    for name in imported(file):
-        if name.split(".")[0] == PUBLIC:
-            yield name.removeprefix(f"{PUBLIC}.")
+def imported_of_ours(file: Path) -> set[str]:
+    return {name.removeprefix(f"{PUBLIC}.") for name in imported(file) if name.split(".")[0] == PUBLIC}
 
 
 def room_of(module: str) -> str:
@@ -93,39 +94,39 @@ def room_of(module: str) -> str:
     return max(rows, key=len, default=module)
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-MODULES = {module_name(file): file for file in FILES}
-IDS = list(MODULES)
-FILES = list(MODULES.values())
+MODULES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
 
 
-@pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_module_lies_in_a_room(file: Path) -> None:
-    assert room_of(module_name(file)) in TABLE, f"{file.name} has no room: give it one here and in docs/architecture.md"
+def test_each_module_lies_in_a_room() -> None:
+    missing = {module for module in MODULES if room_of(module) not in TABLE}
+
+    assert not missing, "give each a room here and in docs/architecture.md"
 
 
-@pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_module_imports_only_from_its_room_and_those_below(file: Path) -> None:
-    room = room_of(module_name(file))
-    allowed = {room, *TABLE[room]}
-
-    beyond = {name for name in imported_of_ours(file) if not {name, room_of(name)} & allowed}
+def test_modules_import_only_from_their_room_and_those_below() -> None:
+    beyond = [
+        f"{module} imports {name}"
+        for module, file in MODULES.items()
+        for name in imported_of_ours(file)
+        if not {name, room_of(name)} & {room_of(module), *TABLE[room_of(module)]}
+    ]
 
     assert not beyond
 
 
-@pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_module_knows_only_the_dependencies_of_its_room(file: Path) -> None:
-    room = room_of(module_name(file))
-    tops = {name.split(".")[0] for name in imported(file)}
+def test_modules_know_only_the_dependencies_of_their_room() -> None:
+    unknown = [
+        f"{module} imports {top}"
+        for module, file in MODULES.items()
+        for top in {name.split(".")[0] for name in imported(file)} & OUTSIDE.keys()
+        if room_of(module) not in OUTSIDE[top]
+    ]
 
-    unknown_here = {top for top in tops if top in OUTSIDE and room not in OUTSIDE[top]}
-
-    assert not unknown_here
+    assert not unknown
 
 
 def test_modules_have_no_circle_inside_their_rooms_either() -> None:
-    order = TopologicalSorter({name: set(imported_of_ours(file)) - {name} for name, file in MODULES.items()})
+    order = TopologicalSorter({name: imported_of_ours(file) - {name} for name, file in MODULES.items()})
 
     try:
         order.prepare()

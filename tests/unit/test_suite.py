@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -30,56 +30,63 @@ ASSERT_BY_NOT_RAISING = {
 }
 
 
-@functools.cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+@dataclass
+class Function:
+    """A function of the tests: what it calls, and whether it fails by itself where something is wrong."""
+
+    name: str
+    calls: set[str]
+    fails: bool = False
 
 
 @functools.cache
-def functions(path: Path) -> list[ast.FunctionDef]:
-    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)]
+def read() -> tuple[list[Function], list[tuple[str, int, str]]]:
+    """Return the functions of the tests, and where they name what is private to the package."""
+    functions: list[Function] = []
+    private = []
+    for path in FILES:
+        todo: list[tuple[ast.AST, tuple[Function, ...]]] = [(ast.parse(path.read_text(encoding="utf-8")), ())]
+        while todo:
+            node, inside = todo.pop()
+            if isinstance(node, ast.FunctionDef):
+                functions.append(Function(node.name, set()))
+                inside = (*inside, functions[-1])
+            for function in inside:
+                if isinstance(node, ast.Call):
+                    function.calls.add(getattr(node.func, "attr", getattr(node.func, "id", "")))
+                elif isinstance(node, (ast.Assert, ast.Raise)):
+                    function.fails = True
+            private += [(path.name, getattr(node, "lineno", 0), name) for name in private_names(node)]
+            if not isinstance(node, ast.Name):
+                todo += [(child, inside) for child in ast.iter_child_nodes(node)]
+    return functions, private
 
 
-@functools.cache
-def called(function: ast.FunctionDef) -> set[str]:
-    """Return the last names of what a function calls."""
-    calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
-    return {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls}
-
-
-@functools.cache
-def asserting() -> set[str]:
-    """Return the names of the functions of tests that fail where something is wrong, by themselves or by another."""
-    bodies = [function for path in FILES for function in functions(path)]
-    names = FAIL | {
-        function.name
-        for function in bodies
-        if any(isinstance(node, (ast.Assert, ast.Raise)) for node in ast.walk(function))
-    }
-    while more := {function.name for function in bodies if called(function) & names} - names:
-        names |= more
-    return names
-
-
-def private_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(value=ast.Name(id="self" | "cls")):
-                pass
-            case ast.Attribute(attr=name) if re.match("_[a-z]", name) and name not in PUBLIC_ALL_THE_SAME:
-                yield node.lineno, name
-            case ast.ImportFrom(module=str(module), names=aliases) if module.partition(".")[0] == "httpserve":
-                yield from ((node.lineno, alias.name) for alias in aliases if re.match("_[a-z]", alias.name))
-            case ast.Constant(value=str(text)):
-                found = re.findall(r"^httpserve\.[\w.]*\._[a-z]\w*$", text) or IN_SCRIPT.findall(text)
-                yield from ((node.lineno, name) for name in found)
+def private_names(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Attribute(value=ast.Name(id="self" | "cls")):
+            pass
+        case ast.Attribute(attr=name) if re.match("_[a-z]", name) and name not in PUBLIC_ALL_THE_SAME:
+            return [name]
+        case ast.ImportFrom(module=str(module), names=aliases) if module.partition(".")[0] == "httpserve":
+            return [alias.name for alias in aliases if re.match("_[a-z]", alias.name)]
+        case ast.Constant(value=str(text)) if "._" in text:
+            return re.findall(r"^httpserve\.[\w.]*\._[a-z]\w*$", text) or IN_SCRIPT.findall(text)
+    return []
 
 
 def test_no_test_reads_what_is_private_to_the_package() -> None:
-    assert [(path.name, *found) for path in FILES for found in private_names(parsed(path))] == []
+    _, private = read()
+
+    assert private == []
 
 
 def test_each_test_asserts_something() -> None:
-    tests = {function.name for path in FILES for function in functions(path) if function.name.startswith("test_")}
+    functions, _ = read()
+    asserting = FAIL | {function.name for function in functions if function.fails}
+    while more := {function.name for function in functions if function.calls & asserting} - asserting:
+        asserting |= more
 
-    assert tests - asserting() <= ASSERT_BY_NOT_RAISING
+    tests = {function.name for function in functions if function.name.startswith("test_")}
+
+    assert tests - asserting <= ASSERT_BY_NOT_RAISING

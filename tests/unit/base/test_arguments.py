@@ -10,9 +10,10 @@ import pytest
 
 from httpserve.base.arguments import checked_count, checked_seconds
 from httpserve.errors import InvalidArgument
+from tests.cases import each
 
 
-@pytest.mark.parametrize("value", [1, 0.001, 600.0, threading.TIMEOUT_MAX])
+@each("value", [1, 0.001, 600.0, threading.TIMEOUT_MAX])
 def test_a_positive_number_is_a_duration(value: float) -> None:
     seconds = checked_seconds("timeout", value)
 
@@ -20,15 +21,15 @@ def test_a_positive_number_is_a_duration(value: float) -> None:
     assert type(seconds) is float
 
 
-@pytest.mark.parametrize("value", [0, 0.0, -0.0])
+@each("value", [0, 0.0, -0.0])
 def test_zero_is_a_duration_only_where_it_says_so(value: float) -> None:
     assert checked_seconds("timeout", value, zero=True) == 0.0
     with pytest.raises(InvalidArgument, match=r"timeout must be a positive number of seconds, not -?0"):
         checked_seconds("timeout", value)
 
 
-@pytest.mark.parametrize("zero", [False, True])
-@pytest.mark.parametrize(
+@each("zero", [False, True])
+@each(
     "value",
     [
         pytest.param(-1, id="negative"),
@@ -46,18 +47,18 @@ def test_what_one_cannot_wait_for_is_refused(value: object, zero: bool) -> None:
         checked_seconds("idle", value, zero=zero)
 
 
-@pytest.mark.parametrize("value", [1, 2, sys.maxsize])
+@each("value", [1, 2, sys.maxsize])
 def test_a_number_of_things_is_whole_and_from_one_on(value: int) -> None:
     assert checked_count("most", value) == value
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 1.0, "1", None])
+@each("value", [0, -1, True, 1.0, "1", None])
 def test_any_other_number_of_things_is_refused(value: object) -> None:
     with pytest.raises(InvalidArgument, match=r"^most must be a whole number from 1 on, not "):
         checked_count("most", value)
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         sys.maxsize + 1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,11 +77,6 @@ def test_a_traceback_keeps_its_lines_and_forges_none(records: list[logging.LogRe
 
 def test_every_logger_of_the_package_is_such_a_one() -> None:
     """Only the list of public names asks `logging` itself, for a handler that does nothing."""
-    asking = {
-        file.name
-        for file in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr == "getLogger"
-    }
+    asking = {file.name for file in PACKAGE.rglob("*.py") if "getLogger(" in file.read_text(encoding="utf-8")}
 
     assert asking == {"__init__.py", "log.py"}

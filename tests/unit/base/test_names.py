@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from httpserve.base.names import checked_name
 from httpserve.errors import InvalidName, InvalidType
+from tests.cases import each
 
 WHITE_SPACE_OF_RUST = [
     *"\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000",
@@ -19,7 +20,7 @@ WHITE_SPACE_OF_RUST = [
 ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("raw", "name"),
     [
         ("a.img", "a.img"),
@@ -48,7 +49,7 @@ def test_a_path_object_is_a_name() -> None:
     assert checked_name(PurePosixPath("/a/b")) == "a/b"
 
 
-@pytest.mark.parametrize(
+@each(
     ("raw", "name"),
     [("", ""), ("/", ""), (".", ""), ("d/", "d"), ("/d/e//", "d/e"), ("d", "d"), ("d/.", "d")],
 )
@@ -56,13 +57,13 @@ def test_a_directory_may_end_in_a_slash_and_be_the_root(raw: str, name: str) -> 
     assert checked_name(raw, directory=True) == name
 
 
-@pytest.mark.parametrize("raw", ["", "/", ".", "./", "d/", "d/."])
+@each("raw", ["", "/", ".", "./", "d/", "d/."])
 def test_a_file_is_not_named_as_a_directory(raw: str) -> None:
     with pytest.raises(InvalidName, match="file is meant"):
         checked_name(raw)
 
 
-@pytest.mark.parametrize(
+@each(
     ("raw", "reason"),
     [
         ("..", "leave the root"),
@@ -94,14 +95,14 @@ def test_a_name_that_leaves_the_root_or_comes_back_changed_is_refused(raw: str, 
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("blank", WHITE_SPACE_OF_RUST)
+@each("blank", WHITE_SPACE_OF_RUST)
 def test_a_blank_at_either_end_is_refused(blank: str) -> None:
     for raw in (f"{blank}a", f"a{blank}", blank):
         with pytest.raises(InvalidName, match="blank"):
             checked_name(raw)
 
 
-@pytest.mark.parametrize("raw", [b"a", 5, None])
+@each("raw", [b"a", 5, None])
 def test_what_is_no_text_is_a_type_error(raw: object) -> None:
     with pytest.raises(InvalidType, match=type(raw).__name__):
         checked_name(cast("str", raw))

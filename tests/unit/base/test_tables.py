@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from markupsafe import Markup
 
 from httpserve.base.tables import (
@@ -22,6 +21,7 @@ from httpserve.base.tables import (
     text_table,
 )
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
+from tests.cases import each
 
 EVIL = "<script>alert('\"&')</script>"
 ESCAPED = "&lt;script&gt;alert(&#39;&#34;&amp;&#39;)&lt;/script&gt;"
@@ -75,7 +75,7 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+@each("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_record_shows_itself_escaped(record: RequestRecord | Transfer | Missing | DownloadRecord) -> None:
     html = record._repr_html_()
 
@@ -84,7 +84,7 @@ def test_record_shows_itself_escaped(record: RequestRecord | Transfer | Missing 
     assert html.count("<tr>") == 2
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+@each("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_records_show_themselves_escaped_and_as_lines(record: object) -> None:
     records = Records([record, record])
 

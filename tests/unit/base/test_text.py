@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from httpserve.base.text import (
     worded,
 )
 from httpserve.errors import InvalidArgument
+from tests.cases import each
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHARACTERS = {
@@ -55,7 +55,7 @@ def read(shown: str) -> str:
     return ESCAPE.sub(one, shown)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "shown"),
     [
         ("plain text", "plain text"),
@@ -73,7 +73,7 @@ def test_what_does_not_print_is_escaped(text: str, shown: str) -> None:
     assert escaped(text) == shown
 
 
-@pytest.mark.parametrize("kind", CHARACTERS)
+@each("kind", CHARACTERS)
 def test_no_character_stays_that_moves_what_is_read_or_cannot_be_seen(kind: str) -> None:
     for char in CHARACTERS[kind]:
         for made in (printable(f"a{char}b"), escaped(f"a{char}b")):
@@ -99,7 +99,7 @@ def test_no_two_texts_are_escaped_as_the_same(text: str) -> None:
     assert read(escaped(text)) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "shown"),
     [
         ("\\x1b[31m", "\\\\x1b[31m"),
@@ -135,7 +135,7 @@ def test_a_long_text_is_cut_in_the_middle_where_its_length_stands() -> None:
 # Sizes and times
 
 
-@pytest.mark.parametrize(
+@each(
     ("count", "shown"),
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5_000_000, "4.8 MiB"), (5 * 1024**3, "5.0 GiB")],
 )
@@ -147,7 +147,7 @@ def test_moment_that_no_calendar_has_is_shown_as_a_number() -> None:
     assert moment(1e30) == "1e+30"
 
 
-@pytest.mark.parametrize(
+@each(
     ("got", "total", "text"),
     [
         (0, 0, "0 of 0 bytes"),
@@ -186,7 +186,7 @@ def test_other_texts_are_worded_as_they_are() -> None:
     assert worded("host=None", option) == "host=None"
 
 
-@pytest.mark.parametrize(
+@each(
     ("hint", "text"),
     [
         (Hint("host", "::"), "host='::'"),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import pytest
-
 from httpserve import Finding
 from httpserve.doctor.host import Firewall, Machine
 from httpserve.doctor.obstacles import about_firewalls, about_machine
 from httpserve.doctor.situation import Situation
+from tests.cases import each
 
 
 @contextlib.contextmanager
@@ -41,7 +40,7 @@ MACHINES = {
 }
 
 
-@pytest.mark.parametrize(("machine", "said", "steps"), MACHINES.values(), ids=list(MACHINES))
+@each(("machine", "said", "steps"), MACHINES.values(), ids=list(MACHINES))
 def test_a_machine_that_boards_may_not_reach_is_told_with_the_way_out(
     machine: Machine, said: str, steps: list[str]
 ) -> None:
@@ -52,8 +51,8 @@ def test_a_machine_that_boards_may_not_reach_is_told_with_the_way_out(
     assert all(step in finding.next_step for step in steps)
 
 
-@pytest.mark.parametrize("known", [situation(board=True), situation(advertise="192.168.1.5:8000")])
-@pytest.mark.parametrize(("machine", "said", "steps"), MACHINES.values(), ids=list(MACHINES))
+@each("known", [situation(board=True), situation(advertise="192.168.1.5:8000")])
+@each(("machine", "said", "steps"), MACHINES.values(), ids=list(MACHINES))
 def test_once_a_board_has_come_or_the_way_is_advertised_no_machine_is_a_warning(
     machine: Machine, said: str, steps: list[str], known: Situation
 ) -> None:
@@ -66,7 +65,7 @@ def test_a_container_in_a_virtual_machine_is_told_as_both() -> None:
     assert [finding.data["kind"] for finding in findings] == ["docker", "QEMU"]
 
 
-@pytest.mark.parametrize("machine", [Machine(), Machine(wsl=1)])
+@each("machine", [Machine(), Machine(wsl=1)])
 def test_a_machine_with_the_network_of_its_host_is_well(machine: Machine) -> None:
     assert [finding.status for finding in about_machine(situation(), machine)] == ["ok"]
 
@@ -76,7 +75,7 @@ def firewall(name: str, is_active: bool | None, about: Situation | None = None) 
     return finding
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "rule"),
     [
         ("ufw", "sudo ufw allow 8000/tcp"),
@@ -87,7 +86,7 @@ def firewall(name: str, is_active: bool | None, about: Situation | None = None) 
         ("macOS", "System Settings"),
     ],
 )
-@pytest.mark.parametrize("is_active", [True, None])
+@each("is_active", [True, None])
 def test_a_firewall_that_may_drop_is_told_with_its_rule(name: str, rule: str, is_active: bool | None) -> None:
     finding = firewall(name, is_active)
 

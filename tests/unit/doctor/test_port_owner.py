@@ -13,13 +13,14 @@ import pytest
 from httpserve import HttpServerClient
 from httpserve.doctor.port_owner import PortOwner, listener
 from httpserve.network.binding import bind
+from tests.cases import each
 
 NAME_SERVER_SECONDS = 4.5  # no name server would have given up by then
 PROGRAM = Path("/proc/self/comm").read_text().strip() if sys.platform == "linux" else ""
 ME = os.getpid() if sys.platform == "linux" else 0
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0"])
+@each("address", ["127.0.0.1", "::1", "0.0.0.0"])
 def test_who_listens_is_told_with_its_address(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.create_server((address, 0), family=family) as taken:
@@ -48,7 +49,7 @@ def test_a_port_that_nobody_has_stays_free() -> None:
     bind("127.0.0.1", port).close()
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "peer", "port"),
     [
         ("127.0.0.1", None, 0),

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from httpserve import Finding, Report
+from tests.cases import each
 
 WELL = Finding("ok", "bind", "listens on port 80 of ::", data={"port": 80})
 DOUBT = Finding("warn", "firewall", "ufw may drop", "sudo ufw allow 80/tcp")
 ILL = Finding("fail", "server", "it does not run", "call start()")
 
 
-@pytest.mark.parametrize(
-    ("findings", "ok"), [((), True), ((WELL,), True), ((WELL, DOUBT), True), ((WELL, ILL, DOUBT), False)]
-)
+@each(("findings", "ok"), [((), True), ((WELL,), True), ((WELL, DOUBT), True), ((WELL, ILL, DOUBT), False)])
 def test_only_a_failure_makes_a_report_that_is_not_ok(findings: tuple[Finding, ...], ok: bool) -> None:
     assert Report(findings).ok is ok
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from httpserve.doctor.selftest import CONTENT, HEAD_BYTES, QUESTIONS, Question, Reply, flaws_of
+from tests.cases import each
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 256\r\n"
@@ -24,7 +23,7 @@ def flaws(question: Question, data: bytes, *, first: bytes | None = None, second
     return list(flaws_of(question, Reply(data if first is None else first, data, seconds)))
 
 
-@pytest.mark.parametrize(
+@each(
     ("question", "data"),
     [
         (GET, HEAD + CONTENT),
@@ -39,7 +38,7 @@ def test_a_good_answer_has_no_flaw(question: Question, data: bytes) -> None:
     assert flaws(question, data) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after", "flaw"),
     [
         (b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", "the status line is b'HTTP/1.0 200 OK'"),
@@ -76,7 +75,7 @@ def test_an_answer_that_lets_wait_is_a_flaw() -> None:
     assert flaws(GET, HEAD + CONTENT, seconds=2.5) == ["the first byte came after 2.5 s"]
 
 
-@pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT[::-1], CONTENT + b"x"])
+@each("content", [CONTENT[:-1], CONTENT[::-1], CONTENT + b"x"])
 def test_other_bytes_than_were_asked_for_are_a_flaw(content: bytes) -> None:
     (flaw,) = flaws(GET, HEAD + content)
 

@@ -14,6 +14,7 @@ import pytest
 
 from httpserve.errors import AddressError, AddressNotFound, InvalidArgument, PortInUse, PortNotPermitted
 from httpserve.network.binding import bind, bind_error
+from tests.cases import each
 
 REPOSITORY = Path(__file__).parents[3]
 FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -76,7 +77,7 @@ def test_an_ipv6_address_takes_ipv6_only() -> None:
         assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@each("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_port_in_use_names_itself_and_the_ways_out(host: str) -> None:
     with bind(host, 0) as first:
         first.listen()
@@ -127,7 +128,7 @@ def test_a_name_that_does_not_resolve_is_not_found() -> None:
         bind("x" * 64 + ".invalid", 0)  # a label too long to be asked for: nothing leaves this host
 
 
-@pytest.mark.parametrize("port", [-1, 65536, True, "80"])
+@each("port", [-1, 65536, True, "80"])
 def test_a_port_of_the_wrong_kind_is_refused(port: int) -> None:
     with pytest.raises(InvalidArgument, match="port="):
         bind("127.0.0.1", port)
@@ -194,7 +195,7 @@ def test_a_port_without_the_right_names_the_limit_and_the_ways_out() -> None:
     )
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+@each("number", [errno.EACCES, errno.EPERM])
 def test_a_high_port_that_is_refused_is_a_matter_of_policy(number: int) -> None:
     error = bind_error(OSError(number, "no"), "127.0.0.1", 8080)
 

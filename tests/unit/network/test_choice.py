@@ -11,6 +11,7 @@ from httpserve.errors import AddressNotFound, InvalidArgument
 from httpserve.network import choice
 from httpserve.network.choice import advertised, listen_host, validate
 from httpserve.network.interfaces import InterfaceAddress, interfaces
+from tests.cases import each
 
 
 def test_a_given_host_is_what_to_bind() -> None:
@@ -77,15 +78,15 @@ def test_a_malformed_peer_is_refused_whatever_is_bound() -> None:
         advertised("127.0.0.1", 8080, peer="board:80")
 
 
-@pytest.mark.parametrize("bound", ["0.0.0.0", "::", "127.0.0.1"])
+@each("bound", ["0.0.0.0", "::", "127.0.0.1"])
 def test_what_is_advertised_overrides_everything(bound: str) -> None:
     url = advertised(bound, 8080, peer="no-such-board.invalid", advertise="http://192.168.1.5:8000/x")
 
     assert url == "http://192.168.1.5:8000/x"
 
 
-@pytest.mark.parametrize("advertise", [None, "bench.example:8000"])
-@pytest.mark.parametrize("peer", ["", 0, [], "board:80", "board\ud83d", "a" * 5000])
+@each("advertise", [None, "bench.example:8000"])
+@each("peer", ["", 0, [], "board:80", "board\ud83d", "a" * 5000])
 def test_what_can_be_no_peer_is_refused_also_where_no_peer_is_needed(advertise: str | None, peer: object) -> None:
     with pytest.raises(InvalidArgument, match=r"^peer="):
         advertised("127.0.0.1", 8080, peer=peer, advertise=advertise)  # type: ignore[arg-type]
@@ -95,12 +96,12 @@ def test_an_advertised_host_without_port_has_the_port_of_the_socket() -> None:
     assert advertised("0.0.0.0", 8080, advertise="bench") == "http://bench:8080"
 
 
-@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+@each("wildcard", ["0.0.0.0", "::"])
 def test_a_wildcard_never_appears(wildcard: str) -> None:
     assert advertised(wildcard, 8080) not in ("http://0.0.0.0:8080", "http://[::]:8080")
 
 
-@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+@each("wildcard", ["0.0.0.0", "::"])
 def test_a_wildcard_becomes_the_address_that_faces_the_peer(wildcard: str) -> None:
     assert advertised(wildcard, 8080, peer="127.0.0.1") == "http://127.0.0.1:8080"
 
@@ -122,7 +123,7 @@ def test_no_arguments_pass() -> None:
     validate(None, None, None, 8080)
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "peer", "advertise", "port", "named"),
     [
         ("", None, None, 0, "host=''"),

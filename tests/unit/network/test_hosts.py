@@ -11,16 +11,17 @@ from httpserve.base.text import url_path
 from httpserve.errors import AddressNotFound, InvalidArgument
 from httpserve.network.hosts import checked_host, checked_peer, checked_port, masked, resolve
 from httpserve.network.urls import url_from_advertise, url_host
+from tests.cases import each
 
 UNKNOWN = "x" * 64 + ".invalid"  # a label too long to be asked for: nothing leaves this host
 
 
-@pytest.mark.parametrize("port", [0, 1, 80, 65535])
+@each("port", [0, 1, 80, 65535])
 def test_a_port_of_the_right_range_is_kept(port: int) -> None:
     assert checked_port(port) == port
 
 
-@pytest.mark.parametrize("port", [-1, 65536, True, False, "80", 80.0, None])
+@each("port", [-1, 65536, True, False, "80", 80.0, None])
 def test_any_other_port_is_refused_by_name(port: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         checked_port(port)
@@ -28,7 +29,7 @@ def test_any_other_port_is_refused_by_name(port: object) -> None:
     assert str(caught.value) == f"port={port!r} is not an int of 0 to 65535; port=0 lets the system choose"
 
 
-@pytest.mark.parametrize("host", ["bench", "bench.example.", "192.168.7.1", "::1", "fd00::1", "fe80::1%eth0", "a_b-c"])
+@each("host", ["bench", "bench.example.", "192.168.7.1", "::1", "fd00::1", "fe80::1%eth0", "a_b-c"])
 def test_a_name_or_address_is_kept(host: str) -> None:
     assert checked_host(host) == host
 
@@ -37,7 +38,7 @@ def test_brackets_are_stripped() -> None:
     assert checked_host("[fd00::1]") == "fd00::1"
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "hint"),
     [
         (None, "is not a str"),
@@ -77,18 +78,18 @@ def test_a_refused_host_shows_no_password() -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("peer", ["0.0.0.0", "::", "[::]", "::ffff:0.0.0.0"])
+@each("peer", ["0.0.0.0", "::", "[::]", "::ffff:0.0.0.0"])
 def test_a_wildcard_is_no_peer(peer: str) -> None:
     with pytest.raises(InvalidArgument, match="no single board"):
         checked_peer(peer)
 
 
-@pytest.mark.parametrize("peer", ["board", "192.168.7.2", "fe80::2%usb0"])
+@each("peer", ["board", "192.168.7.2", "fe80::2%usb0"])
 def test_a_name_or_address_of_one_board_is_a_peer(peer: str) -> None:
     assert checked_peer(peer) == peer
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "address"),
     [
         ("127.0.0.1", "127.0.0.1"),
@@ -129,7 +130,7 @@ def test_a_name_resolves_to_ipv4_first() -> None:
     assert families == sorted(families, key=lambda family: family != socket.AF_INET)
 
 
-@pytest.mark.parametrize("host", [UNKNOWN, "a..b", "é" * 70])
+@each("host", [UNKNOWN, "a..b", "é" * 70])
 def test_a_name_that_does_not_resolve_is_named(host: str) -> None:
     with pytest.raises(AddressNotFound, match="does not resolve") as caught:
         resolve(host, 8080)
@@ -137,7 +138,7 @@ def test_a_name_that_does_not_resolve_is_named(host: str) -> None:
     assert (caught.value.host, caught.value.port) == (host, 8080)
 
 
-@pytest.mark.parametrize("zone", ["nosuch0", "65000"])
+@each("zone", ["nosuch0", "65000"])
 def test_a_zone_that_is_no_interface_is_named(zone: str) -> None:
     with pytest.raises(AddressNotFound, match=f"no interface is called {zone} yet; addresses here: 127.0.0.1 .lo"):
         resolve(f"fe80::1%{zone}")
@@ -148,7 +149,7 @@ def test_a_link_local_address_that_no_interface_has_is_not_found() -> None:
         resolve("fe80::dead")
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "in_url"),
     [
         ("192.168.7.1", "192.168.7.1"),
@@ -161,7 +162,7 @@ def test_a_url_brackets_ipv6_and_drops_our_zone(host: str, in_url: str) -> None:
     assert url_host(host) == in_url
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "in_url"),
     [
         ("fe80::1%eth0", "[fe80::1%25usb0]"),
@@ -177,7 +178,7 @@ def test_an_odd_zone_is_encoded() -> None:
     assert url_host("fe80::1", "Ethernet 2/x") == "[fe80::1%25Ethernet%202%2Fx]"
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "path"),
     [
         ("a/b.img", "a/b.img"),
@@ -200,12 +201,12 @@ def test_a_path_encodes_all_but_unreserved_characters_and_slashes(name: str, pat
     assert url_path(name) == path
 
 
-@pytest.mark.parametrize("name", ["%2e%2e/x", "a+b c%20d", "x" * 200, "ÄÖ/ü#?.gz"])
+@each("name", ["%2e%2e/x", "a+b c%20d", "x" * 200, "ÄÖ/ü#?.gz"])
 def test_a_path_decodes_to_the_name(name: str) -> None:
     assert unquote(urlsplit(f"http://h/{url_path(name)}").path) == f"/{name}"
 
 
-@pytest.mark.parametrize(
+@each(
     ("advertise", "url"),
     [
         ("http://192.168.1.5:8000/x", "http://192.168.1.5:8000/x"),
@@ -236,7 +237,7 @@ def test_an_advertised_host_without_a_scheme_has_http() -> None:
     assert url_from_advertise("bench", 9) == "http://bench:9"
 
 
-@pytest.mark.parametrize(
+@each(
     "advertise",
     [
         "",
@@ -270,7 +271,7 @@ def test_what_no_board_could_use_is_refused_with_examples(advertise: str) -> Non
         url_from_advertise(advertise, 9)
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+@each("port", ["0", "65536", "99999"])
 def test_an_advertised_port_out_of_range_is_refused(port: str) -> None:
     with pytest.raises(InvalidArgument, match=f"port {port}; a port is 1 to 65535"):
         url_from_advertise(f"bench:{port}", 9)
@@ -281,7 +282,7 @@ def test_an_advertised_place_that_is_no_str_is_refused() -> None:
         url_from_advertise(8000, 9)
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "shown"),
     [
         ("http://me:se/cret@bench/x?token=1", "http://…@bench/x?…"),

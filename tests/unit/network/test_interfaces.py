@@ -23,6 +23,7 @@ from httpserve.network.interfaces import (
     source_address,
 )
 from httpserve.network.netlink import read_answer
+from tests.cases import each
 
 
 def an_address(interface: str, address: str = "10.0.0.1") -> InterfaceAddress:
@@ -133,7 +134,7 @@ def test_the_source_towards_loopback_is_loopback() -> None:
     assert source_address(socket.AF_INET, ("127.0.0.1", 9)) == "127.0.0.1"
 
 
-@pytest.mark.parametrize(
+@each(
     ("sockaddr", "host"),
     [
         (("10.0.0.1", 80), "10.0.0.1"),
@@ -148,33 +149,27 @@ def test_a_socket_address_reads_as_a_host(sockaddr: tuple[object, ...], host: st
     assert host_of(sockaddr) == host
 
 
-@pytest.mark.parametrize(
-    "name", ["lo", "docker0", "veth12ab", "br-1f2e", "virbr0", "tun0", "tap1", "wg0", "tailscale0"]
-)
+@each("name", ["lo", "docker0", "veth12ab", "br-1f2e", "virbr0", "tun0", "tap1", "wg0", "tailscale0"])
 def test_names_of_containers_machines_and_tunnels_are_virtual(name: str) -> None:
     assert an_address(name).is_virtual
 
 
-@pytest.mark.parametrize("name", ["eth0", "enp3s0", "wlan0", "br0", "usb0", "bond0", "lowpan0"])
+@each("name", ["eth0", "enp3s0", "wlan0", "br0", "usb0", "bond0", "lowpan0"])
 def test_names_of_cards_are_not_virtual(name: str) -> None:
     assert not an_address(name).is_virtual
 
 
-@pytest.mark.parametrize(
-    ("name", "is_usb"), [("usb0", True), ("enx001122aabbcc", True), ("enp0s18f2u1", True), ("enp3s0", False)]
-)
+@each(("name", "is_usb"), [("usb0", True), ("enx001122aabbcc", True), ("enp0s18f2u1", True), ("enp3s0", False)])
 def test_usb_networks_are_known_by_their_names(name: str, is_usb: bool) -> None:
     assert an_address(name).is_usb is is_usb
 
 
-@pytest.mark.parametrize(
-    ("address", "host"), [("fe80::1", "fe80::1%eth0"), ("fd00::1", "fd00::1"), ("169.254.1.1", "169.254.1.1")]
-)
+@each(("address", "host"), [("fe80::1", "fe80::1%eth0"), ("fd00::1", "fd00::1"), ("169.254.1.1", "169.254.1.1")])
 def test_only_link_local_ipv6_needs_its_zone(address: str, host: str) -> None:
     assert an_address("eth0", address).host == host
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "is_unique_local"),
     [("fd00::1", True), ("fc00::1", True), ("2001:db8::1", False), ("252.0.0.1", False)],
 )
@@ -188,7 +183,7 @@ def test_an_interface_reaches_its_network_and_no_other() -> None:
     assert [here.reaches("192.168.7.200"), here.reaches("192.168.8.1")] == [True, False]
 
 
-@pytest.mark.parametrize(
+@each(
     ("here", "text"),
     [
         (an_address("eth0"), "10.0.0.1 (eth0)"),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import socket
 import struct
 
-import pytest
-
 from httpserve.network.hosts import is_numeric, resolve
 from httpserve.network.interfaces import interfaces
 from httpserve.network.routes import Neighbour, is_near, neighbours, parse_neighbours, route_to
+from tests.cases import each
 
 REACHABLE, STALE, FAILED, INCOMPLETE, NOARP, PERMANENT = 0x02, 0x04, 0x20, 0x01, 0x40, 0x80
 LOOPBACK_INDEX = 1
@@ -26,14 +25,14 @@ def entry(address: str, state: int, mac: bytes = MAC, index: int = LOOPBACK_INDE
     return fixed + attribute(1, socket.inet_pton(family, address)) + attribute(2, mac)
 
 
-@pytest.mark.parametrize("state", [REACHABLE, STALE, PERMANENT])
+@each("state", [REACHABLE, STALE, PERMANENT])
 def test_a_neighbour_that_has_answered_is_told_with_its_hardware_address(state: int) -> None:
     assert parse_neighbours([entry("10.0.0.2", state)]) == [
         Neighbour("lo", "10.0.0.2", "02:00:00:00:00:01", has_answered=True)
     ]
 
 
-@pytest.mark.parametrize("state", [FAILED, INCOMPLETE, NOARP, 0])
+@each("state", [FAILED, INCOMPLETE, NOARP, 0])
 def test_a_neighbour_that_did_not_answer_has_no_hardware_address(state: int) -> None:
     assert parse_neighbours([entry("fd00::2", state)]) == [Neighbour("lo", "fd00::2", "", has_answered=False)]
 
@@ -69,7 +68,7 @@ def test_a_documentation_address_is_near_to_nobody() -> None:
     assert not is_near(resolve("203.0.113.9", 9)[0])
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "expected"),
     [
         ("192.168.7.2", True),

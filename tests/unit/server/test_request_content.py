@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from httpserve.server.request_content import MOST_LINE_BYTES, MOST_TRAILER_BYTES, Content
 from httpserve.server.request_head import CHUNKED, Refused
+from tests.cases import each
 
 NEXT = b"GET / HTTP/1.1\r\n"
 
@@ -74,17 +75,17 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize(("received", "data"), GOOD)
+@each(("received", "data"), GOOD)
 def test_chunks_are_taken_apart(received: bytes, data: bytes) -> None:
     assert taken(received + NEXT) == (data, True, NEXT, len(received))
 
 
-@pytest.mark.parametrize(("received", "data"), GOOD)
+@each(("received", "data"), GOOD)
 def test_chunks_may_come_byte_by_byte(received: bytes, data: bytes) -> None:
     assert taken_bytewise(received + NEXT) == (data, True, NEXT, len(received))
 
 
-@pytest.mark.parametrize(("received", "data"), [case for case in GOOD if "long" not in str(case.id)])
+@each(("received", "data"), [case for case in GOOD if "long" not in str(case.id)])
 def test_chunks_may_be_split_anywhere(received: bytes, data: bytes) -> None:
     for at in range(len(received)):
         content = Content(CHUNKED)
@@ -138,7 +139,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("received", BAD)
+@each("received", BAD)
 def test_malformed_chunks_are_refused(received: bytes) -> None:
     with pytest.raises(Refused) as caught:
         taken(received)
@@ -146,7 +147,7 @@ def test_malformed_chunks_are_refused(received: bytes) -> None:
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize("received", BAD)
+@each("received", BAD)
 def test_malformed_chunks_are_refused_byte_by_byte(received: bytes) -> None:
     with pytest.raises(Refused) as caught:
         taken_bytewise(received)
@@ -154,7 +155,7 @@ def test_malformed_chunks_are_refused_byte_by_byte(received: bytes) -> None:
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize(
+@each(
     "received",
     [
         pytest.param(b"1" * (MOST_LINE_BYTES + 2), id="a size"),
@@ -168,7 +169,7 @@ def test_a_line_that_cannot_become_one_is_refused_before_its_end(received: bytes
         taken(received)
 
 
-@pytest.mark.parametrize(
+@each(
     "received",
     [b"", b"5", b"5;", b"5\r", b"5\r\n", b"5\r\nhell", b"5\r\nhello", b"5\r\nhello\r", b"0\r\n", b"0\r\nX: 1\r\n"],
 )

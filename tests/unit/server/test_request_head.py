@@ -23,6 +23,7 @@ from httpserve.server.request_head import (
     parse,
     parse_again,
 )
+from tests.cases import each
 
 
 def request(*fields: str | bytes, line: str | bytes = "GET / HTTP/1.1", host: str | None = "bench") -> bytes:
@@ -95,12 +96,12 @@ def test_the_request_line_alone_is_a_head_of_http_10() -> None:
     assert (head.http_10, head.keep_alive, head.environ["SERVER_PROTOCOL"]) == (True, False, "HTTP/1.0")
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "BREW", "get", "M-SEARCH", "!#$%&'*+.^_`|~"])
+@each("method", ["GET", "HEAD", "OPTIONS", "PUT", "BREW", "get", "M-SEARCH", "!#$%&'*+.^_`|~"])
 def test_a_method_is_any_token_and_keeps_its_case(method: str) -> None:
     assert parsed(line=f"{method} / HTTP/1.1").method == method
 
 
-@pytest.mark.parametrize(
+@each(
     "line",
     [
         pytest.param(b"", id="empty"),
@@ -134,7 +135,7 @@ def test_a_malformed_request_line_is_refused(line: bytes) -> None:
     assert refused(request(line=line)) == 400
 
 
-@pytest.mark.parametrize("version", ["0.9", "2.0", "3.0", "9.9"])
+@each("version", ["0.9", "2.0", "3.0", "9.9"])
 def test_another_major_version_is_not_supported(version: str) -> None:
     assert refused(request(line=f"GET / HTTP/{version}")) == 505
 
@@ -143,7 +144,7 @@ def test_the_preface_of_http_2_is_not_supported() -> None:
     assert refused(b"PRI * HTTP/2.0\r\n\r\n") == 505
 
 
-@pytest.mark.parametrize("minor", range(1, 10))
+@each("minor", range(1, 10))
 def test_a_later_minor_version_is_taken_for_the_one_that_is_spoken(minor: int) -> None:
     head = parsed(line=f"GET / HTTP/1.{minor}")
 
@@ -153,7 +154,7 @@ def test_a_later_minor_version_is_taken_for_the_one_that_is_spoken(minor: int) -
 # Targets
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "path", "query"),
     [
         pytest.param("/", "/", "", id="root"),
@@ -193,7 +194,7 @@ def test_bytes_beyond_ascii_in_a_target_are_taken_as_they_are() -> None:
     assert environ["PATH_INFO"].encode("latin-1").decode() == "/grün"
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "path"),
     [("uImage", "/uImage"), ("a?b", "/a"), ("boot:uImage", "/boot:uImage"), ("http://bench/a", "/a")],
 )
@@ -215,7 +216,7 @@ def test_asterisk_is_for_options() -> None:
     assert parsed(line="OPTIONS * HTTP/1.1").environ["PATH_INFO"] == "*"
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "status"),
     [
         ("GET * HTTP/1.1", 400),
@@ -246,7 +247,7 @@ def test_any_other_target_is_refused(line: str, status: int) -> None:
 # Fields
 
 
-@pytest.mark.parametrize(
+@each(
     ("field", "value"),
     [
         pytest.param(b"X-A: b", "b", id="plain"),
@@ -265,7 +266,7 @@ def test_a_field_is_a_name_and_a_value_without_the_blanks_around(field: bytes, v
     assert parsed(field).environ["HTTP_X_A"] == value
 
 
-@pytest.mark.parametrize(
+@each(
     "field",
     [
         pytest.param(b"X-A", id="no colon"),
@@ -289,7 +290,7 @@ def test_a_malformed_field_is_refused(field: bytes) -> None:
     assert refused(request(field)) == 400
 
 
-@pytest.mark.parametrize(
+@each(
     "field",
     [
         pytest.param(b"X:" + b" " * 60_000 + b"\x01", id="blanks before"),
@@ -321,7 +322,7 @@ def test_type_and_length_of_content_have_the_names_that_wsgi_gives_them() -> Non
 # Host
 
 
-@pytest.mark.parametrize(
+@each(
     "host",
     [
         "bench",
@@ -346,8 +347,8 @@ def test_the_value_of_a_well_formed_host_is_never_judged(host: str) -> None:
     assert parsed(host=host).environ["HTTP_HOST"] == host
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
-@pytest.mark.parametrize(
+@each("version", ["1.0", "1.1"])
+@each(
     "host",
     [
         "a b",
@@ -372,7 +373,7 @@ def test_a_malformed_host_is_refused(host: str, version: str) -> None:
     assert refused(request(host=host, line=f"GET / HTTP/{version}")) == 400
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@each("version", ["1.0", "1.1"])
 def test_a_second_host_is_refused_though_it_is_the_same(version: str) -> None:
     assert refused(request("host: bench", line=f"GET / HTTP/{version}")) == 400
 
@@ -385,7 +386,7 @@ def test_only_http_10_may_leave_the_host_out() -> None:
 # Content
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "length"),
     [
         ([], 0),
@@ -401,7 +402,7 @@ def test_the_length_of_content_is_told(fields: list[str], length: int) -> None:
     assert parsed(*fields).content_length == length
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "status"),
     [
         pytest.param(["Content-Length: 5", "Content-Length: 6"], 400, id="conflicting"),
@@ -442,7 +443,7 @@ def test_chunks_have_no_place_in_http_10() -> None:
     assert refused(request("Transfer-Encoding: chunked", line="POST / HTTP/1.0")) == 400
 
 
-@pytest.mark.parametrize(
+@each(
     ("version", "value", "expects"),
     [
         ("1.1", "100-continue", True),
@@ -460,7 +461,7 @@ def test_a_client_of_http_11_may_wait_for_leave_to_send(version: str, value: str
 # Keeping the connection
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "in_10", "in_11"),
     [
         ([], False, True),
@@ -546,12 +547,12 @@ def test_a_head_of_8_kib_with_255_ranges_is_taken() -> None:
     assert head.range.count(",") == 254
 
 
-@pytest.mark.parametrize("data", [b"G", b"GET / HTTP/1.1\r", b"GET / HTTP/1.1\r\nHost", b"GET / HTTP/1.1\r\nA: b\r\n"])
+@each("data", [b"G", b"GET / HTTP/1.1\r", b"GET / HTTP/1.1\r\nHost", b"GET / HTTP/1.1\r\nA: b\r\n"])
 def test_what_may_still_become_a_head_is_waited_for(data: bytes) -> None:
     check(data)
 
 
-@pytest.mark.parametrize("data", [b"\n", b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nHost: a\n", b"\r\n\n", b"a\n\r\n"])
+@each("data", [b"\n", b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nHost: a\n", b"\r\n\n", b"a\n\r\n"])
 def test_a_line_that_ends_with_lf_alone_is_refused_before_the_head_ends(data: bytes) -> None:
     assert refused(data) == 400
 

@@ -13,6 +13,7 @@ from httpserve.server.limits import Limits
 from httpserve.server.log_writer import LogWriter
 from httpserve.server.shared import Shared
 from httpserve.server.state import MOVES, NEVER, State
+from tests.cases import each
 
 
 def _app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -29,7 +30,7 @@ def test_every_state_is_reached_and_every_connection_may_go() -> None:
     assert not MOVES[State.GONE]
 
 
-@pytest.mark.parametrize(
+@each(
     ("state", "to"),
     [
         (State.IDLE, State.PAUSED),

@@ -25,6 +25,7 @@ from httpserve.site.conditional import (
     parse_ranges,
     takes_long,
 )
+from tests.cases import each
 
 MODIFIED = 784111777
 EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT"
@@ -61,7 +62,7 @@ def test_without_a_condition_the_whole_is_sent() -> None:
     assert decide({}, FILE, is_get=True) is WHOLE
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "expected"),
     [
         pytest.param({"match": '"no"', "none_match": '"tag"'}, Answer.FAILED, id="1 If-Match first"),
@@ -86,7 +87,7 @@ def test_preconditions_are_asked_in_the_order_of_the_rfc(fields: dict[str, str],
     assert kind(fields) is expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "expected"),
     [
         ({"range": "bytes=0-1"}, Answer.WHOLE),
@@ -107,7 +108,7 @@ def test_all_fields_that_decide_anything_are_named_for_the_app() -> None:
 # Entity tags
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "strong", "weak"),
     [
         pytest.param('"tag"', True, True, id="the tag"),
@@ -137,7 +138,7 @@ def test_if_match_compares_strongly_and_if_none_match_weakly(value: str, strong:
     assert kind(none_match=value) is (Answer.NOT_MODIFIED if weak else Answer.WHOLE)
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "same"),
     [
         ('"tag"', True),
@@ -158,7 +159,7 @@ def test_if_range_asks_for_the_very_same_version(value: str, same: bool) -> None
     assert kind(range="bytes=0-1", if_range=value) is (Answer.PARTS if same else Answer.WHOLE)
 
 
-@pytest.mark.parametrize("rest", ["x", '"', " " * 30_000 + "x", ', "a"' * 10_000 + "x", "," * 30_000 + "x"])
+@each("rest", ["x", '"', " " * 30_000 + "x", ', "a"' * 10_000 + "x", "," * 30_000 + "x"])
 def test_a_malformed_list_of_tags_matches_nothing_however_long(rest: str) -> None:
     assert kind(none_match='"tag"' + rest) is Answer.WHOLE
 
@@ -166,7 +167,7 @@ def test_a_malformed_list_of_tags_matches_nothing_however_long(rest: str) -> Non
 # Dates
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         pytest.param(SAME, id="IMF-fixdate"),
@@ -181,7 +182,7 @@ def test_a_date_is_understood_in_all_three_forms(value: str) -> None:
     assert kind(unmodified=value) is Answer.WHOLE
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "modified", "unmodified"),
     [
         (EARLIER, Answer.WHOLE, Answer.FAILED),
@@ -198,7 +199,7 @@ def test_dates_are_compared_by_the_second(value: str, modified: Answer, unmodifi
     assert kind(unmodified=value) is unmodified
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         pytest.param("", id="empty"),
@@ -229,7 +230,7 @@ def test_what_is_no_date_is_no_condition(value: str) -> None:
     assert kind(range="bytes=0-1", if_range=value) is Answer.WHOLE
 
 
-@pytest.mark.parametrize(("ahead", "meant"), [(0, 0), (51, -49), (99, -1)])
+@each(("ahead", "meant"), [(0, 0), (51, -49), (99, -1)])
 def test_a_year_of_two_digits_more_than_fifty_years_ahead_is_of_the_last_century(ahead: int, meant: int) -> None:
     now = time.gmtime().tm_year
     file = FILE._replace(modified=int(datetime(now + meant, 3, 1, tzinfo=UTC).timestamp()))
@@ -256,7 +257,7 @@ def test_no_text_breaks_a_condition(text: str) -> None:
 # Ranges
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "expected"),
     [
         pytest.param("bytes=0-499", [(0, 500)], id="first bytes"),
@@ -288,7 +289,7 @@ def test_ranges_that_are_understood(value: str, expected: list[tuple[int, int]])
     assert ranges(value) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         pytest.param("", id="empty"),
@@ -323,7 +324,7 @@ def test_what_is_not_understood_is_ignored(value: str) -> None:
     assert decide({"HTTP_RANGE": value}, FILE, is_get=True) is WHOLE
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "expected"),
     [
         pytest.param("bytes=0-", Answer.UNSATISFIABLE, id="open"),
@@ -342,8 +343,8 @@ def test_parts_are_told_in_the_order_asked() -> None:
     assert verdict == Decision(Answer.PARTS, (ByteRange(500, 601), ByteRange(0, 2)))
 
 
-@pytest.mark.parametrize("count", [2, 10, 255, 1000, MOST_RANGES])
-@pytest.mark.parametrize("size", [10 * MOST_RANGES, 1 << 40], ids=["small file", "large file"])
+@each("count", [2, 10, 255, 1000, MOST_RANGES])
+@each("size", [10 * MOST_RANGES, 1 << 40], ids=["small file", "large file"])
 def test_many_honest_ranges_are_all_answered(count: int, size: int) -> None:
     value = "bytes=" + ",".join(f"{start * 10}-{start * 10 + 4}" for start in range(count))
 
@@ -385,18 +386,18 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("value", LONG.values(), ids=LONG)
-@pytest.mark.parametrize("name", GIVEN)
+@each("value", LONG.values(), ids=LONG)
+@each("name", GIVEN)
 def test_no_field_takes_longer_than_its_length_does(name: str, value: str) -> None:
     assert isinstance(kind({"range": "bytes=0-1", name: value}), Answer)
 
 
-@pytest.mark.parametrize("value", ["bytes=" + "," * MOST_RANGES + "0-1", "bytes=" + "0-," * MANY, "x" + "," * MANY])
+@each("value", ["bytes=" + "," * MOST_RANGES + "0-1", "bytes=" + "0-," * MANY, "x" + "," * MANY])
 def test_too_many_ranges_are_ignored_before_they_are_read(value: str) -> None:
     assert kind(range=value) is Answer.WHOLE
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "long"),
     [
         ({}, False),
@@ -415,10 +416,8 @@ def test_what_takes_more_than_a_moment_is_known_before_it_is_read(fields: dict[s
     assert takes_long({GIVEN[name]: value for name, value in fields.items()}) is long
 
 
-@pytest.mark.parametrize(
-    "fields", [{"if_range": '"tag"'}, {"if_range": SAME}, {"match": '"tag"'}, {"match": "*"}, {"unmodified": SAME}]
-)
-@pytest.mark.parametrize("wanted", ["bytes=5-", "bytes=0-1,5-6", "bytes=5000-"])
+@each("fields", [{"if_range": '"tag"'}, {"if_range": SAME}, {"match": '"tag"'}, {"match": "*"}, {"unmodified": SAME}])
+@each("wanted", ["bytes=5-", "bytes=0-1,5-6", "bytes=5000-"])
 def test_nothing_is_resumed_where_the_bytes_may_be_others_under_the_same_validators(
     fields: dict[str, str], wanted: str
 ) -> None:
@@ -429,7 +428,7 @@ def test_nothing_is_resumed_where_the_bytes_may_be_others_under_the_same_validat
     assert kind(none_match='"tag"', range=wanted, file=file) is Answer.NOT_MODIFIED
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         pytest.param("bytes=0-,0-,0-", id="three times the whole"),
@@ -444,7 +443,7 @@ def test_a_flood_of_overlapping_ranges_gets_the_whole_instead_of_more(value: str
     assert kind(range=value) is Answer.WHOLE
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "size"),
     [
         pytest.param("bytes=0-9,5-14", 20, id="two that overlap"),

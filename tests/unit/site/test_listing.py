@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
 from httpserve.storage.served import Entry
+from tests.cases import each
 
 HOSTILE = [
     "a b",
@@ -65,7 +66,7 @@ def test_directories_come_first_then_names_in_order() -> None:
 # What the client would rather have
 
 
-@pytest.mark.parametrize(
+@each(
     ("accept", "json_wanted"),
     [
         ("", False),
@@ -90,7 +91,7 @@ def test_json_goes_to_those_who_prefer_it(accept: str, json_wanted: bool) -> Non
     assert wants_json(accept) is json_wanted
 
 
-@pytest.mark.parametrize(
+@each(
     "accept",
     [
         "application/json," + "a/b," * 1_000_000,
@@ -122,7 +123,7 @@ def test_json_says_name_type_size_and_time() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@each("name", HOSTILE)
 def test_json_gives_every_name_back(name: str) -> None:
     assert json.loads(as_json([file(name)]))[0]["name"] == name
 
@@ -143,9 +144,7 @@ def test_the_root_leads_nowhere_up() -> None:
     assert "<title>/</title>" in as_html("", [], "").decode()
 
 
-@pytest.mark.parametrize(
-    ("target", "prefix"), [pytest.param("/d/e/", "", id="slash"), pytest.param("/d/e", "e/", id="no slash")]
-)
+@each(("target", "prefix"), [pytest.param("/d/e/", "", id="slash"), pytest.param("/d/e", "e/", id="no slash")])
 def test_links_are_relative_and_lead_right_with_and_without_a_slash_at_the_end(target: str, prefix: str) -> None:
     found = links(as_html("d/e", [directory("sub"), file("f")], prefix))
 
@@ -156,8 +155,8 @@ def test_links_are_relative_and_lead_right_with_and_without_a_slash_at_the_end(t
     ]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("prefix", ["", "d/"])
+@each("name", HOSTILE)
+@each("prefix", ["", "d/"])
 def test_no_name_breaks_a_link(name: str, prefix: str) -> None:
     base = "http://bench/d/" if not prefix else "http://bench/d"
 
@@ -168,7 +167,7 @@ def test_no_name_breaks_a_link(name: str, prefix: str) -> None:
     assert (url.netloc, unquote(url.path), url.query, url.fragment) == ("bench", f"/d/{name}", "", "")
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@each("name", HOSTILE)
 def test_no_name_breaks_the_page(name: str) -> None:
     plain = as_html("x", [file("x")], "").decode()
 
@@ -180,7 +179,7 @@ def test_no_name_breaks_the_page(name: str) -> None:
     assert unescape(page).count(name) >= 3
 
 
-@pytest.mark.parametrize("modified", [-1e15, -1e11, 1e12, 1e15, 1e20])
+@each("modified", [-1e15, -1e11, 1e12, 1e15, 1e20])
 def test_a_time_beyond_all_dates_is_left_out(modified: float) -> None:
     page = as_html("", [file("f", modified=modified)], "").decode()
 

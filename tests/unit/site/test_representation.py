@@ -15,6 +15,7 @@ import pytest
 
 from httpserve.site.representation import Representation, media_type, represent
 from httpserve.storage.directory.root import Root
+from tests.cases import each
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def put(root: Root, name: str, data: bytes, *, digest: bool = True) -> None:
 # Types
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "expected"),
     [
         ("shimx64.efi", "application/efi"),
