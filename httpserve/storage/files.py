@@ -1,7 +1,6 @@
 """The file objects of `storage.open`: Python's binary files, with the methods of Jumpstarter's besides.
 
-Knows versions that are read, and versions on their way in. Does not know
-names' rules, nor where in the root anything is.
+Knows versions that are read, and versions on their way in. Does not know where in the root anything is.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from enum import Enum
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
@@ -161,35 +159,27 @@ class ReadFile(StorageFile):
             return self._buffer.peek(size)
 
     def seek(self, position: int, whence: int = io.SEEK_SET, /) -> int:
-        self._check()
-        tried = f"seek in {self.name!r} to {quoted_value(position)} from {quoted_value(whence)}"
-        try:
+        with self._reading("seek in", f" to {quoted_value(position)} from {quoted_value(whence)}"):
             return self._buffer.seek(position, whence)
-        except TypeError as error:
-            raise InvalidType(f"{tried}: {error}") from None
-        except (ValueError, OverflowError) as error:
-            raise InvalidArgument(f"{tried}: {error}") from None
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):  # no such place, as before the beginning
-                raise translated(error, "seek in", self.name) from error
-            raise InvalidArgument(f"{tried}: {error}") from error
 
     def tell(self) -> int:
         with self._reading("tell"):
             return self._buffer.tell()
 
     @contextlib.contextmanager
-    def _reading(self, operation: str) -> Iterator[None]:
+    def _reading(self, operation: str, how: str = "") -> Iterator[None]:
         """Let only errors of ours out of a call of Python's own file."""
         self._check()
         try:
             yield
-        except OSError as error:
-            raise translated(error, operation, self.name) from error
         except TypeError as error:
-            raise InvalidType(f"{operation} {self.name!r}: {error}") from None
+            raise InvalidType(f"{operation} {self.name!r}{how}: {error}") from None
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):  # no such place, as before the beginning
+                raise translated(error, operation, self.name) from error
+            raise InvalidArgument(f"{operation} {self.name!r}{how}: {error}") from error
         except (ValueError, OverflowError) as error:
-            raise InvalidArgument(f"{operation} {self.name!r}: {error}") from None
+            raise InvalidArgument(f"{operation} {self.name!r}{how}: {error}") from None
 
     def read_into_path(self, path: str | os.PathLike[str], operator: opendal.Operator | None = None) -> None:
         self._check()
@@ -228,13 +218,6 @@ class ReadAsSource:
         """Leave the file open: it is its opener's."""
 
 
-class _Writing(Enum):
-    """Whether what is written will be published."""
-
-    GOOD = "good"
-    FAILED = "failed"
-
-
 class WriteFile(StorageFile):
     """A new version of a file: seen by nobody before `close`, and then whole.
 
@@ -250,7 +233,7 @@ class WriteFile(StorageFile):
         self._lock = RLock()  # guards _digest, _position, which must grow in the same order as the file
         self._digest = hashlib.sha256()
         self._position = 0
-        self._writing = _Writing.GOOD
+        self._has_failed = False
 
     def writable(self) -> bool:
         self._check()
@@ -334,12 +317,12 @@ class WriteFile(StorageFile):
     __del__ = object.__init__
 
     def _check_good(self, operation: str) -> None:
-        if self._writing is _Writing.FAILED:
+        if self._has_failed:
             raise StorageError(f"{operation} {self.name!r}: nothing is published, as a write failed before", self.name)
 
     def _fail(self) -> None:
         # Without the lock: giving up must not wait for a write that hangs.
-        self._writing = _Writing.FAILED
+        self._has_failed = True
         self._incoming.discard()
 
 

@@ -1,4 +1,4 @@
-"""What is served, as a protocol: the site and the copies go by it, wherever the files live.
+"""What is served, as a protocol: the site goes by it, wherever the files live.
 
 Knows which version a file is. Knows no disk: a directory implements it with descriptors (`directory/`), and another
 place of files may implement it with a stream.
@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from httpserve.errors import StorageError
 from httpserve.plan import RegionFile, Repeatable
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 # A change within a clock tick of the last one leaves the same times behind. Those of ext3 come in whole seconds.
 SETTLED_SECONDS = 2.0
@@ -81,34 +77,6 @@ class Entry(NamedTuple):
     modified: float
 
 
-class IncomingFile(AbstractContextManager["IncomingFile"], Protocol):
-    """A new version of a file, which nobody sees before `commit`. Leaving its block without that discards it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def start(self) -> int: ...
-
-    def write(self, data: Buffer) -> None:
-        """Append the whole of *data*. Blocks while the disk does."""
-
-    def restart(self, size: int = 0) -> None:
-        """Drop all bytes after the first *size*."""
-
-    def reader(self) -> int:
-        """Return a descriptor to read it back by, the caller's to close."""
-
-    def refused(self, error: OSError) -> Exception:
-        """Return the error of a version whose bytes the disk does not take."""
-
-    def commit(self, sha256: str | None) -> object:
-        """Put it in place in one step; *sha256* is the digest of all bytes, where one was computed."""
-
-    def discard(self) -> None:
-        """Remove what was written. Harmless when repeated, and after a commit."""
-
-
 class Served(Protocol):
     """Where files live. Names are checked ones; every method may block for the disk."""
 
@@ -147,13 +115,3 @@ class Served(Protocol):
 
     def came_in(self, name: str) -> bool:
         """Tell whether what is under that name, a file or a directory, came in through us."""
-
-    def incoming(self, name: str) -> IncomingFile:
-        """Begin a new version of a file. Its parents are made.
-
-        Raises:
-            IsADirectory: There is a directory of that name.
-            NotADirectory: A part of the name is a file's.
-            NotPermitted: The directory cannot be written.
-            InvalidName: A symlink leads out of what is served.
-        """

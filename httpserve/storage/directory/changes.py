@@ -89,7 +89,8 @@ class Changes:
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of *name* in a temporary sibling."""
         try:
-            self._check_open()
+            if self._closed:
+                self._check_open()
             place = Place(self.ground, name)
             if place.is_directory():
                 place.close()
@@ -98,7 +99,8 @@ class Changes:
             incoming = Incoming(name, place, journal.enter(), None if journal.file is None else journal, self)
             self._underway[incoming.temporary] = weakref.ref(incoming)
             try:
-                self._check_open()  # after that: either close() finds it there, or we find it closed
+                if self._closed:  # after that: either close() finds it there, or we find it closed
+                    self._check_open()
                 incoming.create()
             except BaseException:  # a Ctrl-C too: nobody else knows the temporary yet
                 incoming.discard()
@@ -113,7 +115,8 @@ class Changes:
         """Put a finished version in its place, and record it. For `Incoming` only."""
         place, key = incoming.place, incoming.place.key
         with _freed_later(place), self._lock, sigint_held():  # which would keep what is put in place from the record
-            self._check_open()
+            if self._closed:
+                self._check_open()
             before = place.look()
             is_ours = before is None or self.created.made(place, before)
             self._listeners.before_publish(incoming.name)

@@ -371,7 +371,13 @@ class Root:
     # Changing
 
     def incoming(self, name: str) -> Incoming:
-        """Do as `Served.incoming` says, in a temporary sibling."""
+        """Begin a new version of a file in a temporary sibling. Its parents are made.
+
+        Raises:
+            IsADirectory, NotADirectory: there is a directory of that name, or a part of the name is a file's.
+            NotPermitted: the directory cannot be written.
+            InvalidName: a symlink leads out of the root.
+        """
         return self.changes.incoming(name)
 
 
