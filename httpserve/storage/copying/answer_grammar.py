@@ -63,12 +63,7 @@ class Lines(Protocol):
 
 
 def read_head(stream: Lines) -> Head:
-    """Read up to the end of the first head that is not interim (1xx). Blocks as *stream* does.
-
-    Raises:
-        MalformedAnswer: It is no head of HTTP/1, too long, or says of its content what cannot be.
-        CutAnswer: The stream ended before it.
-    """
+    """Read up to the end of the first head that is not interim (1xx). Raises MalformedAnswer and CutAnswer."""
     for _ in range(MOST_INTERIM + 1):
         head = _read_one_head(stream)
         if head.status >= 200 or head.status == 101:

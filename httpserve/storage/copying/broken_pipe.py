@@ -12,11 +12,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def sigpipe_held() -> Iterator[None]:
-    """Let writes in the block fail with EPIPE, and kill nothing. Never blocks; the mask is restored.
+    """Let writes in the block fail with EPIPE, and kill nothing. The mask is restored.
 
-    Python ignores SIGPIPE. Tools whose output is piped often set it to SIG_DFL, so that `tool | head` ends quietly,
-    and have a socket in mind as little as the system does: send() without MSG_NOSIGNAL, as Python and OpenSSL call it,
-    raises the signal as well. Nothing is done where it is ignored.
+    Python ignores SIGPIPE. Tools whose output is piped often set it to SIG_DFL, so that `tool | head` ends quietly.
+    send() without MSG_NOSIGNAL, as Python and OpenSSL call it, raises it for sockets as well.
     """
     if signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN:
         yield

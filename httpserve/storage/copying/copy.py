@@ -61,8 +61,7 @@ def copy_in(
         The SHA-256 of the bytes, in lower-case hexadecimal.
 
     Raises:
-        InvalidArgument: *sha256* is no digest.
-        InvalidType: *progress* is no function.
+        InvalidArgument, InvalidType: *sha256* is no digest, or *progress* no function.
         MissingExtra: *progress* is True, and tqdm is not installed.
         DigestMismatch: The bytes are not those that *sha256* promised.
         CopyFailed: The source failed; SourceStalled and SourceNotFound say how. What the sink raises, too.
@@ -100,8 +99,7 @@ def copy_out(
         timeout: Seconds that a remote service may take no byte.
 
     Raises:
-        InvalidType: *dst* or *operator* is of a type that nothing can be written to.
-        InvalidArgument: *dst* is a URL, or *dst* or *timeout* is of another value that cannot be.
+        InvalidType, InvalidArgument: Nothing can be written to *dst*, or *operator* or *timeout* cannot be.
         CopyFailed: *read* cannot be read, or *dst* cannot be written.
     """
     path = checked_path(dst, "dst")

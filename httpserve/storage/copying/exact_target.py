@@ -43,11 +43,7 @@ class UrlParts(NamedTuple):
 
 
 def address_of(url: str) -> UrlParts:
-    """Take *url* apart; what no request line can carry is percent-encoded, all else stays. Never blocks.
-
-    Raises:
-        InvalidArgument: It is no http(s) URL.
-    """
+    """Take *url* apart; what no request line can carry is percent-encoded, all else stays. Raises InvalidArgument."""
     match = _URL.match(url)
     if match is None:
         raise InvalidArgument(f"{redacted_url(url)} is not an http or https URL")
@@ -72,12 +68,9 @@ def _check_authority(url: str, authority: str) -> None:
 
 
 def redirected(base: UrlParts, location: str) -> UrlParts:
-    """Return where *location*, as `requests` gives the field, leads to from *base*. Never blocks.
+    """Return where *location*, as `requests` gives the field, leads to from *base*. Raises InvalidArgument.
 
     Credentials stay with the origin they were for, and follow its step from http to https.
-
-    Raises:
-        InvalidArgument: It is malformed, or leads to what is no http(s) URL.
     """
     # http.client decodes fields as ISO 8859-1; what is on the wire is UTF-8 or already encoded.
     location = location.encode("latin-1").decode("utf-8", "surrogateescape").strip()
@@ -123,10 +116,7 @@ class ExactAdapter(HTTPAdapter):
 
 
 class _ExactTarget:
-    """Put before a connection class of urllib3: sends its adapter's target.
-
-    What comes back is held to the letter of RFC 9112.
-    """
+    """Put before a connection class of urllib3: sends its adapter's target, and reads answers by RFC 9112."""
 
     adapter: ExactAdapter
     response_class = StrictResponse

@@ -20,13 +20,9 @@ _QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
 
 
 def redacted(text: str) -> str:
-    """Return *text* with the userinfo and the query of every URL in it replaced by an ellipsis. Never blocks.
+    """Return *text* with the userinfo and the query of every URL in it replaced by an ellipsis.
 
-    Args:
-        text: A URL, or a message that may contain some.
-
-    Returns:
-        The text, with 'https://user:word@host/a?sig=1' as 'https://…@host/a?…'.
+    'https://user:word@host/a?sig=1' becomes 'https://…@host/a?…'.
     """
     if "://" not in text:
         return text

@@ -60,7 +60,7 @@ _WORDS_OF_KIND = {
 
 
 def kind_of(error: BaseException) -> str:
-    """Return the opendal kind of *error*, as 'NotFound'; 'Unexpected' for what has none. Never blocks."""
+    """Return the opendal kind of *error*, as 'NotFound'; 'Unexpected' for what has none."""
     name = type(error).__name__
     if name not in _KINDS:
         match = _FIRST_WORD.match(str(error))
@@ -71,17 +71,17 @@ def kind_of(error: BaseException) -> str:
 
 
 def number_of(error: BaseException) -> int | None:
-    """Return the system's number for the kind of *error*, None where it has none. Never blocks."""
+    """Return the system's number for the kind of *error*, None where it has none."""
     return _ERRNO_OF_KIND.get(kind_of(error))
 
 
 def is_stall(error: BaseException) -> bool:
-    """Tell whether *error* is a TimeoutLayer's: no byte for the time allowed. Never blocks."""
+    """Tell whether *error* is a TimeoutLayer's: no byte for the time allowed."""
     return "timeout reached" in str(error)
 
 
 def reason_of(error: BaseException) -> str:
-    """Return one line, without backtrace and secrets, that says why opendal failed. Never blocks."""
+    """Return one line, without backtrace and secrets, that says why opendal failed."""
     kind = kind_of(error)
     if kind in _WORDS_OF_KIND:
         return _WORDS_OF_KIND[kind]
@@ -96,9 +96,9 @@ def reason_of(error: BaseException) -> str:
 
 
 def source_error(error: Exception, label: str, timeout: float) -> CopyFailed:
-    """Return our error for one of OPENDAL_ERRORS, raised while a source was opened or read. Never blocks.
+    """Return our error for one of OPENDAL_ERRORS, raised while a source was opened or read within *timeout*.
 
-    Raise it `from None`: theirs shows a backtrace and URLs. *timeout*: the seconds without a byte that were allowed.
+    Raise it `from None`: theirs shows a backtrace and URLs.
     """
     if isinstance(error, CopyFailed):
         return error

@@ -22,19 +22,15 @@ _HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float) -> Source:
-    """Open what *src* and *operator* name. Blocks until the source has answered, at most about *timeout*.
+    """Open what *src* and *operator* name, for the caller to close. Blocks until it answers, at most about *timeout*.
 
     Args:
         src: A whole http(s) URL; else a path on *operator*; else a local path.
         operator: The opendal operator of any service, with any layers.
         timeout: Seconds that a remote source may send no byte.
 
-    Returns:
-        The source, to be closed by the caller.
-
     Raises:
-        InvalidType: *src* or *operator* is of a type that no source is made from, such as an AsyncOperator.
-        InvalidArgument: *src* or *timeout* is of a value that no source can have.
+        InvalidType, InvalidArgument: No source can be made from that, such as an AsyncOperator.
         SourceNotFound: There is nothing there.
         SourceStalled: It did not answer in time.
         CopyFailed: It cannot be read.

@@ -114,8 +114,7 @@ def _tags(metadata: Metadata) -> tuple[object, ...]:
 class OperatorSink:
     """A path on an opendal operator, written beside it where the service can rename.
 
-    Elsewhere it is written itself: such a store shows nothing before the writer is closed, and a writer that
-    is dropped publishes nothing.
+    Elsewhere it is written itself: such a store shows nothing of a writer that is dropped, or not yet closed.
     """
 
     def __init__(self, path: str, operator: opendal.Operator, *, timeout: float) -> None:

@@ -51,13 +51,13 @@ class Resume(Enum):
 
 
 def representation_of(fields: Mapping[str, str]) -> Representation:
-    """Read from the head of a 200 what can tell this representation from a later one. Never blocks."""
+    """Read from the head of a 200 what can tell this representation from a later one."""
     etag = fields.get("ETag")
     return Representation(_length(fields), etag, _validator(fields))
 
 
 def part_of(fields: Mapping[str, str]) -> Part | None:
-    """Read from the head of a 206 which bytes it has; None where it does not say, or what cannot be. Never blocks."""
+    """Read from the head of a 206 which bytes it has; None where it does not say, or what cannot be."""
     match = _CONTENT_RANGE.fullmatch(fields.get("Content-Range", "").strip())
     if match is None:
         return None
@@ -68,16 +68,9 @@ def part_of(fields: Mapping[str, str]) -> Part | None:
 
 
 def how_to_resume(status: int, fields: Mapping[str, str], asked: int | None, held: Representation) -> Resume:
-    """Decide what an answer is worth to one who holds the first bytes of *held*. Never blocks.
+    """Decide what an answer is worth to one who holds the first bytes of *held*.
 
-    Args:
-        status: The status code.
-        fields: The header fields, found without regard to case.
-        asked: The offset in bytes from which the content was asked for; None where all of it was.
-        held: The representation that the bytes before *asked* are of.
-
-    Returns:
-        What to do with the answer.
+    *asked*: the offset in bytes from which the content was asked for; None where all of it was.
     """
     if status == 200:
         return Resume.ANEW

@@ -34,10 +34,7 @@ class SlowAnswer(Exception):
 
 
 class StrictResponse(http.client.HTTPResponse):
-    """What a connection of http.client or urllib3 makes of an answer: its `response_class`.
-
-    `begin` and `read` raise MalformedAnswer, CutAnswer and SlowAnswer; else they block and raise as the socket does.
-    """
+    """What a connection of http.client or urllib3 makes of an answer. Raises MalformedAnswer, CutAnswer, SlowAnswer."""
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:  # Any: a socket, of ssl or urllib3 as well
         super().__init__(sock, *args, **kwargs)

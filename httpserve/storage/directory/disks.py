@@ -27,11 +27,7 @@ MOST_WAITING = 64  # requests for files of one file system that may wait for it;
 
 
 class Disks:
-    """What is known of the file systems below one root. Safe from any thread.
-
-    Args:
-        path: The root's real path.
-    """
+    """What is known of the file systems below one root, by its real path. Safe from any thread."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -59,15 +55,10 @@ class Disks:
 
     @contextlib.contextmanager
     def waiting(self, name: str, *, for_list: bool = False) -> Iterator[None]:
-        """Count a request that may wait for the disk of a file.
+        """Count a request that may wait for the disk of a file, or of a directory. Raises DiskBusy where too many do.
 
-        Args:
-            name: The file's name, or a directory's.
-            for_list: Whether it asks for all that is in a directory, so also for what is mounted there. Such requests
-                are counted apart: they must not take the places of those for files.
-
-        Raises:
-            DiskBusy: Too many wait already.
+        One *for_list* asks for all that is in a directory, so also for what is mounted there. Such requests are counted
+        apart: they must not take the places of those for files.
         """
         with self._place(name, ("", False)):  # to find out which disk it is takes the root's own
             mount = self._mount_of(name)

@@ -132,10 +132,8 @@ class _AsFarAsPossible(Emptying):
 def emptied(top: int, keep: str = "", is_in_use: Callable[[int, list[str]], bool] = lambda fd, names: False) -> bool:
     """Remove all in the open directory *top* that can be; return whether nothing is left in it. Raises no OSError.
 
-    Args:
-        top: a descriptor, which stays open.
-        keep: a name in *top* that is left.
-        is_in_use: asked with each directory and the names in it; what is in use is left with all in it.
+    The name *keep* in *top* is left. *is_in_use* is asked with each directory and the names in it; what is in use is
+    left with all in it.
     """
     with contextlib.suppress(OSError):  # the file system is gone, or what we are in may not be read
         _AsFarAsPossible(top, keep, is_in_use).run(".", top)

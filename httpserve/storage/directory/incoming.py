@@ -56,10 +56,9 @@ class Owner(Protocol):
 
 
 class Incoming:
-    """A new version of *name* that nobody sees before `commit`.
+    """A new version of *name* that nobody sees before `commit`. Leaving a `with` block without a commit discards.
 
-    One thread writes and commits; any other may discard meanwhile. Leaving a `with` block without a
-    commit discards.
+    One thread writes and commits; any other may discard meanwhile.
     """
 
     def __init__(self, name: str, place: Place, temporary: str, journal: Journal | None, owner: Owner) -> None:
@@ -108,11 +107,7 @@ class Incoming:
         return translated(error, "write", self.name)
 
     def write(self, data: Buffer) -> None:
-        """Append the whole of *data*. Blocks while the disk does.
-
-        Raises:
-            StorageError: the disk is full or fails, or the version was discarded meanwhile.
-        """
+        """Append the whole of *data*. Blocks while the disk does. Raises StorageError."""
         self._begin()
         try:
             with memoryview(data).cast("B") as view:
@@ -153,13 +148,9 @@ class Incoming:
             self._end()
 
     def commit(self, sha256: str | None) -> Identity:
-        """Put the version in its place in one step; until now there was the old one, whole.
+        """Put the version in its place in one step; until now there was the old one, whole. Raises StorageError.
 
-        Args:
-            sha256: the hexadecimal digest of all bytes, where one was computed.
-
-        Raises:
-            StorageError: the version could not be put in its place, and is discarded.
+        *sha256*: the hexadecimal digest of all bytes, where one was computed.
         """
         try:
             with self._lock:
@@ -243,11 +234,7 @@ class Incoming:
 
 
 class _Settled(Incoming):
-    """A version with which all is done.
-
-    Its finalizer is C, where Incoming's is Python: what a signal raises in one of those is lost, and they would run
-    at the end of every write.
-    """
+    """A version with which all is done. Its finalizer is C: what a signal raises in one of Python's is lost."""
 
     __del__ = object.__init__
 

@@ -67,12 +67,7 @@ class Journal:
         self._note(_FILE + os.fsencode(path))
 
     def make_directory(self, key: str, place: str, where: int | None = None) -> None:
-        """Make a directory for a file in it, and write down which it is. Raises OSError.
-
-        Args:
-            key: its path relative to the root.
-            place: its path, relative to the directory *where* if that is given.
-        """
+        """Make the directory *place* for a file, in the directory *where*, and note it by its path in the root, *key*."""
         if self.file is None:
             os.mkdir(place, dir_fd=where)
             return

@@ -67,10 +67,7 @@ def place(path: str) -> Iterator[int]:
 
 
 def made(where: int, suffix: str) -> LockFile | None:
-    """Make one in a directory; None where files cannot be locked. Needs no room on the disk but an entry.
-
-    Raises OSError.
-    """
+    """Make one in a directory; None where files cannot be locked. Needs no room on the disk but an entry."""
     try:
         fd = os.open(".", _FLAGS | os.O_TMPFILE, 0o600, dir_fd=where)
         return _named(where, suffix, fd, f"/proc/self/fd/{fd}", is_link=True)

@@ -58,14 +58,11 @@ class OpenFile:
         return self.identity.device
 
     def unchanged(self) -> bool:
-        """Say whether the bytes that were read until now are of the version that was opened.
+        """Say whether the bytes that were read until now are of the version that was opened. Raises OSError.
 
         Size and mtime do not tell it alone, as mtime can be set back; ctime cannot. A file that is replaced, deleted,
         renamed or linked while it is sent gets another ctime, too, and its bytes stay: each look is compared with the
-        one before, and what shows in the file's names is no change.
-
-        Raises OSError when the file cannot be looked at. Takes one system call, and some milliseconds where ctime has
-        changed.
+        one before, and what shows in the file's names is no change. That takes some milliseconds.
         """
         seen = _look(self.fd)
         return seen == self._seen or self._is_only_called_otherwise(seen)
@@ -125,7 +122,6 @@ def open_regular(path: str) -> int:
     Raises:
         Irregular: it is something else.
         WouldBlock: another program has a lease on it, which it has been asked to give up.
-        OSError: what the system says.
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
@@ -137,11 +133,7 @@ def open_regular(path: str) -> int:
 
 
 def wait_for_lease(path: str) -> None:
-    """Wait until a regular file can be opened at once, at most for the kernel's lease-break-time (45 seconds).
-
-    Raises:
-        OSError: what the system says, and what it says of a file that is none by now.
-    """
+    """Wait until a regular file can be opened at once, at most for the kernel's lease-break-time (45 seconds)."""
     with io.FileIO(path, opener=_waiting):  # which a Ctrl-C does not lose
         pass
 

@@ -50,9 +50,7 @@ class Ground:
     def status(self, name: str) -> os.stat_result:
         """Return what is under a checked name, following symlinks as far as they stay in the root. Opens no file.
 
-        Raises:
-            InvalidName: a symlink leads out of the root.
-            FileNotFoundError, NotADirectoryError: there is nothing.
+        Raises InvalidName where one leads out, FileNotFoundError or NotADirectoryError where nothing is.
         """
         with Place(self, name, follow=True) as place:
             if place.found is None:
@@ -101,11 +99,7 @@ class Place:
     __slots__ = ("_fds", "_lack", "directory", "fd", "found", "ground", "last", "missing")
 
     def __init__(self, ground: Ground, name: str, *, follow: bool = False) -> None:
-        """Walk to a checked name. *follow* a symlink that it is, too, as far as it stays in the root.
-
-        Raises:
-            InvalidName: a symlink leads out of the root.
-        """
+        """Walk to a checked name; *follow* a symlink that it is, too. Raises InvalidName where one leads out."""
         self._fds = Descriptors()  # owns fd
         self.fd = -1
         self.ground = ground
@@ -141,11 +135,7 @@ class Place:
             return None
 
     def replace(self, temporary: str) -> os.stat_result | None:
-        """Move a file from the same directory to this name in one step, and return what is there then.
-
-        Raises:
-            FileNotFoundError: the directory was moved or removed.
-        """
+        """Move a file from the same directory to this name in one step, and return what is there then."""
         self.check_stays()
         os.replace(temporary, self.last, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         return self.look()
@@ -169,8 +159,7 @@ class Place:
     def check_stays(self) -> None:
         """See that the directory still lies where it lay: its descriptor would lead out of the root with it.
 
-        Raises:
-            FileNotFoundError: it was moved or removed.
+        Raises FileNotFoundError where it was moved or removed.
         """
         if not _lies_at(self.fd, self.ground.path_of(self.directory)):
             raise FileNotFoundError(errno.ENOENT, "its directory was moved or removed meanwhile")
@@ -287,11 +276,7 @@ class Directory:
     """An open directory of the root: what is in it, whatever becomes of its name meanwhile."""
 
     def __init__(self, place: Place) -> None:
-        """Open the directory that *place* was walked to, following symlinks. Closed with *place*.
-
-        Raises:
-            NotADirectoryError: it is none, or no longer.
-        """
+        """Open the directory that *place* was walked to. Closed with *place*. Raises NotADirectoryError."""
         self._place = place
         if place.found is None:
             raise place.lack()
@@ -305,10 +290,7 @@ class Directory:
         yield from found
 
     def entries(self, is_wanted: Callable[[str], bool]) -> list[Entry]:
-        """Return the files and directories that can be asked for, as far as their name *is_wanted*.
-
-        What goes away meanwhile, cannot be read, or leads out of the root is left out.
-        """
+        """Do as `Served.entries` says."""
         found = []
         for one in self:
             if not is_name(one.name) or not is_wanted(one.name):
@@ -323,12 +305,7 @@ class Directory:
         return found
 
     def status(self, entry: os.DirEntry[str]) -> os.stat_result:
-        """Return what an entry is; of a symlink, what it leads to in the root.
-
-        Raises:
-            InvalidName: it leads out of the root.
-            FileNotFoundError: it leads nowhere, or is gone.
-        """
+        """Return what an entry is; of a symlink, what it leads to in the root, as `Ground.status` does."""
         if not entry.is_symlink():
             return entry.stat(follow_symlinks=False)
         return self._place.ground.status(self._place.beside(entry.name))

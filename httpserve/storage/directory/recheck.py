@@ -13,13 +13,7 @@ from httpserve.storage.served import SETTLED_SECONDS, FileVersion, Identity
 
 
 class Recheck:
-    """One version of a file, to be had again where that takes no wait for its disk.
-
-    Args:
-        path: Where it lies.
-        file: Which version it is.
-        disks: The disks of its root.
-    """
+    """One version of a file, to be had again where that takes no wait for its disk."""
 
     __slots__ = ("_identity", "_just_answered", "_name", "_path", "_sha256")
 
@@ -65,8 +59,7 @@ class Recheck:
     def change_would_show(self, since: float) -> bool:
         """Tell whether `is_unchanged` notices any change since a time, in seconds since the epoch.
 
-        All but one: a program that has mapped the file into its memory may write there without a trace, on a disk until
-        the system writes the page back, in memory (tmpfs) for ever.
+        All but one: a program that has mapped the file into its memory may write there without a trace for a while.
         """
         # A disk that has just answered is local to this kernel.
         return since - self._identity.ctime_ns / 1e9 >= SETTLED_SECONDS and self._just_answered(self._name)

@@ -63,17 +63,13 @@ class Root:
         read_only: bool = False,
         listeners: Listeners | None = None,
     ) -> None:
-        """Remember *path*; nothing on the disk is touched before `open`.
+        """Remember *path*; nothing on the disk is touched before `open`. Raises InvalidArgument or NotFound.
 
         Args:
             path: the directory, made when it is missing; None: a private temporary one, gone on close.
             remove_created: remove on close what was created, and nothing else.
             read_only: change nothing in the directory, which must be there; it need not be writable.
             listeners: what is called at changes.
-
-        Raises:
-            InvalidArgument: *path* is none.
-            NotFound: *path* is relative, and the current directory is gone.
         """
         self._given = None if path is None else _absolute(path)
         self._remove_created = remove_created
@@ -102,8 +98,7 @@ class Root:
     def open(self) -> None:
         """Make the directory where it is missing, and remove what killed processes left. Harmless when open.
 
-        Raises:
-            RootUnusable: the path is not a directory that can be written.
+        Raises RootUnusable where the path is not a directory that can be written.
         """
         with self._lock:
             if self._tree is not None:
@@ -115,10 +110,7 @@ class Root:
             self._tree = self._open_private() if self._given is None else self._open_given(self._given)
 
     def close(self) -> None:
-        """Discard what is on its way in, and remove what was created. Harmless when closed.
-
-        Where the file system is gone, or fails, one line is logged.
-        """
+        """Discard what is on its way in, and remove what was created, unless the file system fails. Harmless when closed."""
         with self._lock:
             tree, self._tree = self._tree, None
             private, self._private = self._private, None
@@ -251,7 +243,7 @@ class Root:
         return Status(name, known.identity, known.sha256, known.shares_second)
 
     def open_file(self, name: str) -> OpenFile:
-        """Open a regular file for reading by its checked name. Opens nothing else. Raises what `Served.status` does.
+        """Open a regular file for reading by its checked name, and nothing else. Raises what `Served.status` does.
 
         Waits only while another program is to give up a lease on it: as long as the kernel lets that (45 seconds).
         """
@@ -373,10 +365,7 @@ class Root:
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of a file in a temporary sibling. Its parents are made.
 
-        Raises:
-            IsADirectory, NotADirectory: there is a directory of that name, or a part of the name is a file's.
-            NotPermitted: the directory cannot be written.
-            InvalidName: a symlink leads out of the root.
+        Raises IsADirectory, NotADirectory, NotPermitted, and InvalidName where a symlink leads out of the root.
         """
         return self.changes.incoming(name)
 

@@ -23,10 +23,9 @@ LIKENESS = 0.6
 
 
 def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
-    """Return names of files under a directory that can be asked for. Blocks for the disk.
+    """Return names of files under a directory that can be asked for, without those with a leading dot.
 
-    Those with a leading dot are left out, and what no name on a server can be, such as one that is not UTF-8. What is
-    nearest to the top comes first, and no more than `most` entries are looked at.
+    What is nearest to the top comes first, and no more than `most` entries are looked at.
     """
     top = Ground(os.path.realpath(path))
     found: list[str] = []
