@@ -115,15 +115,10 @@ def file_system(fd: int) -> str:
     try:
         with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
             fields = dict(line.split(":", 1) for line in file if ":" in line)
-        mount = fields["mnt_id"].strip()
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            mounts = [line.split() for line in file]
-        for one in mounts:
-            if one[0] == mount:
-                return _layered_type(one, mounts)
+        mounts = _mounts()
+        return next((_layered_type(one, mounts) for one in mounts if one[0] == fields["mnt_id"].strip()), "")
     except (OSError, KeyError, ValueError, IndexError):
-        pass  # not Linux, no /proc in this container, or not as we know it
-    return ""
+        return ""  # not Linux, no /proc in this container, or not as we know it
 
 
 def _layered_type(fields: list[str], mounts: list[list[str]]) -> str:
@@ -147,16 +142,17 @@ def _layered_type(fields: list[str], mounts: list[list[str]]) -> str:
     return kind
 
 
+def _mounts() -> list[list[str]]:
+    """Return the fields of all mounts (proc(5), mountinfo). Raises OSError where this system does not tell."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return [line.split() for line in file]
+
+
 def _all_mounts() -> frozenset[str]:
     """Return all mount points; none where this system does not tell."""
-    found = set()
     try:
-        with open("/proc/self/mountinfo", "rb") as file:
-            for line in file:
-                point = line.split(b" ")[4]
-                if b"\\" in point:
-                    point = point.decode("unicode_escape").encode("latin-1")  # blanks and the like as \\040
-                found.add(os.fsdecode(point))
-    except (OSError, ValueError, IndexError):
-        pass  # not Linux, or no /proc in this container
-    return frozenset(found)
+        points = [os.fsencode(one[4]) for one in _mounts()]
+    except (OSError, IndexError):  # not Linux, or no /proc in this container
+        return frozenset()
+    # Blanks and the like are written as \\040.
+    return frozenset(os.fsdecode(point.decode("unicode_escape").encode("latin-1")) for point in points)

@@ -17,6 +17,9 @@ from httpserve.base.threads import sigint_held
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+InUse = Callable[[int, list[str]], bool]
+
+
 class _Level(NamedTuple):
     """A directory in which another is emptied. It is not open, as a tree may be deeper than descriptors last."""
 
@@ -107,7 +110,7 @@ class Emptying:
 class _AsFarAsPossible(Emptying):
     """Leaves what cannot be removed, or is in use, and does not look into other file systems."""
 
-    def __init__(self, top: int, keep: str, is_in_use: Callable[[int, list[str]], bool]) -> None:
+    def __init__(self, top: int, keep: str, is_in_use: InUse) -> None:
         self._top = os.fstat(top)
         self._keep = keep
         self._is_in_use = is_in_use
@@ -129,7 +132,7 @@ class _AsFarAsPossible(Emptying):
         """Go on with what is left."""
 
 
-def emptied(top: int, keep: str = "", is_in_use: Callable[[int, list[str]], bool] = lambda fd, names: False) -> bool:
+def emptied(top: int, keep: str = "", is_in_use: InUse = lambda fd, names: False) -> bool:
     """Remove all in the open directory *top* that can be; return whether nothing is left in it. Raises no OSError.
 
     The name *keep* in *top* is left. *is_in_use* is asked with each directory and the names in it; what is in use is

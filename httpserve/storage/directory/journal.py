@@ -16,9 +16,10 @@ import stat
 from collections.abc import Callable
 from threading import RLock
 
+from httpserve.base.descriptors import Descriptors
 from httpserve.base.log import logger
 from httpserve.base.names import RESERVED_PREFIX
-from httpserve.storage.directory import lock_file, private
+from httpserve.storage.directory import lock_file
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.lock_file import DIRECTORY, NOFOLLOW, LockFile
 
@@ -67,7 +68,7 @@ class Journal:
         self._note(_FILE + os.fsencode(path))
 
     def make_directory(self, key: str, place: str, where: int | None = None) -> None:
-        """Make the directory *place* for a file, in the directory *where*, and note it by its path in the root, *key*."""
+        """Make the directory *place* for a file, in the directory *where*, and note it by its path in the root."""
         if self.file is None:
             os.mkdir(place, dir_fd=where)
             return
@@ -109,7 +110,7 @@ class Journal:
             return
         try:
             if remove and not self._littered:
-                with lock_file.place(self._root) as where:
+                with lock_file.opened(self._root) as where:
                     file.unlink(where)
         except OSError as error:  # a root that is read-only by now, or replaced; the next start removes it
             log.info("left %s in %s: %s", file.name, self._root, error)
@@ -129,21 +130,16 @@ class Journal:
 
 def _made(root: str) -> LockFile | str:
     """Return a journal's file; where files cannot be locked a token alone."""
-    with lock_file.place(root) as where:
+    with lock_file.opened(root) as where:
         return lock_file.made(where, SUFFIX) or secrets.token_hex(8)
 
 
 def sweep(root: str) -> None:
     """Remove the litter of dead owners from *root*. Looks at the root itself only, walks nowhere, and never raises."""
     try:
-        where = os.open(root, DIRECTORY)
-        try:
-            for name in lock_file.found(os.listdir(where), SUFFIX):
-                with lock_file.of_the_dead(where, name) as file:
-                    if file is not None:
-                        _sweep_one(root, where, file)
-        finally:
-            os.close(where)
+        with lock_file.opened(root, DIRECTORY) as where:
+            for file in lock_file.of_the_dead(where, SUFFIX):
+                _sweep_one(root, where, file)
     except OSError as error:
         log.info("could not look in %s for what a killed process left: %s", root, error)
 
@@ -158,7 +154,8 @@ def _sweep_one(root: str, where: int, file: LockFile) -> None:
     for record in records:
         kind, path = record[:1], os.fsdecode(record[1:])
         if kind == _FILE and temporary.fullmatch(path.rpartition("/")[2]):
-            is_clean &= _swept(root, where, path, _remove_temporary)
+            # No other has that name: it holds the token of a journal that nobody has copied.
+            is_clean &= _swept(root, where, path, lambda name, fd: os.unlink(name, dir_fd=fd))
         elif kind == _DIRECTORY:
             directories[path] = None
         elif (made := _MADE_RECORD.fullmatch(record)) is not None:
@@ -176,77 +173,27 @@ def _swept(root: str, where: int, path: str, remove: Callable[[str, int], object
     *parents, last = path.split("/")
     if ".." in parents or last in ("", ".", ".."):
         return True
-    fd = os.open(".", DIRECTORY, dir_fd=where)
+    fds = Descriptors()
     try:
+        fds.take(".", DIRECTORY, where)
         for parent in parents:
-            below = os.open(parent, DIRECTORY | NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        remove(last, fd)
+            fds.take(parent, DIRECTORY | NOFOLLOW, fds[0])
+            fds.drop()
+        remove(last, fds[0])
     except OSError as error:
         log.debug("left %s in %s: %s", path, root, error)
         return error.errno in _NOT_OURS
     finally:
-        os.close(fd)
+        fds.close()
     return True
-
-
-def _remove_temporary(name: str, where: int) -> None:
-    os.unlink(name, dir_fd=where)  # no other has that name: it holds the token of a journal that nobody has copied
 
 
 def _remove_directory(name: str, where: int, inode: Inode | None) -> None:
     """Remove an empty directory if it is the one on record."""
-    fd = os.open(name, DIRECTORY | NOFOLLOW, dir_fd=where)
-    try:
+    with lock_file.opened(name, DIRECTORY | NOFOLLOW, where) as fd:
         is_unfinished = os.fstat(fd).st_mode & _UNFINISHED and os.fstat(fd).st_uid == os.geteuid()
         is_ours = is_unfinished if inode is None else Inode.of(fd) == inode
-    finally:
-        os.close(fd)
     if is_ours:
         os.rmdir(name, dir_fd=where)
     else:
         log.info("left directory %s: it is not the one that a killed process made", name)
-
-
-def sweep_private(parent: str) -> None:
-    """Remove the private roots in *parent* that belong to this user and whose owner is dead. Never raises."""
-    try:
-        where = os.open(parent, DIRECTORY)
-        try:
-            names = os.listdir(where)
-            for name in lock_file.found(names, private.OUTSIDE):
-                with lock_file.of_the_dead(where, name) as file:
-                    if file is not None:
-                        private.remove_empty(where, file)
-            for name in filter(private.is_like_one, names):
-                _sweep_one_private(parent, where, name)
-        finally:
-            os.close(where)
-    except OSError as error:
-        log.info("could not look in %s for what killed processes left: %s", parent, error)
-
-
-def _sweep_one_private(parent: str, where: int, name: str) -> None:
-    try:
-        root = os.open(name, DIRECTORY | NOFOLLOW, dir_fd=where)
-    except OSError:  # it goes just now, is another user's, or no directory
-        return
-    try:
-        for mark in lock_file.found(os.listdir(root), private.INSIDE):
-            with lock_file.of_the_dead(root, mark, private.home(where, name)) as file:
-                if file is None:
-                    continue
-                if private.removed(where, name, root, file, _is_in_use):
-                    log.info("removed %s of a killed process in %s", name, parent)
-                else:
-                    log.info("left %s in %s: it is in use, or not all of it can be removed", name, parent)
-    except OSError as error:
-        log.info("left %s in %s: %s", name, parent, error)
-    finally:
-        os.close(root)
-
-
-def _is_in_use(where: int, names: list[str]) -> bool:
-    """Say whether somebody who lives has this directory, of a private root, for a root: a forked child does."""
-    return any(lock_file.is_locked(where, name) for name in lock_file.found(names, SUFFIX))

@@ -8,6 +8,7 @@ finds one that is not, except those of the dead. Knows files and locks. Does not
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -57,9 +58,9 @@ class LockFile(NamedTuple):
 
 
 @contextlib.contextmanager
-def place(path: str) -> Iterator[int]:
-    """Give a descriptor of a directory, which need not be readable. Raises OSError."""
-    fd = os.open(path, _PLACE)
+def opened(path: str, flags: int = _PLACE, within: int | None = None) -> Iterator[int]:
+    """Give a descriptor for a block, by default of a directory, which need not be readable. Raises OSError."""
+    fd = os.open(path, flags, dir_fd=within)
     try:
         yield fd
     finally:
@@ -117,26 +118,24 @@ def found(names: Iterable[str], suffix: str) -> list[str]:
     return [name for name in names if (match := _NAME.fullmatch(name)) is not None and match[2] == suffix]
 
 
-@contextlib.contextmanager
-def of_the_dead(where: int, name: str, home: str = "") -> Iterator[LockFile | None]:
-    """Give one of this user's whose owner is dead, locked; None where it is not that."""
-    try:
-        fd = _opened(where, name)
-    except OSError:  # its owner ends just now, or it is another user's
-        yield None
-        return
-    if fd is None:
-        yield None
-        return
-    try:
-        yield _verified(where, name, fd, home)
-    finally:
-        os.close(fd)
+def of_the_dead(where: int, suffix: str, home: str = "") -> Iterator[LockFile]:
+    """Give those in a directory that are this user's and whose owner is dead, each of them locked for its turn."""
+    for name in found(os.listdir(where), suffix):
+        try:
+            fd = _opened(where, name)
+        except OSError:  # its owner ends just now, or it is another user's
+            continue
+        try:
+            file = _verified(where, name, fd, home)
+            if file is not None:
+                yield file
+        finally:
+            os.close(fd)
 
 
-def _opened(where: int, name: str) -> int | None:
+def _opened(where: int, name: str) -> int:
     if not stat.S_ISREG(os.stat(name, dir_fd=where, follow_symlinks=False).st_mode):
-        return None  # opening a fifo to write would wake who waits for that
+        raise OSError(errno.EINVAL, "it is no file")  # opening a fifo to write would wake who waits for that
     return os.open(name, _FLAGS | os.O_NONBLOCK | NOFOLLOW, dir_fd=where)
 
 
@@ -168,8 +167,6 @@ def is_locked(where: int, name: str) -> bool:
     try:
         fd = _opened(where, name)
     except OSError:
-        return False
-    if fd is None:
         return False
     try:
         return not _lockable(fd)

@@ -12,19 +12,18 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable
 
 from httpserve.base.log import logger
-from httpserve.storage.directory import lock_file
-from httpserve.storage.directory.emptying import emptied
+from httpserve.storage.directory import journal, lock_file
+from httpserve.storage.directory.emptying import InUse, emptied
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.lock_file import DIRECTORY, NOFOLLOW, SALT_CHARACTERS, LockFile
 
 log = logger("httpserve.storage")
 
-PREFIX = "httpserve-"  # followed by the salt of its lock file
-OUTSIDE, INSIDE = "making.journal", "private.journal"  # the suffixes of the lock file beside and in it
-_NAME = re.compile(re.escape(PREFIX) + f"[0-9a-f]{{{SALT_CHARACTERS}}}")
+_PREFIX = "httpserve-"  # followed by the salt of its lock file
+_OUTSIDE, _INSIDE = "making.journal", "private.journal"  # the suffixes of the lock file beside and in it
+_NAME = re.compile(re.escape(_PREFIX) + f"[0-9a-f]{{{SALT_CHARACTERS}}}")
 
 
 class PrivateDirectory:
@@ -35,10 +34,10 @@ class PrivateDirectory:
         self._parent = os.path.realpath(parent)
         self._fd: int | None = None  # None: closed
         self._file: LockFile | None = None  # None: closed, or files cannot be locked
-        with lock_file.place(self._parent) as where:
-            self._file = lock_file.made(where, OUTSIDE)
+        with lock_file.opened(self._parent) as where:
+            self._file = lock_file.made(where, _OUTSIDE)
             self.token = secrets.token_hex(SALT_CHARACTERS) if self._file is None else self._file.token
-            self._name = PREFIX + self.token[:SALT_CHARACTERS]
+            self._name = _PREFIX + self.token[:SALT_CHARACTERS]
             self.path = os.path.join(self._parent, self._name)
             try:
                 self._make(where)
@@ -56,12 +55,12 @@ class PrivateDirectory:
         try:
             self._fd = os.open(self._name, DIRECTORY | NOFOLLOW, dir_fd=where)
             if self._file is not None:
-                self._file = self._file.moved(where, self._fd, INSIDE, home(where, self._name))
+                self._file = self._file.moved(where, self._fd, _INSIDE, _home(where, self._name))
         except BaseException:
             if self._file is None:
                 os.rmdir(self._name, dir_fd=where)
             else:
-                remove_empty(where, self._file)
+                _remove_empty(where, self._file)
             raise
 
     def remove(self) -> None:
@@ -69,8 +68,8 @@ class PrivateDirectory:
         if self._fd is None:
             return
         try:
-            with lock_file.place(self._parent) as where:
-                if not removed(where, self._name, self._fd, self._file):
+            with lock_file.opened(self._parent) as where:
+                if not _removed(where, self._name, self._fd, self._file):
                     log.warning("could not remove all of the temporary directory %s", self.path)
         except OSError as error:
             log.warning("could not remove all of the temporary directory %s: %s", self.path, error)
@@ -86,24 +85,19 @@ class PrivateDirectory:
                     os.close(fd)
 
 
-def is_like_one(name: str) -> bool:
-    """Say whether a name is like a private root's; whose it is only its lock file knows."""
-    return _NAME.fullmatch(name) is not None
-
-
-def home(where: int, name: str) -> str:
+def _home(where: int, name: str) -> str:
     """Return what the lock file in a private root answers for besides that: one that was moved is somebody's."""
     parent = os.fstat(where)
     return f"{parent.st_dev} {parent.st_ino} {name}"
 
 
-def remove_empty(where: int, file: LockFile) -> bool:
+def _remove_empty(where: int, file: LockFile) -> bool:
     """Remove the private root that *file*, beside it, answers for, if nothing is in it, and then the file.
 
     Return whether it is gone: else it was not made, or has a lock file in it that answers for it.
     """
     try:
-        os.rmdir(PREFIX + file.salt, dir_fd=where)
+        os.rmdir(_PREFIX + file.salt, dir_fd=where)
         return True
     except OSError as error:
         return error.errno == errno.ENOENT
@@ -111,13 +105,7 @@ def remove_empty(where: int, file: LockFile) -> bool:
         file.unlink(where)
 
 
-def removed(
-    where: int,
-    name: str,
-    fd: int,
-    file: LockFile | None,
-    is_in_use: Callable[[int, list[str]], bool] = lambda fd, names: False,
-) -> bool:
+def _removed(where: int, name: str, fd: int, file: LockFile | None, is_in_use: InUse = lambda fd, names: False) -> bool:
     """Remove a private root with all in it; return False if some of it has to stay. Raises OSError.
 
     Args:
@@ -136,4 +124,38 @@ def removed(
     if file is None or not file.inode.is_at(file.name, fd):
         os.rmdir(name, dir_fd=where)
         return True
-    return remove_empty(where, file.moved(fd, where, OUTSIDE))
+    return _remove_empty(where, file.moved(fd, where, _OUTSIDE))
+
+
+def sweep(parent: str) -> None:
+    """Remove the private roots in *parent* that belong to this user and whose owner is dead. Never raises."""
+    try:
+        with lock_file.opened(parent, DIRECTORY) as where:
+            for file in lock_file.of_the_dead(where, _OUTSIDE):
+                _remove_empty(where, file)
+            for name in filter(_NAME.fullmatch, os.listdir(where)):
+                _sweep_one(parent, where, name)
+    except OSError as error:
+        log.info("could not look in %s for what killed processes left: %s", parent, error)
+
+
+def _sweep_one(parent: str, where: int, name: str) -> None:
+    try:
+        root = os.open(name, DIRECTORY | NOFOLLOW, dir_fd=where)
+    except OSError:  # it goes just now, is another user's, or no directory
+        return
+    try:
+        for file in lock_file.of_the_dead(root, _INSIDE, _home(where, name)):
+            if _removed(where, name, root, file, _is_in_use):
+                log.info("removed %s of a killed process in %s", name, parent)
+            else:
+                log.info("left %s in %s: it is in use, or not all of it can be removed", name, parent)
+    except OSError as error:
+        log.info("left %s in %s: %s", name, parent, error)
+    finally:
+        os.close(root)
+
+
+def _is_in_use(where: int, names: list[str]) -> bool:
+    """Say whether somebody who lives has this directory, of a private root, for a root: a forked child does."""
+    return any(lock_file.is_locked(where, name) for name in lock_file.found(names, journal.SUFFIX))

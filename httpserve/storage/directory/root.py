@@ -25,7 +25,7 @@ from httpserve.errors import (
     RootUnusable,
     StorageError,
 )
-from httpserve.storage.directory import cleanup, journal
+from httpserve.storage.directory import cleanup, journal, private
 from httpserve.storage.directory.changes import Changes, Listeners
 from httpserve.storage.directory.created import Version
 from httpserve.storage.directory.incoming import Incoming
@@ -41,7 +41,6 @@ from httpserve.storage.directory.open_file import (
 )
 from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import Ground
-from httpserve.storage.directory.private import PrivateDirectory
 from httpserve.storage.directory.recheck import Recheck
 from httpserve.storage.served import Entry, FileVersion, Identity, Status
 
@@ -77,7 +76,7 @@ class Root:
         self._listeners = Listeners() if listeners is None else listeners
         self._lock = threading.Lock()  # guards the fields below; held over opening and closing as a whole
         self._tree: Changes | None = None
-        self._private: PrivateDirectory | None = None
+        self._private: private.PrivateDirectory | None = None
         self._made: list[tuple[str, Inode]] = []  # directories that were made for the root, outermost first
         self._pid = 0
         self._verified: dict[str, tuple[Version, str]] = {}  # which lie in the root, with their key
@@ -110,15 +109,15 @@ class Root:
             self._tree = self._open_private() if self._given is None else self._open_given(self._given)
 
     def close(self) -> None:
-        """Discard what is on its way in, and remove what was created, unless the file system fails. Harmless when closed."""
+        """Discard what is on its way in, and remove what was created. Harmless when closed."""
         with self._lock:
             tree, self._tree = self._tree, None
-            private, self._private = self._private, None
+            own, self._private = self._private, None
             if tree is None:
                 return
             self._verified.clear()
             if self._pid != os.getpid():  # after a fork all of it is still the parent's
-                _release(tree, private)
+                _release(tree, own)
                 return
             lost = _unreachable(tree.path)
             try:
@@ -126,15 +125,15 @@ class Root:
             except OSError as error:  # of a temporary
                 lost = lost or error
             if lost is None:
-                self._clean(tree, private)
+                self._clean(tree, own)
             else:  # removing would fail at each name, or not come back
-                _release(tree, private)
+                _release(tree, own)
                 log.warning("left what was put into %s: %s", tree.path, lost)
 
-    def _clean(self, tree: Changes, private: PrivateDirectory | None) -> None:
+    def _clean(self, tree: Changes, own: private.PrivateDirectory | None) -> None:
         """Remove what came into being since it was opened, and nothing else."""
-        if private is not None:
-            private.remove()
+        if own is not None:
+            own.remove()
         elif self._remove_created:
             cleanup.remove_created(tree.created, tree.ground)
         tree.end_journal(remove=True)
@@ -160,9 +159,9 @@ class Root:
         parent = "the directory for temporary files"
         try:
             parent = tempfile.gettempdir()
-            journal.sweep_private(parent)
+            private.sweep(parent)
             with sigint_held():  # which would lose what was just made
-                self._private = private = PrivateDirectory(parent)
+                self._private = made = private.PrivateDirectory(parent)
         except OSError as error:
             reason = f"no temporary directory could be made in {parent} ({error.strerror}); pass a directory"
             raise RootUnusable(reason, parent) from error
@@ -171,7 +170,7 @@ class Root:
                 self._private.remove()
                 self._private = None
             raise
-        return Changes(private.path, journal.Journal("", private.token), self._listeners)
+        return Changes(made.path, journal.Journal("", made.token), self._listeners)
 
     def _open_given(self, given: str) -> Changes:
         try:
@@ -378,10 +377,10 @@ def _raise_unopened(tree: Changes, name: str, error: OSError) -> NoReturn:
     raise NotFound(f"open {name!r}: no such file", name) from None
 
 
-def _release(tree: Changes, private: PrivateDirectory | None) -> None:
+def _release(tree: Changes, own: private.PrivateDirectory | None) -> None:
     tree.end_journal(remove=False)
-    if private is not None:
-        private.release()
+    if own is not None:
+        own.release()
 
 
 def _unreachable(path: str) -> OSError | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.storage.directory import journal
+from httpserve.storage.directory import journal, private
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.root import Root
@@ -202,29 +202,15 @@ def test_a_private_root_of_a_killed_process_is_removed_by_the_next(
     assert left(tmp_path) == []
 
 
-def test_a_private_root_that_goes_just_now_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lstat(path: str) -> os.stat_result:
-        raise FileNotFoundError(2, "No such file or directory", path)
-
-    private = tmp_path / "httpserve-going"
-    private.mkdir()
-    dead_journal(private, b"")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "lstat", lstat)
-        journal.sweep_private(str(tmp_path))
-
-    assert private.exists()
-
-
 def test_a_private_root_is_kept_while_anybody_uses_it(tmp_path: Path) -> None:
     process, path = start(HOLDER, "", TMPDIR=str(tmp_path))
     kill(process)
     living = Journal(path)
 
-    journal.sweep_private(str(tmp_path))
+    private.sweep(str(tmp_path))
     kept = os.path.exists(path)
     living.close(remove=False)
-    journal.sweep_private(str(tmp_path))
+    private.sweep(str(tmp_path))
 
     assert kept
     assert left(tmp_path) == []
