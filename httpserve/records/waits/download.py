@@ -75,55 +75,34 @@ class _Pace:
         return self._poll
 
 
-class Whole:
-    """What counts for a wait for whole downloads: each answer that no wait has claimed. The log has it ready."""
+class Counting:
+    """What counts for a wait: what a selection says, or whole downloads that no wait has claimed."""
 
-    def __init__(self, claims: Claims, terms: DownloadTerms) -> None:
-        self._claims = claims
-        self._terms = terms
-        self._before = claims.order
-
-    def look(self, version: Version) -> list[DownloadRecord] | None:
-        """Return what was waited for, once it has come, and claim it."""
-        return self._claims.take(self._terms.name, version.validator, self._terms.boards, self._before)
-
-    def coverages(self, version: Version) -> dict[str, Coverage]:
-        """Return what each client has so far."""
-        return self._claims.coverages(self._terms.name, version.validator, self._before)
-
-    def instead(self) -> Instead:
-        """Return what happened in the time that the wait is about."""
-        return self._claims.instead(self._claims.select_whole(self._terms.name, self._before), self._terms.boards)
-
-    def rests_for(self) -> float | None:
-        """Return in how many seconds who rests has rested for long enough; None: nobody rests."""
-        return None
-
-
-class Selected:
-    """What counts for any other wait: what a selection says, answers under way included."""
-
-    def __init__(self, claims: Claims, terms: DownloadTerms, selection: Selection) -> None:
+    def __init__(self, claims: Claims, terms: DownloadTerms, selection: Selection | None) -> None:
         self._claims = claims
         self._terms = terms
         self._selection = selection
+        self._before = claims.order
         self._moved: dict[str, tuple[tuple[int, int], float]] = {}  # by client: what it had, and since when just that
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
-        amount, name = self._terms.amount, self._terms.name
+        """Return what was waited for, once it has come, and claim it."""
+        claims, name, amount, boards = self._claims, self._terms.name, self._terms.amount, self._terms.boards
+        if self._selection is None:
+            return claims.take(name, version.validator, boards, self._before)
         wanted = amount.bytes_of(version.size)
 
         def choose(standings: Mapping[str, Coverage]) -> list[str] | None:
             has = {client: one for client, one in standings.items() if one.received() >= wanted}
-            return self._terms.boards.choose(self._at_rest(has) if amount.kind is UntilKind.IDLE else has)
+            return boards.choose(self._at_rest(has) if amount.kind is UntilKind.IDLE else has)
 
-        self._claims.decide(self._selection)
-        found = self._claims.take_selected(self._selection, version.validator, choose, wanted, is_end=amount.is_end)
+        claims.decide(self._selection)
+        found = claims.take_selected(self._selection, version.validator, choose, wanted, is_end=amount.is_end)
         if found is None:
             return None
         for client, coverage in found.items():
             coverage.ended = self._moved.get(client, (None, coverage.ended))[1]
-        shares = self._claims.log.downloads.shares
+        shares = claims.log.downloads.shares
         return [record(name, client, coverage, shared=shares(name, client)) for client, coverage in found.items()]
 
     def _at_rest(self, has: Mapping[str, Coverage]) -> list[str]:
@@ -137,13 +116,19 @@ class Selected:
         return [client for client, (_, moved) in self._moved.items() if now - moved >= self._terms.amount.idle]
 
     def coverages(self, version: Version) -> dict[str, Coverage]:
+        """Return what each client has so far."""
+        if self._selection is None:
+            return self._claims.coverages(self._terms.name, version.validator, self._before)
         self._claims.decide(self._selection)
         return self._claims.selected(self._selection, version.validator)
 
     def instead(self) -> Instead:
-        return self._claims.instead(self._selection, self._terms.boards)
+        """Return what happened in the time that the wait is about."""
+        selection = self._selection or self._claims.select_whole(self._terms.name, self._before)
+        return self._claims.instead(selection, self._terms.boards)
 
     def rests_for(self) -> float | None:
+        """Return in how many seconds who rests has rested for long enough; None: nobody rests."""
         if not self._moved:
             return None
         first = min(moved for _, moved in self._moved.values())
@@ -165,29 +150,27 @@ def wait_for_download(
         WaitTimeout: It did not happen in time; the message says what did.
         ServerNotRunning: It cannot happen any more.
     """
-    if selection is not None:
-        return _wait(claims, terms, Selected(claims, terms, selection))
-    if since is not None:
-        begun = claims.select_since(terms.name, terms.boards, since)
-    elif terms.amount.kind is UntilKind.ALL and terms.boards.predicate is None:
-        return _wait(claims, terms, Whole(claims, terms))
-    else:
-        version = terms.current()
-        wanted = ALL_BYTES if terms.amount.is_end else terms.amount.bytes_of(version.size)
-        begun = claims.select(terms.name, terms.boards, version.validator, wanted)
+    begun = None
+    if selection is None:
+        if since is not None:
+            selection = begun = claims.select_since(terms.name, terms.boards, since)
+        elif terms.amount.kind is not UntilKind.ALL or terms.boards.predicate is not None:
+            version = terms.current()
+            wanted = ALL_BYTES if terms.amount.is_end else terms.amount.bytes_of(version.size)
+            selection = begun = claims.select(terms.name, terms.boards, version.validator, wanted)
     try:
-        return _wait(claims, terms, Selected(claims, terms, begun))
+        return _wait(claims, terms, Counting(claims, terms, selection))
     finally:
-        claims.end(begun)
+        if begun is not None:
+            claims.end(begun)
 
 
-def _wait(claims: Claims, terms: DownloadTerms, counts: Whole | Selected) -> list[DownloadRecord]:
-    deadline = None if terms.timeout is None else time.monotonic() + terms.timeout
+def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[DownloadRecord]:
     log = claims.log
     pace = _Pace(log, terms)
     reported = -1
     _current(terms, was_there=False)
-    with Turns(log, partial(log.await_download, terms.name)) as turns:
+    with Turns(log, partial(log.await_download, terms.name), terms.timeout) as turns:
         while True:
             turns.begin()
             can_come = terms.can_come()
@@ -199,7 +182,7 @@ def _wait(claims: Claims, terms: DownloadTerms, counts: Whole | Selected) -> lis
                 return records
             if not can_come:
                 raise _not_running(terms.name)
-            left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
+            left = turns.left()
             if left <= 0 and log.is_due(terms.name):
                 left += GRACE_SECONDS
             if left <= 0:
@@ -230,7 +213,7 @@ def _report(
     terms: DownloadTerms,
     version: Version,
     records: list[DownloadRecord] | None,
-    counts: Whole | Selected,
+    counts: Counting,
     reported: int,
 ) -> int:
     """Tell how far those are who have most, if that has changed; returns it."""
@@ -251,7 +234,7 @@ def _not_running(name: str) -> ServerNotRunning:
 
 
 def _timeout(
-    claims: Claims, terms: DownloadTerms, version: Version, counts: Whole | Selected, coverages: dict[str, Coverage]
+    claims: Claims, terms: DownloadTerms, version: Version, counts: Counting, coverages: dict[str, Coverage]
 ) -> WaitTimeout:
     assert terms.timeout is not None
     connected = claims.log.connections().keys()

@@ -5,7 +5,6 @@ Knows claims and deadlines. Knows no sockets and no files.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -44,10 +43,9 @@ def wait_for_request(
         WaitTimeout: It did not happen in time.
         ServerNotRunning: It cannot happen any more.
     """
-    asked, predicate, timeout, log = terms.asked, terms.predicate, terms.timeout, claims.log
-    deadline = None if timeout is None else time.monotonic() + timeout
+    asked, predicate, log = terms.asked, terms.predicate, claims.log
     looks_from: int | None = None
-    with Turns(log, partial(log.await_request, asked.name)) as turns:
+    with Turns(log, partial(log.await_request, asked.name), terms.timeout) as turns:
         while True:
             turns.begin()
             can_come = terms.is_running()
@@ -64,7 +62,7 @@ def wait_for_request(
                     return log.record(exchange)
             if not can_come:
                 raise ServerNotRunning("nobody can ask for anything: the server does not run; start() it first")
-            left = SLICE_SECONDS if deadline is None else deadline - time.monotonic()
+            left = turns.left()
             if left <= 0:
                 raise _timeout(claims, terms, first, since)
             turns.wait(left, SLICE_SECONDS)

@@ -21,14 +21,14 @@ def next_events(
     log: ExchangeLog, since: int, timeout: float | None, kinds: frozenset[str], nearest: Nearest
 ) -> tuple[Event, ...]:
     """Block until there are events of these kinds after that one; none where the time is over, or no more can come."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+    turns = Turns(log, log.await_event, timeout)
     rest = log.read_again_at - time.monotonic()
     if timeout != 0 and rest > 0:
-        time.sleep(rest if timeout is None else min(rest, timeout))  # the boards' turn, whatever happens meanwhile
+        time.sleep(min(rest, turns.left()))  # the boards' turn, whatever happens meanwhile
     spent = time.thread_time()
     looks_at_open = not kinds.isdisjoint(_OF_ANSWERS)
     poll = 0.0
-    with Turns(log, log.await_event) as turns:
+    with turns:
         while True:
             turns.begin()
             is_due = looks_at_open and log.look_at_open(for_progress=PROGRESS in kinds)
@@ -36,14 +36,13 @@ def next_events(
             if any(entry.kind in kinds for entry in entries):
                 break
             since = entries[-1].number if entries else since  # so that no look reads them again
-            left = PROGRESS_SECONDS if deadline is None else deadline - time.monotonic()
+            left = turns.left()
             if not is_open or left <= 0:
                 return ()
             poll = min(2 * poll or FIRST_POLL_SECONDS, LAST_POLL_SECONDS) if is_due else PROGRESS_SECONDS
             if turns.wait(left, poll):
                 poll = 0.0
-                gather = GATHER_SECONDS if deadline is None else min(GATHER_SECONDS, deadline - time.monotonic())
-                time.sleep(max(0.0, gather))
+                time.sleep(max(0.0, min(GATHER_SECONDS, turns.left())))
     found = events_of([entry for entry in entries if entry.kind in kinds], time.monotonic(), nearest)
     spent = time.thread_time() - spent
     log.read_again_at = time.monotonic() + min(MOST_REST_SECONDS, spent * SHARE)

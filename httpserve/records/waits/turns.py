@@ -5,6 +5,7 @@ Knows who is woken by what, and how much work a look is. Does not know what is l
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -21,11 +22,12 @@ MOST_REST_SECONDS = 0.25  # a look may cost much: a user's function, or a thousa
 class Turns:
     """The looks of one wait, for a `with` block. Each look begins with `begin`, and `wait` is between two."""
 
-    __slots__ = ("__weakref__", "_exchanges", "_join", "_spent", "_waiter")
+    __slots__ = ("__weakref__", "_deadline", "_exchanges", "_join", "_spent", "_waiter")
 
-    def __init__(self, exchanges: ExchangeLog, join: Callable[[], Waiter]) -> None:
+    def __init__(self, exchanges: ExchangeLog, join: Callable[[], Waiter], timeout: float | None) -> None:
         self._exchanges = exchanges
         self._join = join
+        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._waiter: Waiter | None = None
         self._spent = 0.0
 
@@ -40,6 +42,10 @@ class Turns:
         self._exchanges.waits.discard(self)
         if self._waiter is not None:
             self._exchanges.leave(self._waiter)
+
+    def left(self) -> float:
+        """Return how many seconds of the time-out are left; infinitely many without one."""
+        return self._deadline - time.monotonic()
 
     def begin(self) -> None:
         """Let what happens from now on end the next `wait`: who looks afterwards misses nothing."""

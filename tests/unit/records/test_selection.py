@@ -14,7 +14,7 @@ from httpserve.records.log import ExchangeLog
 from httpserve.records.model import RequestRecord
 from httpserve.records.selection import Selection
 from httpserve.records.terms import Boards, amount
-from httpserve.records.waits.download import DownloadTerms, Selected, Version
+from httpserve.records.waits.download import Counting, DownloadTerms, Version
 from tests.unit.exchanges import Asked, Line, subject
 
 V = '"v"'
@@ -185,10 +185,10 @@ def test_what_nobody_looks_at_for_long_is_not_lost(monkeypatch: pytest.MonkeyPat
 # Rest
 
 
-def resting(claims: Claims, seconds: float) -> tuple[Selected, Selection]:
+def resting(claims: Claims, seconds: float) -> tuple[Counting, Selection]:
     terms = DownloadTerms("f", lambda: Version(V, 10), lambda: True, lambda names: {}, amount=amount("idle", seconds))
     selection = claims.select_from_now("f", Boards())
-    return Selected(claims, terms, selection), selection
+    return Counting(claims, terms, selection), selection
 
 
 def test_a_range_that_came_again_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
