@@ -17,16 +17,7 @@ _SINCE = "in seconds since the epoch, as time.time() gives"
 
 
 def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
-    """Return a duration as float seconds.
-
-    Args:
-        name: The argument's name, for the message.
-        value: What was given.
-        zero: Whether 0 is one.
-
-    Raises:
-        InvalidArgument: It is no number that one can wait for.
-    """
+    """Return a duration that one can wait for as float seconds, else raise InvalidArgument; `zero`: 0 is one."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         is_long_enough = value > 0 or (zero and value == 0)
         if is_long_enough and value <= threading.TIMEOUT_MAX:  # an int may be too large for a float
@@ -36,15 +27,7 @@ def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
 
 
 def checked_count(name: str, value: object) -> int:
-    """Return a number of things, of no more than can be kept in memory.
-
-    Args:
-        name: The argument's name, for the message.
-        value: What was given.
-
-    Raises:
-        InvalidArgument: It is no whole number from 1 on, or one that is too large.
-    """
+    """Return a number of things from 1 on, of no more than can be kept in memory, else raise InvalidArgument."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize:
         return value
     limit = f", at most {sys.maxsize}" if isinstance(value, int) and value > sys.maxsize else ""

@@ -10,12 +10,7 @@ from importlib import import_module
 def lazy_names(
     package: str, modules: Mapping[str, tuple[str, ...]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return the `__getattr__` and the `__dir__` of a package that loads its public names on first use.
-
-    Args:
-        package: The package's full name.
-        modules: The names that each module below the package defines.
-    """
+    """Return the `__getattr__` and the `__dir__` of a package that loads its public names, of these modules, on use."""
     namespace = vars(sys.modules[package])
     module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
 

@@ -22,13 +22,9 @@ def _nothing(copied: int, total: int | None) -> None:
 def reporter(progress: Progress) -> Iterator[Report]:
     """Give the function that reports as *progress* says, for the time of the block. Never blocks.
 
-    Args:
-        progress: A function of the bytes so far and the total or None; True for a bar of tqdm on stderr, or in
-            the notebook; None or False for nothing.
-
     Raises:
         MissingExtra: tqdm is not installed, which a bar needs.
-        InvalidType: *progress* is none of these.
+        InvalidType: *progress* is neither a function, True, False nor None.
     """
     if progress is None or progress is False:
         yield _nothing

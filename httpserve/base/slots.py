@@ -10,11 +10,7 @@ from collections.abc import Hashable
 
 
 class Slots:
-    """A number of seats for each key. Safe from any thread; waits for nothing.
-
-    Args:
-        most: The seats of each key.
-    """
+    """At most so many seats for each key. Safe from any thread; waits for nothing."""
 
     def __init__(self, most: int) -> None:
         self._lock = threading.Lock()

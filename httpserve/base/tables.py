@@ -52,14 +52,7 @@ class Column(NamedTuple):
 def html_table(
     columns: Sequence[Column], rows: Iterable[Sequence[object]], *, caption: str = "", border: bool = False
 ) -> Markup:
-    """Return a table as HTML, all of it escaped.
-
-    Args:
-        columns: What the columns are.
-        rows: A value for each column, as a text or as markup.
-        caption: The table's title.
-        border: Whether lines separate the cells, for pages that have no style for tables.
-    """
+    """Return a table as HTML, all of it escaped; with lines between cells for pages that have no style for tables."""
     styles = [_NUMBER if column.is_number else _TEXT for column in columns]
     lines = [[html("<th{}>{}</th>", style, column.heading) for style, column in zip(styles, columns, strict=True)]]
     lines += [[html("<td{}>{}</td>", style, cell) for style, cell in zip(styles, row, strict=True)] for row in rows]
@@ -141,12 +134,7 @@ _ATTRIBUTES = (
 
 
 def as_html(records: Sequence[object], most: int = MOST_ROWS) -> Markup:
-    """Return a table of the latest records, all of it escaped.
-
-    Args:
-        records: Any with the attributes of those in `httpserve.records.model`, all of one class.
-        most: How many rows there are at most; default 50.
-    """
+    """Return a table of the latest of records of one class, all of it escaped."""
     latest = records[-most:] if most else []
     if not latest:
         return Markup("" if records else "<em>nothing yet</em>")
@@ -211,11 +199,7 @@ class Listing(list[str]):
 
 
 def report_html(findings: Iterable[tuple[str, str, str, str]]) -> Markup:
-    """Return a table of findings, in their order, all of it escaped.
-
-    Args:
-        findings: Of each its status, what was looked at, what was found, and what to do, empty for nothing.
-    """
+    """Return a table of findings, escaped: of each its status, what was looked at, what was found, and what to do."""
     columns = [Column("status"), Column("check"), Column("found")]
     return html_table(columns, ([status, check, _found(*found)] for status, check, *found in findings))
 

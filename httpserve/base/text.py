@@ -127,17 +127,11 @@ class InPython(str):
 
 
 class Message(str):
-    """A printable text that remembers which hints are in it. As a `str` it has the words of Python.
-
-    Args:
-        template: A text in which each `{}` is the place of a value.
-        values: Hints, parts for Python only, messages, and any other value as a text.
-    """
+    """A printable text with a value for each `{}` that remembers its hints. As a `str` it has the words of Python."""
 
     parts: tuple[str | Hint, ...]
 
     def __new__(cls, template: str, *values: object) -> Message:
-        """Put the values into the template."""
         parts: list[str | Hint] = []
         for text, value in zip(template.split("{}") if values else [template], (*values, ""), strict=True):
             parts.append(printable(text))
@@ -151,12 +145,7 @@ class Message(str):
 
 
 def worded(message: str, word: Callable[[Hint], str]) -> str:
-    """Return a message in the words of an interface other than Python.
-
-    Args:
-        message: A `Message`; any other text is returned as it is.
-        word: Returns what to write for a hint.
-    """
+    """Return a message, if it is a `Message`, in the words of another interface: `word` writes a hint."""
     if not isinstance(message, Message):
         return message
     parts = (part for part in message.parts if not isinstance(part, InPython))
@@ -166,7 +155,6 @@ def worded(message: str, word: Callable[[Hint], str]) -> str:
 def url_path(name: str) -> str:
     """Return a checked name as a path for URLs: all but `/` and RFC 3986's unreserved characters is encoded.
 
-    `+`, `&`, `'`, `*`, `[` and their like are legal in a path, but shells, globbing clients (curl) and form
-    decoders read them differently; encoded they mean the same to everyone.
+    Some of these are legal in a path, but shells, globbing clients (curl) and form decoders read them differently.
     """
     return quote(name, safe="/", errors="surrogateescape")

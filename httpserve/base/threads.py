@@ -36,12 +36,7 @@ class GivenUp(Exception):
 
 
 class Aside(Generic[T]):
-    """A body in a thread of its own, which the main thread may start and wait for while signals raise in it.
-
-    Args:
-        body: What to do.
-        name: The thread's name, for dumps of stacks.
-    """
+    """A body in a thread of its own, of that name, which the main thread may start and wait for while signals raise."""
 
     def __init__(self, body: Callable[[], T], name: str) -> None:
         self._body = body
@@ -126,7 +121,8 @@ def run_shielded(
     if interrupt is not None:
         try:
             if error is None and undo is not None:
-                interrupt = _waited_out(Aside(_Undone(undo, work), "httpserve-call"), None, interrupt) or interrupt
+                undone = Aside(partial(undo, work.value), "httpserve-call")  # type: ignore[arg-type]  # see below
+                interrupt = _waited_out(undone, None, interrupt) or interrupt
             raise _in_context(interrupt, error)
         finally:
             interrupt = error = None
@@ -136,17 +132,6 @@ def run_shielded(
         finally:
             error = None
     return work.value  # type: ignore[return-value]  # there is one where there is no error
-
-
-class _Undone(Generic[T]):
-    """A body that undoes another one."""
-
-    def __init__(self, undo: Callable[[T], object], work: Aside[T]) -> None:
-        self._undo = undo
-        self._work = work
-
-    def __call__(self) -> None:
-        self._undo(self._work.value)  # type: ignore[arg-type]  # it has ended without an error
 
 
 def _waited_out(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 LONGEST_ALARM = 1e8  # seconds that any system's clock takes
@@ -38,9 +38,7 @@ class Signals:
                 signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         # If a KeyboardInterrupt has come out of code that was compiled from a string, such as a dataclass's, CPython
         # ends the process by SIGINT, even if it was caught, and until the next such code has run.
         exec("")

@@ -9,7 +9,6 @@ import os
 import weakref
 from collections.abc import Collection
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, overload
 
 from httpserve.base.arguments import StrPath, checked_count, checked_seconds, checked_since, quoted_value
@@ -219,9 +218,7 @@ class HttpServerClient:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     # Where it is

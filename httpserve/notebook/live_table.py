@@ -33,12 +33,9 @@ class Watched(Protocol):
 
     @property
     def is_running(self) -> bool: ...
-
     @property
     def transfers(self) -> Sequence[Any]: ...  # records, of which `tables` knows what to show
-
     def events(self, since: int, timeout: float, kinds: Sequence[str]) -> Sequence[Any]: ...  # each has a number
-
     def get_url(self) -> str: ...
 
 

@@ -27,22 +27,15 @@ class Server(Protocol):
 
     @property
     def is_running(self) -> bool: ...
-
     def get_host(self) -> str: ...
-
     def get_port(self) -> int: ...
-
     def close(self) -> None: ...
 
 
 def make_room(servers: Iterable[Server], error: PortInUse) -> bool:
-    """Close the server that holds the port of a cell's start. False where there is none to close.
+    """Close that of these servers which holds the port of a cell's start. False where there is none to close.
 
     Does nothing outside of IPython, nor in threads other than the one of the cells. Blocks as `close` does.
-
-    Args:
-        servers: Those of this process.
-        error: What the start has raised.
     """
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None or threading.current_thread() is not threading.main_thread():

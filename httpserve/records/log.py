@@ -355,8 +355,7 @@ class ExchangeLog:
         with sigint_held(), self._lock:
             number = self._events.add(VERSION, (time.time(), name))
             self.downloads.start_over(name, number)
-            if self._await_events:
-                self._wake_for_event()
+            self._wake_for_event()
             for selection in self._followers.get(name, ()):
                 selection.start_over(number)
             self._wake_for_name(name)
@@ -365,15 +364,13 @@ class ExchangeLog:
         """Note that the server is about to answer requests."""
         with sigint_held(), self._lock:
             self._events.open(host, port, time.time())
-            if self._await_events:
-                self._wake_for_event()
+            self._wake_for_event()
 
     def stopped(self) -> None:
         """Note that the server answers no more, if it did. To be called while it still counts as running."""
         with sigint_held(), self._lock:
             self._events.close(time.time())
-            if self._await_events:
-                self._wake_for_event()
+            self._wake_for_event()
 
     def events_after(self, since: int) -> tuple[list[Entry], bool]:
         """Return what came after an event, and whether more can come."""
@@ -402,7 +399,7 @@ class ExchangeLog:
             for exchange, transfer in moved.items():
                 if exchange in self._open:
                     self._events.add_progress(exchange, transfer, now, time.time())
-            if self._events.number > before and self._await_events:
+            if self._events.number > before:
                 self._wake_for_event()
         return bool(asked)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 from httpserve.base.progress import Progress, reporter
@@ -86,9 +85,7 @@ class ExpectedDownload:
         self._records = None
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *raised: object) -> None:
         if kind is None:
             self.wait()
         else:
@@ -127,8 +124,6 @@ class ExpectedRequest:
         self._first = self._claims.log.next_number
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *raised: object) -> None:
         if kind is None:
             self.wait()

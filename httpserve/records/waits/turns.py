@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from httpserve.records.log import ExchangeLog, Waiter
@@ -36,9 +35,7 @@ class Turns:
         self._spent = time.thread_time()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._exchanges.waits.discard(self)
         if self._waiter is not None:
             self._exchanges.leave(self._waiter)

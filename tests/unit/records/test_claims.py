@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import count, pairwise
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -47,6 +48,25 @@ def progress(claims: Claims, validator: str, name: str = "f") -> dict[str, int]:
     return {client: coverage.received() for client, coverage in coverages.items()}
 
 
+@dataclass(frozen=True)
+class Part:
+    """An answer of which some has arrived: all of it, `got` bytes, or with -1 not even its head."""
+
+    span: tuple[int, int] = (0, 10)
+    client: str = "10.0.0.2"
+    validator: str = '"v"'
+    got: int | None = None
+
+    def arrives(self, claims: Claims) -> None:
+        what = subject(self.span, validator=self.validator, total=self.span[1] and 10)
+        status = 200 if self.span in ((0, 10), (0, 0)) else 206
+        exchange = begun(claims, what, line=Line(self.client), status=status)
+        if self.got == -1:
+            claims.log.settle(exchange, 0, 101.0, End.CLOSED)
+        else:
+            received(claims, exchange, self.got)
+
+
 # A whole download
 
 
@@ -56,13 +76,6 @@ def test_a_client_that_received_every_byte_has_the_download(claims: Claims) -> N
     assert took(claims) == DownloadRecord(
         name="f", client="10.0.0.2", bytes=10, seconds=1.0, user_agent="curl", ranges=(), total=10
     )
-
-
-def test_a_download_is_taken_once(claims: Claims) -> None:
-    received(claims, begun(claims))
-
-    assert took(claims)
-    assert not took(claims)
 
 
 def test_ranges_over_several_connections_make_a_download_together(claims: Claims) -> None:
@@ -79,58 +92,30 @@ def test_ranges_over_several_connections_make_a_download_together(claims: Claims
     assert (record.ranges, record.seconds) == (((0, 3), (3, 6), (5, 10)), 4.0)
 
 
-def test_ranges_of_two_clients_do_not_make_a_download(claims: Claims) -> None:
-    received(claims, begun(claims, subject((0, 5)), status=206, line=Line("10.0.0.2")))
-    received(claims, begun(claims, subject((5, 10)), status=206, line=Line("10.0.0.3")))
+@pytest.mark.parametrize(
+    ("parts", "is_whole"),
+    [
+        ([Part(got=4), Part((4, 10))], True),  # the first was cut
+        ([Part((0, 5)), Part((5, 10), client="10.0.0.3")], False),
+        ([Part((0, 5), validator='"old"'), Part((5, 10))], False),
+        ([Part(validator='"old"')], False),
+        ([Part()], True),
+        ([Part((0, 0))], True),  # of an empty file
+        ([Part((0, 0), got=-1)], False),
+    ],
+)
+def test_all_bytes_of_one_version_at_one_client_make_a_download(
+    claims: Claims, parts: list[Part], is_whole: bool
+) -> None:
+    for part in parts:
+        part.arrives(claims)
 
-    assert not took(claims)
-
-
-def test_a_part_of_an_answer_that_was_cut_counts_for_the_rest_to_come(claims: Claims) -> None:
-    received(claims, begun(claims), 4)
-    received(claims, begun(claims, subject((4, 10)), status=206))
-
-    assert took(claims)
+    assert bool(took(claims)) is is_whole
+    assert not took(claims)  # it is returned once
 
 
 def test_a_head_or_304_is_no_download(claims: Claims) -> None:
     received(claims, begun(claims, subject()))
-
-    assert not took(claims)
-
-
-def test_an_empty_file_is_downloaded_by_one_whole_answer(claims: Claims) -> None:
-    received(claims, begun(claims, subject((0, 0), total=0)))
-
-    assert took(claims)
-
-
-def test_an_empty_file_is_not_downloaded_by_an_answer_that_was_cut(claims: Claims) -> None:
-    claims.log.settle(begun(claims, subject((0, 0), total=0)), 0, 101.0, End.CLOSED)
-
-    assert not took(claims)
-
-
-def test_only_the_client_that_is_meant_counts(claims: Claims) -> None:
-    received(claims, begun(claims, line=Line("10.0.0.2")))
-    received(claims, begun(claims, line=Line("10.0.0.3")))
-
-    record = took(claims, "10.0.0.3")
-
-    assert record is not None
-    assert record.client == "10.0.0.3"
-    assert not took(claims, "10.0.0.4")
-
-
-def test_a_download_of_another_version_does_not_count(claims: Claims) -> None:
-    received(claims, begun(claims, subject((0, 10), validator='"old"')))
-
-    assert not took(claims)
-
-
-def test_bytes_of_two_versions_are_never_added_up(claims: Claims) -> None:
-    received(claims, begun(claims, subject((0, 5), validator='"old"'), status=206))
-    received(claims, begun(claims, subject((5, 10)), status=206))
 
     assert not took(claims)
 
@@ -143,14 +128,6 @@ def test_what_began_before_a_new_version_does_not_count(claims: Claims) -> None:
 
     assert not took(claims)
     assert instead(claims).requests == ()
-
-
-def test_what_ended_before_a_new_version_does_not_count(claims: Claims) -> None:
-    received(claims, begun(claims))
-
-    claims.log.new_version("f")
-
-    assert not took(claims)
 
 
 def test_what_begins_after_a_new_version_counts(claims: Claims) -> None:
@@ -192,15 +169,6 @@ def test_a_wait_on_one_client_takes_nothing_from_a_wait_on_another(claims: Claim
     assert not took(claims)
 
 
-def test_a_wait_on_any_client_takes_nothing_from_a_wait_on_another(claims: Claims) -> None:
-    received(claims, begun(claims, line=Line("10.0.0.2")))
-    received(claims, begun(claims, line=Line("10.0.0.3")))
-
-    assert took(claims)
-    assert took(claims)
-    assert not took(claims)
-
-
 def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes(claims: Claims) -> None:
     received(claims, begun(claims))
     received(claims, begun(claims, subject((0, 5)), status=206, line=Line("10.0.0.3")))
@@ -215,22 +183,16 @@ def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes(claims:
 
 
 @pytest.mark.parametrize("status", [200, 206])
-def test_an_old_version_that_is_done_last_does_not_replace_the_new_one(status: int, claims: Claims) -> None:
+@pytest.mark.parametrize("new", [[(0, 10)], [(0, 5), (5, 10)]], ids=["whole before", "whole later"])
+def test_an_old_version_that_is_done_last_hides_nothing_of_the_new_one(
+    claims: Claims, status: int, new: list[tuple[int, int]]
+) -> None:
     slow = begun(claims, subject((0, 10), validator='"old"'), status=status, began=100.0)
-    received(claims, begun(claims, subject((0, 5)), status=206, began=105.0))
+    received(claims, begun(claims, subject(new[0]), status=206, began=105.0))
 
     received(claims, slow, 7)
-    received(claims, begun(claims, subject((5, 10)), status=206, began=106.0))
-
-    assert took(claims)
-
-
-@pytest.mark.parametrize("status", [200, 206])
-def test_an_old_version_that_is_done_last_does_not_hide_that_the_new_one_is_whole(status: int, claims: Claims) -> None:
-    slow = begun(claims, subject((0, 10), validator='"old"'), status=status, began=100.0)
-    received(claims, begun(claims, began=105.0))
-
-    received(claims, slow, 10 if status == 200 else 7)
+    for span in new[1:]:
+        received(claims, begun(claims, subject(span), status=206, began=106.0))
 
     assert took(claims)
 
@@ -243,26 +205,15 @@ def test_a_new_version_replaces_what_arrived_of_the_old_one(claims: Claims) -> N
     assert (progress(claims, '"old"'), progress(claims, '"v"')) == ({}, {"10.0.0.2": 7})
 
 
-def test_so_many_clients_that_have_the_whole_are_kept_for_a_name(
-    monkeypatch: pytest.MonkeyPatch, claims: Claims
+def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
+    claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
-
     for number in range(3):
         received(claims, begun(claims, line=Line(f"10.0.0.{number}")))
+        received(claims, begun(claims, subject((0, 5)), status=206, line=Line(f"10.0.1.{number}")))
 
-    assert [bool(took(claims, f"10.0.0.{number}")) for number in range(3)] == [False, True, True]
-
-
-def test_so_many_clients_are_kept_for_a_name_and_the_oldest_goes_first(
-    monkeypatch: pytest.MonkeyPatch, claims: Claims
-) -> None:
-    monkeypatch.setattr(downloads, "MOST_CLIENTS", 2)
-
-    for number in range(3):
-        received(claims, begun(claims, subject((0, 5)), status=206, line=Line(f"10.0.0.{number}")))
-
-    assert progress(claims, '"v"') == {"10.0.0.1": 5, "10.0.0.2": 5}
+    assert progress(claims, '"v"') == {"10.0.0.1": 10, "10.0.0.2": 10, "10.0.1.1": 5, "10.0.1.2": 5}
 
 
 def test_an_answer_that_was_acknowledged_counts_while_its_connection_is_still_idle(claims: Claims) -> None:

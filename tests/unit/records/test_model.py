@@ -163,32 +163,19 @@ def test_looking_does_not_lengthen_what_a_system_cannot_tell(log: ExchangeLog) -
     assert log.record(exchange).seconds == pytest.approx(1.0)
 
 
-def test_an_answer_that_was_cut_is_not_completed(log: ExchangeLog) -> None:
-    exchange = begun(log)
-
-    log.settle(exchange, 4, 103.0, End.CLOSED)
-
-    record = log.record(exchange)
-    assert (record.completed, record.bytes, record.seconds) == (False, 4, 3.0)
-
-
 @pytest.mark.parametrize("end", [End.CLOSED, End.RESET, End.LOST, End.CUT])
-def test_a_record_says_how_an_answer_ended_that_is_not_complete(end: End, log: ExchangeLog) -> None:
-    exchange = begun(log)
-    before = log.record(exchange).outcome
-
-    log.settle(exchange, 4, 103.0, end)
-
-    assert (before, log.record(exchange).outcome) == ("under way", end.value)
-
-
-def test_a_complete_answer_is_complete_however_its_connection_ended(log: ExchangeLog) -> None:
+@pytest.mark.parametrize("got", [4, 10])
+def test_a_record_and_a_transfer_say_how_an_answer_ended(end: End, got: int, log: ExchangeLog) -> None:
     exchange = begun(log)
     sent(log, exchange)
 
-    log.settle(exchange, 10, 103.0, End.RESET)
+    log.settle(exchange, got, 102.0, end)
 
-    assert log.record(exchange).outcome == "completed"
+    (transfer,), (record,) = log.transfers(), log.requests()
+    outcome = "completed" if got == 10 else end.value
+    assert (record.outcome, record.completed, record.bytes) == (outcome, got == 10, got)
+    assert (transfer.state, transfer.sent, transfer.acknowledged) == (outcome, 10, got)
+    assert (record.seconds, transfer.seconds, transfer.rate) == (1.0, 1.0, got)
 
 
 def test_a_record_does_not_keep_the_connection(log: ExchangeLog) -> None:
@@ -202,14 +189,6 @@ def test_a_record_does_not_keep_the_connection(log: ExchangeLog) -> None:
     assert log.requests()[0].client == "10.0.0.2"
 
 
-def test_an_answer_handed_over_but_not_all_received_is_not_completed(log: ExchangeLog) -> None:
-    exchange = begun(log)
-
-    received(log, exchange, 9)
-
-    assert (exchange.state, log.record(exchange).completed) == (State.CUT, False)
-
-
 def test_an_answer_is_settled_once(log: ExchangeLog) -> None:
     exchange = begun(log)
     log.settle(exchange, 10, 103.0, End.CLOSED)
@@ -217,15 +196,6 @@ def test_an_answer_is_settled_once(log: ExchangeLog) -> None:
     log.settle(exchange, 0, 104.0, End.CLOSED)
 
     assert log.record(exchange).bytes == 10
-
-
-def test_an_answer_without_a_file_has_no_name(log: ExchangeLog) -> None:
-    exchange = begun(log, None, status=404)
-
-    received(log, exchange)
-
-    assert log.record(exchange).name == ""
-    assert exchange.spans(3) == []
 
 
 def test_no_more_than_so_many_records_are_kept_and_the_oldest_goes_first() -> None:
@@ -301,18 +271,6 @@ def test_a_transfer_is_complete_once_all_is_acknowledged_and_not_before(log: Exc
 
     assert (early.state, early.sent, early.acknowledged, early.total) == ("under way", 10, 6, 10)
     assert (late.state, late.sent, late.acknowledged) == ("completed", 10, 10)
-
-
-@pytest.mark.parametrize("end", [End.CLOSED, End.RESET, End.LOST, End.CUT])
-def test_a_transfer_says_how_it_ended(end: End, log: ExchangeLog) -> None:
-    exchange = begun(log)
-    exchange.handed = 7
-
-    log.settle(exchange, 4, 102.0, end)
-
-    (transfer,) = log.transfers()
-    assert (transfer.state, transfer.sent, transfer.acknowledged) == (end.value, 7, 4)
-    assert (transfer.seconds, transfer.rate) == (2.0, 2.0)
 
 
 def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second(log: ExchangeLog) -> None:
