@@ -104,7 +104,8 @@ class ExchangeLog:
         try:
             if before in self._open:
                 self._close(before, before.length, exchange.began)
-            self._begin(exchange)
+            if exchange.subject is not PROBE:
+                self._begin(exchange)
         finally:
             self._lock.release()
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
+from httpserve.base.text import url_path
 from httpserve.plan import Data, Piece, Pieces, Plan, Region, Repeatable, Step, Subject
 from httpserve.site.conditional import ByteRange
 from httpserve.site.digest_file import MemoryFile
@@ -104,6 +105,12 @@ def many_ranges(file: File, representation: Representation, ranges: tuple[ByteRa
         *representation.common,
     ]
     return Response(206, fields, Plan(tuple(steps), length, _subject(representation, pieces)))
+
+
+def moved(path: str, query: str, method: str) -> Response:
+    """Send a client to another path, relative to the one that it has asked for."""
+    target = f"{url_path(path)}?{query}" if query else url_path(path)
+    return text(301, f"the directory is {target}", method, [("Location", target), ("Cache-Control", "no-cache")])
 
 
 def other_method(method: str) -> Response:

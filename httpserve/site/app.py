@@ -34,6 +34,7 @@ log = logger("httpserve.server")
 MOST_NAMES = 4096  # names and representations kept in memory; both are made anew when needed
 MOST_KEPT_NAME = 256  # the length of a path that is kept: what nobody serves may be of any length
 INDEX = "index.html"
+FAVICON = "favicon.ico"
 
 Environ = dict[str, Any]
 
@@ -183,7 +184,12 @@ class Site:
             digest = self._digest_file(name)
         except StorageError as error:
             return self._failed(error, environ)
-        return answers.not_found(environ["REQUEST_METHOD"]) if digest is None else self._file(digest, environ)
+        if digest is not None:
+            return self._file(digest, environ)
+        response = answers.not_found(environ["REQUEST_METHOD"])
+        if name == FAVICON and _is_browser(environ):  # asks for it by itself: nobody misses it
+            response.plan.subject = PROBE
+        return response
 
     def _digest_file(self, name: str) -> MemoryFile | None:
         """Return the digest that is asked for where no file of that name is; None where there is none either."""
@@ -274,10 +280,18 @@ class Site:
             except StorageError as error:
                 return self._failed(error, environ)
             else:
-                return NEEDS_THREAD if file is None else self._file(file, environ)
+                return NEEDS_THREAD if file is None else self._index(name, file, environ)
         if not self._listing:
             return answers.text(404, "directories are not listed", environ["REQUEST_METHOD"])
         return self._list(name, environ) if may_block else NEEDS_THREAD
+
+    def _index(self, name: str, file: File, environ: Environ) -> Response | HandOver:
+        """Answer with a directory's index. A browser is sent to the name with a slash, or its relative links break."""
+        if not name or environ.get("PATH_INFO", "").endswith("/") or not _is_browser(environ):
+            return self._file(file, environ)
+        file.close()
+        last = name.rpartition("/")[2]
+        return answers.moved(f"{last}/", environ.get("QUERY_STRING", ""), environ["REQUEST_METHOD"])
 
     def _list(self, name: str, environ: Environ) -> Response | HandOver:
         prefix = f"{name}/" if name else ""
@@ -303,6 +317,11 @@ def _decoded(path: str) -> str:
     except UnicodeDecodeError:
         raise InvalidName(path, "it is not UTF-8") from None
     return checked_name(text, directory=True)
+
+
+def _is_browser(environ: Environ) -> bool:
+    """Tell whether a person looks: every browser says that it is Mozilla, and no client of a board does."""
+    return str(environ.get("HTTP_USER_AGENT", "")).startswith("Mozilla/")
 
 
 def _may_block(environ: Environ, level: int) -> bool:

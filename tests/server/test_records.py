@@ -44,6 +44,17 @@ def test_a_record_says_who_asked_for_what_and_what_was_answered(bench: HttpServe
     assert 0 <= record.seconds < 10
 
 
+def test_a_browser_that_asks_for_its_icon_by_itself_misses_nothing(bench: HttpServerClient) -> None:
+    bench.storage.write_bytes("f", pattern(1000))
+    with Wire(bench.get_port()) as wire:
+        for target in ("/f", "/favicon.ico", "/f"):
+            wire.ask(target, "User-Agent: Mozilla/5.0 (X11; Linux x86_64)")
+        wire.ask("/favicon.ico", "User-Agent: curl/8")
+
+    assert [record.target for record in bench.requests] == ["/f", "/f", "/favicon.ico"]
+    assert [one.client for one in bench.missing] == ["127.0.0.1"]
+
+
 def test_the_address_of_ours_that_was_asked_is_known_on_a_wildcard() -> None:
     with HttpServerClient(host="0.0.0.0") as client:
         for address in ("127.0.0.1", "127.0.0.9"):

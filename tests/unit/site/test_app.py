@@ -444,6 +444,31 @@ def test_a_directory_is_answered_with_its_index(root: Root, ask: Ask) -> None:
     assert ask("/d/", Range="bytes=0-2").data == b"<p>"
 
 
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
+
+
+@pytest.mark.parametrize(
+    ("target", "location"),
+    [("/a%20d", "a%20d/"), ("/a%20d?x=1&y", "a%20d/?x=1&y"), ("/e/f", "f/"), ("/a%20d/", None), ("/", None)],
+)
+def test_a_browser_is_sent_to_the_slash_of_a_directory_with_an_index(
+    root: Root, ask: Ask, target: str, location: str | None
+) -> None:
+    for name in ("index.html", "a d/index.html", "e/f/index.html"):
+        put(root, name, b"<a href=other.html>")
+
+    browser, board = ask(target, **BROWSER), ask(target)
+
+    assert (browser.status_code, browser.headers.get("Location")) == (301 if location else 200, location)
+    assert (board.status_code, board.data) == (200, b"<a href=other.html>")
+
+
+def test_a_listing_needs_no_slash_in_a_browser_either(root: Root, ask: Ask) -> None:
+    put(root, "d/f", b"")
+
+    assert ask("/d", **BROWSER).status_code == 200
+
+
 def test_a_directory_named_like_an_index_is_listed(root: Root, top: Path, ask: Ask) -> None:
     (top / "index.html").mkdir()
 
