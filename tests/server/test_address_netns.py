@@ -7,6 +7,7 @@ namespace of the bench.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -91,6 +92,8 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if "_asked" in vars(self):
+            self._asked.communicate(timeout=30)
         for name in self.names.values():
             subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=30, check=False)
 
@@ -103,17 +106,7 @@ class Bench:
 
     def start(self, code: str, role: str = "bench") -> subprocess.Popen[str]:
         """Start *code* inside a namespace, with pipes to it."""
-        command = [
-            "ip",
-            "netns",
-            "exec",
-            self.names[role],
-            sys.executable,
-            "-W",
-            "error",
-            "-c",
-            PRELUDE + code,
-        ]
+        command = ["ip", "netns", "exec", self.names[role], sys.executable, "-W", "error", "-c", PRELUDE + code]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
@@ -124,9 +117,18 @@ class Bench:
         assert child.returncode == 0, err
         return out
 
+    @functools.cached_property
+    def _asked(self) -> subprocess.Popen[str]:
+        """A process on the bench that says what each line of its stdin gives."""
+        return self.start("for line in sys.stdin: print(json.dumps(outcome(lambda: eval(line))), flush=True)")
+
     def value(self, expression: str) -> Any:  # Any: of JSON
         """Return what *expression* gives, or the error of ours that it raises, on the bench."""
-        return json.loads(self.run(f"print(json.dumps(outcome(lambda: {expression})))"))
+        assert self._asked.stdin is not None
+        assert self._asked.stdout is not None
+        self._asked.stdin.write(f"{expression}\n")
+        self._asked.stdin.flush()
+        return json.loads(self._asked.stdout.readline())
 
 
 @pytest.fixture(scope="module")
@@ -166,18 +168,13 @@ def a_bench() -> Iterator[Bench]:
         ("172.17.0.9", "172.17.0.1"),
         ("fd00:7::2", "fd00:7::1"),
         ("[fd00:7::2]", "fd00:7::1"),
+        ("fe80::72%eth1", "192.168.7.1"),  # which needs no zone
+        ("fe80::82%eth2", "fe80::81%eth2"),  # where there is no other
+        (None, "192.168.7.1"),  # without a default route a real card
     ],
 )
-def test_a_peer_is_faced_by_the_address_on_its_cable(cabled: Bench, peer: str, host: str) -> None:
+def test_a_peer_is_faced_by_the_address_on_its_cable(cabled: Bench, peer: str | None, host: str) -> None:
     assert cabled.value(f"listen_host(None, {peer!r})") == host
-
-
-def test_a_link_local_peer_is_faced_by_an_address_that_needs_no_zone(cabled: Bench) -> None:
-    assert cabled.value("listen_host(None, 'fe80::72%eth1')") == "192.168.7.1"
-
-
-def test_a_link_local_peer_is_faced_by_a_link_local_address_where_there_is_no_other(cabled: Bench) -> None:
-    assert cabled.value("listen_host(None, 'fe80::82%eth2')") == "fe80::81%eth2"
 
 
 def test_a_link_local_peer_without_a_zone_is_refused_where_several_fit(cabled: Bench) -> None:
@@ -204,14 +201,8 @@ def test_a_peer_without_a_route_is_named_with_the_addresses_here(cabled: Bench) 
     assert "192.168.7.1 (eth1), 172.17.0.1 (docker0, virtual)" in message
 
 
-def test_without_a_default_route_a_real_card_is_chosen(cabled: Bench) -> None:
-    assert cabled.value("listen_host(None, None)") == "192.168.7.1"
-
-
 def test_the_choice_is_told_with_the_other_address(cabled: Bench) -> None:
-    code = "logging.basicConfig(level='INFO', stream=sys.stdout, format='%(message)s'); listen_host(None, None)"
-
-    told = cabled.run(code)
+    told = cabled.run(TOLD + "listen_host(None, None)")
 
     assert told == "chose 192.168.7.1 (eth1); others are 172.17.0.1 (docker0, virtual); peer= or host= chooses\n"
 
@@ -316,29 +307,20 @@ def test_the_limit_of_the_system_decides_which_ports_need_a_right(fresh: Bench) 
         ("::", "172.17.0.9", "http://172.17.0.1:80"),
         ("::", "fd00:7::2", "http://[fd00:7::1]:80"),
         ("192.168.7.1", "172.17.0.9", "http://192.168.7.1:80"),
+        ("0.0.0.0", "fd00:7::2", "http://192.168.7.1:80"),  # on the same cable
+        ("0.0.0.0", "fe80::72%eth1", "http://192.168.7.1:80"),  # which needs no zone
+        ("::", "fe80::72%eth1", "http://192.168.7.1:80"),
+        ("::", "fe80::82%eth2", "http://[fe80::81]:80"),  # the zone is that of the bench, and no business of the board
     ],
 )
 def test_urls_say_the_address_that_faces_the_peer(cabled: Bench, bound: str, peer: str | None, url: str) -> None:
     assert cabled.value(f"advertised({bound!r}, 80, peer={peer!r})") == url
 
 
-def test_a_listener_for_ipv4_has_a_url_for_an_ipv6_peer_on_the_same_cable(cabled: Bench) -> None:
-    assert cabled.value("advertised('0.0.0.0', 80, peer='fd00:7::2')") == "http://192.168.7.1:80"
-
-
-@pytest.mark.parametrize("bound", ["0.0.0.0", "::"])
-def test_a_link_local_peer_gets_a_url_that_needs_no_zone(cabled: Bench, bound: str) -> None:
-    assert cabled.value(f"advertised({bound!r}, 80, peer='fe80::72%eth1')") == "http://192.168.7.1:80"
-
-
 def test_a_link_local_peer_gets_a_global_address_where_the_cable_has_no_ipv4(fresh: Bench) -> None:
     fresh.ip("addr del 192.168.7.1/24 dev eth1")
 
     assert fresh.value("advertised('::', 80, peer='fe80::72%eth1')") == "http://[fd00:7::1]:80"
-
-
-def test_the_zone_of_the_bench_is_in_no_url(cabled: Bench) -> None:
-    assert cabled.value("advertised('::', 80, peer='fe80::82%eth2')") == "http://[fe80::81]:80"
 
 
 def test_a_peer_on_a_cable_without_the_family_of_the_listener_is_refused(cabled: Bench) -> None:
@@ -351,12 +333,9 @@ def test_a_peer_on_a_cable_without_the_family_of_the_listener_is_refused(cabled:
     ("host", "peer"),
     [
         (None, "192.168.7.2"),
-        (None, "fd00:7::2"),
         (None, "fe80::72%eth1"),
         ("0.0.0.0", None),
-        ("::", "192.168.7.2"),
         ("::", "fd00:7::2"),
-        ("::", "fe80::72%eth1"),
     ],
 )
 def test_the_board_reaches_the_bench_by_the_url(cabled: Bench, host: str | None, peer: str | None) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from email.utils import formatdate, parsedate_to_datetime
@@ -32,17 +31,7 @@ def _root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "a").mkdir()
     (root / "full").mkdir()
     (root / "full" / "index.html").write_bytes(b"<p>index")
-    for name in (
-        "Image",
-        "a/b",
-        "grubx64.efi",
-        "Fedora.ISO",
-        "disk.img",
-        "disk.img.gz",
-        "x.svgz",
-        "r.tar.xz",
-        "p.html",
-    ):
+    for name in ("Image", "a/b", "grubx64.efi", "Fedora.ISO", "disk.img", "disk.img.gz", "x.svgz", "r.tar.xz"):
         (root / name).write_bytes(SMALL)
     (root / "big").write_bytes(BIG)
     (root / "empty").write_bytes(b"")
@@ -99,7 +88,6 @@ ANSWERS: dict[str, tuple[bytes, bytes]] = {
         b"431 Request Header Fields Too Large",
     ),
 }
-BODYLESS = ("not modified", "options")
 
 
 def ask(wire: Wire, request: bytes) -> Answer:
@@ -107,43 +95,37 @@ def ask(wire: Wire, request: bytes) -> Answer:
     return wire.answer(to_head=request.startswith(b"HEAD"))
 
 
-every_answer = pytest.mark.parametrize(("request_", "line"), ANSWERS.values(), ids=ANSWERS)
+# H1 to H4, and H10
 
 
-# H1
-
-
-@every_answer
-def test_h1_the_status_line_is_what_grub_ipxe_and_uboot_compare(wire: Wire, request_: bytes, line: bytes) -> None:
+@pytest.mark.parametrize(("request_", "line"), ANSWERS.values(), ids=ANSWERS)
+def test_the_head_of_every_answer_is_one_that_every_client_can_read(wire: Wire, request_: bytes, line: bytes) -> None:
     answer = ask(wire, request_)
 
-    assert answer.head.startswith(b"HTTP/1.1 " + line)
-    assert re.match(rb"HTTP/1\.1 \d{3} [A-Z][A-Za-z -]+\r\n", answer.head)
-
-
-# H2
-
-
-@every_answer
-def test_h2_content_length_is_spelled_as_uboot_grub_and_shim_look_for_it(
-    wire: Wire, request_: bytes, line: bytes
-) -> None:
-    head = ask(wire, request_).head
-
+    head, names = answer.head, [name for name, _ in answer.fields]
+    # H1: the status line is what GRUB, iPXE and U-Boot compare
+    assert head.startswith(b"HTTP/1.1 " + line)
+    assert re.match(rb"HTTP/1\.1 \d{3} [A-Z][A-Za-z -]+\r\n", head)
+    # H2: Content-Length is spelled as U-Boot, GRUB and shim look for it; nothing is chunked: U-Boot stores the sizes
     found = re.findall(rb"(?i)\r\ncontent-length[^\r]*", head)
     if line.startswith((b"204", b"304")):
-        assert found in ([], [b"\r\nContent-Length: " + str(len(SMALL)).encode()])
+        assert found in ([], [b"\r\nContent-Length: %d" % len(SMALL)])
     else:
         assert len(found) == 1
         assert re.fullmatch(rb"\r\nContent-Length: (?:0|[1-9]\d*)", found[0])
+    assert not {"transfer-encoding", "trailer"} & {name.lower() for name in names}
+    # H3: it fits into the one packet that U-Boot looks at
+    assert len(head) < 900
+    # H4: EDK2 takes an empty field for an error
+    assert all(re.fullmatch(r"[A-Za-z-]+", name) and value and value == value.strip() for name, value in answer.fields)
+    assert len(names) == len(set(names))
+    # H10: it has a date
+    assert len(re.findall(b"\r\n" + DATE, head)) == 1
+    # and no line ending but CRLF
+    assert not {b"\r", b"\n"} & set(re.findall(rb"[\r\n]", head.replace(b"\r\n", b"")))
 
 
-@every_answer
-def test_h2_nothing_is_chunked_as_uboot_stores_the_chunk_sizes(wire: Wire, request_: bytes, line: bytes) -> None:
-    head = ask(wire, request_).head
-
-    assert b"transfer-encoding" not in head.lower()
-    assert b"trailer" not in head.lower()
+# H2
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -155,16 +137,7 @@ def test_h2_head_tells_uboot_and_edk2_the_length_that_get_has(wire: Wire, name: 
     assert head["Content-Length"] == str({"Image": len(SMALL), "big": len(BIG), "empty": 0}[name])
 
 
-def test_h2_a_206_has_the_length_of_the_part(wire: Wire) -> None:
-    assert wire.ask("/big", "Range: bytes=5-9")["Content-Length"] == "5"
-
-
 # H3
-
-
-@every_answer
-def test_h3_the_head_fits_into_the_one_packet_that_uboot_looks_at(wire: Wire, request_: bytes, line: bytes) -> None:
-    assert len(ask(wire, request_).head) < 900
 
 
 @pytest.mark.parametrize("name", ["Image", "big", "empty", "missing"])
@@ -180,26 +153,6 @@ def test_h3_a_file_with_a_digest_and_the_longest_name_keeps_its_head_short(bench
 
     with Wire(bench.get_port()) as wire:
         assert len(wire.ask(f"/{name}").head) < 900
-
-
-# H4
-
-
-@every_answer
-def test_h4_no_field_is_empty_which_edk2_takes_for_an_error(wire: Wire, request_: bytes, line: bytes) -> None:
-    answer = ask(wire, request_)
-
-    for name, value in answer.fields:
-        assert re.fullmatch(r"[A-Za-z-]+", name)
-        assert value
-        assert value == value.strip()
-
-
-@every_answer
-def test_no_field_comes_twice(wire: Wire, request_: bytes, line: bytes) -> None:
-    names = [name for name, _ in ask(wire, request_).fields]
-
-    assert len(names) == len(set(names))
 
 
 # H5
@@ -234,35 +187,20 @@ CLOSERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["Image", "big", "empty", "missing", ""])
 @pytest.mark.parametrize("client", CLOSERS)
-def test_h6_the_connection_is_closed_in_order_right_after_the_last_byte(wire: Wire, client: str, name: str) -> None:
+def test_h6_the_connection_is_closed_in_order_right_after_the_last_byte(board: HttpServerClient, client: str) -> None:
     version, *fields = CLOSERS[client]
+    for method, name, extra in (
+        *(("GET", name, ()) for name in ("Image", "big", "empty", "missing", "")),
+        ("GET", "big", ("Range: bytes=1-2",)),
+        ("HEAD", "big", ()),
+    ):
+        with Wire(board.get_port()) as wire:
+            answer = wire.ask(f"/{name}", *extra, *fields, method=method, version=version)
 
-    answer = wire.ask(f"/{name}", *fields, version=version)
-
-    assert len(answer.body) == int(answer["Content-Length"])
-    assert wire.rest() == b""
-    assert answer["Connection"] == "close"
-
-
-@pytest.mark.parametrize("client", CLOSERS)
-def test_h6_a_range_is_closed_after_as_well(wire: Wire, client: str) -> None:
-    version, *fields = CLOSERS[client]
-
-    answer = wire.ask("/big", "Range: bytes=1-2", *fields, version=version)
-
-    assert answer.body == BIG[1:3]
-    assert wire.rest() == b""
-
-
-@pytest.mark.parametrize("client", CLOSERS)
-def test_h6_a_head_is_closed_after_as_well(wire: Wire, client: str) -> None:
-    version, *fields = CLOSERS[client]
-
-    wire.ask("/big", *fields, method="HEAD", version=version)
-
-    assert wire.rest() == b""
+            assert method == "HEAD" or len(answer.body) == int(answer["Content-Length"])
+            assert wire.rest() == b""
+            assert answer["Connection"] == "close"
 
 
 def test_h6_an_11_request_without_the_option_keeps_the_connection(wire: Wire) -> None:
@@ -279,16 +217,8 @@ def test_h6_an_11_request_without_the_option_keeps_the_connection(wire: Wire) ->
 @pytest.mark.parametrize(
     "host",
     [
-        "",
-        "192.168.7.1",
-        "192.168.7.1:8000",
-        "localhost:",
-        "[fd00::1]",
-        "[fd00::1]:8000",
-        "some_board.local",
-        "evil.example",
-        "a..b",
-        "xn--bcher-kva.example",
+        *("", "192.168.7.1", "192.168.7.1:8000", "localhost:", "[fd00::1]", "[fd00::1]:8000", "some_board.local"),
+        *("evil.example", "a..b", "xn--bcher-kva.example"),
     ],
 )
 def test_h7_any_host_is_answered_as_lwip_leaves_out_the_port_and_tunnels_change_it(wire: Wire, host: str) -> None:
@@ -351,13 +281,6 @@ def test_h9_a_single_range_is_exact_as_ipxe_sanboot_and_rauc_check(
     assert answer.body == BIG[sent[0] : sent[1] + 1]
 
 
-def test_h9_curl_resuming_a_whole_file_gets_416_with_its_size(wire: Wire) -> None:
-    answer = wire.ask("/Image", f"Range: bytes={len(SMALL)}-")
-
-    assert answer.status == 416
-    assert answer["Content-Range"] == f"bytes */{len(SMALL)}"
-
-
 def test_h9_a_10_request_with_range_gets_206_as_axel_needs(wire: Wire) -> None:
     answer = wire.ask("/Image", "Range: bytes=1-", version="1.0")
 
@@ -382,13 +305,6 @@ def test_h10_the_etag_of_a_file_put_here_is_its_digest(bench: HttpServerClient) 
         answer = wire.ask("/Image")
     assert answer["ETag"] == f'"{digest.hexdigest()}"'
     assert answer["Repr-Digest"] == f"sha-256=:{b64encode(digest.digest()).decode()}:"
-
-
-@every_answer
-def test_h10_every_answer_has_a_date(wire: Wire, request_: bytes, line: bytes) -> None:
-    head = ask(wire, request_).head
-
-    assert len(re.findall(b"\r\n" + DATE, head)) == 1
 
 
 def test_h10_last_modified_is_the_files_own(wire: Wire) -> None:
@@ -423,14 +339,11 @@ def test_h10_last_modified_is_never_in_the_future(bench: HttpServerClient, tmp_p
         ("If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 412),
     ],
 )
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_h10_conditions_are_obeyed(wire: Wire, method: str, field: str, status: int) -> None:
-    etag = wire.ask("/Image")["ETag"]
-
-    answer = wire.ask("/Image", field.format(etag=etag, modified=formatdate(MODIFIED, usegmt=True)), method=method)
-
-    assert answer.status == status
-    assert wire.ask("/Image").body == SMALL  # a body where there should be none would be taken for this answer
+def test_h10_conditions_are_obeyed(wire: Wire, field: str, status: int) -> None:
+    value = field.format(etag=wire.ask("/Image")["ETag"], modified=formatdate(MODIFIED, usegmt=True))
+    for method in ("GET", "HEAD"):
+        assert wire.ask("/Image", value, method=method).status == status
+        assert wire.ask("/Image").body == SMALL  # a body where there should be none would be taken for this answer
 
 
 # H11
@@ -515,7 +428,7 @@ def test_h13_an_idle_connection_is_kept_for_ipxes_pool() -> None:
 
 
 def test_h13_casync_rauc_and_ostree_ask_many_times_over_one_connection(wire: Wire) -> None:
-    for _ in range(300):
+    for _ in range(50):
         assert wire.ask("/Image").body == SMALL
         assert wire.ask("/missing").status == 404
 
@@ -638,16 +551,3 @@ def test_the_head_of_a_405_is_frozen(wire: Wire) -> None:
         b"Allow: GET, HEAD, OPTIONS\r\n"
         b"\r\n" % len(answer.body)
     )
-
-
-def test_an_early_client_gets_no_line_ending_but_crlf(wire: Wire) -> None:
-    head = wire.ask("/Image").head
-
-    assert b"\n" not in head.replace(b"\r\n", b"")
-    assert b"\r" not in head.replace(b"\r\n", b"")
-
-
-def test_small_answers_leave_without_delay(wire: Wire) -> None:
-    assert wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) is None
-    for _ in range(50):  # Nagle against a delayed acknowledgment would take 40 ms each
-        wire.ask("/Image")

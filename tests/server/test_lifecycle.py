@@ -11,7 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,6 @@ from httpserve import (
 )
 from tests.conftest import our_threads, private_directories
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern, script
-
-HUGE_BYTES = 1 << 30  # more than any socket buffer takes; sparse, so it costs no disk
 
 
 def is_free(port: int) -> bool:
@@ -60,14 +58,24 @@ def client() -> Iterator[HttpServerClient]:
     made.close()
 
 
-@pytest.fixture
-def huge(tmp_path: Path) -> Path:
-    """A directory with a file, `huge`, that no socket buffer swallows."""
-    root = tmp_path / "root"
-    root.mkdir()
-    with open(root / "huge", "wb") as file:
-        file.truncate(HUGE_BYTES)
-    return root
+@contextlib.contextmanager
+def under_way(root: Path, port: int = 0) -> Iterator[tuple[HttpServerClient, Wire]]:
+    """A server, and a board that has the head of a file that no socket buffer swallows."""
+    (root / "big").write_bytes(pattern(BIG_BYTES))
+    with (
+        HttpServerClient(root, host="127.0.0.1", port=port) as client,
+        Wire(client.get_port(), receive_bytes=65536) as wire,
+    ):
+        wire.get("/big")
+        wire.read_head()
+        yield client, wire
+
+
+def draining(pool: ThreadPoolExecutor, client: HttpServerClient, timeout: float) -> Future[None]:
+    """Begin a stop that lets transfers end, and return when it does."""
+    stopping = pool.submit(client.stop, timeout)
+    eventually(lambda: not client.is_running)
+    return stopping
 
 
 def answered(client: HttpServerClient, target: str = "/") -> int:
@@ -101,14 +109,11 @@ def test_a_second_start_returns_and_keeps_the_port(bench: HttpServerClient) -> N
     assert answered(bench) == 200
 
 
-def test_a_second_start_keeps_connections_and_transfers(huge: Path) -> None:
-    with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
-        wire.get("/huge")
-        wire.read_head()
-
+def test_a_second_start_keeps_connections_and_transfers(tmp_path: Path) -> None:
+    with under_way(tmp_path) as (client, wire):
         client.start()
 
-        assert len(wire.read_exactly(64 << 20)) == 64 << 20
+        assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES)
 
 
 def test_entering_with_starts_and_leaving_it_stops() -> None:
@@ -121,15 +126,6 @@ def test_entering_with_starts_and_leaving_it_stops() -> None:
     assert is_free(port)
 
 
-def test_entering_with_on_a_running_server_keeps_the_port(client: HttpServerClient) -> None:
-    client.start()
-    port = client.get_port()
-
-    with client as entered:
-        assert entered is client
-        assert client.get_port() == port
-
-
 def test_leaving_with_lets_the_error_of_the_block_through() -> None:
     client = HttpServerClient(host="127.0.0.1")
 
@@ -139,21 +135,9 @@ def test_leaving_with_lets_the_error_of_the_block_through() -> None:
     assert not client.is_running
 
 
-def test_leaving_with_after_a_stop_raises_nothing(client: HttpServerClient) -> None:
-    with client:
-        client.stop()
-
-    assert not client.is_running
-
-
 def test_port_zero_gives_a_port_that_the_system_chose(bench: HttpServerClient) -> None:
     assert 0 < bench.get_port() < 65536
     assert bench.get_url() == f"http://127.0.0.1:{bench.get_port()}"
-
-
-def test_two_servers_with_port_zero_get_different_ports(bench: HttpServerClient) -> None:
-    with HttpServerClient(host="127.0.0.1") as other:
-        assert other.get_port() != bench.get_port()
 
 
 def test_a_given_port_is_listened_on(port: int) -> None:
@@ -190,11 +174,6 @@ def test_a_peer_that_names_nothing_is_refused_wherever_it_is_given(host: str, pe
         assert client.get_url("x", peer=None) == f"http://127.0.0.1:{client.get_port()}/x"
 
 
-def test_the_url_on_the_side_of_a_peer_carries_the_address_that_faces_it() -> None:
-    with HttpServerClient(host="0.0.0.0") as client:
-        assert client.get_url(peer="127.0.0.1") == f"http://127.0.0.1:{client.get_port()}"
-
-
 def test_a_peer_on_the_loopback_is_listened_for_there() -> None:
     with HttpServerClient(peer="127.0.0.1") as client:
         assert client.get_host() == "127.0.0.1"
@@ -222,26 +201,16 @@ def test_close_removes_a_root_that_start_made_and_nobody_used(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_close_leaves_a_root_that_was_there(tmp_path: Path) -> None:
-    with HttpServerClient(tmp_path, host="127.0.0.1"):
-        pass
-
-    assert tmp_path.is_dir()
-
-
 # Stop
 
 
-def test_stop_on_a_client_that_was_never_started_raises(client: HttpServerClient) -> None:
+def test_stop_on_a_stopped_server_raises(client: HttpServerClient) -> None:
     with pytest.raises(ServerNotRunning, match="running"):
         client.stop()
-
-
-def test_a_second_stop_raises(bench: HttpServerClient) -> None:
-    bench.stop()
-
-    with pytest.raises(ServerNotRunning):
-        bench.stop()
+    with client:
+        client.stop()
+        with pytest.raises(ServerNotRunning):
+            client.stop()
 
 
 def test_close_never_raises(client: HttpServerClient) -> None:
@@ -253,49 +222,18 @@ def test_close_never_raises(client: HttpServerClient) -> None:
     assert not client.is_running
 
 
-def test_the_port_is_free_when_stop_returns(bench: HttpServerClient) -> None:
+def test_the_port_is_free_when_stop_returns_although_connections_were_open(bench: HttpServerClient) -> None:
     port = bench.get_port()
-    answered(bench)
-
-    bench.stop()
-
-    assert is_free(port)
-    assert our_threads() == []
-
-
-def test_a_plain_bind_gets_the_port_that_nobody_had_used(bench: HttpServerClient) -> None:
-    port = bench.get_port()
-
-    bench.stop()
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", port))
-
-
-def test_the_port_is_free_although_idle_connections_were_open(bench: HttpServerClient) -> None:
-    port = bench.get_port()
-    with contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(Wire(port)) for _ in range(20)]
-        for wire in wires:
-            wire.ask("/")
-
-        bench.stop()
-
-        assert is_free(port)
-        assert [wire.rest_until_any_end() for wire in wires] == [b""] * 20
-
-
-def test_the_port_is_free_although_silent_and_half_asked_connections_were_open(bench: HttpServerClient) -> None:
-    port = bench.get_port()
-    with Wire(port) as silent, Wire(port) as half:
+    with Wire(port) as idle, Wire(port) as silent, Wire(port) as half:
+        idle.ask("/")
         half.send(b"GET / HTTP/1.1\r\nHo")
         answered(bench)
 
         bench.stop()
 
         assert is_free(port)
-        assert silent.rest_until_any_end() == b""
-        assert half.rest_until_any_end() == b""
+        assert our_threads() == []
+        assert [wire.rest_until_any_end() for wire in (idle, silent, half)] == [b""] * 3
 
 
 def listening_at(port: int) -> int:
@@ -319,15 +257,6 @@ def test_a_copy_of_the_descriptor_in_a_child_just_forked_does_not_keep_the_port(
             Wire(port)
     finally:
         os.close(copy)
-
-
-def test_nothing_answers_after_stop(bench: HttpServerClient) -> None:
-    port = bench.get_port()
-
-    bench.stop()
-
-    with pytest.raises(ConnectionRefusedError):
-        Wire(port)
 
 
 def test_what_needs_a_running_server_says_so_when_stopped(client: HttpServerClient, tmp_path: Path) -> None:
@@ -355,58 +284,33 @@ def test_stop_refuses_a_timeout_that_is_none_and_goes_on_serving(bench: HttpServ
     assert answered(bench) == 200
 
 
-def test_stop_lets_a_transfer_end_that_is_under_way(tmp_path: Path) -> None:
-    size = 64 << 20
-    (tmp_path / "big").write_bytes(pattern(1 << 20) * 64)
-    with (
-        HttpServerClient(tmp_path, host="127.0.0.1") as client,
-        Wire(client.get_port(), receive_bytes=65536) as wire,
-        ThreadPoolExecutor() as pool,
-    ):
-        wire.get("/big")
-        wire.read_head()
-        stopping = pool.submit(client.stop, 30.0)
-        eventually(lambda: not client.is_running)
+# Transfers under way
 
-        received = wire.read_exactly(size)
 
-        stopping.result(10)
-        assert received == pattern(1 << 20) * 64
+def test_stop_lets_a_transfer_end_that_is_under_way(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with under_way(tmp_path) as (client, wire):
+        stopping = draining(pool, client, 30.0)
+
+        assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES)
+        assert stopping.result(10) is None
         assert wire.rest() == b""
 
 
-def test_stop_cuts_a_transfer_after_its_timeout(huge: Path) -> None:
-    with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
-        wire.get("/huge")
-        wire.read_head()
+@pytest.mark.parametrize("timeout", [0, 0.1])
+def test_stop_cuts_a_transfer_after_its_timeout(tmp_path: Path, timeout: float) -> None:
+    with under_way(tmp_path) as (client, wire):
+        port = client.get_port()
 
-        client.stop(timeout=0.2)
+        client.stop(timeout)
 
         assert our_threads() == []
-        assert len(wire.rest_until_any_end()) < HUGE_BYTES
-
-
-def test_stop_with_a_timeout_of_zero_cuts_at_once(huge: Path) -> None:
-    with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
-        port = client.get_port()
-        wire.get("/huge")
-        wire.read_head()
-
-        client.stop(timeout=0)
-
         assert is_free(port)
-        assert len(wire.rest_until_any_end()) < HUGE_BYTES
+        assert len(wire.rest_until_any_end()) < BIG_BYTES
 
 
-def test_no_connection_is_taken_while_a_transfer_drains(huge: Path) -> None:
-    with (
-        HttpServerClient(huge, host="127.0.0.1") as client,
-        Wire(client.get_port()) as wire,
-        ThreadPoolExecutor() as pool,
-    ):
+def test_no_connection_is_taken_while_a_transfer_drains(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with under_way(tmp_path) as (client, wire):
         port = client.get_port()
-        wire.get("/huge")
-        wire.read_head()
         stopping = pool.submit(client.stop, 30.0)
 
         eventually(lambda: is_free(port), "the port was freed")
@@ -418,37 +322,21 @@ def test_no_connection_is_taken_while_a_transfer_drains(huge: Path) -> None:
         stopping.result(10)
 
 
-def test_a_request_that_comes_while_its_connection_drains_is_the_last(tmp_path: Path) -> None:
-    size = 8 << 20
-    (tmp_path / "big").write_bytes(bytes(size))
-    with (
-        HttpServerClient(tmp_path, host="127.0.0.1") as client,
-        Wire(client.get_port(), receive_bytes=65536) as wire,
-        ThreadPoolExecutor() as pool,
-    ):
-        wire.get("/big")
-        wire.read_head()
-        stopping = pool.submit(client.stop, 30.0)
-        eventually(lambda: not client.is_running)
+def test_a_request_that_comes_while_its_connection_drains_is_the_last(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with under_way(tmp_path) as (client, wire):
+        stopping = draining(pool, client, 30.0)
 
         wire.get("/big")
         wire.get("/big")
 
-        assert len(wire.read_exactly(size)) == size
+        assert len(wire.read_exactly(BIG_BYTES)) == BIG_BYTES
         assert wire.rest_until_any_end().count(b"HTTP/1.1 200 OK") <= 1
         assert stopping.result(10) is None
 
 
-def test_a_second_stop_while_the_first_drains_waits_and_then_raises(huge: Path) -> None:
-    with (
-        HttpServerClient(huge, host="127.0.0.1") as client,
-        Wire(client.get_port()) as wire,
-        ThreadPoolExecutor() as pool,
-    ):
-        wire.get("/huge")
-        wire.read_head()
-        first = pool.submit(client.stop, 0.5)
-        eventually(lambda: not client.is_running)
+def test_a_second_stop_while_the_first_drains_waits_and_then_raises(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with under_way(tmp_path) as (client, _):
+        first = draining(pool, client, 0.2)
 
         with pytest.raises(ServerNotRunning):
             client.stop()
@@ -456,51 +344,37 @@ def test_a_second_stop_while_the_first_drains_waits_and_then_raises(huge: Path) 
         assert first.result(10) is None
 
 
-@pytest.mark.parametrize("timeout", [0.0, 0.2])
-def test_a_second_stop_cuts_after_its_own_timeout_what_the_first_one_lets_drain(huge: Path, timeout: float) -> None:
-    with (
-        HttpServerClient(huge, host="127.0.0.1") as client,
-        ThreadPoolExecutor() as pool,
-        Wire(client.get_port()) as wire,
-    ):
-        wire.get("/huge")
-        wire.read_head()
-        first = pool.submit(client.stop, 60.0)
-        eventually(lambda: not client.is_running)
+@pytest.mark.parametrize("timeout", [0.0, 0.1])
+def test_a_second_stop_cuts_after_its_own_timeout_what_the_first_one_lets_drain(
+    tmp_path: Path, pool: ThreadPoolExecutor, timeout: float
+) -> None:
+    with under_way(tmp_path) as (client, wire):
+        first = draining(pool, client, 60.0)
 
         second = pool.submit(client.stop, timeout)
 
         assert first.result(30) is None
         assert isinstance(second.exception(30), ServerNotRunning)
-        assert len(wire.rest_until_any_end()) < HUGE_BYTES
+        assert len(wire.rest_until_any_end()) < BIG_BYTES
 
 
-def test_close_cuts_after_its_own_timeout_what_a_stop_lets_drain(huge: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.client.client.STOP_SECONDS", 0.2)
-    client = HttpServerClient(huge, host="127.0.0.1")
-    client.start()
-    with ThreadPoolExecutor() as pool, Wire(client.get_port()) as wire:
-        wire.get("/huge")
-        wire.read_head()
-        stopping = pool.submit(client.stop, 60.0)
-        eventually(lambda: not client.is_running)
+@pytest.mark.parametrize("stops", [False, True])
+def test_close_cuts_after_its_own_timeout_what_a_wedged_board_or_a_stop_lets_drain(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    monkeypatch.setattr("httpserve.client.client.STOP_SECONDS", 0.1)
+    with under_way(tmp_path) as (client, _):
+        stopping = draining(pool, client, 60.0) if stops else None
 
         pool.submit(client.close).result(30)
 
-        assert stopping.result(30) is None
+        assert our_threads() == []
+        assert stopping is None or stopping.result(30) is None
 
 
-def test_a_second_stop_with_more_time_than_the_first_cuts_nothing(tmp_path: Path) -> None:
-    (tmp_path / "big").write_bytes(pattern(BIG_BYTES))
-    with (
-        HttpServerClient(tmp_path, host="127.0.0.1") as client,
-        ThreadPoolExecutor() as pool,
-        Wire(client.get_port(), receive_bytes=65536) as wire,
-    ):
-        wire.get("/big")
-        wire.read_head()
-        first = pool.submit(client.stop, 50.0)
-        eventually(lambda: not client.is_running)
+def test_a_second_stop_with_more_time_than_the_first_cuts_nothing(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with under_way(tmp_path) as (client, wire):
+        first = draining(pool, client, 50.0)
         second = pool.submit(client.stop, 60.0)
 
         assert wire.read_exactly(BIG_BYTES) == pattern(BIG_BYTES)
@@ -509,16 +383,9 @@ def test_a_second_stop_with_more_time_than_the_first_cuts_nothing(tmp_path: Path
         assert isinstance(second.exception(30), ServerNotRunning)
 
 
-def test_start_while_a_stop_drains_waits_and_then_starts(huge: Path, port: int) -> None:
-    with (
-        HttpServerClient(huge, host="127.0.0.1", port=port) as client,
-        Wire(port) as wire,
-        ThreadPoolExecutor() as pool,
-    ):
-        wire.get("/huge")
-        wire.read_head()
-        stopping = pool.submit(client.stop, 0.3)
-        eventually(lambda: not client.is_running)
+def test_start_while_a_stop_drains_waits_and_then_starts(tmp_path: Path, port: int, pool: ThreadPoolExecutor) -> None:
+    with under_way(tmp_path, port) as (client, _):
+        stopping = draining(pool, client, 0.2)
 
         client.start()
 
@@ -527,15 +394,18 @@ def test_start_while_a_stop_drains_waits_and_then_starts(huge: Path, port: int) 
         assert answered(client) == 200
 
 
-def test_close_cuts_what_a_wedged_board_holds_up(huge: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.client.client.STOP_SECONDS", 0.2)
-    with HttpServerClient(huge, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
-        wire.get("/huge")
+def test_a_forgotten_object_cuts_its_transfers(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(pattern(BIG_BYTES))
+    client = HttpServerClient(tmp_path, host="127.0.0.1")
+    client.start()
+    with Wire(client.get_port(), receive_bytes=65536) as wire:
+        wire.get("/big")
         wire.read_head()
 
-        client.close()
+        del client
 
         assert our_threads() == []
+        assert len(wire.rest_until_any_end()) < BIG_BYTES
 
 
 # Again and again
@@ -568,25 +438,15 @@ def test_close_removes_the_private_directory_and_a_start_makes_a_new_one(client:
 
 def test_one_object_starts_and_stops_for_ever(port: int) -> None:
     client = HttpServerClient(host="127.0.0.1", port=port)
-    for round_ in range(200):
-        client.start()
-        if round_ % 10 == 0:
-            assert answered(client) == 200
-        client.stop()
-    client.close()
-
-    assert is_free(port)
-
-
-def test_a_connection_left_open_in_each_round_does_not_keep_the_port(port: int) -> None:
-    client = HttpServerClient(host="127.0.0.1", port=port)
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             client.start()
-            wire = stack.enter_context(Wire(port))
+            wire = stack.enter_context(Wire(port))  # it stays open
             assert wire.ask("/").status == 200
             client.stop()
-    client.close()
+        client.close()
+
+        assert is_free(port)
 
 
 def test_many_threads_start_and_stop_one_object_on_one_port(port: int) -> None:
@@ -594,7 +454,7 @@ def test_many_threads_start_and_stop_one_object_on_one_port(port: int) -> None:
 
     def rounds() -> int:
         stopped = 0
-        for _ in range(40):
+        for _ in range(10):
             client.start()
             try:
                 client.stop()
@@ -606,7 +466,7 @@ def test_many_threads_start_and_stop_one_object_on_one_port(port: int) -> None:
     with ThreadPoolExecutor(8) as pool:
         stopped = sum(one.result(30) for one in [pool.submit(rounds) for _ in range(8)])
 
-    assert stopped >= 40
+    assert stopped >= 10
     assert not client.is_running
     client.start()
     assert answered(client) == 200
@@ -614,7 +474,7 @@ def test_many_threads_start_and_stop_one_object_on_one_port(port: int) -> None:
 
 
 def test_many_threads_that_start_at_once_get_one_server() -> None:
-    for _ in range(20):
+    for _ in range(5):
         client = HttpServerClient(host="127.0.0.1")
         barrier = threading.Barrier(8)
 
@@ -631,7 +491,7 @@ def test_many_threads_that_start_at_once_get_one_server() -> None:
 
 
 def test_many_threads_that_stop_at_once_stop_it_once() -> None:
-    for _ in range(20):
+    for _ in range(5):
         client = HttpServerClient(host="127.0.0.1")
         client.start()
         barrier = threading.Barrier(8)
@@ -678,20 +538,11 @@ def test_a_client_works_once_the_port_is_no_longer_in_use(bench: HttpServerClien
         assert answered(other) == 200
 
 
-def test_a_port_that_a_socket_is_bound_to_without_listening_is_in_use(port: int) -> None:
+@pytest.mark.parametrize("holder", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_a_socket_is_bound_to_without_listening_is_in_use(holder: str) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        client = HttpServerClient(host="127.0.0.1", port=port)
-
-        with pytest.raises(PortInUse):
-            client.start()
-
-        client.close()
-
-
-def test_a_port_in_use_on_the_wildcard_is_in_use(port: int) -> None:
-    with HttpServerClient(host="0.0.0.0", port=port):
-        client = HttpServerClient(host="127.0.0.1", port=port)
+        taken.bind((holder, 0))
+        client = HttpServerClient(host="127.0.0.1", port=taken.getsockname()[1])
 
         with pytest.raises(PortInUse):
             client.start()
@@ -870,24 +721,15 @@ def test_the_repr_says_the_state_and_where(client: HttpServerClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("argument", "value"),
     [
-        {"port": -1},
-        {"port": 65536},
-        {"port": "80"},
-        {"timeout": 0},
-        {"timeout": -1},
-        {"timeout": "1"},
-        {"host": ""},
-        {"host": "a b"},
-        {"peer": "0.0.0.0"},
-        {"advertise": "http://"},
-        {"max_records": 0},
+        *(("port", -1), ("port", 65536), ("port", "80"), ("timeout", 0), ("timeout", -1), ("timeout", "1")),
+        *(("host", ""), ("host", "a b"), ("peer", "0.0.0.0"), ("advertise", "http://"), ("max_records", 0)),
     ],
 )
-def test_an_argument_that_means_nothing_is_refused_at_once(arguments: dict[str, object]) -> None:
+def test_an_argument_that_means_nothing_is_refused_at_once(argument: str, value: object) -> None:
     with pytest.raises((InvalidArgument, httpserve.InvalidType)):
-        HttpServerClient(**arguments)  # type: ignore[arg-type]
+        HttpServerClient(**{argument: value})  # type: ignore[arg-type]
 
 
 # Forgotten
@@ -955,19 +797,6 @@ def test_an_object_left_by_an_exception_is_freed_with_it() -> None:
     assert private_directories() == set()
 
 
-def test_a_forgotten_object_cuts_its_transfers(huge: Path) -> None:
-    client = HttpServerClient(huge, host="127.0.0.1")
-    client.start()
-    with Wire(client.get_port()) as wire:
-        wire.get("/huge")
-        wire.read_head()
-
-        del client
-
-        assert our_threads() == []
-        assert len(wire.rest_until_any_end()) < HUGE_BYTES
-
-
 def test_the_storage_of_a_forgotten_object_leaves_no_directory_behind() -> None:
     storage = HttpServerClient(host="127.0.0.1").storage
     storage.write_bytes("a", b"x")
@@ -989,18 +818,3 @@ def test_files_of_a_given_root_are_removed_when_the_object_is_forgotten(tmp_path
     del client
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
-
-
-def test_a_client_whose_constructor_raised_leaves_nothing() -> None:
-    with pytest.raises(InvalidArgument):
-        HttpServerClient(host="127.0.0.1", port=-1)
-
-    gc.collect()
-    assert our_threads() == []
-
-
-def test_many_forgotten_objects_leave_no_thread_and_no_socket() -> None:
-    for _ in range(30):
-        HttpServerClient(host="127.0.0.1").start()
-
-    assert our_threads() == []
