@@ -91,14 +91,16 @@ def _new_sockets(before: dict[str, int], servers: set[str]) -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory for the tests' directories for temporary files, which take `mktemp` long to number."""
+    """The tests' directory for temporary files."""
     return tmp_path_factory.mktemp("tmp")
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # A directory of its own, as other runs on this machine have private directories too.
-    monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp(dir=temporary))
+    # A directory of its own, as other runs on this machine have private directories too; and where a test has left one.
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    if private_directories():
+        monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp(dir=temporary))
     before = tcp_sockets()
     # What several tests share, or one that has failed left, is not held against this one.
     servers = {_server_of(thread) for thread in our_threads()}

@@ -49,6 +49,11 @@ def answer(
     return Answer("\r\n".join([*lines, "", ""]).encode("latin-1") + body, end)
 
 
+def moved(location: str | None, status: str = "302 Found", **fields: str) -> Answer:
+    """Make a redirect."""
+    return answer(status=status, Location=location, **fields)
+
+
 def resumed(content: bytes, *, etag: str | None = '"v1"') -> Callable[[bytes], Answer]:
     """Answer a request with Range as a correct server does that still has *content*."""
 

@@ -19,7 +19,7 @@ from httpserve.storage.copying import url as http_source
 from httpserve.storage.copying.copy import copy_in
 from httpserve.storage.copying.local import FileSink
 from httpserve.storage.copying.opening import open_source
-from tests.copying.raw_server import Answer, End, RawServer, Script, answer, field, target
+from tests.copying.raw_server import Answer, End, RawServer, Script, answer, field, moved, target
 
 CONTENT = bytes(range(256)) * 4
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -278,7 +278,7 @@ def test_a_redirect_to_what_is_none_fails_at_once(location: str, dst: Path) -> N
 
 @pytest.mark.parametrize("location", ["", "?", "#", "//", "http:", "http:x"])
 def test_a_redirect_to_itself_ends(location: str, dst: Path) -> None:
-    error, _ = refused([answer(status="302 Found", Location=location)], dst)
+    error, _ = refused([moved(location)], dst)
 
     assert "more than 20 redirects" in str(error)
 
@@ -288,7 +288,7 @@ def test_a_redirect_to_itself_ends(location: str, dst: Path) -> None:
     ["Mon, 01-Jan-99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 10000 00:00:00 GMT", "Mon, 99 Foo 9999999", "x", ""],
 )
 def test_a_cookie_with_an_odd_expiry_is_sent_on(expiry: str, dst: Path) -> None:
-    redirect = answer(status="302 Found", Location="/there", Set_Cookie=f"pass=yes; Expires={expiry}; Path=/")
+    redirect = moved("/there", Set_Cookie=f"pass=yes; Expires={expiry}; Path=/")
     with RawServer(redirect, answer(CONTENT)) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
         assert fetch(server.url(), dst) == CONTENT

@@ -22,7 +22,8 @@ from httpserve.storage.copying.copy import copy_in
 from httpserve.storage.copying.local import FileSink
 from httpserve.storage.copying.opening import open_source
 from httpserve.storage.copying.operator import OperatorSource
-from tests.copying.raw_server import Answer, End, RawServer, answer, ctrl_c_after, field, target
+from tests import warm
+from tests.copying.raw_server import Answer, End, RawServer, answer, ctrl_c_after, resumed, target
 
 CONTENT = random.Random(5).randbytes(700_001)
 HEAD = answer(length=len(CONTENT), ETag='"v1"')
@@ -87,12 +88,7 @@ def test_a_cut_connection_publishes_nothing(dst: Path) -> None:
 
 
 def test_an_operator_with_retries_resumes_by_itself(dst: Path) -> None:
-    def rest(head: bytes) -> Answer:
-        start = int(field(head, "Range").removeprefix("bytes=").removesuffix("-"))
-        content_range = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
-        return answer(CONTENT[start:], "206 Partial Content", Content_Range=content_range, ETag='"v1"')
-
-    with RawServer(HEAD, answer(CONTENT[:300_000], length=len(CONTENT)), rest, HEAD) as server:
+    with RawServer(HEAD, answer(CONTENT[:300_000], length=len(CONTENT)), resumed(CONTENT), HEAD) as server:
         operator = over_http(server).layer(RetryLayer(min_delay=0.001))
 
         assert fetch("file", operator, dst) == CONTENT
@@ -156,7 +152,7 @@ def test_a_copy_that_was_given_up_does_not_hold_up_the_exit(tmp_path: Path) -> N
             "    sys.exit(7)\n"
         )
         command = [sys.executable, "-c", code, server.url(""), str(tmp_path / "file")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        with warm.Popen(command, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
             child.send_signal(signal.SIGINT)

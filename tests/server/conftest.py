@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import selectors
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,3 +51,12 @@ def image(bench: HttpServerClient) -> HttpServerClient:
     """A server with `Image` on it."""
     put(bench)
     return bench
+
+
+@pytest.fixture
+def turn(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Turns the clock on the wall by so many seconds."""
+    now = time.time
+    turned: list[float] = []
+    monkeypatch.setattr(time, "time", lambda: now() + sum(turned))
+    return turned.append

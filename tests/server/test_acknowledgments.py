@@ -40,8 +40,10 @@ ACCESSORS: dict[str, Callable[[HttpServerClient], RequestRecord]] = {
 
 @pytest.mark.parametrize("accessor", ACCESSORS)
 def test_no_record_counts_as_received_what_is_not_acknowledged(
-    bench: HttpServerClient, silent: Wire, accessor: str
+    bench: HttpServerClient, silent: Wire, accessor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("httpserve.records.log.ACK_DELAY_SECONDS", 0.05)
+
     record = ACCESSORS[accessor](bench)
 
     assert (record.completed, record.outcome) == (False, "under way")

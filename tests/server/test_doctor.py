@@ -146,7 +146,8 @@ def test_nothing_is_said_of_missing_names_where_there_are_none(bench: HttpServer
     assert found(bench.doctor(), "missing") == []
 
 
-def test_a_server_that_does_not_answer_itself_is_told_in_time(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_itself_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpserve.doctor.listening.SELF_TEST_SECONDS", 0.2)
     with open(tmp_path / "huge", "wb") as file:
         file.truncate(HUGE_BYTES)
     with HttpServerClient(tmp_path, host="127.0.0.1", max_connections=1) as client, Wire(client.get_port()) as wire:

@@ -175,12 +175,12 @@ def test_more_unwanted_content_than_is_worth_reading_ends_the_connection() -> No
 
 
 def test_as_many_connections_as_allowed_are_served_and_the_others_wait_for_their_turn() -> None:
-    with Limited(Limits(connections=4, short_idle=0.1)) as server, contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(server.wire()) for _ in range(20)]
+    with Limited(Limits(connections=4, short_idle=0.02)) as server, contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.wire()) for _ in range(12)]
         for wire in wires:
             wire.get("/2")
 
-        assert [wire.answer().body for wire in wires] == [b"xx"] * 20
+        assert [wire.answer().body for wire in wires] == [b"xx"] * 12
         assert server.connections() <= 4
 
 
@@ -266,7 +266,7 @@ def test_out_of_descriptors_the_server_goes_on_when_there_are_some_again() -> No
     with script(OUT_OF_DESCRIPTORS, measured=False) as process, contextlib.ExitStack() as stack:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        wires = [stack.enter_context(Wire(port)) for _ in range(40)]
+        wires = [stack.enter_context(Wire(port)) for _ in range(12)]
         for wire in wires:
             wire.get("/large", "Connection: close")
         answers = []
@@ -311,15 +311,6 @@ def settle(path: Path) -> None:
     """Wait until a change of a file gets another time than its last one."""
     with tempfile.TemporaryFile() as probe:
         eventually(lambda: probe.truncate() >= 0 and os.fstat(probe.fileno()).st_ctime_ns > path.stat().st_ctime_ns)
-
-
-@pytest.fixture
-def turn(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Turns the clock on the wall by so many seconds."""
-    now = time.time
-    turned: list[float] = []
-    monkeypatch.setattr(time, "time", lambda: now() + sum(turned))
-    return turned.append
 
 
 @pytest.mark.parametrize("how", ["in place", "replaced", "put", "touched back", "removed", "now a directory"])
@@ -392,7 +383,9 @@ def test_a_kept_answer_goes_to_whoever_takes_it_in_parts(
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
-def test_an_answer_is_lent_only_where_its_file_has_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_is_lent_only_where_its_file_has_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: Callable[[float], None]
+) -> None:
     def in_memory() -> int:
         return sum("memfd:httpserve" in os.readlink(f"/proc/self/fd/{fd}") for fd in listed())
 
@@ -406,6 +399,7 @@ def test_an_answer_is_lent_only_where_its_file_has_settled(tmp_path: Path, monke
             wire.ask("/f")
         young = in_memory()
         monkeypatch.setattr("httpserve.storage.directory.recheck.SETTLED_SECONDS", 0.0)
+        turn(1.0)
         eventually(lambda: wire.ask("/f").status == 200 and in_memory() == 1)
 
     assert (young, in_memory()) == (0, 0)

@@ -143,7 +143,14 @@ def test_what_is_missing_is_told_with_what_is_like_it(bench: HttpServerClient) -
     assert (event.missing.name, event.missing.nearest) == ("image", ("Image",))
 
 
+@pytest.fixture
+def _told_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("events", "waits.stream"):
+        monkeypatch.setattr(f"httpserve.records.{module}.PROGRESS_SECONDS", 0.05)
+
+
 @linux
+@pytest.mark.usefixtures("_told_often")
 def test_progress_is_told_of_who_has_read_a_part(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
     with halfway(bench, 1 << 20, board=ONE):
@@ -155,6 +162,7 @@ def test_progress_is_told_of_who_has_read_a_part(bench: HttpServerClient) -> Non
 
 
 @linux
+@pytest.mark.usefixtures("_told_often")
 def test_newer_progress_replaces_older_and_an_end_all_of_it(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
     with halfway(bench, 1 << 20, board=ONE) as wire:

@@ -39,11 +39,11 @@ def empty_block(expected: AbstractContextManager[object]) -> None:
 def test_what_begins_inside_the_block_is_waited_for_at_its_end(
     bench: HttpServerClient, pool: ThreadPoolExecutor, until: Until
 ) -> None:
-    with bench.expect_download("Image", PATIENT, until=until, idle=0.1) as expected:
+    with bench.expect_download("Image", PATIENT, until=until, idle=0.02) as expected:
         board = pool.submit(fetch, bench, "User-Agent: board")
 
     assert (expected.record.total, expected.record.user_agent) == (SIZE, "board")
-    if until in ("all", "idle"):
+    if until == "all":
         assert expected.record.bytes == SIZE
     assert expected.records == [expected.record]
     board.result(10)

@@ -14,6 +14,7 @@ import pytest
 
 from httpserve import HttpServerClient, NotPermitted, StorageError
 from httpserve.storage.directory.root import Root
+from tests import warm
 from tests.server.wire import Wire, eventually
 
 WRITER = """
@@ -44,7 +45,7 @@ def line(process: subprocess.Popen[str]) -> str:
 def running(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+    with warm.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
         try:
             yield process
         finally:

@@ -49,7 +49,7 @@ def is_b(request: RequestRecord) -> bool:
 
 @pytest.mark.parametrize("until", ["all", "started", "idle", 0.5, 1000])
 def test_so_many_boards_are_waited_for(bench: HttpServerClient, pool: ThreadPoolExecutor, until: Until) -> None:
-    waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT, until=until, idle=0.1, clients=2))
+    waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT, until=until, idle=0.02, clients=2))
     for _ in range(3):
         fetch(bench, board=ONE)
     still_waits = not waiting.done()
@@ -153,9 +153,9 @@ def test_ranges_of_boards_behind_a_shared_address_are_not_added_up(bench: HttpSe
 def test_a_second_boot_of_a_board_known_by_its_request_must_fetch_again(bench: HttpServerClient, until: Until) -> None:
     for _ in range(2):
         fetch(bench, A)
-        assert bench.wait_for_download("Image", PATIENT, client=is_a, until=until, idle=0.1).total == SIZE
+        assert bench.wait_for_download("Image", PATIENT, client=is_a, until=until, idle=0.02).total == SIZE
 
-        vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=is_a, until=until, idle=0.1))
+        vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=is_a, until=until, idle=0.02))
 
 
 def test_what_a_plain_wait_has_returned_counts_for_no_function_and_the_other_way_round(
@@ -259,7 +259,7 @@ def test_since_a_time_what_came_then_counts_whatever_waits_have_returned(bench: 
     bench.wait_for_download("Image", PATIENT)
 
     for until in ("all", "started", "idle", 0.5):
-        assert bench.wait_for_download("Image", PATIENT, since=began, until=until, idle=0.1).bytes == SIZE
+        assert bench.wait_for_download("Image", PATIENT, since=began, until=until, idle=0.02).bytes == SIZE
     assert bench.wait_for_download("Image", PATIENT, since=0, client=lambda one: True).bytes == SIZE
 
 

@@ -12,7 +12,7 @@ from httpserve.records.terms import Until
 from tests.server.waits import AT_ONCE, BIG, PATIENT, SIZE, begin, fetch, fetch_part, halfway, put, vain
 from tests.server.wire import Wire, eventually
 
-REST = 0.1
+REST = 0.02
 EACH: list[Until] = ["all", "started", "idle", 0.5, 1000, 1.0, 10 * SIZE]
 PARTS: list[Until] = ["started", 0.1, 1000]
 
@@ -219,9 +219,9 @@ def test_a_streaming_updater_that_never_takes_the_whole_has_come_to_rest(bench: 
 
 def test_a_rest_since_long_ends_a_wait_at_once(bench: HttpServerClient) -> None:
     fetch_part(bench, 0, 1000)
-    threading.Event().wait(0.2)
+    threading.Event().wait(0.05)
 
-    assert bench.wait_for_download("Image", 0, until="idle", idle=0.2).bytes == 1000
+    assert bench.wait_for_download("Image", 0, until="idle", idle=0.05).bytes == 1000
 
 
 # Cost

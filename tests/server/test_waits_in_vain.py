@@ -320,7 +320,13 @@ def test_a_wait_that_cannot_come_true_any_more_fails_at_once(
             waiting.result(10)
 
 
+@pytest.fixture
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpserve.records.waits.download.SLICE_SECONDS", 0.02)
+
+
 @pytest.mark.parametrize("until", ["all", "started"])
+@pytest.mark.usefixtures("_looks_often")
 def test_a_file_that_others_remove_ends_a_wait_soon(tmp_path: Path, pool: ThreadPoolExecutor, until: Until) -> None:
     (tmp_path / "built").write_bytes(b"x")
     with HttpServerClient(tmp_path, host="127.0.0.1") as client:
@@ -334,6 +340,7 @@ def test_a_file_that_others_remove_ends_a_wait_soon(tmp_path: Path, pool: Thread
         assert time.monotonic() - began < 30
 
 
+@pytest.mark.usefixtures("_looks_often")
 def test_a_directory_that_others_remove_ends_a_wait(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     (tmp_path / "boot").mkdir()
     (tmp_path / "boot" / "built").write_bytes(b"x")
