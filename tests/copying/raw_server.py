@@ -49,9 +49,9 @@ def answer(
     return Answer("\r\n".join([*lines, "", ""]).encode("latin-1") + body, end)
 
 
-def moved(location: str | None, status: str = "302 Found", **fields: str) -> Answer:
+def moved(location: str, status: str = "302 Found", *, cookie: str | None = None) -> Answer:
     """Make a redirect."""
-    return answer(status=status, Location=location, **fields)
+    return answer(status=status, Location=location, Set_Cookie=cookie)
 
 
 def resumed(content: bytes, *, etag: str | None = '"v1"') -> Callable[[bytes], Answer]:

@@ -216,7 +216,7 @@ def test_a_url_without_a_host_or_with_an_impossible_one_or_port_is_refused(url: 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
 def test_a_redirect_is_followed(status: str, dst: Path) -> None:
-    with RawServer(moved("/there", status, Set_Cookie="pass=yes"), answer(CONTENT)) as server:
+    with RawServer(moved("/there", status, cookie="pass=yes"), answer(CONTENT)) as server:
         assert fetch(server.url(userinfo="user:word@"), dst) == CONTENT
 
     assert target(server.heads[1]) == "/there"

@@ -288,7 +288,7 @@ def test_a_redirect_to_itself_ends(location: str, dst: Path) -> None:
     ["Mon, 01-Jan-99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 10000 00:00:00 GMT", "Mon, 99 Foo 9999999", "x", ""],
 )
 def test_a_cookie_with_an_odd_expiry_is_sent_on(expiry: str, dst: Path) -> None:
-    redirect = moved("/there", Set_Cookie=f"pass=yes; Expires={expiry}; Path=/")
+    redirect = moved("/there", cookie=f"pass=yes; Expires={expiry}; Path=/")
     with RawServer(redirect, answer(CONTENT)) as server, warnings.catch_warnings():
         warnings.simplefilter("error")
         assert fetch(server.url(), dst) == CONTENT
