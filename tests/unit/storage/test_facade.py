@@ -315,11 +315,6 @@ def test_a_path_with_a_trailing_slash_is_no_files(storage: Storage, path: str) -
     assert isinstance(caught.value, IsADirectoryError)
 
 
-def test_a_name_that_is_no_text_is_a_type_error(storage: Storage) -> None:
-    with pytest.raises(InvalidType):
-        storage.exists(cast("str", b"f"))
-
-
 # Errors
 
 
@@ -339,6 +334,8 @@ def test_a_file_and_a_directory_are_not_taken_for_each_other(storage: Storage) -
         storage.create_dir("x")
     with pytest.raises(AlreadyExists, match="create_dir 'f'"):
         storage.create_dir("f/")
+    with pytest.raises(NotADirectory, match="create_dir 'f/d'"):
+        storage.create_dir("f/d/")
     with pytest.raises(NotADirectory, match="rename 'f'"):
         storage.rename("f", "g/")
     with pytest.raises(IsADirectory, match="rename 'f' to 'd'"):

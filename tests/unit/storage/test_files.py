@@ -21,7 +21,6 @@ import pytest
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
-    InvalidType,
     SourceNotFound,
     StorageError,
     Unsupported,
@@ -183,11 +182,6 @@ def test_every_kind_of_buffer_is_written(storage: Storage) -> None:
 
     assert counts == [1, 2, 4]
     assert storage.read_bytes("new") == b"abc\1\0\2\0"
-
-
-def test_text_is_not_written(storage: Storage) -> None:
-    with storage.open("new", "wb") as file, pytest.raises(InvalidType, match="write 'new'"):
-        file.write(cast("bytes", "text"))
 
 
 @pytest.mark.parametrize(
@@ -445,16 +439,6 @@ def test_a_file_whose_publishing_fails_is_closed_and_leaves_nothing(storage: Sto
 
     assert file.closed
     assert on_disk(root) == ["d", "lines"]
-
-
-def test_a_root_that_is_closed_discards_open_files(storage: Storage, root: Root) -> None:
-    file = storage.open("new", "wb")
-    root.close()
-
-    with pytest.raises(StorageError, match="already discarded"):
-        file.write(b"x")
-    with pytest.raises(StorageError):
-        file.close()
 
 
 def test_a_copy_that_begins_again_begins_where_the_file_was(storage: Storage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import opendal
@@ -14,47 +15,75 @@ from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.storage.copying.local import FileSink
 from httpserve.storage.copying.operator import OperatorSink
 
+Make = Callable[[str], FileSink | OperatorSink]
+
 
 @pytest.fixture
 def operator(tmp_path: Path) -> opendal.Operator:
     return opendal.Operator("fs", root=str(tmp_path))
 
 
+@pytest.fixture(params=["local", "on an operator"])
+def make(request: pytest.FixtureRequest, tmp_path: Path, operator: opendal.Operator) -> Make:
+    """Make a sink of a name in the test's directory."""
+    if request.param == "local":
+        return lambda name: FileSink(f"{tmp_path}/{name}")
+    return lambda name: OperatorSink(name, operator, timeout=10)
+
+
+# Both alike
+
+
+def test_nothing_is_seen_before_the_commit(tmp_path: Path, make: Make) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    sink = make("file")
+    sink.write(memoryview(bytes(600_000)))
+    before = (tmp_path / "file").read_bytes()
+
+    sink.commit(None)
+    sink.discard()
+
+    assert (before, (tmp_path / "file").read_bytes()) == (b"old", bytes(600_000))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_discard_leaves_the_old_and_no_litter(tmp_path: Path, make: Make) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    sink = make("file")
+    sink.write(memoryview(bytes(600_000)))
+
+    sink.discard()
+    sink.discard()
+
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_restart_forgets_what_was_written(tmp_path: Path, make: Make) -> None:
+    sink = make("file")
+    sink.write(memoryview(bytes(600_000)))
+
+    sink.restart()
+    sink.write(memoryview(b"new"))
+    sink.commit(None)
+
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_missing_directories_are_made_for_an_empty_file(tmp_path: Path, make: Make) -> None:
+    make("a/b/file").commit(None)
+
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b""
+
+
+def test_a_path_below_a_file_cannot_be_written(tmp_path: Path, make: Make) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(CopyFailed, match=r"cannot write '.*file/x"):
+        make("file/x").commit(None)
+
+
 # Local paths
-
-
-def test_nothing_is_seen_before_the_commit(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    sink = FileSink(str(path))
-    sink.write(memoryview(b"new"))
-    before = path.read_bytes()
-
-    sink.commit(None)
-
-    assert (before, path.read_bytes()) == (b"old", b"new")
-
-
-def test_discard_leaves_the_old_and_no_litter(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    sink = FileSink(str(path))
-    sink.write(memoryview(b"new"))
-
-    sink.discard()
-    sink.discard()
-
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_discard_after_commit_is_harmless(tmp_path: Path) -> None:
-    sink = FileSink(str(tmp_path / "file"))
-    sink.commit(None)
-
-    sink.discard()
-
-    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_discarded_sink_takes_nothing_and_publishes_nothing(tmp_path: Path) -> None:
@@ -71,17 +100,6 @@ def test_a_discarded_sink_takes_nothing_and_publishes_nothing(tmp_path: Path) ->
     assert os.listdir(tmp_path) == []
 
 
-def test_restart_forgets_what_was_written(tmp_path: Path) -> None:
-    sink = FileSink(str(tmp_path / "file"))
-    sink.write(memoryview(b"longer"))
-
-    sink.restart()
-    sink.write(memoryview(b"new"))
-    sink.commit(None)
-
-    assert (tmp_path / "file").read_bytes() == b"new"
-
-
 def test_the_mode_is_what_the_umask_gives(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
@@ -90,12 +108,6 @@ def test_the_mode_is_what_the_umask_gives(tmp_path: Path) -> None:
         os.umask(before)
 
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
-
-
-def test_missing_directories_are_made(tmp_path: Path) -> None:
-    FileSink(str(tmp_path / "a" / "b" / "file")).commit(None)
-
-    assert (tmp_path / "a" / "b" / "file").exists()
 
 
 def test_a_symlink_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
@@ -133,13 +145,6 @@ def test_a_directory_cannot_be_written(tmp_path: Path) -> None:
     assert caught.value.name == str(tmp_path)
 
 
-def test_a_path_below_a_file_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-
-    with pytest.raises(CopyFailed, match="cannot write"):
-        FileSink(str(tmp_path / "file" / "x" / "y"))
-
-
 def test_a_full_disk_says_so() -> None:
     sink = FileSink("/dev/full")
 
@@ -150,46 +155,6 @@ def test_a_full_disk_says_so() -> None:
 
 
 # Paths on an operator
-
-
-def test_nothing_is_seen_on_an_operator_before_the_commit(operator: opendal.Operator) -> None:
-    operator.write("a/file", b"old")
-    sink = OperatorSink("a/file", operator, timeout=10)
-    sink.write(memoryview(bytes(600_000)))
-    before = operator.read("a/file")
-
-    sink.commit(None)
-
-    assert (before, operator.read("a/file")) == (b"old", bytes(600_000))
-
-
-def test_discard_on_an_operator_leaves_no_litter(tmp_path: Path, operator: opendal.Operator) -> None:
-    operator.write("file", b"old")
-    sink = OperatorSink("file", operator, timeout=10)
-    sink.write(memoryview(bytes(600_000)))
-
-    sink.discard()
-    sink.discard()
-
-    assert os.listdir(tmp_path) == ["file"]
-    assert operator.read("file") == b"old"
-
-
-def test_an_empty_file_goes_to_an_operator(operator: opendal.Operator) -> None:
-    OperatorSink("file", operator, timeout=10).commit(None)
-
-    assert operator.read("file") == b""
-
-
-def test_restart_on_an_operator_forgets_what_was_written(operator: opendal.Operator) -> None:
-    sink = OperatorSink("file", operator, timeout=10)
-    sink.write(memoryview(bytes(600_000)))
-
-    sink.restart()
-    sink.write(memoryview(b"new"))
-    sink.commit(None)
-
-    assert operator.read("file") == b"new"
 
 
 def test_a_store_without_rename_is_written_at_the_commit() -> None:
@@ -211,14 +176,6 @@ def test_a_store_without_rename_gets_nothing_that_was_discarded() -> None:
     sink.discard()
 
     assert not operator.exists("file")
-
-
-def test_what_an_operator_refuses_is_named(tmp_path: Path, operator: opendal.Operator) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    sink = OperatorSink("file/x", operator, timeout=10)
-
-    with pytest.raises(CopyFailed, match="cannot write 'file/x' on Operator"):
-        sink.commit(None)
 
 
 def test_a_service_that_cannot_be_written_says_so() -> None:

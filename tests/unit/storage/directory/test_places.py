@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -175,21 +174,6 @@ def test_remove_all_leaves_a_directory_that_was_moved_out_of_the_root(
     assert (outside / "f").exists()
 
 
-def test_remove_all_takes_a_tree_deeper_than_files_can_be_opened_and_paths_be_long(root: Root, top: Path) -> None:
-    here = os.open(top / "d", os.O_RDONLY)
-    for _ in range(60):
-        os.mkdir("d" * 100, dir_fd=here)
-        below = os.open("d" * 100, os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=here))
-    os.close(here)
-
-    root.changes.remove_all("d")
-
-    assert not (top / "d").exists()
-
-
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 def test_no_call_leaves_a_descriptor_whether_it_succeeds_or_not(root: Root, top: Path, outside: Path) -> None:
     storage = Storage(root, timeout=5.0)
@@ -242,12 +226,3 @@ def test_no_call_opens_a_fifo(root: Root, top: Path) -> None:
     with pytest.raises(BrokenPipeError):
         os.write(writer, b"x")
     os.close(writer)
-
-
-def test_a_socket_is_not_a_file(root: Root, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(top)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("socket")
-
-        with pytest.raises(StorageError, match="not a regular file"):
-            root.open_file("socket")

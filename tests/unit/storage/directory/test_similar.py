@@ -15,15 +15,9 @@ NAMES = ["Image", "boot/zImage", "boot/board.dtb", "rootfs.img.gz", "u-boot.bin"
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("image", "Image"),
-        ("IMAGE", "Image"),
-        ("boot/Image", "Image"),
-        ("zImage", "boot/zImage"),
-        ("Imgae", "Image"),
-        ("boot/board.dbt", "boot/board.dtb"),
-        ("boot/bord.dtb", "boot/board.dtb"),
-        ("rootfs.img", "rootfs.img.gz"),
-        ("u_boot.bin", "u-boot.bin"),
+        *(("image", "Image"), ("IMAGE", "Image"), ("boot/Image", "Image"), ("zImage", "boot/zImage")),
+        *(("Imgae", "Image"), ("boot/board.dbt", "boot/board.dtb"), ("boot/bord.dtb", "boot/board.dtb")),
+        *(("rootfs.img", "rootfs.img.gz"), ("u_boot.bin", "u-boot.bin")),
         ("EFI/BOOT/GRUBX64.EFI", "a/b/c/grubx64.efi"),
     ],
 )
