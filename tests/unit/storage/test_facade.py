@@ -32,6 +32,7 @@ from httpserve.errors import (
 )
 from httpserve.storage.directory.root import Root
 from httpserve.storage.facade import Storage
+from tests.unit.storage.parts import on_disk
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 
@@ -46,10 +47,6 @@ def root(tmp_path: Path) -> Iterator[Root]:
 @pytest.fixture
 def storage(root: Root) -> Storage:
     return Storage(root, timeout=5.0)
-
-
-def on_disk(root: Root) -> list[str]:
-    return sorted(name for name in os.listdir(root.path) if not name.endswith(".journal"))
 
 
 # Jumpstarter's contract

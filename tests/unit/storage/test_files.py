@@ -28,6 +28,7 @@ from httpserve.errors import (
 from httpserve.storage.directory.root import Root
 from httpserve.storage.facade import Storage
 from httpserve.storage.files import ReadAsSource, ReadFile, WriteAsSink, WriteFile
+from tests.unit.storage.parts import on_disk
 
 LINES = b"one\ntwo\nthree"
 
@@ -44,10 +45,6 @@ def storage(root: Root) -> Storage:
     storage = Storage(root, timeout=5.0)
     storage.write_bytes("lines", LINES)
     return storage
-
-
-def on_disk(root: Root) -> list[str]:
-    return sorted(name for name in os.listdir(root.path) if not name.endswith(".journal"))
 
 
 # As in Jumpstarter

@@ -14,6 +14,7 @@ import pytest
 from httpserve.errors import IsADirectory, NotFound, StorageError
 from httpserve.storage.directory.generations import generation_of
 from httpserve.storage.directory.root import Root
+from tests.unit.storage.parts import left, put
 
 
 @pytest.fixture
@@ -30,20 +31,10 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def put(root: Root, name: str, data: bytes = b"data") -> None:
-    with root.incoming(name) as incoming:
-        incoming.write(data)
-        incoming.commit(hashlib.sha256(data).hexdigest())
-
-
 def sha256(root: Root, name: str) -> str | None:
     file = root.open_file(name)
     file.close()
     return file.sha256
-
-
-def left(directory: Path) -> list[str]:
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
 # What close removes

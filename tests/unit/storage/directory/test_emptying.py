@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from httpserve.storage.directory.emptying import emptied
+from tests.unit.storage.parts import left
 
 
 @pytest.fixture
@@ -17,10 +18,6 @@ def top(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path / "top", os.O_RDONLY)
     yield fd
     os.close(fd)
-
-
-def left(directory: Path) -> list[str]:
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
 def test_a_tree_deeper_than_calls_can_nest_and_paths_can_be_long_goes_whole(tmp_path: Path, top: int) -> None:

@@ -20,6 +20,7 @@ from httpserve.storage.directory import journal, private
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.root import Root
+from tests.unit.storage.parts import left
 
 WRITER = """
 import sys, threading
@@ -71,10 +72,6 @@ def start(script: str, root: str, **environment: str) -> tuple[subprocess.Popen[
 def kill(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
-
-
-def left(directory: Path) -> list[str]:
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
 def dead_journal(root: Path, content: bytes, token: str = "0123456789abcdef") -> Path:

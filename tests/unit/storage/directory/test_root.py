@@ -27,6 +27,7 @@ from httpserve.storage.directory import root as root_module
 from httpserve.storage.directory.changes import Changes, Listeners
 from httpserve.storage.directory.root import Root
 from httpserve.storage.served import Entry, Identity, Status
+from tests.unit.storage.parts import on_disk, put
 
 NOBODY = 65534
 
@@ -54,23 +55,12 @@ def unprivileged() -> Iterator[Path]:
                 os.seteuid(0)
 
 
-def put(root: Root, name: str, data: bytes = b"data") -> Identity:
-    with root.incoming(name) as incoming:
-        incoming.write(data)
-        return incoming.commit(hashlib.sha256(data).hexdigest())
-
-
 def get(root: Root, name: str) -> bytes:
     file = root.open_file(name)
     try:
         return os.read(file.fd, 1 << 20)
     finally:
         file.close()
-
-
-def names(root: Root, directory: str = "") -> list[str]:
-    found = os.listdir(os.path.join(root.path, directory))
-    return sorted(name for name in found if not name.endswith(".journal"))
 
 
 # Opening
@@ -382,7 +372,7 @@ def test_without_proc_symlinks_are_still_seen(root: Root, monkeypatch: pytest.Mo
 
 def test_a_temporary_lies_beside_its_target_under_a_reserved_name(root: Root) -> None:
     with root.incoming("d/f"):
-        beside = names(root, "d")
+        beside = on_disk(root, "d")
 
     assert [name[:11] for name in beside] == [".httpserve-"]
 
@@ -394,7 +384,7 @@ def test_a_discard_keeps_parents_that_others_need(root: Root) -> None:
     first.discard()
     second.commit(None)
 
-    assert names(root, "d") == ["g"]
+    assert on_disk(root, "d") == ["g"]
 
 
 def test_the_mode_is_what_the_umask_gives(root: Root) -> None:
@@ -451,7 +441,7 @@ def test_a_full_disk_is_an_error_of_ours_and_leaves_the_old_file(root: Root) -> 
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     assert get(root, "f") == b"old"
-    assert names(root) == ["f"]
+    assert on_disk(root) == ["f"]
 
 
 def test_a_directory_without_permission_takes_no_file() -> None:
@@ -500,7 +490,7 @@ def test_threads_that_put_the_same_name_each_succeed_and_the_last_one_stays(root
     assert len(seen) == 80
     assert content in bodies
     assert file.sha256 == hashlib.sha256(content).hexdigest()
-    assert names(root, "d") == ["f"]
+    assert on_disk(root, "d") == ["f"]
 
 
 def test_parents_that_others_remove_meanwhile_are_made_again(root: Root) -> None:
@@ -521,7 +511,7 @@ def test_parents_that_others_remove_meanwhile_are_made_again(root: Root) -> None
         thread.join()
 
     assert failures == []
-    assert names(root) == []
+    assert on_disk(root) == []
 
 
 def test_a_discard_during_a_write_in_another_thread_publishes_nothing(root: Root) -> None:
@@ -544,7 +534,7 @@ def test_a_discard_during_a_write_in_another_thread_publishes_nothing(root: Root
     thread.join()
 
     assert len(failures) == 1
-    assert names(root) == []
+    assert on_disk(root) == []
 
 
 def test_a_publication_is_announced_by_name(tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""What tests of the storage share: to put a file, and to see what is there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from httpserve.storage.directory.root import Root
+from httpserve.storage.served import Identity
+
+
+def put(root: Root, name: str, data: bytes = b"data") -> Identity:
+    with root.incoming(name) as incoming:
+        incoming.write(data)
+        return incoming.commit(hashlib.sha256(data).hexdigest())
+
+
+def left(directory: Path) -> list[str]:
+    """Return all that is below a directory."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+def on_disk(root: Root, directory: str = "") -> list[str]:
+    """Return what is in a directory of a root, but its journal."""
+    found = os.listdir(os.path.join(root.path, directory))
+    return sorted(name for name in found if not name.endswith(".journal"))
