@@ -15,7 +15,7 @@ from html import escape
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from httpserve.base.text import url_path
+from httpserve.base.text import size, url_path
 from httpserve.storage.served import Entry
 
 # JSON has no charset, but clients ask for one.
@@ -32,22 +32,68 @@ _PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>{title}</title>
-<style>
-body {{ font-family: system-ui, sans-serif; margin: 2em; }}
-table {{ border-collapse: collapse; }}
-th, td {{ padding: .2em 1.5em .2em 0; text-align: left; }}
-td.size {{ text-align: right; font-variant-numeric: tabular-nums; }}
-</style>
+<style>{style}</style>
 </head>
 <body>
-<h1>{title}</h1>
+<h1>{crumbs}</h1>
+<p><input id="filter" type="search" placeholder="filter" aria-label="filter by name" hidden>
+<span id="count"></span></p>
 <table>
-<tr><th>Name</th><th>Size</th><th>Modified (UTC)</th></tr>
+<thead><tr><th>Name</th><th>Size</th><th>Modified (UTC)</th></tr></thead>
+<tbody>
 {rows}
+</tbody>
 </table>
+<script>{script}</script>
 </body>
 </html>
+"""
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 1.5em auto; max-width: 60em; padding: 0 1em; }
+h1 { font-size: 1.3em; overflow-wrap: anywhere; }
+a { text-decoration: none; } a:hover { text-decoration: underline; }
+table { border-collapse: collapse; width: 100%; }
+th, td { padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
+th[aria-sort] { cursor: pointer; } th[aria-sort=ascending]::after { content: " \\2191"; }
+th[aria-sort=descending]::after { content: " \\2193"; }
+td { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent); overflow-wrap: anywhere; }
+td + td, th + th { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+#count { opacity: .7; } input { font: inherit; padding: .2em .5em; }
+@media (max-width: 36em) {
+  thead { display: none; } tr { display: grid; grid-template-columns: 1fr 1fr; padding: .3em 0; }
+  td { border: 0; padding: 0; } td:first-child { grid-column: 1 / -1; } td + td { opacity: .7; text-align: left; }
+}
+"""
+# Sorts and filters what is there. Without it the page has the same links in the same order.
+_SCRIPT = """
+const body = document.querySelector("tbody"), heads = [...document.querySelectorAll("th")];
+const rows = [...body.rows].filter(row => row.cells[0].textContent != "../");
+const text = (row, at) => row.cells[at].textContent;
+const bytes = row => Number(row.cells[1].title.replace(/\\D/g, ""));
+const order = [(a, b) => text(a, 0).localeCompare(text(b, 0), undefined, {numeric: true}),
+  (a, b) => bytes(a) - bytes(b), (a, b) => text(a, 2) < text(b, 2) ? -1 : text(a, 2) > text(b, 2) ? 1 : 0];
+const isDirectory = row => text(row, 0).endsWith("/");
+heads.forEach((head, at) => {
+  head.ariaSort = "none";
+  head.onclick = () => {
+    const up = head.ariaSort == "ascending" ? -1 : 1;
+    heads.forEach(one => one.ariaSort = "none");
+    head.ariaSort = up > 0 ? "ascending" : "descending";
+    rows.sort((a, b) => isDirectory(b) - isDirectory(a) || up * order[at](a, b));
+    body.append(...rows);
+  };
+});
+const filter = document.getElementById("filter"), count = document.getElementById("count");
+filter.hidden = false;
+filter.oninput = () => {
+  const wanted = filter.value.toLowerCase();
+  rows.forEach(row => row.hidden = !text(row, 0).toLowerCase().includes(wanted));
+  const shown = rows.filter(row => !row.hidden).length;
+  count.textContent = `${wanted ? `${shown} of ` : ""}${rows.length} entries`;
+};
+filter.oninput();
 """
 
 
@@ -87,15 +133,30 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
         prefix: What each link begins with: empty where the target ended in `/`, else the directory's last
             component and a `/`.
     """
-    rows = [] if not name else [_row(escape(url_path(f"{prefix}../")), "../", "", "")]
+    rows = [] if not name else [_row(escape(url_path(f"{prefix}../")), "../", None, "")]
     for entry in entries:
         shown = f"{entry.name}/" if entry.is_dir else entry.name
-        size = "" if entry.is_dir else f"{entry.size}"
         link = prefix + shown
         if not _PLAIN.fullmatch(link):
             link, shown = escape(url_path(link)), escape(shown)
-        rows.append(_row(link, shown, size, _moment(int(entry.modified // 1))))
-    return _PAGE.format(title=f"/{escape(name)}{'/' if name else ''}", rows="\n".join(rows)).encode("utf-8")
+        rows.append(_row(link, shown, None if entry.is_dir else entry.size, _moment(int(entry.modified // 1))))
+    return _PAGE.format(
+        title=f"/{escape(name)}{'/' if name else ''}",
+        style=_STYLE,
+        crumbs=_crumbs(name, prefix),
+        rows="\n".join(rows),
+        script=_SCRIPT,
+    ).encode("utf-8")
+
+
+def _crumbs(name: str, prefix: str) -> str:
+    """Return the way from the root to a directory, a link for each above it."""
+    parts = ["", *name.split("/")] if name else [""]
+    links = [escape(url_path(prefix + "../" * above)) for above in range(len(parts) - 1, 0, -1)]
+    return "".join(
+        [f'<a href="{link}">{escape(part)}/</a>' for link, part in zip(links, parts, strict=False)]
+        + [f"{escape(parts[-1])}/"]
+    )
 
 
 def _quoted(name: str) -> str:
@@ -111,5 +172,6 @@ def _moment(second: int) -> str:
         return ""
 
 
-def _row(link: str, shown: str, size: str, moment: str) -> str:
-    return f'<tr><td><a href="{link}">{shown}</a></td><td class="size">{size}</td><td>{moment}</td></tr>'
+def _row(link: str, shown: str, count: int | None, moment: str) -> str:
+    cell = "<td></td>" if count is None else f'<td title="{count:,} bytes">{size(count)}</td>'
+    return f'<tr><td><a href="{link}">{shown}</a></td>{cell}<td>{moment}</td></tr>'

@@ -50,8 +50,9 @@ def directory(name: str) -> Entry:
     return Entry(name, True, 4096, 784111777.0)
 
 
-def links(page: bytes) -> list[str]:
-    return [unescape(link) for link in re.findall(r'<a href="([^"]*)"', page.decode())]
+def links(page: bytes, part: int = 1) -> list[str]:
+    """Return the links of the table, or those of the way to it."""
+    return [unescape(link) for link in re.findall(r'<a href="([^"]*)"', page.decode().split("<table>")[part])]
 
 
 # Order
@@ -136,7 +137,7 @@ def test_a_page_shows_names_sizes_and_times() -> None:
 
     assert "<title>/d/e/</title>" in page
     assert ">sub/</a></td><td" in page
-    assert '>f</a></td><td class="size">12345</td><td>1994-11-06 08:49:37</td>' in page
+    assert '>f</a></td><td title="12,345 bytes">12.1 KiB</td><td>1994-11-06 08:49:37</td>' in page
 
 
 def test_the_root_leads_nowhere_up() -> None:
@@ -153,6 +154,18 @@ def test_links_are_relative_and_lead_right_with_and_without_a_slash_at_the_end(t
         "http://bench/d/e/sub/",
         "http://bench/d/e/f",
     ]
+
+
+@each(
+    ("target", "prefix"), [pytest.param("/a%20b/d/e/", "", id="slash"), pytest.param("/a%20b/d/e", "e/", id="no slash")]
+)
+def test_the_way_to_a_directory_is_a_link_for_each_one_above(target: str, prefix: str) -> None:
+    page = as_html("a b/d/e", [], prefix)
+
+    above = [urljoin(f"http://bench{target}", link) for link in links(page, 0)]
+
+    assert above == ["http://bench/", "http://bench/a%20b/", "http://bench/a%20b/d/"]
+    assert re.sub("<.*?>", "", re.findall("<h1>(.*)</h1>", page.decode())[0]) == "/a b/d/e/"
 
 
 @each("name", HOSTILE)
