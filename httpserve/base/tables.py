@@ -87,10 +87,8 @@ class Records(tuple[T_co, ...]):
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> T_co: ...
-
     @overload
     def __getitem__(self, index: slice) -> Records[T_co]: ...
-
     def __getitem__(self, index: SupportsIndex | slice) -> T_co | Records[T_co]:
         """Return one record, or for a slice a tuple that shows itself as a table too."""
         if isinstance(index, slice):
@@ -107,30 +105,23 @@ class Records(tuple[T_co, ...]):
         printer.text(repr(self))
 
 
-class _Attribute(NamedTuple):
-    """An attribute that records may have."""
-
-    name: str
-    column: Column
-
-
-# In this order; a record has some of them.
-_ATTRIBUTES = (
-    _Attribute("time", Column("time")),
-    _Attribute("client", Column("client")),
-    _Attribute("method", Column("method")),
-    _Attribute("target", Column("target")),
-    _Attribute("name", Column("file")),
-    _Attribute("status", Column("status", True)),
-    _Attribute("bytes", Column("received", True)),
-    _Attribute("acknowledged", Column("received", True)),
-    _Attribute("total", Column("of", True)),
-    _Attribute("rate", Column("rate", True)),
-    _Attribute("seconds", Column("seconds", True)),
-    _Attribute("state", Column("state")),
-    _Attribute("outcome", Column("state")),
-    _Attribute("nearest", Column("nearest names")),
-)
+# The columns of attributes that records may have, in this order; a record has some of them.
+_COLUMNS = {
+    "time": Column("time"),
+    "client": Column("client"),
+    "method": Column("method"),
+    "target": Column("target"),
+    "name": Column("file"),
+    "status": Column("status", True),
+    "bytes": Column("received", True),
+    "acknowledged": Column("received", True),
+    "total": Column("of", True),
+    "rate": Column("rate", True),
+    "seconds": Column("seconds", True),
+    "state": Column("state"),
+    "outcome": Column("state"),
+    "nearest": Column("nearest names"),
+}
 
 
 def as_html(records: Sequence[object], most: int = MOST_ROWS) -> Markup:
@@ -139,8 +130,8 @@ def as_html(records: Sequence[object], most: int = MOST_ROWS) -> Markup:
     if not latest:
         return Markup("" if records else "<em>nothing yet</em>")
     shown = _shown_of(latest[-1])
-    rows = ([_cell(record, name) for name, _ in shown] for record in latest)
-    return html_table([column for _, column in shown], rows) + _more(records, most)
+    rows = ([_cell(record, name) for name in shown] for record in latest)
+    return html_table(list(shown.values()), rows) + _more(records, most)
 
 
 def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:
@@ -148,19 +139,18 @@ def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:
     if not records:
         return "(nothing yet)"
     shown = _shown_of(records[-1])
-    rows = ([_value(record, name, MOST_BOUND) for name, _ in shown] for record in records[-most:])
+    rows = ([_value(record, name, MOST_BOUND) for name in shown] for record in records[-most:])
     before = len(records) - most
     left_out = [f"({before} before these)"] if before > 0 else []
-    lines = text_table([column for _, column in shown], rows)
+    lines = text_table(list(shown.values()), rows)
     return "\n".join([counted(len(records), "record"), *lines, *left_out])
 
 
-def _shown_of(record: object) -> list[_Attribute]:
+def _shown_of(record: object) -> dict[str, Column]:
+    hidden = {"name"} if hasattr(record, "target") else set()
     if hasattr(record, "acknowledged"):  # a transfer is a file's
         hidden = {"method", "target"}
-    else:
-        hidden = {"name"} if hasattr(record, "target") else set()
-    return [one for one in _ATTRIBUTES if hasattr(record, one.name) and one.name not in hidden]
+    return {name: column for name, column in _COLUMNS.items() if hasattr(record, name) and name not in hidden}
 
 
 def _cell(record: object, name: str) -> str:

@@ -19,8 +19,7 @@ NUMBERS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "
 class Signals:
     """A block in which each of these signals raises KeyboardInterrupt, unless it is held back.
 
-    Args:
-        is_last: Whether the process ends after the block. Another signal then ends it at once, without a message.
+    Where it is the last of the process, another signal after it ends that at once, without a message.
     """
 
     def __init__(self, *, is_last: bool) -> None:

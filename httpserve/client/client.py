@@ -420,7 +420,6 @@ class HttpServerClient:
         since: float | None = None,
         progress: Progress = None,
     ) -> DownloadRecord: ...
-
     @overload
     def wait_for_download(
         self,
@@ -434,7 +433,6 @@ class HttpServerClient:
         since: float | None = None,
         progress: Progress = None,
     ) -> list[DownloadRecord]: ...
-
     def wait_for_download(
         self,
         name: StrPath,

@@ -30,16 +30,12 @@ class Firewall:
 
 @dataclass(frozen=True)
 class Machine:
-    """The kind of this machine: the version of WSL, the container, and the hypervisor.
+    """The kind of this machine."""
 
-    `has_user_network` says that it has an address of the user network of QEMU or VirtualBox, which lets only forwarded
-    ports in.
-    """
-
-    wsl: int = 0
+    wsl: int = 0  # the version
     container: str = ""
     hypervisor: str = ""
-    has_user_network: bool = False
+    has_user_network: bool = False  # an address of that of QEMU or VirtualBox, which lets only forwarded ports in
 
 
 _USER_NETWORK = "10.0.2."

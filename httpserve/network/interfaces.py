@@ -33,21 +33,17 @@ _USB = re.compile(r"(usb\d|enx[0-9a-f]{12}$|en\w*s\d+\w*u\d)")  # kernel, MAC an
 
 @dataclass(frozen=True)
 class InterfaceAddress:
-    """One address of one interface.
-
-    `address` is without a zone; `host` carries the zone where one is needed to use the address.
-    `is_ready` is False while IPv6 still looks for duplicates: until then nothing can listen on it.
-    """
+    """One address of one interface."""
 
     interface: str
-    address: str
+    address: str  # without a zone; `host` has one where it is needed to use the address
     family: socket.AddressFamily
     prefix_length: int = 0
     network_of: str = ""
     is_up: bool = True
     has_carrier: bool = True
     is_point_to_point: bool = False
-    is_ready: bool = True
+    is_ready: bool = True  # False while IPv6 still looks for duplicates: until then nothing can listen on it
 
     @property
     def ip(self) -> Address:
@@ -179,16 +175,12 @@ def from_psutil() -> list[InterfaceAddress]:
         return []
     found = []
     for name, addresses in interfaces_there.items():
+        is_up = name not in stats or stats[name].isup
         for one in addresses:
             if one.family in (socket.AF_INET, socket.AF_INET6):
-                address = one.address.partition("%")[0]
-                is_up = name not in stats or stats[name].isup
                 bits = int(ipaddress.ip_address(one.netmask)).bit_count() if one.netmask else 0
-                found.append(
-                    InterfaceAddress(
-                        name, address, one.family, bits, one.ptp or "", is_up, is_up, is_point_to_point=bool(one.ptp)
-                    )
-                )
+                link = (bits, one.ptp or "", is_up, is_up, bool(one.ptp))
+                found.append(InterfaceAddress(name, one.address.partition("%")[0], one.family, *link))
     return sorted(found, key=lambda here: here.family != socket.AF_INET)
 
 

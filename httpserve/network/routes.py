@@ -22,18 +22,14 @@ log = logger("httpserve.network")
 
 @dataclass(frozen=True)
 class Route:
-    """How packets to a board leave.
-
-    `is_near`: no router is in between. `is_default`: they go to the default router, as there is no other route.
-    `is_here`: the board is this host itself.
-    """
+    """How packets to a board leave."""
 
     peer: str
     source: str
     interface: str
-    is_near: bool
-    is_default: bool
-    is_here: bool
+    is_near: bool  # no router is in between
+    is_default: bool  # they go to the default router, as there is no other route
+    is_here: bool  # the board is this host itself
 
 
 def route_to(target: Endpoint) -> Route:

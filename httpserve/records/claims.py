@@ -159,10 +159,7 @@ class Claims:
         *,
         is_end: bool,
     ) -> dict[str, Coverage] | None:
-        """Claim and return what those clients have whom `choose` chooses by what each has; None where it is not there.
-
-        The next wait must see more than the `wanted` bytes, or where it `is_end` another download.
-        """
+        """Claim and return what those have whom `choose` chooses, if any: the wanted bytes, or at an end all of it."""
         asked = self._asked_for(selection)
         with self.log.held():
             standings = self._standings(selection, validator, asked)

@@ -12,7 +12,7 @@ from typing import Any
 from httpserve.base.text import escaped
 from httpserve.plan import Subject
 from httpserve.records.coverage import Coverage
-from httpserve.records.exchange import ALL_BYTES, Exchange, claimed_bytes
+from httpserve.records.exchange import ALL_BYTES, Exchange, State, claimed_bytes
 from httpserve.records.model import DownloadRecord
 from httpserve.records.terms import Boards
 
@@ -51,7 +51,7 @@ class Downloads:
         entry = self._names[name] = _Name(first)
         return entry
 
-    def add(self, exchange: Exchange, subject: Subject, received: int, *, whole: bool) -> Exchange | Coverage | None:
+    def add(self, exchange: Exchange, subject: Subject, received: int, whole: bool) -> Exchange | Coverage | None:
         """Count what has arrived of an answer. Where its client has the whole file by that, return by what."""
         if not subject.pieces or (exchange.claims and claimed_bytes(exchange) == ALL_BYTES):
             return None
@@ -70,13 +70,9 @@ class Downloads:
                 entry.shared.add(client)
             self._finish(entry, client, done, exchange)
             return exchange
-        spans = exchange.spans(received)
-        if not spans:
+        coverage = add(entry.partial, exchange, received, exchange.ended)
+        if coverage is None:
             return None
-        if coverage is None or coverage.validator != subject.validator:
-            make_room(entry.partial)
-            coverage = entry.partial[client] = Coverage(subject.validator, subject.total)
-        cover(coverage, exchange, spans, exchange.ended)
         if coverage.whole:
             self._finish(entry, client, done, coverage)
         self._unseen_pieces += len(subject.pieces)
@@ -150,6 +146,24 @@ class Downloads:
     def first(self, name: str) -> int:
         """Return the number from which exchanges count for a name."""
         return self._names.get(name, _NOTHING).first
+
+
+def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended: float) -> Coverage | None:
+    """Count what a client has received of an answer that has pieces of a file, and return all that it has then."""
+    subject = exchange.subject
+    if subject is None or not subject.pieces:
+        return None
+    spans = exchange.spans(received)
+    if not spans and (subject.total or exchange.state not in (State.HANDED_OVER, State.RECEIVED)):
+        return None
+    coverage = coverages.get(exchange.link.client)
+    if coverage is not None and is_older(exchange, subject.validator, coverage):
+        return None
+    if coverage is None or coverage.validator != subject.validator:
+        make_room(coverages)
+        coverage = coverages[exchange.link.client] = Coverage(subject.validator, subject.total)
+    cover(coverage, exchange, spans, ended)
+    return coverage
 
 
 def cover(coverage: Coverage, exchange: Exchange, spans: list[tuple[int, int]], ended: float) -> None:

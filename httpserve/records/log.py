@@ -154,7 +154,7 @@ class ExchangeLog:
         try:
             if exchange in self._open:
                 exchange.end = end
-                self._close(exchange, received, now, has_head=has_head)
+                self._close(exchange, received, now, has_head)
                 if self._await_downloads:
                     self._wake_for(exchange)
         finally:
@@ -165,7 +165,7 @@ class ExchangeLog:
         """How many exchanges are not over. Takes no lock."""
         return len(self._open)
 
-    def _close(self, exchange: Exchange, received: int, now: float, *, has_head: bool = True) -> None:
+    def _close(self, exchange: Exchange, received: int, now: float, has_head: bool = True) -> None:
         whole = has_head and exchange.state is _HANDED_OVER and received == exchange.length
         exchange.got = received
         exchange.ended = exchange.ended or now
@@ -185,7 +185,7 @@ class ExchangeLog:
                 del self._open_on[subject.name]
             else:
                 others.discard(exchange)
-            self._events.add_end(exchange, self.downloads.add(exchange, subject, received, whole=whole))
+            self._events.add_end(exchange, self.downloads.add(exchange, subject, received, whole))
             if self._followers:
                 for selection in self._followers.get(subject.name, ()):
                     selection.feed(exchange)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
 
 from httpserve.records.coverage import Coverage
-from httpserve.records.downloads import cover, is_older, make_room
-from httpserve.records.exchange import Exchange, State
+from httpserve.records.downloads import add
+from httpserve.records.exchange import Exchange
 from httpserve.records.model import RequestRecord
 
 MOST_FED = 1000  # answers that are over and that nobody has looked at: beyond these the serving threads do
@@ -21,37 +22,21 @@ MOST_UNDECIDED = 10_000  # answers that are over and that the user's predicate h
 Undecided = tuple[Exchange, bool]
 
 
+@dataclass(eq=False)
 class Selection:
-    """The answers about one name that count for one wait.
+    """The answers about one name that count for one wait."""
 
-    Args:
-        name: The file's name.
-        most: How many exchanges the log remembers, so that more need not be remembered here.
-        first: The number of the first exchange that may count.
-        since: When the first request that counts may have come, in seconds since the epoch.
-        predicate: Tells of a request whether it counts; None: each does. Never called here: it may do anything.
-        left_out: The numbers of exchanges that do not count, since a wait has claimed them.
-        order: The place of the latest claim when it began; 0 where claims do not matter.
-    """
+    name: str
+    most: int  # how many exchanges the log remembers, so that more need not be remembered here
+    _: KW_ONLY
+    first: int = 0  # the number of the first exchange that may count
+    since: float | None = None  # when the first request that counts may have come, in seconds since the epoch
+    predicate: Callable[[RequestRecord], object] | None = None  # not called here: it is a user's, and may do anything
+    left_out: frozenset[int] = frozenset()  # the numbers of exchanges that do not count, since a wait has claimed them
+    order: int = 0  # the place of the latest claim when it began; 0 where claims do not matter
 
-    def __init__(
-        self,
-        name: str,
-        most: int,
-        *,
-        first: int = 0,
-        since: float | None = None,
-        predicate: Callable[[RequestRecord], object] | None = None,
-        left_out: frozenset[int] = frozenset(),
-        order: int = 0,
-    ) -> None:
-        self.name = name
-        self.order = order
-        self.predicate = predicate
-        self._counted: deque[Exchange] = deque(maxlen=most)  # those that are over
-        self._first = first
-        self._since = since
-        self._left_out = left_out
+    def __post_init__(self) -> None:
+        self._counted: deque[Exchange] = deque(maxlen=self.most)  # those that are over
         self._coverages: dict[str, Coverage] = {}
         self._undecided: deque[Exchange] = deque(maxlen=MOST_UNDECIDED)  # that are over
         self._decisions: dict[int, bool] = {}  # on what is under way, by number
@@ -59,8 +44,8 @@ class Selection:
 
     def start_over(self, first: int) -> None:
         """A new version is put in place: exchanges count from this number on, unless the user has said since when."""
-        if self._since is None:
-            self._first = first
+        if self.since is None:
+            self.first = first
             self._coverages.clear()
             self._counted.clear()
             self._fed.clear()
@@ -76,9 +61,9 @@ class Selection:
     def is_since(self, exchange: Exchange) -> bool:
         """Tell whether an exchange, about whatever name, is of the time that the wait is about."""
         return (
-            exchange.number >= self._first
-            and exchange.number not in self._left_out
-            and (self._since is None or exchange.wall >= self._since)
+            exchange.number >= self.first
+            and exchange.number not in self.left_out
+            and (self.since is None or exchange.wall >= self.since)
         )
 
     def may_count(self, exchange: Exchange) -> bool:
@@ -166,23 +151,6 @@ class Selection:
             found[client] = found[client].copy()
         add_underway(found, counting, validator, now, received)
         return found
-
-
-def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended: float) -> None:
-    """Count what a client has received of an answer that has pieces of a file, the last of it at the time `ended`."""
-    subject = exchange.subject
-    if subject is None or not subject.pieces:
-        return
-    spans = exchange.spans(received)
-    if not spans and (subject.total or exchange.state not in (State.HANDED_OVER, State.RECEIVED)):
-        return
-    coverage = coverages.get(exchange.link.client)
-    if coverage is not None and is_older(exchange, subject.validator, coverage):
-        return
-    if coverage is None or coverage.validator != subject.validator:
-        make_room(coverages)
-        coverage = coverages[exchange.link.client] = Coverage(subject.validator, subject.total)
-    cover(coverage, exchange, spans, ended)
 
 
 def add_underway(

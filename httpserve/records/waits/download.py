@@ -140,15 +140,8 @@ def wait_for_download(
 ) -> list[DownloadRecord]:
     """Block until those who are waited for have as much of the current version as is wanted.
 
-    Args:
-        claims: What arrived, and what waits have returned of it.
-        terms: What is waited for.
-        selection: What counts; None: what came since the file was put there and no wait has claimed.
-        since: In place of that: since when, in seconds since the epoch.
-
-    Raises:
-        WaitTimeout: It did not happen in time; the message says what did.
-        ServerNotRunning: It cannot happen any more.
+    What counts is what the selection says; else what came since a time, in seconds of the epoch; else what came after
+    the file was put and no wait has claimed. Raises WaitTimeout, or ServerNotRunning when nothing can come.
     """
     begun = None
     if selection is None:

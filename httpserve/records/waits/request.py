@@ -33,15 +33,8 @@ def wait_for_request(
 ) -> RequestRecord:
     """Block until a request has come that fits, and then until all of its answer is acknowledged, where that is due.
 
-    Args:
-        claims: What arrived, and what waits have returned of it.
-        terms: What is waited for.
-        first: The number of the first exchange that counts; None: what no such wait has claimed.
-        since: In place of that: since when, in seconds since the epoch.
-
-    Raises:
-        WaitTimeout: It did not happen in time.
-        ServerNotRunning: It cannot happen any more.
+    What counts is what came from a number and a time on; without either what no such wait has claimed. Raises
+    WaitTimeout, or ServerNotRunning when nothing can come.
     """
     asked, predicate, log = terms.asked, terms.predicate, claims.log
     looks_from: int | None = None
