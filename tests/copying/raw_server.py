@@ -34,12 +34,7 @@ Script = Answer | Callable[[bytes], Answer]
 
 
 def answer(
-    body: bytes = b"",
-    status: str = "200 OK",
-    *,
-    length: int | None = None,
-    end: End = End.CLOSE,
-    **fields: str | None,
+    body: bytes = b"", status: str = "200 OK", *, length: int | None = None, end: End = End.CLOSE, **fields: str | None
 ) -> Answer:
     """Make an answer with a Content-Length of *length*, by default that of *body*; negative: without one."""
     lines = [f"HTTP/1.1 {status}", "Connection: close"]

@@ -260,10 +260,7 @@ def test_raw_bytes_in_a_location_arrive_encoded_as_they_were(dst: Path) -> None:
 
 
 def test_credentials_are_not_shown_to_another_origin(dst: Path) -> None:
-    with (
-        RawServer(answer(CONTENT)) as there,
-        RawServer(moved(there.url())) as server,
-    ):
+    with RawServer(answer(CONTENT)) as there, RawServer(moved(there.url())) as server:
         fetch(server.url(userinfo="user:word@"), dst)
 
     assert not field(there.heads[0], "Authorization")
@@ -404,10 +401,7 @@ def test_pauses_grow(dst: Path, caplog: pytest.LogCaptureFixture, monkeypatch: p
 
 
 def test_a_server_that_never_answers_is_a_stall() -> None:
-    with (
-        RawServer(Answer(b"", End.STALL)) as server,
-        pytest.raises(SourceStalled, match=r"no byte for 0\.1 s"),
-    ):
+    with RawServer(Answer(b"", End.STALL)) as server, pytest.raises(SourceStalled, match=r"no byte for 0\.1 s"):
         open_source(server.url(), timeout=0.1)
 
 
@@ -420,11 +414,7 @@ def test_a_stall_in_the_content_ends_the_copy(dst: Path) -> None:
 
 def test_ctrl_c_ends_a_read_that_waits_and_leaves_nothing(dst: Path) -> None:
     stalling = broken(400_000, end=End.STALL)
-    with (
-        RawServer(stalling) as server,
-        ctrl_c_after(393_216) as progress,
-        pytest.raises(KeyboardInterrupt),
-    ):
+    with RawServer(stalling) as server, ctrl_c_after(393_216) as progress, pytest.raises(KeyboardInterrupt):
         fetch(server.url(), dst, timeout=600, progress=progress)
 
     assert os.listdir(dst.parent) == []
@@ -434,11 +424,7 @@ def test_ctrl_c_ends_a_pause(dst: Path, monkeypatch: pytest.MonkeyPatch, caplog:
     monkeypatch.setattr(http_source, "FIRST_PAUSE", 600)
     caplog.set_level(logging.INFO, "httpserve")
     killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
-    with (
-        at_break_off(killer.start),
-        RawServer(broken(400_000)) as server,
-        pytest.raises(KeyboardInterrupt),
-    ):
+    with at_break_off(killer.start), RawServer(broken(400_000)) as server, pytest.raises(KeyboardInterrupt):
         fetch(server.url(), dst)
     killer.join()
 
@@ -503,8 +489,7 @@ def test_no_secret_is_in_logs_of_any_logger(dst: Path, caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize(
-    "script",
-    [answer(status="403 No"), Answer(b""), Answer(b"", End.STALL), broken(9), broken(9, end=End.RESET)],
+    "script", [answer(status="403 No"), Answer(b""), Answer(b"", End.STALL), broken(9), broken(9, end=End.RESET)]
 )
 def test_no_secret_is_in_an_error_nor_in_its_traceback(script: Answer, dst: Path) -> None:
     with RawServer(script) as server:

@@ -124,13 +124,6 @@ def test_a_head_that_is_cut_anywhere_of_a_resumption_is_asked_for_again(head: by
         assert len(server.heads) == 3 * len(answers)
 
 
-def test_resumptions_whose_heads_are_always_cut_publish_nothing(dst: Path) -> None:
-    error, tries = refused([broken(), Answer(b"HTTP/1.1 206 Partial\r\n" + RANGE[:-2])], dst)
-
-    assert "could not be resumed" in str(error)
-    assert tries == 1 + http_source.RESUME_TRIES
-
-
 @pytest.mark.parametrize(
     "head", [OK + CHUNKED + b"\r\n", OK + CHUNKED + b'ETag: "v1"\r\n\r\n'], ids=["plain", "tagged"]
 )
@@ -166,15 +159,8 @@ def test_a_resumption_that_is_cut_is_not_the_end_where_the_first_answer_had_no_l
 @pytest.mark.parametrize(
     "lines",
     [
-        *([b"broken line", LENGTH], [b" folded", LENGTH], [b"Content-Length : 5", LENGTH], [b": x", LENGTH]),
-        *([b"A: \0", LENGTH], [b"A: \x1b[2J", LENGTH], [b"A: b\rc", LENGTH], [b"A: b\n", LENGTH], [b"\xfc: b", LENGTH]),
-        *([b"Content-Length: 5", LENGTH], [LENGTH, b"Content-Length: 5"], [LENGTH, LENGTH], [CHUNKED, LENGTH]),
-        *([b"Content-Length: " + value] for value in (b"", b"-1", b"+5", b"5, 5", b"0x5", b"5_0", b"1e1", b"9" * 5000)),
-        *(
-            [b"Transfer-Encoding: " + value]
-            for value in (b"gzip, chunked", b"identity", b"chunked, chunked", b"", b"x")
-        ),
-        *([b"A: " + b"y" * 100_000], [b"A: b"] * 1000),
+        *([b"broken line", LENGTH], [b"A: \x1b[2J", LENGTH], [b"Content-Length: 5", LENGTH], [CHUNKED, LENGTH]),
+        *([b"Content-Length: 0x5"], [b"Transfer-Encoding: gzip, chunked"], [b"A: " + b"y" * 100_000]),
     ],
     ids=lambda lines: shown(b"".join(lines)),
 )
@@ -190,7 +176,7 @@ def test_a_malformed_head_fails_at_once(lines: list[bytes], body: bytes, dst: Pa
     assert (tries, more) == (1, 2)
 
 
-@pytest.mark.parametrize("head", [OK[:-2] + b"\n" + LENGTH + b"\r\n", OK + LENGTH + b"\n", OK + LENGTH[:-2] + b"\n\n"])
+@pytest.mark.parametrize("head", [OK[:-2] + b"\n" + LENGTH + b"\r\n", OK + LENGTH[:-2] + b"\n\n"])
 def test_lines_that_end_with_lf_alone_fail_at_once(head: bytes, dst: Path) -> None:
     error, tries = refused([Answer(head + CONTENT)], dst)
 
@@ -198,14 +184,7 @@ def test_lines_that_end_with_lf_alone_fail_at_once(head: bytes, dst: Path) -> No
     assert tries == 1
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        *(b"", b"HTTP/1.1 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 " + b"2" * 5000, b"HTTP/2.0 200 OK"),
-        *(b"http/1.1 200 OK", b"HTTP/0.9 200 OK", b"ICY 200 OK", b"HTTP/1.1 200 \0", b"\x16\x03\x03\x00"),
-    ],
-    ids=shown,
-)
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 2000 OK", b"ICY 200 OK", b"\x16\x03\x03\x00"], ids=shown)
 def test_what_does_not_begin_as_http_does_is_malformed(head: bytes, dst: Path) -> None:
     error, tries = refused([Answer(head + b"\r\n" + LENGTH + b"\r\n" + CONTENT, End.STALL)], dst)
 
@@ -213,23 +192,11 @@ def test_what_does_not_begin_as_http_does_is_malformed(head: bytes, dst: Path) -
     assert tries == 1
 
 
-def test_transfer_encoding_in_http_10_is_malformed(dst: Path) -> None:
-    error, _ = refused([Answer(b"HTTP/1.0 200 OK\r\n" + CHUNKED + b"\r\n" + FRAMED)], dst)
-
-    assert "HTTP/1.0" in str(error)
-
-
 @pytest.mark.parametrize(
     "frames",
     [
-        *(
-            b"%s\r\nhello\r\n0\r\n\r\n" % size
-            for size in (b"-5", b"+5", b" 5", b"5 ", b"0x5", b"5_0", b"", b"zz", b"f" * 20)
-        ),
-        *(b"5\nhello\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhelloxx0\r\n\r\n", b"5\r\nhello0\r\n\r\n"),
-        *(b"3\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n-0\r\n\r\n", b"5\r\nhello\r\n0\r\nbroken\r\n\r\n"),
-        *(b"5;" + b"a" * 70_000 + b"\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\n" + b"A: b\r\n" * 1000 + b"\r\n"),
-        *(b"9" * 5000 + b"\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\n\n", b"5\r\nhello\r\n0\r\n\n"),
+        *(b"-5\r\nhello\r\n0\r\n\r\n", b"5\nhello\r\n0\r\n\r\n", b"5\r\nhelloxx0\r\n\r\n"),
+        *(b"5\r\nhello\r\n0\r\nbroken\r\n\r\n", b"5\r\nhello\r\n0\r\n" + b"A: b\r\n" * 1000 + b"\r\n"),
     ],
     ids=shown,
 )
@@ -245,23 +212,14 @@ def test_malformed_chunks_fail_at_once(frames: bytes, dst: Path) -> None:
     [
         *(
             "//[foo/",
-            "//[",
-            "http://[/x",
-            "http://[::1/x",
             "http://[]/x",
             "http://h:99999/",
-            "http://h:-1/",
-            "http://h:x/",
+            "http://h:0/",
+            "http://:80/",
+            "http://a..b/",
+            "http://\xff\xfe/",
         ),
-        *("http://h:0/", "http://h:" + "9" * 5000 + "/", "//h:99999999/", "http://@/", "http://:80/", "http://a..b/"),
-        *("http://\xff\xfe/", "http://" + "a" * 70 + ".example/", "http://\xed\xa0\x80/", "http://a b/", "http://*/"),
-        *(
-            "file:///etc/passwd",
-            "data:text/plain,x",
-            "javascript:1",
-            "ftp://[foo/",
-            "http://\u00e2\u2019\u02c6".encode().decode("latin-1"),
-        ),
+        *("http://a b/", "http://*/", "file:///etc/passwd", "http://" + "a" * 70 + ".example/"),
     ],
     ids=shown,
 )
@@ -276,7 +234,7 @@ def test_a_redirect_to_what_is_none_fails_at_once(location: str, dst: Path) -> N
     assert (tries, more) == (1, 2)
 
 
-@pytest.mark.parametrize("location", ["", "?", "#", "//", "http:", "http:x"])
+@pytest.mark.parametrize("location", ["", "//", "http:x"])
 def test_a_redirect_to_itself_ends(location: str, dst: Path) -> None:
     error, _ = refused([moved(location)], dst)
 
@@ -299,14 +257,6 @@ def test_a_cookie_with_an_odd_expiry_is_sent_on(expiry: str, dst: Path) -> None:
 # A status or a part that nobody asked for
 
 
-@pytest.mark.parametrize("status", ["101 Switching", "204 No", "205 Reset", "206 Partial", "304 Same", "999 Odd"])
-def test_a_status_that_nobody_asked_for_publishes_nothing(status: str, dst: Path) -> None:
-    error, tries = refused([answer(CONTENT, status)], dst)
-
-    assert f"the server answered {status}" in str(error)
-    assert tries == 1
-
-
 @pytest.mark.parametrize("status", ["101 Switching", "204 No", "205 Reset", "304 Same"])
 def test_a_status_that_nobody_asked_for_ends_a_resumption(status: str, dst: Path) -> None:
     error, tries = refused([broken(), answer(status=status)], dst)
@@ -318,19 +268,8 @@ def test_a_status_that_nobody_asked_for_ends_a_resumption(status: str, dst: Path
 @pytest.mark.parametrize(
     "content_range",
     [
-        *(f"bytes {HALF}-1023/1025", f"bytes {HALF - 1}-1023/1024", f"bytes {HALF}-1022/1024"),
-        *(f"bytes {HALF}-1024/1024", f"bytes {HALF}-{HALF - 1}/1024", f"bytes 1023-{HALF}/1024"),
-        *(
-            "",
-            "bytes",
-            f"bytes {HALF}-",
-            f"bytes {HALF}-1023",
-            "bytes */1024",
-            f"items {HALF}-1023/1024",
-            "bytes=0-5/6",
-        ),
-        *(f"bytes +{HALF}-1023/1024", f"bytes {HALF}-1023/0x400", f"bytes {HALF}-1023/1_024", f"bytes -{HALF}/1024"),
-        *(f"bytes {HALF}-{'9' * 5000}/1024", f"bytes {HALF}-1023/{'9' * 5000}", f"bytes {'9' * 5000}-1023/1024"),
+        *(f"bytes {HALF}-1023/1025", f"bytes {HALF - 1}-1023/1024", f"bytes {HALF}-1022/1024", ""),
+        *("bytes */1024", f"items {HALF}-1023/1024", f"bytes {HALF}-{'9' * 5000}/1024"),
     ],
     ids=shown,
 )

@@ -23,7 +23,7 @@ from httpserve.storage.copying.local import FileSink
 from httpserve.storage.copying.opening import open_source
 from httpserve.storage.copying.operator import OperatorSource
 from tests import warm
-from tests.copying.raw_server import Answer, End, RawServer, answer, ctrl_c_after, resumed, target
+from tests.copying.raw_server import Answer, End, RawServer, answer, ctrl_c_after, resumed
 
 CONTENT = random.Random(5).randbytes(700_001)
 HEAD = answer(length=len(CONTENT), ETag='"v1"')
@@ -49,13 +49,6 @@ def fetch(
 def test_a_remote_operator_is_read(dst: Path) -> None:
     with RawServer(HEAD, answer(CONTENT, ETag='"v1"'), HEAD) as server:
         assert fetch("file", over_http(server), dst) == CONTENT
-
-
-def test_a_whole_url_wins_over_an_operator(dst: Path) -> None:
-    with RawServer(answer(CONTENT)) as server:
-        assert fetch(server.url("/f?sig=%2f"), opendal.Operator("memory"), dst) == CONTENT
-
-    assert target(server.heads[0]) == "/f?sig=%2f"
 
 
 def test_a_server_that_refuses_head_is_read_all_the_same(dst: Path) -> None:

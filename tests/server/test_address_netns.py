@@ -330,13 +330,7 @@ def test_a_peer_on_a_cable_without_the_family_of_the_listener_is_refused(cabled:
 
 
 @pytest.mark.parametrize(
-    ("host", "peer"),
-    [
-        (None, "192.168.7.2"),
-        (None, "fe80::72%eth1"),
-        ("0.0.0.0", None),
-        ("::", "fd00:7::2"),
-    ],
+    ("host", "peer"), [(None, "192.168.7.2"), (None, "fe80::72%eth1"), ("0.0.0.0", None), ("::", "fd00:7::2")]
 )
 def test_the_board_reaches_the_bench_by_the_url(cabled: Bench, host: str | None, peer: str | None) -> None:
     server = f"""

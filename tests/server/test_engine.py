@@ -174,49 +174,6 @@ def test_more_unwanted_content_than_is_worth_reading_ends_the_connection() -> No
         eventually(lambda: server.connections() == 0, "it was ended")
 
 
-def test_as_many_connections_as_allowed_are_served_and_the_others_wait_for_their_turn() -> None:
-    with Limited(Limits(connections=4, short_idle=0.02)) as server, contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(server.wire()) for _ in range(12)]
-        for wire in wires:
-            wire.get("/2")
-
-        assert [wire.answer().body for wire in wires] == [b"xx"] * 12
-        assert server.connections() <= 4
-
-
-def test_a_connection_that_is_at_work_is_not_closed_for_another() -> None:
-    with Limited(Limits(connections=2)) as server, contextlib.ExitStack() as stack:
-        working = [stack.enter_context(server.wire(receive_bytes=65536)) for _ in range(2)]
-        for wire in working:
-            wire.get(f"/{BIG_BYTES}", "Connection: close")  # both together fit what answers in memory may take
-            wire.read_head()
-        waiting = stack.enter_context(server.wire())
-        waiting.get("/2")
-
-        assert [len(wire.rest()) for wire in working] == [BIG_BYTES] * 2
-        for wire in working:
-            wire.close()
-        assert waiting.answer().body == b"xx"
-
-
-def test_a_flood_of_connections_and_requests_leaves_nothing_behind() -> None:
-    with Limited(Limits()) as server:
-
-        def flood(_: int) -> None:
-            for _ in range(30):
-                with server.wire() as wire:
-                    wire.get("/10")
-                    wire.get("/200000")
-                    wire.reset()
-
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(flood, range(8)))
-
-        eventually(lambda: server.connections() == 0, "all ended")
-        with server.wire() as wire:
-            assert wire.ask("/3").body == b"xxx"
-
-
 # What runs out
 
 

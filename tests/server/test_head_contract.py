@@ -64,10 +64,7 @@ ANSWERS: dict[str, tuple[bytes, bytes]] = {
     "range": (b"GET /Image HTTP/1.1\r\nHost: a\r\nRange: bytes=0-3\r\n\r\n", b"206 Partial Content"),
     "range to 1.0": (b"GET /Image HTTP/1.0\r\nRange: bytes=0-3\r\n\r\n", b"206 Partial Content"),
     "ranges": (b"GET /big HTTP/1.1\r\nHost: a\r\nRange: bytes=0-3,9-\r\n\r\n", b"206 Partial Content"),
-    "no such range": (
-        b"GET /Image HTTP/1.1\r\nHost: a\r\nRange: bytes=99-\r\n\r\n",
-        b"416 Range Not Satisfiable",
-    ),
+    "no such range": (b"GET /Image HTTP/1.1\r\nHost: a\r\nRange: bytes=99-\r\n\r\n", b"416 Range Not Satisfiable"),
     "not modified": (b"GET /Image HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n", b"304 Not Modified"),
     "not the version": (b'GET /Image HTTP/1.1\r\nHost: a\r\nIf-Match: "x"\r\n\r\n', b"412 Precondition Failed"),
     "listing": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"200 OK"),

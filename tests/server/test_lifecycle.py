@@ -18,14 +18,7 @@ import pytest
 import requests
 
 import httpserve
-from httpserve import (
-    AddressNotFound,
-    HttpServerClient,
-    InvalidArgument,
-    PortInUse,
-    RootUnusable,
-    ServerNotRunning,
-)
+from httpserve import AddressNotFound, HttpServerClient, InvalidArgument, PortInUse, RootUnusable, ServerNotRunning
 from tests.conftest import our_threads, private_directories
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern, script
 
@@ -100,15 +93,6 @@ def test_a_client_that_was_not_started_does_nothing(tmp_path: Path) -> None:
     assert our_threads() == []
 
 
-def test_a_second_start_returns_and_keeps_the_port(bench: HttpServerClient) -> None:
-    port = bench.get_port()
-
-    bench.start()
-
-    assert bench.get_port() == port
-    assert answered(bench) == 200
-
-
 def test_a_second_start_keeps_connections_and_transfers(tmp_path: Path) -> None:
     with under_way(tmp_path) as (client, wire):
         client.start()
@@ -133,11 +117,6 @@ def test_leaving_with_lets_the_error_of_the_block_through() -> None:
         _ = 1 / 0
 
     assert not client.is_running
-
-
-def test_port_zero_gives_a_port_that_the_system_chose(bench: HttpServerClient) -> None:
-    assert 0 < bench.get_port() < 65536
-    assert bench.get_url() == f"http://127.0.0.1:{bench.get_port()}"
 
 
 def test_a_given_port_is_listened_on(port: int) -> None:

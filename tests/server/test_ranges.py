@@ -79,48 +79,21 @@ def test_a_range_that_ends_behind_the_end_is_shortened(wire: Wire, name: str) ->
     assert answer.body == pattern(size)
 
 
-def test_a_suffix_longer_than_the_file_is_the_whole_file(wire: Wire) -> None:
-    answer = wire.ask("/small", "Range: bytes=-5000")
-
-    assert (answer.status, answer["Content-Range"]) == (206, "bytes 0-999/1000")
-
-
-@pytest.mark.parametrize("wanted", ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=5000-6000,7000-"])
-def test_what_no_byte_satisfies_is_416_with_the_size(wire: Wire, wanted: str) -> None:
-    answer = wire.ask("/small", f"Range: {wanted}")
-
-    assert (answer.status, answer["Content-Range"]) == (416, "bytes */1000")
-
-
-def test_a_range_of_an_empty_file_is_416_with_its_size(wire: Wire) -> None:
-    answer = wire.ask("/empty", "Range: bytes=0-")
-
-    assert (answer.status, answer["Content-Range"]) == (416, "bytes */0")
-
-
 @pytest.mark.parametrize(
-    "wanted",
+    ("wanted", "status", "sent"),
     [
-        "lines=1-2",
-        "bytes",
-        "bytes=",
-        "bytes=,",
-        "bytes=a-b",
-        "bytes=2-1",
-        "bytes=0-1;",
-        "bytes=0x0-0x1",
-        "bytes=--1",
-        "bytes=1",
-        "bytes=0-1-2",
-        "bytes=0-1,2-1",
-        "bytes 0-1",
-        "bytes=+0-1",
-        "bytes=0-1 2-3",
-        "bytes=1.5-2",
-        "bytes=٠-١",
-        "",
+        *((wanted, 416, "bytes */1000") for wanted in ("1000-", "1000-1001", "-0", "5000-6000,7000-")),
+        ("-5000", 206, "bytes 0-999/1000"),
     ],
 )
+def test_a_range_at_the_end_or_behind_it_is_416_or_shortened(wire: Wire, wanted: str, status: int, sent: str) -> None:
+    answer = wire.ask("/small", f"Range: bytes={wanted}")
+
+    assert (answer.status, answer["Content-Range"]) == (status, sent)
+    assert wire.ask("/empty", "Range: bytes=0-")["Content-Range"] == "bytes */0"
+
+
+@pytest.mark.parametrize("wanted", ["lines=1-2", "bytes=", "bytes=2-1", "bytes=0-1,2-1", "bytes=٠-١", ""])
 def test_what_is_not_understood_is_ignored_as_rfc_9110_asks(wire: Wire, wanted: str) -> None:
     wire.send(f"GET /small HTTP/1.1\r\nHost: a\r\nRange: {wanted}\r\n\r\n".encode())
 
@@ -132,14 +105,6 @@ def test_what_is_not_understood_is_ignored_as_rfc_9110_asks(wire: Wire, wanted: 
 @pytest.mark.parametrize("wanted", ["Bytes=0-1", "BYTES=0-1", "bytes= 0-1", "bytes=0-1 ,", "bytes=,0-1", "bytes=00-01"])
 def test_what_the_grammar_allows_is_understood(wire: Wire, wanted: str) -> None:
     assert wire.ask("/small", f"Range: {wanted}").body == pattern(1000)[:2]
-
-
-def test_numbers_beyond_every_file_are_no_trouble(wire: Wire) -> None:
-    assert wire.ask("/small", "Range: bytes=9999999999999999999999-").status in (200, 416)
-    assert wire.ask("/small", "Range: bytes=990-99999999999999999999").body in (pattern(1000), pattern(1000)[990:])
-    assert wire.ask("/small", "Range: bytes=-9999999999999999999999").status in (200, 206)
-    assert wire.ask("/small", f"Range: bytes={'9' * 5000}-").status in (200, 416)
-    assert wire.ask("/small").body == pattern(1000)
 
 
 @pytest.mark.parametrize("name", ["small", "memory", "file", "large"])
@@ -168,31 +133,11 @@ def test_a_boundary_is_a_new_one_each_time(wire: Wire) -> None:
     assert len(kinds) == 5
 
 
-def test_a_flood_of_overlapping_ranges_gets_no_more_than_a_little_over_the_file(wire: Wire) -> None:
-    answer = wire.ask("/large", "Range: bytes=" + ",".join(["0-"] * 500))
-
-    assert len(answer.body) <= 2 * SIZES["large"] + 500 * 200
-
-
 def test_a_flood_of_tiny_ranges_is_answered_or_ignored_in_bounded_size(wire: Wire) -> None:
     answer = wire.ask("/small", "Range: bytes=" + ",".join(["0-0"] * 8000))
 
     assert answer.status in (200, 206)
     assert len(answer.body) < 1 << 20
-
-
-def test_more_ranges_than_any_client_asks_for_get_the_whole_and_the_connection_goes_on(wire: Wire) -> None:
-    answer = wire.ask("/large", "Range: bytes=" + ",".join(f"{at * 3}-{at * 3}" for at in range(4096)))
-
-    assert (answer.status, answer.body) == (200, pattern(SIZES["large"]))
-    assert wire.ask("/small", "Range: bytes=0-1").status == 206
-
-
-def test_many_ranges_of_which_one_remains_come_as_a_single_one(wire: Wire) -> None:
-    answer = wire.ask("/small", "Range: bytes=2000-,10-19")
-
-    assert answer["Content-Range"] == "bytes 10-19/1000"
-    assert answer.body == pattern(1000)[10:20]
 
 
 def test_two_range_fields_are_one_list(wire: Wire) -> None:
@@ -268,14 +213,6 @@ def test_if_match_of_another_version_stops_a_resume_as_edk2_does_it(wire: Wire) 
 
     assert wire.ask("/small", "Range: bytes=5-", f"If-Match: {etag}").status == 206
     assert wire.ask("/small", "Range: bytes=5-", 'If-Match: "old"').status == 412
-
-
-@pytest.mark.parametrize("fields", [("Range: bytes=0-1",), ("Range: bytes=5000-",), ("Range: bytes=0-1,4-5",)])
-def test_head_ignores_ranges_as_rfc_9110_asks(wire: Wire, fields: tuple[str, ...]) -> None:
-    answer = wire.ask("/small", *fields, method="HEAD")
-
-    assert (answer.status, answer["Content-Length"]) == (200, "1000")
-    assert wire.ask("/small").body == pattern(1000)
 
 
 def test_a_range_of_a_listing_is_ignored(wire: Wire) -> None:

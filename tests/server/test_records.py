@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 import requests
 
 from httpserve import HttpServerClient, RequestRecord
-from tests.conftest import connections_at
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern
 
 
@@ -100,21 +98,6 @@ def test_a_download_under_way_is_recorded_with_what_has_arrived(bench: HttpServe
         assert only(bench).completed
 
 
-@pytest.mark.parametrize("end", ["reset", "close"])
-def test_a_download_that_the_client_breaks_off_is_not_complete(bench: HttpServerClient, end: str) -> None:
-    bench.storage.write_bytes("f", pattern(BIG_BYTES))
-    with Wire(bench.get_port(), receive_bytes=65536) as wire:
-        wire.get("/f")
-        wire.read_head()
-        wire.read_exactly(2 << 20)
-        wire.reset() if end == "reset" else wire.close()
-
-    eventually(lambda: not connections_at(bench.get_port()), "the end was seen")
-    record = only(bench)
-    assert not record.completed
-    assert 1 << 20 <= record.bytes < BIG_BYTES  # a reset brings no last acknowledgment
-
-
 @pytest.mark.parametrize(
     ("request_", "status", "method", "target"),
     [
@@ -125,6 +108,7 @@ def test_a_download_that_the_client_breaks_off_is_not_complete(bench: HttpServer
         (b"GET /f HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n", 304, "GET", "/f"),
         (b"GET /f HTTP/1.1\r\nHost: a\r\nRange: bytes=99-\r\n\r\n", 416, "GET", "/f"),
         (b"GET //x//../etc HTTP/1.1\r\nHost: a\r\n\r\n", 404, "GET", "//x//../etc"),
+        (b"nonsense\r\n\r\n", 400, "", "nonsense"),
     ],
 )
 def test_every_answer_is_recorded(
@@ -137,40 +121,6 @@ def test_every_answer_is_recorded(
 
     record = only(bench)
     assert (record.status, record.method, record.target) == (status, method, target)
-
-
-def test_a_refused_request_is_recorded(bench: HttpServerClient) -> None:
-    with Wire(bench.get_port()) as wire:
-        wire.send(b"nonsense\r\n\r\n")
-        wire.answer()
-
-    assert only(bench).status == 400
-
-
-def test_a_board_is_found_by_what_it_asked_for_in_vain(bench: HttpServerClient) -> None:
-    requests.get(bench.get_url("Grubx64.efi"), timeout=10)
-
-    assert [(record.status, record.target) for record in bench.requests] == [(404, "/Grubx64.efi")]
-
-
-def test_control_characters_are_escaped(bench: HttpServerClient) -> None:
-    with Wire(bench.get_port()) as wire:
-        wire.send(b"GET /\x80\xff%0a%1b[31m HTTP/1.1\r\nHost: a\r\nUser-Agent: a\tb\x9b\xe2\x80\xae\r\n\r\n")
-        wire.answer()
-
-    record = only(bench)
-    assert record.target.isprintable()
-    assert record.user_agent.isprintable()
-    assert record.target.startswith("/\\x80")
-    assert "%0a%1b[31m" in record.target
-
-
-def test_the_range_of_a_hostile_client_is_escaped(bench: HttpServerClient) -> None:
-    with Wire(bench.get_port()) as wire:
-        wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=\t0-1\x85\r\n\r\n")
-        wire.answer()
-
-    assert only(bench).range.isprintable()
 
 
 def test_as_many_records_are_kept_as_were_asked_for() -> None:
@@ -211,24 +161,6 @@ def test_records_stay_over_stop_and_start(bench: HttpServerClient) -> None:
     bench.start()
 
     assert stopped == len(bench.requests) == 1
-
-
-def test_records_may_be_read_while_boards_ask(bench: HttpServerClient) -> None:
-    bench.storage.write_bytes("f", pattern(1000))
-    done = threading.Event()
-
-    def ask() -> None:
-        with Wire(bench.get_port()) as wire:
-            while not done.is_set():
-                assert wire.ask("/f").status == 200
-
-    with ThreadPoolExecutor() as pool:
-        asking = [pool.submit(ask) for _ in range(4)]
-        for _ in range(50):
-            assert all(record.name == "f" for record in bench.requests)
-        done.set()
-        for one in asking:
-            one.result(10)
 
 
 # The log
@@ -323,15 +255,6 @@ def test_a_line_of_what_has_not_arrived_does_not_say_that_it_has(
     assert f" {BIG_BYTES} bytes" not in line
 
 
-def test_a_line_cannot_be_forged(bench: HttpServerClient, logged: pytest.LogCaptureFixture) -> None:
-    with Wire(bench.get_port()) as wire:
-        wire.send(b"GET /%0d%0aforged HTTP/1.1\r\nHost: a\r\nUser-Agent: x\x85y\xa0\x9b\r\n\r\n")
-        wire.answer()
-
-    (line,) = written(logged, 1)
-    assert line.isprintable()
-
-
 def test_a_broken_off_download_is_logged_too(bench: HttpServerClient, logged: pytest.LogCaptureFixture) -> None:
     bench.storage.write_bytes("f", pattern(BIG_BYTES))
     with Wire(bench.get_port(), receive_bytes=65536) as wire:
@@ -350,56 +273,3 @@ def test_nothing_is_logged_unless_the_level_asks_for_it(
         wire.ask("/")
 
     assert access_lines(caplog) == []
-
-
-def test_a_handler_that_raises_costs_no_board_its_answer(bench: HttpServerClient) -> None:
-    class Broken(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise RuntimeError("a broken handler")
-
-    logger = logging.getLogger("httpserve.access")
-    handler = Broken()
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        with Wire(bench.get_port()) as wire:
-            assert wire.ask("/").status == 200
-        bench.storage.write_bytes("f", Path(__file__).read_bytes())
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(logging.NOTSET)
-
-    with Wire(bench.get_port()) as wire:
-        assert wire.ask("/f").status == 200
-
-
-def test_a_slow_handler_holds_up_no_other_board(bench: HttpServerClient) -> None:
-    bench.storage.write_bytes("f", b"x")
-    entered, leave = threading.Event(), threading.Event()
-
-    class Slow(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if "slow" in record.getMessage():
-                entered.set()
-                leave.wait(10)
-
-        def createLock(self) -> None:  # logging's name; handlers that lock would wait for each other
-            self.lock = None
-
-    logger = logging.getLogger("httpserve.access")
-    handler = Slow()
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        with Wire(bench.get_port()) as slow, Wire(bench.get_port()) as quick:
-            slow.get("/f?slow")
-            entered.wait(10)
-
-            assert quick.ask("/f").body == b"x"
-
-            leave.set()
-            assert slow.answer().body == b"x"
-    finally:
-        leave.set()
-        logger.removeHandler(handler)
-        logger.setLevel(logging.NOTSET)

@@ -190,11 +190,7 @@ def test_errors_that_quote_strangers_print(served: HttpServerClient, kind: str) 
 @pytest.mark.parametrize("kind", [kind for kind in strangers.TEXTS if kind != "a line"])
 @pytest.mark.parametrize("where", ["reason", "Location", "after tries"])
 def test_what_a_source_server_says_prints(
-    bench: HttpServerClient,
-    logged: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-    where: str,
+    bench: HttpServerClient, logged: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str, where: str
 ) -> None:
     monkeypatch.setattr("httpserve.storage.copying.url.FIRST_PAUSE", 0.001)
     text = strangers.TEXTS[kind]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -317,29 +316,6 @@ def test_what_cannot_be_waited_for_is_refused_at_once(
 ) -> None:
     with pytest.raises(error, match=said or None):
         bench.wait_for_download(name, timeout, client=client)
-
-
-# The record
-
-
-def test_a_record_is_a_value(bench: HttpServerClient) -> None:
-    fetch(bench)
-    record = bench.wait_for_download("Image", PATIENT)
-
-    with pytest.raises(FrozenInstanceError):
-        record.bytes = 0  # type: ignore[misc]
-    assert record == record
-    assert hash(record) is not None
-
-
-def test_control_characters_of_a_user_agent_are_escaped(bench: HttpServerClient) -> None:
-    with Wire(bench.get_port()) as wire:
-        wire.send(b"GET /Image HTTP/1.1\r\nHost: a\r\nUser-Agent: a\tb\x9b31mc\r\n\r\n")
-        wire.answer()
-
-    agent = bench.wait_for_download("Image", PATIENT).user_agent
-    assert agent.isprintable()
-    assert agent.startswith("a\\tb")
 
 
 def test_the_jobs_script_works(bench: HttpServerClient, tmp_path: Path, pool: ThreadPoolExecutor) -> None:

@@ -60,18 +60,6 @@ def test_so_many_boards_are_waited_for(bench: HttpServerClient, pool: ThreadPool
     assert still_waits
 
 
-def test_boards_that_came_before_count_among_so_many(bench: HttpServerClient) -> None:
-    for board in (ONE, OTHER, THIRD):
-        fetch(bench, board=board)
-    eventually(lambda: {one.state for one in bench.transfers} == {"completed"}, "all are known to be complete")
-
-    returned = bench.wait_for_download("Image", 0, clients=2)
-    returned.append(bench.wait_for_download("Image", 0))
-
-    assert {record.client for record in returned} == {ONE, OTHER, THIRD}
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
-
-
 @pytest.mark.parametrize("until", ["all", "started", 0.5])
 def test_each_of_a_list_is_waited_for_and_returned_in_its_order(bench: HttpServerClient, until: Until) -> None:
     for board in (ONE, THIRD):
@@ -132,14 +120,6 @@ def test_a_board_behind_a_shared_address_is_known_by_its_request(
     assert still_waits
 
 
-def test_boards_behind_a_shared_address_are_waited_for_in_any_order(bench: HttpServerClient) -> None:
-    fetch(bench, A, "User-Agent: a")
-    fetch(bench, B, "User-Agent: b")
-
-    assert bench.wait_for_download("Image", PATIENT, client=is_b).user_agent == "b"
-    assert bench.wait_for_download("Image", PATIENT, client=is_a).user_agent == "a"
-
-
 def test_ranges_of_boards_behind_a_shared_address_are_not_added_up(bench: HttpServerClient) -> None:
     fetch(bench, A, f"Range: bytes=0-{SIZE // 2 - 1}")
     fetch(bench, B, f"Range: bytes={SIZE // 2}-")
@@ -158,22 +138,12 @@ def test_a_second_boot_of_a_board_known_by_its_request_must_fetch_again(bench: H
         vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=is_a, until=until, idle=0.02))
 
 
-def test_what_a_plain_wait_has_returned_counts_for_no_function_and_the_other_way_round(
-    bench: HttpServerClient,
-) -> None:
+def test_what_a_plain_wait_has_returned_counts_for_no_function_and_the_other_way_round(bench: HttpServerClient) -> None:
     for first, second in ((None, is_a), (is_a, None)):
         fetch(bench, A)
         bench.wait_for_download("Image", PATIENT, client=first)
 
         vain(lambda second=second: bench.wait_for_download("Image", AT_ONCE, client=second))  # type: ignore[misc]
-
-
-def test_a_wait_by_a_function_leaves_what_other_addresses_did_to_the_next(bench: HttpServerClient) -> None:
-    fetch(bench, board=OTHER)
-    fetch(bench, A, board=ONE)
-    bench.wait_for_download("Image", PATIENT, client=is_a)
-
-    assert bench.wait_for_download("Image", PATIENT).client == OTHER
 
 
 def test_a_function_may_go_by_what_is_known_only_at_the_end(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
@@ -409,20 +379,3 @@ def test_what_progress_raises_reaches_who_waits(bench: HttpServerClient) -> None
 
     with pytest.raises(InvalidType, match="progress"):
         bench.wait_for_download("Image", PATIENT, progress="bar")  # type: ignore[call-overload]
-
-
-def test_what_a_board_reads_later_is_told_later(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
-    put(bench, size=BIG)
-    told: list[int] = []
-    waiting = begin(
-        pool,
-        lambda: bench.wait_for_download("Image", PATIENT, until=0.9, progress=lambda got, _: told.append(got)),
-    )
-    with halfway(bench, 1 << 20) as board:
-        eventually(lambda: told[-1] >= 1 << 20, "it was told")
-        assert told[-1] < 2 << 20
-
-        board.read_exactly(BIG - (1 << 20))
-
-        waiting.result(10)
-    assert told[-1] >= BIG * 9 // 10
