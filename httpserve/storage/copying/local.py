@@ -16,14 +16,7 @@ from httpserve.base.log import logger
 from httpserve.base.threads import run_shielded
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.storage.copying.ends import temporary_beside
-from httpserve.storage.copying.messages import (
-    changed,
-    check_whole,
-    missing,
-    redacted_url,
-    unreadable,
-    unwritable,
-)
+from httpserve.storage.copying.messages import changed, check_whole, missing, redacted_url, unreadable, unwritable
 
 _log = logger("httpserve.storage")
 _ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal operator for other services"

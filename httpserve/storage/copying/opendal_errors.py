@@ -16,22 +16,8 @@ from httpserve.storage.copying.messages import missing, redacted, stalled, unrea
 
 # What a call on an Operator or a File can raise. RuntimeError is "Already borrowed": a File in two threads.
 OPENDAL_ERRORS: tuple[type[Exception], ...] = (
-    theirs.Error,
-    theirs.Unexpected,
-    theirs.Unsupported,
-    theirs.ConfigInvalid,
-    theirs.NotFound,
-    theirs.PermissionDenied,
-    theirs.IsADirectory,
-    theirs.NotADirectory,
-    theirs.AlreadyExists,
-    theirs.IsSameFile,
-    theirs.ConditionNotMatch,
-    theirs.RateLimited,
-    theirs.RangeNotSatisfied,
-    theirs.Conflict,
-    OSError,
-    RuntimeError,
+    *(one for one in vars(theirs).values() if isinstance(one, type) and issubclass(one, Exception)),
+    *(OSError, RuntimeError),
 )
 
 _KINDS = frozenset(error.__name__ for error in OPENDAL_ERRORS if error.__module__ == theirs.__name__)

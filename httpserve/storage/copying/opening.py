@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import urlsplit
 
 import opendal
 
@@ -40,7 +39,6 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
         check_operator(operator)
     checked_seconds("timeout", timeout)
     if _HTTP_URL.match(path):
-        _check_port(path)
         # Here, because requests takes 100 ms to import and most never need it.
         from httpserve.storage.copying.url import HttpSource
 
@@ -48,15 +46,6 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
     if operator is not None:
         return OperatorSource(path, operator, timeout=timeout)
     return FileSource(path)
-
-
-def _check_port(url: str) -> None:
-    try:
-        port = urlsplit(url).port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise InvalidArgument(f"the URL {redacted_url(url)} is malformed: a port is a number from 1 to 65535")
 
 
 def checked_path(path: object, argument: str) -> str:

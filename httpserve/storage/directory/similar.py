@@ -87,11 +87,6 @@ class SimilarNames:
         return tuple(dict.fromkeys(one for one in (*same, *alike) if one != name))[:MOST_NEAREST]
 
 
-def nearest(name: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the names that are like one."""
-    return SimilarNames(names).nearest(name)
-
-
 def _last(name: str) -> str:
     return name.rpartition("/")[2]
 

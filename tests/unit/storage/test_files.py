@@ -18,13 +18,7 @@ from typing import Any, cast
 import opendal
 import pytest
 
-from httpserve.errors import (
-    CopyFailed,
-    InvalidArgument,
-    SourceNotFound,
-    StorageError,
-    Unsupported,
-)
+from httpserve.errors import CopyFailed, InvalidArgument, SourceNotFound, StorageError, Unsupported
 from httpserve.storage.directory.root import Root
 from httpserve.storage.facade import Storage
 from httpserve.storage.files import ReadAsSource, ReadFile, WriteAsSink, WriteFile

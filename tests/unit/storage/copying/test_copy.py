@@ -13,14 +13,7 @@ from pathlib import Path
 import opendal
 import pytest
 
-from httpserve.errors import (
-    CopyFailed,
-    DigestMismatch,
-    InvalidArgument,
-    InvalidType,
-    MissingExtra,
-    SourceStalled,
-)
+from httpserve.errors import CopyFailed, DigestMismatch, InvalidArgument, InvalidType, MissingExtra, SourceStalled
 from httpserve.storage.copying import copy
 from httpserve.storage.copying.copy import copy_in, copy_out
 from httpserve.storage.copying.ends import SourceChanged

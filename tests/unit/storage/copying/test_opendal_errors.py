@@ -9,13 +9,7 @@ import opendal
 import pytest
 
 from httpserve import errors
-from httpserve.storage.copying.opendal_errors import (
-    OPENDAL_ERRORS,
-    is_stall,
-    kind_of,
-    reason_of,
-    source_error,
-)
+from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, reason_of, source_error
 
 
 @pytest.fixture

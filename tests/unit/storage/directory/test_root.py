@@ -15,14 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.errors import (
-    InvalidName,
-    IsADirectory,
-    NotFound,
-    NotPermitted,
-    RootUnusable,
-    StorageError,
-)
+from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, RootUnusable, StorageError
 from httpserve.storage.directory import root as root_module
 from httpserve.storage.directory.changes import Changes, Listeners
 from httpserve.storage.directory.root import Root

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.storage.directory.similar import MOST_NAMES, SimilarNames, names_in, nearest
+from httpserve.storage.directory.similar import MOST_NAMES, SimilarNames, names_in
 
 NAMES = ["Image", "boot/zImage", "boot/board.dtb", "rootfs.img.gz", "u-boot.bin", "a/b/c/grubx64.efi"]
+
+
+def nearest(name: str, names: list[str]) -> tuple[str, ...]:
+    return SimilarNames(names).nearest(name)
 
 
 @pytest.mark.parametrize(
