@@ -17,7 +17,7 @@ from opendal.types import EntryMode
 from httpserve.base.names import is_name
 from httpserve.base.tables import Listing
 from httpserve.errors import InvalidName
-from httpserve.storage.directory.places import Directory, Ground
+from httpserve.storage.directory.places import Ground
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Names = list[str]  # for the class that has a method of the name `list`; what it returns shows itself as a Listing
@@ -89,19 +89,15 @@ def _entries(ground: Ground, name: str, links: set[str]) -> Names | None:
                     continue
                 if not entry.is_symlink():
                     found.append(f"{below}/" if entry.is_dir(follow_symlinks=False) else below)
-                elif (mode := _mode(directory, entry)) and stat.S_ISDIR(mode):
-                    links.add(f"{below}/")
-                    found.append(f"{below}/")
-                elif mode:
-                    found.append(below)
+                    continue
+                try:
+                    leads_to = directory.status(entry)
+                except (InvalidName, OSError):  # nowhere, in a circle, or out of the root
+                    continue
+                if stat.S_ISDIR(leads_to.st_mode):
+                    below += "/"
+                    links.add(below)
+                found.append(below)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found
-
-
-def _mode(directory: Directory, link: os.DirEntry[str]) -> int:
-    """Return the mode of what a symlink leads to; 0 where it leads nowhere, in a circle, or out of the root."""
-    try:
-        return directory.status(link).st_mode
-    except (InvalidName, OSError):
-        return 0

@@ -65,9 +65,15 @@ class Lines(Protocol):
 def read_head(stream: Lines) -> Head:
     """Read up to the end of the first head that is not interim (1xx). Raises MalformedAnswer and CutAnswer."""
     for _ in range(MOST_INTERIM + 1):
-        head = _read_one_head(stream)
-        if head.status >= 200 or head.status == 101:
-            return head
+        line = _line(stream, MOST_HEAD_BYTES, "its head")
+        match = _STATUS_LINE.fullmatch(line)
+        if match is None:
+            raise MalformedAnswer("it does not begin as one of HTTP/1 does; the connection was closed")
+        minor, status, reason = int(match[1]), int(match[2]), (match[3] or b"").decode("latin-1").strip()
+        fields = _read_fields(stream, MOST_HEAD_BYTES - len(line), "its head")
+        framing, length = _framing(minor, status, fields)
+        if status >= 200 or status == 101:
+            return Head(minor, status, reason, fields, framing, length)
     raise MalformedAnswer(f"more than {MOST_INTERIM} interim answers come before it")
 
 
@@ -91,17 +97,6 @@ def read_chunk_end(stream: Lines) -> None:
 def read_trailer(stream: Lines) -> None:
     """Read the fields behind the last chunk, which are of no use here. Blocks and raises as `read_head` does."""
     _read_fields(stream, MOST_HEAD_BYTES, "its trailer")
-
-
-def _read_one_head(stream: Lines) -> Head:
-    line = _line(stream, MOST_HEAD_BYTES, "its head")
-    match = _STATUS_LINE.fullmatch(line)
-    if match is None:
-        raise MalformedAnswer("it does not begin as one of HTTP/1 does; the connection was closed")
-    minor, status = int(match[1]), int(match[2])
-    reason = (match[3] or b"").decode("latin-1").strip()
-    fields = _read_fields(stream, MOST_HEAD_BYTES - len(line), "its head")
-    return Head(minor, status, reason, fields, *_framing(minor, status, fields))
 
 
 def _read_fields(stream: Lines, left: int, where: str) -> tuple[tuple[str, str], ...]:

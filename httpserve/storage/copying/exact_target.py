@@ -48,7 +48,9 @@ def address_of(url: str) -> UrlParts:
     if match is None:
         raise InvalidArgument(f"{redacted_url(url)} is not an http or https URL")
     scheme, userinfo, authority, target = match.groups()
-    _check_authority(url, authority)
+    host = _AUTHORITY.fullmatch(authority)
+    if host is None or (host[1] and not (len(host[1]) <= MOST_PORT_DIGITS and 1 <= int(host[1]) <= 65535)):
+        raise InvalidArgument(f"the URL {redacted_url(url)} is malformed: its host or its port cannot be")
     auth = None
     try:
         if userinfo:
@@ -58,13 +60,6 @@ def address_of(url: str) -> UrlParts:
     except UnicodeEncodeError:
         raise InvalidArgument(f"{redacted_url(url)!r} holds a lone surrogate, which no URL can") from None
     return UrlParts(scheme.lower(), authority, target if target.startswith("/") else "/" + target, auth)
-
-
-def _check_authority(url: str, authority: str) -> None:
-    match = _AUTHORITY.fullmatch(authority)
-    port = None if match is None else match[1]
-    if match is None or (port and not (len(port) <= MOST_PORT_DIGITS and 1 <= int(port) <= 65535)):
-        raise InvalidArgument(f"the URL {redacted_url(url)} is malformed: its host or its port cannot be")
 
 
 def redirected(base: UrlParts, location: str) -> UrlParts:

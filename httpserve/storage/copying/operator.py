@@ -72,8 +72,13 @@ class OperatorSource:
         check_whole(self.label, self._read, self.size)
         if self._before is None:
             return
-        now = self._stat_again()
-        if now is not None and _tags(now) != _tags(self._before):
+        try:
+            now = self._operator.stat(self._path)
+        except OPENDAL_ERRORS:
+            # Every byte that it said it had is here; that it went away since does not matter.
+            _log.debug("%s was read, and cannot be asked whether it changed meanwhile", self.label)
+            return
+        if _tags(now) != _tags(self._before):
             raise changed(self.label)
 
     def close(self) -> None:
@@ -97,14 +102,6 @@ class OperatorSource:
         if metadata.is_dir:
             raise unreadable(self.label, "it is a directory; its files can be copied one by one", errno.EISDIR)
         return metadata
-
-    def _stat_again(self) -> Metadata | None:
-        try:
-            return self._operator.stat(self._path)
-        except OPENDAL_ERRORS:
-            # Every byte that it said it had is here; that it went away since does not matter.
-            _log.debug("%s was read, and cannot be asked whether it changed meanwhile", self.label)
-            return None
 
 
 def _tags(metadata: Metadata) -> tuple[object, ...]:

@@ -110,8 +110,6 @@ class HttpSource:
         self._drop()
         self._session.close()
 
-    # Reading
-
     def _read(self, count: int) -> bytes:
         if self._response is None:
             raise unreadable(self.label, "it is closed")
@@ -134,8 +132,6 @@ class HttpSource:
         self._offset = 0
         self._stop = self._held.size
 
-    # Resuming
-
     def _resume(self, broken: _BrokenOff) -> None:
         """Find an answer that goes on where the last broke off. Raises SourceChanged when it starts over."""
         if self._offset >= self._furthest + PROGRESS_BYTES:
@@ -151,7 +147,10 @@ class HttpSource:
                 continue
             match how_to_resume(response.status_code, response.headers, asked, self._held):
                 case Resume.CONTINUE:
-                    self._go_on(response)
+                    part = part_of(response.headers)
+                    assert part is not None
+                    self._stop = part.stop
+                    self._held = replace(self._held, size=part.total if self.size is None else self.size)
                     return
                 case Resume.ANEW:
                     self._start_over(response)
@@ -169,13 +168,6 @@ class HttpSource:
             self.label,
         )
 
-    def _go_on(self, response: requests.Response) -> None:
-        part = part_of(response.headers)
-        assert part is not None
-        self._stop = part.stop
-        if self._held.size is None:
-            self._held = replace(self._held, size=part.total)
-
     def _start_over(self, response: requests.Response) -> None:
         had_some = self._offset > 0
         self._begin(response)
@@ -189,8 +181,6 @@ class HttpSource:
         _log.info("%s broke off; try %d of %d in %.1f s", self.label, self._tries, RESUME_TRIES, pause)
         if self._closed.wait(pause):
             raise unreadable(self.label, "it is closed")
-
-    # Asking
 
     def _get(self, offset: int | None) -> requests.Response:
         """Ask for the content from *offset* on, following redirects. The answer is to be dropped by _drop."""

@@ -84,8 +84,6 @@ class Changes:
             finally:
                 self._lock.release()
 
-    # Files on their way in
-
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of *name* in a temporary sibling."""
         try:
@@ -168,12 +166,14 @@ class Changes:
         if self._journal is not None:
             self._journal.renew_lock()
 
-    # Other changes
-
     def create_dir(self, name: str) -> None:
         """Make a directory and its parents. Harmless when it exists."""
         with self._changing("create_dir", name) as place:
-            if self._is_directory(place):
+            is_directory = place.is_directory()
+            if place.found is not None and stat.S_ISLNK(place.found.st_mode):
+                with contextlib.suppress(OSError):  # else it leads nowhere, or in a circle
+                    is_directory = stat.S_ISDIR(self.ground.status(place.key).st_mode)
+            if is_directory:
                 with self._lock:
                     self.created.adopt(place.key)
             else:
@@ -216,8 +216,6 @@ class Changes:
                 raise
         self._listeners.after_removal()
 
-    # Steps of the above
-
     @contextlib.contextmanager
     def _changing(self, operation: str, name: str, target: str | None = None) -> Iterator[Place]:
         """Give the place of *name*; parents that are made meanwhile are on the journal."""
@@ -243,15 +241,6 @@ class Changes:
                     self._journal = Journal(self.path)
             return self._journal
 
-    def _is_directory(self, place: Place) -> bool:
-        """Say whether a directory is there, or a symlink to one in the root."""
-        if place.found is None or not stat.S_ISLNK(place.found.st_mode):
-            return place.is_directory()
-        try:
-            return stat.S_ISDIR(self.ground.status(place.key).st_mode)
-        except OSError:  # it leads nowhere, or in a circle
-            return False
-
     def in_parents(self, place: Place, action: Callable[[], None]) -> None:
         """Do something in the directory of *place*, made first where it is missing."""
         if not place.missing:
@@ -263,17 +252,14 @@ class Changes:
                 return
         with self._lock:  # else another thread may find the new directories empty, and remove them
             place.again()
-            self._make_parents(place)
+            while place.missing:
+                part, *missing = place.missing
+                try:
+                    self._mkdir(place, part, Origin.PARENT)
+                except FileExistsError:
+                    place.enter(part)
+                place.missing = tuple(missing)
             action()
-
-    def _make_parents(self, place: Place) -> None:
-        while place.missing:
-            part, *missing = place.missing
-            try:
-                self._mkdir(place, part, Origin.PARENT)
-            except FileExistsError:
-                place.enter(part)
-            place.missing = tuple(missing)
 
     def _mkdir(self, place: Place, part: str, kind: Origin) -> None:
         key = f"{place.directory}/{part}" if place.directory else part

@@ -179,28 +179,25 @@ class Incoming:
         with self._lock:
             is_published = self._state is State.COMMITTED
             if not is_published:
-                self._drop(caller)
+                self._state = State.DISCARDED
+                # Else the writer closes it: a number that is in use must not be given anew. The writer itself was
+                # interrupted before or after the write.
+                if self._writer in (0, caller):
+                    with suppress(OSError):  # nobody wants the bytes any more
+                        self._file.close()
+                if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
+                    try:
+                        self.place.unlink_beside(self.temporary)
+                    except (FileNotFoundError, NotADirectoryError):
+                        pass
+                    except OSError:
+                        self.is_litter = True
         try:
             self._owner.settled(self, prune=prune and not is_published)
         finally:
             with self._lock:
                 self.place.close()
         self.__class__ = _Settled
-
-    def _drop(self, caller: int) -> None:
-        self._state = State.DISCARDED
-        # Else the writer closes it: a number that is in use must not be given anew. The writer itself was interrupted
-        # before or after the write.
-        if self._writer in (0, caller):
-            with suppress(OSError):  # nobody wants the bytes any more
-                self._file.close()
-        if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
-            try:
-                self.place.unlink_beside(self.temporary)
-            except (FileNotFoundError, NotADirectoryError):
-                pass
-            except OSError:
-                self.is_litter = True
 
     def _begin(self) -> None:
         with self._lock:

@@ -45,10 +45,12 @@ class Journal:
 
     def __init__(self, root: str, token: str | None = None) -> None:
         """Make one in *root*. Raises OSError. Given a *token*, which no other has, it writes nothing down."""
-        mark = token or _made(root)
         self._root = root
-        self.file = None if isinstance(mark, str) else mark
-        self.token = mark if isinstance(mark, str) else mark.token
+        self.file: LockFile | None = None
+        if token is None:
+            with lock_file.opened(root) as where:
+                self.file = lock_file.made(where, SUFFIX)
+        self.token = token or (secrets.token_hex(8) if self.file is None else self.file.token)
         # Guards _underway, _counter, file, and the order of writes to it. Reentrant, as a finalizer may leave().
         self._lock = RLock()
         self._underway = 0
@@ -126,12 +128,6 @@ class Journal:
                 if written < len(record):  # the disk is full, and what followed half a record would belong to it
                     os.ftruncate(fd, os.fstat(fd).st_size - written)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _made(root: str) -> LockFile | str:
-    """Return a journal's file; where files cannot be locked a token alone."""
-    with lock_file.opened(root) as where:
-        return lock_file.made(where, SUFFIX) or secrets.token_hex(8)
 
 
 def sweep(root: str) -> None:

@@ -77,18 +77,14 @@ class OpenFile:
             before, seen = seen, _look(self.fd)
             if seen == before:
                 break
-        has_path = self._is_at_path()
+        try:
+            has_path = os.path.samestat(os.stat(self._path), os.fstat(self.fd))
+        except (FileNotFoundError, NotADirectoryError):
+            has_path = False
         had_path, self._has_path = self._has_path, has_path
         before, self._seen = self._seen, seen
         has_other_names = seen[3] != before[3] or (had_path and not has_path)
         return has_other_names and seen[:2] == before[:2]
-
-    def _is_at_path(self) -> bool:
-        try:
-            found = os.stat(self._path)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return (found.st_dev, found.st_ino) == self.identity[:2]
 
     def close(self) -> None:
         """Close the descriptor. Harmless when called again."""

@@ -80,7 +80,8 @@ class SimilarNames:
         same = [one for one in self._parts if one.lower() == wanted]
         same += [one for one in self._parts if _last(one.lower()) == last]
         likely = heapq.nlargest(
-            MOST_COMPARED, ((_in_common(parts, others), one) for one, others in self._parts.items())
+            MOST_COMPARED,
+            ((len(parts & others) / (len(parts) + len(others) or 1), one) for one, others in self._parts.items()),
         )
         ratios = [(SequenceMatcher(None, one.lower(), wanted).ratio(), one) for _, one in likely]
         alike = [one for ratio, one in sorted(ratios, reverse=True) if ratio >= LIKENESS]
@@ -94,7 +95,3 @@ def _last(name: str) -> str:
 def _parts(name: str) -> frozenset[str]:
     """Return the pairs of letters of a name, of which names that are alike have many in common."""
     return frozenset(map("".join, pairwise(f"/{name}/")))
-
-
-def _in_common(parts: frozenset[str], others: frozenset[str]) -> float:
-    return len(parts & others) / (len(parts) + len(others) or 1)
