@@ -171,10 +171,9 @@ class Storage:
         name = _file_name("open", path)
         if not _is_one_of(mode, ("rb", "wb")):
             raise InvalidArgument(f"open {name!r}: the mode is 'rb' or 'wb', not {quoted_value(mode)}")
-        self._root.open()
         if mode == "rb":
-            return ReadFile(self._root.open_file(name), self._timeout)
-        return WriteFile(self._root.incoming(name), self._timeout)
+            return ReadFile(self._root.open().open_file(name), self._timeout)
+        return WriteFile(self._root.open().incoming(name), self._timeout)
 
     # What is there
 
@@ -206,8 +205,7 @@ class Storage:
         name = _file_name("hash", path)
         if not _is_one_of(algo, ("md5", "sha256")):
             raise InvalidArgument(f"hash {name!r}: 'md5' and 'sha256' are known, {quoted_value(algo)} is not")
-        self._root.open()
-        with ReadFile(self._root.open_file(name), self._timeout) as file:
+        with ReadFile(self._root.open().open_file(name), self._timeout) as file:
             if algo == "sha256":
                 return file.sha256 or hashlib.file_digest(file, "sha256").hexdigest()
             # A checksum here, which systems that forbid MD5 for security allow.
@@ -227,8 +225,7 @@ class Storage:
 
     def capability(self) -> Capability:
         """Return what these methods support, as opendal words it."""
-        self._root.open()
-        operator = opendal.Operator("fs", root=self._root.path)
+        operator = opendal.Operator("fs", root=self._root.open().path)
         return operator.layer(CapabilityOverrideLayer(_NOT_OFFERED)).capability()
 
     def get_created_resources(self) -> set[str]:
@@ -246,7 +243,6 @@ class Storage:
         """
         old, new = _file_name("copy", source), _file_name("copy to", target)
         _check_differ("copy", old, new)
-        self._root.open()
         with translating("copy", old, new), self.open(old, "rb") as file, self._root.incoming(new) as incoming:
             incoming.copy_from(file.fileno())
             if not file.is_unchanged():
@@ -265,10 +261,9 @@ class Storage:
         if not old or not new:
             raise NotPermitted(f"rename {old or '/'!r} to {new or '/'!r}: the root keeps its place", old)
         _check_differ("rename", old, new)
-        self._root.open()
         if old_is_directory or new_is_directory:
             self._status("rename", f"{old}/")
-        self._root.changes.rename(old, new)
+        self._root.open().changes.rename(old, new)
 
     def create_dir(self, path: Path) -> None:
         """Make a directory, and its parents. Harmless when it exists.
@@ -280,8 +275,7 @@ class Storage:
         name, is_directory = _parts(path)
         if not is_directory:
             raise NotADirectory(f"create_dir {name!r}: the path of a directory ends in '/'", name)
-        self._root.open()
-        self._root.changes.create_dir(name)
+        self._root.open().changes.create_dir(name)
 
     def delete(self, path: Path) -> None:
         """Remove a file or an empty directory. Harmless when there is none.
@@ -292,16 +286,14 @@ class Storage:
         name, is_directory = _parts(path)
         if not name:
             raise NotPermitted("delete '/': the root stays; remove_all('/') removes what is in it", "/")
-        self._root.open()
         if not is_directory or self.exists(f"{name}/"):
-            self._root.changes.delete(name)
+            self._root.open().changes.delete(name)
 
     def remove_all(self, path: Path) -> None:
         """Remove a file, or a directory with all in it. Harmless when there is none."""
         name, is_directory = _parts(path)
-        self._root.open()
         if not is_directory or self.exists(f"{name}/"):
-            self._root.changes.remove_all(name)
+            self._root.open().changes.remove_all(name)
 
     # What a local directory cannot do
 
@@ -325,15 +317,13 @@ class Storage:
 
     def _listed(self, operation: str, path: Path, *, recursive: bool) -> Names:
         name, is_directory = _parts(path)
-        self._root.open()
         with translating(operation, name or "/"):
-            return listed(self._root.ground, name, is_directory=is_directory, recursive=recursive)
+            return listed(self._root.open().ground, name, is_directory=is_directory, recursive=recursive)
 
     def _status(self, operation: str, path: Path) -> tuple[str, os.stat_result]:
         name, is_directory = _parts(path)
-        self._root.open()
         with translating(operation, name):
-            found = self._root.ground.status(name)
+            found = self._root.open().ground.status(name)
         if is_directory and not stat.S_ISDIR(found.st_mode):
             raise NotADirectory(f"{operation} {name!r}: it is a file", name)
         return name, found

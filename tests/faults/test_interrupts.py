@@ -333,8 +333,7 @@ client.close()
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 def test_ctrl_c_while_a_file_is_opened_loses_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "image").write_bytes(b"x")
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     really_open = os.open
 
     def open_and_press_ctrl_c(path: str, flags: int) -> int:

@@ -33,8 +33,7 @@ where, user = sys.argv[1:3]
 tempfile.tempdir = where
 if user:
     os.setuid(int(user))
-root = Root(sys.argv[3] or None)
-root.open()
+root = Root(sys.argv[3] or None).open()
 with root.incoming("image") as incoming:
     incoming.write(b"image")
     incoming.commit(None)
@@ -318,8 +317,7 @@ def test_a_start_on_a_copy_of_a_root_with_litter_removes_nothing(where: Path, tm
         path.unlink()
     before = tree(copy)
 
-    opened = Root(copy)
-    opened.open()
+    opened = Root(copy).open()
     opened.close()
 
     expected = [name for name in before if not name.endswith(".journal") and not name.startswith("new")]
@@ -334,8 +332,7 @@ def test_an_empty_directory_of_the_users_is_not_taken_for_one_that_a_killed_proc
     shutil.rmtree(root / "new")
     (root / "new" / "deep").mkdir(parents=True)
 
-    opened = Root(root)
-    opened.open()
+    opened = Root(root).open()
     opened.close()
 
     assert tree(root) == ["image", "new", "new/deep"]
@@ -531,8 +528,7 @@ def test_whatever_the_step_that_a_process_is_killed_before_the_next_start_remove
                 break
             assert code == -signal.SIGKILL
             steps = step
-            root = Root(None if kind == "private" else where / "root", remove_created=False)
-            root.open()
+            root = Root(None if kind == "private" else where / "root", remove_created=False).open()
             root.close()
             left = tree(where)
             if "root/new/deep/file" in left:

@@ -116,8 +116,7 @@ def names(directory: Path) -> Iterator[NameCheck]:
     (top / "in").symlink_to("sub")
     (top / "circle").symlink_to("circle")
     (top / "sub" / "up").symlink_to("..")
-    root = Root(top, read_only=True)
-    root.open()
+    root = Root(top, read_only=True).open()
     check = NameCheck(root)
     try:
         yield check

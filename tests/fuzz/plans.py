@@ -113,8 +113,7 @@ def plans(directory: Path) -> Iterator[PlanCheck]:
     """Make the files in an empty directory, and give the check."""
     for name, data in FILES.items():
         (directory / name).write_bytes(data)
-    root = Root(directory, read_only=True)
-    root.open()
+    root = Root(directory, read_only=True).open()
     check = PlanCheck(root)
     try:
         yield check

@@ -166,8 +166,7 @@ def test_a_leased_file_is_given_once_its_holder_gives_it_up(
 def test_a_leased_file_is_not_opened_for_a_caller_that_may_not_wait(root: Path) -> None:
     path = root / "leased"
     path.write_bytes(b"content")
-    served = Root(root, read_only=True)
-    served.open()
+    served = Root(root, read_only=True).open()
     before = served.open_to_serve("leased", may_block=True)  # so that its disk has answered about it
     assert before is not None
     before.close()

@@ -16,8 +16,7 @@ from tests.faults.test_slow_changes import beside
 
 @pytest.mark.parametrize("how", ["put", "rename"])
 def test_whoever_opens_a_new_version_before_it_is_on_record_has_its_digest(tmp_path: Path, how: str) -> None:
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     is_over = threading.Event()
     digests = set()
 

@@ -38,8 +38,7 @@ CONTENT = bytes(range(256)) * 4
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     yield root
     root.close()
 
@@ -281,8 +280,7 @@ def test_any_cut_of_a_file_into_regions_gives_its_bytes_back(tmp_path: Path) -> 
     @given(st.lists(st.integers(0, len(CONTENT)), max_size=8))
     def check(cuts: list[int]) -> None:
         marks = sorted([0, *cuts, len(CONTENT)])
-        root = Root(tmp_path)
-        root.open()
+        root = Root(tmp_path).open()
         file = root.open_file("f")
         steps: list[Step] = [Region(file, start, stop - start) for start, stop in pairwise(marks)]
         plan = Plan(tuple(steps), len(CONTENT))

@@ -12,7 +12,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from httpserve.base.log import logger
 from httpserve.base.threads import renew_in_child, sigint_held
@@ -94,19 +94,20 @@ class Root:
 
     # From opening to closing
 
-    def open(self) -> None:
+    def open(self) -> Self:
         """Make the directory where it is missing, and remove what killed processes left. Harmless when open.
 
-        Raises RootUnusable where the path is not a directory that can be written.
+        Return itself. Raises RootUnusable where the path is not a directory that can be written.
         """
         with self._lock:
             if self._tree is not None:
                 if self._pid != os.getpid():
                     self._inherit(self._tree)
-                return
+                return self
             self._made = []
             self._pid = os.getpid()
             self._tree = self._open_private() if self._given is None else self._open_given(self._given)
+            return self
 
     def close(self) -> None:
         """Discard what is on its way in, and remove what was created. Harmless when closed."""

@@ -79,10 +79,8 @@ class SimilarNames:
         parts = _parts(wanted)
         same = [one for one in self._parts if one.lower() == wanted]
         same += [one for one in self._parts if _last(one.lower()) == last]
-        likely = heapq.nlargest(
-            MOST_COMPARED,
-            ((len(parts & others) / (len(parts) + len(others) or 1), one) for one, others in self._parts.items()),
-        )
+        in_common = ((len(parts & own) / (len(parts) + len(own) or 1), one) for one, own in self._parts.items())
+        likely = heapq.nlargest(MOST_COMPARED, in_common)
         ratios = [(SequenceMatcher(None, one.lower(), wanted).ratio(), one) for _, one in likely]
         alike = [one for ratio, one in sorted(ratios, reverse=True) if ratio >= LIKENESS]
         return tuple(dict.fromkeys(one for one in (*same, *alike) if one != name))[:MOST_NEAREST]

@@ -41,8 +41,7 @@ Ask = Callable[..., TestResponse]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
-    root = Root(tmp_path / "root")
-    root.open()
+    root = Root(tmp_path / "root").open()
     yield root
     root.close()
 
@@ -310,8 +309,7 @@ def test_no_target_leads_out_or_to_another_name(root: Root, top: Path, target: s
 
 @given(st.text(st.characters(codec="latin-1"), max_size=30))
 def test_no_path_breaks_the_app(path: str) -> None:
-    root = Root(None)
-    root.open()
+    root = Root(None).open()
     try:
         environ = EnvironBuilder().get_environ()
         environ["PATH_INFO"] = path

@@ -21,8 +21,7 @@ LINE = f"{DIGEST}  f.img\n"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
-    root = Root(tmp_path / "root")
-    root.open()
+    root = Root(tmp_path / "root").open()
     yield root
     root.close()
 

@@ -20,8 +20,7 @@ from tests.cases import each
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     yield root
     root.close()
 

@@ -375,8 +375,7 @@ forgotten = [writer, storage.open("g", "wb")]
         timeout=30,
         cwd=Path(__file__).parents[3],
     )
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     left = sorted(os.listdir(tmp_path))
     root.close()
 

@@ -19,8 +19,7 @@ from tests.unit.storage.parts import left, put
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     yield root
     root.close()
 
@@ -208,8 +207,7 @@ def test_a_forked_child_leaves_alone_what_its_parent_is_writing(root: Root, tmp_
 
 @pytest.mark.parametrize("private", [True, False])
 def test_a_forked_child_that_goes_on_removes_what_it_created_itself(tmp_path: Path, private: bool) -> None:
-    root = Root(None if private else tmp_path)
-    root.open()
+    root = Root(None if private else tmp_path).open()
     put(root, "parents")
 
     child = os.fork()

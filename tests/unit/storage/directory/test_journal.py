@@ -26,8 +26,7 @@ WRITER = """
 import sys, threading
 from httpserve.storage.directory.root import Root
 
-root = Root(sys.argv[1] or None)
-root.open()
+root = Root(sys.argv[1] or None).open()
 print(root.path, flush=True)
 
 def write(number):
@@ -47,8 +46,7 @@ HOLDER = """
 import sys
 from httpserve.storage.directory.root import Root
 
-root = Root(sys.argv[1] or None)
-root.open()
+root = Root(sys.argv[1] or None).open()
 incoming = root.incoming("new/deep/f")
 incoming.write(b"part")
 print(root.path, flush=True)
@@ -124,8 +122,7 @@ def test_a_process_killed_in_the_middle_of_writing_leaves_whole_files_and_no_lit
         process.send_signal(signal.SIGKILL)
         process.communicate()
 
-        root = Root(tmp_path, remove_created=False)
-        root.open()
+        root = Root(tmp_path, remove_created=False).open()
         found = [path for path in tmp_path.rglob("*") if path.is_file() and path != theirs]
         whole = all(len(set(path.read_bytes())) == 1 and path.stat().st_size == 1_000_000 for path in found)
         root.close()
@@ -141,8 +138,7 @@ def test_the_litter_of_a_killed_process_goes_with_the_directories_made_for_it(
     before = left(tmp_path)
     kill(holder)
 
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     after = left(tmp_path)
     root.close()
 
@@ -153,8 +149,7 @@ def test_the_litter_of_a_killed_process_goes_with_the_directories_made_for_it(
 def test_the_temporaries_of_a_living_process_are_left_alone(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     before = left(tmp_path)
 
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     after = left(tmp_path)
     root.close()
 
@@ -181,13 +176,11 @@ def test_a_private_root_of_a_killed_process_is_removed_by_the_next(
 ) -> None:
     process, path = start(HOLDER, "", TMPDIR=str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    living = Root(None)
-    living.open()
+    living = Root(None).open()
     was_there = Path(path).exists()
     kill(process)
 
-    root = Root(None)
-    root.open()
+    root = Root(None).open()
     gone = not Path(path).exists()
     root.close()
     stays = Path(living.path).exists()
@@ -223,8 +216,7 @@ def test_other_directories_are_not_taken_for_private_roots(tmp_path: Path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path))
-        root = Root(None)
-        root.open()
+        root = Root(None).open()
         root.close()
 
     assert left(tmp_path) == before
@@ -286,8 +278,7 @@ def test_a_journal_removes_only_what_was_made_by_its_owner_inside_the_root(tmp_p
     ]
     path.write_bytes(b"".join(record.encode() + b"\0" for record in records) + b"Ff")
 
-    opened = Root(root)
-    opened.open()
+    opened = Root(root).open()
     opened.close()
 
     stays = [".httpserve-fedcba9876543210-1.part", "anew", "f", "full", "full/f", "link", "theirs"]
@@ -302,8 +293,7 @@ def test_what_looks_like_a_journal_and_was_not_made_there_removes_nothing(tmp_pa
     dead_journal(tmp_path, f"F{part}\0Dimages\0".encode())
     before = left(tmp_path)
 
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     root.close()
 
     assert left(tmp_path) == before
@@ -331,16 +321,14 @@ def test_a_journal_that_is_no_plain_file_is_left_alone(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".httpserve-fedcba9876543210.journal")
     before = left(tmp_path)
 
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     root.close()
 
     assert left(tmp_path) == before
 
 
 def test_a_journal_is_empty_while_nothing_is_on_its_way_in(tmp_path: Path) -> None:
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
 
     sizes = []
     first, second = root.incoming("a"), root.incoming("b")
@@ -384,14 +372,12 @@ def test_where_files_cannot_be_locked_nothing_is_swept_and_all_else_works(
     dead = dead_journal(tmp_path, b"")
     monkeypatch.setattr(fcntl, "flock", flock)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     with root.incoming("d/f") as incoming:
         incoming.commit(None)
     there = left(tmp_path)
     root.close()
-    private = Root(None)
-    private.open()
+    private = Root(None).open()
     with private.incoming("d/f") as incoming:
         incoming.commit(None)
     private.close()
@@ -401,8 +387,7 @@ def test_where_files_cannot_be_locked_nothing_is_swept_and_all_else_works(
 
 
 def test_a_journal_that_others_removed_is_no_trouble(tmp_path: Path) -> None:
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     with root.incoming("f") as incoming:
         for path in tmp_path.glob("*.journal"):
             path.unlink()

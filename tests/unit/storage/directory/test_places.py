@@ -33,8 +33,7 @@ def top(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def root(top: Path) -> Iterator[Root]:
-    root = Root(top, remove_created=False)
-    root.open()
+    root = Root(top, remove_created=False).open()
     yield root
     root.close()
 
@@ -70,8 +69,7 @@ def test_a_version_whose_directory_goes_away_meanwhile_is_put_nowhere(
 def test_a_directory_that_is_moved_out_just_before_a_version_is_put_there_gets_none(
     top: Path, outside: Path, tmp_path: Path
 ) -> None:
-    root = Root(top, listeners=Listeners(before_publish=lambda name: os.rename(top / "d", tmp_path / "moved")))
-    root.open()
+    root = Root(top, listeners=Listeners(before_publish=lambda name: os.rename(top / "d", tmp_path / "moved"))).open()
 
     with pytest.raises(StorageError), root.incoming("d/f") as incoming:
         incoming.commit(None)
@@ -83,8 +81,7 @@ def test_a_directory_that_is_moved_out_just_before_a_version_is_put_there_gets_n
 def test_a_directory_that_is_swapped_just_before_a_move_is_neither_source_nor_target(top: Path, outside: Path) -> None:
     for source, target in (("d/f", "g"), ("mine", "d/mine")):
         (top / "mine").write_text("mine")
-        root = Root(top, listeners=Listeners(before_publish=lambda name: swap(top, outside)))
-        root.open()
+        root = Root(top, listeners=Listeners(before_publish=lambda name: swap(top, outside))).open()
 
         with pytest.raises((StorageError, InvalidName)):
             root.changes.rename(source, target)

@@ -27,8 +27,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Root]:
-    root = Root(tmp_path / "root")
-    root.open()
+    root = Root(tmp_path / "root").open()
     yield root
     root.close()
 
@@ -214,8 +213,7 @@ def test_a_closed_root_refuses_changes(tmp_path: Path) -> None:
 
 
 def test_a_closed_root_has_nothing(tmp_path: Path) -> None:
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     identity = put(root, "f")
     root.close()
 
@@ -295,8 +293,7 @@ def test_a_file_without_permission_is_not_permitted() -> None:
     with unprivileged() as directory:
         (directory / "f").write_text("x")
         (directory / "f").chmod(0)
-        root = Root(directory)
-        root.open()
+        root = Root(directory).open()
         try:
             with pytest.raises(NotPermitted, match="permission denied") as caught:
                 root.open_file("f")
@@ -439,8 +436,7 @@ def test_a_full_disk_is_an_error_of_ours_and_leaves_the_old_file(root: Root) -> 
 
 def test_a_directory_without_permission_takes_no_file() -> None:
     with unprivileged() as directory:
-        root = Root(directory)
-        root.open()
+        root = Root(directory).open()
         put(root, "f")
         (directory / "d").mkdir(mode=0o555)
         try:
@@ -453,8 +449,7 @@ def test_a_directory_without_permission_takes_no_file() -> None:
 
 
 def test_a_journal_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
-    root = Root(tmp_path / "root")
-    root.open()
+    root = Root(tmp_path / "root").open()
     os.rmdir(tmp_path / "root")
 
     with pytest.raises(NotFound, match="write 'f'"):
@@ -532,8 +527,7 @@ def test_a_discard_during_a_write_in_another_thread_publishes_nothing(root: Root
 
 def test_a_publication_is_announced_by_name(tmp_path: Path) -> None:
     announced: list[str] = []
-    root = Root(tmp_path, listeners=Listeners(before_publish=announced.append))
-    root.open()
+    root = Root(tmp_path, listeners=Listeners(before_publish=announced.append)).open()
     put(root, "d/f")
     root.changes.rename("d/f", "g")
     root.close()
@@ -633,8 +627,7 @@ def test_a_second_writer_is_refused(root: Root, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_close_discards_what_is_on_its_way_in(tmp_path: Path) -> None:
-    root = Root(tmp_path)
-    root.open()
+    root = Root(tmp_path).open()
     incoming = root.incoming("d/f")
     incoming.write(b"x")
 
