@@ -28,6 +28,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_type_aliases = {name: f"httpserve.{name}" for name in ("StrPath", "Until", "Client", "Clients", "Progress")}
+autodoc_type_aliases["Path"] = "httpserve.StrPath"  # as the storage calls it
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -36,12 +37,15 @@ napoleon_use_rtype = False
 add_module_names = False  # all of it is imported from httpserve
 default_role = "code"  # single backquotes in docstrings are code
 
+ALIAS = re.compile(r"TypeAliasForwardRef\('httpserve\.(\w+)'\)|\bhttpserve\.(?=[A-Z])")
+
 
 def name_aliases(
     _app: Sphinx, _what: str, _name: str, _object: object, _options: object, *texts: str
 ) -> tuple[str, ...]:
     """Return a signature and what it returns with the names of aliases as a reader would write them."""
-    return tuple(text and re.sub(r"TypeAliasForwardRef\('httpserve\.(\w+)'\)", r"\1", text) for text in texts)
+    named = (text and ALIAS.sub(lambda found: found[1] or "", text) for text in texts)
+    return tuple(text and re.sub(r": Path\b", ": StrPath", text) for text in named)
 
 
 def setup(app: Sphinx) -> None:
