@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
-import json
 import os
 import threading
 import time
@@ -268,10 +267,3 @@ def test_connections_of_the_test_end(bench: HttpServerClient) -> None:
     bench.doctor()
 
     eventually(lambda: connections_at(bench.get_port()) == 0, "the end of the connections")
-
-
-def test_a_report_of_a_real_server_goes_into_json(bench: HttpServerClient) -> None:
-    report = bench.doctor()
-
-    assert json.loads(json.dumps(report.as_dict()))["ok"] is True
-    assert str(report).count("\n") >= len(report.findings) - 1

@@ -235,12 +235,6 @@ def test_h7_no_answer_repeats_the_host(wire: Wire, target: str) -> None:
     assert b"evil" not in answer.head + answer.body
 
 
-def test_h7_uboot_sends_no_field_at_all(wire: Wire) -> None:
-    wire.send(b"GET /Image HTTP/1.0\r\n\r\n")
-
-    assert wire.answer().body == SMALL
-
-
 @pytest.mark.parametrize("target", ["Image", "a/b", "http://bench/Image", "HTTP://bench:80/Image"])
 def test_h7_a_10_target_without_a_slash_is_what_uboot_sends_for_host_colon_path(wire: Wire, target: str) -> None:
     assert wire.ask(target, version="1.0").body == SMALL
@@ -278,12 +272,6 @@ def test_h9_a_single_range_is_exact_as_ipxe_sanboot_and_rauc_check(
     assert answer.body == BIG[sent[0] : sent[1] + 1]
 
 
-def test_h9_a_10_request_with_range_gets_206_as_axel_needs(wire: Wire) -> None:
-    answer = wire.ask("/Image", "Range: bytes=1-", version="1.0")
-
-    assert (answer.status, answer.body) == (206, SMALL[1:])
-
-
 # H10
 
 
@@ -304,10 +292,6 @@ def test_h10_the_etag_of_a_file_put_here_is_its_digest(bench: HttpServerClient) 
     assert answer["Repr-Digest"] == f"sha-256=:{b64encode(digest.digest()).decode()}:"
 
 
-def test_h10_last_modified_is_the_files_own(wire: Wire) -> None:
-    assert wire.ask("/Image")["Last-Modified"] == formatdate(MODIFIED, usegmt=True)
-
-
 def test_h10_last_modified_is_never_in_the_future(bench: HttpServerClient, tmp_path: Path) -> None:
     with HttpServerClient(tmp_path, host="127.0.0.1") as client, Wire(client.get_port()) as wire:
         (tmp_path / "later").write_bytes(b"")
@@ -322,15 +306,10 @@ def test_h10_last_modified_is_never_in_the_future(bench: HttpServerClient, tmp_p
     ("field", "status"),
     [
         ("If-None-Match: {etag}", 304),
-        ('If-None-Match: "x", {etag}', 304),
-        ("If-None-Match: W/{etag}", 304),
         ('If-None-Match: "x"', 200),
         ("If-Match: {etag}", 200),
-        ("If-Match: *", 200),
         ('If-Match: "x"', 412),
-        ("If-Match: W/{etag}", 412),
         ("If-Modified-Since: {modified}", 304),
-        ("If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 200),
         ("If-Modified-Since: yesterday", 200),
         ("If-Unmodified-Since: {modified}", 200),
         ("If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 412),
@@ -383,11 +362,6 @@ def test_h11_a_head_of_32_kib_of_ranges_is_taken(wire: Wire) -> None:
     assert len(text) > 32 * 1024
 
     assert wire.ask("/big", f"Range: bytes={text}").status in (200, 206)
-
-
-@pytest.mark.parametrize("size", [8 * 1024, 16 * 1024])
-def test_h11_a_long_head_is_taken(wire: Wire, size: int) -> None:
-    assert wire.ask("/Image", "X-Padding: " + "x" * size).body == SMALL
 
 
 def test_h11_a_range_that_no_part_can_have_is_left_out(wire: Wire) -> None:
@@ -464,8 +438,9 @@ def test_h14_edk2_boots_by_these_types(wire: Wire, name: str, kind: str) -> None
 # The whole of it, frozen
 
 
-def frozen(answer: Answer, *, date: bool = True) -> bytes:
-    return re.sub(DATE, b"Date: ...\r\n", answer.head) if date else answer.head
+def frozen(answer: Answer) -> list[str]:
+    """Return the lines of a head, but for the date."""
+    return re.sub(DATE, b"Date: ...\r\n", answer.head).decode().removesuffix("\r\n\r\n").split("\r\n")
 
 
 def test_the_head_of_a_200_is_frozen(bench: HttpServerClient) -> None:
@@ -476,75 +451,38 @@ def test_the_head_of_a_200_is_frozen(bench: HttpServerClient) -> None:
     with Wire(bench.get_port()) as wire:
         answer = wire.ask("/boot/Image")
 
-    modified = answer["Last-Modified"]
-    assert frozen(answer) == (
-        b"HTTP/1.1 200 OK\r\n"
-        b"Date: ...\r\n"
-        b"Content-Type: application/octet-stream\r\n"
-        b"Content-Length: %d\r\n"
-        b"Accept-Ranges: bytes\r\n"
-        b'ETag: "%s"\r\n'
-        b"Last-Modified: %s\r\n"
-        b"Cache-Control: no-cache\r\n"
-        b"Repr-Digest: sha-256=:%s:\r\n"
-        b"\r\n" % (len(content), digest.hexdigest().encode(), modified.encode(), b64encode(digest.digest()))
-    )
+    assert frozen(answer) == [
+        "HTTP/1.1 200 OK",
+        "Date: ...",
+        "Content-Type: application/octet-stream",
+        f"Content-Length: {len(content)}",
+        "Accept-Ranges: bytes",
+        f'ETag: "{digest.hexdigest()}"',
+        f"Last-Modified: {answer['Last-Modified']}",
+        "Cache-Control: no-cache",
+        f"Repr-Digest: sha-256=:{b64encode(digest.digest()).decode()}:",
+    ]
 
 
-def test_the_head_of_a_206_to_a_10_client_is_frozen(wire: Wire) -> None:
-    answer = wire.ask("/Image", "Range: bytes=2-4", version="1.0")
-
-    assert frozen(answer) == (
-        b"HTTP/1.1 206 Partial Content\r\n"
-        b"Date: ...\r\n"
-        b"Content-Type: application/octet-stream\r\n"
-        b"Content-Length: 3\r\n"
-        b"Content-Range: bytes 2-4/%d\r\n"
-        b"Accept-Ranges: bytes\r\n"
-        b"ETag: %s\r\n"
-        b"Last-Modified: %s\r\n"
-        b"Cache-Control: no-cache\r\n"
-        b"Connection: close\r\n"
-        b"\r\n" % (len(SMALL), answer["ETag"].encode(), formatdate(MODIFIED, usegmt=True).encode())
-    )
-
-
-def test_the_head_of_a_304_is_frozen(wire: Wire) -> None:
+def test_the_head_of_every_other_status_is_frozen(wire: Wire) -> None:
     etag = wire.ask("/Image")["ETag"]
-    answer = wire.ask("/Image", f"If-None-Match: {etag}")
+    known = ["Accept-Ranges: bytes", f"ETag: {etag}", f"Last-Modified: {formatdate(MODIFIED, usegmt=True)}"]
+    known.append("Cache-Control: no-cache")
+    text = "Content-Type: text/plain; charset=utf-8"
 
-    assert frozen(answer) == (
-        b"HTTP/1.1 304 Not Modified\r\n"
-        b"Date: ...\r\n"
-        b"Accept-Ranges: bytes\r\n"
-        b"ETag: %s\r\n"
-        b"Last-Modified: %s\r\n"
-        b"Cache-Control: no-cache\r\n"
-        b"\r\n" % (etag.encode(), formatdate(MODIFIED, usegmt=True).encode())
-    )
+    same = wire.ask("/Image", f"If-None-Match: {etag}")
+    missing = wire.ask("/missing")
+    deleted = wire.ask("/Image", method="DELETE")
+    part = wire.ask("/Image", "Range: bytes=2-4", version="1.0")
 
-
-def test_the_head_of_a_404_is_frozen(wire: Wire) -> None:
-    answer = wire.ask("/missing")
-
-    assert frozen(answer) == (
-        b"HTTP/1.1 404 Not Found\r\n"
-        b"Date: ...\r\n"
-        b"Content-Type: text/plain; charset=utf-8\r\n"
-        b"Content-Length: %d\r\n"
-        b"\r\n" % len(answer.body)
-    )
-    assert answer.body.startswith(b"404 Not Found")
-
-
-def test_the_head_of_a_405_is_frozen(wire: Wire) -> None:
-    answer = wire.ask("/Image", method="DELETE")
-
-    assert frozen(answer) == (
-        b"HTTP/1.1 405 Method Not Allowed\r\n"
-        b"Date: ...\r\n"
-        b"Content-Type: text/plain; charset=utf-8\r\n"
-        b"Content-Length: %d\r\n"
-        b"Allow: GET, HEAD, OPTIONS\r\n"
-        b"\r\n" % len(answer.body)
-    )
+    assert frozen(same) == ["HTTP/1.1 304 Not Modified", "Date: ...", *known]
+    length = f"Content-Length: {len(missing.body)}"
+    assert frozen(missing) == ["HTTP/1.1 404 Not Found", "Date: ...", text, length]
+    assert missing.body.startswith(b"404 Not Found")
+    length = f"Content-Length: {len(deleted.body)}"
+    allowed = "Allow: GET, HEAD, OPTIONS"
+    assert frozen(deleted) == ["HTTP/1.1 405 Method Not Allowed", "Date: ...", text, length, allowed]
+    assert frozen(part) == [
+        *("HTTP/1.1 206 Partial Content", "Date: ...", "Content-Type: application/octet-stream", "Content-Length: 3"),
+        *(f"Content-Range: bytes 2-4/{len(SMALL)}", *known, "Connection: close"),
+    ]

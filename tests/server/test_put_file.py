@@ -146,19 +146,6 @@ def test_a_path_on_an_operator_is_copied(bench: HttpServerClient, operator: open
     assert requests.get(url, timeout=10).content == pattern(size)
 
 
-def test_an_operator_with_layers_is_taken(bench: HttpServerClient) -> None:
-    operator = opendal.Operator("memory")
-    operator.write("f", CONTENT)
-    layered = operator.layer(opendal.layers.RetryLayer()).layer(opendal.layers.ConcurrentLimitLayer(1))
-
-    assert requests.get(bench.put_file("f", "f", layered), timeout=10).content == CONTENT
-
-
-@pytest.mark.parametrize("kind", [str, Path, os.fspath])
-def test_a_local_path_of_any_type_is_copied(bench: HttpServerClient, source: Path, kind: Callable[[Path], str]) -> None:
-    assert requests.get(bench.put_file("f", kind(source)), timeout=10).content == CONTENT
-
-
 def test_a_whole_url_wins_over_an_operator(bench: HttpServerClient) -> None:
     with RawServer(answer(CONTENT)) as origin:
         url = bench.put_file("f", origin.url(), opendal.Operator("memory"))
@@ -374,11 +361,6 @@ def test_a_directory_is_in_the_way(bench: HttpServerClient, source: Path) -> Non
 
     with pytest.raises(IsADirectory):
         bench.put_file("d", source)
-
-
-def test_a_directory_is_no_source(bench: HttpServerClient, tmp_path: Path) -> None:
-    with pytest.raises(CopyFailed):
-        bench.put_file("f", tmp_path)
 
 
 def test_a_put_through_a_symlink_that_leads_out_is_refused(tmp_path: Path, source: Path) -> None:

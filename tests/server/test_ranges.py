@@ -6,7 +6,6 @@ import email.parser
 import os
 import random
 import re
-import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
@@ -61,22 +60,13 @@ def test_every_kind_of_single_range_gives_just_these_bytes(wire: Wire, name: str
         start = rolls.randrange(size)
         spans.add((start, rolls.randrange(start, size) + 1))
 
+    assert wire.ask(f"/{name}", f"Range: bytes=0-{size + 1000}").body == content
     for start, stop in spans:
         answer = wire.ask(f"/{name}", f"Range: bytes={start}-{stop - 1}")
 
         assert answer.status == 206
         assert answer["Content-Range"] == f"bytes {start}-{stop - 1}/{size}"
         assert answer.body == content[start:stop]
-
-
-@pytest.mark.parametrize("name", SIZES)
-def test_a_range_that_ends_behind_the_end_is_shortened(wire: Wire, name: str) -> None:
-    size = SIZES[name]
-
-    answer = wire.ask(f"/{name}", f"Range: bytes=0-{size + 1000}")
-
-    assert answer["Content-Range"] == f"bytes 0-{size - 1}/{size}"
-    assert answer.body == pattern(size)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +92,6 @@ def test_what_is_not_understood_is_ignored_as_rfc_9110_asks(wire: Wire, wanted: 
     assert (answer.status, answer.body) == (200, pattern(1000))
 
 
-@pytest.mark.parametrize("wanted", ["Bytes=0-1", "BYTES=0-1", "bytes= 0-1", "bytes=0-1 ,", "bytes=,0-1", "bytes=00-01"])
-def test_what_the_grammar_allows_is_understood(wire: Wire, wanted: str) -> None:
-    assert wire.ask("/small", f"Range: {wanted}").body == pattern(1000)[:2]
-
-
 @pytest.mark.parametrize("name", ["small", "memory", "file", "large"])
 def test_many_ranges_come_in_the_order_asked_with_exact_bytes(wire: Wire, name: str) -> None:
     size = SIZES[name]
@@ -117,20 +102,6 @@ def test_many_ranges_come_in_the_order_asked_with_exact_bytes(wire: Wire, name: 
     wanted = [(size // 2, size // 2 + 100), (0, 10), (size - 5, size), (20, 30)]
     assert answer.status == 206
     assert parts(answer) == [(f"bytes {start}-{stop - 1}/{size}", content[start:stop]) for start, stop in wanted]
-
-
-def test_overlapping_and_adjacent_ranges_are_each_answered(wire: Wire) -> None:
-    content = pattern(1000)
-
-    answer = wire.ask("/small", "Range: bytes=0-9,5-14,10-19")
-
-    assert [data for _, data in parts(answer)] == [content[0:10], content[5:15], content[10:20]]
-
-
-def test_a_boundary_is_a_new_one_each_time(wire: Wire) -> None:
-    kinds = {wire.ask("/small", "Range: bytes=0-1,3-4")["Content-Type"] for _ in range(5)}
-
-    assert len(kinds) == 5
 
 
 def test_a_flood_of_tiny_ranges_is_answered_or_ignored_in_bounded_size(wire: Wire) -> None:
@@ -157,14 +128,9 @@ def test_two_range_fields_are_one_list(wire: Wire) -> None:
     ("condition", "status"),
     [
         ("{etag}", 206),
-        ("W/{etag}", 200),
         ('"another"', 200),
         ("{modified}", 206),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 200),
-        ("Fri, 31 Dec 2049 23:59:59 GMT", 200),
-        ("nonsense", 200),
-        ("{etag}, {etag}", 200),
-        ("*", 200),
     ],
 )
 @pytest.mark.parametrize("wanted", ["bytes=5-", "bytes=5-9,1-2"])
@@ -178,45 +144,11 @@ def test_if_range_gives_the_part_only_of_the_same_version(wire: Wire, wanted: st
     assert status == 206 or answer.body == pattern(1000)
 
 
-def test_if_range_of_another_version_beats_an_unsatisfiable_range(wire: Wire) -> None:
-    assert wire.ask("/small", "Range: bytes=5000-", 'If-Range: "x"').status == 200
-
-
-@pytest.mark.parametrize("field", ["If-Range: {}", "If-Match: {}"])
-@pytest.mark.parametrize("wanted", ["bytes=5-", "bytes=0-1,5-9"])
-def test_a_file_that_others_may_still_be_writing_is_sent_whole_instead_of_resumed(
-    tmp_path: Path, wanted: str, field: str
-) -> None:
-    with HttpServerClient(tmp_path, host="127.0.0.1", read_only=True) as client, Wire(client.get_port()) as wire:
-        (tmp_path / "f").write_bytes(pattern(1000))
-        os.utime(tmp_path / "f", (time.time() + 60, time.time() + 60))  # so that it is new however long this takes
-        etag = wire.ask("/f")["ETag"]
-
-        answer = wire.ask("/f", f"Range: {wanted}", field.format(etag))
-
-        assert (answer.status, answer.body) == (200, pattern(1000))
-        assert wire.ask("/f", f"Range: {wanted}").status == 206
-
-
-def test_if_range_without_range_is_ignored(wire: Wire) -> None:
-    assert wire.ask("/small", 'If-Range: "x"').status == 200
-
-
-def test_not_modified_beats_a_range(wire: Wire) -> None:
-    etag = wire.ask("/small")["ETag"]
-
-    assert wire.ask("/small", "Range: bytes=0-1", f"If-None-Match: {etag}").status == 304
-
-
 def test_if_match_of_another_version_stops_a_resume_as_edk2_does_it(wire: Wire) -> None:
     etag = wire.ask("/small")["ETag"]
 
     assert wire.ask("/small", "Range: bytes=5-", f"If-Match: {etag}").status == 206
     assert wire.ask("/small", "Range: bytes=5-", 'If-Match: "old"').status == 412
-
-
-def test_a_range_of_a_listing_is_ignored(wire: Wire) -> None:
-    assert wire.ask("/", "Range: bytes=0-1").status == 200
 
 
 # Resuming

@@ -14,31 +14,32 @@ def of_other(request: RequestRecord) -> bool:
     return request.client == OTHER
 
 
+@pytest.fixture
+def both(image: HttpServerClient) -> HttpServerClient:
+    """A server from which two boards have fetched `Image`."""
+    for board in (ONE, OTHER):
+        fetch(image, board=board)
+    return image
+
+
 # Downloads
 
 
-def test_each_of_two_boards_is_returned_by_a_wait_of_its_own(bench: HttpServerClient) -> None:
-    put(bench)
-    fetch(bench, board=ONE)
-    fetch(bench, board=OTHER)
-
-    first = bench.wait_for_download("Image", PATIENT)
-    second = bench.wait_for_download("Image", PATIENT)
+def test_each_of_two_boards_is_returned_by_a_wait_of_its_own(both: HttpServerClient) -> None:
+    first = both.wait_for_download("Image", PATIENT)
+    second = both.wait_for_download("Image", PATIENT)
 
     assert {first.client, second.client} == {ONE, OTHER}
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+    vain(lambda: both.wait_for_download("Image", AT_ONCE))
 
 
-def test_what_a_board_fetched_twice_before_a_wait_is_used_up_by_it(bench: HttpServerClient) -> None:
-    put(bench)
-    fetch(bench, board=ONE)
-    fetch(bench, board=OTHER)
-    fetch(bench, board=ONE)
+def test_what_a_board_fetched_twice_before_a_wait_is_used_up_by_it(both: HttpServerClient) -> None:
+    fetch(both, board=ONE)
 
-    clients = {bench.wait_for_download("Image", PATIENT).client for _ in range(2)}
+    clients = {both.wait_for_download("Image", PATIENT).client for _ in range(2)}
 
     assert clients == {ONE, OTHER}
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+    vain(lambda: both.wait_for_download("Image", AT_ONCE))
 
 
 def test_a_wait_for_two_boards_leaves_the_third(bench: HttpServerClient) -> None:
@@ -53,37 +54,25 @@ def test_a_wait_for_two_boards_leaves_the_third(bench: HttpServerClient) -> None
     vain(lambda: bench.wait_for_download("Image", AT_ONCE))
 
 
-def test_a_wait_for_one_board_leaves_the_other_to_a_wait_for_any(bench: HttpServerClient) -> None:
-    put(bench)
-    fetch(bench, board=ONE)
-    fetch(bench, board=OTHER)
+def test_a_wait_for_one_board_leaves_the_other_to_a_wait_for_any(both: HttpServerClient) -> None:
+    both.wait_for_download("Image", PATIENT, client=OTHER)
 
-    bench.wait_for_download("Image", PATIENT, client=OTHER)
-
-    assert bench.wait_for_download("Image", PATIENT).client == ONE
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+    assert both.wait_for_download("Image", PATIENT).client == ONE
+    vain(lambda: both.wait_for_download("Image", AT_ONCE))
 
 
-def test_a_wait_for_any_board_leaves_the_other_to_a_wait_for_it(bench: HttpServerClient) -> None:
-    put(bench)
-    fetch(bench, board=ONE)
-    fetch(bench, board=OTHER)
-
-    first = bench.wait_for_download("Image", PATIENT).client
+def test_a_wait_for_any_board_leaves_the_other_to_a_wait_for_it(both: HttpServerClient) -> None:
+    first = both.wait_for_download("Image", PATIENT).client
     other = ONE if first == OTHER else OTHER
 
-    assert bench.wait_for_download("Image", PATIENT, client=other).client == other
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=first))
+    assert both.wait_for_download("Image", PATIENT, client=other).client == other
+    vain(lambda: both.wait_for_download("Image", AT_ONCE, client=first))
 
 
-def test_a_wait_by_a_function_leaves_the_other_board(bench: HttpServerClient) -> None:
-    put(bench)
-    fetch(bench, board=ONE)
-    fetch(bench, board=OTHER)
-
-    assert bench.wait_for_download("Image", PATIENT, client=of_other).client == OTHER
-    assert bench.wait_for_download("Image", PATIENT).client == ONE
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=of_other))
+def test_a_wait_by_a_function_leaves_the_other_board(both: HttpServerClient) -> None:
+    assert both.wait_for_download("Image", PATIENT, client=of_other).client == OTHER
+    assert both.wait_for_download("Image", PATIENT).client == ONE
+    vain(lambda: both.wait_for_download("Image", AT_ONCE, client=of_other))
 
 
 def test_a_wait_for_any_board_leaves_the_other_to_a_function(bench: HttpServerClient) -> None:
@@ -132,18 +121,14 @@ def test_a_part_that_was_returned_counts_for_a_wait_for_the_whole(bench: HttpSer
     assert bench.wait_for_download("Image", PATIENT).bytes == 1000
 
 
-def test_a_wait_since_a_time_leaves_the_other_board(bench: HttpServerClient) -> None:
+def test_a_wait_since_a_time_leaves_the_other_board(both: HttpServerClient) -> None:
     began = time.time()
-    put(bench)
-    fetch(bench, board=ONE)
-    fetch(bench, board=OTHER)
-
-    first = bench.wait_for_download("Image", PATIENT, since=began - 1)
-    second = bench.wait_for_download("Image", PATIENT)
+    first = both.wait_for_download("Image", PATIENT, since=began - 1)
+    second = both.wait_for_download("Image", PATIENT)
 
     assert {first.client, second.client} == {ONE, OTHER}
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE))
-    assert bench.wait_for_download("Image", PATIENT, since=began - 1).client in (ONE, OTHER)
+    vain(lambda: both.wait_for_download("Image", AT_ONCE))
+    assert both.wait_for_download("Image", PATIENT, since=began - 1).client in (ONE, OTHER)
 
 
 def test_an_expected_download_leaves_the_other_board(bench: HttpServerClient) -> None:
