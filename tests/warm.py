@@ -1,4 +1,4 @@
-"""Pythons in processes of their own that begin at once: forks of a process that has the package loaded.
+"""Pythons in processes of their own that begin at once: forks of a process that has the package, or pytest, loaded.
 
 Starting Python and loading the package takes longer than most scripts of tests run. `Popen` is `subprocess.Popen` for
 commands that run this Python: the process has its own streams, ends as any does, and can be signalled, killed and
@@ -38,6 +38,7 @@ NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 KEPT_OURS = 0x44000  # MS_REC | MS_PRIVATE
 STREAMS = {"stdin", "stdout", "stderr", "text", "bufsize", "start_new_session"}
 LOADED_FOR = {"robot": "robot.run", "httpserve": "httpserve.cli.main"}
+PYTEST = ["-m", "pytest"]  # it has a parent without the package: it would warn that it cannot rewrite what is loaded
 
 
 def Popen(  # as subprocess has it
@@ -86,8 +87,6 @@ def _job(command: Sequence[str]) -> dict[str, Any] | None:
     while words[:1] == ["-W"]:
         filters.append(words[1])
         words = words[2:]
-    if words[:2] == ["-m", "pytest"]:  # which would warn that it cannot rewrite what is loaded
-        return None
     if words[:1] in (["-c"], ["-m"]):
         return {"under": under, "filters": filters, "kind": words[0], "what": words[1], "arguments": words[2:]}
     if not words or words[0].startswith("-"):
@@ -108,7 +107,8 @@ class _Warm(subprocess.Popen[str]):
         streams = [given["p2cread"], given["c2pwrite"], given["errwrite"]]
         try:
             theirs = [number if stream == -1 else stream for number, stream in enumerate(streams)]
-            self.pid = _parent().start({**job, **(_job(given["args"]) or {})}, [*theirs, end])
+            job |= _job(given["args"]) or {}
+            self.pid = _parent(is_pytest=[job["kind"], job["what"]] == PYTEST).start(job, [*theirs, end])
             self._child_created = True
         finally:
             os.close(end)
@@ -140,14 +140,14 @@ class _Warm(subprocess.Popen[str]):
 
 
 class _Parent:
-    """The process that has the package loaded."""
+    """The process that has the package loaded, or pytest."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_pytest: bool) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._sock = ours
         found = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})"
-        code = f"{found}; import tests.warm; tests.warm.run_jobs({theirs.fileno()})"
+        code = f"{found}; import tests.warm; tests.warm.run_jobs({theirs.fileno()}, {is_pytest})"
         command = [sys.executable, "-c", code]
         # Its forks are measured no more than it is.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
@@ -168,16 +168,19 @@ class _Parent:
 
 
 @functools.cache
-def _parent() -> _Parent:
-    return _Parent()
+def _parent(*, is_pytest: bool) -> _Parent:
+    return _Parent(is_pytest)
 
 
-# The side of the process that has the package loaded
+# The side of the process that has it loaded
 
 
-def run_jobs(descriptor: int) -> None:
+def run_jobs(descriptor: int, is_pytest: bool) -> None:
     """Run each command in a process of its own, until nobody sends more."""
-    _load()
+    if is_pytest:
+        _load_pytest()
+    else:
+        _load()
     _keep_loaded()
     children: dict[int, tuple[int, int]] = {}  # of each pidfd: the process, and where its end is told
     with socket.socket(fileno=descriptor) as sock:
@@ -214,6 +217,13 @@ def _load() -> None:
 
     for name in httpserve.__all__:
         getattr(httpserve, name)
+
+
+def _load_pytest() -> None:
+    from _pytest.config import default_plugins
+
+    for name in default_plugins:
+        importlib.import_module(f"_pytest.{name}")
 
 
 def _keep_loaded() -> None:

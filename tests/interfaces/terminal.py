@@ -38,7 +38,7 @@ class Terminal:
 
     def lines(self) -> list[str]:
         """Return the lines that a person sees, without those that are empty."""
-        self._read(0)
+        self.read()
         return [line.rstrip() for line in self._screen.display if line.strip()]
 
     def until(self, fact: Callable[[list[str]], object]) -> list[str]:
@@ -46,7 +46,7 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not fact(self.lines()):
             assert time.monotonic() < deadline, self.lines()
-            self._read(LOOK_SECONDS)
+            self.read(LOOK_SECONDS)
         return self.lines()
 
     def finish(self, process: subprocess.Popen[str]) -> list[str]:
@@ -55,10 +55,11 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while process.poll() is None:  # reading on: it must not wait for room
             assert time.monotonic() < deadline, self.lines()
-            self._read(LOOK_SECONDS)
+            self.read(LOOK_SECONDS)
         return self.lines()
 
-    def _read(self, seconds: float) -> None:
+    def read(self, seconds: float = 0) -> None:
+        """Show what has come; wait as long for the first of it."""
         while select.select([self._ours], [], [], seconds)[0]:
             data = os.read(self._ours, 65536)
             self.raw += data

@@ -1,4 +1,4 @@
-"""What strangers send, and call files and processes, on the command line's terminal and in pytest's report."""
+"""What strangers send, and call files and processes, on the command line's terminal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 
-from tests import strangers
+from tests import strangers, warm
 from tests.copying.raw_server import Answer, RawServer
 from tests.interfaces.command import end, first_line
-from tests.interfaces.conftest import REPOSITORY, Run, Start
+from tests.interfaces.conftest import Run, Start
 from tests.interfaces.terminal import Terminal
 from tests.server.wire import PATIENCE_SECONDS
-
-pytest_plugins = ["pytester"]
 
 LAST = b"GET /the-last HTTP/1.0\r\n\r\n"
 RENAMED = """
@@ -73,7 +71,7 @@ def test_nothing_that_strangers_send_moves_a_terminal(
 
     for head in (*all_that_strangers_send(odd), LAST):
         ask(port, head)
-        terminal.lines()  # read: a terminal that nobody reads holds up who logs
+        terminal.read()  # one that nobody reads holds up who logs
     if "-v" in options or "-vv" in options:
         terminal.until(lambda lines: "the-last" in "".join(lines))
     terminal.finish(process)
@@ -155,9 +153,7 @@ def test_the_doctor_names_a_process_as_it_may_stand_on_a_terminal(
     run: Run, folder: Path, kind: str, options: list[str]
 ) -> None:
     name = strangers.TEXTS[kind].replace(b"\0", b"")[:15]
-    other = subprocess.Popen(
-        [sys.executable, "-c", RENAMED, name.hex()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    other = warm.start(RENAMED, name.hex())
     try:
         assert other.stdout is not None
         port = other.stdout.readline().strip()
@@ -174,36 +170,3 @@ def test_the_doctor_names_a_process_as_it_may_stand_on_a_terminal(
         assert found["data"]["program"].isprintable()
     else:
         assert all(re.match(r"(ok|warn|fail) +\w|      -> ", one) for one in output.splitlines())
-
-
-def test_the_report_of_a_failed_test_prints(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    pytester.makepyfile("""
-        import os, socket
-        from pathlib import Path
-        from tests import strangers
-
-        def test_boot(make_http_server_client, tmp_path):
-            for path in strangers.names(os.fsencode(tmp_path)):
-                Path(os.fsdecode(path)).write_bytes(b"x")
-            client = make_http_server_client(tmp_path, read_only=True)
-            heads = [head for text in strangers.TEXTS.values() for head in strangers.requests(text)][:36]
-            heads += [b"GET /%61%1b%5d0%3bpwned HTTP/1.0\\r\\n\\r\\n", b"M" * 15_000 + b" / HTTP/1.0\\r\\n\\r\\n"]
-            for head in heads:
-                with socket.create_connection((client.get_host(), client.get_port())) as sock:
-                    sock.sendall(head)
-                    while sock.recv(65536):
-                        pass
-            assert 0, "it fails"
-    """)
-    unused = ("labgrid", "hypothesispytest", "pytest_cov", "cacheprovider")
-    without = [word for name in unused for word in ("-p", f"no:{name}")]
-
-    result = pytester.runpytest_subprocess("--httpserve-host", "127.0.0.1", "--tb=short", *without)
-
-    result.assert_outcomes(failed=1)
-    shown = result.stdout.str()
-    strangers.check(shown)
-    assert "requests: 38" in shown
-    assert max(map(len, shown.splitlines())) < 2_000
