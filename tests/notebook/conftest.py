@@ -13,6 +13,10 @@ from tests.notebook.kernel import PRELUDE, Kernel, kernel_in
 def running_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """A kernel that the tests share: to start one takes a second."""
     with kernel_in(tmp_path_factory.mktemp("k")) as kernel:
+        kernel.printed(PRELUDE)
+        kernel.printed("import ipywidgets\nwith HttpServerClient(host='127.0.0.1') as client: pass")
+        kernel.forget()
+        kernel.printed("import gc; gc.freeze()")  # collecting need not look at all of IPython each time
         yield kernel
 
 
@@ -22,5 +26,4 @@ def kernel(running_kernel: Kernel) -> Iterator[Kernel]:
     running_kernel.printed(PRELUDE)
     running_kernel.messages.clear()
     yield running_kernel
-    running_kernel.printed("%reset -f")
-    running_kernel.printed("import gc; gc.collect();")
+    running_kernel.forget()

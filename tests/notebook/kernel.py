@@ -21,7 +21,6 @@ LOOK_SECONDS = 0.05
 
 Message = dict[str, Any]  # as Jupyter defines it
 PRELUDE = """
-%reset -f
 import os, tempfile, threading, time, urllib.request
 from httpserve import HttpServerClient, PortInUse
 def fetch(client=None, name="", port=None):
@@ -59,6 +58,7 @@ class Kernel:
     def __init__(self, where: Path, *, measured: bool = True) -> None:
         self.manager = KernelManager(transport="ipc", connection_file=str(where / "kernel.json"), kernel_name="python3")
         environment = dict(os.environ) if measured else unmeasured()
+        environment.pop("HTTPSERVE_LINK", None)  # it would change what a client shows
         self.manager.start_kernel(cwd=str(where), env={**environment, "IPYTHONDIR": str(where), "TMPDIR": str(where)})
         self._talk()
         self.messages: list[Message] = []  # all that came, in order
@@ -99,6 +99,11 @@ class Kernel:
         cell = self.run(code)
         assert cell.error == "", cell.error
         return cell.printed
+
+    def forget(self) -> None:
+        """Forget all variables, and what only they have kept."""
+        self.printed("%reset -f")
+        self.printed("import gc; gc.collect();")  # once more: a traceback is kept until the next cell
 
     def listen(self, until: Callable[[Message], bool]) -> Message:
         """Return the first message of a kind, of those that came already and those that come."""

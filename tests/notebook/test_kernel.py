@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.copying.raw_server import End, RawServer, answer
 from tests.notebook.kernel import PRELUDE, Kernel, Message, kernel_in
 
 START = "client = HttpServerClient(host='127.0.0.1')\nclient.start()\nclient.storage.write_bytes('image', bytes(5000))"
+FIND_ROOT = "import glob; ROOT, = glob.glob(tempfile.gettempdir() + '/httpserve-*')"
 # tqdm looks for widgets when it is imported first.
 NO_TQDM = "for name in [name for name in sys.modules if name.startswith('tqdm')]:\n    del sys.modules[name]"
 NO_WIDGETS = f"import sys; sys.modules['ipywidgets'] = None\n{NO_TQDM}"
@@ -23,12 +25,20 @@ SOON_SECONDS = 15.0  # at once, on a machine that has much to do
 
 
 @pytest.fixture(scope="module")
-def interruptible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """A running server's kernel."""
+def unmeasured_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     with kernel_in(tmp_path_factory.mktemp("k"), measured=False) as kernel:
-        kernel.printed(PRELUDE)
-        kernel.printed(START)
         yield kernel
+
+
+@pytest.fixture
+def interruptible(unmeasured_kernel: Kernel) -> Iterator[Kernel]:
+    """A running server's kernel."""
+    unmeasured_kernel.printed(PRELUDE)
+    unmeasured_kernel.printed(START)
+    unmeasured_kernel.printed(FIND_ROOT)
+    yield unmeasured_kernel
+    unmeasured_kernel.run("client.close()")  # a new kernel has none
+    unmeasured_kernel.forget()
 
 
 def interrupted(kernel: Kernel, call: str) -> str:
@@ -54,41 +64,32 @@ def test_interrupting_a_put_ends_it_and_the_server_goes_on(interruptible: Kernel
         assert interrupted(interruptible, f"client.put_file('image', {server.url()!r})") == "(True, 5000)"
 
 
-def test_restarting_the_kernel_frees_port_and_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
-    where = tmp_path_factory.mktemp("k")
-    with kernel_in(where) as kernel:
-        kernel.printed("from httpserve import HttpServerClient")
-        kernel.printed(START.replace("\n", "\nclient\n", 1))
-        port = kernel.printed("print(client.get_port())")
-        (root,) = where.glob("httpserve-*")
+def test_restarting_the_kernel_frees_port_and_directory(interruptible: Kernel) -> None:
+    port = interruptible.printed("print(client.get_port())")
+    root = Path(interruptible.printed("print(ROOT)"))
+    interruptible.printed("client")
 
-        kernel.restart()
+    interruptible.restart()
 
-        assert not root.exists()
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", int(port)))
-            sock.listen()
+    assert not root.exists()
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", int(port)))
+        sock.listen()
 
 
-def test_restarting_in_the_middle_of_a_wait_frees_port_and_directory(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    where = tmp_path_factory.mktemp("k")
-    with kernel_in(where, measured=False) as kernel:
-        kernel.printed("from httpserve import HttpServerClient")
-        kernel.printed(START)
-        port = kernel.printed("print(client.get_port())")
-        (root,) = where.glob("httpserve-*")
-        kernel.messages.clear()
-        kernel.begin("print('waiting', flush=True)\nclient.wait_for_download('image')")
-        kernel.listen(lambda message: message["msg_type"] == "stream")
+def test_restarting_in_the_middle_of_a_wait_frees_port_and_directory(interruptible: Kernel) -> None:
+    port = interruptible.printed("print(client.get_port())")
+    root = Path(interruptible.printed("print(ROOT)"))
+    interruptible.messages.clear()
+    interruptible.begin("print('waiting', flush=True)\nclient.wait_for_download('image')")
+    interruptible.listen(lambda message: message["msg_type"] == "stream")
 
-        kernel.restart()
+    interruptible.restart()
 
-        assert not root.exists()
-        with socket.socket() as sock:
-            assert sock.connect_ex(("127.0.0.1", int(port))) != 0
+    assert not root.exists()
+    with socket.socket() as sock:
+        assert sock.connect_ex(("127.0.0.1", int(port))) != 0
 
 
 # What a server shows by itself

@@ -6,28 +6,25 @@ import re
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 from tests.docs.blocks import REPOSITORY, blocks_of
 from tests.docs.playing import as_here, build, free_port
-from tests.notebook.kernel import Kernel, kernel_in
+from tests.notebook.kernel import Kernel
 
 PAGE = REPOSITORY / "docs" / "jupyter.md"
 
 
-def test_cells_of_the_page_run_and_show_what_it_says(tmp_path_factory: pytest.TempPathFactory) -> None:
-    where = tmp_path_factory.mktemp("k")
-    build(where)
+def test_cells_of_the_page_run_and_show_what_it_says(kernel: Kernel, tmp_path: Path) -> None:
+    build(tmp_path)
+    kernel.printed(f"os.chdir({str(tmp_path)!r})")
     port = free_port()
     blocks = [as_here(block.text, port) for block in blocks_of(PAGE) if block.language == "python"]
     assert len(blocks) == 7
 
-    with kernel_in(where) as kernel:
-        pages = [shown(kernel, blocks[0])]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/board.img", timeout=10) as answer:
-            assert len(answer.read()) == 300_000
-        pages += [shown(kernel, block) for block in blocks[1:]]
-        again = shown(kernel, blocks[0])
+    pages = [shown(kernel, blocks[0])]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/board.img", timeout=10) as answer:
+        assert len(answer.read()) == 300_000
+    pages += [shown(kernel, block) for block in blocks[1:]]
+    again = shown(kernel, blocks[0])
 
     client, record, transfers, missing, listing, *_ = pages
     assert f"http://127.0.0.1:{port}</code>" in client
