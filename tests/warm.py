@@ -37,7 +37,7 @@ MOST_BYTES = 1 << 18  # of a job
 NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 KEPT_OURS = 0x44000  # MS_REC | MS_PRIVATE
 STREAMS = {"stdin", "stdout", "stderr", "text", "bufsize", "start_new_session"}
-LOADED_FOR = {"robot": "robot.run", "httpserve": "httpserve.cli.main"}
+LOADED_FOR = {"robot": "robot.run", "robot.libdoc": "robot.libdocpkg", "httpserve": "httpserve.cli.main"}
 PYTEST = ["-m", "pytest"]  # it has a parent without the package: it would warn that it cannot rewrite what is loaded
 
 

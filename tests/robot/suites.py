@@ -20,6 +20,8 @@ import pytest
 from robot.api import ExecutionResult
 from robot.run import run as robot_run
 
+from tests import warm
+
 REPOSITORY = Path(__file__).parents[2]
 END_SECONDS = 40
 BOARD = """
@@ -114,12 +116,11 @@ def write(directory: Path, cases: str, arguments: str = "", name: str = "suite")
 
 def start(directory: Path, suite: Path, *options: str) -> subprocess.Popen[str]:
     """Run a suite in a process of its own, as a user does."""
-    return subprocess.Popen(
+    return warm.Popen(
         [sys.executable, "-m", "robot", "--outputdir", str(directory / "out"), *options, str(suite)],
-        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
     )
 
 

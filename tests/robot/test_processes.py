@@ -13,24 +13,25 @@ from typing import Any
 import pytest
 from robot.api import ExecutionResult
 
+from tests import warm
 from tests.robot.suites import END_SECONDS, REPOSITORY, start, write
 
 KEYWORDS_PAGE = REPOSITORY / "docs" / "keywords.html"
 EXAMPLES = REPOSITORY / "examples" / "robot"
 
 
-def call(*command: str, directory: Path = REPOSITORY) -> str:
-    done = subprocess.run(
+def call(*command: str, **environment: str) -> str:
+    """Run a program of Python's, which must say nothing on stderr, and return what it prints."""
+    process = warm.Popen(
         [sys.executable, "-W", "error", "-m", *command],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=END_SECONDS,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    output, errors = process.communicate(timeout=END_SECONDS)
+    assert (process.returncode, errors) == (0, ""), output
+    return output
 
 
 def test_dry_run_passes_and_starts_nothing(tmp_path: Path) -> None:
@@ -154,14 +155,6 @@ def test_server_that_is_left_ends_with_the_run(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()
 
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "robot", "--outputdir", str(tmp_path / "out"), str(suite)],
-        cwd=REPOSITORY,
-        env={**os.environ, "TMPDIR": str(private)},
-        capture_output=True,
-        text=True,
-        timeout=END_SECONDS,
-    )
+    call("robot", "--outputdir", str(tmp_path / "out"), str(suite), TMPDIR=str(private))
 
-    assert (done.returncode, done.stderr) == (0, "")
     assert list(private.iterdir()) == []
