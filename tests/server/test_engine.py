@@ -9,7 +9,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -59,27 +59,6 @@ def test_an_app_that_blocks_holds_up_nobody() -> None:
         finally:
             leave.set()
         assert slow.answer().body == b"ok"
-
-
-def test_the_body_of_an_app_is_closed() -> None:
-    closed = threading.Event()
-
-    class Body:
-        def __iter__(self) -> Iterator[bytes]:
-            yield b"o"
-            yield b"k"
-
-        def close(self) -> None:
-            closed.set()
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Body:
-        start_response("200 OK", [("Content-Length", "2")])
-        return Body()
-
-    with Limited(Limits(), app=app) as server, server.wire() as wire:
-        assert wire.ask("/").body == b"ok"
-
-    assert closed.is_set()
 
 
 def _fail_in_call(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

@@ -122,18 +122,6 @@ def test_the_head_of_every_answer_is_one_that_every_client_can_read(wire: Wire, 
     assert not {b"\r", b"\n"} & set(re.findall(rb"[\r\n]", head.replace(b"\r\n", b"")))
 
 
-# H2
-
-
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
-@pytest.mark.parametrize("name", ["Image", "big", "empty"])
-def test_h2_head_tells_uboot_and_edk2_the_length_that_get_has(wire: Wire, name: str, version: str) -> None:
-    wire.get(f"/{name}", method="HEAD", version=version)
-    head = wire.answer(to_head=True)
-
-    assert head["Content-Length"] == str({"Image": len(SMALL), "big": len(BIG), "empty": 0}[name])
-
-
 # H3
 
 

@@ -92,10 +92,7 @@ def test_transfers_under_way_do_not_hold_up_the_exit(tmp_path: Path, end: str, c
 
 
 def test_a_waiting_daemon_thread_does_not_hold_up_the_exit(tmp_path: Path) -> None:
-    code = """
-threading.Thread(target=client.wait_for_download, args=["huge"], daemon=True).start()
-sys.stdin.readline()
-"""
+    code = "threading.Thread(target=client.wait_for_download, args=['huge'], daemon=True).start(); sys.stdin.readline()"
     with serving(code, tmp_path) as (process, _):
         out, _ = ended(process)
 

@@ -146,13 +146,6 @@ def test_a_path_on_an_operator_is_copied(bench: HttpServerClient, operator: open
     assert requests.get(url, timeout=10).content == pattern(size)
 
 
-def test_a_whole_url_wins_over_an_operator(bench: HttpServerClient) -> None:
-    with RawServer(answer(CONTENT)) as origin:
-        url = bench.put_file("f", origin.url(), opendal.Operator("memory"))
-
-    assert requests.get(url, timeout=10).content == CONTENT
-
-
 def test_a_file_of_the_server_itself_is_a_source(bench: HttpServerClient, source: Path) -> None:
     url = bench.put_file("copy", bench.put_file("original", source))
 
@@ -269,7 +262,7 @@ def test_a_close_while_a_put_waits_ends_it_and_leaves_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_the_mode_is_what_the_umask_gives(tmp_path: Path, source: Path, umask: int) -> None:
+def test_what_stays_as_asked_for_has_the_mode_that_the_umask_gives(tmp_path: Path, source: Path, umask: int) -> None:
     source.chmod(0o600)
     before = os.umask(umask)
     try:
@@ -278,58 +271,30 @@ def test_the_mode_is_what_the_umask_gives(tmp_path: Path, source: Path, umask: i
     finally:
         os.umask(before)
 
+    assert (tmp_path / "root/d/f").read_bytes() == CONTENT
     assert stat.S_IMODE((tmp_path / "root/d/f").stat().st_mode) == 0o666 & ~umask
     assert stat.S_IMODE((tmp_path / "root/d").stat().st_mode) == 0o777 & ~umask
 
 
-def test_what_was_put_is_removed_on_close_and_nothing_else(tmp_path: Path, source: Path) -> None:
-    root = tmp_path / "root"
-    (root / "there").mkdir(parents=True)
-    (root / "there" / "before").write_bytes(b"before")
-    with HttpServerClient(root, host="127.0.0.1") as client:
-        for name in ("ours", "there/ours", "new/deep/ours"):
-            client.put_file(name, source)
-
-    assert sorted(str(path.relative_to(root)) for path in root.rglob("*")) == ["there", "there/before"]
-
-
-def test_what_was_put_stays_when_asked_for(tmp_path: Path, source: Path) -> None:
-    with HttpServerClient(tmp_path / "root", host="127.0.0.1", remove_created_on_close=False) as client:
-        client.put_file("d/f", source)
-
-    assert (tmp_path / "root/d/f").read_bytes() == CONTENT
-    assert [path.name for path in (tmp_path / "root").rglob("*")] == ["d", "f"]
-
-
-def test_a_file_that_was_there_and_was_overwritten_stays_with_a_log_line(
+def test_what_was_put_is_removed_on_close_and_nothing_that_is_of_others(
     tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "f").write_bytes(b"before")
-    with caplog.at_level("INFO", logger="httpserve"), HttpServerClient(tmp_path / "root", host="127.0.0.1") as client:
-        client.put_file("f", source)
-
-    assert (tmp_path / "root" / "f").read_bytes() == CONTENT
-    assert any("f: it was there before" in record.getMessage() for record in caplog.records)
-
-
-def test_a_directory_with_a_file_of_others_stays(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
-    with HttpServerClient(root, host="127.0.0.1") as client:
-        client.put_file("d/ours", source)
+    (root / "there").mkdir(parents=True)
+    for name in ("before", "overwritten"):
+        (root / "there" / name).write_bytes(b"before")
+    with caplog.at_level("INFO", logger="httpserve"), HttpServerClient(root, host="127.0.0.1") as client:
+        for name in ("ours", "there/ours", "there/overwritten", "new/deep/ours", "d/ours", "replaced"):
+            client.put_file(name, source)
         (root / "d" / "theirs").write_bytes(b"theirs")
-
-    assert [str(path.relative_to(root)) for path in root.rglob("*")] == ["d", "d/theirs"]
-
-
-def test_a_file_that_others_replaced_since_stays(tmp_path: Path, source: Path) -> None:
-    root = tmp_path / "root"
-    with HttpServerClient(root, host="127.0.0.1") as client:
-        client.put_file("f", source)
         (root / "theirs").write_bytes(b"theirs")
-        os.replace(root / "theirs", root / "f")
+        os.replace(root / "theirs", root / "replaced")
 
-    assert (root / "f").read_bytes() == b"theirs"
+    left = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert left.pop("there/overwritten") == CONTENT
+    assert left == {"there/before": b"before", "d/theirs": b"theirs", "replaced": b"theirs"}
+    assert {path.name for path in root.rglob("*") if path.is_dir()} == {"there", "d"}
+    assert any("there/overwritten: it was there before" in record.getMessage() for record in caplog.records)
 
 
 def test_what_was_put_stays_over_stop_and_goes_with_close(tmp_path: Path, source: Path) -> None:
