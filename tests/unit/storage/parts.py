@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from httpserve.storage.directory.root import Root
 from httpserve.storage.served import Identity
+
+T = TypeVar("T")
 
 
 def put(root: Root, name: str, data: bytes = b"data") -> Identity:
@@ -25,3 +30,12 @@ def on_disk(root: Root, directory: str = "") -> list[str]:
     """Return what is in a directory of a root, but its journal."""
     found = os.listdir(os.path.join(root.path, directory))
     return sorted(name for name in found if not name.endswith(".journal"))
+
+
+def in_threads(work: Callable[[T], object], values: Iterable[T]) -> None:
+    """Call a function with each of some values at the same time, and wait for all."""
+    threads = [threading.Thread(target=work, args=(value,)) for value in values]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

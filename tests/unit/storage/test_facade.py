@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +31,7 @@ from httpserve.errors import (
 )
 from httpserve.storage.directory.root import Root
 from httpserve.storage.facade import Storage
-from tests.unit.storage.parts import on_disk
+from tests.unit.storage.parts import in_threads, on_disk
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 
@@ -228,11 +227,7 @@ def test_many_threads_use_one_storage(storage: Storage) -> None:
         except HttpServeError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, range(6))
 
     assert failures == []
     assert len(storage.list("e/")) == 7

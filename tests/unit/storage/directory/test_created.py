@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from httpserve.errors import IsADirectory, NotFound, StorageError
 from httpserve.storage.directory.generations import generation_of
 from httpserve.storage.directory.root import Root
-from tests.unit.storage.parts import left, put
+from tests.unit.storage.parts import in_threads, left, put
 
 
 @pytest.fixture
@@ -271,18 +270,14 @@ def test_the_root_is_a_directory_already(root: Root) -> None:
 def test_many_threads_make_the_same_directories(root: Root, tmp_path: Path) -> None:
     failures: list[OSError] = []
 
-    def work() -> None:
+    def work(thread: int) -> None:
         try:
             for number in range(20):
-                put(root, f"{number}/d/{threading.get_ident()}")
+                put(root, f"{number}/d/{thread}")
         except OSError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, range(4))
     root.close()
 
     assert failures == []

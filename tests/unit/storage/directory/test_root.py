@@ -20,7 +20,7 @@ from httpserve.storage.directory import root as root_module
 from httpserve.storage.directory.changes import Changes, Listeners
 from httpserve.storage.directory.root import Root
 from httpserve.storage.served import Entry, Identity, Status
-from tests.unit.storage.parts import on_disk, put
+from tests.unit.storage.parts import in_threads, on_disk, put
 
 NOBODY = 65534
 
@@ -190,15 +190,10 @@ def test_many_threads_open_a_root_once() -> None:
     root = Root(None)
     paths = set()
 
-    def work() -> None:
-        root.open()
-        paths.add(root.path)
+    def work(number: int) -> None:
+        paths.add(root.open().path)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, range(8))
     root.close()
 
     assert len(paths) == 1
@@ -466,11 +461,7 @@ def test_threads_that_put_the_same_name_each_succeed_and_the_last_one_stays(root
         for _ in range(10):
             seen.append((body, put(root, "d/f", body)))
 
-    threads = [threading.Thread(target=work, args=(body,)) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, bodies)
 
     file = root.open_file("d/f")
     file.close()
@@ -492,11 +483,7 @@ def test_parents_that_others_remove_meanwhile_are_made_again(root: Root) -> None
         except OSError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, range(4))
 
     assert failures == []
     assert on_disk(root) == []
