@@ -36,23 +36,22 @@ class Identity(NamedTuple):
 
 
 class FileVersion(Protocol):
-    """One version of a file."""
+    """One version of a file: its name on the server, which version, and its digest in hexadecimal, where we know it.
+
+    It `shares_second` with the version before if their times of change differ in less than HTTP can say.
+    """
 
     @property
-    def name(self) -> str:
-        """Its name on the server."""
+    def name(self) -> str: ...
 
     @property
-    def identity(self) -> Identity:
-        """Which version it is."""
+    def identity(self) -> Identity: ...
 
     @property
-    def sha256(self) -> str | None:
-        """Its digest in hexadecimal; None where it did not come in through us."""
+    def sha256(self) -> str | None: ...
 
     @property
-    def shares_second(self) -> bool:
-        """Whether the version before has a time of change in the same second, which is all that HTTP can say."""
+    def shares_second(self) -> bool: ...
 
 
 class Status(NamedTuple):

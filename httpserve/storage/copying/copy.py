@@ -46,25 +46,10 @@ def copy_in(
     sha256: str | None = None,
     progress: Callable[[int, int | None], object] | bool | None = None,
 ) -> str:
-    """Copy all of *source* into *sink*, and commit it. Blocks until done; a Ctrl-C ends it at once.
+    """Copy all of *source* into *sink*, commit it, and return its SHA-256. Blocks until done; a Ctrl-C ends it at once.
 
-    Whatever goes wrong, the sink is discarded. The source stays open, and is the caller's to close.
-
-    Args:
-        source: Where the bytes come from.
-        sink: Where they go.
-        sha256: The digest that they must have, as 64 hexadecimal digits of either case.
-        progress: Called in the calling thread with the bytes so far and the total (None where the source does
-            not say) at each chunk and at the end; what it raises ends the copy. True shows a bar.
-
-    Returns:
-        The SHA-256 of the bytes, in lower-case hexadecimal.
-
-    Raises:
-        InvalidArgument, InvalidType: *sha256* is no digest, or *progress* no function.
-        MissingExtra: *progress* is True, and tqdm is not installed.
-        DigestMismatch: The bytes are not those that *sha256* promised.
-        CopyFailed: The source failed; SourceStalled and SourceNotFound say how. What the sink raises, too.
+    Whatever goes wrong, the sink is discarded. The source stays open. `HttpServerClient.put_file` says what *sha256*
+    and *progress* are, and what is raised. What *progress* raises ends the copy.
     """
     try:
         if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
@@ -87,19 +72,13 @@ def copy_in(
 def copy_out(
     read: Source, dst: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float
 ) -> None:
-    """Copy all of *read* to *dst*. Blocks until done; a Ctrl-C ends it at once.
+    """Copy all of *read* to *dst* on *operator*, or locally. Blocks until done; a Ctrl-C ends it at once.
 
-    What was there before stays whole until the new is complete, on an operator as far as its service can do
-    that. Directories that are missing are made. The source stays open, and is the caller's to close.
-
-    Args:
-        read: Where the bytes come from.
-        dst: A path on *operator*; else a local path. Never a URL: nothing is uploaded to one.
-        operator: The opendal operator of any service, with any layers.
-        timeout: Seconds that a remote service may take no byte.
+    What was there before stays whole until the new is complete, on an operator as far as its service can do that.
+    Directories that are missing are made. *read* stays open. A remote service may take no byte for *timeout* seconds.
 
     Raises:
-        InvalidType, InvalidArgument: Nothing can be written to *dst*, or *operator* or *timeout* cannot be.
+        InvalidType, InvalidArgument: Nothing can be written to *dst*, as a URL, or *operator* or *timeout* cannot be.
         CopyFailed: *read* cannot be read, or *dst* cannot be written.
     """
     path = checked_path(dst, "dst")
@@ -261,11 +240,8 @@ class _Abandoned(Exception):
 def _interruptibly(job: Callable[[Report], T], report: Report, abandon: Callable[[], object]) -> T:
     """Run *job* in a thread, and wait for it here so that Ctrl-C is felt, which opendal does not feel.
 
-    Args:
-        job: What to do; it is handed a function to report with, which ends it once nobody waits any more.
-        report: Called in this thread with what the job reports.
-        abandon: Called when the wait ends early, by what a signal or *report* raised; the job may still be under way
-            then, for as long as opendal does not return.
+    The job is handed a function to report with, which ends it once nobody waits any more. It may still be under way,
+    for as long as opendal does not return, when *abandon* is called: a signal or *report* has ended the wait.
     """
     events: SimpleQueue[tuple[int, int | None] | None] = SimpleQueue()  # None: the job has ended
     is_waited_for = True

@@ -69,20 +69,14 @@ def _class_for(number: int | None) -> type[CopyFailed]:
     return CopyNotPermitted if number in (errno.EACCES, errno.EPERM, errno.EROFS) else CopyFailed
 
 
-def stalled(label: str, timeout: float) -> SourceStalled:
-    """Return the error for a source that sent nothing for *timeout* seconds."""
-    return SourceStalled(
-        f"{label} sent no byte for {timeout:g} s; pass a longer timeout if the source is that slow", label
+def stalled(label: str, timeout: float, part: str = "") -> SourceStalled:
+    """Return the error for a source that sent nothing, or all but a *part* of its answer, for *timeout* seconds."""
+    what = (
+        f"was not done with {part} within {timeout:g} s of its first byte"
+        if part
+        else f"sent no byte for {timeout:g} s"
     )
-
-
-def dawdling(label: str, part: str, timeout: float) -> SourceStalled:
-    """Return the error for a source that sent *part* of its answer byte by byte for more than *timeout* seconds."""
-    return SourceStalled(
-        f"{label} was not done with {part} within {timeout:g} s of its first byte; "
-        f"pass a longer timeout if the source is that slow",
-        label,
-    )
+    return SourceStalled(f"{label} {what}; pass a longer timeout if the source is that slow", label)
 
 
 def changed(label: str) -> CopyFailed:

@@ -21,18 +21,13 @@ _HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float) -> Source:
-    """Open what *src* and *operator* name, for the caller to close. Blocks until it answers, at most about *timeout*.
+    """Open an http(s) URL, a path on *operator*, or a local path, for the caller to close.
 
-    Args:
-        src: A whole http(s) URL; else a path on *operator*; else a local path.
-        operator: The opendal operator of any service, with any layers.
-        timeout: Seconds that a remote source may send no byte.
+    Blocks until it answers, at most about *timeout* seconds; for so long it may send no byte later on, either.
 
     Raises:
         InvalidType, InvalidArgument: No source can be made from that, such as an AsyncOperator.
-        SourceNotFound: There is nothing there.
-        SourceStalled: It did not answer in time.
-        CopyFailed: It cannot be read.
+        CopyFailed: It cannot be read; SourceNotFound and SourceStalled say how.
     """
     path = checked_path(src, "src")
     if operator is not None:

@@ -28,7 +28,6 @@ from httpserve.storage.copying.exact_target import ExactAdapter, UrlParts, addre
 from httpserve.storage.copying.messages import (
     MOST_SAID,
     check_whole,
-    dawdling,
     missing,
     redacted,
     redacted_url,
@@ -79,11 +78,10 @@ class HttpSource:
         self._held = Representation(None, None, None)
         try:
             self._begin(self._get(None))
-        except _BrokenOff as broken:
+        except BaseException as error:
             self.close()
-            raise unreadable(self.label, str(broken)) from None
-        except BaseException:
-            self.close()
+            if isinstance(error, _BrokenOff):
+                raise unreadable(self.label, str(error)) from None
             raise
 
     @property
@@ -153,7 +151,11 @@ class HttpSource:
                     self._held = replace(self._held, size=part.total if self.size is None else self.size)
                     return
                 case Resume.ANEW:
-                    self._start_over(response)
+                    had_some = self._offset > 0
+                    self._begin(response)
+                    if had_some:
+                        _log.info("%s starts over: it changed, or cannot be resumed", self.label)
+                        raise SourceChanged
                     return
                 case Resume.ASK_ANEW:
                     asked = None
@@ -167,13 +169,6 @@ class HttpSource:
             f"in {RESUME_TRIES} tries: {printable(str(broken), MOST_SAID)}",
             self.label,
         )
-
-    def _start_over(self, response: requests.Response) -> None:
-        had_some = self._offset > 0
-        self._begin(response)
-        if had_some:
-            _log.info("%s starts over: it changed, or cannot be resumed", self.label)
-            raise SourceChanged
 
     def _wait(self) -> None:
         pause = FIRST_PAUSE * 2**self._tries
@@ -208,9 +203,8 @@ class HttpSource:
             request = self._session.prepare_request(requests.Request("GET", root, headers=fields, auth=address.auth))
             assert request.url is not None
             request.url = request.url.removesuffix("/") + address.target
-            settings: Any = self._session.merge_environment_settings(
-                root, {}, True, None, None
-            )  # Any: as requests has it
+            # Any: as requests has it
+            settings: Any = self._session.merge_environment_settings(root, {}, True, None, None)
             return self._adapter.send(request, timeout=(self._timeout, self._timeout), **settings)
 
     @contextlib.contextmanager
@@ -222,7 +216,7 @@ class HttpSource:
         except MalformedAnswer as error:
             raise unreadable(self.label, f"its answer is malformed: {error}") from None
         except SlowAnswer as error:
-            raise dawdling(self.label, str(error), self._timeout) from None
+            raise stalled(self.label, self._timeout, str(error)) from None
         except CutAnswer:
             raise _BrokenOff("the connection was closed before its answer was whole") from None
         except (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):

@@ -79,7 +79,11 @@ class Disks:
 
         Looks at nothing behind a mount point: that disk may hang. What is mounted above the root is the root's own way.
         """
-        mounts = self._mount_points()
+        at, mounts = self._mounts
+        now = monotonic()
+        if now - at > MOUNTS_SECONDS:
+            mounts = _all_mounts()
+            self._mounts = (now, mounts)
         path, ahead = self._path, name.split("/")
         for _ in range(MOST_PARTS):
             if not ahead:
@@ -97,14 +101,6 @@ class Disks:
             path = "/" if target.startswith("/") else os.path.dirname(path)
             ahead = target.split("/") + ahead
         return ""
-
-    def _mount_points(self) -> frozenset[str]:
-        at, mounts = self._mounts
-        now = monotonic()
-        if now - at > MOUNTS_SECONDS:
-            mounts = _all_mounts()
-            self._mounts = (now, mounts)
-        return mounts
 
 
 def file_system(fd: int) -> str:

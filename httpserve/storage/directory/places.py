@@ -157,10 +157,7 @@ class Place:
             self.directory = f"{self.directory}/{part}" if self.directory else part
 
     def check_stays(self) -> None:
-        """See that the directory still lies where it lay: its descriptor would lead out of the root with it.
-
-        Raises FileNotFoundError where it was moved or removed.
-        """
+        """Raise FileNotFoundError unless the directory lies where it lay: its descriptor would lead out of the root."""
         if not _lies_at(self.fd, self.ground.path_of(self.directory)):
             raise FileNotFoundError(errno.ENOENT, "its directory was moved or removed meanwhile")
 

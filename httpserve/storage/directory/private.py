@@ -108,11 +108,8 @@ def _remove_empty(where: int, file: LockFile) -> bool:
 def _removed(where: int, name: str, fd: int, file: LockFile | None, is_in_use: InUse = lambda fd, names: False) -> bool:
     """Remove a private root with all in it; return False if some of it has to stay. Raises OSError.
 
-    Args:
-        where: the directory that it is in.
-        fd: a descriptor of it, from when it was made or looked at. What has its name, and is not that, is left.
-        file: the lock file in it.
-        is_in_use: asked with each directory and the names in it; what is in use stays.
+    It is *name* in the directory *where*, with the lock *file* in it. *fd* is a descriptor of it, from when it was made
+    or looked at: what has its name, and is not that, is left. What is in use stays.
     """
     if not Inode.of(fd).is_at(name, where):
         log.info("left the temporary directory %s: it was removed, moved, or replaced by another", name)

@@ -363,10 +363,7 @@ class Root:
     # Changing
 
     def incoming(self, name: str) -> Incoming:
-        """Begin a new version of a file in a temporary sibling. Its parents are made.
-
-        Raises IsADirectory, NotADirectory, NotPermitted, and InvalidName where a symlink leads out of the root.
-        """
+        """Begin a new version of a file in a temporary sibling. Its parents are made."""
         return self.changes.incoming(name)
 
 
