@@ -53,6 +53,7 @@ time_t time(time_t *now) {
 """
 
 SETTING = """
+import itertools
 from email.utils import parsedate_to_datetime
 def set_clock(seconds):
     with open(os.environ["CLOCK_OFFSET"], "r+b", buffering=0) as file:
@@ -94,14 +95,11 @@ def under(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
     return ["env", f"LD_PRELOAD={where / 'clock.so'}", f"CLOCK_OFFSET={where / 'offset'}"]
 
 
-@pytest.mark.parametrize("seconds", [-DAY, -10_000 * DAY, 30_000 * DAY])
-def test_a_file_has_the_same_validator_and_no_date_in_the_future(
-    tmp_path: Path, under: Sequence[str], seconds: int
-) -> None:
+def test_a_file_has_the_same_validator_and_no_date_in_the_future(tmp_path: Path, under: Sequence[str]) -> None:
     code = f"""
-for name in ("ours", "theirs"):
+for name, seconds in itertools.product(("ours", "theirs"), {[-DAY, -10_000 * DAY, 30_000 * DAY]}):
     first, _ = ask(name)
-    set_clock({seconds})
+    set_clock(seconds)
     ask("nothing")
     again, body = ask(name)
     modified, date = (parsedate_to_datetime(again.headers[field]) for field in ("Last-Modified", "Date"))
@@ -112,7 +110,7 @@ for name in ("ours", "theirs"):
 
     lines = ran(SETTING + code + END, tmp_path, under=under)
 
-    assert lines == ["True True True", "True 304"] * 2
+    assert lines == ["True True True", "True 304"] * 6
 
 
 def test_what_changes_after_the_clock_was_set_back_is_seen_at_the_next_request(

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from tests.server.wire import REPOSITORY, Wire, eventually, pattern, unmeasured
+from tests import warm
+from tests.server.wire import Wire, eventually, pattern, unmeasured
 
 HUGE_BYTES = 64 << 30  # more than anybody takes while a test lasts; on the disk it has no bytes
 SERVER = """
-import os, signal, sys, time
+import os, signal, sys
 from httpserve import HttpServerClient
 
 root, end = sys.argv[1:]
@@ -39,22 +39,19 @@ ENDS = {
     "os._exit": "os._exit(0)",
     "SIGTERM": "os.kill(os.getpid(), signal.SIGTERM)",
     "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)",
-    "a child lives on": "client.stop(0) if os.fork() else (time.sleep(3), os._exit(0))",
+    "a child lives on": "client.stop(0) if os.fork() else (sys.stdin.read(), os._exit(0))",
 }
 
 
 @contextmanager
 def serving(root: Path, end: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    code = [sys.executable, "-c", SERVER, str(root), end]
-    with subprocess.Popen(
-        code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=unmeasured()
-    ) as process:
+    with warm.start(SERVER, str(root), end, env=unmeasured()) as process:
         assert process.stdout is not None
         try:
             yield process, int(process.stdout.readline())
         finally:
             process.kill()
-            process.stdout.read()  # until a child of it has ended, too
+            process.communicate()  # until a child of it has ended, too
 
 
 class Board(threading.Thread):

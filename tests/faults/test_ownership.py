@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from httpserve import HttpServerClient
 from httpserve.storage.directory.root import Root
 from tests import warm
 from tests.faults.scripts import own_mounts, ran
-from tests.server.wire import REPOSITORY, unmeasured
+from tests.server.wire import unmeasured
 
 needs_mounts = pytest.mark.skipif(own_mounts() is None, reason="nothing may be mounted here")
 
@@ -41,6 +40,27 @@ kept = root.incoming("new/deep/file")
 kept.write(b"part")
 print(root.path, flush=True)
 sys.stdin.read()
+"""
+
+
+KILLED = f"""
+def killed(root):
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(theirs, 1)
+        sys.argv[1:] = [tempfile.tempdir, "", root]
+        try:
+            exec({HOLDER!r}, made := {{}})
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(theirs)
+    with open(ours) as told:
+        path = told.readline().strip()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return path
 """
 
 
@@ -366,14 +386,8 @@ def test_what_a_killed_process_made_goes_and_copies_stay_on(tmp_path: Path, kind
     code = f"""
 import subprocess
 disk = {str(disk)!r}
-holder = {HOLDER!r}
 tempfile.tempdir = disk
-def killed(root):
-    process = subprocess.Popen([sys.executable, "-c", holder, disk, "", root], stdin=-1, stdout=-1, text=True)
-    path = process.stdout.readline().strip()
-    process.kill()
-    process.communicate()
-    return path
+{KILLED}
 def shell(script, *arguments):
     subprocess.run(["sh", "-c", script, *arguments], check=True)
 mine = os.path.join(disk, "mine")
@@ -432,10 +446,8 @@ client.storage.write_bytes("image", b"x")
 private = os.path.join(tempfile.tempdir, private)
 """,
         "the next start": f"""
-process = subprocess.Popen([sys.executable, "-c", {HOLDER!r}, tempfile.tempdir, "", ""], stdin=-1, stdout=-1, text=True)
-private = process.stdout.readline().strip()
-process.kill()
-process.communicate()
+{KILLED}
+private = killed("")
 client = HttpServerClient(host="127.0.0.1")
 """,
     }[by]
@@ -512,14 +524,7 @@ def test_whatever_the_step_that_a_process_is_killed_before_the_next_start_remove
     where: Path, kind: str
 ) -> None:
     steps = 0
-    with subprocess.Popen(
-        [sys.executable, "-c", STEPS, str(where), kind],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        env=unmeasured(),
-    ) as process:
+    with warm.start(STEPS, str(where), kind, env=unmeasured()) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         for line in process.stdout:
