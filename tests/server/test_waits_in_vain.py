@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,13 +50,25 @@ def said(error: WaitTimeout) -> tuple[str, int, int, tuple[tuple[int, int], ...]
 # In four words
 
 
-@pytest.mark.parametrize("until", EACH)
-def test_nobody_connected(bench: HttpServerClient, until: Until) -> None:
-    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"until": "all"}, "nobody has downloaded 'Image'"),
+        ({"until": "started"}, "nobody has started on 'Image'"),
+        ({"until": "idle"}, "nobody has come to rest on 'Image'"),
+        ({"until": 0.5}, f"nobody has downloaded {SIZE // 2} bytes of 'Image'"),
+        ({"until": 1000}, "nobody has downloaded 1000 bytes of 'Image'"),
+        ({"client": lambda request: False}, "nobody that counts has downloaded 'Image'"),
+    ],
+)
+def test_nobody_connected(bench: HttpServerClient, wanted: dict[str, Any], told: str) -> None:
+    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, **wanted))
 
     assert said(error) == ("nobody connected", 0, SIZE, ((0, SIZE),))
+    assert str(error).startswith(told)
     assert str(error).endswith("'Image' within 0.02 s: nobody asked for it, nor for anything else: nobody connected")
     assert (error.name, error.timeout) == ("Image", AT_ONCE)
+    vain(lambda: bench.wait_for_download("Image", 0, **wanted))
 
 
 def test_somebody_connected_and_said_nothing(bench: HttpServerClient) -> None:
@@ -148,13 +161,7 @@ def test_only_these_ranges_are_missing(bench: HttpServerClient) -> None:
         f"only these ranges are missing: 1000-1000, {SIZE - 10}-{SIZE - 1}; "
         'for a client that never takes all there is until="idle"'
     )
-
-
-def test_a_rest_that_does_not_come_is_told_without_naming_itself(bench: HttpServerClient) -> None:
-    fetch_part(bench, 10, 1000, board=ONE)
-
     error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until="idle", idle=60))
-
     assert error.happened == "ranges missing"
     assert "but not for 60 s without more" in str(error)
     assert "until=" not in str(error)
@@ -212,29 +219,6 @@ def test_a_board_with_another_address_than_was_thought_is_named(bench: HttpServe
     assert str(error).endswith(f": it never connected; but {OTHER} asked for it")
 
 
-def test_a_download_by_nobody_that_counts_is_told(bench: HttpServerClient) -> None:
-    fetch(bench)
-
-    error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=lambda request: False))
-
-    assert str(error).startswith("nobody that counts has downloaded 'Image' within 0.02 s: ")
-    assert error.received == 0
-
-
-@pytest.mark.parametrize(
-    ("until", "told"),
-    [
-        ("all", "nobody has downloaded 'Image'"),
-        ("started", "nobody has started on 'Image'"),
-        ("idle", "nobody has come to rest on 'Image'"),
-        (0.5, f"nobody has downloaded {SIZE // 2} bytes of 'Image'"),
-        (1000, "nobody has downloaded 1000 bytes of 'Image'"),
-    ],
-)
-def test_what_was_wanted_is_told(bench: HttpServerClient, until: Until, told: str) -> None:
-    assert str(vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))).startswith(told)
-
-
 def test_many_boards_with_a_part_do_not_make_a_message_without_end(bench: HttpServerClient) -> None:
     for number in range(30):
         fetch_part(bench, 0, 1000 + number, board=f"127.0.3.{number + 1}")
@@ -282,14 +266,6 @@ def test_no_wait_ends_before_its_timeout(bench: HttpServerClient, call: str, sce
         vain(waits[call])
 
         assert time.monotonic() - began >= TIMEOUT
-
-
-@pytest.mark.parametrize("until", EACH)
-def test_no_time_at_all_is_one_look(bench: HttpServerClient, until: Until) -> None:
-    vain(lambda: bench.wait_for_download("Image", 0, until=until))
-    fetch(bench)
-
-    assert bench.wait_for_download("Image", 0, until=until, idle=0.0).bytes >= 1000
 
 
 # At once
@@ -362,16 +338,6 @@ def test_a_stop_that_lets_a_download_finish_lets_the_wait_for_it_succeed(
 
         assert waiting.result(10).bytes == BIG
         stopping.result(10)
-
-
-def test_a_wait_outlives_a_new_version(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
-    waiting = begin(pool, lambda: bench.wait_for_download("Image", PATIENT))
-    for seed in range(2, 5):
-        put(bench, size=SIZE + seed, seed=seed)
-
-    fetch(bench)
-
-    assert waiting.result(10).total == SIZE + 4
 
 
 def test_waits_that_end_one_another_disturb_nothing(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
