@@ -237,8 +237,6 @@ def test_a_signed_absolute_redirect_arrives_byte_for_byte(dst: Path) -> None:
     ("location", "wanted"),
     [
         ("b%2fc?sig=%2f", "/dir/b%2fc?sig=%2f"),
-        ("/b?sig=%2f", "/b?sig=%2f"),
-        ("?sig=%2f", "/dir/a?sig=%2f"),
         ("../b", "/b"),
         ("//127.0.0.1:{port}/b?sig=%2f", "/b?sig=%2f"),
     ],

@@ -210,14 +210,13 @@ def test_an_event_is_the_same_whenever_it_is_read(bench: HttpServerClient) -> No
     assert late == early
 
 
-def test_without_a_number_a_call_waits_for_what_comes(bench: HttpServerClient) -> None:
+def test_without_a_number_a_call_waits_for_what_comes(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
     put(bench)
     fetch(bench, board=ONE)
-    with ThreadPoolExecutor(1) as pool:
-        future = begin(pool, lambda: bench.events(timeout=PATIENT, kinds="connected"))
-        fetch(bench, board=OTHER)
+    future = begin(pool, lambda: bench.events(timeout=PATIENT, kinds="connected"))
+    fetch(bench, board=OTHER)
 
-        (event,) = future.result(PATIENT)
+    (event,) = future.result(PATIENT)
 
     assert isinstance(event, ConnectionEvent)
     assert event.client == OTHER
@@ -229,23 +228,16 @@ def test_nothing_came_in_time(bench: HttpServerClient) -> None:
     assert bench.events(0, timeout=0, kinds=["ended", "missing"]) == ()
 
 
-def test_a_stop_ends_a_call_with_the_last_event(bench: HttpServerClient) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        future = begin(pool, bench.events)
-        bench.stop()
+def test_a_stop_ends_a_call_with_the_last_event_or_none(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+    every = begin(pool, bench.events)
+    others = begin(pool, lambda: bench.events(kinds="missing"))
+    bench.stop()
 
-        (event,) = future.result(PATIENT)
+    (event,) = every.result(PATIENT)
 
     assert event.kind == "stopped"
     assert bench.events(event.number) == ()
-
-
-def test_a_stop_ends_a_call_for_other_events_with_none(bench: HttpServerClient) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        future = begin(pool, lambda: bench.events(kinds="missing"))
-        bench.stop()
-
-        assert future.result(PATIENT) == ()
+    assert others.result(PATIENT) == ()
 
 
 def test_what_a_stop_cuts_is_told_before_it(bench: HttpServerClient) -> None:
@@ -342,19 +334,16 @@ def test_an_event_is_json(bench: HttpServerClient) -> None:
 # Arguments
 
 
-@pytest.mark.parametrize("kinds", ["end", "", (), ["ended", "none"], 5, [1]])
-def test_an_unknown_kind_is_refused(bench: HttpServerClient, kinds: object) -> None:
-    with pytest.raises(InvalidArgument, match="kinds must be one or several of started, stopped"):
-        bench.events(0, 0, kinds)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("since", [-1, 1.0, "1", True, 1000])
-def test_what_is_no_number_of_an_event_is_refused(bench: HttpServerClient, since: object) -> None:
-    with pytest.raises(InvalidArgument, match="since must be the number of an event"):
-        bench.events(since, 0)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("timeout", [-1, float("nan"), "1"])
-def test_a_timeout_is_a_number_of_seconds(bench: HttpServerClient, timeout: object) -> None:
-    with pytest.raises(InvalidArgument, match="timeout"):
-        bench.events(0, timeout)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("since", "timeout", "kinds", "said"),
+    [
+        *((0, 0, kinds, "kinds must be one or several of started") for kinds in ("end", "", (), ["none"], 5, [1])),
+        *((since, 0, None, "since must be the number of an event") for since in (-1, 1.0, "1", True, 1000)),
+        *((0, timeout, None, "timeout") for timeout in (-1, float("nan"), "1")),
+    ],
+)
+def test_what_means_nothing_is_refused(
+    bench: HttpServerClient, since: int, timeout: float, kinds: str | None, said: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        bench.events(since, timeout, kinds)

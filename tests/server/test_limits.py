@@ -6,7 +6,7 @@ Time stands still here, until a test turns the server's clock.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,52 +18,30 @@ from tests.conftest import our_threads
 from tests.server.limited import AFTER, BEFORE, Clock, Limited
 from tests.server.wire import eventually
 
-BIG_BYTES = 20_000_000  # more than the buffers of both ends take
+BIG_BYTES = 12_000_000  # more than the buffers of both ends take
 HEAD = b"GET /10 HTTP/1.1\r\nHost: bench\r\n"
 
 
 # Heads
 
 
-def _bytes_of_a_field() -> Iterator[bytes]:
-    yield HEAD
-    yield b"X-Long: "
-    for _ in range(100):
-        yield b"x"
+LONG_FIELD = [HEAD, b"X-Long: ", *[b"x"] * 100]
+DRIPPING = {
+    "bytes of a field": LONG_FIELD,
+    "whole fields": [HEAD, *(b"X-%d: x\r\n" % number for number in range(100))],
+    "nothing more": [HEAD, *[b""] * 100],
+    "empty lines first": [b"\r\n\r\n", *LONG_FIELD],
+    "with a length of content": [b"POST /10 HTTP/1.1\r\nHost: bench\r\nContent-Length: 5\r\n", *LONG_FIELD],
+}
 
 
-def _whole_fields() -> Iterator[bytes]:
-    yield HEAD
-    for number in range(100):
-        yield b"X-%d: x\r\n" % number
-
-
-def _nothing_more() -> Iterator[bytes]:
-    yield HEAD
-    for _ in range(100):
-        yield b""
-
-
-def _empty_lines_first() -> Iterator[bytes]:
-    yield b"\r\n\r\n"
-    yield from _bytes_of_a_field()
-
-
-def _behind_a_request_body() -> Iterator[bytes]:
-    yield b"POST /10 HTTP/1.1\r\nHost: bench\r\nContent-Length: 5\r\n"
-    yield from _bytes_of_a_field()
-
-
-@pytest.mark.parametrize(
-    "pieces", [_bytes_of_a_field, _whole_fields, _nothing_more, _empty_lines_first, _behind_a_request_body]
-)
-def test_a_head_that_drips_is_refused_at_its_deadline(pieces: Callable[[], Iterator[bytes]]) -> None:
+@pytest.mark.parametrize("pieces", DRIPPING.values(), ids=DRIPPING)
+def test_a_head_that_drips_is_refused_at_its_deadline(pieces: list[bytes]) -> None:
     with Limited(Limits(head=20.0), clock=Clock()) as server, server.wire() as wire:
-        dripping = pieces()
-        wire.send(next(dripping) + next(dripping))
-        for _ in range(19):
+        wire.send(pieces[0] + pieces[1])
+        for piece in pieces[2:21]:
             server.turn(1.0)
-            wire.send(next(dripping))
+            wire.send(piece)
         assert not wire.has_input()
 
         server.turn(1.0)
@@ -218,7 +196,7 @@ def test_a_connection_at_work_makes_no_room_and_the_next_waits_until_it_ends() -
 
 
 def test_there_are_never_more_connections_than_the_most() -> None:
-    with Limited(Limits(connections=4, short_idle=0.05)) as server:
+    with Limited(Limits(connections=4, short_idle=0.02)) as server:
         wires = [server.wire() for _ in range(16)]
         for wire in wires:
             wire.get("/10")
