@@ -96,7 +96,7 @@ class HttpServerClient:
         max_connections: int | None = None,
         lost_after: float = 30.0,
     ) -> None:
-        """Take the settings. Creating the object starts nothing, and touches neither the disk nor the network.
+        """Create a stopped server. This starts nothing, and touches neither the disk nor the network.
 
         Args:
             root_dir: The directory to serve, created if it is missing; None: a private temporary one, deleted on close.
