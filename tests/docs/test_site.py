@@ -23,6 +23,15 @@ def test_every_public_name_is_on_the_page_of_the_api() -> None:
     assert missing == {"__version__"}
 
 
+def test_page_of_logging_has_every_logger() -> None:
+    sources = [file.read_text("utf-8") for file in (REPOSITORY / "httpserve").rglob("*.py")]
+    loggers = {name for text in sources for name in re.findall(r'\blogger\("([\w.]+)"\)', text)}
+
+    page = (DOCS / "logging.md").read_text("utf-8")
+
+    assert set(re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)) == loggers | {"httpserve"}
+
+
 def test_every_page_is_in_the_index() -> None:
     index = (DOCS / "index.md").read_text("utf-8").splitlines()
 
