@@ -207,10 +207,26 @@ def test_the_choice_is_told_with_the_other_address(cabled: Bench) -> None:
     assert told == "chose 192.168.7.1 (eth1); others are 172.17.0.1 (docker0, virtual); peer= or host= chooses\n"
 
 
-def test_the_source_of_the_default_route_is_chosen(fresh: Bench) -> None:
-    fresh.ip("route add default via 172.17.0.2")
+ZEROCONF = "addr add 169.254.7.1/16 dev eth2"
 
-    assert fresh.value("listen_host(None, None)") == "172.17.0.1"
+
+@pytest.mark.parametrize(
+    ("changes", "peer", "host"),
+    [
+        (["route add default via 172.17.0.2"], None, "172.17.0.1"),
+        (["addr flush dev eth1", "addr flush dev docker0", ZEROCONF], None, "169.254.7.1"),
+        ([ZEROCONF], "169.254.7.2", "169.254.7.1"),
+        (["link set eth1 down", "link set docker0 down"], None, "127.0.0.1"),
+    ],
+    ids=["source of the default route", "nothing but zeroconf", "zeroconf peer", "nothing but link-local IPv6"],
+)
+def test_on_another_network_another_address_is_chosen(
+    fresh: Bench, changes: list[str], peer: str | None, host: str
+) -> None:
+    for change in changes:
+        fresh.ip(change)
+
+    assert fresh.value(f"listen_host(None, {peer!r})") == host
 
 
 def test_a_peer_behind_the_default_router_is_told(fresh: Bench) -> None:
@@ -227,27 +243,6 @@ def test_the_other_end_of_a_point_to_point_link_is_on_our_network(fresh: Bench) 
     code = "print(*(h for h in interfaces() if h.family == socket.AF_INET and h.reaches('10.1.1.2')))"
 
     assert fresh.run(code) == "10.1.1.1 (eth2)\n"
-
-
-def test_zeroconf_is_chosen_where_there_is_nothing_else(fresh: Bench) -> None:
-    fresh.ip("addr flush dev eth1")
-    fresh.ip("addr flush dev docker0")
-    fresh.ip("addr add 169.254.7.1/16 dev eth2")
-
-    assert fresh.value("listen_host(None, None)") == "169.254.7.1"
-
-
-def test_zeroconf_faces_a_zeroconf_peer(fresh: Bench) -> None:
-    fresh.ip("addr add 169.254.7.1/16 dev eth2")
-
-    assert fresh.value("listen_host(None, '169.254.7.2')") == "169.254.7.1"
-
-
-def test_with_only_link_local_ipv6_loopback_is_chosen(fresh: Bench) -> None:
-    fresh.ip("link set eth1 down")
-    fresh.ip("link set docker0 down")
-
-    assert fresh.value("listen_host(None, None)") == "127.0.0.1"
 
 
 # Binding

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import tempfile
 import threading
 import time
@@ -154,30 +153,6 @@ def test_more_unwanted_content_than_is_worth_reading_ends_the_connection() -> No
 
 
 # What runs out
-
-
-def test_without_new_threads_the_server_goes_on_with_those_there_are(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    start = threading.Thread.start
-
-    def refused(self: threading.Thread) -> None:
-        if re.fullmatch(r"httpserve:\d+-\d+", self.name):
-            raise RuntimeError("can't start new thread")
-        start(self)
-
-    monkeypatch.setattr(threading.Thread, "start", refused)
-    with Limited(Limits()) as server, contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(server.wire(receive_bytes=65536)) for _ in range(5)]
-        for wire in wires:
-            wire.get("/3000000")
-            wire.read_head()
-        with server.wire() as quick:
-            assert quick.ask("/2").body == b"xx"
-
-        assert [len(wire.read_exactly(3_000_000)) for wire in wires] == [3_000_000] * 5
-
-    assert sum("no more threads" in record.getMessage() for record in caplog.records) == 1
 
 
 OUT_OF_DESCRIPTORS = """

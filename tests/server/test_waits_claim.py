@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -25,12 +26,28 @@ def both(image: HttpServerClient) -> HttpServerClient:
 # Downloads
 
 
-def test_each_of_two_boards_is_returned_by_a_wait_of_its_own(both: HttpServerClient) -> None:
-    first = both.wait_for_download("Image", PATIENT)
-    second = both.wait_for_download("Image", PATIENT)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {}),
+        ({"client": OTHER}, {}),
+        ({"client": ONE}, {"client": of_other}),
+        ({"client": of_other}, {}),
+        ({"since": 1.0}, {}),
+        *(({"until": until, "idle": 0.01}, {"until": until, "idle": 0.01}) for until in (0.5, "started", "idle")),
+    ],
+)
+def test_a_wait_leaves_the_other_board_to_a_wait_of_its_own(
+    both: HttpServerClient, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    clients = [both.wait_for_download("Image", PATIENT, **wanted).client for wanted in (first, second)]
 
-    assert {first.client, second.client} == {ONE, OTHER}
-    vain(lambda: both.wait_for_download("Image", AT_ONCE))
+    assert set(clients) == {ONE, OTHER}
+    for wanted in (first, second):
+        if "since" not in wanted:
+            vain(lambda wanted=wanted: both.wait_for_download("Image", AT_ONCE, **wanted))  # type: ignore[misc]
+        else:
+            assert both.wait_for_download("Image", PATIENT, **wanted).client in (ONE, OTHER)
 
 
 def test_what_a_board_fetched_twice_before_a_wait_is_used_up_by_it(both: HttpServerClient) -> None:
@@ -54,37 +71,12 @@ def test_a_wait_for_two_boards_leaves_the_third(bench: HttpServerClient) -> None
     vain(lambda: bench.wait_for_download("Image", AT_ONCE))
 
 
-def test_a_wait_for_one_board_leaves_the_other_to_a_wait_for_any(both: HttpServerClient) -> None:
-    both.wait_for_download("Image", PATIENT, client=OTHER)
-
-    assert both.wait_for_download("Image", PATIENT).client == ONE
-    vain(lambda: both.wait_for_download("Image", AT_ONCE))
-
-
 def test_a_wait_for_any_board_leaves_the_other_to_a_wait_for_it(both: HttpServerClient) -> None:
     first = both.wait_for_download("Image", PATIENT).client
     other = ONE if first == OTHER else OTHER
 
     assert both.wait_for_download("Image", PATIENT, client=other).client == other
     vain(lambda: both.wait_for_download("Image", AT_ONCE, client=first))
-
-
-def test_a_wait_by_a_function_leaves_the_other_board(both: HttpServerClient) -> None:
-    assert both.wait_for_download("Image", PATIENT, client=of_other).client == OTHER
-    assert both.wait_for_download("Image", PATIENT).client == ONE
-    vain(lambda: both.wait_for_download("Image", AT_ONCE, client=of_other))
-
-
-def test_a_wait_for_any_board_leaves_the_other_to_a_function(bench: HttpServerClient) -> None:
-    put(bench)
-    fetch(bench, board=ONE)
-    bench.wait_for_download("Image", PATIENT)
-    fetch(bench, board=ONE)
-    fetch(bench, board=OTHER)
-
-    bench.wait_for_download("Image", PATIENT, client=ONE)
-
-    assert bench.wait_for_download("Image", PATIENT, client=of_other).client == OTHER
 
 
 def test_a_wait_by_a_function_leaves_the_board_behind_the_same_address(bench: HttpServerClient) -> None:
@@ -100,18 +92,6 @@ def test_a_wait_by_a_function_leaves_the_board_behind_the_same_address(bench: Ht
     vain(lambda: bench.wait_for_download("Image", AT_ONCE))
 
 
-@pytest.mark.parametrize("until", [0.5, "started", "idle"])
-def test_a_wait_for_a_part_leaves_the_other_board(bench: HttpServerClient, until: float | str) -> None:
-    put(bench, size=1000)
-    fetch_part(bench, 0, 600, board=ONE)
-    fetch_part(bench, 0, 600, board=OTHER)
-
-    clients = {bench.wait_for_download("Image", PATIENT, until=until, idle=0.01).client for _ in range(2)}
-
-    assert clients == {ONE, OTHER}
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until, idle=0.01))
-
-
 def test_a_part_that_was_returned_counts_for_a_wait_for_the_whole(bench: HttpServerClient) -> None:
     put(bench, size=1000)
     fetch_part(bench, 0, 600, board=ONE)
@@ -119,16 +99,6 @@ def test_a_part_that_was_returned_counts_for_a_wait_for_the_whole(bench: HttpSer
     fetch_part(bench, 600, 1000, board=ONE)
 
     assert bench.wait_for_download("Image", PATIENT).bytes == 1000
-
-
-def test_a_wait_since_a_time_leaves_the_other_board(both: HttpServerClient) -> None:
-    began = time.time()
-    first = both.wait_for_download("Image", PATIENT, since=began - 1)
-    second = both.wait_for_download("Image", PATIENT)
-
-    assert {first.client, second.client} == {ONE, OTHER}
-    vain(lambda: both.wait_for_download("Image", AT_ONCE))
-    assert both.wait_for_download("Image", PATIENT, since=began - 1).client in (ONE, OTHER)
 
 
 def test_an_expected_download_leaves_the_other_board(bench: HttpServerClient) -> None:
