@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import NamedTuple, Protocol
+from io import BufferedIOBase
+from typing import NamedTuple
 
 MOST_HEAD_BYTES = 64 * 1024
 MOST_FIELDS = 100
@@ -52,17 +53,7 @@ class Head(NamedTuple):
     length: int
 
 
-class Lines(Protocol):
-    """What is read from."""
-
-    def readline(self, size: int = ..., /) -> bytes:
-        """Return what comes up to and with the next LF, or less if *size* is less or the stream ends."""
-
-    def read(self, size: int = ..., /) -> bytes:
-        """Return *size* bytes, or less if the stream ends."""
-
-
-def read_head(stream: Lines) -> Head:
+def read_head(stream: BufferedIOBase) -> Head:
     """Read up to the end of the first head that is not interim (1xx). Raises MalformedAnswer and CutAnswer."""
     for _ in range(MOST_INTERIM + 1):
         line = _line(stream, MOST_HEAD_BYTES, "its head")
@@ -77,7 +68,7 @@ def read_head(stream: Lines) -> Head:
     raise MalformedAnswer(f"more than {MOST_INTERIM} interim answers come before it")
 
 
-def read_chunk_size(stream: Lines) -> int:
+def read_chunk_size(stream: BufferedIOBase) -> int:
     """Read the line before a chunk; 0 is the last. Blocks as *stream* does, and raises as `read_head` does."""
     line = stream.readline(MOST_CHUNK_LINE_BYTES + len(b"\r\n"))
     match = _CHUNK_SIZE.fullmatch(line)
@@ -87,19 +78,19 @@ def read_chunk_size(stream: Lines) -> int:
     return int(match[1], 16)
 
 
-def read_chunk_end(stream: Lines) -> None:
+def read_chunk_end(stream: BufferedIOBase) -> None:
     """Read the line end behind a chunk. Blocks as *stream* does, and raises as `read_head` does."""
     end = stream.read(2)
     if end != b"\r\n":
         raise CutAnswer if b"\r\n".startswith(end) else MalformedAnswer("a chunk is longer than it says")
 
 
-def read_trailer(stream: Lines) -> None:
+def read_trailer(stream: BufferedIOBase) -> None:
     """Read the fields behind the last chunk, which are of no use here. Blocks and raises as `read_head` does."""
     _read_fields(stream, MOST_HEAD_BYTES, "its trailer")
 
 
-def _read_fields(stream: Lines, left: int, where: str) -> tuple[tuple[str, str], ...]:
+def _read_fields(stream: BufferedIOBase, left: int, where: str) -> tuple[tuple[str, str], ...]:
     fields: list[tuple[str, str]] = []
     while line := _line(stream, left, where):
         left -= len(line)
@@ -112,7 +103,7 @@ def _read_fields(stream: Lines, left: int, where: str) -> tuple[tuple[str, str],
     return tuple(fields)
 
 
-def _line(stream: Lines, most: int, where: str) -> bytes:
+def _line(stream: BufferedIOBase, most: int, where: str) -> bytes:
     return _without_end(stream.readline(max(most, 0) + len(b"\r\n")), most, where)
 
 

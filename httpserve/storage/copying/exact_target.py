@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes, urljoin
+from urllib.parse import quote, unquote_to_bytes, urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -56,7 +56,7 @@ def address_of(url: str) -> UrlParts:
         if userinfo:
             user, _, password = userinfo.partition(":")
             auth = unquote_to_bytes(user), unquote_to_bytes(password)
-        target = _NOT_SENT_AS_IS.sub(_percent_encoded, target)
+        target = _NOT_SENT_AS_IS.sub(lambda match: quote(match[0], safe="", errors="surrogateescape"), target)
     except UnicodeEncodeError:
         raise InvalidArgument(f"{redacted_url(url)!r} holds a lone surrogate, which no URL can") from None
     return UrlParts(scheme.lower(), authority, target if target.startswith("/") else "/" + target, auth)
@@ -77,18 +77,11 @@ def redirected(base: UrlParts, location: str) -> UrlParts:
             shown = f"{base.scheme}:{location}" if location.startswith("//") else location
             raise InvalidArgument(f"the URL {redacted_url(shown)} is malformed") from None
     there = address_of(location)
-    if there.auth is None and there.origin in (base.origin, _secured(base)):
+    scheme, host = base.origin
+    secured = ("https", f"{host[:-3]}:443") if scheme == "http" and host.endswith(":80") else None
+    if there.auth is None and there.origin in (base.origin, secured):
         return there._replace(auth=base.auth)
     return there
-
-
-def _secured(base: UrlParts) -> tuple[str, str] | None:
-    scheme, host = base.origin
-    return ("https", host[:-3] + ":443") if scheme == "http" and host.endswith(":80") else None
-
-
-def _percent_encoded(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
 
 
 class ExactAdapter(HTTPAdapter):

@@ -30,8 +30,7 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
         CopyFailed: It cannot be read; SourceNotFound and SourceStalled say how.
     """
     path = checked_path(src, "src")
-    if operator is not None:
-        check_operator(operator)
+    check_operator(operator)
     checked_seconds("timeout", timeout)
     if _HTTP_URL.match(path):
         # Here, because requests takes 100 ms to import and most never need it.
