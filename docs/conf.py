@@ -11,12 +11,12 @@ author = "the httpserve authors"
 release = metadata.version("httpserve")
 html_title = f"httpserve {release}"
 html_theme = "furo"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 html_extra_path = ["keywords.html"]  # a page of libdoc's, copied as it is
 html_show_copyright = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
-copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"  # "text" is what something prints
 exclude_patterns = ["_build"]
 nitpicky = False  # the docstrings name things in backquotes, which are no references
 
