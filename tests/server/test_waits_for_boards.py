@@ -336,11 +336,7 @@ def test_progress_of_several_boards_is_their_sum(bench: HttpServerClient) -> Non
     fetch_part(bench, 0, 1000, board=OTHER)
     fetch_part(bench, 0, 10, board=THIRD)
 
-    vain(
-        lambda: bench.wait_for_download(
-            "Image", AT_ONCE, clients=2, progress=lambda received, total: told.append((received, total))
-        )
-    )
+    vain(lambda: bench.wait_for_download("Image", AT_ONCE, clients=2, progress=lambda *it: told.append(it)))
 
     assert told == [(SIZE + 1000, 2 * SIZE)]
 
