@@ -1,8 +1,7 @@
 """A response for http.client that is whole and well formed, or an error.
 
-Knows http.client's classes and the timeout of a socket. The grammar is answer_grammar's; what an error means for the
-source is decided in http_source. The errors here are no OSError and no HTTPException, which urllib3 and requests would
-wrap until nobody can tell one from the other.
+Knows http.client's classes and the timeout of a socket. What an error means for the source is decided in url.py. The
+errors here are no OSError and no HTTPException, which urllib3 and requests would wrap until nobody can tell them apart.
 """
 
 from __future__ import annotations

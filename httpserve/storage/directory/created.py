@@ -122,15 +122,14 @@ class Created:
 
         What was there before stays on record as such under its new name.
         """
-        moved = self._within(source)
-        marks = {name: self.marks.pop(name) for name in moved if name in self.marks}
-        versions = {name: self.versions.pop(name) for name in moved if name in self.versions}
+        marks = {name: self.marks[name] for name in self._within(source) if name in self.marks}
+        versions = self.below(source, target)
+        self.forget(source)
         self.forget(target)
         for name, mark in marks.items():
             kept = mark if is_ours or name != source else replace(mark, kind=Origin.OVERWRITTEN)
             self.marks[target + name[len(source) :]] = kept
-        for name, version in versions.items():
-            self.versions[target + name[len(source) :]] = version
+        self.versions.update(versions)
 
     def moved(self, name: str, found: os.stat_result) -> None:
         """Take over the new ctime that a rename gives a file, if it is still the version on record."""

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Container
-from typing import NamedTuple
 
 from httpserve.base.descriptors import Descriptors
 from httpserve.base.threads import sigint_held
@@ -18,14 +17,6 @@ _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 InUse = Callable[[int, list[str]], bool]
-
-
-class _Level(NamedTuple):
-    """A directory in which another is emptied. It is not open, as a tree may be deeper than descriptors last."""
-
-    found: os.stat_result
-    name: str
-    left: list[str]
 
 
 class Emptying:
@@ -47,12 +38,11 @@ class Emptying:
         raise error
 
     def run(self, name: str, within: int) -> None:
-        """Remove what is in a directory, and nothing of the directory itself. Raises OSError.
-
-        What others put into a directory meanwhile stays, and so does that. Two directories at a time are open.
-        """
+        """Remove what is in a directory, but for what others put there meanwhile. Raises OSError."""
         fds = Descriptors()  # where we are
-        above: list[_Level] = []
+        # The directories above: which, and what is left to do there after the one of that name in it. None of them is
+        # open, as a tree may be deeper than descriptors last.
+        above: list[tuple[os.stat_result, str, list[str]]] = []
         try:
             fds.take(name, _LIST, within)
             left = self._directories(fds[0])
@@ -60,7 +50,7 @@ class Emptying:
                 if left:
                     name = left.pop()
                     if self._enter(fds, name):
-                        above.append(_Level(os.fstat(fds[0]), name, left))
+                        above.append((os.fstat(fds[0]), name, left))
                         fds.drop()
                         left = self._directories(fds[0])
                 else:
