@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -72,19 +70,6 @@ def field(head: bytes, name: str) -> str:
 def target(head: bytes) -> str:
     """Return the request target, as it came."""
     return head.decode("latin-1").split(" ", 2)[1]
-
-
-@contextlib.contextmanager
-def ctrl_c_after(count: int) -> Iterator[Callable[[int, int | None], None]]:
-    """Give a progress function that presses Ctrl-C, from another thread, once *count* bytes were copied."""
-    killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
-
-    def progress(copied: int, total: int | None) -> None:
-        if copied >= count and killer.ident is None:
-            killer.start()
-
-    yield progress
-    killer.join()
 
 
 class RawServer:

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from httpserve.storage.copying.copy import copy_in
 from httpserve.storage.copying.local import FileSink
 from httpserve.storage.copying.opening import open_source
 from httpserve.storage.copying.url import HttpSource
-from tests.copying.raw_server import Answer, End, RawServer, answer, ctrl_c_after, field, moved, resumed, target
+from tests.copying.raw_server import Answer, End, RawServer, answer, field, moved, resumed, target
 
 CONTENT = random.Random(7).randbytes(700_001)
 OTHER = random.Random(8).randbytes(500_003)
@@ -39,16 +38,9 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_source, "FIRST_PAUSE", 0.001)
 
 
-def fetch(
-    url: str,
-    dst: Path,
-    *,
-    timeout: float = 10.0,
-    sha256: str | None = None,
-    progress: Callable[[int, int | None], object] | None = None,
-) -> bytes:
+def fetch(url: str, dst: Path, *, timeout: float = 10.0, sha256: str | None = None) -> bytes:
     with contextlib.closing(open_source(url, timeout=timeout)) as source:
-        copy_in(source, FileSink(str(dst)), sha256=sha256, progress=progress)
+        copy_in(source, FileSink(str(dst)), sha256=sha256)
     return dst.read_bytes()
 
 
@@ -395,7 +387,7 @@ def test_pauses_grow(dst: Path, caplog: pytest.LogCaptureFixture, monkeypatch: p
     assert waited == [0.001, 0.002, 0.004, 0.008, 0.016]
 
 
-# Stalls, Ctrl-C, close
+# Stalls, and close
 
 
 def test_a_server_that_never_answers_is_a_stall() -> None:
@@ -406,25 +398,6 @@ def test_a_server_that_never_answers_is_a_stall() -> None:
 def test_a_stall_in_the_content_ends_the_copy(dst: Path) -> None:
     with RawServer(broken(400_000, end=End.STALL, ETag='"v1"')) as server, pytest.raises(SourceStalled):
         fetch(server.url(), dst, timeout=0.2)
-
-    assert os.listdir(dst.parent) == []
-
-
-def test_ctrl_c_ends_a_read_that_waits_and_leaves_nothing(dst: Path) -> None:
-    stalling = broken(400_000, end=End.STALL)
-    with RawServer(stalling) as server, ctrl_c_after(393_216) as progress, pytest.raises(KeyboardInterrupt):
-        fetch(server.url(), dst, timeout=600, progress=progress)
-
-    assert os.listdir(dst.parent) == []
-
-
-def test_ctrl_c_ends_a_pause(dst: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(http_source, "FIRST_PAUSE", 600)
-    caplog.set_level(logging.INFO, "httpserve")
-    killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
-    with at_break_off(killer.start), RawServer(broken(400_000)) as server, pytest.raises(KeyboardInterrupt):
-        fetch(server.url(), dst)
-    killer.join()
 
     assert os.listdir(dst.parent) == []
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import opendal
@@ -17,13 +16,12 @@ import pytest
 from opendal.layers import RetryLayer
 
 from httpserve.errors import CopyFailed, CopyNotPermitted, SourceNotFound, SourceStalled
-from httpserve.storage.copying import copy
 from httpserve.storage.copying.copy import copy_in
 from httpserve.storage.copying.local import FileSink
 from httpserve.storage.copying.opening import open_source
 from httpserve.storage.copying.operator import OperatorSource
 from tests import warm
-from tests.copying.raw_server import Answer, End, RawServer, answer, ctrl_c_after, resumed
+from tests.copying.raw_server import Answer, End, RawServer, answer, resumed
 
 CONTENT = random.Random(5).randbytes(700_001)
 HEAD = answer(length=len(CONTENT), ETag='"v1"')
@@ -33,16 +31,9 @@ def over_http(server: RawServer) -> opendal.Operator:
     return opendal.Operator("http", endpoint=server.url(""))
 
 
-def fetch(
-    src: str,
-    operator: opendal.Operator,
-    dst: Path,
-    *,
-    timeout: float = 10.0,
-    progress: Callable[[int, int | None], object] | None = None,
-) -> bytes:
+def fetch(src: str, operator: opendal.Operator, dst: Path, *, timeout: float = 10.0) -> bytes:
     with contextlib.closing(open_source(src, operator, timeout=timeout)) as source:
-        copy_in(source, FileSink(str(dst)), progress=progress)
+        copy_in(source, FileSink(str(dst)))
     return dst.read_bytes()
 
 
@@ -104,7 +95,7 @@ def test_a_source_with_another_length_than_it_said_is_not_published(dst: Path) -
     assert os.listdir(dst.parent) == []
 
 
-# Stalls and Ctrl-C
+# Stalls
 
 
 def test_an_operator_that_never_answers_is_a_stall() -> None:
@@ -118,16 +109,6 @@ def test_an_operator_that_stalls_ends_the_copy(dst: Path) -> None:
         fetch("file", over_http(server), dst, timeout=0.2)
 
     assert os.listdir(dst.parent) == []
-
-
-def test_ctrl_c_ends_the_wait_for_an_operator_that_stalls(dst: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copy, "GRACE", 0.01)
-    with RawServer(HEAD, answer(CONTENT[:300_000], length=len(CONTENT), end=End.STALL)) as server:
-        with ctrl_c_after(1) as progress, pytest.raises(KeyboardInterrupt):
-            fetch("file", over_http(server), dst, timeout=600, progress=progress)
-        litter = os.listdir(dst.parent)
-
-    assert litter == []
 
 
 def test_a_copy_that_was_given_up_does_not_hold_up_the_exit(tmp_path: Path) -> None:

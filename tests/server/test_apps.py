@@ -229,17 +229,13 @@ def test_an_app_that_exits_ends_its_answer_and_not_the_thread(first: bool, caplo
 def test_a_body_is_closed_when_the_client_goes_away() -> None:
     closed = threading.Event()
 
-    class Body:
-        def __iter__(self) -> Iterator[bytes]:
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        try:
             while True:
                 yield bytes(65536)
-
-        def close(self) -> None:
+        finally:
             closed.set()
-
-    def app(environ: Environ, start_response: StartResponse) -> Body:
-        start_response("200 OK", [])
-        return Body()
 
     with Limited(Limits(), app=app) as server:
         with server.wire() as wire:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.wire import Wire, eventually, script
+from tests.server.wire import Wire, script
 
 HUGE_BYTES = 1 << 30
 
@@ -44,13 +44,6 @@ def line_of(process: subprocess.Popen[str]) -> str:
     """Wait for the next line that the script prints."""
     assert process.stdout is not None
     return process.stdout.readline()
-
-
-def tell(process: subprocess.Popen[str]) -> None:
-    """Let the script go on that waits for a line."""
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -121,56 +114,6 @@ sys.stdin.readline()
 # Ctrl-C
 
 
-def test_ctrl_c_ends_a_wait_for_a_download_at_once(tmp_path: Path) -> None:
-    code = """
-try:
-    print("waiting", flush=True)
-    client.wait_for_download("huge")
-except KeyboardInterrupt:
-    print("interrupted", client.is_running)
-client.stop()
-"""
-    with serving(code, tmp_path) as (process, _):
-        line_of(process)
-        process.send_signal(signal.SIGINT)
-
-        out, err = ended(process)
-
-    assert (process.returncode, out, err) == (0, "interrupted True\n", "")
-
-
-def test_ctrl_c_in_a_stop_that_drains_cuts_what_is_left(tmp_path: Path) -> None:
-    code = """
-sys.stdin.readline()
-threading.Thread(target=lambda: (sys.stdin.readline(), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
-try:
-    client.stop(timeout=600)
-except KeyboardInterrupt:
-    print("interrupted", client.is_running)
-print([thread.name for thread in threading.enumerate() if thread.name.startswith("httpserve")])
-client.start()
-print(client.is_running)
-"""
-    with serving(code, tmp_path) as (process, port), Wire(port) as wire:
-        wire.get("/huge")
-        wire.read_head()
-        tell(process)
-        eventually(lambda: refuses(port), "it drains")
-
-        out, err = ended(process)
-
-        assert (process.returncode, out, err) == (0, "interrupted False\n[]\nTrue\n", "")
-        assert len(wire.rest_until_any_end()) < HUGE_BYTES
-
-
-def refuses(port: int) -> bool:
-    try:
-        Wire(port).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_ctrl_c_in_a_with_block_stops_and_cleans_up(tmp_path: Path) -> None:
     code = """
 with client:
@@ -231,30 +174,6 @@ print(client.is_running)
 
 
 @needs_fork
-def test_a_forked_child_does_not_disturb_the_transfers_of_its_parent(tmp_path: Path) -> None:
-    code = """
-sys.stdin.readline()
-pid = os.fork()
-if not pid:
-    client.close()
-    os._exit(0)
-os.waitpid(pid, 0)
-print("forked", flush=True)
-sys.stdin.readline()
-"""
-    with serving(code, tmp_path) as (process, port), Wire(port) as wire, Wire(port) as idle:
-        idle.ask("/huge", method="HEAD")
-        wire.get("/huge")
-        wire.read_head()
-        tell(process)
-        line_of(process)
-
-        assert len(wire.read_exactly(16 << 20)) == 16 << 20
-        assert idle.ask("/huge", method="HEAD").status == 200
-        ended(process)
-
-
-@needs_fork
 def test_the_port_is_free_when_the_parent_stops_although_the_child_lives(tmp_path: Path) -> None:
     code = """
 reader, writer = os.pipe()
@@ -273,24 +192,6 @@ os.waitpid(pid, 0)
         out, err = process.communicate(f"{port}\n", timeout=20)
 
     assert (process.returncode, out, err) == (0, "listened again\n", "")
-
-
-@needs_fork
-def test_a_forked_child_can_serve_by_itself(tmp_path: Path) -> None:
-    code = """
-import requests
-pid = os.fork()
-if not pid:
-    client.start()
-    status = requests.get(client.put_file("mine", "/dev/null"), timeout=10).status_code
-    client.close()
-    os._exit(0 if status == 200 else 1)
-print(os.waitpid(pid, 0)[1], client.storage.exists("mine"), client.storage.exists("huge"))
-"""
-    with serving(code, tmp_path) as (process, _):
-        out, err = ended(process)
-
-    assert (out, err) == ("0 False True\n", "")
 
 
 def test_a_process_that_we_start_does_not_keep_the_port(tmp_path: Path) -> None:
