@@ -164,18 +164,6 @@ def test_a_missing_source_leaves_the_old_file_and_the_root_as_they_were(tmp_path
         assert [path.name for path in root.rglob("*") if ".httpserve" not in path.name] == ["f"]
 
 
-@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
-def test_a_source_that_is_shorter_than_it_said_leaves_the_old_file(
-    bench: HttpServerClient, source: Path, monkeypatch: pytest.MonkeyPatch, end: End
-) -> None:
-    url = bench.put_file("f", source)
-    monkeypatch.setattr("httpserve.storage.copying.url.FIRST_PAUSE", 0.001)
-    with RawServer(answer(b"short", length=100, end=end)) as origin, pytest.raises(CopyFailed):
-        bench.put_file("f", origin.url())
-
-    assert requests.get(url, timeout=10).content == CONTENT
-
-
 @pytest.mark.parametrize("change", [str.lower, str.upper])
 def test_the_right_digest_is_taken(bench: HttpServerClient, source: Path, change: Callable[[str], str]) -> None:
     digest = change(hashlib.sha256(CONTENT).hexdigest())
