@@ -58,62 +58,27 @@ if TYPE_CHECKING:
     from httpserve.storage.facade import Storage
     from httpserve.storage.files import ReadFile, StorageFile, WriteFile
 else:  # what pytest's plugin imports at every start must cost nothing
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        {
-            "base.arguments": ("StrPath",),
-            "base.progress": ("Progress",),
-            "base.text": ("Hint",),
-            "client.client": ("HttpServerClient",),
-            "doctor": ("Finding", "Report"),
-            "errors": (
-                "AddressError",
-                "AddressNotFound",
-                "AlreadyExists",
-                "CopyFailed",
-                "CopyIsADirectory",
-                "CopyNotPermitted",
-                "DigestMismatch",
-                "HttpServeError",
-                "InvalidArgument",
-                "InvalidName",
-                "InvalidType",
-                "IsADirectory",
-                "MissingExtra",
-                "NotADirectory",
-                "NotFound",
-                "NotPermitted",
-                "PortInUse",
-                "PortNotPermitted",
-                "RootUnusable",
-                "ServerNotRunning",
-                "SourceNotFound",
-                "SourceStalled",
-                "StorageError",
-                "SystemFailure",
-                "Unsupported",
-                "WaitTimeout",
-            ),
-            "notebook.live_table": ("Watch",),
-            "records.events": (
-                "ConnectionEvent",
-                "DownloadEvent",
-                "Event",
-                "ForgottenEvent",
-                "MissingEvent",
-                "ProgressEvent",
-                "RequestEvent",
-                "ServerEvent",
-                "VersionEvent",
-            ),
-            "records.model": ("DownloadRecord", "Missing", "RequestRecord", "Transfer"),
-            "records.terms": ("Client", "Clients", "Until"),
-            "records.waits.blocks": ("ExpectedDownload", "ExpectedRequest"),
-            "storage.entries": ("Metadata",),
-            "storage.facade": ("Storage",),
-            "storage.files": ("ReadFile", "StorageFile", "WriteFile"),
-        },
-    )
+    _MODULES = {
+        "base.arguments": "StrPath",
+        "base.progress": "Progress",
+        "base.text": "Hint",
+        "client.client": "HttpServerClient",
+        "doctor": "Finding Report",
+        "errors": "AddressError AddressNotFound AlreadyExists CopyFailed CopyIsADirectory CopyNotPermitted "
+        "DigestMismatch HttpServeError InvalidArgument InvalidName InvalidType IsADirectory MissingExtra "
+        "NotADirectory NotFound NotPermitted PortInUse PortNotPermitted RootUnusable ServerNotRunning "
+        "SourceNotFound SourceStalled StorageError SystemFailure Unsupported WaitTimeout",
+        "notebook.live_table": "Watch",
+        "records.events": "ConnectionEvent DownloadEvent Event ForgottenEvent MissingEvent ProgressEvent RequestEvent "
+        "ServerEvent VersionEvent",
+        "records.model": "DownloadRecord Missing RequestRecord Transfer",
+        "records.terms": "Client Clients Until",
+        "records.waits.blocks": "ExpectedDownload ExpectedRequest",
+        "storage.entries": "Metadata",
+        "storage.facade": "Storage",
+        "storage.files": "ReadFile StorageFile WriteFile",
+    }
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)
 
 __version__ = "0.1.0"
 

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 
-def lazy_names(
-    package: str, modules: Mapping[str, tuple[str, ...]]
-) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Return the `__getattr__` and the `__dir__` of a package that loads its public names, of these modules, on use."""
     namespace = vars(sys.modules[package])
-    module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
+    module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names.split()}
 
     def first_use(name: str) -> object:
         if name not in module_of:
