@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from httpserve.plan import Subject
 from httpserve.records import downloads
@@ -170,6 +172,45 @@ def test_times_of_what_is_under_way_run_to_now_and_of_what_has_arrived_to_its_en
     standings = selection.standings(V, [goes_on, arrived], 200.0)
 
     assert [standings[client].ended for client in ("10.0.0.2", "10.0.0.3")] == [200.0, 150.0]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([200, 206]),
+            st.sampled_from([((0, 10),), ((0, 4),), ((4, 10),), ()]),
+            st.sampled_from(["10.0.0.2", "10.0.0.3"]),
+            st.sampled_from([V, '"new"']),
+            st.sampled_from([None, 0, 3]),
+        ),
+        max_size=12,
+    ),
+    st.integers(1, 4),
+)
+def test_what_is_looked_at_together_counts_as_what_is_looked_at_one_by_one(
+    answers: list[tuple[int, tuple[tuple[int, int], ...], str, str, int | None]], repeats: int
+) -> None:
+    subjects = {(spans, version): subject(*spans, validator=version) for _, spans, _, version, _ in answers}
+    together, one_by_one = Selection("f", 1000), Selection("f", 1000)
+    for number, (status, spans, client, version, got) in enumerate(answers * repeats, 1):
+        made = exchange(number, *spans, client=client, status=status, began=100.0 + number)
+        made.subject = subjects[spans, version]
+        over(made, got)
+        one_by_one.feed(made)
+        one_by_one.take_in()
+        together.feed(made)
+
+    assert [figures(selection) for selection in (together,)] == [figures(one_by_one)]
+    assert list(together.counted) == list(one_by_one.counted)
+
+
+def figures(selection: Selection) -> list[tuple[object, ...]]:
+    standings = [selection.standings(version, (), 200.0) for version in (V, '"new"')]
+    return [
+        (client, one.received(), one.answers, one.arrived, one.began, one.ended, one.ranges, one.whole)
+        for found in standings
+        for client, one in found.items()
+    ]
 
 
 def test_what_nobody_looks_at_for_long_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
