@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = REPOSITORY / "examples"
 END_SECONDS = 40
@@ -27,12 +29,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
+def started(name: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return warm.Popen(command(name, *arguments), env=environment(), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+
+
 def run(name: str, *arguments: str | Path) -> str:
-    done = subprocess.run(
-        command(name, *arguments), env=environment(), capture_output=True, text=True, timeout=END_SECONDS
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    done = warm.run(command(name, *arguments), env=environment(), timeout=END_SECONDS)
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
@@ -54,14 +58,7 @@ def test_board_boot_takes_an_image(tmp_path: Path) -> None:
 def test_plain_script_waits_for_the_board_and_says_so(tmp_path: Path) -> None:
     image = tmp_path / "board.img"
     image.write_bytes(bytes(100_000))
-    script = subprocess.Popen(
-        command("plain_script.py", image, "127.0.0.1"),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with script:
+    with started("plain_script.py", image, "127.0.0.1") as script:
         assert script.stdout is not None
         url = script.stdout.readline().split("'")[1]
 
@@ -90,10 +87,7 @@ def test_plain_2015_stages_two_files_and_waits_for_both(tmp_path: Path) -> None:
     files = [tmp_path / "Image", tmp_path / "board.dtb"]
     for number, file in enumerate(files, 1):
         file.write_bytes(bytes(number * 1000))
-    script = subprocess.Popen(
-        command("plain_2015.py", *files), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with script:
+    with started("plain_2015.py", *files) as script:
         for url in printed_urls(script, 2):
             with urllib.request.urlopen(url) as response:
                 response.read()
@@ -112,7 +106,7 @@ def test_plain_2015_says_why_no_board_came(tmp_path: Path) -> None:
     file.write_bytes(b"1")
 
     script = command("plain_2015.py", "--timeout", "0.1", file, file)
-    done = subprocess.run(script, env=environment(), capture_output=True, text=True, timeout=END_SECONDS)
+    done = warm.run(script, env=environment(), timeout=END_SECONDS)
 
     assert done.returncode == 1
     assert "boot/Image did not arrive: " in done.stdout

@@ -55,6 +55,19 @@ def Popen(  # as subprocess has it
     return kind(list(command), cwd=cwd, env=environment, **{"text": True, **streams})
 
 
+def run(
+    command: Sequence[str | os.PathLike[str]], *, timeout: float, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, and return what it printed; *settings* are those of Popen."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
+    process = Popen([os.fspath(word) for word in command], **streams)
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
 def start(
     code: str, *arguments: str, env: dict[str, str] | None = None, under: Sequence[str] = ()
 ) -> subprocess.Popen[str]:

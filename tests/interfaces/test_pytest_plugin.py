@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests import strangers, warm
+from tests.interfaces.command import END_SECONDS
 
 FETCH = """
 import urllib.error, urllib.request
@@ -143,16 +143,10 @@ def pytest_of(where: Path, *options: str, **files: str) -> pytest.RunResult:
     for name, text in {"fetching": FETCH, **files}.items():
         (where / f"{name}.py").write_text(text, encoding="utf-8")
     words = ["-W", "error", f"--basetemp={where}/tmp", *(f"-pno:{name}" for name in UNUSED), *options]
-    process = warm.Popen(
-        [sys.executable, "-m", "pytest", "--rootdir", str(where), *words],
-        cwd=where,
-        env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    output, errors = process.communicate()
-    return pytest.RunResult(process.returncode, output.splitlines(), errors.splitlines(), 0)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    command = [sys.executable, "-m", "pytest", "--rootdir", str(where), *words]
+    done = warm.run(command, cwd=where, env=environment, timeout=END_SECONDS)
+    return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0)
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,10 @@ EXAMPLES = REPOSITORY / "examples" / "robot"
 
 def call(*command: str, **environment: str) -> str:
     """Run a program of Python's, which must say nothing on stderr, and return what it prints."""
-    process = warm.Popen(
-        [sys.executable, "-W", "error", "-m", *command],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    output, errors = process.communicate(timeout=END_SECONDS)
-    assert (process.returncode, errors) == (0, ""), output
-    return output
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
+    done = warm.run([sys.executable, "-W", "error", "-m", *command], env=environment, timeout=END_SECONDS)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout
 
 
 def test_dry_run_passes_and_starts_nothing(tmp_path: Path) -> None:
