@@ -22,11 +22,7 @@ BOARD = "192.168.7.2"
 IMAGE = "build/board.img"
 END_SECONDS = 40
 
-CLIENTS = {
-    "curl": ["curl", "-sSf", "-o"],
-    "wget": ["wget", "-q", "-O"],
-    "busybox": ["busybox", "wget", "-q", "-O"],
-}
+CLIENTS = {"curl": ["curl", "-sSf", "-o"], "wget": ["wget", "-q", "-O"], "busybox": ["busybox", "wget", "-q", "-O"]}
 
 
 def blocks(language: str) -> list[str]:

@@ -107,10 +107,7 @@ for name, seconds in itertools.product(("ours", "theirs"), {[-DAY, -10_000 * DAY
     tell(abs(date.timestamp() - time.time()) < 60, ask(name, If_None_Match=first.headers["ETag"])[0].status)
     set_clock(0)
 """
-
-    lines = ran(SETTING + code + END, tmp_path, under=under)
-
-    assert lines == ["True True True", "True 304"] * 6
+    assert ran(SETTING + code + END, tmp_path, under=under) == ["True True True", "True 304"] * 6
 
 
 def test_what_changes_after_the_clock_was_set_back_is_seen_at_the_next_request(
@@ -129,10 +126,7 @@ tell(again.status, body)
 client.storage.write_bytes("ours", b"changed")
 tell(ask("ours")[1])
 """
-
-    lines = ran(SETTING + code + END, tmp_path, under=under)
-
-    assert lines == ["200 b'changed' True", "200 b'changed'", "b'changed'"]
+    assert ran(SETTING + code + END, tmp_path, under=under) == ["200 b'changed' True", "200 b'changed'", "b'changed'"]
 
 
 @pytest.mark.parametrize("seconds", [-DAY, DAY])
@@ -161,10 +155,7 @@ client.stop()
 tell(time.monotonic() - began < 50)
 slow.close()
 """
-
-    lines = ran(SETTING + code + END, tmp_path, under=under)
-
-    assert lines == ["True", "True", "True True", "200 200", "True"]
+    assert ran(SETTING + code + END, tmp_path, under=under) == ["True", "True", "True True", "200 200", "True"]
 
 
 @pytest.mark.parametrize("mtime", [-1, 0, 2**31, 2**33, 253_402_300_800, 2**40])
@@ -186,7 +177,4 @@ tell(client.storage.stat("theirs").content_length, fetched(client, "")[0])
 kept.close()
 client.close()
 """
-
-    lines = ran(code, tmp_path)
-
-    assert lines == ["200 b'theirs'", "True", "6 200"]
+    assert ran(code, tmp_path) == ["200 b'theirs'", "True", "6 200"]

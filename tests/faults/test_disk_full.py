@@ -136,10 +136,12 @@ tell(fetched(client, "old")[0])
 client.close()
 tell(names(root))
 """
-
-    lines = ran(code, tmp_path, under=on_a_disk_of("1m", 100, disk))
-
-    assert lines == ["ENOSPC", "(200, b'new') 404", "404", "['filler']"]
+    assert ran(code, tmp_path, under=on_a_disk_of("1m", 100, disk)) == [
+        "ENOSPC",
+        "(200, b'new') 404",
+        "404",
+        "['filler']",
+    ]
 
 
 @needs_mounts
@@ -201,10 +203,7 @@ with HttpServerClient(root, host="127.0.0.1") as client:
     tell(outcome(lambda: client.storage.read_into_path("image", target)))
     tell(names(os.path.dirname(target)), os.path.getsize(target))
 """
-
-    lines = ran(code, tmp_path, under=on_a_disk_of("1m", 100, target))
-
-    assert lines == ["CopyFailed ENOSPC", "['out'] 3"]
+    assert ran(code, tmp_path, under=on_a_disk_of("1m", 100, target)) == ["CopyFailed ENOSPC", "['out'] 3"]
 
 
 def test_a_journal_without_room_for_a_whole_record_refuses_and_stays_good(tmp_path: Path, disk: Path) -> None:
@@ -225,7 +224,4 @@ with HttpServerClient(root, host="127.0.0.1") as client:
     first.discard()
     third.discard()
 """
-
-    lines = ran(code, tmp_path)
-
-    assert lines == ["StorageError ENOSPC", "[True, True]"]
+    assert ran(code, tmp_path) == ["StorageError ENOSPC", "[True, True]"]

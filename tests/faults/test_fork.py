@@ -36,9 +36,7 @@ child.join(10)
 tell(child.exitcode, client.is_running, fetched(client, "image") == (200, b"parent" * 100_000))
 client.close()
 """
-    lines = ran(code, tmp_path)
-
-    assert lines == ["0 True True"]
+    assert ran(code, tmp_path) == ["0 True True"]
 
 
 def test_a_pool_of_children_at_work_answers_nothing_while_the_parent_serves(tmp_path: Path) -> None:
@@ -64,9 +62,7 @@ tell(sorted(number for number, _, _ in first) == list(range(20)))
 tell({{running for _, running, _ in first}}, os.getpid() in {{pid for _, _, pid in first}}, answers)
 client.close()
 """
-    lines = ran(code, tmp_path)
-
-    assert lines == ["True", "{False} False {200}"]
+    assert ran(code, tmp_path) == ["True", "{False} False {200}"]
 
 
 def test_children_do_not_touch_the_answers_that_their_parent_keeps(tmp_path: Path) -> None:
@@ -89,9 +85,7 @@ for _ in range(8):
 tell(good, len(client.requests), all(record.completed for record in client.requests))
 client.close()
 """
-    lines = ran(code, tmp_path)
-
-    assert lines == ["True 96 True"]
+    assert ran(code, tmp_path) == ["True 96 True"]
 
 
 def test_a_child_forked_in_the_middle_of_a_put_and_a_download_disturbs_neither(tmp_path: Path) -> None:
@@ -117,9 +111,7 @@ client.close()
 tell(names(root) if os.path.isdir(root) else [])
 os.unlink(source)
 """
-    lines = ran(code, tmp_path)
-
-    assert lines == ["True True", "[]"]
+    assert ran(code, tmp_path) == ["True True", "[]"]
 
 
 def test_a_child_serves_by_a_client_of_its_own_and_by_its_copy_of_the_parents(tmp_path: Path) -> None:
@@ -139,9 +131,7 @@ child.join(10)
 tell(child.exitcode, client.storage.list("/") == ["/", "image"], fetched(client, "image")[0])
 client.close()
 """
-    lines = ran(code, tmp_path)
-
-    assert lines == ["0 True 200"]
+    assert ran(code, tmp_path) == ["0 True 200"]
 
 
 def test_children_forked_while_other_threads_put_and_list_do_not_hang(tmp_path: Path) -> None:
@@ -174,9 +164,7 @@ for thread in threads:
 tell(set(codes), client.storage.exists("image"))
 client.close()
 """
-    lines = ran(code, tmp_path)
-
-    assert lines == ["{0} True"]
+    assert ran(code, tmp_path) == ["{0} True"]
 
 
 def test_a_child_that_outlives_its_parent_answers_nobody(tmp_path: Path) -> None:
@@ -285,9 +273,7 @@ tell([(one.name, one.outcome) for one in client.requests])
 board.close()
 client.close()
 """
-    lines = ran(code, tmp_path)
-
-    assert lines == [
+    assert ran(code, tmp_path) == [
         "True [('image', 'completed', False), ('part', 'under way', True)]",
         "('image', 'completed') ('part', 'under way')",
         "[('image', 'completed'), ('part', 'completed')]",

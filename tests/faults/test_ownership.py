@@ -409,9 +409,10 @@ with HttpServerClient(mine, host="127.0.0.1") as client:
 tell(names(mine) == before)
 tempfile.tempdir = os.path.join(where, "tmp")
 """
-    lines = ran(code, tmp_path / "parts", under=[*command, f'{setup} && exec "$0" "$@"'])
-
-    assert lines == ["False ['image'] True 4", "True"]
+    assert ran(code, tmp_path / "parts", under=[*command, f'{setup} && exec "$0" "$@"']) == [
+        "False ['image'] True 4",
+        "True",
+    ]
 
 
 MOUNTING = """
@@ -465,9 +466,7 @@ with HttpServerClient(host="127.0.0.1"):
 import shutil
 shutil.rmtree(private, ignore_errors=True)
 """
-    lines = ran(code, tmp_path, under=own_mounts() or ())
-
-    assert lines == ["['below', 'below/kept', 'kept']"] * 2
+    assert ran(code, tmp_path, under=own_mounts() or ()) == ["['below', 'below/kept', 'kept']"] * 2
 
 
 # Killed before each step

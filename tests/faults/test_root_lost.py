@@ -181,9 +181,7 @@ tell(outcome(lambda: client.storage.write_bytes("image", b"new")), fetched(clien
 client.close()
 tell(names(root))
 """
-    lines = ran(MOUNT + code, tmp_path, under=own_mounts() or ())
-
-    assert lines == [
+    assert ran(MOUNT + code, tmp_path, under=own_mounts() or ()) == [
         "NotPermitted EROFS",
         "['image', 'ours'] (200, b'old') (200, b'ours')",
         "None (200, b'new')",
@@ -210,9 +208,12 @@ tell(names(root))
 client.close()
 tell(os.listdir(root))
 """
-    lines = ran(MOUNT + code, tmp_path, under=own_mounts() or ())
-
-    assert lines == ["False 2", "RootUnusable None", "['ours']", "['ours']"]
+    assert ran(MOUNT + code, tmp_path, under=own_mounts() or ()) == [
+        "False 2",
+        "RootUnusable None",
+        "['ours']",
+        "['ours']",
+    ]
 
 
 @pytest.mark.skipif(own_mounts() is None, reason="nothing may be mounted here")
@@ -230,6 +231,4 @@ subprocess.run(["umount", root], check=True)
 tell(fetched(client, "image"))
 client.close()
 """
-    lines = ran(MOUNT + code, tmp_path, under=own_mounts() or ())
-
-    assert lines == ["404", "(200, b'above')", "(200, b'below')"]
+    assert ran(MOUNT + code, tmp_path, under=own_mounts() or ()) == ["404", "(200, b'above')", "(200, b'below')"]

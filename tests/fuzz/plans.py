@@ -19,13 +19,7 @@ from tests.fuzz.conditions import fields_in
 # All bytes, and what looks like the end of a part.
 CONTENT = bytes(range(256)) * 3 + b"\r\n--" * 58
 FILES = {"empty.bin": b"", "one": b"1", "kilo.txt": CONTENT}
-STATUS = {
-    Answer.WHOLE: 200,
-    Answer.PARTS: 206,
-    Answer.NOT_MODIFIED: 304,
-    Answer.FAILED: 412,
-    Answer.UNSATISFIABLE: 416,
-}
+STATUS = {Answer.WHOLE: 200, Answer.PARTS: 206, Answer.NOT_MODIFIED: 304, Answer.FAILED: 412, Answer.UNSATISFIABLE: 416}
 
 
 class PlanCheck:

@@ -30,10 +30,7 @@ def check_of(name: str) -> Iterator[Check]:
 
 
 _PURE: dict[str, Check] = {"head": check_head, "content": check_content, "conditions": check_conditions}
-_ON_DISK: dict[str, Callable[[Path], AbstractContextManager[Check]]] = {
-    "plans": plans,
-    "names": names,
-}
+_ON_DISK: dict[str, Callable[[Path], AbstractContextManager[Check]]] = {"plans": plans, "names": names}
 
 
 def stored(name: str) -> list[Path]:

@@ -359,14 +359,7 @@ def test_help_into_a_closed_pipe_says_nothing_more(start: Start, command: list[s
 def test_closed_stdout_and_stderr_are_no_error(start: Start, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "port"
     process = start(
-        folder,
-        "-b",
-        "127.0.0.1",
-        "--port-file",
-        file,
-        stdout=None,
-        stderr=None,
-        preexec_fn=lambda: os.closerange(1, 3),
+        folder, "-b", "127.0.0.1", "--port-file", file, stdout=None, stderr=None, preexec_fn=lambda: os.closerange(1, 3)
     )
     eventually(file.exists, "the port file")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from tests.robot.conftest import Ran
 from tests.robot.suites import run
 
 KERNEL = b"a kernel" * 1000
@@ -12,12 +13,10 @@ DIGEST = hashlib.sha256(KERNEL).hexdigest()
 REFUSED = "OpenDAL makes no operator of 's4' with bucket=: scheme is not registered"
 
 
-def test_put_file_takes_a_path_a_url_and_an_operator(tmp_path: Path) -> None:
+def test_put_file_takes_a_path_a_url_and_an_operator(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "Image").write_bytes(KERNEL)
 
-    done = run(
-        tmp_path,
-        f"""
+    done = ran(f"""
 Path
     Start HTTP Server
     ${{url}}=    Put File    boot/Image    ${{CURDIR}}/Image    sha256=sha256:{DIGEST.upper()}
@@ -39,18 +38,15 @@ Operator
     Put File    again    Image    operator=${{builds}}
     ${{names}}=    List Files
     Should Be Equal    ${{names}}    ${{{{ ["again", "from-operator", "from-service", "from-url"] }}}}
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_put_file_says_what_was_wrong(tmp_path: Path) -> None:
+def test_put_file_says_what_was_wrong(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "Image").write_bytes(KERNEL)
 
-    done = run(
-        tmp_path,
-        """
+    done = ran("""
 Wrong Digest
     Start HTTP Server
     Put File    Image    ${CURDIR}/Image    sha256=${{ "0" * 64 }}
@@ -75,8 +71,7 @@ Bad Name
     Put File    ../Image    ${CURDIR}/Image
 No Operator
     Put File    Image    Image    operator=${17}
-""",
-    )
+""")
 
     messages = {name: case.message for name, case in done.cases.items()}
     assert not [name for name, case in done.cases.items() if case.passed]
@@ -101,10 +96,8 @@ def test_names_of_error_classes_are_hidden(tmp_path: Path) -> None:
     assert not done["Name"].message.startswith("InvalidName")
 
 
-def test_list_exist_and_remove(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_list_exist_and_remove(ran: Ran) -> None:
+    done = ran("""
 Files
     Start HTTP Server
     Put Text    boot/Image    kernel
@@ -124,22 +117,18 @@ Files
     Remove File    boot/Image
     Remove File    boot/Image
     Run Keyword And Expect Error    there is no file 'boot/Image'*    File Should Exist    boot/Image
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_put_text_writes_the_encoding_that_was_asked_for(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_put_text_writes_the_encoding_that_was_asked_for(ran: Ran) -> None:
+    done = ran("""
 Text
     Start HTTP Server
     ${url}=    Put Text    cfg    größe\\n    encoding=latin-1
     ${hex}=    Type On Board    curl -s ${url} | od -An -tx1
     Should Be Equal    ${hex.strip()}    67 72 f6 df 65 0a
-""",
-    )
+""")
 
     assert done.all_passed()

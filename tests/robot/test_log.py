@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from httpserve.robot.transfers_log import MOST_LINES, MOST_ROWS
+from tests.robot.conftest import Ran
 from tests.robot.suites import Run, run
 
 
-def test_each_test_has_one_table_and_a_line_for_each_transfer(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_each_test_has_one_table_and_a_line_for_each_transfer(ran: Ran) -> None:
+    done = ran("""
 First
     Start HTTP Server
     ${url}=    Put Text    boot/Image    kernel
@@ -24,8 +23,7 @@ Second
     Type On Board    curl -s -o out '${url}'
 Third
     Get Server URL
-""",
-    )
+""")
 
     assert done.all_passed()
     names = [(name, client, size, state, times) for name, client, size, _, state, times in done["First"].rows]
@@ -38,10 +36,8 @@ Third
     assert done["Third"].table == ""
 
 
-def test_lines_stand_in_time_order_with_their_own_time(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_lines_stand_in_time_order_with_their_own_time(ran: Ran) -> None:
+    done = ran("""
 Lines
     Start HTTP Server
     ${url}=    Put Text    boot/Image    kernel
@@ -49,8 +45,7 @@ Lines
     Transfers Have Ended
     Type On Board    curl -s -o out '${url}'?4
     Transfers Have Ended
-""",
-    )
+""")
 
     lines = done["Lines"].lines
     times = [line.timestamp for line in lines]
@@ -102,12 +97,10 @@ Many
     )
 
 
-def test_what_is_under_way_stands_in_the_table_and_has_its_line_in_the_next_test(tmp_path: Path) -> None:
+def test_what_is_under_way_stands_in_the_table_and_has_its_line_in_the_next_test(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(bytes(30_000_000))
 
-    done = run(
-        tmp_path,
-        """
+    done = ran("""
 First
     Start HTTP Server
     ${url}=    Put File    big    ${CURDIR}/big
@@ -120,8 +113,7 @@ First
 Second
     Terminate Process    board    kill=yes
     Transfers Have Ended
-""",
-    )
+""")
 
     assert done.all_passed()
     assert [(row[0], row[4]) for row in done["First"].rows] == [("big", "under way")]
@@ -130,26 +122,21 @@ Second
     assert len(done["Second"].lines) == 1
 
 
-def test_table_names_the_server_where_there_are_several(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_table_names_the_server_where_there_are_several(ran: Ran) -> None:
+    done = ran("""
 Two
     ${one}=    Start HTTP Server    alias=one
     ${two}=    Start HTTP Server    alias=two
     Type On Board    curl -s -o out ${one}/; curl -s -o out ${two}/
     Transfers Have Ended    one
     Transfers Have Ended    two
-""",
-    )
+""")
 
     assert [row[0] for row in done["Two"].rows] == ["one", "two"]
 
 
-def test_library_under_two_names_writes_one_table(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_library_under_two_names_writes_one_table(ran: Ran) -> None:
+    done = ran("""
 Two Names
     ${url}=    Http.Start HTTP Server
     Type On Board    curl -s -o out ${url}/
@@ -157,22 +144,18 @@ Two Names
 
 *** Settings ***
 Library    httpserve.robot.HttpServe    host=127.0.0.1    AS    Http
-""",
-    )
+""")
 
     assert done.all_passed()
     assert [row[0] for row in done["Two Names"].rows] == ["/"]
 
 
-def test_table_of_a_failed_test_is_there_too(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_table_of_a_failed_test_is_there_too(ran: Ran) -> None:
+    done = ran("""
 Fails
     ${url}=    Start HTTP Server
     Type On Board    curl -s -o out ${url}/nothing
     Fail    as it should
-""",
-    )
+""")
 
     assert [row[4] for row in done["Fails"].rows] == ["404 Not Found"]

@@ -10,6 +10,7 @@ from robot.libdocpkg import LibraryDocumentation
 
 from httpserve import HttpServerClient
 from httpserve.robot import HttpServe
+from tests.robot.conftest import Ran
 from tests.robot.suites import run, write
 
 DOCUMENTATION = LibraryDocumentation("httpserve.robot.HttpServe")
@@ -67,10 +68,8 @@ Start Overrides
     assert done.all_passed()
 
 
-def test_aliases_switch_and_server_choose_the_server(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_aliases_switch_and_server_choose_the_server(ran: Ran) -> None:
+    done = ran("""
 Two Servers
     Start HTTP Server    alias=lab
     Start HTTP Server    alias=field
@@ -88,16 +87,13 @@ Two Servers
     Run Keyword And Expect Error    there is no server 'mars'; there are: 'lab', 'field'
     ...    Put Text    which    mars    server=mars
     Run Keyword And Expect Error    there is no server 'mars'; there are: 'lab', 'field'    Switch HTTP Server    mars
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_start_on_a_running_server_keeps_it_and_other_settings_are_refused(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_start_on_a_running_server_keeps_it_and_other_settings_are_refused(ran: Ran) -> None:
+    done = ran("""
 Start Again
     ${first}=    Start HTTP Server
     ${second}=    Start HTTP Server
@@ -105,16 +101,13 @@ Start Again
     Run Keyword And Expect Error    server 'default' runs already with other settings (listing=): leave them out*
     ...    Start HTTP Server    listing=no
     Start HTTP Server    listing=yes
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_stopped_server_keeps_its_files_until_it_starts_again(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_stopped_server_keeps_its_files_until_it_starts_again(ran: Ran) -> None:
+    done = ran("""
 Stop And Start
     Start HTTP Server
     Put Text    name    text
@@ -123,16 +116,13 @@ Stop And Start
     Run Keyword And Expect Error    the current HTTP server does not run: *    HTTP Server Should Be Running
     Start HTTP Server
     File Should Exist    name
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_stopped_server_with_other_settings_is_refused_and_keeps_its_files(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_stopped_server_with_other_settings_is_refused_and_keeps_its_files(ran: Ran) -> None:
+    done = ran("""
 Other Settings
     ${url}=    Start HTTP Server    alias=q    listing=no
     Put Text    f    1
@@ -154,13 +144,12 @@ Other Settings
     Should Be Equal    ${now}    ${url}
     ${names}=    List Files
     Should Be Empty    ${names}
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_what_needs_a_running_server_names_the_keyword_that_starts_one(tmp_path: Path) -> None:
+def test_what_needs_a_running_server_names_the_keyword_that_starts_one(ran: Ran) -> None:
     calls = (
         "Put File    a    ${CURDIR}/suite.robot",
         "Put Text    a    text",
@@ -176,9 +165,7 @@ def test_what_needs_a_running_server_names_the_keyword_that_starts_one(tmp_path:
     )
     asserted = "\n".join(f"Call {number}\n    {call}" for number, call in enumerate(calls))
 
-    done = run(
-        tmp_path,
-        f"""
+    done = ran(f"""
 Stop
     Start HTTP Server
     Put Text    a    text
@@ -196,8 +183,7 @@ Looks Only
     Get Missing Files
     File Should Exist    a
     File Should Not Have Been Requested    a
-""",
-    )
+""")
 
     messages = {name: case.message for name, case in done.cases.items() if not case.passed}
     failing = {f"Call {number}": call.partition("    ")[0] for number, call in enumerate(calls)}
@@ -210,24 +196,19 @@ Looks Only
     assert not [message for message in messages.values() if "()" in message]
 
 
-def test_start_without_the_address_names_the_keyword_that_waits_for_it(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_start_without_the_address_names_the_keyword_that_waits_for_it(ran: Ran) -> None:
+    done = ran("""
 No Address
     Start HTTP Server    host=198.51.100.7
-""",
-    )
+""")
 
     message = done["No Address"].message
     assert "; Start HTTP Server with wait_for_address=30 s waits for it, " in message
     assert "start(" not in message
 
 
-def test_stop_all_closes_and_forgets(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_stop_all_closes_and_forgets(ran: Ran) -> None:
+    done = ran("""
 Stop All
     Stop All HTTP Servers
     ${url}=    Start HTTP Server    alias=one
@@ -236,8 +217,7 @@ Stop All
     Run Keyword And Expect Error    there is no server yet*    Get Server URL
     ${answer}=    Type On Board    curl -s -o out -w '\\%{http_code}' ${url}/
     Should Be Equal    ${answer}    000
-""",
-    )
+""")
 
     assert done.all_passed()
 

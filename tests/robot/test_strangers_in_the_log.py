@@ -6,7 +6,8 @@ import html
 from pathlib import Path
 
 from tests import strangers
-from tests.robot.suites import REPOSITORY, run
+from tests.robot.conftest import Ran
+from tests.robot.suites import REPOSITORY
 
 SENDER = """
 import os, socket, sys
@@ -29,14 +30,12 @@ def send_all(url, root):
 """
 
 
-def test_nothing_that_strangers_send_forges_a_line_or_a_row(tmp_path: Path) -> None:
+def test_nothing_that_strangers_send_forges_a_line_or_a_row(ran: Ran, tmp_path: Path) -> None:
     served = tmp_path / "served"
     served.mkdir()
     (tmp_path / "Sender.py").write_text(SENDER.format(repository=str(REPOSITORY)))
 
-    done = run(
-        tmp_path,
-        f"""
+    done = ran(f"""
 Strangers
     Import Library    {tmp_path}/Sender.py
     ${{url}}=    Start HTTP Server    root_dir={served}
@@ -48,8 +47,7 @@ Strangers
     Run Keyword And Expect Error    *    Wait For Download    nothing    timeout=0 s
     ${{requests}}=    Get Requests
     File Should Exist    nothing
-""",
-    )
+""")
 
     case = done["Strangers"]
     assert case.lines

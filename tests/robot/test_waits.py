@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from robot.api import ExecutionResult
 
-from tests.robot.suites import END_SECONDS, REPOSITORY, run, start, write
+from tests.robot.conftest import Ran
+from tests.robot.suites import END_SECONDS, REPOSITORY, start, write
 from tests.server.wire import eventually
 
 
-def test_promise_counts_only_what_begins_after_it(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_promise_counts_only_what_begins_after_it(ran: Ran) -> None:
+    done = ran("""
 Too Early
     Start HTTP Server
     ${url}=    Put Text    boot/Image    kernel
@@ -31,18 +30,15 @@ After
     Should Be Equal    ${record.name}    boot/Image
     Should Be Equal As Integers    ${record.bytes}    6
     Should Be Equal    ${record.client}    127.0.0.1
-""",
-    )
+""")
 
     assert not done["Too Early"].passed
     assert "boot/Image" in done["Too Early"].message
     assert done["After"].passed, done["After"].message
 
 
-def test_name_counts_what_came_since_it_was_put_once(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_name_counts_what_came_since_it_was_put_once(ran: Ran) -> None:
+    done = ran("""
 By Name
     Start HTTP Server
     ${url}=    Put Text    boot/Image    kernel
@@ -54,18 +50,15 @@ By Name
     Run Keyword And Expect Error    *boot/Image*    Wait For Download    boot/Image    timeout=0
     Put Text    boot/Image    another
     Run Keyword And Expect Error    *boot/Image*    File Should Have Been Downloaded    boot/Image
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_until_clients_and_since_are_written_as_people_do(tmp_path: Path) -> None:
+def test_until_clients_and_since_are_written_as_people_do(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(bytes(1_000_000))
 
-    done = run(
-        tmp_path,
-        """
+    done = ran("""
 Until
     Start HTTP Server
     ${url}=    Put File    big    ${CURDIR}/big
@@ -80,16 +73,13 @@ Until
     Should Be Equal    ${records[0].client}    127.0.0.1
     Run Keyword And Expect Error    *    Wait For Download    big    timeout=0    until=900 kB    since=2020-01-01
     Run Keyword And Expect Error    *    Wait For Download    big    timeout=0    clients=2    since=2020-01-01
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_wait_with_bad_text_says_what_to_write(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_wait_with_bad_text_says_what_to_write(ran: Ran) -> None:
+    done = ran("""
 Until
     Start HTTP Server
     Wait For Download    big    until=half
@@ -111,8 +101,7 @@ Status
     Wait For Request    big    status=missing
 Since
     Wait For Request    big    since=yesterday
-""",
-    )
+""")
 
     messages = {name: case.message for name, case in done.cases.items()}
     assert not [name for name, case in done.cases.items() if case.passed]
@@ -127,12 +116,10 @@ Since
     assert "'yesterday' that cannot be converted to datetime" in messages["Since"]
 
 
-def test_failed_wait_shows_what_has_arrived_in_the_message_itself(tmp_path: Path) -> None:
+def test_failed_wait_shows_what_has_arrived_in_the_message_itself(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(bytes(1_000_000))
 
-    done = run(
-        tmp_path,
-        """
+    done = ran("""
 Nobody
     Start HTTP Server
     ${url}=    Put File    big    ${CURDIR}/big
@@ -145,8 +132,7 @@ Stopped
     ${url}=    Get File URL    big
     Type On Board    curl -s -r 0-399999 -o out ${url}
     Wait For Download    big    timeout=100 ms
-""",
-    )
+""")
 
     messages = {name: case.message for name, case in done.cases.items()}
     assert not [name for name, case in done.cases.items() if case.passed]
@@ -156,10 +142,8 @@ Stopped
     assert not any(message.startswith("WaitTimeout") for message in messages.values())
 
 
-def test_requests_transfers_and_missing_are_given(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_requests_transfers_and_missing_are_given(ran: Ran) -> None:
+    done = ran("""
 Records
     Start HTTP Server
     ${url}=    Put Text    boot/Image    kernel
@@ -187,16 +171,13 @@ Records
     Transfers Have Ended
     Run Keyword And Expect Error    'boot/nothing' was asked for: GET by 127.0.0.1 (404)
     ...    File Should Not Have Been Requested    boot/nothing
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_command_is_what_the_board_can_run(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_command_is_what_the_board_can_run(ran: Ran) -> None:
+    done = ran("""
 Command
     Start HTTP Server
     Put Text    Image    kernel
@@ -204,16 +185,13 @@ Command
     Type On Board    ${command}
     Wait For Download    Image    timeout=20 s
     Run Keyword And Expect Error    *u-boot*    Get Download Command    Image    telepathy
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_address_as_a_number_is_written_in_the_base_that_u_boot_reads(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_address_as_a_number_is_written_in_the_base_that_u_boot_reads(ran: Ran) -> None:
+    done = ran("""
 Number
     Start HTTP Server
     Put Text    Image    kernel
@@ -228,16 +206,13 @@ Text
 Other Values Are Text
     ${command}=    Get Download Command    Image    curl    output=${5}
     Should Contain    ${command}    -o 5${SPACE}
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_name_not_asked_for_cannot_be_told_once_requests_may_be_forgotten(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_name_not_asked_for_cannot_be_told_once_requests_may_be_forgotten(ran: Ran) -> None:
+    done = ran("""
 Few
     ${url}=    Start HTTP Server    max_records=5
     Put Text    a    x
@@ -254,16 +229,13 @@ Many
         ...    cannot tell whether '${name}' was asked for: the server remembers 5 requests*larger max_records=
         ...    File Should Not Have Been Requested    ${name}
     END
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_client_is_one_address_in_any_spelling_and_an_error_where_it_is_none(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_client_is_one_address_in_any_spelling_and_an_error_where_it_is_none(ran: Ran) -> None:
+    done = ran("""
 Spelling
     ${url}=    Start HTTP Server
     Put Text    a    x
@@ -296,16 +268,13 @@ Refused
     [Arguments]    @{call}    &{named}
     Run Keyword And Expect Error    client must be a board's IP address, such as 192.168.7.2, not *
     ...    @{call}    &{named}
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_name_that_no_file_can_have_is_an_error_of_checks_too(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_name_that_no_file_can_have_is_an_error_of_checks_too(ran: Ran) -> None:
+    done = ran("""
 No Name
     ${url}=    Start HTTP Server
     Type On Board    curl -s ${url}/recovery.cfg
@@ -319,16 +288,13 @@ No Name
     ...    File Should Not Have Been Requested    ${EMPTY}
     Run Keyword And Expect Error    '../a' cannot be a name on the server*    Wait For Download    ../a
     Run Keyword And Expect Error    '../a' cannot be a name on the server*    Get File URL    ../a
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_name_is_found_as_clients_write_it(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_name_is_found_as_clients_write_it(ran: Ran) -> None:
+    done = ran("""
 Written Otherwise
     ${url}=    Start HTTP Server
     Type On Board    curl -s --request-target 'http://board/boot/recovery.cfg' ${url}
@@ -337,16 +303,13 @@ Written Otherwise
         Run Keyword And Expect Error    '${name}' was asked for: GET by 127.0.0.1 (404)
         ...    File Should Not Have Been Requested    ${name}
     END
-""",
-    )
+""")
 
     assert done.all_passed()
 
 
-def test_doctor_logs_its_findings_and_fails_as_it_is_told(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        """
+def test_doctor_logs_its_findings_and_fails_as_it_is_told(ran: Ran) -> None:
+    done = ran("""
 Never
     Start HTTP Server
     ${report}=    Run HTTP Doctor    fail_on=never
@@ -355,8 +318,7 @@ Warn
     Run HTTP Doctor    fail_on=warn
 Text
     Run HTTP Doctor    fail_on=often
-""",
-    )
+""")
 
     assert done["Never"].passed, done["Never"].message
     assert any("bind" in message.message for message in done["Never"].messages)

@@ -51,11 +51,7 @@ def test_what_waits_cost_is_measured() -> None:
     options = ["--rounds", "1", "--seconds", "1", "--only", "rest"]
 
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.waits", *options],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=50,
+        [sys.executable, "-m", "benchmarks.waits", *options], cwd=REPOSITORY, capture_output=True, text=True, timeout=50
     )
 
     assert done.returncode == 0, done.stderr

@@ -14,10 +14,7 @@ from httpserve.base.names import checked_name
 from httpserve.errors import InvalidName, InvalidType
 from tests.cases import each
 
-WHITE_SPACE_OF_RUST = [
-    *"\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000",
-    *map(chr, range(0x2000, 0x200B)),
-]
+WHITE_SPACE_OF_RUST = [*"\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000", *map(chr, range(0x2000, 0x200B))]
 
 
 @each(
@@ -49,10 +46,7 @@ def test_a_path_object_is_a_name() -> None:
     assert checked_name(PurePosixPath("/a/b")) == "a/b"
 
 
-@each(
-    ("raw", "name"),
-    [("", ""), ("/", ""), (".", ""), ("d/", "d"), ("/d/e//", "d/e"), ("d", "d"), ("d/.", "d")],
-)
+@each(("raw", "name"), [("", ""), ("/", ""), (".", ""), ("d/", "d"), ("/d/e//", "d/e"), ("d", "d"), ("d/.", "d")])
 def test_a_directory_may_end_in_a_slash_and_be_the_root(raw: str, name: str) -> None:
     assert checked_name(raw, directory=True) == name
 

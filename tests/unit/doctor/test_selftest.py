@@ -25,13 +25,7 @@ def flaws(question: Question, data: bytes, *, first: bytes | None = None, second
 
 @each(
     ("question", "data"),
-    [
-        (GET, HEAD + CONTENT),
-        (OLD, HEAD + CONTENT),
-        (TO_HEAD, HEAD),
-        (RANGE, PART + CONTENT[4:12]),
-        (FAR, BEYOND),
-    ],
+    [(GET, HEAD + CONTENT), (OLD, HEAD + CONTENT), (TO_HEAD, HEAD), (RANGE, PART + CONTENT[4:12]), (FAR, BEYOND)],
     ids=list(ASKED),
 )
 def test_a_good_answer_has_no_flaw(question: Question, data: bytes) -> None:

@@ -162,14 +162,7 @@ def test_a_url_brackets_ipv6_and_drops_our_zone(host: str, in_url: str) -> None:
     assert url_host(host) == in_url
 
 
-@each(
-    ("host", "in_url"),
-    [
-        ("fe80::1%eth0", "[fe80::1%25usb0]"),
-        ("fd00::1", "[fd00::1]"),
-        ("10.0.0.1", "10.0.0.1"),
-    ],
-)
+@each(("host", "in_url"), [("fe80::1%eth0", "[fe80::1%25usb0]"), ("fd00::1", "[fd00::1]"), ("10.0.0.1", "10.0.0.1")])
 def test_the_zone_of_the_board_goes_into_link_local_addresses_only(host: str, in_url: str) -> None:
     assert url_host(host, "usb0") == in_url
 

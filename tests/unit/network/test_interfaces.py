@@ -170,8 +170,7 @@ def test_only_link_local_ipv6_needs_its_zone(address: str, host: str) -> None:
 
 
 @each(
-    ("address", "is_unique_local"),
-    [("fd00::1", True), ("fc00::1", True), ("2001:db8::1", False), ("252.0.0.1", False)],
+    ("address", "is_unique_local"), [("fd00::1", True), ("fc00::1", True), ("2001:db8::1", False), ("252.0.0.1", False)]
 )
 def test_unique_local_addresses_are_known(address: str, is_unique_local: bool) -> None:
     assert an_address("eth0", address).is_unique_local is is_unique_local

@@ -612,33 +612,8 @@ def test_every_head_of_the_grammar_is_taken_as_it_was_meant(
 
 
 PIECE = st.sampled_from(
-    [
-        b"GET",
-        b" ",
-        b"/",
-        b"HTTP/1.1",
-        b"\r\n",
-        b"\r",
-        b"\n",
-        b":",
-        b"Host",
-        b"x",
-        b"%",
-        b"%41",
-        b"\x00",
-        b"\xff",
-        b"\t",
-        b",",
-        b"Content-Length",
-        b"Transfer-Encoding",
-        b"chunked",
-        b"5",
-        b"http://",
-        b"[",
-        b"]",
-        b"*",
-        b"OPTIONS",
-    ]
+    [b"\r\n", b"\r", b"\n", b" ", b"\t", b"\x00", b"\xff"]
+    + b"GET / HTTP/1.1 : Host x % %41 , Content-Length Transfer-Encoding chunked 5 http:// [ ] * OPTIONS".split()
 )
 
 
@@ -680,9 +655,7 @@ LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*?)[ \t]*\r", re.I)
 HOST = re.compile(rb"\r\nhost:[ \t]*([^\r]*?)[ \t]*\r", re.I)
 
 # What we take on purpose though h11 does not.
-ONLY_WE_TAKE = {
-    "a target beyond ASCII, which U-Boot sends as it was typed": re.compile(rb"[^\r ]+ [^\r ]*[\x80-\xff]"),
-}
+ONLY_WE_TAKE = {"a target beyond ASCII, which U-Boot sends as it was typed": re.compile(rb"[^\r ]+ [^\r ]*[\x80-\xff]")}
 
 # What we refuse on purpose though h11 takes it.
 ONLY_H11_TAKES = {
@@ -729,34 +702,23 @@ HEAD_FIELD = st.builds(
     st.sampled_from([": ", ": ", ":", ":\t", " : ", "", ": \t "]),
     st.sampled_from(
         [
-            "b",
-            "5",
-            "chunked",
             "",
-            "gzip",
-            "close",
             "5, 5",
-            "+5",
             "a b",
-            "é",
             "\x00",
             "\x01",
             "b ",
-            "a@b",
-            "9" * 19,
             "chunked, gzip",
             "5\rx",
+            *"b 5 chunked gzip close +5 é a@b".split(),
+            "9" * 19,
         ]
     ),
     st.sampled_from(["\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\n ", "\r\r\n"]),
 )
 
 
-@given(
-    HEAD_LINE,
-    st.sampled_from([b"Host: bench\r\n", b"Host: bench\r\n", b""]),
-    st.lists(HEAD_FIELD, max_size=4),
-)
+@given(HEAD_LINE, st.sampled_from([b"Host: bench\r\n", b"Host: bench\r\n", b""]), st.lists(HEAD_FIELD, max_size=4))
 @example(b"GET / HTTP/1.1\r\n", b"Host: bench\r\n", [])
 def test_heads_are_what_h11_makes_of_them_but_for_differences_that_are_explained(
     line: bytes, host: bytes, fields: list[bytes]

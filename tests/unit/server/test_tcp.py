@@ -49,11 +49,7 @@ def test_what_may_stay_on_this_machine_is_not_copied(net: str, name: str) -> Non
 
 @pytest.mark.parametrize(
     ("family", "host", "target"),
-    [
-        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
-        (socket.AF_INET6, "::1", "::1"),
-        (socket.AF_INET6, "::", "127.0.0.1"),
-    ],
+    [(socket.AF_INET, "127.0.0.1", "127.0.0.1"), (socket.AF_INET6, "::1", "::1"), (socket.AF_INET6, "::", "127.0.0.1")],
 )
 def test_a_client_on_this_machine_borrows_more_than_one_behind_a_cable(
     monkeypatch: pytest.MonkeyPatch, family: int, host: str, target: str

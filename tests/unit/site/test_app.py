@@ -862,10 +862,7 @@ def test_a_plan_says_for_the_record_which_bytes_stand_where(root: Root) -> None:
     assert plan.length == len(body)
     assert plan.subject is not None
     assert (plan.subject.name, plan.subject.total) == ("f", 1024)
-    assert [body[at : at + stop - start] for at, start, stop in plan.subject.pieces] == [
-        CONTENT[100:110],
-        CONTENT[:5],
-    ]
+    assert [body[at : at + stop - start] for at, start, stop in plan.subject.pieces] == [CONTENT[100:110], CONTENT[:5]]
     assert all(first.body_offset < second.body_offset for first, second in pairwise(plan.subject.pieces))
 
 
