@@ -34,18 +34,14 @@ def blocks(*languages: str) -> list[Block]:
     return [block for block in BLOCKS if block.language in languages]
 
 
-def parametrized(found: list[Block]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("block", found, ids=str)
-
-
-@parametrized([block for block in blocks(*RUN) if not block.not_run])
+@pytest.mark.parametrize("block", [block for block in blocks(*RUN) if not block.not_run], ids=str)
 def test_block_runs_as_written(block: Block, tmp_path: Path) -> None:
     build(tmp_path)
 
     run(block, tmp_path)
 
 
-@parametrized(blocks(*PARSED))
+@each("block", blocks(*PARSED), ids=str)
 def test_block_of_settings_can_be_read(block: Block) -> None:
     if block.language == "toml":
         tomllib.loads(block.text)
@@ -56,7 +52,7 @@ def test_block_of_settings_can_be_read(block: Block) -> None:
             json.loads(value)
 
 
-@parametrized([block for block in blocks("sh", "python") if block.not_run])
+@each("block", [block for block in blocks("sh", "python") if block.not_run], ids=str)
 def test_block_that_is_not_run_has_no_fault_of_syntax(block: Block) -> None:
     if block.language == "python":
         compile(block.whole, str(block), "exec")
@@ -64,7 +60,7 @@ def test_block_that_is_not_run_has_no_fault_of_syntax(block: Block) -> None:
         subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
 
 
-@parametrized(BLOCKS)
+@each("block", BLOCKS, ids=str)
 def test_block_has_a_language_and_notes_that_mean_something(block: Block) -> None:
     unknown = {note for note in block.notes if note not in NOTES and not note.startswith("not run: ")}
 

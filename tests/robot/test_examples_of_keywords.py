@@ -8,6 +8,7 @@ import pytest
 from robot.libdocpkg import LibraryDocumentation
 
 from httpserve import __version__
+from tests.cases import each
 from tests.robot.suites import Run, run
 
 KEYWORDS = (
@@ -63,21 +64,21 @@ def test_keywords_are_those_that_were_promised() -> None:
     assert sorted(keyword.name for keyword in DOCUMENTATION.keywords) == sorted(KEYWORDS)
 
 
-@pytest.mark.parametrize("name", KEYWORDS)
+@each("name", KEYWORDS)
 def test_example_of_the_documentation_passes(name: str, examples: Run) -> None:
     case = examples[name]
 
     assert case.passed, case.message
 
 
-@pytest.mark.parametrize("name", KEYWORDS)
+@each("name", KEYWORDS)
 def test_example_uses_its_keyword(name: str) -> None:
     (keyword,) = [keyword for keyword in DOCUMENTATION.keywords if keyword.name == name]
 
     assert name in "\n".join(example_of(keyword.doc))
 
 
-@pytest.mark.parametrize("name", KEYWORDS)
+@each("name", KEYWORDS)
 def test_keyword_has_tags_and_a_short_documentation(name: str) -> None:
     (keyword,) = [keyword for keyword in DOCUMENTATION.keywords if keyword.name == name]
 

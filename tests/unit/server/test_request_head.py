@@ -612,8 +612,10 @@ def test_every_head_of_the_grammar_is_taken_as_it_was_meant(
 
 
 PIECE = st.sampled_from(
-    [b"\r\n", b"\r", b"\n", b" ", b"\t", b"\x00", b"\xff"]
-    + b"GET / HTTP/1.1 : Host x % %41 , Content-Length Transfer-Encoding chunked 5 http:// [ ] * OPTIONS".split()
+    [
+        *(b"\r\n", b"\r", b"\n", b" ", b"\t", b"\x00", b"\xff"),
+        *b"GET / HTTP/1.1 : Host x % %41 , Content-Length Transfer-Encoding chunked 5 http:// [ ] * OPTIONS".split(),
+    ]
 )
 
 
