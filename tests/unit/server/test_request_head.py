@@ -712,7 +712,7 @@ HEAD_FIELD = st.builds(
             "b ",
             "chunked, gzip",
             "5\rx",
-            *"b 5 chunked gzip close +5 é a@b".split(),
+            *["b", "5", "chunked", "gzip", "close", "+5", "é", "a@b"],
             "9" * 19,
         ]
     ),
