@@ -54,33 +54,25 @@ def fetch(src: str, operator: opendal.Operator | None, dst: Path) -> str:
         return copy_in(source, FileSink(str(dst)))
 
 
-@pytest.mark.parametrize("key", ["image", "a b/c+d%25?e#ü"])
-def test_an_object_arrives_with_its_digest(operator: opendal.Operator, dst: Path, key: str) -> None:
-    operator.write(key, CONTENT)
+@pytest.mark.parametrize(("key", "content"), [("image", CONTENT), ("a b/c+d%25?e#ü", CONTENT[:1000])])
+def test_an_object_arrives_with_its_digest(operator: opendal.Operator, dst: Path, key: str, content: bytes) -> None:
+    operator.write(key, content)
 
-    digest = fetch(key, operator, dst)
+    digest = fetch(key, operator.layer(RetryLayer()), dst)
 
-    assert dst.read_bytes() == CONTENT
-    assert digest == hashlib.sha256(CONTENT).hexdigest()
-
-
-def test_an_object_is_read_through_layers(operator: opendal.Operator, dst: Path) -> None:
-    operator.write("layered", CONTENT)
-
-    fetch("layered", operator.layer(RetryLayer()), dst)
-
-    assert dst.read_bytes() == CONTENT
+    assert dst.read_bytes() == content
+    assert digest == hashlib.sha256(content).hexdigest()
 
 
 def test_a_presigned_url_is_read(operator: opendal.Operator, dst: Path) -> None:
-    operator.write("signed object", CONTENT)
+    operator.write("signed object", b"signed")
 
     async def sign() -> str:
         return (await operator.to_async_operator().presign_read("signed object", 60)).url
 
     fetch(asyncio.run(sign()), None, dst)
 
-    assert dst.read_bytes() == CONTENT
+    assert dst.read_bytes() == b"signed"
 
 
 def test_an_object_that_is_missing_is_not_found(operator: opendal.Operator) -> None:

@@ -56,6 +56,10 @@ def new(path: Path) -> Path:
     return found
 
 
+# What a poller does is the same whatever happens to a file; how its bytes leave is not.
+each_way_out = pytest.mark.parametrize("site", ["epoll and sendfile", "behind a cable", "neither"], indirect=True)
+
+
 # Sent whole
 
 
@@ -68,6 +72,7 @@ AWAY: dict[str, Callable[[HttpServerClient, Path], object]] = {
 }
 
 
+@each_way_out
 @pytest.mark.parametrize("away", AWAY)
 def test_a_file_whose_name_gets_or_loses_something_while_it_is_sent_is_sent_whole(
     site: HttpServerClient, path: Path, away: str
@@ -105,6 +110,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@each_way_out
 @pytest.mark.parametrize(
     "change",
     [
@@ -123,6 +129,7 @@ def test_a_file_that_changes_in_place_while_it_is_sent_is_cut_so_that_the_client
         assert len(wire.rest_until_any_end()) < length
 
 
+@each_way_out
 @pytest.mark.parametrize("size", [200_000, 3 << 20])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_file_that_changes_when_the_kernel_has_it_is_of_the_old_bytes_or_cut(
@@ -138,6 +145,7 @@ def test_a_file_that_changes_when_the_kernel_has_it_is_of_the_old_bytes_or_cut(
     assert len(data) < size or data == pattern(size)
 
 
+@each_way_out
 @pytest.mark.parametrize("wanted", ["0-", "1-", f"0-{BIG_BYTES // 2},{BIG_BYTES // 2 + 9}-"])
 @pytest.mark.parametrize("change", ["halved", "written into, its time as it was"])
 def test_ranges_of_a_file_that_changes_are_cut_and_no_wait_takes_them(
@@ -153,6 +161,7 @@ def test_ranges_of_a_file_that_changes_are_cut_and_no_wait_takes_them(
         site.wait_for_download("f", timeout=0)
 
 
+@each_way_out
 def test_a_file_that_grows_while_it_is_sent_is_cut_or_of_the_old_length(site: HttpServerClient, path: Path) -> None:
     with reader(site) as (wire, _):
         with open(path, "ab") as file:

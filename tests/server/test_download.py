@@ -19,13 +19,13 @@ from tests.server.wire import BIG_BYTES, Wire, eventually, pattern
 # Whole files
 
 
-@pytest.mark.parametrize("size", [0, 1, 1460, 128 * 1024 - 1, 128 * 1024, 128 * 1024 + 1, 16 * 1024, 3 << 20])
-def test_a_file_of_every_size_arrives_byte_for_byte(site: HttpServerClient, tmp_path: Path, size: int) -> None:
-    (tmp_path / "root" / "f").write_bytes(pattern(size))
+def test_a_file_of_every_size_arrives_byte_for_byte(site: HttpServerClient, tmp_path: Path) -> None:
+    for size in (0, 1, 1460, 128 * 1024 - 1, 128 * 1024, 128 * 1024 + 1, 16 * 1024, 3 << 20):
+        (tmp_path / "root" / f"{size}").write_bytes(pattern(size))
 
-    with Wire(site.get_port()) as wire:
-        assert wire.ask("/f").body == pattern(size)
-        assert wire.ask("/f").body == pattern(size)
+        with Wire(site.get_port()) as wire:
+            assert wire.ask(f"/{size}").body == pattern(size)
+            assert wire.ask(f"/{size}").body == pattern(size)
 
 
 def test_a_big_file_arrives_byte_for_byte_at_four_boards_at_once(

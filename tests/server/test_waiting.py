@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from httpserve import DownloadRecord, HttpServeError, HttpServerClient, InvalidArgument, InvalidName, NotFound
-from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, SIZE, begin, fetch, fetch_part, halfway, put, vain
+from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, SIZE, begin, fetch, halfway, put, vain
 from tests.server.wire import Wire, eventually, pattern
 
 IN_KERNEL = 100_000  # bytes that the kernel takes whole for a board that reads nothing
@@ -92,15 +92,6 @@ def test_a_slow_half_closed_client_counts(bench: HttpServerClient, pool: ThreadP
 
 
 # By ranges
-
-
-def test_ranges_over_one_connection_count_when_they_cover_the_file(bench: HttpServerClient) -> None:
-    with Wire(bench.get_port()) as wire:
-        for start in range(0, SIZE, 1 << 18):
-            wire.ask("/Image", f"Range: bytes={start}-{start + (1 << 18) - 1}")
-
-    record = bench.wait_for_download("Image", PATIENT)
-    assert record.ranges == tuple((start, start + (1 << 18)) for start in range(0, SIZE, 1 << 18))
 
 
 def test_ranges_over_many_connections_count_in_any_order(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:
@@ -244,15 +235,6 @@ def test_a_board_that_downloads_during_another_ones_wait_is_not_missed(bench: Ht
         slow.read_exactly(BIG)
 
         assert bench.wait_for_download("Image", PATIENT).client == OTHER
-
-
-def test_ranges_of_one_board_survive_the_wait_for_another(bench: HttpServerClient) -> None:
-    fetch_part(bench, 0, 524288, board=OTHER)
-    fetch(bench, board=ONE)
-    bench.wait_for_download("Image", PATIENT)
-    fetch_part(bench, 524288, SIZE, board=OTHER)
-
-    assert bench.wait_for_download("Image", PATIENT, client=OTHER).bytes == SIZE
 
 
 def test_many_boards_and_many_waits_lose_nothing(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:

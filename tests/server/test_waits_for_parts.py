@@ -58,13 +58,6 @@ def test_a_part_is_noticed_while_it_comes(bench: HttpServerClient, pool: ThreadP
     assert still_waits
 
 
-def test_bytes_that_came_twice_count_once(bench: HttpServerClient) -> None:
-    for _ in range(3):
-        fetch_part(bench, 0, SIZE // 3)
-
-    vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=0.5))
-
-
 def test_bytes_in_the_kernel_are_no_part(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
     with Wire(bench.get_port(), receive_bytes=4096) as wire:
