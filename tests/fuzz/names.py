@@ -21,6 +21,7 @@ from tests.fuzz.answers import Asked, Descriptors
 from tests.fuzz.grammar import check_refusal
 
 SECRET = b"nobody is to read this"
+HIDDEN = b"only who asks for dot files is to read this"
 
 
 class NameCheck:
@@ -77,7 +78,9 @@ class NameCheck:
         assert SECRET not in asked.body
         assert b"link_out" not in asked.body
         assert b".httpserve-" not in asked.body
-        assert what == "dot files" or b"hidden" not in asked.body
+        if what != "dot files":
+            assert HIDDEN not in asked.body
+            assert b'".hidden' not in asked.body
         subject = asked.plan.subject
         if subject is not None:
             real = os.path.realpath(os.path.join(self._root.path, subject.name))
@@ -108,7 +111,7 @@ def names(directory: Path) -> Iterator[NameCheck]:
     for secret in (directory / "secret", beside / "secret", top / ".httpserve-temporary"):
         secret.write_bytes(SECRET)
     for place in ("a", "sub/a b", "sub/deep/ü", "sub/100%", "a+b", "%61", "site/index.html", ".hidden", ".hidden.d/b"):
-        (top / place).write_bytes(b"hidden" if "hidden" in place else place.encode())
+        (top / place).write_bytes(HIDDEN if "hidden" in place else place.encode())
     os.mkfifo(top / "fifo")
     (top / "link_out").symlink_to(beside)
     (top / "link_out_file").symlink_to(beside / "secret")
