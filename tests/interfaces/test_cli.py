@@ -15,6 +15,7 @@ import pytest
 import httpserve
 from httpserve.cli.main import main
 from httpserve.cli.signals import Signals
+from tests.cases import each
 from tests.interfaces.command import END_SECONDS, end, fetch, first_line
 from tests.interfaces.conftest import Run, Start
 from tests.server.wire import eventually
@@ -127,7 +128,7 @@ def test_what_is_no_file_is_refused(run: Run, tmp_path: Path) -> None:
     assert "neither a directory nor a regular file" in errors
 
 
-@pytest.mark.parametrize("arguments", [["-p", "65536"], ["-p", "-1"], ["-p", "http"], ["a", "b"], ["--nonsense"]])
+@each("arguments", [["-p", "65536"], ["-p", "-1"], ["-p", "http"], ["a", "b"], ["--nonsense"]])
 def test_usage_error_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

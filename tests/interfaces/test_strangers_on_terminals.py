@@ -16,6 +16,7 @@ from urllib.parse import quote_from_bytes
 import pytest
 
 from tests import strangers, warm
+from tests.cases import each
 from tests.copying.raw_server import Answer, RawServer
 from tests.interfaces.command import end, first_line
 from tests.interfaces.conftest import Run, Start
@@ -24,7 +25,7 @@ from tests.server.wire import PATIENCE_SECONDS
 
 LAST = b"GET /the-last HTTP/1.0\r\n\r\n"
 RENAMED = """
-import ctypes, os, socket, sys
+import ctypes, socket, sys
 listening = socket.create_server(("127.0.0.1", 0))
 ctypes.CDLL(None).prctl(15, bytes.fromhex(sys.argv[1]), 0, 0, 0)
 print(listening.getsockname()[1], flush=True)
@@ -87,7 +88,7 @@ def test_nothing_that_strangers_send_moves_a_terminal(
         json.loads(event)
 
 
-@pytest.mark.parametrize("kind", strangers.TEXTS)
+@each("kind", strangers.TEXTS)
 def test_what_is_wrong_is_told_in_one_line(run: Run, tmp_path: Path, kind: str) -> None:
     text = os.fsdecode(strangers.TEXTS[kind].replace(b"\0", b""))
     asked = [
@@ -114,7 +115,7 @@ def test_what_is_wrong_is_told_in_one_line(run: Run, tmp_path: Path, kind: str) 
         assert len(told) <= 1, errors
 
 
-@pytest.mark.parametrize("kind", ["escapes", "C1", "turned round", "no text"])
+@each("kind", ["escapes", "C1", "turned round", "no text"])
 def test_what_a_source_server_says_is_told_in_one_line(start: Start, kind: str) -> None:
     text = strangers.TEXTS[kind]
     reply = Answer(b"HTTP/1.1 500 " + text + b"\r\nLocation: " + text + b"\r\nContent-Length: 0\r\n\r\n")
@@ -147,8 +148,8 @@ def test_the_log_of_others_is_one_line_each() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes give themselves names by prctl")
-@pytest.mark.parametrize("options", [[], ["--json"]])
-@pytest.mark.parametrize("kind", strangers.TEXTS)
+@each("options", [[], ["--json"]])
+@each("kind", strangers.TEXTS)
 def test_the_doctor_names_a_process_as_it_may_stand_on_a_terminal(
     run: Run, folder: Path, kind: str, options: list[str]
 ) -> None:

@@ -33,6 +33,7 @@ from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, Plan
 from httpserve.site import app as app_module
 from httpserve.site.app import Site
 from httpserve.storage.directory.root import Root
+from tests.cases import each
 
 CONTENT = bytes(range(256)) * 4
 DIGEST = hashlib.sha256(CONTENT)
@@ -209,7 +210,7 @@ def test_more_files_than_are_remembered_are_served_all_the_same(
 # Names
 
 
-@pytest.mark.parametrize(
+@each(
     "target",
     [
         pytest.param("/a/b/f", id="plain"),
@@ -224,7 +225,7 @@ def test_a_file_has_one_name_however_it_is_written_and_needs_no_redirect(root: R
     assert raw(Site(root), target)[:2] == ("200 OK", CONTENT)
 
 
-@pytest.mark.parametrize(
+@each(
     "name",
     [
         "a b",
@@ -265,7 +266,7 @@ def http_path(target: str) -> str:
     return re.sub(r"%([0-9A-Fa-f]{2})", decoded, target)
 
 
-@pytest.mark.parametrize(
+@each(
     "target",
     [
         "/../secret",
@@ -445,7 +446,7 @@ def test_a_directory_is_answered_with_its_index(root: Root, ask: Ask) -> None:
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "location"),
     [("/a%20d", "a%20d/"), ("/a%20d?x=1&y", "a%20d/?x=1&y"), ("/e/f", "f/"), ("/a%20d/", None), ("/", None)],
 )
@@ -473,7 +474,7 @@ def test_a_directory_named_like_an_index_is_listed(root: Root, top: Path, ask: A
     assert listed(ask("/", Accept="application/json")) == ["index.html"]
 
 
-@pytest.mark.parametrize("target", ["/d", "/d/"])
+@each("target", ["/d", "/d/"])
 def test_a_directory_is_listed_with_and_without_a_slash_and_no_redirect(root: Root, ask: Ask, target: str) -> None:
     put(root, "d/f g")
     put(root, "d/sub/f")
@@ -490,7 +491,7 @@ def test_a_directory_is_listed_with_and_without_a_slash_and_no_redirect(root: Ro
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("accept", "kind"),
     [
         ("*/*", "text/html; charset=utf-8"),
@@ -559,7 +560,7 @@ def at_once(site: Site, target: str, **fields: str) -> object:
     return answer
 
 
-@pytest.mark.parametrize(
+@each(
     "fields",
     [
         {"Range": "bytes=" + ",".join(f"{at * 4}-{at * 4}" for at in range(17))},
@@ -600,7 +601,7 @@ def test_what_is_logged_is_handed_over_and_else_what_needs_no_disk_is_answered_a
     assert caplog.records
 
 
-@pytest.mark.parametrize("target", ["/" + "a/" * 8000, "/" + "a/" * 8000 + "a", "/" + "a/" * 300, "/" + "x" * 16_000])
+@each("target", ["/" + "a/" * 8000, "/" + "a/" * 8000 + "a", "/" + "a/" * 300, "/" + "x" * 16_000])
 def test_what_no_disk_can_hold_is_not_looked_for(
     root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
@@ -645,7 +646,7 @@ def test_options_says_what_is_allowed(root: Root, ask: Ask) -> None:
     assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"])
+@each("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"])
 def test_a_known_method_that_is_not_allowed_says_which_are(root: Root, method: str) -> None:
     status, body, fields = raw(Site(root), "/f", method)
 
@@ -653,7 +654,7 @@ def test_a_known_method_that_is_not_allowed_says_which_are(root: Root, method: s
     assert body == b"405 Method Not Allowed: files are read with GET, HEAD, OPTIONS\n"
 
 
-@pytest.mark.parametrize("method", ["BREW", "PROPFIND", "get", "M-SEARCH"])
+@each("method", ["BREW", "PROPFIND", "get", "M-SEARCH"])
 def test_an_unknown_method_is_not_implemented(root: Root, method: str) -> None:
     status, body, _ = raw(Site(root), "/f", method)
 
@@ -690,7 +691,7 @@ def test_a_version_that_is_not_the_one_meant_fails(root: Root, ask: Ask) -> None
     assert response.data == b"412 Precondition Failed: the file is not the version meant\n"
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "start", "stop"),
     [("bytes=0-3", 0, 4), ("bytes=1000-", 1000, 1024), ("bytes=-24", 1000, 1024), ("bytes=1000-9999", 1000, 1024)],
 )
