@@ -16,6 +16,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from tests import warm
+from tests.faults.scripts import go_on
 from tests.server.wire import Wire, eventually, pattern, unmeasured
 
 HUGE_BYTES = 64 << 30  # more than anybody takes while a test lasts; on the disk it has no bytes
@@ -96,9 +97,7 @@ def test_a_download_that_is_not_whole_ends_with_a_reset(root: Path, end: str) ->
         boards.append(Board(port, quick=True, fields="Range: bytes=5-,7-\r\n"))
         boards.append(Board(port, quick=True, version="1.0"))
         eventually(lambda: all(board.got for board in boards), "the downloads")
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        go_on(process)
 
         for board in boards[:3] + boards[6:]:
             board.join(30)
@@ -118,9 +117,7 @@ def test_a_whole_download_ends_in_good_order_also_when_the_server_dies_behind_it
         assert kept.answer().body == content
         # Before all of it has left the server, a reset would be right.
         eventually(lambda: wire.sock.recv(1 << 16, socket.MSG_PEEK).endswith(content), "the whole answer")
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        go_on(process)
         process.wait(30)
 
         assert wire.rest().endswith(content)
@@ -159,9 +156,7 @@ def _cpu_seconds(pid: int) -> float:
 def test_boards_that_reset_end_no_process_that_has_sigpipe_at_its_default(root: Path) -> None:
     code = "signal.signal(signal.SIGPIPE, signal.SIG_DFL)"
     with serving(root, code) as (process, port):
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        go_on(process)
         for number in range(40):
             with Wire(port) as wire:
                 wire.get("/huge")

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from httpserve.storage.directory.root import Root
 from tests.copying.raw_server import Answer, End, RawServer, answer
-from tests.faults.scripts import ended, line_of, running
+from tests.faults.scripts import ended, go_on, line_of, running
 from tests.server.wire import Wire, eventually
 
 STARTED = """
@@ -50,6 +50,17 @@ def sleeps(process: subprocess.Popen[str]) -> bool:
     """Tell whether the main thread waits for something."""
     fields = Path(f"/proc/{process.pid}/task/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return fields[0] == "S"
+
+
+def links(process: subprocess.Popen[str]) -> str:
+    """Return what a process has open."""
+    opened = []
+    for link in Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            opened.append(str(link.readlink()))
+        except OSError:  # it was closed in between
+            continue
+    return " ".join(opened)
 
 
 def felt(process: subprocess.Popen[str]) -> list[str]:
@@ -113,21 +124,38 @@ before_all = ours()
     assert line == GOES_ON[0]
 
 
-def test_ctrl_c_ends_a_copy_from_a_pipe_that_nobody_writes(tmp_path: Path) -> None:
-    code = """
+PIPE = """
+client.storage.write_bytes("big", bytes(1 << 20))
 pipe = os.path.join(where, "pipe")
 os.mkfifo(pipe)
-writer = os.open(pipe, os.O_RDWR)
+end = os.open(pipe, os.O_RDWR)
 """
-    call = "client.put_file('image', pipe)"
+BIG = """
+with open(os.path.join(root, "big"), "wb") as file:
+    file.truncate(1 << 40)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "call", "begun"),
+    [
+        (PIPE, "client.put_file('image', pipe)", sleeps),
+        (PIPE, "client.storage.read_into_path('big', pipe)", sleeps),
+        (BIG, "client.storage.hash('big')", lambda process: "/big" in links(process)),
+    ],
+    ids=["from a pipe that nobody writes", "to a pipe that nobody reads", "a hash"],
+)
+def test_ctrl_c_ends_what_would_take_for_ever(
+    tmp_path: Path, code: str, call: str, begun: Callable[[subprocess.Popen[str]], bool]
+) -> None:
     with calling(STARTED + code, call, tmp_path) as process:
-        eventually(lambda: sleeps(process), "it waits")
+        eventually(lambda: begun(process), "it is under way")
 
         process.send_signal(signal.SIGINT)
         line = line_of(process)
         process.kill()
 
-    assert line == GOES_ON[0]
+    assert line == "True ['big', 'image'] True (200, b'old')"
 
 
 def test_ctrl_c_ends_a_copy_of_a_local_file_without_end(tmp_path: Path) -> None:
@@ -161,58 +189,6 @@ def write():
         assert felt(process) == GOES_ON
 
 
-def test_ctrl_c_ends_a_copy_out_to_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
-    code = """
-client.storage.write_bytes("big", bytes(1 << 20))
-pipe = os.path.join(where, "pipe")
-os.mkfifo(pipe)
-reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-"""
-    call = "client.storage.read_into_path('big', pipe)"
-    with calling(STARTED + code, call, tmp_path) as process:
-        eventually(lambda: sleeps(process), "it waits")
-
-        process.send_signal(signal.SIGINT)
-        line = line_of(process)
-        process.kill()
-
-    assert line == "True ['big', 'image'] True (200, b'old')"
-
-
-def test_ctrl_c_ends_a_hash_of_a_big_file(tmp_path: Path) -> None:
-    code = """
-with open(os.path.join(root, "big"), "wb") as file:
-    file.truncate(1 << 40)
-"""
-    with calling(STARTED + code, "client.storage.hash('big')", tmp_path) as process:
-        eventually(lambda: "big" in links(process), "it reads")
-
-        process.send_signal(signal.SIGINT)
-        line = line_of(process)
-        process.kill()
-
-    assert line == "True ['big', 'image'] True (200, b'old')"
-
-
-def links(process: subprocess.Popen[str]) -> str:
-    """Return what a process has open."""
-    opened = []
-    for link in Path(f"/proc/{process.pid}/fd").iterdir():
-        try:
-            opened.append(str(link.readlink()))
-        except OSError:  # it was closed in between
-            continue
-    return " ".join(opened)
-
-
-@pytest.mark.parametrize("timeout", ["None", "600"])
-def test_ctrl_c_ends_a_wait_for_a_download(tmp_path: Path, timeout: str) -> None:
-    with calling(STARTED, f"client.wait_for_download('image', timeout={timeout})", tmp_path) as process:
-        eventually(lambda: sleeps(process), "it waits")
-
-        assert felt(process) == GOES_ON
-
-
 EXPECTING = """
 def nothing(*_):
     return False
@@ -228,6 +204,8 @@ def expect_request(**terms):
 @pytest.mark.parametrize(
     "call",
     [
+        "client.wait_for_download('image', timeout=None)",
+        "client.wait_for_download('image', timeout=600)",
         "client.wait_for_download('image', until='started')",
         "client.wait_for_download('image', 600, until='idle', idle=600, since=0)",
         "client.wait_for_download('image', until=0.5, clients=2, progress=nothing)",
@@ -282,9 +260,7 @@ client.close()
     with running(STARTED + code.format(call=call), tmp_path) as process, Wire(int(line_of(process))) as wire:
         wire.get("/big")
         wire.read_head()
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        go_on(process)
         line_of(process)
         eventually(lambda: sleeps(process), "it drains")
 
@@ -317,9 +293,7 @@ client.close()
         wire = stack.enter_context(Wire(int(line_of(process))))
         wire.get("/big")
         wire.read_head()
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+        go_on(process)
         line_of(process)
         eventually(lambda: sleeps(process), "it waits")
         process.send_signal(signal.SIGINT)

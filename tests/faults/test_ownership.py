@@ -20,7 +20,7 @@ import pytest
 from httpserve import HttpServerClient
 from httpserve.storage.directory.root import Root
 from tests import warm
-from tests.faults.scripts import own_mounts, ran
+from tests.faults.scripts import go_on, own_mounts, ran
 from tests.server.wire import unmeasured
 
 needs_mounts = pytest.mark.skipif(own_mounts() is None, reason="nothing may be mounted here")
@@ -525,7 +525,6 @@ def test_whatever_the_step_that_a_process_is_killed_before_the_next_start_remove
     steps = 0
     with warm.start(STEPS, str(where), kind, env=unmeasured()) as process:
         assert process.stdout is not None
-        assert process.stdin is not None
         for line in process.stdout:
             step, code = map(int, line.split())
             if code == 0:
@@ -539,6 +538,5 @@ def test_whatever_the_step_that_a_process_is_killed_before_the_next_start_remove
                 shutil.rmtree(where / "root" / "new")
                 left = [name for name in left if not name.startswith("root/new")]
             assert left == ([] if kind == "private" else ["root"]), f"killed before step {step}"
-            process.stdin.write("\n")
-            process.stdin.flush()
+            go_on(process)
     assert steps > 10

@@ -6,7 +6,7 @@ import errno
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,25 @@ class Bench:
     def wire(self) -> Wire:
         return Wire(self.client.get_port())
 
+    @contextmanager
+    def asleep(self, operation: str, target: str, count: int, file: str = "bad") -> Iterator[list[Wire]]:
+        """So many boards wait for a disk that wakes up when the block ends; all else is served meanwhile."""
+        fault = self.disk.fault(operation, file, block=True)
+        with ExitStack() as stack:
+            waiting = [stack.enter_context(self.wire()) for _ in range(count)]
+            for wire in waiting:
+                wire.get(target)
+            fault.wait_until_met()
+            with self.wire() as quick:
+                for _ in range(3):
+                    assert quick.ask("/good").body == b"good"
+                    assert quick.ask("/big").body == pattern(BIG_BYTES)
+                    assert quick.ask("/missing").status == 404
+            try:
+                yield waiting
+            finally:
+                fault.clear()
+
 
 @pytest.fixture
 def bench(tmp_path: Path, faulty_disk: FaultyDisk) -> Iterator[Bench]:
@@ -47,21 +66,11 @@ def bench(tmp_path: Path, faulty_disk: FaultyDisk) -> Iterator[Bench]:
 @pytest.mark.parametrize("operation", ["open", "getattr", "read"])
 @pytest.mark.parametrize("count", [1, MANY])
 def test_a_disk_that_does_not_answer_holds_up_nobody_else(bench: Bench, operation: str, count: int) -> None:
-    fault = bench.disk.fault(operation, "bad", block=True)
-    with ExitStack() as stack:
-        waiting = [stack.enter_context(bench.wire()) for _ in range(count)]
-        for wire in waiting:
-            wire.get(f"/{bench.mount}/bad")
-        fault.wait_until_met()
-
+    with bench.asleep(operation, f"/{bench.mount}/bad", count) as waiting:
         with bench.wire() as quick:
-            for _ in range(3):
-                assert quick.ask("/good").body == b"good"
-                assert quick.ask("/big").body == pattern(BIG_BYTES)
-                assert quick.ask("/missing").status == 404
             assert quick.ask("/").status == 200
 
-        fault.clear()
+        bench.disk.clear()
         assert waiting[0].answer().status == 200
 
 
@@ -87,33 +96,13 @@ def test_a_link_to_a_disk_that_does_not_answer_takes_the_places_of_that_disk(
             outside = tmp_path_factory.mktemp("outside") / "link"
             outside.symlink_to(disk / "bad")
             (root / name).symlink_to(outside)
-    fault = bench.disk.fault(operation, "bad", block=True)
-    with ExitStack() as stack:
-        waiting = [stack.enter_context(bench.wire()) for _ in range(MANY)]
-        for wire in waiting:
-            wire.get(f"/{name}")
-        fault.wait_until_met()
-
-        with bench.wire() as quick:
-            assert quick.ask("/good").body == b"good"
-            assert quick.ask("/big").body == pattern(BIG_BYTES)
-            assert quick.ask("/missing").status == 404
-        fault.clear()
+    with bench.asleep(operation, f"/{name}", MANY) as waiting:
+        assert len(waiting) == MANY
 
 
 def test_lists_that_wait_for_a_disk_take_no_places_of_files(bench: Bench) -> None:
-    fault = bench.disk.fault("getattr", block=True)
-    with ExitStack() as stack:
-        waiting = [stack.enter_context(bench.wire()) for _ in range(MANY_LISTS)]
-        for wire in waiting:
-            wire.get("/")
-        fault.wait_until_met()
-
-        with bench.wire() as quick:
-            assert quick.ask("/good").body == b"good"
-            assert quick.ask("/big").body == pattern(BIG_BYTES)
-            assert quick.ask("/missing").status == 404
-        fault.clear()
+    with bench.asleep("getattr", "/", MANY_LISTS, file="") as waiting:
+        bench.disk.clear()
         assert {wire.answer().status for wire in waiting} <= {200, 503}
 
 
