@@ -277,8 +277,8 @@ stopping = threading.Thread(target=client.stop, args=(600,))
 stopping.start()
 while client.is_running:
     pass
-tell("calling")
 try:
+    tell("calling")
     client.start()
     felt = False
 except KeyboardInterrupt:
