@@ -53,14 +53,23 @@ def test_control_characters_of_a_request_are_escaped_in_its_record(log: Exchange
     assert (record.target, record.range, record.user_agent) == ("/\\x1b[2J", "bytes=\\r\\n", "cu\\x00rl")
 
 
-def test_bytes_count_as_received_once_they_are_acknowledged(log: ExchangeLog) -> None:
-    line = Line(on_their_way=4, handed=7)
-    exchange = begun(log, line=line)
-    exchange.handed = 7
+@pytest.mark.parametrize(
+    ("on_their_way", "handed", "received"),
+    [
+        (4, 7, 3),
+        (400, 7, 0),  # those of an earlier answer, too
+        (-5, 0, 0),  # nothing was sent, and nothing is asked of the connection
+    ],
+)
+def test_bytes_count_as_received_once_they_are_acknowledged(
+    log: ExchangeLog, on_their_way: int, handed: int, received: int
+) -> None:
+    exchange = begun(log, line=Line(on_their_way=on_their_way, handed=handed))
+    exchange.handed = handed
 
     record = log.record(exchange)
 
-    assert (record.bytes, record.completed) == (3, False)
+    assert (record.bytes, record.completed) == (received, False)
 
 
 def test_what_has_been_acknowledged_stays_so_when_a_look_finds_more_on_its_way_than_it_knows_to_have_left(
@@ -76,28 +85,19 @@ def test_what_has_been_acknowledged_stays_so_when_a_look_finds_more_on_its_way_t
     assert log.record(exchange).bytes == before == 6
 
 
-def test_bytes_of_an_earlier_answer_on_their_way_do_not_make_a_negative_count(log: ExchangeLog) -> None:
-    exchange = begun(log, line=Line(on_their_way=400))
-    exchange.handed = 7
-
-    assert log.record(exchange).bytes == 0
-
-
-def test_nothing_is_asked_of_a_connection_that_has_sent_nothing(log: ExchangeLog) -> None:
-    assert log.record(begun(log, line=Line(on_their_way=-5))).bytes == 0
-
-
-def test_an_answer_just_handed_over_counts_for_nothing_until_it_is_acknowledged(log: ExchangeLog) -> None:
-    line = Line(on_their_way=10)
+def test_an_answer_is_complete_once_all_of_it_is_acknowledged_and_not_before(log: ExchangeLog) -> None:
+    line = Line(on_their_way=4)
     exchange = begun(log, line=line)
     sent(log, exchange, time.monotonic())
 
-    record = log.record(exchange)
-    assert (record.completed, record.bytes, record.outcome) == (False, 0, "under way")
-
+    early, early_transfer = log.record(exchange), log.transfers()[0]
     line.on_their_way = 0
-    record = log.record(exchange)
-    assert (record.completed, record.bytes, record.outcome) == (True, 10, "completed")
+    late, late_transfer = log.record(exchange), log.transfers()[0]
+
+    assert (early.completed, early.bytes, early.outcome) == (False, 6, "under way")
+    assert (late.completed, late.bytes, late.outcome) == (True, 10, "completed")
+    assert (early_transfer.state, early_transfer.sent, early_transfer.acknowledged) == ("under way", 10, 6)
+    assert (late_transfer.state, late_transfer.sent, late_transfer.acknowledged) == ("completed", 10, 10)
 
 
 def test_where_the_system_tells_no_more_an_answer_handed_over_counts_and_the_record_says_so(log: ExchangeLog) -> None:
@@ -258,19 +258,6 @@ def test_a_transfer_that_is_over_is_made_once(log: ExchangeLog) -> None:
 
     assert log.transfers()[0] is log.transfers()[0]
     assert (before[0].state, log.transfers()[0].state) == ("under way", "completed")
-
-
-def test_a_transfer_is_complete_once_all_is_acknowledged_and_not_before(log: ExchangeLog) -> None:
-    line = Line(on_their_way=4)
-    exchange = begun(log, line=line)
-    sent(log, exchange, time.monotonic())
-
-    early = log.transfers()[0]
-    line.on_their_way = 0
-    late = log.transfers()[0]
-
-    assert (early.state, early.sent, early.acknowledged, early.total) == ("under way", 10, 6, 10)
-    assert (late.state, late.sent, late.acknowledged) == ("completed", 10, 10)
 
 
 def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second(log: ExchangeLog) -> None:

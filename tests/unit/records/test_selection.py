@@ -42,12 +42,11 @@ def exchange(
 
 
 def over(made: Exchange, got: int | None = None) -> Exchange:
-    claims = Claims(ExchangeLog())
-    number = made.number
-    claims.log.begin(made)
+    log, number = ExchangeLog(), made.number
+    log.begin(made)
     made.number = number
-    claims.log.handed_over(made, 101.0)
-    claims.log.settle(made, made.length if got is None else got, 101.0, End.CLOSED)
+    log.handed_over(made, 101.0)
+    log.settle(made, made.length if got is None else got, 101.0, End.CLOSED)
     return made
 
 
@@ -232,8 +231,7 @@ def resting(claims: Claims, seconds: float) -> tuple[Counting, Selection]:
     return Counting(claims, terms, selection), selection
 
 
-def test_a_range_that_came_again_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    claims = Claims(ExchangeLog())
+def test_a_range_that_came_again_is_no_rest(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
     count, selection = resting(claims, 50.0)
     now = time.monotonic()
     early = exchange(1, (0, 5))
@@ -261,14 +259,13 @@ def _settled(one: Exchange) -> Exchange:
     return one
 
 
-def test_a_function_is_asked_about_what_has_arrived_as_it_is_when_it_is_over() -> None:
+def test_a_function_is_asked_about_what_has_arrived_as_it_is_when_it_is_over(claims: Claims) -> None:
     asked = []
 
     def counts(record: RequestRecord) -> bool:
         asked.append(record.completed)
         return True
 
-    claims = Claims(ExchangeLog())
     made = exchange(1, (0, 10), status=200)
     claims.log.begin(made)
     claims.log.handed_over(made, 101.0)

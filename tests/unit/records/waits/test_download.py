@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 
@@ -14,7 +15,7 @@ from httpserve.records.exchange import End, Exchange
 from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord
 from httpserve.records.terms import Boards
-from httpserve.records.waits.download import SLICE_SECONDS, DownloadTerms, Version, wait_for_download
+from httpserve.records.waits.download import DownloadTerms, Version, wait_for_download
 from tests.unit.exchanges import Asked, Line, begun, received, sent, subject
 
 MIB = 1 << 20
@@ -101,67 +102,18 @@ def test_a_download_during_the_wait_ends_it(timeout: float | None, claims: Claim
     assert [record.bytes for record in records] == [10]
 
 
-def test_an_acknowledgment_that_makes_no_event_is_noticed(claims: Claims) -> None:
-    exchange = asked(claims)
-    line = exchange.link
-    assert isinstance(line, Line)
-    line.on_their_way = 10
-    sent(claims, exchange, time.monotonic())
-    looks = 0
+@pytest.mark.parametrize(("timeout", "at"), [(20.0, 8), (1e-9, 2)], ids=["in time", "a moment past the deadline"])
+def test_an_acknowledgment_that_makes_no_event_is_noticed(timeout: float, at: int, claims: Claims) -> None:
+    line = Line(on_their_way=10)
+    sent(claims, begun(claims, subject((0, 10), validator="v"), line=line), time.monotonic())
+    looks = count(1)
 
     def current() -> Version:
-        nonlocal looks
-        looks += 1
-        if looks == 8:
+        if next(looks) == at:
             line.on_their_way = 0
         return Version("v", 10)
 
-    record = waited(claims, current, 20.0)
-
-    assert record.bytes == 10
-
-
-def test_an_answer_in_the_kernel_gets_a_moment_past_the_deadline(claims: Claims) -> None:
-    exchange = asked(claims)
-    line = exchange.link
-    assert isinstance(line, Line)
-    line.on_their_way = 10
-    sent(claims, exchange, time.monotonic())
-    looks = 0
-
-    def current() -> Version:
-        nonlocal looks
-        looks += 1
-        if looks == 2:
-            line.on_their_way = 0
-        return Version("v", 10)
-
-    record = waited(claims, current, 1e-9)
-
-    assert record.bytes == 10
-
-
-def test_what_happens_to_another_name_does_not_let_a_wait_look(claims: Claims) -> None:
-    waits, looks, began = threading.Event(), 0, time.monotonic()
-
-    def current() -> Version:
-        nonlocal looks
-        looks += 1
-        waits.set()
-        return Version("v", 10)
-
-    waiter = threading.Thread(target=lambda: waited(claims, current), daemon=True)
-    waiter.start()
-    waits.wait(20.0)
-    for number in range(300):
-        received(claims, asked(claims, name="g" if number % 2 else "", target="/g"))
-        time.sleep(0.001)  # long enough for a look
-    looks_until_then, seconds = looks, time.monotonic() - began
-    received(claims, asked(claims))
-    waiter.join(20.0)
-
-    assert looks_until_then <= 3 + seconds / SLICE_SECONDS  # since others may change a file
-    assert not waiter.is_alive()
+    assert waited(claims, current, timeout).bytes == 10
 
 
 def test_a_stopped_server_ends_the_wait_with_what_to_do() -> None:
