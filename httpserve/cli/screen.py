@@ -253,7 +253,8 @@ def _in_words_of_the_shell(value: object) -> object:
 
 def _progress(fields: Mapping[str, Any]) -> str:
     got, total = fields.get("acknowledged", 0), fields["total"]
-    parts = [f"{_who(fields)}: {percent(got, total):>4}", f"{amount(got)} of {amount(total)}"]
+    percent = f"{100 * got // total if total else 100} %"  # 100 only when it is all
+    parts = [f"{_who(fields)}: {percent:>4}", f"{amount(got)} of {amount(total)}"]
     rate = fields.get("rate", 0)
     if rate:
         parts += [f"{amount(rate)}/s", f"{duration((total - got) / rate)} left"]
@@ -283,11 +284,6 @@ TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def amount(count: float) -> str:
     """Say how many bytes, in the unit that suits."""
     return size(count, "bytes")
-
-
-def percent(part: int, whole: int) -> str:
-    """Say how much of the whole; 100 % only when it is all."""
-    return f"{100 * part // whole if whole else 100} %"
 
 
 def duration(seconds: float) -> str:

@@ -123,8 +123,7 @@ class Lifecycle:
     def _start(self, call: _Call) -> Server | None:
         if self._leave(call, State.STOPPED, State.STARTING) is None:
             return None
-        server = None
-        started = None
+        server = started = None
         try:
             self._root.open()
             server = self._listen_when_possible(call) if call.address_seconds else self._listen(False)

@@ -98,17 +98,14 @@ class Watch:
             is_closed = self._ended.wait(SECONDS)
             client = self._client()
             happened: Sequence[Any] = ()
-            if client is None:
-                ends = "the server is gone"
-            else:
-                if not client.is_running:
-                    ends = "the server was stopped"
-                elif is_closed:
-                    ends = "closed"
+            if client is not None:
+                ends = "the server was stopped" if not client.is_running else "closed" if is_closed else ""
                 happened = client.events(since, 0, KINDS)
                 if happened:
                     since = happened[-1].number
                     transfers = client.transfers
+            else:
+                ends = "the server is gone"
             del client  # only this thread may have it
             if happened or ends:
                 self._place(self._bundle(transfers, ends or "live"))

@@ -35,16 +35,11 @@ class Claims:
 
     def __init__(self, log: ExchangeLog) -> None:
         self.log = log
-        self._order = 0  # of the latest claim; the log's lock guards it
-
-    @property
-    def order(self) -> int:
-        """The place of the latest claim in their order. A wait that begins now leaves out what was claimed by then."""
-        return self._order
+        self.order = 0  # of the latest claim: a wait leaves out what was claimed by its begin. The log's lock guards it
 
     def _new(self, what: Hashable) -> Claim:
-        self._order += 1
-        return Claim(self._order, self.log.latest_event, what)
+        self.order += 1
+        return Claim(self.order, self.log.latest_event, what)
 
     def _claim_whole(self, name: str, clients: Collection[str], only: Collection[Exchange] | None = None) -> Claim:
         claim = self._new(ALL_BYTES)
@@ -107,12 +102,12 @@ class Claims:
                 first=self.log.downloads.first(name),
                 predicate=boards.predicate,
                 left_out=frozenset(exchange.number for exchange in claimed),
-                order=self._order,
+                order=self.order,
             )
             over = [exchange for exchange in known if exchange.is_over]
             is_simple = not any(one.is_over and claimed_bytes(one) < ALL_BYTES for one in claimed)
             if boards.predicate is None and is_simple:
-                selection.begin_with(self.log.downloads.coverages(name, validator, self._order), over)
+                selection.begin_with(self.log.downloads.coverages(name, validator, self.order), over)
             else:
                 selection.feed_all(over)
             return self._begin(selection)
