@@ -245,8 +245,8 @@ with open(os.path.join(root, "big"), "wb") as file:
     file.truncate(1 << 30)
 tell(client.get_port())
 sys.stdin.readline()
-tell("calling")
 try:
+    tell("calling")
     {call}
     felt = False
 except KeyboardInterrupt:

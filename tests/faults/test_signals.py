@@ -199,8 +199,7 @@ def test_a_timeout_in_a_start_that_waits_for_its_address_leaves_nothing_running(
     code = """
 client = HttpServerClient(root, host="192.0.2.1")
 for again in range(3):
-    tell("calling")
-    felt = interrupted(lambda: client.start(wait_for_address=600))
+    felt = interrupted(lambda: (tell("calling"), client.start(wait_for_address=600)))
     tell(felt, client.is_running, ours() == before_all)
 client.close()
 tell(outcome(client.start), ours() == before_all)
@@ -217,8 +216,7 @@ tell(outcome(client.start), ours() == before_all)
 
 def test_a_timeout_ends_a_put_that_stalls_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     code = """
-tell("calling")
-felt = interrupted(lambda: client.put_file("image", {url!r}))
+felt = interrupted(lambda: (tell("calling"), client.put_file("image", {url!r})))
 tell(felt, names(root), client.is_running, fetched(client, "image"))
 client.close()
 os.unlink(source)
