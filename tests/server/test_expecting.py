@@ -363,6 +363,7 @@ def test_an_end_of_the_server_ends_a_wait_for_a_request_at_once(
         ({"status": 99}, InvalidArgument),
         ({"status": "404"}, InvalidArgument),
         ({"client": "board"}, InvalidArgument),
+        ({"since": -1}, InvalidArgument),
         ({"timeout": -1}, InvalidArgument),
     ],
 )

@@ -6,11 +6,20 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
-from httpserve import DownloadRecord, HttpServeError, HttpServerClient, InvalidArgument, InvalidName, NotFound
+from httpserve import (
+    DownloadRecord,
+    HttpServeError,
+    HttpServerClient,
+    InvalidArgument,
+    InvalidName,
+    InvalidType,
+    NotFound,
+)
 from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, SIZE, begin, fetch, halfway, put, vain
 from tests.server.wire import Wire, eventually, pattern
 
@@ -283,21 +292,31 @@ def test_a_stop_waits_for_what_the_kernel_still_holds(bench: HttpServerClient, p
     assert (bench.requests[-1].completed, bench.requests[-1].bytes) == (True, IN_KERNEL)
 
 
+IN_MILLISECONDS = 1_795_692_317_000  # of the year 2026
+NO_TIMES = ["1", -1, True, float("nan"), b"0", float("inf"), 10**400, IN_MILLISECONDS]
+NO_PARTS = ["whole", "", 0, -1, 0.0, 1.1, -0.5, float("nan"), True, None, b"all"]
+
+
 @pytest.mark.parametrize(
-    ("name", "timeout", "client", "error", "said"),
+    ("wanted", "error", "said"),
     [
-        *(("Image", 1, client, InvalidArgument, "client") for client in ("board", "", f"{ONE}:80", "256.0.0.1", 5)),
-        *(("Image", timeout, None, InvalidArgument, "timeout") for timeout in (-1, "1", float("nan"), True)),
-        *((name, 1, None, InvalidName, "") for name in ("../x", "", "a\\b", " a")),
-        *((name, 1, None, InvalidName, "temporary") for name in (".httpserve-x", "d/.httpserve-0123.part")),
-        ("missing", 1, None, NotFound, "missing"),
+        *(({"client": client}, InvalidArgument, "client") for client in ("board", "", f"{ONE}:80", "256.0.0.1", 5)),
+        *(({"clients": clients}, InvalidArgument, "client") for clients in (0, -1, True, [], ["board"])),
+        *(({"clients": clients}, InvalidType, "client") for clients in (ONE, 1.5, None)),
+        ({"client": ONE, "clients": [OTHER]}, InvalidArgument, "give one of them"),
+        *(({"timeout": timeout}, InvalidArgument, "timeout") for timeout in (-1, "1", float("nan"), True)),
+        *(({"since": since}, InvalidArgument, "since must be") for since in NO_TIMES),
+        *(({"until": until}, InvalidArgument, "until must be") for until in NO_PARTS),
+        *(({"name": name}, InvalidName, None) for name in ("../x", "", "a\\b", " a")),
+        *(({"name": name}, InvalidName, "temporary") for name in (".httpserve-x", "d/.httpserve-0123.part")),
+        ({"name": "missing"}, NotFound, "missing"),
     ],
 )
 def test_what_cannot_be_waited_for_is_refused_at_once(
-    bench: HttpServerClient, name: str, timeout: float, client: str | None, error: type[HttpServeError], said: str
+    bench: HttpServerClient, wanted: dict[str, Any], error: type[HttpServeError], said: str | None
 ) -> None:
-    with pytest.raises(error, match=said or None):
-        bench.wait_for_download(name, timeout, client=client)
+    with pytest.raises(error, match=said):
+        bench.wait_for_download(**{"name": "Image", "timeout": 1, **wanted})
 
 
 def test_the_jobs_script_works(bench: HttpServerClient, tmp_path: Path, pool: ThreadPoolExecutor) -> None:

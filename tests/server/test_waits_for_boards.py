@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from httpserve import HttpServerClient, InvalidArgument, InvalidType, RequestRecord
+from httpserve import HttpServerClient, InvalidType, RequestRecord
 from httpserve.records.terms import Until
 from tests.server.waits import (
     AT_ONCE,
@@ -71,22 +71,6 @@ def test_each_of_a_list_is_waited_for_and_returned_in_its_order(bench: HttpServe
     records = bench.wait_for_download("Image", PATIENT, clients=[OTHER, ONE, OTHER], until=until)
     assert [record.client for record in records] == [OTHER, ONE]
     assert [record.client for record in bench.wait_for_download("Image", PATIENT, clients=iter([THIRD]))] == [THIRD]
-
-
-@pytest.mark.parametrize(
-    ("clients", "error"),
-    [
-        *((clients, InvalidArgument) for clients in (0, -1, True, [], ["board"])),
-        *((clients, InvalidType) for clients in (ONE, 1.5, None)),
-    ],
-)
-def test_what_is_no_number_and_no_list_of_boards_is_refused(
-    bench: HttpServerClient, clients: object, error: type[Exception]
-) -> None:
-    with pytest.raises(error, match="client"):
-        bench.wait_for_download("Image", 1, clients=clients)  # type: ignore[call-overload]
-    with pytest.raises(InvalidArgument, match="give one of them"):
-        bench.wait_for_download("Image", 1, client=ONE, clients=[OTHER])  # type: ignore[call-overload]
 
 
 # By their requests
@@ -233,18 +217,6 @@ def test_since_a_time_older_content_does_not_count(bench: HttpServerClient) -> N
     put(bench, seed=2)
 
     vain(lambda: bench.wait_for_download("Image", AT_ONCE, since=0))
-
-
-IN_MILLISECONDS = 1_795_692_317_000  # of the year 2026
-TOO_LARGE = pytest.param(10**400, id="more than a float can hold")
-
-
-@pytest.mark.parametrize("since", ["1", -1, True, float("nan"), b"0", float("inf"), TOO_LARGE, IN_MILLISECONDS])
-def test_what_is_no_time_is_refused(bench: HttpServerClient, since: float) -> None:
-    with pytest.raises(InvalidArgument, match="since must be"):
-        bench.wait_for_download("Image", 1, since=since)
-    with pytest.raises(InvalidArgument, match="since must be"):
-        bench.wait_for_request("Image", timeout=1, since=since)
 
 
 # Whose an address is
