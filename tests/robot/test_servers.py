@@ -68,87 +68,6 @@ Start Overrides
     assert done.all_passed()
 
 
-def test_aliases_switch_and_server_choose_the_server(ran: Ran) -> None:
-    done = ran("""
-Two Servers
-    Start HTTP Server    alias=lab
-    Start HTTP Server    alias=field
-    Put Text    which    field
-    Put Text    which    lab    server=lab
-    ${field}=    Get Server URL
-    ${lab}=    Get Server URL    server=lab
-    Should Not Be Equal    ${lab}    ${field}
-    ${before}=    Switch HTTP Server    lab
-    Should Be Equal    ${before}    field
-    ${now}=    Get Server URL
-    Should Be Equal    ${now}    ${lab}
-    ${text}=    Type On Board    curl -s ${lab}/which ${field}/which
-    Should Be Equal    ${text}    labfield
-    Run Keyword And Expect Error    there is no server 'mars'; there are: 'lab', 'field'
-    ...    Put Text    which    mars    server=mars
-    Run Keyword And Expect Error    there is no server 'mars'; there are: 'lab', 'field'    Switch HTTP Server    mars
-""")
-
-    assert done.all_passed()
-
-
-def test_start_on_a_running_server_keeps_it_and_other_settings_are_refused(ran: Ran) -> None:
-    done = ran("""
-Start Again
-    ${first}=    Start HTTP Server
-    ${second}=    Start HTTP Server
-    Should Be Equal    ${first}    ${second}
-    Run Keyword And Expect Error    server 'default' runs already with other settings (listing=): leave them out*
-    ...    Start HTTP Server    listing=no
-    Start HTTP Server    listing=yes
-""")
-
-    assert done.all_passed()
-
-
-def test_stopped_server_keeps_its_files_until_it_starts_again(ran: Ran) -> None:
-    done = ran("""
-Stop And Start
-    Start HTTP Server
-    Put Text    name    text
-    HTTP Server Should Be Running
-    Stop HTTP Server    timeout=100 ms
-    Run Keyword And Expect Error    the current HTTP server does not run: *    HTTP Server Should Be Running
-    Start HTTP Server
-    File Should Exist    name
-""")
-
-    assert done.all_passed()
-
-
-def test_stopped_server_with_other_settings_is_refused_and_keeps_its_files(ran: Ran) -> None:
-    done = ran("""
-Other Settings
-    ${url}=    Start HTTP Server    alias=q    listing=no
-    Put Text    f    1
-    Stop HTTP Server
-    ${port}=    Evaluate    int($url.rsplit(":", 1)[1])
-    Run Keyword And Expect Error
-    ...    server 'q' was stopped with its files, and has other settings (port=): leave them out, or give this one*
-    ...    Start HTTP Server    alias=q    port=${port}
-    Run Keyword And Expect Error    *has other settings (listing=, dot_files=)*
-    ...    Start HTTP Server    alias=q    listing=yes    dot_files=yes
-    Start HTTP Server    alias=q
-    File Should Exist    f
-    Stop HTTP Server
-    Start HTTP Server    alias=q    listing=no
-    File Should Exist    f
-    Stop All HTTP Servers
-    Start HTTP Server    alias=q    port=${port}
-    ${now}=    Get Server URL
-    Should Be Equal    ${now}    ${url}
-    ${names}=    List Files
-    Should Be Empty    ${names}
-""")
-
-    assert done.all_passed()
-
-
 def test_what_needs_a_running_server_names_the_keyword_that_starts_one(ran: Ran) -> None:
     calls = (
         "Put File    a    ${CURDIR}/suite.robot",
@@ -205,21 +124,6 @@ No Address
     message = done["No Address"].message
     assert "; Start HTTP Server with wait_for_address=30 s waits for it, " in message
     assert "start(" not in message
-
-
-def test_stop_all_closes_and_forgets(ran: Ran) -> None:
-    done = ran("""
-Stop All
-    Stop All HTTP Servers
-    ${url}=    Start HTTP Server    alias=one
-    Start HTTP Server    alias=two
-    Stop All HTTP Servers
-    Run Keyword And Expect Error    there is no server yet*    Get Server URL
-    ${answer}=    Type On Board    curl -s -o out -w '\\%{http_code}' ${url}/
-    Should Be Equal    ${answer}    000
-""")
-
-    assert done.all_passed()
 
 
 @pytest.mark.parametrize(

@@ -37,24 +37,6 @@ After
     assert done["After"].passed, done["After"].message
 
 
-def test_name_counts_what_came_since_it_was_put_once(ran: Ran) -> None:
-    done = ran("""
-By Name
-    Start HTTP Server
-    ${url}=    Put Text    boot/Image    kernel
-    Type On Board    curl -s -o out ${url}
-    Transfers Have Ended
-    File Should Have Been Downloaded    boot/Image
-    Wait For Download    boot/Image    timeout=20 s    client=127.0.0.1
-    File Should Have Been Downloaded    boot/Image    client=127.0.0.1
-    Run Keyword And Expect Error    *boot/Image*    Wait For Download    boot/Image    timeout=0
-    Put Text    boot/Image    another
-    Run Keyword And Expect Error    *boot/Image*    File Should Have Been Downloaded    boot/Image
-""")
-
-    assert done.all_passed()
-
-
 def test_until_clients_and_since_are_written_as_people_do(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(bytes(1_000_000))
 
@@ -142,98 +124,6 @@ Stopped
     assert not any(message.startswith("WaitTimeout") for message in messages.values())
 
 
-def test_requests_transfers_and_missing_are_given(ran: Ran) -> None:
-    done = ran("""
-Records
-    Start HTTP Server
-    ${url}=    Put Text    boot/Image    kernel
-    Type On Board    curl -s -o out ${url}; curl -s -o out ${url}x; curl -s -I ${url}
-    ${request}=    Wait For Request    boot/Image    method=HEAD    status=200    timeout=20 s
-    ${requests}=    Get Requests
-    Length Should Be    ${requests}    3
-    ${requests}=    Get Requests    boot/Imagex    client=127.0.0.1
-    Should Be Equal As Integers    ${requests[0].status}    404
-    ${requests}=    Get Requests    client=127.0.0.2
-    Should Be Empty    ${requests}
-    ${transfers}=    Get Transfers    boot/Image
-    Should Be Equal    ${transfers[0].state}    completed
-    ${missing}=    Get Missing Files
-    Should Be Equal    ${missing[0].name}    boot/Imagex
-    Should Be Equal    ${missing[0].nearest[0]}    boot/Image
-    File Should Not Have Been Requested    other
-    File Should Not Have Been Requested    boot/Image    client=127.0.0.2
-    Run Keyword And Expect Error    'boot/Image' was asked for: GET by 127.0.0.1 (200), HEAD by 127.0.0.1 (200)
-    ...    File Should Not Have Been Requested    boot/Image
-    Run Keyword And Expect Error    '/boot/Imagex' was asked for: GET by 127.0.0.1 (404)
-    ...    File Should Not Have Been Requested    /boot/Imagex
-    ${url}=    Get Server URL
-    Type On Board    curl -s -o out --path-as-is ${url}//boot/./nothing?x
-    Transfers Have Ended
-    Run Keyword And Expect Error    'boot/nothing' was asked for: GET by 127.0.0.1 (404)
-    ...    File Should Not Have Been Requested    boot/nothing
-""")
-
-    assert done.all_passed()
-
-
-def test_command_is_what_the_board_can_run(ran: Ran) -> None:
-    done = ran("""
-Command
-    Start HTTP Server
-    Put Text    Image    kernel
-    ${command}=    Get Download Command    Image    curl
-    Type On Board    ${command}
-    Wait For Download    Image    timeout=20 s
-    Run Keyword And Expect Error    *u-boot*    Get Download Command    Image    telepathy
-""")
-
-    assert done.all_passed()
-
-
-def test_address_as_a_number_is_written_in_the_base_that_u_boot_reads(ran: Ran) -> None:
-    done = ran("""
-Number
-    Start HTTP Server
-    Put Text    Image    kernel
-    ${command}=    Get Download Command    Image    u-boot    address=${0x40200000}
-    Should Contain    ${command}    wget 0x40200000 127.0.0.1:/Image
-    Should Not Contain    ${command}    1075838976
-Text
-    FOR    ${address}    IN    0x40200000    40200000    $loadaddr
-        ${command}=    Get Download Command    Image    u-boot    address=${address}
-        Should Contain    ${command}    wget ${address} 127.0.0.1:/Image
-    END
-Other Values Are Text
-    ${command}=    Get Download Command    Image    curl    output=${5}
-    Should Contain    ${command}    -o 5${SPACE}
-""")
-
-    assert done.all_passed()
-
-
-def test_name_not_asked_for_cannot_be_told_once_requests_may_be_forgotten(ran: Ran) -> None:
-    done = ran("""
-Few
-    ${url}=    Start HTTP Server    max_records=5
-    Put Text    a    x
-    Type On Board    curl -s ${url}/recovery.cfg ${url}/a?[1-3]
-    File Should Not Have Been Requested    other.cfg
-    Run Keyword And Expect Error    'recovery.cfg' was asked for: *
-    ...    File Should Not Have Been Requested    recovery.cfg
-Many
-    ${url}=    Get Server URL
-    Type On Board    curl -s ${url}/a?[1-5]
-    Run Keyword And Expect Error    'a' was asked for: *    File Should Not Have Been Requested    a
-    FOR    ${name}    IN    recovery.cfg    other.cfg
-        Run Keyword And Expect Error
-        ...    cannot tell whether '${name}' was asked for: the server remembers 5 requests*larger max_records=
-        ...    File Should Not Have Been Requested    ${name}
-    END
-""")
-
-    assert done.all_passed()
-
-
 def test_client_is_one_address_in_any_spelling_and_an_error_where_it_is_none(ran: Ran) -> None:
     done = ran("""
 Spelling
@@ -268,41 +158,6 @@ Refused
     [Arguments]    @{call}    &{named}
     Run Keyword And Expect Error    client must be a board's IP address, such as 192.168.7.2, not *
     ...    @{call}    &{named}
-""")
-
-    assert done.all_passed()
-
-
-def test_name_that_no_file_can_have_is_an_error_of_checks_too(ran: Ran) -> None:
-    done = ran("""
-No Name
-    ${url}=    Start HTTP Server
-    Type On Board    curl -s ${url}/recovery.cfg
-    FOR    ${keyword}    IN    File Should Not Have Been Requested    Get Requests    Get Transfers
-        Run Keyword And Expect Error    '../recovery.cfg' cannot be a name on the server: '..' would leave the root
-        ...    ${keyword}    ../recovery.cfg
-        Run Keyword And Expect Error    '${url}/recovery.cfg' is a URL, and the name on the server is meant*
-        ...    ${keyword}    ${url}/recovery.cfg
-    END
-    Run Keyword And Expect Error    '' cannot be a name on the server: it is empty*
-    ...    File Should Not Have Been Requested    ${EMPTY}
-    Run Keyword And Expect Error    '../a' cannot be a name on the server*    Wait For Download    ../a
-    Run Keyword And Expect Error    '../a' cannot be a name on the server*    Get File URL    ../a
-""")
-
-    assert done.all_passed()
-
-
-def test_name_is_found_as_clients_write_it(ran: Ran) -> None:
-    done = ran("""
-Written Otherwise
-    ${url}=    Start HTTP Server
-    Type On Board    curl -s --request-target 'http://board/boot/recovery.cfg' ${url}
-    Type On Board    curl -s --request-target '/größe.cfg' ${url}
-    FOR    ${name}    IN    boot/recovery.cfg    größe.cfg
-        Run Keyword And Expect Error    '${name}' was asked for: GET by 127.0.0.1 (404)
-        ...    File Should Not Have Been Requested    ${name}
-    END
 """)
 
     assert done.all_passed()

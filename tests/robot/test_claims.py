@@ -1,0 +1,198 @@
+"""Claims about keywords that a case of Robot's own can make: one run of all of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.robot.suites import run
+
+CASES = """
+Aliases switch and server choose the server
+    Start HTTP Server    alias=lab
+    Start HTTP Server    alias=field
+    Put Text    which    field
+    Put Text    which    lab    server=lab
+    ${field}=    Get Server URL
+    ${lab}=    Get Server URL    server=lab
+    Should Not Be Equal    ${lab}    ${field}
+    ${before}=    Switch HTTP Server    lab
+    Should Be Equal    ${before}    field
+    ${now}=    Get Server URL
+    Should Be Equal    ${now}    ${lab}
+    ${text}=    Type On Board    curl -s ${lab}/which ${field}/which
+    Should Be Equal    ${text}    labfield
+    Run Keyword And Expect Error    there is no server 'mars'; there are: 'lab', 'field'
+    ...    Put Text    which    mars    server=mars
+    Run Keyword And Expect Error    there is no server 'mars'; there are: 'lab', 'field'    Switch HTTP Server    mars
+Start on a running server keeps it and other settings are refused
+    ${first}=    Start HTTP Server
+    ${second}=    Start HTTP Server
+    Should Be Equal    ${first}    ${second}
+    Run Keyword And Expect Error    server 'default' runs already with other settings (listing=): leave them out*
+    ...    Start HTTP Server    listing=no
+    Start HTTP Server    listing=yes
+Stopped server keeps its files until it starts again
+    Start HTTP Server
+    Put Text    name    text
+    HTTP Server Should Be Running
+    Stop HTTP Server    timeout=100 ms
+    Run Keyword And Expect Error    the current HTTP server does not run: *    HTTP Server Should Be Running
+    Start HTTP Server
+    File Should Exist    name
+Stopped server with other settings is refused and keeps its files
+    ${url}=    Start HTTP Server    alias=q    listing=no
+    Put Text    f    1
+    Stop HTTP Server
+    ${port}=    Evaluate    int($url.rsplit(":", 1)[1])
+    Run Keyword And Expect Error
+    ...    server 'q' was stopped with its files, and has other settings (port=): leave them out, or give this one*
+    ...    Start HTTP Server    alias=q    port=${port}
+    Run Keyword And Expect Error    *has other settings (listing=, dot_files=)*
+    ...    Start HTTP Server    alias=q    listing=yes    dot_files=yes
+    Start HTTP Server    alias=q
+    File Should Exist    f
+    Stop HTTP Server
+    Start HTTP Server    alias=q    listing=no
+    File Should Exist    f
+    Stop All HTTP Servers
+    Start HTTP Server    alias=q    port=${port}
+    ${now}=    Get Server URL
+    Should Be Equal    ${now}    ${url}
+    ${names}=    List Files
+    Should Be Empty    ${names}
+Stop all closes and forgets
+    Stop All HTTP Servers
+    ${url}=    Start HTTP Server    alias=one
+    Start HTTP Server    alias=two
+    Stop All HTTP Servers
+    Run Keyword And Expect Error    there is no server yet*    Get Server URL
+    ${answer}=    Type On Board    curl -s -o out -w '\\%{http_code}' ${url}/
+    Should Be Equal    ${answer}    000
+Name counts what came since it was put once
+    Start HTTP Server
+    ${url}=    Put Text    boot/Image    kernel
+    Type On Board    curl -s -o out ${url}
+    Transfers Have Ended
+    File Should Have Been Downloaded    boot/Image
+    Wait For Download    boot/Image    timeout=20 s    client=127.0.0.1
+    File Should Have Been Downloaded    boot/Image    client=127.0.0.1
+    Run Keyword And Expect Error    *boot/Image*    Wait For Download    boot/Image    timeout=0
+    Put Text    boot/Image    another
+    Run Keyword And Expect Error    *boot/Image*    File Should Have Been Downloaded    boot/Image
+Requests transfers and missing are given
+    Start HTTP Server
+    ${url}=    Put Text    boot/Image    kernel
+    Type On Board    curl -s -o out ${url}; curl -s -o out ${url}x; curl -s -I ${url}
+    ${request}=    Wait For Request    boot/Image    method=HEAD    status=200    timeout=20 s
+    ${requests}=    Get Requests
+    Length Should Be    ${requests}    3
+    ${requests}=    Get Requests    boot/Imagex    client=127.0.0.1
+    Should Be Equal As Integers    ${requests[0].status}    404
+    ${requests}=    Get Requests    client=127.0.0.2
+    Should Be Empty    ${requests}
+    ${transfers}=    Get Transfers    boot/Image
+    Should Be Equal    ${transfers[0].state}    completed
+    ${missing}=    Get Missing Files
+    Should Be Equal    ${missing[0].name}    boot/Imagex
+    Should Be Equal    ${missing[0].nearest[0]}    boot/Image
+    File Should Not Have Been Requested    other
+    File Should Not Have Been Requested    boot/Image    client=127.0.0.2
+    Run Keyword And Expect Error    'boot/Image' was asked for: GET by 127.0.0.1 (200), HEAD by 127.0.0.1 (200)
+    ...    File Should Not Have Been Requested    boot/Image
+    Run Keyword And Expect Error    '/boot/Imagex' was asked for: GET by 127.0.0.1 (404)
+    ...    File Should Not Have Been Requested    /boot/Imagex
+    ${url}=    Get Server URL
+    Type On Board    curl -s -o out --path-as-is ${url}//boot/./nothing?x
+    Transfers Have Ended
+    Run Keyword And Expect Error    'boot/nothing' was asked for: GET by 127.0.0.1 (404)
+    ...    File Should Not Have Been Requested    boot/nothing
+Command is what the board can run
+    Start HTTP Server
+    Put Text    Image    kernel
+    ${command}=    Get Download Command    Image    curl
+    Type On Board    ${command}
+    Wait For Download    Image    timeout=20 s
+    Run Keyword And Expect Error    *u-boot*    Get Download Command    Image    telepathy
+Name that no file can have is an error of checks too
+    ${url}=    Start HTTP Server
+    Type On Board    curl -s ${url}/recovery.cfg
+    FOR    ${keyword}    IN    File Should Not Have Been Requested    Get Requests    Get Transfers
+        Run Keyword And Expect Error    '../recovery.cfg' cannot be a name on the server: '..' would leave the root
+        ...    ${keyword}    ../recovery.cfg
+        Run Keyword And Expect Error    '${url}/recovery.cfg' is a URL, and the name on the server is meant*
+        ...    ${keyword}    ${url}/recovery.cfg
+    END
+    Run Keyword And Expect Error    '' cannot be a name on the server: it is empty*
+    ...    File Should Not Have Been Requested    ${EMPTY}
+    Run Keyword And Expect Error    '../a' cannot be a name on the server*    Wait For Download    ../a
+    Run Keyword And Expect Error    '../a' cannot be a name on the server*    Get File URL    ../a
+Name is found as clients write it
+    ${url}=    Start HTTP Server
+    Type On Board    curl -s --request-target 'http://board/boot/recovery.cfg' ${url}
+    Type On Board    curl -s --request-target '/größe.cfg' ${url}
+    FOR    ${name}    IN    boot/recovery.cfg    größe.cfg
+        Run Keyword And Expect Error    '${name}' was asked for: GET by 127.0.0.1 (404)
+        ...    File Should Not Have Been Requested    ${name}
+    END
+List exist and remove
+    Start HTTP Server
+    Put Text    boot/Image    kernel
+    Put Text    boot/dtb/board.dtb    tree
+    Put Text    readme    text
+    ${names}=    List Files
+    Should Be Equal    ${names}    ${{ ["boot/", "readme"] }}
+    ${names}=    List Files    boot    recursive=yes
+    Should Be Equal    ${names}    ${{ ["boot/Image", "boot/dtb/", "boot/dtb/board.dtb"] }}
+    ${names}=    List Files    /boot/dtb/
+    Should Be Equal    ${names}    ${{ ["boot/dtb/board.dtb"] }}
+    ${names}=    List Files    nowhere
+    Should Be Empty    ${names}
+    Run Keyword And Expect Error    there is no file 'boot/image' on the server; in 'boot': boot/Image, boot/dtb/
+    ...    File Should Exist    boot/image
+    Run Keyword And Expect Error    there is no file 'boot' on the server; *    File Should Exist    boot
+    Remove File    boot/Image
+    Remove File    boot/Image
+    Run Keyword And Expect Error    there is no file 'boot/Image'*    File Should Exist    boot/Image
+Put text writes the encoding that was asked for
+    Start HTTP Server
+    ${url}=    Put Text    cfg    größe\\n    encoding=latin-1
+    ${hex}=    Type On Board    curl -s ${url} | od -An -tx1
+    Should Be Equal    ${hex.strip()}    67 72 f6 df 65 0a
+Address as a number is written in the base that u boot reads
+    Start HTTP Server
+    Put Text    Image    kernel
+    ${command}=    Get Download Command    Image    u-boot    address=${0x40200000}
+    Should Contain    ${command}    wget 0x40200000 127.0.0.1:/Image
+    Should Not Contain    ${command}    1075838976
+    FOR    ${address}    IN    0x40200000    40200000    $loadaddr
+        ${command}=    Get Download Command    Image    u-boot    address=${address}
+        Should Contain    ${command}    wget ${address} 127.0.0.1:/Image
+    END
+    ${command}=    Get Download Command    Image    curl    output=${5}
+    Should Contain    ${command}    -o 5${SPACE}
+Name not asked for cannot be told once requests may be forgotten
+    ${url}=    Start HTTP Server    max_records=5
+    Put Text    a    x
+    Type On Board    curl -s ${url}/recovery.cfg ${url}/a?[1-3]
+    File Should Not Have Been Requested    other.cfg
+    Run Keyword And Expect Error    'recovery.cfg' was asked for: *
+    ...    File Should Not Have Been Requested    recovery.cfg
+    ${url}=    Get Server URL
+    Type On Board    curl -s ${url}/a?[1-5]
+    Run Keyword And Expect Error    'a' was asked for: *    File Should Not Have Been Requested    a
+    FOR    ${name}    IN    recovery.cfg    other.cfg
+        Run Keyword And Expect Error
+        ...    cannot tell whether '${name}' was asked for: the server remembers 5 requests*larger max_records=
+        ...    File Should Not Have Been Requested    ${name}
+    END
+"""
+
+
+def test_each_claim_holds(tmp_path: Path) -> None:
+    teardown = "    [Teardown]    Stop All HTTP Servers\n"
+
+    done = run(tmp_path, re.sub(r"^\S.*\n", rf"\g<0>{teardown}", CASES, flags=re.MULTILINE))
+
+    assert len(done.cases) == 14
+    assert done.all_passed()
