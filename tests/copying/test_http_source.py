@@ -12,9 +12,9 @@ import random
 import socket
 import subprocess
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from httpserve.storage.copying.local import FileSink
 from httpserve.storage.copying.opening import open_source
 from httpserve.storage.copying.url import HttpSource
 from tests.copying.raw_server import Answer, End, RawServer, answer, field, moved, resumed, target
+from tests.server.waits import begin
 
 CONTENT = random.Random(7).randbytes(700_001)
 OTHER = random.Random(8).randbytes(500_003)
@@ -47,23 +48,6 @@ def fetch(url: str, dst: Path, *, timeout: float = 10.0, sha256: str | None = No
 def broken(count: int, *, end: End = End.CLOSE, **fields: str) -> Answer:
     """An answer that promises CONTENT and sends *count* bytes of it."""
     return answer(CONTENT[:count], length=len(CONTENT), end=end, **fields)
-
-
-@contextlib.contextmanager
-def at_break_off(action: Callable[[], object]) -> Iterator[None]:
-    """Run *action* in the thread that reads, when it is about to pause before it resumes."""
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            action()
-
-    handler = Handler()
-    logger = logging.getLogger("httpserve.storage")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
 
 
 # The request
@@ -412,30 +396,18 @@ def test_a_closed_source_does_not_read() -> None:
             source.readinto(memoryview(bytearray(10)))
 
 
-def test_close_ends_a_pause_of_another_thread(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_close_ends_a_pause_of_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_source, "FIRST_PAUSE", 50)
-    caplog.set_level(logging.INFO, "httpserve")
-    errors: list[CopyFailed] = []
-    pausing = threading.Event()
-
-    def read() -> None:
-        try:
-            source.readinto(memoryview(bytearray(10)))
-        except CopyFailed as error:
-            errors.append(error)
-
-    with RawServer(broken(0)) as server, at_break_off(pausing.set):
-        source = HttpSource(server.url(), timeout=10)
-        reader = threading.Thread(target=read)
-        reader.start()
-        pausing.wait(10)
+    with (
+        RawServer(broken(0)) as server,
+        contextlib.closing(HttpSource(server.url(), timeout=10)) as source,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        reading = begin(pool, lambda: source.readinto(memoryview(bytearray(10))))
 
         source.close()
-        reader.join(10)
 
-    assert "closed" in str(errors[0])
+        assert "closed" in str(reading.exception(10))
 
 
 # Secrets
