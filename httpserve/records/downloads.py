@@ -68,7 +68,10 @@ class Downloads:
         if whole and exchange.status == 200:
             if done is not None and exchange.began < done.ended:
                 entry.shared.add(client)
-            self._finish(entry, client, done, exchange)
+            if coverage is None and isinstance(done, Exchange):  # as nearly always where a board asks again
+                entry.done[client] = exchange
+            else:
+                self._finish(entry, client, done, exchange)
             return exchange
         coverage = add(entry.partial, exchange, received, exchange.ended)
         if coverage is None:
