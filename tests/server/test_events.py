@@ -25,7 +25,7 @@ from httpserve import (
     VersionEvent,
 )
 from tests.server.waits import BIG, ONE, OTHER, PATIENT, SIZE, begin, fetch, fetch_part, halfway, put
-from tests.server.wire import Wire
+from tests.server.wire import Wire, eventually
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is acknowledged")
 OF_AN_ANSWER = ("connected", "begun", "ended", "downloaded", "missing")
@@ -154,6 +154,7 @@ def _told_often(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_is_told_of_who_has_read_a_part(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
     with halfway(bench, 1 << 20, board=ONE):
+        eventually(lambda: bench.transfers[0].acknowledged >= 1 << 20, "it was acknowledged")
         (event,) = bench.events(0, timeout=PATIENT, kinds="progress")
 
         assert isinstance(event, ProgressEvent)
