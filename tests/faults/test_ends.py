@@ -24,8 +24,8 @@ SERVER = """
 import os, signal, sys
 from httpserve import HttpServerClient
 
-root, end = sys.argv[1:]
-with HttpServerClient(root, host="127.0.0.1") as client:
+root, end, timeout = sys.argv[1:]
+with HttpServerClient(root, host="127.0.0.1", timeout=float(timeout)) as client:
     print(client.get_port(), flush=True)
     sys.stdin.readline()
     exec(end)
@@ -45,8 +45,8 @@ ENDS = {
 
 
 @contextmanager
-def serving(root: Path, end: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    with warm.start(SERVER, str(root), end, env=unmeasured()) as process:
+def serving(root: Path, end: str, timeout: float = 600.0) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with warm.start(SERVER, str(root), end, str(timeout), env=unmeasured()) as process:
         assert process.stdout is not None
         try:
             yield process, int(process.stdout.readline())
@@ -126,13 +126,13 @@ def test_a_whole_download_ends_in_good_order_also_when_the_server_dies_behind_it
 
 def test_a_stopped_process_that_goes_on_answers_at_once(root: Path) -> None:
     (root / "f").write_bytes(b"content")
-    with serving(root, "") as (process, port):
+    with serving(root, "", timeout=2.0) as (process, port):
         slow = Board(port, quick=False)
         eventually(lambda: slow.got, "the download")
         with Wire(port) as half:
             half.send(b"GET /f HTTP/1.1\r\n")
             process.send_signal(signal.SIGSTOP)
-            time.sleep(4)  # longer than the time between two looks at a slow download
+            time.sleep(0.8)  # longer than the time between two looks at a slow download, a quarter of the timeout
             half.send(b"Host: bench\r\n\r\n")
             process.send_signal(signal.SIGCONT)
 
@@ -141,8 +141,8 @@ def test_a_stopped_process_that_goes_on_answers_at_once(root: Path) -> None:
             with Wire(port) as wire:
                 assert wire.ask("/f").body == b"content"
         before = _cpu_seconds(process.pid)
-        time.sleep(1)
-        assert _cpu_seconds(process.pid) - before < 0.5
+        time.sleep(0.4)
+        assert _cpu_seconds(process.pid) - before < 0.2
         process.kill()
         slow.is_to_go_on.set()
         slow.join(30)
