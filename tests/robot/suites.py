@@ -18,12 +18,14 @@ from typing import Any
 
 import pytest
 from robot.api import ExecutionResult
+from robot.libdocpkg import LibraryDocumentation
 from robot.run import run as robot_run
 
 from tests import warm
 
 REPOSITORY = Path(__file__).parents[2]
 END_SECONDS = 40
+DOCUMENTATION = LibraryDocumentation("httpserve.robot.HttpServe")
 BOARD = """
 *** Keywords ***
 Type On Board

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from robot.libdocpkg import LibraryDocumentation
 
 from httpserve import __version__
 from tests.cases import each
-from tests.robot.suites import Run, run
+from tests.robot.suites import DOCUMENTATION, Run, run
 
 KEYWORDS = (
     "Start HTTP Server",
@@ -36,7 +35,6 @@ KEYWORDS = (
     "Run HTTP Doctor",
     "Create Operator",
 )
-DOCUMENTATION = LibraryDocumentation("httpserve.robot.HttpServe")
 
 
 def example_of(documentation: str) -> list[str]:

@@ -6,14 +6,11 @@ import inspect
 from pathlib import Path
 
 import pytest
-from robot.libdocpkg import LibraryDocumentation
 
 from httpserve import HttpServerClient
 from httpserve.robot import HttpServe
 from tests.robot.conftest import Ran
-from tests.robot.suites import run, write
-
-DOCUMENTATION = LibraryDocumentation("httpserve.robot.HttpServe")
+from tests.robot.suites import DOCUMENTATION, run, write
 
 
 def test_import_takes_what_the_constructor_takes() -> None:
