@@ -28,6 +28,7 @@ from httpserve.errors import (
     NotADirectory,
     NotFound,
     NotPermitted,
+    SourceNotFound,
     StorageError,
     Unsupported,
 )
@@ -128,7 +129,13 @@ class Storage:
 
         name = _file_name("write", dst)
         self._root.open()
-        source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)
+        try:
+            source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)
+        except SourceNotFound as error:
+            if operator is None and os.path.exists(dst):
+                swapped = f"{dst!r} exists: the name on the server comes first, then the source"
+                raise SourceNotFound(f"{error}; {swapped}", error.source) from None
+            raise
         try:
             # No `with`: a copy discards what it does not commit.
             return copy_in(source, self._root.incoming(name), sha256=sha256, progress=progress)

@@ -191,6 +191,22 @@ client.close()
 
 
 @needs_mounts
+def test_a_full_disk_is_named_with_its_room_and_the_way_out(tmp_path: Path, disk: Path) -> None:
+    code = """
+with HttpServerClient(root, host="127.0.0.1") as client:
+    try:
+        client.storage.write_bytes("image", bytes(8 << 20))
+    except StorageError as error:
+        tell(error)
+"""
+    (line,) = ran(code, tmp_path, under=on_a_disk_of("3m", 100, disk))
+
+    assert line.startswith(f"write 'image': no space left on device; {disk} has 0 B of 3.0 MiB left: make room, or")
+    assert "root_dir=" in line
+    assert "TMPDIR" in line
+
+
+@needs_mounts
 def test_a_copy_out_to_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()

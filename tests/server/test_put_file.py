@@ -337,3 +337,26 @@ def test_a_dot_file_that_came_in_through_us_is_served_and_one_of_others_is_not(t
     assert (ours.content, theirs.status_code) == (CONTENT, 404)
     assert ".ours" in listing
     assert ".git" not in listing
+
+
+def test_a_source_that_is_not_there_says_where_it_was_looked_for_and_what_is(
+    bench: HttpServerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "zImage").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    here = f"a relative path begins at the working directory, {tmp_path}"
+    cases = {
+        ("a", "build/zimag"): f"the source 'build/zimag' does not exist: there is 'build/zImage'; {here}",
+        ("a", f"{tmp_path}/none"): f"the source '{tmp_path}/none' does not exist",
+        ("a", "~/none"): "the source '~/none' does not exist: a ~ is not replaced; pass os.path.expanduser(src)",
+        ("build/zImage", "boot/zImage"): (
+            f"the source 'boot/zImage' does not exist: {here}; 'build/zImage' exists: the name on the server comes"
+            " first, then the source"
+        ),
+    }
+
+    for (dst, src), message in cases.items():
+        with pytest.raises(SourceNotFound) as caught:
+            bench.put_file(dst, src)
+        assert (str(caught.value), caught.value.source, caught.value.__cause__) == (message, repr(src), None)

@@ -22,6 +22,22 @@ _log = logger("httpserve.storage")
 _ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal operator for other services"
 
 
+def _where_missing(path: str) -> str:
+    """Say where a source was looked for, and what is there that is like it."""
+    import difflib  # only where something is wrong
+
+    if path.startswith("~"):
+        return "a ~ is not replaced; pass os.path.expanduser(src)"
+    directory, name = os.path.split(os.path.abspath(path))
+    why = "" if os.path.isabs(path) else f"a relative path begins at the working directory, {os.getcwd()}"
+    try:
+        alike = difflib.get_close_matches(name.lower(), there := {one.lower(): one for one in os.listdir(directory)}, 1)
+    except OSError:
+        return why
+    near = f"there is {os.path.join(os.path.dirname(path), there[alike[0]])!r}" if alike else ""
+    return "; ".join(filter(None, (near, why)))
+
+
 class FileSource:
     """A local file, read without opendal: no runtime to start, and names that opendal would change work."""
 
@@ -37,8 +53,9 @@ class FileSource:
             found = os.fstat(self._file.fileno())
         except OSError as error:
             self.close()
-            # Theirs shows the path, which may be a URL with secrets.
-            raise self._error(error) from (error if redacted_url(path) == path else None)
+            # Ours says all that theirs does of what is missing. Theirs shows the path, which may be a URL with secrets.
+            is_known = error.errno == errno.ENOENT or redacted_url(path) != path
+            raise self._error(error) from (None if is_known else error)
         except UnicodeEncodeError as error:
             raise _no_path(path, "src", error) from None
         # Files in /proc and devices say 0 and have more; a pipe has no size at all.
@@ -76,7 +93,7 @@ class FileSource:
 
     def _error(self, error: OSError) -> CopyFailed:
         if error.errno == errno.ENOENT:
-            return missing(self.label, _ONLY_HTTP if ":/" in self.label else "")
+            return missing(self.label, _ONLY_HTTP if ":/" in self.label else _where_missing(self._path))
         return unreadable(self.label, error.strerror or str(error), error.errno)
 
 

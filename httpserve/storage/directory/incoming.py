@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 from httpserve.base.descriptors import Descriptor
 from httpserve.base.threads import run_shielded
-from httpserve.errors import StorageError
+from httpserve.errors import HttpServeError, StorageError
 from httpserve.storage.directory.generations import Generation, generation_of
 from httpserve.storage.directory.journal import Journal
-from httpserve.storage.directory.os_errors import raise_translated, translated
+from httpserve.storage.directory.os_errors import translated
 from httpserve.storage.directory.places import Place
 from httpserve.storage.served import Identity
 
@@ -104,7 +104,7 @@ class Incoming:
 
     def refused(self, error: OSError) -> Exception:
         """Return the error of a version whose bytes the disk does not take."""
-        return translated(error, "write", self.name)
+        return translated(error, "write", self.name, directory=self.place.ground.path)
 
     def write(self, data: Buffer) -> None:
         """Append the whole of *data*. Blocks while the disk does. Raises StorageError."""
@@ -115,7 +115,7 @@ class Incoming:
                 while sent < len(view):
                     sent += os.write(fd, view[sent:])
         except OSError as error:
-            raise translated(error, "write", self.name) from error
+            raise self.refused(error) from error
         finally:
             self._end()
 
@@ -129,7 +129,7 @@ class Incoming:
             pass
         except OSError as error:
             if error.errno not in NOT_COPIED_INSIDE:
-                raise translated(error, "write", self.name) from error
+                raise self.refused(error) from error
         finally:
             self._end()
         # What the kernel did not copy: all of it where the file systems differ, else nothing.
@@ -143,7 +143,7 @@ class Incoming:
             os.ftruncate(self._file.fileno(), size)
             os.lseek(self._file.fileno(), size, os.SEEK_SET)
         except OSError as error:
-            raise translated(error, "write", self.name) from error
+            raise self.refused(error) from error
         finally:
             self._end()
 
@@ -165,8 +165,8 @@ class Incoming:
                 self.place.close()
         except BaseException as error:
             self.discard()
-            if isinstance(error, OSError):
-                raise_translated(error, "write", self.name)
+            if isinstance(error, OSError) and not isinstance(error, HttpServeError):
+                raise self.refused(error) from error
             raise
         self.__class__ = _Settled
         return identity

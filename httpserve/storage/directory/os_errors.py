@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from typing import NoReturn
 
+from httpserve.base.text import size
 from httpserve.errors import (
     AlreadyExists,
     HttpServeError,
@@ -31,22 +33,42 @@ _CLASSES: dict[int, type[StorageError]] = {
     errno.EROFS: NotPermitted,
     errno.ENXIO: NotPermitted,  # open(2) of a socket
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAMES: dict[int, str] = {
     errno.ENAMETOOLONG: "the file system finds it too long",
     errno.ELOOP: "its symlinks lead in a circle",
 }
 
 
-def translated(error: OSError, operation: str, name: str, target: str | None = None) -> StorageError | InvalidName:
-    """Return our error for one of the system's. *operation*, *name* and *target* begin its message."""
+def translated(
+    error: OSError, operation: str, name: str, target: str | None = None, directory: str | None = None
+) -> StorageError | InvalidName:
+    """Return our error for one of the system's. *operation*, *name* and *target* begin its message.
+
+    Of a full disk it says more where the *directory* is known that lies on it.
+    """
     number = error.errno or 0
     if number in _NAMES:
         return InvalidName(name, _NAMES[number])
     reason = error.strerror or str(error)
     tried = f"{operation} {name!r}" if target is None else f"{operation} {name!r} to {target!r}"
-    ours = _CLASSES.get(number, StorageError)(f"{tried}: {reason[:1].lower()}{reason[1:]}", name)
+    more = _way_out(directory) if directory is not None and number in _FULL else ""
+    ours = _CLASSES.get(number, StorageError)(f"{tried}: {reason[:1].lower()}{reason[1:]}{more}", name)
     ours.errno = error.errno
     return ours
+
+
+def _way_out(directory: str) -> str:
+    """Say how full the disk of a directory is, and what to do."""
+    try:
+        found = os.statvfs(directory)
+    except (AttributeError, OSError):  # Windows, or the directory is gone
+        return ""
+    left, total = size(found.f_bavail * found.f_frsize), size(found.f_blocks * found.f_frsize)
+    return (
+        f"; {directory} has {left} of {total} left: make room, or serve a directory on another disk with root_dir= "
+        f"(TMPDIR says where private ones are)"
+    )
 
 
 def raise_translated(error: OSError, operation: str, name: str, target: str | None = None) -> NoReturn:

@@ -178,8 +178,9 @@ class Root:
             self._make(given)
         except OSError as error:
             cleanup.remove_empty(self._made)
-            reason = f"{given} cannot be served: {(error.strerror or '').lower()}; pass another directory"
-            raise RootUnusable(reason, given) from error
+            raise RootUnusable(f"{given} cannot be served: {_why_unusable(given, error)}", given) from error
+        if self._made:
+            log.info("made the directory %s, which was not there; close() removes it again where it is empty", given)
         path = os.path.realpath(given)
         if self._read_only:
             return Changes(path, None, self._listeners)
@@ -194,7 +195,8 @@ class Root:
         path = given
         while not os.path.isdir(path):
             if self._read_only:
-                raise FileNotFoundError(errno.ENOENT, "There is no such directory")
+                os.stat(path)
+                raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a directory")
             missing.append(path)
             path = os.path.dirname(path)
         for path in reversed(missing):
@@ -365,6 +367,14 @@ class Root:
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of a file in a temporary sibling. Its parents are made."""
         return self.changes.incoming(name)
+
+
+def _why_unusable(given: str, error: OSError) -> str:
+    """Say what keeps a directory from being served, and what to do."""
+    if os.path.isfile(given):
+        return f"it is a file; pass the directory it is in, and only={os.path.basename(given)!r} to serve it alone"
+    reason = error.strerror or str(error)
+    return f"{reason[:1].lower()}{reason[1:]}; pass another directory"
 
 
 def _raise_unopened(tree: Changes, name: str, error: OSError) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import resource
 import socket
@@ -145,17 +146,34 @@ def test_a_private_root_has_no_path_while_closed() -> None:
         Root(None).path  # noqa: B018
 
 
-def test_a_root_that_is_a_file_is_named_and_left_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    root = Root(tmp_path / "file")
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_root_that_is_a_file_is_named_and_left_as_it_was(tmp_path: Path, read_only: bool) -> None:
+    (tmp_path / "zImage").write_text("x")
+    root = Root(tmp_path / "zImage", read_only=read_only)
 
-    with pytest.raises(RootUnusable, match="not a directory") as caught:
+    with pytest.raises(RootUnusable, match=r"/zImage cannot be served: it is a file.* only='zImage'") as caught:
         root.open()
 
-    assert caught.value.root == str(tmp_path / "file")
-    (tmp_path / "file").unlink()
+    assert caught.value.root == str(tmp_path / "zImage")
+    (tmp_path / "zImage").unlink()
+    (tmp_path / "zImage").mkdir()
     root.open()
     root.close()
+
+
+def test_a_root_that_was_not_there_is_made_with_a_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    Root(tmp_path / "Typo" / "dir").open().close()
+
+    with pytest.raises(RootUnusable, match="/Other cannot be served: no such file or directory"):
+        Root(tmp_path / "Other", read_only=True).open()
+
+    assert [one.getMessage() for one in caplog.records if "made" in one.getMessage()] == [
+        f"made the directory {tmp_path}/Typo/dir, which was not there; close() removes it again where it is empty"
+    ]
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_root_below_a_file_leaves_no_directory_behind(tmp_path: Path) -> None:
