@@ -161,13 +161,13 @@ def wait_for_download(
 def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[DownloadRecord]:
     log = claims.log
     pace = _Pace(log, terms)
-    reported = -1
-    _current(terms, was_there=False)
+    reported, was_there = -1, False
     with Turns(log, partial(log.await_download, terms.name), terms.timeout) as turns:
         while True:
             turns.begin()
             can_come = terms.can_come()
-            version = _current(terms, was_there=True)
+            version = _current(terms, was_there=was_there)
+            was_there = True
             records = counts.look(version)
             if terms.report is not None:
                 reported = _report(terms, version, records, counts, reported)
