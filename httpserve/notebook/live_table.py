@@ -21,7 +21,7 @@ from httpserve.base.threads import Latch, sigint_held
 from httpserve.errors import HttpServeError
 
 SECONDS = 0.5  # between two looks
-KINDS = ("begun", "progress", "ended")
+KINDS = ("begun", "progress", "ended", "stopped")
 MOST_SHOWN = 10
 JOIN_SECONDS = 5.0
 
@@ -61,7 +61,9 @@ class Watch:
         self._is_over = Latch()
         self._cell = shell.execution_count
         self._shell = shell
-        self._place = _place(shell, self._bundle(client.transfers, "live"))
+        self._since = max((one.number for one in client.events(0, 0, KINDS)), default=0)
+        self._transfers = client.transfers
+        self._place = _place(shell, self._bundle(self._transfers, "live"))
         with sigint_held():  # as below: what a signal raises inside of a Thread breaks it
             self._thread = threading.Thread(target=self._go_on, name="httpserve-watch", daemon=True)
 
@@ -90,25 +92,27 @@ class Watch:
             self._is_over.open()
 
     def _follow(self) -> None:
-        transfers: Sequence[Any] = ()
-        since = 0
         ends = ""
         while not ends:
             # Not in events(), which would keep the client alive.
-            is_closed = self._ended.wait(SECONDS)
-            client = self._client()
-            happened: Sequence[Any] = ()
-            if client is not None:
-                ends = "the server was stopped" if not client.is_running else "closed" if is_closed else ""
-                happened = client.events(since, 0, KINDS)
-                if happened:
-                    since = happened[-1].number
-                    transfers = client.transfers
-            else:
-                ends = "the server is gone"
-            del client  # only this thread may have it
+            ends = self._look(is_closed=self._ended.wait(SECONDS))
+
+    def _look(self, *, is_closed: bool) -> str:
+        """Show what has happened, and return why no more will come; empty where it may."""
+        client = self._client()
+        happened: Sequence[Any] = ()
+        if client is None:
+            ends = "the server is gone"
+        else:
+            happened = client.events(self._since, 0, KINDS)
+            ends = _end(client, happened) or ("closed" if is_closed else "")
             if happened or ends:
-                self._place(self._bundle(transfers, ends or "live"))
+                self._transfers = client.transfers
+        if happened:
+            self._since = happened[-1].number
+        if happened or ends:
+            self._place(self._bundle(self._transfers, ends or "live"))
+        return ends
 
     def _bundle(self, transfers: Sequence[Any], state: str) -> Bundle:
         under_way = [transfer for transfer in transfers if transfer.state == "under way"]
@@ -126,6 +130,14 @@ class Watch:
     def _ipython_display_(self) -> None:
         if self._shell.execution_count != self._cell:  # in the cell that made it, it is shown already
             self._shell.display_pub.publish({"text/plain": repr(self)})
+
+
+def _end(client: Watched, happened: Sequence[Any]) -> str:
+    """Say why no more will come, if that is so: not before what was under way at a stop has ended, too."""
+    has_stopped = any(one.kind == "stopped" for one in happened) or not (  # where so much came that it is forgotten
+        client.is_running or any(one.state == "under way" for one in client.transfers)
+    )
+    return "the server was stopped" if has_stopped else ""
 
 
 def _bar(transfer: Any) -> Markup:  # a record, as in Watched

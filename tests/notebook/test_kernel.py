@@ -138,6 +138,24 @@ def test_watch_changes_its_own_output_and_shows_nothing_in_other_cells(kernel: K
     kernel.printed(WIDGETS)
 
 
+def test_watch_ends_with_what_the_records_say_of_a_download_that_a_stop_has_cut(kernel: Kernel) -> None:
+    kernel.printed(NO_WIDGETS)
+    kernel.printed(START)
+    kernel.printed("client.storage.write_bytes('big', bytes(64 << 20))")
+    kernel.printed("import socket; board = socket.create_connection(('127.0.0.1', client.get_port()))")
+    kernel.printed("board.sendall(b'GET /big HTTP/1.1\\r\\nHost: bench\\r\\n\\r\\n'); board.recv(9)")
+    (view,) = kernel.run("client.watch()").outputs
+    place = view["transient"]["display_id"]
+
+    kernel.printed("client.stop(1.5)")
+    kernel.listen(lambda message: "the server was stopped" in changes(message, place))
+
+    last = [page for page in (changes(message, place) for message in kernel.messages) if page][-1]
+    assert "0 under way, 1 in all" in last
+    assert ">cut</td>" in last
+    kernel.printed(f"board.close()\n{WIDGETS}")
+
+
 def test_watch_goes_on_beside_a_cell_that_captures_its_output(kernel: Kernel) -> None:
     kernel.printed(NO_WIDGETS)
     kernel.printed(START)
