@@ -28,7 +28,10 @@ def _where_missing(path: str) -> str:
 
     if path.startswith("~"):
         return "a ~ is not replaced; pass os.path.expanduser(src)"
-    directory, name = os.path.split(os.path.abspath(path))
+    try:
+        directory, name = os.path.split(os.path.abspath(path))
+    except FileNotFoundError:
+        return "the working directory is gone"
     why = "" if os.path.isabs(path) else f"a relative path begins at the working directory, {os.getcwd()}"
     try:
         alike = difflib.get_close_matches(name.lower(), there := {one.lower(): one for one in os.listdir(directory)}, 1)
