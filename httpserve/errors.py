@@ -21,6 +21,17 @@ class HttpServeError(Exception):
     def __str__(self) -> str:
         return printable(super().__str__())  # it may quote a board, a source or the name of a file
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: the one sentence, and the user's lines that led here."""
+        import os  # only where something is wrong
+        import traceback
+
+        ours, shell = os.path.dirname(__file__) + os.sep, f"{os.sep}IPython{os.sep}"
+        frames = traceback.extract_tb(self.__traceback__)
+        users = [one for one in frames if not (one.filename.startswith(ours) or shell in one.filename)]
+        lines = traceback.format_list(users)
+        return [f"{type(self).__name__}: {self}", *(line.rstrip() for line in lines)]
+
     @property
     def hints(self) -> tuple[Hint, ...]:
         """The arguments that the text names, with the values that would help."""

@@ -5,6 +5,7 @@ Knows pytest, and the public names, which it imports when a test uses a fixture.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -73,13 +74,26 @@ def _where(config: pytest.Config) -> dict[str, str]:
 
 
 @pytest.hookimpl(hookwrapper=True)  # the old form, which every pytest knows
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Result[pytest.TestReport], None]:
-    """Add what the boards asked for to the report of a test that failed."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Result[pytest.TestReport], None]:
+    """Add what the boards asked for to the report of a test that failed, and leave out our own lines of code."""
+    if call.excinfo is not None:
+        _hide_ours(call.excinfo.value)
     outcome = yield
     report = outcome.get_result()
     if report.failed:
         for client in item.stash.get(CLIENTS, []):
             report.sections.append((f"httpserve: {client!r}", _account(client)))
+
+
+def _hide_ours(error: BaseException | None) -> None:
+    """Have pytest show the user's lines alone; --full-trace shows all."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_globals.get("__name__", "").startswith("httpserve."):
+                frame.f_globals["__tracebackhide__"] = True
+        error = error.__cause__ or error.__context__
 
 
 def _account(client: HttpServerClient) -> str:

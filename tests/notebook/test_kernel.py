@@ -111,6 +111,17 @@ def test_nothing_is_shown_in_other_cells_by_a_busy_server(kernel: Kernel) -> Non
     assert kernel.printed("print(len(client.requests))") == "100"
 
 
+def test_an_error_is_one_sentence_and_the_lines_of_the_cell(kernel: Kernel) -> None:
+    kernel.printed(START)
+    cell = kernel.run("def helper():\n    client.put_file('a', 'nope')\nhelper()")
+
+    (error,) = [one["content"] for one in kernel.messages if one["msg_type"] == "error"][-1:]
+    first, *lines = "\n".join(error["traceback"]).splitlines()
+    assert cell.error == first
+    assert first.startswith("SourceNotFound: the source 'nope' does not exist")
+    assert [line.strip() for line in lines if "File" not in line] == ["helper()", "client.put_file('a', 'nope')"]
+
+
 def changes(message: Message, place: str) -> str:
     """Return what a message puts into the output or the widget of that number, as HTML."""
     content = message["content"]
