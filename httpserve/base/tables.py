@@ -179,9 +179,15 @@ def _value(record: object, name: str, most: int) -> str:
 
 
 class Listing(list[str]):
-    """A list of names that shows itself as a column."""
+    """A list of names that shows itself as a column, and gives them to `next` as Jumpstarter's generators do."""
 
-    __slots__ = ()
+    __slots__ = ("_rest",)
+    _rest: Iterator[str]
+
+    def __next__(self) -> str:
+        if not hasattr(self, "_rest"):
+            self._rest = iter(self)
+        return next(self._rest)
 
     def _repr_html_(self) -> str:
         rows: Iterator[Sequence[object]] = ([code(name)] for name in self[:MOST_NAMES])

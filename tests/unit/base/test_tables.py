@@ -94,6 +94,13 @@ def test_records_show_themselves_escaped_and_as_lines(record: object) -> None:
     assert len(repr(records).splitlines()) == 4
 
 
+def test_a_listing_is_a_list_whose_names_next_takes_one_by_one() -> None:
+    names = Listing(["a", "b"])
+
+    assert [next(names), next(names), next(names, "no more")] == ["a", "b", "no more"]
+    assert (names, list(names)) == (["a", "b"], ["a", "b"])
+
+
 def test_listing_of_very_many_names_shows_some_and_how_many_there_are() -> None:
     html = Listing(f"{number}" for number in range(MOST_NAMES + 3))._repr_html_()
 
