@@ -159,6 +159,7 @@ class _Parent:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._sock = ours
+        self._owner = os.getpid()
         found = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})"
         code = f"{found}; import tests.warm; tests.warm.run_jobs({theirs.fileno()}, {is_pytest})"
         command = [sys.executable, "-c", code]
@@ -170,8 +171,10 @@ class _Parent:
         atexit.register(self._end)
 
     def _end(self) -> None:
-        self._sock.close()
-        self._process.wait()
+        if os.getpid() == self._owner:
+            with self._sock:
+                self._sock.shutdown(socket.SHUT_RDWR)  # a process that a test has forked may have a copy
+            self._process.wait()
 
     def start(self, job: dict[str, Any], descriptors: list[int]) -> int:
         """Start a script, and return its process id."""
