@@ -12,6 +12,7 @@ import pytest
 from httpserve.base.text import url_path
 from httpserve.client.board_commands import TEMPLATES, Target, command
 from httpserve.errors import InvalidArgument
+from tests.cases import each
 
 DIGEST = "0123456789abcdef" * 4
 BASE = "http://192.168.7.1:8080"
@@ -75,7 +76,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("tool", EXPECTED)
+@each("tool", EXPECTED)
 def test_the_line_of(tool: str) -> None:
     fetch, check = EXPECTED[tool]
 
@@ -87,8 +88,8 @@ def test_each_tool_is_tested_here() -> None:
     assert set(TEMPLATES) == {*EXPECTED, "python"} == {*SHELL_TOOLS, *CONSOLES}
 
 
-@pytest.mark.parametrize("tool", TEMPLATES)
-@pytest.mark.parametrize("name", NAMES)
+@each("tool", TEMPLATES)
+@each("name", NAMES)
 def test_a_line_stays_one_line_whatever_the_name(tool: str, name: str) -> None:
     values: dict[str, Any] = {"output": "f"} if "output" in TEMPLATES[tool].values else {}
 
@@ -97,8 +98,8 @@ def test_a_line_stays_one_line_whatever_the_name(tool: str, name: str) -> None:
     assert text.isprintable()
 
 
-@pytest.mark.parametrize("tool", SHELL_TOOLS)
-@pytest.mark.parametrize("name", NAMES)
+@each("tool", SHELL_TOOLS)
+@each("name", NAMES)
 def test_a_shell_reads_the_same_words_whatever_the_name(tool: str, name: str) -> None:
     plain = shlex.split(line(tool, "x").replace("|", " ").replace("&&", " "))
     values: dict[str, Any] = {"output": "f"} if "\n" in name and "output" in TEMPLATES[tool].values else {}
@@ -110,8 +111,8 @@ def test_a_shell_reads_the_same_words_whatever_the_name(tool: str, name: str) ->
     assert any(f"{BASE}/{url_path(name)}" in word for word in words)
 
 
-@pytest.mark.parametrize("tool", CONSOLES)
-@pytest.mark.parametrize("name", NAMES)
+@each("tool", CONSOLES)
+@each("name", NAMES)
 def test_a_console_sees_nothing_of_its_own_in_a_name(tool: str, name: str) -> None:
     def rest(text: str) -> str:
         return text.replace(url_path(name), "N").replace(url_path(name.rpartition("/")[2]), "N").replace("./N", "N")
@@ -120,13 +121,13 @@ def test_a_console_sees_nothing_of_its_own_in_a_name(tool: str, name: str) -> No
     assert re.fullmatch(r"[A-Za-z0-9._~/%-]+", url_path(name))
 
 
-@pytest.mark.parametrize("tool", ["wget", "busybox", "curl", "python"])
+@each("tool", ["wget", "busybox", "curl", "python"])
 def test_a_name_that_looks_like_an_option_is_none(tool: str) -> None:
     assert " ./-rf" in line(tool, "-rf")
     assert " ./-" in line(tool, output="-")
 
 
-@pytest.mark.parametrize("tool", ["wget", "busybox", "curl", "python"])
+@each("tool", ["wget", "busybox", "curl", "python"])
 def test_the_file_can_go_elsewhere(tool: str) -> None:
     text = line(tool, output=PurePosixPath("/tmp/the image"))
 
@@ -134,7 +135,7 @@ def test_the_file_can_go_elsewhere(tool: str) -> None:
     assert "board.img " not in text.replace("boot/board.img", "")
 
 
-@pytest.mark.parametrize("tool", ["wget", "busybox", "curl"])
+@each("tool", ["wget", "busybox", "curl"])
 def test_of_a_device_only_the_bytes_of_the_file_are_compared(tool: str) -> None:
     text = line(tool, device="/dev/mmcblk0p2")
 
@@ -144,7 +145,7 @@ def test_of_a_device_only_the_bytes_of_the_file_are_compared(tool: str) -> None:
     assert "sha256" not in line(tool, device="/dev/mmcblk0p2", digest=False)
 
 
-@pytest.mark.parametrize("address", ["${kernel_addr_r}", "$loadaddr", "0x80000000", "80000000", 0x80000000])
+@each("address", ["${kernel_addr_r}", "$loadaddr", "0x80000000", "80000000", 0x80000000])
 def test_u_boot_loads_to_the_address_given(address: str | int) -> None:
     expected = hex(address) if isinstance(address, int) else address
 
@@ -152,7 +153,7 @@ def test_u_boot_loads_to_the_address_given(address: str | int) -> None:
     assert f"wget {expected} http" in line("u-boot-lwip", address=address)
 
 
-@pytest.mark.parametrize("address", ["", "; reset", "80000000 1", "${a}; reset", "$(a)", "loadaddr", -1, True, 1.5])
+@each("address", ["", "; reset", "80000000 1", "${a}; reset", "$(a)", "loadaddr", -1, True, 1.5])
 def test_what_is_no_address_is_refused(address: Any) -> None:
     with pytest.raises(InvalidArgument, match="address"):
         line("u-boot", address=address)
@@ -170,7 +171,7 @@ def test_the_port_of_http_is_left_out_for_grub_as_older_ones_take_none() -> None
     assert line("u-boot", base="http://bench").startswith("setenv httpdstp 80; ")
 
 
-@pytest.mark.parametrize("tool", ["u-boot", "u-boot-lwip"])
+@each("tool", ["u-boot", "u-boot-lwip"])
 def test_u_boot_is_given_no_ipv6(tool: str) -> None:
     with pytest.raises(InvalidArgument, match=r"IPv6.*peer="):
         line(tool, base="http://[fd00::1]:8080")
@@ -184,7 +185,7 @@ def test_others_are_given_ipv6_in_brackets() -> None:
     assert shlex.split(line("curl", base=base))[4] == f"{base}/boot/board.img"
 
 
-@pytest.mark.parametrize("tool", ["u-boot", "grub"])
+@each("tool", ["u-boot", "grub"])
 def test_who_knows_no_tls_is_given_no_https(tool: str) -> None:
     with pytest.raises(InvalidArgument, match="TLS"):
         line(tool, base="https://bench")
@@ -194,14 +195,14 @@ def test_https_keeps_its_port() -> None:
     assert "https://bench/boot/board.img" in line("u-boot-lwip", base="https://bench")
 
 
-@pytest.mark.parametrize("tool", CONSOLES)
-@pytest.mark.parametrize("prefix", ["a;reset", "${a}", "$a", "a&b", "it's", "(a)", "a!b"])
+@each("tool", CONSOLES)
+@each("prefix", ["a;reset", "${a}", "$a", "a&b", "it's", "(a)", "a!b"])
 def test_a_prefix_that_a_console_would_take_apart_is_refused(tool: str, prefix: str) -> None:
     with pytest.raises(InvalidArgument, match="character"):
         line(tool, base=f"http://bench/{prefix}")
 
 
-@pytest.mark.parametrize("tool", ["U-Boot", "tftp", "", None, 1])
+@each("tool", ["U-Boot", "tftp", "", None, 1])
 def test_an_unknown_tool_lists_the_known_ones(tool: Any) -> None:
     with pytest.raises(InvalidArgument) as caught:
         command(tool, wanted(), {})
@@ -210,7 +211,7 @@ def test_an_unknown_tool_lists_the_known_ones(tool: Any) -> None:
         assert known in str(caught.value)
 
 
-@pytest.mark.parametrize("tool", TEMPLATES)
+@each("tool", TEMPLATES)
 def test_an_unknown_value_lists_the_known_ones(tool: str) -> None:
     with pytest.raises(InvalidArgument, match="takes no colour=") as caught:
         line(tool, colour="red")
@@ -223,14 +224,14 @@ def test_ostree_needs_a_ref() -> None:
         command("ostree", wanted(), {})
 
 
-@pytest.mark.parametrize("value", ["", "a\nb", "a\\b", "\x1b[2J", b"a", 1, None, True])
-@pytest.mark.parametrize("name", ["output", "device"])
+@each("value", ["", "a\nb", "a\\b", "\x1b[2J", b"a", 1, None, True])
+@each("name", ["output", "device"])
 def test_a_path_that_no_line_can_hold_is_refused(name: str, value: Any) -> None:
     with pytest.raises(InvalidArgument, match=name):
         line("curl", **{name: value})
 
 
-@pytest.mark.parametrize("tool", ["wget", "busybox", "curl", "python"])
+@each("tool", ["wget", "busybox", "curl", "python"])
 def test_a_name_that_no_line_can_hold_needs_an_output(tool: str) -> None:
     with pytest.raises(InvalidArgument, match="output="):
         line(tool, "a\nb")
@@ -248,7 +249,7 @@ def test_u_boot_lines_fit_its_console() -> None:
     assert len(line("u-boot-lwip")) < 256
 
 
-@pytest.mark.parametrize("tool", TEMPLATES)
+@each("tool", TEMPLATES)
 def test_the_docs_show_the_line_as_it_is(tool: str) -> None:
     page = (Path(__file__).parents[3] / "docs" / "boards.md").read_text(encoding="utf-8")
 

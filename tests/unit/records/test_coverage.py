@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from httpserve.records import coverage
 from httpserve.records.coverage import MOST_RANGES, Coverage, Intervals
+from tests.cases import each
 
 SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=30)
 
@@ -19,7 +20,7 @@ def intervals(*spans: tuple[int, int]) -> Intervals:
     return made
 
 
-@pytest.mark.parametrize(
+@each(
     ("spans", "expected"),
     [
         pytest.param([], (), id="none"),

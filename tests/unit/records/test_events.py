@@ -17,6 +17,7 @@ from httpserve.records.events import (
     events_of,
 )
 from httpserve.records.exchange import Exchange
+from tests.cases import each
 from tests.unit.exchanges import Asked, Line, subject
 
 
@@ -58,7 +59,7 @@ def test_what_no_longer_fits_is_forgotten_and_counted() -> None:
     assert len(rest) == 2
 
 
-@pytest.mark.parametrize("since", [5, 6])
+@each("since", [5, 6])
 def test_nothing_is_forgotten_that_was_seen(since: int) -> None:
     assert numbers(full(3, 8), since) == [6, 7, 8][since - 5 :]
 
@@ -129,7 +130,7 @@ def test_kinds_are_one_several_or_all() -> None:
     assert checked_kinds(["ended", "begun"]) == {"ended", "begun"}
 
 
-@pytest.mark.parametrize("kinds", ["end", [], ["none"], 1])
+@each("kinds", ["end", [], ["none"], 1])
 def test_no_kind_is_refused(kinds: object) -> None:
     with pytest.raises(InvalidArgument):
         checked_kinds(kinds)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from httpserve.records.model import RequestRecord
 from httpserve.records.selection import Selection
 from httpserve.records.terms import Boards, amount
 from httpserve.records.waits.download import Counting, DownloadTerms, Version
+from tests.cases import each
 from tests.unit.exchanges import Asked, Line, subject
 
 V = '"v"'
@@ -66,7 +67,7 @@ def test_what_counts_is_added_up_for_each_client() -> None:
     assert received(selection) == {"10.0.0.2": 5, "10.0.0.3": 1}  # what was under way was counted for the moment only
 
 
-@pytest.mark.parametrize(
+@each(
     "other",
     [
         exchange(1, (0, 9), name="g"),

@@ -19,6 +19,7 @@ from httpserve.records.terms import (
     boards,
     method_named,
 )
+from tests.cases import each
 from tests.unit.exchanges import Asked as Head
 from tests.unit.exchanges import Line, subject
 
@@ -27,7 +28,7 @@ def counts(request: RequestRecord) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
+@each(
     ("until", "meant", "of_ten", "of_one", "of_none"),
     [
         ("all", Amount(UntilKind.ALL), 10, 1, 0),
@@ -50,7 +51,7 @@ def test_an_amount_is_so_many_bytes(until: Until, meant: Amount, of_ten: int, of
     assert made.is_end == (until in ("all", "idle"))
 
 
-@pytest.mark.parametrize("idle", [-1, float("nan"), float("inf"), "5", True, None])
+@each("idle", [-1, float("nan"), float("inf"), "5", True, None])
 def test_a_rest_of_no_length_is_refused(idle: float) -> None:
     with pytest.raises(InvalidArgument, match="idle"):
         amount("idle", idle)
@@ -60,7 +61,7 @@ def test_a_rest_may_be_of_any_length() -> None:
     assert (amount("idle", 0).idle, amount("idle", 2).idle, amount("idle").idle) == (0.0, 2.0, 5.0)
 
 
-@pytest.mark.parametrize(
+@each(
     ("meant", "has", "chosen"),
     [
         (Boards(), [], None),
@@ -83,19 +84,19 @@ def test_who_is_waited_for() -> None:
     assert boards(counts) == Boards(predicate=counts)
 
 
-@pytest.mark.parametrize("clients", [object(), 1.0, "10.0.0.2"])
+@each("clients", [object(), 1.0, "10.0.0.2"])
 def test_what_is_neither_a_number_nor_addresses_is_refused(clients: int) -> None:
     with pytest.raises(InvalidType):
         boards(clients=clients)
 
 
-@pytest.mark.parametrize("given", [b"10.0.0.2", 0, None, "10.0.0", "10.0.0.2/8", "usb0"])
+@each("given", [b"10.0.0.2", 0, None, "10.0.0", "10.0.0.2/8", "usb0"])
 def test_what_is_no_address_is_refused(given: object) -> None:
     with pytest.raises(InvalidArgument):
         address(given)
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "meant"),
     [("GET", "GET"), ("get", "GET"), ("Head", "HEAD"), ("PROPFIND", "PROPFIND"), ("propfind", "propfind"), ("*", "*")],
 )
@@ -103,19 +104,19 @@ def test_a_method_that_everybody_knows_is_meant_in_any_case(given: str, meant: s
     assert method_named(given) == meant
 
 
-@pytest.mark.parametrize("given", ["", "G T", "GET\n", "GET ", "GÉT", "a/b", "\ud83d"])
+@each("given", ["", "G T", "GET\n", "GET ", "GÉT", "a/b", "\ud83d"])
 def test_what_is_no_method_is_refused(given: str) -> None:
     with pytest.raises(InvalidArgument, match="method must be one word"):
         method_named(given)
 
 
-@pytest.mark.parametrize("given", [1, b"GET", True])
+@each("given", [1, b"GET", True])
 def test_a_method_of_another_type_is_refused(given: object) -> None:
     with pytest.raises(InvalidType, match="method must be a str"):
         method_named(given)
 
 
-@pytest.mark.parametrize(
+@each(
     ("asked", "fits"),
     [
         (RequestFilter(), True),
@@ -132,7 +133,7 @@ def test_a_request_fits_what_is_asked_for(asked: RequestFilter, fits: bool) -> N
     assert asked.fits(exchange) is fits
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "name"),
     [
         ("/f", "f"),
@@ -148,7 +149,7 @@ def test_a_name_that_is_not_there_is_read_from_the_target(target: str, name: str
     assert asked_for(Exchange(Line(), Head(target=target), 404, 3, None, 0.0, 0.0)) == name
 
 
-@pytest.mark.parametrize(
+@each(
     ("asked", "text"),
     [
         (RequestFilter(), "request"),

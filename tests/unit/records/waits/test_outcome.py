@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pytest
-
 from httpserve.records.coverage import Coverage
 from httpserve.records.model import RequestRecord
 from httpserve.records.terms import Amount, Boards, amount
 from httpserve.records.waits.outcome import NOBODY, OTHERS, RANGES, STOPPED, FailedWait, happened, not_asked
+from tests.cases import each
 
 ONE, OTHER = "10.0.0.2", "10.0.0.3"
 NOTHING = (0, ((0, 100),))  # has arrived, and all is missing
@@ -54,7 +53,7 @@ def case(
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("what", "word", "received", "missing", "text"),
     [
         (case(), NOBODY, *NOTHING, "nobody asked for it, nor for anything else: nobody connected"),
@@ -196,7 +195,7 @@ def test_of_several_who_have_a_part_the_figures_are_of_who_has_most() -> None:
     assert told.text.count("; ") == 2
 
 
-@pytest.mark.parametrize(
+@each(
     ("requests", "connected", "told"),
     [
         ([], [], (NOBODY, "nobody asked for anything: nobody connected")),

@@ -15,6 +15,7 @@ from httpserve.storage.copying.answer_grammar import (
     read_head,
     read_trailer,
 )
+from tests.cases import each
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -25,7 +26,7 @@ def malformed(head: bytes) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("head", "framing", "length"),
     [
         (OK + b"\r\n", Framing.CLOSE, 0),
@@ -71,7 +72,7 @@ def test_interim_answers_without_end_are_malformed() -> None:
     assert "more than 20 interim" in malformed(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
 
 
-@pytest.mark.parametrize(
+@each(
     "head",
     [
         OK + b'Content-Length: 5\r\nETag: "a"\r\n\r\n',
@@ -86,7 +87,7 @@ def test_a_head_that_is_cut_at_any_byte_is_cut(head: bytes) -> None:
             read_head(io.BytesIO(head[:end]))
 
 
-@pytest.mark.parametrize(
+@each(
     "line",
     [
         *(b"", b"HTTP/1.1", b"HTTP/1.1 ", b"HTTP/1.1 OK", b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 +20 OK"),
@@ -101,7 +102,7 @@ def test_what_does_not_begin_as_http_1_does_is_malformed(line: bytes) -> None:
     assert "does not begin" in malformed(line + b"\r\nContent-Length: 5\r\n\r\n")
 
 
-@pytest.mark.parametrize(
+@each(
     "line",
     [
         *(b"broken line", b"Content-Length", b": 5", b":", b"Content-Length : 5", b"Content-Length\t: 5"),
@@ -114,7 +115,7 @@ def test_a_line_that_is_no_field_is_malformed(line: bytes) -> None:
     assert malformed(OK + b"A: a\r\n" + line + b"\r\nContent-Length: 5\r\n\r\n") == "field 2 of its head is malformed"
 
 
-@pytest.mark.parametrize(
+@each(
     "head",
     [
         *(OK[:-2] + b"\n\r\n", OK + b"A: b\n\r\n", OK + b"A: b\r\n\n", OK + b"\n"),
@@ -125,7 +126,7 @@ def test_a_line_that_ends_with_lf_alone_is_malformed(head: bytes) -> None:
     assert "LF alone" in malformed(head)
 
 
-@pytest.mark.parametrize(
+@each(
     ("head", "why"),
     [
         (b"HTTP/1.1 200 " + b"y" * 70_000, "too long"),
@@ -139,7 +140,7 @@ def test_a_head_beyond_measure_is_malformed(head: bytes, why: str) -> None:
     assert why in malformed(head)
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         *(b"", b"-1", b"-0", b"+5", b"5 5", b"5,5", b"5, 5", b"5;", b"5.0", b"1e1", b"0x5", b"5_0", b"five", b"\xb2"),
@@ -150,7 +151,7 @@ def test_a_content_length_that_is_no_number_is_malformed(value: bytes) -> None:
     assert "Content-Length" in malformed(OK + b"Content-Length: " + value + b"\r\n\r\n")
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
     [
         *(b"", b"gzip", b"identity", b"gzip, chunked", b"chunked, gzip", b"chunked, chunked", b"identity, chunked"),
@@ -161,7 +162,7 @@ def test_a_transfer_coding_that_is_not_just_chunked_is_malformed(value: bytes) -
     malformed(OK + b"Transfer-Encoding: " + value + b"\r\n\r\n")
 
 
-@pytest.mark.parametrize(
+@each(
     ("head", "why"),
     [
         (OK + b"Content-Length: 5\r\nContent-Length: 3\r\n\r\n", "more than one Content-Length"),
@@ -180,7 +181,7 @@ def test_a_framing_that_can_be_understood_in_two_ways_is_malformed(head: bytes, 
     assert why in malformed(head)
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "size"),
     [
         *((b"0", 0), (b"000", 0), (b"a", 10), (b"A", 10), (b"fF", 255), (b"0" * 100 + b"5", 5)),
@@ -192,7 +193,7 @@ def test_a_chunk_says_its_size(line: bytes, size: int) -> None:
     assert read_chunk_size(io.BytesIO(line + b"\r\nx")) == size
 
 
-@pytest.mark.parametrize(
+@each(
     "line",
     [
         *(b"", b" ", b"-5", b"+5", b" 5", b"5 ", b"5\t", b"0x5", b"0X5", b"5_0", b"g", b"5g", b"5.", b"5 5", b"5,5"),
@@ -204,13 +205,13 @@ def test_a_chunk_whose_size_is_no_number_is_malformed(line: bytes) -> None:
         read_chunk_size(io.BytesIO(line + b"\r\n"))
 
 
-@pytest.mark.parametrize("line", [b"5\n", b"5;a\n", b"\n"])
+@each("line", [b"5\n", b"5;a\n", b"\n"])
 def test_a_chunk_size_before_lf_alone_is_malformed(line: bytes) -> None:
     with pytest.raises(MalformedAnswer, match="LF alone"):
         read_chunk_size(io.BytesIO(line))
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\n\r", b"xy", b"\rx", b"0\r\n", b"x"])
+@each("end", [b"\n", b"\n\r", b"xy", b"\rx", b"0\r\n", b"x"])
 def test_a_chunk_that_does_not_end_where_it_says_is_malformed(end: bytes) -> None:
     with pytest.raises(MalformedAnswer):
         read_chunk_end(io.BytesIO(end))
@@ -228,7 +229,7 @@ def test_a_frame_that_is_cut_at_any_byte_is_cut() -> None:
             read_trailer(io.BytesIO(b"A: b\r\n\r\n"[:end]))
 
 
-@pytest.mark.parametrize("trailer", [b"broken\r\n\r\n", b"A: b\n\n", b" folded\r\n\r\n", b"A: b\r\n" * 101 + b"\r\n"])
+@each("trailer", [b"broken\r\n\r\n", b"A: b\n\n", b" folded\r\n\r\n", b"A: b\r\n" * 101 + b"\r\n"])
 def test_a_malformed_trailer_is_malformed(trailer: bytes) -> None:
     with pytest.raises(MalformedAnswer, match="trailer"):
         read_trailer(io.BytesIO(trailer))

@@ -19,6 +19,7 @@ from httpserve.storage.copying.copy import copy_in, copy_out
 from httpserve.storage.copying.ends import SourceChanged
 from httpserve.storage.copying.local import FileSink, FileSource
 from httpserve.storage.copying.opening import open_source
+from tests.cases import each
 from tests.unit.storage.copying.parts import Scripted
 
 LARGE = random.Random(9).randbytes(3_000_017)
@@ -410,7 +411,7 @@ def test_ctrl_c_ends_a_copy_out_to_an_operator(dst: Path) -> None:
     assert_untouched(dst)
 
 
-@pytest.mark.parametrize("dst", [b"bytes", 7])
+@each("dst", [b"bytes", 7])
 def test_a_dst_of_another_type_is_refused(dst: object) -> None:
     with pytest.raises(InvalidType, match="dst"):
         copy_out(Scripted(), dst, timeout=10)  # type: ignore[arg-type]

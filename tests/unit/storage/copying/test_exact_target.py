@@ -6,9 +6,10 @@ import pytest
 
 from httpserve.errors import InvalidArgument
 from httpserve.storage.copying.exact_target import UrlParts, address_of, redirected
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "address"),
     [
         ("http://host", UrlParts("http", "host", "/", None)),
@@ -27,13 +28,13 @@ def test_a_url_is_taken_apart(url: str, address: UrlParts) -> None:
     assert address_of(url) == address
 
 
-@pytest.mark.parametrize("url", ["http://", "http:///a", "ftp://host/", "host/a", "http://u@/a"])
+@each("url", ["http://", "http:///a", "ftp://host/", "host/a", "http://u@/a"])
 def test_what_is_no_http_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidArgument, match="is not an http or https URL"):
         address_of(url)
 
 
-@pytest.mark.parametrize(
+@each(
     "authority",
     [
         *("[foo", "[", "]", "[]", "foo]", "[::1", "::1", "[::1]x", "[::1]:x", "[[::1]]", "[::1 ]", ":80", ":"),
@@ -58,13 +59,13 @@ def test_a_malformed_location_is_named_without_its_secrets() -> None:
         assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://host/\ud800", "http://\ud800:x@host/"])
+@each("url", ["http://host/\ud800", "http://\ud800:x@host/"])
 def test_a_url_that_is_not_unicode_is_refused(url: str) -> None:
     with pytest.raises(InvalidArgument, match="surrogate"):
         address_of(url)
 
 
-@pytest.mark.parametrize(
+@each(
     ("base", "location", "authority", "target"),
     [
         ("http://h/a/b?c", "d?e=%2f", "h", "/a/d?e=%2f"),
@@ -82,7 +83,7 @@ def test_a_location_leads_on(base: str, location: str, authority: str, target: s
     assert (there.authority, there.target) == (authority, target)
 
 
-@pytest.mark.parametrize(
+@each(
     ("base", "location", "kept"),
     [
         ("http://u:p@h/a", "/b", True),

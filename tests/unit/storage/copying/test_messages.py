@@ -6,9 +6,10 @@ import pytest
 
 from httpserve.errors import CopyFailed, SourceNotFound, SourceStalled
 from httpserve.storage.copying import messages
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "shown"),
     [
         ("http://host/a", "http://host/a"),
@@ -28,7 +29,7 @@ def test_userinfo_and_query_become_an_ellipsis(text: str, shown: str) -> None:
     assert messages.redacted(text) == shown
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "kind", "text"),
     [
         (messages.missing("'a'"), SourceNotFound, "the source 'a' does not exist"),
@@ -44,12 +45,12 @@ def test_an_error_names_its_source(error: CopyFailed, kind: type[CopyFailed], te
     assert error.source == "'a'"
 
 
-@pytest.mark.parametrize(("count", "size"), [(5, 5), (5, None), (0, 0), (0, None)])
+@each(("count", "size"), [(5, 5), (5, None), (0, 0), (0, None)])
 def test_what_gave_all_it_said_is_whole(count: int, size: int | None) -> None:
     messages.check_whole("'a'", count, size)
 
 
-@pytest.mark.parametrize(("count", "word"), [(4, "less"), (6, "more"), (0, "less")])
+@each(("count", "word"), [(4, "less"), (6, "more"), (0, "less")])
 def test_what_gave_another_number_is_not_whole(count: int, word: str) -> None:
     with pytest.raises(CopyFailed, match=f"{count} bytes, {word} than the 5"):
         messages.check_whole("'a'", count, 5)

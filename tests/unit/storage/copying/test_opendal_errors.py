@@ -10,6 +10,7 @@ import pytest
 
 from httpserve import errors
 from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, reason_of, source_error
+from tests.cases import each
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_permission_denied_has_its_kind() -> None:
     assert kind_of(error) == "PermissionDenied"
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "reason"),
     [
         (
@@ -90,7 +91,7 @@ def test_errors_of_ours_stay_as_they_are() -> None:
     assert source_error(copied, "other", 1.0) is copied
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "cls"),
     [
         ("NotFound (permanent) at read => no", errors.SourceNotFound),

@@ -15,6 +15,7 @@ from httpserve.errors import CopyFailed, HttpServeError, InvalidArgument, Invali
 from httpserve.storage.copying.ends import Source
 from httpserve.storage.copying.local import FileSource
 from httpserve.storage.copying.opening import open_source
+from tests.cases import each
 
 CONTENT = os.urandom(300_000)
 
@@ -63,7 +64,7 @@ def test_an_operator_of_another_service_does_as_well() -> None:
     assert drained(open_source("/a/b", operator, timeout=1)) == CONTENT
 
 
-@pytest.mark.parametrize("src", [b"bytes", 7, None, ["a"]])
+@each("src", [b"bytes", 7, None, ["a"]])
 def test_a_src_of_another_type_is_refused(src: object) -> None:
     with pytest.raises(InvalidType, match="src must be a str or a path"):
         open_source(src, timeout=1)  # type: ignore[arg-type]
@@ -88,7 +89,7 @@ def test_a_nul_in_a_path_is_refused() -> None:
         open_source("a\0b", timeout=1)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
+@each("timeout", [0, -1, float("inf"), float("nan")])
 def test_a_timeout_that_nobody_can_wait_is_refused(timeout: float) -> None:
     with pytest.raises(InvalidArgument, match="timeout"):
         open_source("a", timeout=timeout)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from requests.structures import CaseInsensitiveDict
 
 from httpserve.storage.copying.resumption import Representation, Resume, how_to_resume, representation_of
+from tests.cases import each
 
 HELD = Representation(100, '"v1"', '"v1"')
 OLD = "Mon, 01 Jan 2024 00:00:00 GMT"
@@ -16,7 +16,7 @@ def fields(**values: str) -> CaseInsensitiveDict[str]:
     return CaseInsensitiveDict({name.replace("_", "-"): value for name, value in values.items()})
 
 
-@pytest.mark.parametrize(
+@each(
     ("head", "expected"),
     [
         (fields(), Representation(None, None, None)),
@@ -44,7 +44,7 @@ def test_a_head_says_what_its_representation_is(head: CaseInsensitiveDict[str], 
     assert representation_of(head) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("head", "held", "verdict"),
     [
         (fields(content_range="bytes 40-99/100", etag='"v1"'), HELD, Resume.CONTINUE),
@@ -84,7 +84,7 @@ def test_a_206_that_nobody_asked_for_is_of_no_use() -> None:
     assert how_to_resume(206, fields(content_range="bytes 0-99/100"), None, HELD) is Resume.ASK_ANEW
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "verdict"),
     [
         *((200, Resume.ANEW), (412, Resume.ASK_ANEW), (416, Resume.ASK_ANEW), (408, Resume.RETRY)),
@@ -100,7 +100,7 @@ def test_a_status_says_what_to_do(status: int, verdict: Resume) -> None:
 MANY = "9" * 20
 
 
-@pytest.mark.parametrize(
+@each(
     "date",
     [
         *("", " ", ",", ",,,,", ":::::", "-", "Mon,", "x", "0", "9" * 5000, MANY, "\xff\xff", "\x85Mon"),
@@ -118,8 +118,8 @@ def test_a_date_that_cannot_be_is_none(date: str) -> None:
     assert representation_of(fields(last_modified=OLD, date=date)).validator == OLD
 
 
-@pytest.mark.parametrize("zone", ["+1400", "-1400", "-0000"])
-@pytest.mark.parametrize("year", ["0000", "0001", "0099", "9999"])
+@each("zone", ["+1400", "-1400", "-0000"])
+@each("year", ["0000", "0001", "0099", "9999"])
 def test_a_date_at_either_end_of_time_harms_nothing(year: str, zone: str) -> None:
     date = f"Mon, 01 Jan {year} 00:00:00 {zone}"
 

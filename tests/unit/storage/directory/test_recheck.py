@@ -13,6 +13,7 @@ import pytest
 from httpserve.storage.directory.disks import Disks
 from httpserve.storage.directory.recheck import Recheck
 from httpserve.storage.served import SETTLED_SECONDS, Identity, Status
+from tests.cases import each
 
 CONTENT = b"content"
 
@@ -98,7 +99,7 @@ def test_a_file_system_in_memory_shows_its_changes(in_memory: Path) -> None:
     assert recheck(in_memory, seconds_old=SETTLED_SECONDS).change_would_show(time.time())
 
 
-@pytest.mark.parametrize("path", [Path("/proc/version"), Path("/sys/kernel/mm/transparent_hugepage/enabled")])
+@each("path", [Path("/proc/version"), Path("/sys/kernel/mm/transparent_hugepage/enabled")])
 def test_a_file_whose_content_the_kernel_makes_up_shows_nothing(path: Path) -> None:
     if not path.exists():
         pytest.skip(f"no {path} here")

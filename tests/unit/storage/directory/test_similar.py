@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from httpserve.storage.directory.similar import MOST_NAMES, SimilarNames, names_in
+from tests.cases import each
 
 NAMES = ["Image", "boot/zImage", "boot/board.dtb", "rootfs.img.gz", "u-boot.bin", "a/b/c/grubx64.efi"]
 
@@ -16,7 +17,7 @@ def nearest(name: str, names: list[str]) -> tuple[str, ...]:
     return SimilarNames(names).nearest(name)
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "first"),
     [
         *(("image", "Image"), ("IMAGE", "Image"), ("boot/Image", "Image"), ("zImage", "boot/zImage")),
@@ -29,7 +30,7 @@ def test_a_misspelt_name_finds_its_own_first(name: str, first: str) -> None:
     assert nearest(name, NAMES)[0] == first
 
 
-@pytest.mark.parametrize("name", ["", "revocations.efi", "x", "command.lst", "nothing/like/it"])
+@each("name", ["", "revocations.efi", "x", "command.lst", "nothing/like/it"])
 def test_a_name_that_is_like_none_finds_none(name: str) -> None:
     assert nearest(name, NAMES) == ()
 
