@@ -33,7 +33,7 @@ from httpserve.errors import (
     StorageError,
 )
 from httpserve.network.binding import bind, bind_error
-from httpserve.network.choice import advertised, listen_host, validate
+from httpserve.network.choice import advertised, check_peer, listen_host, validate
 from httpserve.network.interfaces import with_zone
 from httpserve.records.claims import Claims
 from httpserve.records.events import Event, checked_kinds
@@ -95,6 +95,7 @@ class HttpServerClient:
         max_records: int = MOST_RECORDS,
         max_connections: int | None = None,
         lost_after: float = 30.0,
+        strict_peer: bool = False,
     ) -> None:
         """Create a stopped server. This starts nothing, and touches neither the disk nor the network.
 
@@ -118,6 +119,8 @@ class HttpServerClient:
             max_connections: The most connections at a time. Beyond it the server closes the one that is idle longest;
                 if none is idle, new ones wait. None: what fits the limit of descriptors.
             lost_after: Seconds without a sign of life after which a board counts as lost.
+            strict_peer: Whether `start` raises AddressNotFound, rather than warn in the log, where `peer` is on no
+                network of this host, or cannot reach where the server listens.
 
         Raises:
             InvalidArgument: A value is invalid.
@@ -149,7 +152,8 @@ class HttpServerClient:
         self._claims = Claims(self._log)
         self._root = root
         self._site = site
-        self._life = Lifecycle(root, self._log, partial(_listen, site, self._log, host, peer, port, limits))
+        listen = partial(_listen, site, self._log, host, peer, strict_peer, port, limits)
+        self._life = Lifecycle(root, self._log, listen)
         self._terms = WaitTerms(self._log, root, site, self._life)
         owner = _Owner()
         self._storage = Storage(root, timeout=self._timeout, owner=owner)
@@ -686,9 +690,18 @@ class HttpServerClient:
 
 
 def _listen(
-    site: Site, exchanges: ExchangeLog, host: str | None, peer: str | None, port: int, limits: Limits, is_awaited: bool
+    site: Site,
+    exchanges: ExchangeLog,
+    host: str | None,
+    peer: str | None,
+    strict_peer: bool,
+    port: int,
+    limits: Limits,
+    is_awaited: bool,
 ) -> Server:
     where = listen_host(host, peer, is_awaited=is_awaited)
+    if peer is not None:
+        check_peer(where, peer, is_strict=strict_peer)
     sock = bind(where, port)
     bound = sock.getsockname()[1]
     try:

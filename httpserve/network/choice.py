@@ -5,6 +5,7 @@ Knows the addresses of this host and the routes from it. Knows nothing of the se
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from httpserve.base.text import Hint, Message
 from httpserve.errors import AddressNotFound
 from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, resolve
 from httpserve.network.interfaces import InterfaceAddress, addresses_here, default_source, interfaces, source_address
-from httpserve.network.routes import is_near, route_to
+from httpserve.network.routes import route_to
 from httpserve.network.urls import url_from_advertise, url_host
 
 log = logger("httpserve.network")
@@ -65,11 +66,51 @@ def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False)
                 ),
                 peer,
             )
-        _log_detour(target, found)
         return found
     candidates = _candidates((_V4, _V6))
     _log_choice(candidates)
     return candidates[0].host if candidates else "127.0.0.1"
+
+
+def check_peer(bound_host: str, peer: str, *, is_strict: bool) -> None:
+    """Warn in the log where a board at *peer* will hardly reach what listens on *bound_host*.
+
+    Does not block for addresses; a name takes as long as the resolver.
+
+    Raises:
+        AddressNotFound: It *is_strict*, and there is something to warn of.
+    """
+    try:
+        error = _detour(bound_host, *_route(peer, (_V4, _V6)))
+    except AddressNotFound as found:
+        error = found
+    if error is None:
+        return
+    if is_strict:
+        raise error
+    log.warning("%s", error)
+
+
+def _detour(bound_host: str, target: Endpoint, source: str) -> AddressNotFound | None:
+    """Say what keeps packets of *target* from coming here."""
+    try:
+        route = route_to(target)
+    except OSError:  # the interface went away meanwhile
+        return None
+    if route.is_here:
+        return None
+    peer = Hint("peer", target.host)
+    if ipaddress.ip_address(bound_host.partition("%")[0]).is_loopback:
+        text = "{} cannot reach {}, which only this host does: leave {} out, or pass {}; {}"
+        return _unreachable(text, peer, bound_host, Hint("host"), Hint("host", source), addresses_here())
+    if route.is_default:  # a USB network that is not there yet looks like this
+        text = "{} is on no network of this host; {} faces the router to it: is the interface to the board up? {}"
+        return _unreachable(text, peer, source, addresses_here())
+    return None
+
+
+def _unreachable(text: str, peer: Hint, *values: object) -> AddressNotFound:
+    return AddressNotFound(Message(text, peer, *values), str(peer.value))
 
 
 def advertised(bound_host: str, port: int, *, peer: str | None = None, advertise: str | None = None) -> str:
@@ -186,10 +227,3 @@ def _takes_default_route(target: Endpoint) -> bool:
         return route_to(target).is_default
     except OSError:  # the interface went away meanwhile
         return False
-
-
-def _log_detour(target: Endpoint, source: str) -> None:
-    # A USB network that is not there yet looks like this: the packets would go to the default router.
-    if not is_near(target):
-        text = "peer %s is on no network of this host; %s faces the router to it; %s"
-        log.info(text, target.host, source, addresses_here())

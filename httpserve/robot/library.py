@@ -98,6 +98,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         max_records: int = 1000,
         max_connections: int | None = None,
         lost_after: timedelta = timedelta(seconds=30),
+        strict_peer: bool = False,
     ) -> None:
         """Sets the defaults of servers, and when they end. Starts nothing.
 
@@ -119,6 +120,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``max_records``: how many requests `Get Requests` remembers; default: 1000.
         - ``max_connections``: the most connections at a time; default: what fits the limit of descriptors.
         - ``lost_after``: after how long without a sign of life a board is taken for lost; default: 30 seconds.
+        - ``strict_peer``: whether a ``peer`` on no network of this host is an error, not a warning; default: no.
         """
         self.servers = Servers(settings_of(locals()), auto_close)
         self.transfers_log = TransfersLog()

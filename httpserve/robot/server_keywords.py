@@ -45,6 +45,7 @@ class ServerKeywords(Keywords):
         max_records: int | None = None,
         max_connections: int | None = None,
         lost_after: timedelta | None = None,
+        strict_peer: bool | None = None,
         wait_for_address: timedelta = NO_TIME,
     ) -> str:
         """Starts a server, makes it the current one, and returns its URL, without a ``/`` at the end.

@@ -229,13 +229,27 @@ def test_on_another_network_another_address_is_chosen(
     assert fresh.value(f"listen_host(None, {peer!r})") == host
 
 
-def test_a_peer_behind_the_default_router_is_told(fresh: Bench) -> None:
+def test_a_peer_that_will_hardly_reach_the_server_is_warned_of_or_refused(fresh: Bench) -> None:
     fresh.ip("route add default via 192.168.7.2")
-    code = TOLD + "listen_host(None, '10.9.9.9')"
+    code = """
+from httpserve.network.choice import check_peer
+for bound, peer in BOUND:
+    print(bound, peer, outcome(lambda: check_peer(bound, peer, is_strict=False)))
+    print(outcome(lambda: check_peer(bound, peer, is_strict=True)))
+"""
+    bound = [("192.168.7.1", "10.9.9.9"), ("127.0.0.1", "192.168.7.2"), ("192.168.7.1", "no.such.host.invalid")]
+    good = [("192.168.7.1", "192.168.7.2"), ("0.0.0.0", "192.168.7.2"), ("127.0.0.1", "127.0.0.1")]
 
-    told = fresh.run(code)
+    told = fresh.run(TOLD + f"BOUND = {bound}" + code).splitlines()
+    silent = fresh.run(TOLD + f"BOUND = {good}" + code).splitlines()
 
-    assert told.startswith("peer 10.9.9.9 is on no network of this host; 192.168.7.1 faces the router to it; ")
+    away = "peer='10.9.9.9' is on no network of this host; 192.168.7.1 faces the router to it: is the interface"
+    loopback = "peer='192.168.7.2' cannot reach 127.0.0.1, which only this host does: leave host= out, or pass"
+    for at, expected in ((0, away), (3, loopback), (6, "'no.such.host.invalid' does not resolve")):
+        assert expected in told[at]
+        assert told[at + 1].endswith("None")
+        assert told[at + 2] == f"AddressNotFound: {told[at]}"
+    assert silent == [line for pair in good for line in (f"{pair[0]} {pair[1]} None", "None")]
 
 
 def test_the_other_end_of_a_point_to_point_link_is_on_our_network(fresh: Bench) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import socket
 import sys
 import threading
@@ -18,7 +19,14 @@ import pytest
 import requests
 
 import httpserve
-from httpserve import HttpServerClient, InvalidArgument, PortInUse, RootUnusable, ServerNotRunning
+from httpserve import (
+    AddressNotFound,
+    HttpServerClient,
+    InvalidArgument,
+    PortInUse,
+    RootUnusable,
+    ServerNotRunning,
+)
 from tests.conftest import our_threads, private_directories
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern, script
 
@@ -709,3 +717,14 @@ def test_files_of_a_given_root_are_removed_when_the_object_is_forgotten(tmp_path
     del client
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
+
+
+def test_a_peer_that_cannot_come_is_a_warning_at_the_start_or_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
+    with HttpServerClient(host="127.0.0.1", peer="192.0.2.9") as http:
+        assert http.is_running
+    refused = HttpServerClient(host="127.0.0.1", peer="192.0.2.9", strict_peer=True)
+    with contextlib.closing(refused), pytest.raises(AddressNotFound, match=re.escape("192.0.2.9")) as caught:
+        refused.start()
+
+    (warning,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert (warning.name, warning.getMessage()) == ("httpserve.network", str(caught.value))
