@@ -155,6 +155,7 @@ class HttpServerClient:
         listen = partial(_listen, site, self._log, host, peer, strict_peer, port, limits)
         self._life = Lifecycle(root, self._log, listen)
         self._terms = WaitTerms(self._log, root, site, self._life)
+        site.nearest = self._terms.nearest
         owner = _Owner()
         self._storage = Storage(root, timeout=self._timeout, owner=owner)
         self._owner = owner

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from html import escape
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from httpserve.base.text import url_path
 from httpserve.plan import Data, Piece, Pieces, Plan, Region, Repeatable, Step, Subject
 from httpserve.site.conditional import ByteRange
 from httpserve.site.digest_file import MemoryFile
+from httpserve.site.page import page
 from httpserve.site.representation import Representation
 from httpserve.storage.served import ServedFile
 
@@ -125,6 +127,19 @@ def other_method(method: str) -> Response:
 def not_found(method: str) -> Response:
     """Answer for a name that no file has, or none that is shown."""
     return text(404, "there is no such file", method)
+
+
+def not_found_page(name: str, near: Sequence[str], root: str, method: str) -> Response:
+    """Answer a person's browser as `not_found` does, with links to names that are there; *root* begins them."""
+    links = "".join(
+        f'<li><a href="{escape(root + url_path(f"/{other}"))}">{escape(other)}</a></li>' for other in ("", *near)
+    )
+    body = page(
+        "404 Not Found",
+        f"<h1>404 Not Found</h1>\n<p>There is no file <code>{escape(name)}</code>. There is:</p>\n<ul>{links}</ul>",
+    )
+    fields = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))]
+    return Response(404, fields, content(body, method))
 
 
 def text(status: int, reason: str, method: str, fields: Fields = ()) -> Response:

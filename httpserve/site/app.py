@@ -10,7 +10,7 @@ import errno
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,8 @@ class Site:
         self._dot_files = dot_files
         self.only = only
         self._digests = digests and only is None
+        # Returns for names that are not there those that are and are like them; may block for the disk.
+        self.nearest: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda missing: {}
         self._has_warned = False  # that the descriptors ran out
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
@@ -186,10 +188,14 @@ class Site:
             return self._failed(error, environ)
         if digest is not None:
             return self._file(digest, environ)
-        response = answers.not_found(environ["REQUEST_METHOD"])
-        if name == FAVICON and _is_browser(environ):  # asks for it by itself: nobody misses it
+        if not _is_browser(environ):
+            return answers.not_found(environ["REQUEST_METHOD"])
+        if name == FAVICON:  # which it asks for by itself: nobody misses it
+            response = answers.not_found(environ["REQUEST_METHOD"])
             response.plan.subject = PROBE
-        return response
+            return response
+        near = self.nearest([name]).get(name, ())
+        return answers.not_found_page(name, near, environ.get("SCRIPT_NAME", ""), environ["REQUEST_METHOD"])
 
     def _digest_file(self, name: str) -> MemoryFile | None:
         """Return the digest that is asked for where no file of that name is; None where there is none either."""

@@ -16,6 +16,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from httpserve.base.text import size, url_path
+from httpserve.site.page import page
 from httpserve.storage.served import Entry
 
 # JSON has no charset, but clients ask for one.
@@ -27,17 +28,7 @@ MOST_ACCEPT_MEMBERS = 32
 _quoted_as_it_is = json.JSONEncoder(ensure_ascii=False).encode
 _quoted_in_ascii = json.JSONEncoder().encode
 _PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")  # needs no quoting in HTML, nor in a URL
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>{crumbs}</h1>
+_TABLE = """<h1>{crumbs}</h1>
 <p><input id="filter" type="search" placeholder="filter" aria-label="filter by name" hidden>
 <span id="count"></span></p>
 <table>
@@ -45,27 +36,7 @@ _PAGE = """<!DOCTYPE html>
 <tbody>
 {rows}
 </tbody>
-</table>
-<script>{script}</script>
-</body>
-</html>
-"""
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 1.5em auto; max-width: 60em; padding: 0 1em; }
-h1 { font-size: 1.3em; overflow-wrap: anywhere; }
-a { text-decoration: none; } a:hover { text-decoration: underline; }
-table { border-collapse: collapse; width: 100%; }
-th, td { padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
-th[aria-sort] { cursor: pointer; } th[aria-sort=ascending]::after { content: " \\2191"; }
-th[aria-sort=descending]::after { content: " \\2193"; }
-td { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent); overflow-wrap: anywhere; }
-td + td, th + th { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-#count { opacity: .7; } input { font: inherit; padding: .2em .5em; }
-@media (max-width: 36em) {
-  thead { display: none; } tr { display: grid; grid-template-columns: 1fr 1fr; padding: .3em 0; }
-  td { border: 0; padding: 0; } td:first-child { grid-column: 1 / -1; } td + td { opacity: .7; text-align: left; }
-}
-"""
+</table>"""
 # Sorts and filters what is there. Without it the page has the same links in the same order.
 _SCRIPT = """
 const body = document.querySelector("tbody"), heads = [...document.querySelectorAll("th")];
@@ -140,13 +111,8 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
         if not _PLAIN.fullmatch(link):
             link, shown = escape(url_path(link)), escape(shown)
         rows.append(_row(link, shown, None if entry.is_dir else entry.size, _moment(int(entry.modified // 1))))
-    return _PAGE.format(
-        title=f"/{escape(name)}{'/' if name else ''}",
-        style=_STYLE,
-        crumbs=_crumbs(name, prefix),
-        rows="\n".join(rows),
-        script=_SCRIPT,
-    ).encode("utf-8")
+    body = _TABLE.format(crumbs=_crumbs(name, prefix), rows="\n".join(rows))
+    return page(f"/{name}{'/' if name else ''}", body, _SCRIPT)
 
 
 def _crumbs(name: str, prefix: str) -> str:

@@ -10,6 +10,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+import requests
 
 from httpserve import HttpServerClient
 
@@ -67,3 +68,18 @@ def test_a_listing_sorts_and_filters_and_its_links_lead_right(tmp_path: Path) ->
     boot = ["overlays/", "a2.dtb", "a10.dtb", "Image", "z%3Cb%3E.txt"]
     assert seen["links"] == [top, top, *(f"{top}boot/{name}" for name in boot)]
     assert missing == ()
+
+
+def test_a_browser_that_asks_for_what_is_not_there_gets_links_to_what_is(bench: HttpServerClient) -> None:
+    bench.storage.write_bytes("boot/a <b> Image", b"x")
+    browser = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
+
+    page = requests.get(bench.get_url("boot/a <b> image"), headers=browser, timeout=10)
+    line = requests.get(bench.get_url("boot/a <b> image"), timeout=10)
+
+    assert (page.status_code, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "<code>boot/a &lt;b&gt; image</code>" in page.text
+    links = [unescape(link) for link in re.findall(r'<a href="(.*?)">', page.text)]
+    assert links == ["/", "/boot/a%20%3Cb%3E%20Image"]
+    assert requests.get(bench.get_url().rstrip("/") + links[1], timeout=10).content == b"x"
+    assert line.text == "404 Not Found: there is no such file\n"
