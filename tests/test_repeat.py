@@ -13,8 +13,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Fails in its second run, as pytest does. Says how many processes its parent has.
 TESTS = """
 import os, pathlib, sys
-others = [p for p in pathlib.Path("/proc").glob("[0-9]*/stat") if p.read_text().split()[3] == str(os.getppid())]
-print("processes", len(others), file=open("said", "a"))
+others = 0
+for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    try:
+        others += path.read_text().rpartition(")")[2].split()[1] == str(os.getppid())
+    except OSError:  # it has ended just now
+        pass
+print("processes", others, file=open("said", "a"))
 if len(open("said").readlines()) == 2:
     print("FAILED tests/test_it.py::test_one[a - b] - assert 1 == 2")
     sys.exit(1)

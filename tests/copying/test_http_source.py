@@ -16,11 +16,14 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from httpserve.base.threads import Latch
 from httpserve.errors import CopyFailed, InvalidArgument, SourceNotFound, SourceStalled
+from httpserve.storage.copying import strict_response
 from httpserve.storage.copying import url as http_source
 from httpserve.storage.copying.copy import copy_in
 from httpserve.storage.copying.local import FileSink
@@ -456,3 +459,47 @@ def test_requests_is_imported_on_first_use_only() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+# Interrupts
+
+
+@contextlib.contextmanager
+def pressing(moment: int) -> Iterator[list[str]]:
+    """Raise KeyboardInterrupt at one of the steps by which an answer is read; the list then says at which."""
+    left, pressed = moment, []
+
+    def at_step(frame: FrameType, event: str, argument: object) -> Any:  # as sys.settrace has it
+        nonlocal left
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                pressed.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+                raise KeyboardInterrupt
+        return at_step
+
+    def at_call(frame: FrameType, event: str, argument: object) -> Any:
+        # What a collected object does at its end raises nothing.
+        is_read = frame.f_code.co_filename == strict_response.__file__ and frame.f_code.co_name != "close"
+        frame.f_trace_opcodes = is_read
+        return at_step if is_read and not pressed else None
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        yield pressed
+    finally:
+        sys.settrace(before)
+
+
+def test_an_interrupt_while_an_answer_is_read_is_what_is_raised(dst: Path) -> None:
+    script = answer(b"3\r\ncon\r\n4\r\ntent\r\n0\r\n\r\n", length=-1, Transfer_Encoding="chunked")
+    moment, pressed = 0, ["yes"]
+    with RawServer(script) as server:
+        while pressed:
+            moment += 1
+            with pressing(moment) as pressed, contextlib.suppress(KeyboardInterrupt):
+                fetch(server.url(), dst)
+
+    assert moment > 200
+    assert os.listdir(dst.parent) == ["file"]

@@ -56,6 +56,10 @@ class StrictResponse(http.client.HTTPResponse):
             self.fp = _Content(self.fp, self._source, head)  # type: ignore[assignment]  # what is used of it is there
 
 
+    def flush(self) -> None:
+        """Do nothing. Theirs asks the stream, and one that an interrupt has closed raises: that would be the error."""
+
+
 def _message(head: Head) -> http.client.HTTPMessage:
     message = http.client.HTTPMessage()
     for name, value in head.fields:
