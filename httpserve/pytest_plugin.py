@@ -98,7 +98,7 @@ def _hide_ours(error: BaseException | None) -> None:
 
 def _account(client: HttpServerClient) -> str:
     """Return the requests, the transfers and the missing names of a client, as text."""
-    from httpserve.base.text import clock, printable  # as all of the package, only where a test has used it
+    from httpserve.base.text import clock, printable, size  # as all of the package, only where a test has used it
 
     def shown(*parts: str) -> str:
         return " ".join(printable(part, MOST_CHARACTERS) for part in parts if part)
@@ -110,7 +110,7 @@ def _account(client: HttpServerClient) -> str:
     ]
     transfers = [
         f"{clock(one.time)} {one.client} {shown(one.name)}: {one.acknowledged} of {one.total} bytes arrived, "
-        f"{one.rate:.0f} bytes/s, {one.state}"
+        f"{size(one.rate)}/s, {one.state}"
         for one in client.transfers
     ]
     missing = [

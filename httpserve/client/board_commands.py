@@ -178,6 +178,8 @@ def _words_of_values(tool: str, template: Template, values: Mapping[str, Value])
         if name not in template.values:
             known = ", ".join(f"{name}=" for name in template.values) or "none"
             raise InvalidArgument(f"the command for {tool} takes no {name}=; it takes {known}")
+    if "output" in values and "device" in values:
+        raise InvalidArgument("output= and device= exclude each other: a device is written instead of a file")
     words = {}
     for name, default in template.values.items():
         value = values.get(name, default)

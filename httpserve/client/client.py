@@ -627,7 +627,8 @@ class HttpServerClient:
             dst: The name on the server; a leading `/` means the root.
             src: A local path, an http(s) URL, or a path on `operator`. With a whole URL the operator is not used.
             operator: A blocking OpenDAL operator of any service, with any layers.
-            sha256: The digest that the bytes must have, 64 hexadecimal digits.
+            sha256: The digest that the bytes must have: 64 hexadecimal digits, also with `sha256:` before them or a
+                file's name behind them, as `sha256sum` prints it.
             progress: Called with the bytes so far and the total (None when unknown) at each chunk; True: a bar.
             timeout: Seconds after which a remote source that sends nothing times out; default: as in the constructor.
 

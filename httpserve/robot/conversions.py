@@ -53,12 +53,6 @@ class Source(str):
     __slots__ = ()
 
 
-class Digest(str):
-    """A SHA-256 of 64 hexadecimal digits; ``sha256:`` before them and a file's name after them are taken off."""
-
-    __slots__ = ()
-
-
 @dataclass(frozen=True)
 class Until:
     """What to wait for.
@@ -104,11 +98,6 @@ def to_address(value: object) -> Address:
 
 def to_source(value: str | os.PathLike[str]) -> Source:
     return Source(os.fspath(value))
-
-
-def to_digest(value: str) -> Digest:
-    words = value.strip().removeprefix("sha256:").split(maxsplit=1)  # as `sha256sum` prints it
-    return Digest(words[0] if words else "")
 
 
 def to_until(value: str | float | int) -> Until:
@@ -179,7 +168,6 @@ Converter = Callable[[Any], Any] | Callable[[Any, Any], Any]  # Any: as Robot ha
 CONVERTERS: dict[type, Converter] = {
     Address: to_address,
     Source: to_source,
-    Digest: to_digest,
     Until: to_until,
     Clients: to_clients,
     Service: to_service,

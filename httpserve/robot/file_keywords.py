@@ -10,7 +10,7 @@ from datetime import timedelta
 import opendal
 
 from httpserve.base.text import printable
-from httpserve.robot.conversions import Address, Digest, Service, Source, seconds
+from httpserve.robot.conversions import Address, Service, Source, seconds
 from httpserve.robot.keyword import Keywords, keyword
 from httpserve.robot.operators import new_operator, operator_of
 
@@ -25,7 +25,7 @@ class FileKeywords(Keywords):
         source: Source,
         operator: Service | None = None,
         *,
-        sha256: Digest | None = None,
+        sha256: str | None = None,
         timeout: timedelta | None = None,
         server: str | None = None,
         **options: str,

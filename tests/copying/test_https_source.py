@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from httpserve import HttpServerClient
 from httpserve.errors import CopyFailed
 from httpserve.storage.copying.copy import copy_in
 from httpserve.storage.copying.local import FileSink
@@ -78,3 +79,8 @@ def test_a_certificate_that_is_not_trusted_is_named(certificate: Path, monkeypat
         pytest.raises(CopyFailed, match="certificate is not trusted: self-signed certificate"),
     ):
         open_source(f"{url}/file", timeout=10)
+
+
+def test_a_server_without_tls_is_said_to_be_one(bench: HttpServerClient) -> None:
+    with pytest.raises(CopyFailed, match="does not speak TLS; is its URL one of http://"):
+        open_source(bench.get_url("f").replace("http:", "https:"), timeout=10)

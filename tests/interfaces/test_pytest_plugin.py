@@ -195,7 +195,7 @@ def test_report_of_a_failing_test_says_what_the_boards_asked_for(done: pytest.Ru
             "  ??:??:??.??? 127.0.0.1 GET /board.img: 200, 8 bytes in 0.* s, completed (Python-urllib/*)",
             "  ??:??:??.??? 127.0.0.1 GET /baord.img: 404, *",
             "transfers: *",
-            "  ??:??:??.??? 127.0.0.1 board.img: 8 of 8 bytes arrived, * bytes/s, completed",
+            "  ??:??:??.??? 127.0.0.1 board.img: 8 of 8 bytes arrived, *B/s, completed",
             "missing names: 1",
             "  ??:??:??.??? 127.0.0.1 baord.img (there is board.img)",
         ]

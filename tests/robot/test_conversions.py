@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.robot.conversions import to_address, to_bytes, to_clients, to_digest, to_source, to_until
+from httpserve.robot.conversions import to_address, to_bytes, to_clients, to_source, to_until
 from tests.cases import each
 
 
@@ -80,12 +80,6 @@ def test_what_are_no_clients_is_refused(given: object) -> None:
 
 def test_address_loses_its_brackets() -> None:
     assert (to_address("[fd00::2]"), to_address(" board.lab ")) == ("fd00::2", "board.lab")
-
-
-def test_digest_is_taken_as_sha256sum_prints_it() -> None:
-    digest = "0123456789abcdef" * 4
-
-    assert [to_digest(text) for text in (digest, f"sha256:{digest}", f"{digest}  Image\n")] == [digest] * 3
 
 
 def test_source_keeps_the_slashes_of_a_url() -> None:

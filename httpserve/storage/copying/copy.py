@@ -36,7 +36,7 @@ GRACE = 0.2
 
 T = TypeVar("T")
 
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_SHA256 = re.compile(r"\s*(?:sha256:)?([0-9a-fA-F]{64})(?:\s.*)?", re.DOTALL)  # a line of `sha256sum` too
 
 
 def copy_in(
@@ -52,14 +52,15 @@ def copy_in(
     and *progress* are, and what is raised. What *progress* raises ends the copy.
     """
     try:
-        if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+        given = _SHA256.fullmatch(sha256) if isinstance(sha256, str) else None
+        if sha256 is not None and given is None:
             raise InvalidArgument(f"sha256 must be 64 hexadecimal digits, not {sha256!r}")
         with nullcontext(_unreported) if progress is None else reporter(progress) as report:
             if source.interruptible:
                 digest = _hashed(source, sink, report)
             else:
                 digest = _interruptibly(partial(_hashed, source, sink), report, sink.discard)
-        if sha256 is not None and digest != (expected := sha256.lower()):
+        if given is not None and digest != (expected := given[1].lower()):
             message = f"{source.label} has the SHA-256 {digest}, not {expected} as promised; nothing was published"
             raise DigestMismatch(message, source.label, "", expected, digest)
         sink.commit(digest)

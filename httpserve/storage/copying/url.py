@@ -253,6 +253,8 @@ def _reason(error: BaseException) -> str:
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted: {seen.verify_message}"
+        if isinstance(seen, ssl.SSLError) and seen.reason == "WRONG_VERSION_NUMBER":
+            return "it does not speak TLS; is its URL one of http://?"
         if isinstance(seen, OSError) and seen.strerror:
             innermost = seen.strerror
         seen = seen.__cause__ or seen.__context__

@@ -211,6 +211,12 @@ def test_an_unknown_tool_lists_the_known_ones(tool: Any) -> None:
         assert known in str(caught.value)
 
 
+@each("tool", ["wget", "busybox", "curl"])
+def test_a_device_is_not_written_beside_a_file(tool: str) -> None:
+    with pytest.raises(InvalidArgument, match="output= and device= exclude each other"):
+        command(tool, Target("boot/Image", "http://192.168.7.1/boot/Image"), {"output": "a", "device": "/dev/mmcblk0"})
+
+
 @each("tool", TEMPLATES)
 def test_an_unknown_value_lists_the_known_ones(tool: str) -> None:
     with pytest.raises(InvalidArgument, match="takes no colour=") as caught:

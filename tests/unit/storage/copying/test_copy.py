@@ -120,6 +120,13 @@ def test_a_digest_that_was_promised_is_compared(dst: Path, upper: bool) -> None:
     assert dst.read_bytes() == LARGE
 
 
+@pytest.mark.parametrize("form", ["{}", "sha256:{}", "{}  build/Image\n", "{} *Image", " {}\n"])
+def test_a_digest_is_taken_as_sha256sum_prints_it(dst: Path, form: str) -> None:
+    copy_in(Scripted(SMALL), FileSink(str(dst)), sha256=form.format(hashlib.sha256(SMALL).hexdigest()))
+
+    assert dst.read_bytes() == SMALL
+
+
 @BOTH_KINDS
 def test_a_digest_that_differs_publishes_nothing(dst: Path, interruptible: bool) -> None:
     promised = hashlib.sha256(b"other").hexdigest()
@@ -133,7 +140,7 @@ def test_a_digest_that_differs_publishes_nothing(dst: Path, interruptible: bool)
     assert_untouched(dst)
 
 
-@pytest.mark.parametrize("sha256", ["", "abc", "g" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n", b"a" * 64])
+@pytest.mark.parametrize("sha256", ["", "abc", "g" * 64, "a" * 63, "a" * 65, "sha1:" + "a" * 64, b"a" * 64])
 def test_what_is_no_digest_is_refused_before_a_byte_is_read(dst: Path, sha256: str) -> None:
     source = Scripted(SMALL)
 
