@@ -200,11 +200,17 @@ class WaitTimeout(SystemFailure, TimeoutError):
     Attributes:
         name: The name of the file or the request.
         timeout: How many seconds the wait had.
-        happened: What did happen: `nobody connected`, `asked for other names`, `stopped` (it was started, and stopped
-            at byte `received` of `total`), or `ranges missing`.
+        happened: What did happen: `nobody connected`, `nothing asked`, `asked by others`, `asked for other names`,
+            `HEAD only`, `not modified`, `rejected`, `returned before`, `older version`, `stopped` (it was started, and
+            stopped at byte `received` of `total`), or `ranges missing`. docs/waiting.md explains each.
         received: How many different bytes the client has that has most.
         total: The size of the file.
         missing: The (start, stop) pairs that this client lacks, stop exclusive.
+        url: The URL that boards were to ask; None where only a name server knows it, or nothing listens any more.
+        peer: The `peer` of the server.
+        obstacles: What keeps boards away, as far as that is known at no cost: the server listens on loopback, or `peer`
+            is on no network of this host.
+        next_step: What to do; empty where that depends on the board.
     """
 
     number = errno.ETIMEDOUT
@@ -219,6 +225,10 @@ class WaitTimeout(SystemFailure, TimeoutError):
         received: int = 0,
         total: int = 0,
         missing: tuple[tuple[int, int], ...] = (),
+        url: str | None = None,
+        peer: str | None = None,
+        obstacles: tuple[str, ...] = (),
+        next_step: str = "",
     ) -> None:
         super().__init__(message)
         self.name = name
@@ -227,3 +237,7 @@ class WaitTimeout(SystemFailure, TimeoutError):
         self.received = received
         self.total = total
         self.missing = missing
+        self.url = url
+        self.peer = peer
+        self.obstacles = obstacles
+        self.next_step = next_step

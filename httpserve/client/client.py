@@ -21,6 +21,7 @@ from httpserve.client.board_commands import Target, Value, command, fetches_dire
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.summary import Summary
 from httpserve.client.wait_arguments import WaitTerms
+from httpserve.client.ways import Ways
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
@@ -154,12 +155,13 @@ class HttpServerClient:
         self._site = site
         listen = partial(_listen, site, self._log, host, peer, strict_peer, port, limits)
         self._life = Lifecycle(root, self._log, listen)
-        self._terms = WaitTerms(self._log, root, site, self._life)
+        ways = Ways(self._life, peer, advertise)
+        self._terms = WaitTerms(self._log, root, site, self._life, ways)
         site.nearest = self._terms.nearest
         owner = _Owner()
         self._storage = Storage(root, timeout=self._timeout, owner=owner)
         self._owner = owner
-        self._summary = Summary(self._life, root, self._log, peer, advertise)
+        self._summary = Summary(self._life, root, self._log, ways)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # which must not know this object: it would live for ever
 

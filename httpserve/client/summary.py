@@ -11,34 +11,28 @@ from markupsafe import Markup
 
 from httpserve.base.tables import as_html, code, html, joined
 from httpserve.client.lifecycle import Lifecycle
-from httpserve.errors import AddressNotFound, StorageError
-from httpserve.network.choice import advertised
-from httpserve.network.hosts import is_numeric
+from httpserve.client.ways import Ways
+from httpserve.errors import StorageError
 from httpserve.network.urls import url_host
 from httpserve.records.log import ExchangeLog
-from httpserve.server.server import Server
 from httpserve.storage.directory.root import Root
 
 MOST_REQUESTS = 5  # that a notebook shows with a client
-_WILDCARDS = ("0.0.0.0", "::")
 
 
 class Summary:
-    """What there is to see of one client; `peer` and `advertise` are as its arguments."""
+    """What there is to see of one client."""
 
-    def __init__(
-        self, life: Lifecycle, root: Root, exchanges: ExchangeLog, peer: str | None, advertise: str | None
-    ) -> None:
+    def __init__(self, life: Lifecycle, root: Root, exchanges: ExchangeLog, ways: Ways) -> None:
         self._life = life
         self._root = root
         self._exchanges = exchanges
-        self._peer = peer
-        self._advertise = advertise
+        self._ways = ways
 
     def line(self) -> str:
         """Return the client in a line."""
         server = self._life.running()
-        where = f" {self._url(server) or f'http://{url_host(server.host)}:{server.port}'}" if server else ""
+        where = f" {self._ways.url(server) or f'http://{url_host(server.host)}:{server.port}'}" if server else ""
         return f"<HttpServerClient {self._life.state.name.lower()}{where}>"
 
     def page(self) -> Markup:
@@ -46,7 +40,7 @@ class Summary:
         server = self._life.running()
         requests = self._exchanges.glance(MOST_REQUESTS)
         rows: list[tuple[str, object]] = [("state", self._life.state.name.lower())]
-        url = None if server is None else self._url(server)
+        url = None if server is None else self._ways.url(server)
         if server is not None and url is not None:
             rows += [("URL for the board", code(url)), ("in this browser", _anchor(browser_link(url, server.port)))]
         elif server is not None:
@@ -60,16 +54,6 @@ class Summary:
             joined(html(row, *cells) for cells in rows),
             html("<div>last requests</div>{}", as_html(requests)) if requests else "",
         )
-
-    def _url(self, server: Server) -> str | None:
-        """Return the URL of the root; None if only the resolver knows it, which may take long."""
-        peer = self._peer
-        if self._advertise is None and peer is not None and server.host in _WILDCARDS and not is_numeric(peer):
-            return None
-        try:
-            return advertised(server.host, server.port, peer=peer, advertise=self._advertise)
-        except AddressNotFound:  # the network is gone
-            return None
 
     def _directory(self) -> str | None:
         try:

@@ -5,14 +5,18 @@ Knows names, files and whether the server runs. Does not know what has arrived, 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from functools import partial
 
 from httpserve.base.arguments import StrPath, checked_seconds
 from httpserve.base.names import checked_name
 from httpserve.client.lifecycle import Lifecycle, State
-from httpserve.errors import InvalidArgument, ServerNotRunning
+from httpserve.client.ways import Ways
+from httpserve.errors import InvalidArgument, InvalidName, NotFound, ServerNotRunning, StorageError
 from httpserve.records.log import ExchangeLog
+from httpserve.records.model import name_asked
 from httpserve.records.terms import Boards, Client, RequestFilter, Until, address, amount, method_named
 from httpserve.records.waits.download import DownloadTerms, Version
 from httpserve.records.waits.request import RequestTerms
@@ -21,29 +25,32 @@ from httpserve.storage.directory.root import Root
 from httpserve.storage.directory.similar import SimilarNames, names_in
 
 MOST_COMPARED = 20_000  # pairs of names, for one look at what was missing
+_ORIGIN = re.compile(r"https?:/+[^/]*", re.IGNORECASE)  # of a URL; a Path has one slash of two
 
 
 class WaitTerms:
     """The terms of waits on one server."""
 
-    def __init__(self, exchanges: ExchangeLog, root: Root, site: Site, life: Lifecycle) -> None:
+    def __init__(self, exchanges: ExchangeLog, root: Root, site: Site, life: Lifecycle, ways: Ways) -> None:
         self._exchanges = exchanges
         self._root = root
         self._site = site
         self._life = life
+        self._ways = ways
 
     def download(
         self, name: StrPath, timeout: float | None, until: Until, idle: float, boards: Boards
     ) -> DownloadTerms:
         """Return the terms of a wait for a download. Raises what `wait_for_download` raises at once."""
         self._check(timeout)
-        checked = checked_name(name)
+        checked = self._checked(name)
         self._root.open()
         return DownloadTerms(
             name=checked,
-            current=partial(self._version, checked),
+            current=partial(self._version, checked, is_path=os.fspath(name).startswith("/")),
             can_come=partial(self._can_come, checked),
             nearest=self.nearest,
+            way=partial(self._ways.to, checked),
             boards=boards,
             amount=amount(until, idle),
             timeout=timeout,
@@ -57,17 +64,21 @@ class WaitTerms:
         if status is not None and (not isinstance(status, int) or not 100 <= status <= 599):
             raise InvalidArgument(f"status must be a status code such as 200, not {status!r}")
         predicate, where = (client, None) if callable(client) else (None, None if client is None else address(client))
-        checked = None if name is None else checked_name(name, directory=True)
+        checked = None if name is None else self._checked(name, directory=True)
         method = None if method is None else method_named(method)
         asked = RequestFilter(checked, method, status, where, by_function=predicate is not None)
-        return RequestTerms(asked, self._is_running, self.nearest, predicate, timeout)
+        way = partial(self._ways.to, checked or "")
+        return RequestTerms(asked, self._is_running, self.nearest, predicate, timeout, way)
 
     def nearest(self, missing: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Return for names that do not exist the similar ones that do; empty for all after the first so many."""
         if not missing:
             return {}
         only = self._site.only
-        names = SimilarNames(names_in(self._root.path) if only is None else [only])
+        try:
+            names = SimilarNames(names_in(self._root.path) if only is None else [only])
+        except StorageError:  # a private directory is gone with its server
+            names = SimilarNames([])
         return {
             name: names.nearest(name) if number * len(names) <= MOST_COMPARED else ()
             for number, name in enumerate(dict.fromkeys(missing))
@@ -79,6 +90,17 @@ class WaitTerms:
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)
 
+    def _checked(self, name: StrPath, *, directory: bool = False) -> str:
+        """Return a name in its normal form, and refuse a URL with the name that it has."""
+        text = os.fspath(name) if isinstance(name, os.PathLike) else name
+        origin = _ORIGIN.match(text) if isinstance(text, str) else None
+        if origin is None:
+            return checked_name(name, directory=directory)
+        server = self._life.running()
+        base = (server and self._ways.url(server)) or origin[0]  # ours may have a path of its own in front
+        meant = name_asked(text.removeprefix(base) if text.startswith(base) else text[origin.end() :])
+        raise InvalidName(text, f"it is a URL, and a wait takes the name on the server{meant and f', {meant!r}'}")
+
     def _is_running(self) -> bool:
         return self._life.state is State.RUNNING
 
@@ -87,6 +109,20 @@ class WaitTerms:
         state = self._life.state
         return state is State.RUNNING or (state is State.STOPPING and self._exchanges.is_underway(name))
 
-    def _version(self, name: str) -> Version:
-        validators = self._site.representation(name).validators
+    def _version(self, name: str, *, is_path: bool) -> Version:
+        try:
+            validators = self._site.representation(name).validators
+        except NotFound as error:
+            raise self._not_found(name, error, is_path=is_path) from None
         return Version(validators.etag, validators.size)
+
+    def _not_found(self, name: str, error: NotFound, *, is_path: bool) -> NotFound:
+        """Return an error that says what there is instead; as it is, that of a file that is there and never served."""
+        try:
+            self._root.status(name)
+        except StorageError:
+            found = self.nearest([name])[name]
+            near = f"there is {', '.join(map(repr, found))}" if found else "put it there first"
+            path = "; a wait takes the name on the server, not a path of this computer" if is_path else ""
+            return NotFound(f"no file {name!r} is on the server: {near}{path}", name)
+        return error

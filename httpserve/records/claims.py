@@ -26,7 +26,8 @@ class Instead(NamedTuple):
     """What happened in place of what a wait was for."""
 
     requests: tuple[RequestRecord, ...]  # the latest for whatever name, oldest first, of like ones the first and last
-    was_returned: bool  # whether a wait has returned what the boards had of the name, since its last new version
+    older: list[str]  # who asked for an older version of the name, which no wait has returned
+    returned: list[str]  # of whom an earlier wait has returned what it had or asked, since the last new version
     silent: list[str]  # who has connected, and is not known to have asked for anything
 
 
@@ -181,30 +182,39 @@ class Claims:
         self.log.close_arrived(asked)
         return selection.standings(validator, asked, time.monotonic(), asked.__getitem__)
 
-    def instead(self, selection: Selection, boards: Boards) -> Instead:
-        """Return what happened in the time that a selection is about. It claims nothing."""
-        name = selection.name
+    def instead(self, selection: Selection, boards: Boards, validator: str) -> Instead:
+        """Return what happened in the time that a selection of this version is about. It claims nothing."""
+        name, order = selection.name, selection.order
         with self.log.held():
-            known, about_it = self.log.from_number(0), self.log.on(name)
+            known, about_it, first = self.log.from_number(0), self.log.on(name), self.log.downloads.first(name)
         past: dict[str, int] = {}  # by client: the latest event when a claim was made
         for exchange in known:
             for claim in exchange.claims:
-                if claim.order <= selection.order and isinstance(claim.what, int) and _is_about(exchange, name):
+                if claim.order <= order and isinstance(claim.what, int) and _is_about(exchange, name):
                     past[exchange.link.client] = max(claim.number, past.get(exchange.link.client, 0))
-        requests = self.log.records(
-            _unlike(
-                exchange
-                for exchange in known
-                if selection.is_since(exchange)
-                and not (
-                    exchange.number <= past.get(exchange.link.client, 0)
-                    and (claimed_bytes(exchange) or not _is_about(exchange, name))
-                )
-            )
+        older: list[Exchange] = []
+        others: list[Exchange] = []
+        for exchange in known:
+            is_since = selection.is_since(exchange)
+            was_put_since = selection.since is None and exchange.number < first == selection.first
+            if (is_since or was_put_since) and _is_of_another(exchange, name, None if was_put_since else validator):
+                older.append(exchange)
+            elif is_since and not (
+                exchange.number <= past.get(exchange.link.client, 0)
+                and (claimed_bytes(exchange) or not _is_about(exchange, name))
+            ):
+                others.append(exchange)
+        returned = [one for one in about_it if claimed_bytes(one, order)] if order else []
+        return Instead(
+            self.log.records(_unlike(others)),
+            _clients(one for one in older if boards.may_be(one.link.client) and not claimed_bytes(one)),
+            _clients(one for one in returned if boards.may_be(one.link.client)),
+            self._silent(known),
         )
-        returned = (one for one in about_it if boards.may_be(one.link.client) and claimed_bytes(one))
-        silent = set(self.log.connections()).difference(one.link.client for one in known)
-        return Instead(requests, next(returned, None) is not None, sorted(silent))
+
+    def _silent(self, known: Iterable[Exchange]) -> list[str]:
+        """Return who has connected, but for the clients of all exchanges that are known."""
+        return sorted(set(self.log.connections()).difference(_clients(known)))
 
     # Requests
 
@@ -239,23 +249,24 @@ class Claims:
         """Return the latest exchanges that fit, oldest first."""
         return self.log.records(self.find_requests(asked, 0, None)[0])
 
-    def requests_since(self, asked: RequestFilter, first: int, since: float | None) -> tuple[RequestRecord, ...]:
+    def instead_of_request(self, asked: RequestFilter, first: int, since: float | None) -> Instead:
         """Return what came since a number and a time, but what a board asked up to a request of its that was claimed.
 
-        Of those that are alike only the first and the last.
+        Of requests that are alike only the first and the last.
         """
         with self.log.held():
-            known = self.log.from_number(first)
+            known, counting = self.log.from_number(0), self.log.from_number(first)
         past: dict[str, int] = {}
         if since is None:
-            past = {one.link.client: one.number for one in known if _is_claimed(one, asked)}
-        return self.log.records(
+            past = {one.link.client: one.number for one in counting if _is_claimed(one, asked)}
+        requests = self.log.records(
             _unlike(
                 one
-                for one in known
+                for one in counting
                 if one.number > past.get(one.link.client, 0) and (since is None or one.wall >= since)
             )
         )
+        return Instead(requests, [], list(past), self._silent(known))
 
 
 def _put(claim: Claim, one: Claimable) -> None:
@@ -271,6 +282,16 @@ def _is_claimed(one: Claimable, what: Hashable) -> bool:
 
 def _is_about(exchange: Exchange, name: str) -> bool:
     return exchange.subject is not None and exchange.subject.name == name
+
+
+def _is_of_another(exchange: Exchange, name: str, validator: str | None) -> bool:
+    """Tell whether an exchange is about content of another version of a name (None: of any)."""
+    subject = exchange.subject
+    return subject is not None and subject.name == name and subject.validator != validator and bool(subject.pieces)
+
+
+def _clients(exchanges: Iterable[Exchange]) -> list[str]:
+    return list(dict.fromkeys(exchange.link.client for exchange in exchanges))
 
 
 def _unlike(exchanges: Iterable[Exchange]) -> list[Exchange]:

@@ -105,7 +105,7 @@ def test_client_shows_what_it_advertises() -> None:
 def test_peer_by_name_is_not_looked_up_to_show_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
     client = HttpServerClient(host="0.0.0.0", peer="board.invalid")
     with client:
-        monkeypatch.setattr("httpserve.client.summary.advertised", None)  # which would call the resolver
+        monkeypatch.setattr("httpserve.client.ways.advertised", None)  # which would call the resolver
 
         assert repr(client) == f"<HttpServerClient running http://0.0.0.0:{client.get_port()}>"
         assert f"{client.get_port()}; get_url() says where" in client._repr_html_()

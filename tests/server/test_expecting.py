@@ -56,7 +56,8 @@ def test_what_came_before_the_block_does_not_count(bench: HttpServerClient, unti
 
     error = vain(lambda: empty_block(expected))
 
-    assert (error.happened, error.received) == ("nobody connected", 0)
+    assert (error.happened, error.received) == ("nothing asked", 0)
+    assert "127.0.0.1 connected, but sent no request in the time that counts" in str(error)
 
 
 def test_what_was_under_way_before_the_block_does_not_count(bench: HttpServerClient) -> None:
@@ -326,18 +327,22 @@ def test_what_a_function_raises_about_a_request_reaches_who_waits(bench: HttpSer
 
 def test_a_request_in_vain_says_what_came_instead(bench: HttpServerClient) -> None:
     error = vain(lambda: bench.wait_for_request("image", method="GET", client=ONE, status=404, timeout=AT_ONCE))
-    assert str(error) == (
-        f"no GET for 'image' by {ONE} with the status 404 came within 0.02 s: "
-        "nobody asked for anything: nobody connected"
+    assert str(error).startswith(
+        f"no GET for 'image' by {ONE} with the status 404 came within 0.02 s: nobody connected; "
+        f"the URL for boards is {bench.get_url('image')}; "
     )
     fetch(bench, target="/imag")
 
     error = vain(lambda: bench.wait_for_request("Image", timeout=AT_ONCE))
 
-    assert str(error) == (
-        "no request for 'Image' came within 0.02 s: asked for instead: /imag (404, by 127.0.0.1; there is Image)"
+    assert str(error).startswith(
+        "no request for 'Image' came within 0.02 s: asked for instead: /imag (404, by 127.0.0.1; there is Image); "
     )
     assert (error.happened, error.name, error.timeout) == ("asked for other names", "Image", AT_ONCE)
+    rejected = vain(lambda: bench.wait_for_request("imag", timeout=AT_ONCE, client=lambda request: False))
+    assert rejected.happened == "rejected"
+    bench.wait_for_request("imag", timeout=PATIENT)
+    assert vain(lambda: bench.wait_for_request("imag", timeout=AT_ONCE)).happened == "returned before"
 
 
 @pytest.mark.parametrize("end", ["stop", "close"])
@@ -349,7 +354,7 @@ def test_an_end_of_the_server_ends_a_wait_for_a_request_at_once(
 
     getattr(bench, end)()
 
-    with pytest.raises(ServerNotRunning, match="start"):
+    with pytest.raises(ServerNotRunning, match="stopped or closed while a request"):
         waiting.result(10)
     with pytest.raises(ServerNotRunning):
         bench.wait_for_request("x", timeout=1)

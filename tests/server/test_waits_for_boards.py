@@ -299,7 +299,17 @@ def test_progress_tells_that_nothing_has_come_yet(bench: HttpServerClient) -> No
     for until in ("all", 0.5):
         vain(lambda until=until: bench.wait_for_download("Image", 0, until=until, progress=lambda *it: told.append(it)))  # type: ignore[misc]
 
-    assert told == [(0, SIZE), (0, SIZE)]
+    assert told == [(0, SIZE), (0, SIZE // 2)]
+
+
+@pytest.mark.parametrize(("until", "wanted"), [("started", 1), (0.5, SIZE // 2), (1000, 1000), ("idle", SIZE - 1000)])
+def test_progress_ends_at_what_was_wanted_in_all(bench: HttpServerClient, until: Until, wanted: int) -> None:
+    told: list[tuple[int, int | None]] = []
+    fetch_part(bench, 0, SIZE - 1000)
+
+    bench.wait_for_download("Image", PATIENT, until=until, idle=0.0, progress=lambda *it: told.append(it))
+
+    assert told[-1] == (wanted, wanted)
 
 
 def test_progress_of_several_boards_is_their_sum(bench: HttpServerClient) -> None:

@@ -1,4 +1,4 @@
-"""What a wait says that was in vain, how exactly its time is kept, and what ends it at once."""
+"""What a wait says that has failed, how exactly its time is kept, and what ends it at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from httpserve import HttpServerClient, NotFound, ServerNotRunning, WaitTimeout
+from httpserve import HttpServerClient, InvalidName, NotFound, ServerNotRunning, WaitTimeout
 from httpserve.records.terms import Until
 from tests.conftest import private_root
 from tests.server.waits import (
@@ -36,6 +36,7 @@ from tests.server.wire import Wire, eventually
 
 EACH: list[Until] = ["all", "started", "idle", 0.5, 1000]
 TIMEOUT = 0.05
+IS_A_URL = "cannot be a name on the server: it is a URL, and a wait takes the name on the server"
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def said(error: WaitTimeout) -> tuple[str, int, int, tuple[tuple[int, int], ...]
     return error.happened, error.received, error.total, error.missing
 
 
-# In four words
+# What happened instead
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,11 @@ def test_nobody_connected(bench: HttpServerClient, wanted: dict[str, Any], told:
 
     assert said(error) == ("nobody connected", 0, SIZE, ((0, SIZE),))
     assert str(error).startswith(told)
-    assert str(error).endswith("'Image' within 0.02 s: nobody asked for it, nor for anything else: nobody connected")
+    assert str(error).endswith(
+        f"'Image' within 0.02 s: nobody connected; the URL for boards is {bench.get_url('Image')}; "
+        "the server listens on 127.0.0.1, which only this host reaches; "
+        "http.doctor(), or httpserve doctor in a shell, looks for the reason"
+    )
     assert (error.name, error.timeout) == ("Image", AT_ONCE)
     vain(lambda: bench.wait_for_download("Image", 0, **wanted))
 
@@ -76,8 +81,8 @@ def test_somebody_connected_and_said_nothing(bench: HttpServerClient) -> None:
         eventually(lambda: bench.connections, "it was counted")
         error = vain(lambda: bench.wait_for_download("Image", AT_ONCE))
 
-    assert error.happened == "nobody connected"
-    assert str(error).endswith(f": {ONE} connected, but sent no request")
+    assert error.happened == "nothing asked"
+    assert f": {ONE} connected, but sent no request; the URL for boards is " in str(error)
 
 
 @pytest.mark.parametrize("until", EACH)
@@ -89,10 +94,11 @@ def test_connected_and_asked_for_other_names(bench: HttpServerClient, until: Unt
     error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until))
 
     assert said(error) == ("asked for other names", 0, SIZE, ((0, SIZE),))
-    assert str(error).endswith(
+    assert (
         f": nobody asked for it; asked for instead: /image (404, by {ONE}; there is Image, boot/zImage), "
         f"/zImage (404, by {ONE}; there is boot/zImage, Image), /boot/zImage (200, by {ONE}), /nonsense (404, by {ONE})"
-    )
+        f"; the URL for boards is {error.url}; "
+    ) in str(error)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +182,10 @@ def test_of_several_boards_those_who_have_it_are_named_and_the_rest_is_told(benc
     with_part = vain(lambda: bench.wait_for_download("Image", AT_ONCE, clients=[ONE, OTHER]))
     as_numbers = vain(lambda: bench.wait_for_download("Image", AT_ONCE, clients=3))
 
-    assert said(with_nothing) == ("nobody connected", 0, SIZE, ((0, SIZE),))
-    assert str(with_nothing) == (
+    assert said(with_nothing) == ("nothing asked", 0, SIZE, ((0, SIZE),))
+    assert str(with_nothing).startswith(
         f"{ONE}, {OTHER} have not all downloaded 'Image' within 0.02 s: "
-        f"{ONE} has it; {OTHER} did not ask for it, nor for anything else: it never connected"
+        f"{ONE} has it; {OTHER} did not ask for it, nor for anything else: it never connected; "
     )
     assert with_others.happened == "asked for other names"
     assert f"{ONE} has it; {OTHER} did not ask for it; asked for instead: /image (404" in str(with_others)
@@ -200,9 +206,9 @@ def test_what_an_earlier_wait_has_returned_is_not_told_as_if_it_were_new(
     error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until, idle=0.0, client=client))
 
     assert error.received == 0
-    assert str(error).endswith("; what came before, an earlier wait has returned")
+    assert "; an earlier wait has returned what 127.0.0.1 had" in str(error)
     if until in ("all", "idle"):
-        assert error.happened == "nobody connected"
+        assert (error.happened, error.next_step[:18]) == ("returned before", "let the board ask ")
         fetch(bench, target="/since")
         error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=until, client=client))
         assert error.happened == "asked for other names"
@@ -215,8 +221,51 @@ def test_a_board_with_another_address_than_was_thought_is_named(bench: HttpServe
 
     error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, client=ONE))
 
-    assert error.happened == "nobody connected"
-    assert str(error).endswith(f": it never connected; but {OTHER} asked for it")
+    assert error.happened == "asked by others"
+    assert f": it never connected; but {OTHER} asked for it; the URL for boards is " in str(error)
+
+
+def test_each_cause_has_a_word_and_a_text_of_its_own(bench: HttpServerClient) -> None:
+    def fails(*fields: str, method: str = "GET", **wanted: Any) -> tuple[str, str]:
+        put(bench, seed=len(bench.requests))
+        if fields or method != "GET":
+            with Wire(bench.get_port(), source=ONE) as wire:
+                wire.ask("/Image", *fields, method=method)
+        else:
+            fetch(bench, board=ONE)
+        if wanted.pop("is_put_again", False):
+            put(bench, seed=99)
+        error = vain(lambda: bench.wait_for_download("Image", AT_ONCE, **wanted))
+        return error.happened, str(error).partition(" s: ")[2]
+
+    assert fails(method="HEAD") == ("HEAD only", f"{ONE} asked for its size only (HEAD); let the board use GET")
+    assert fails("If-None-Match: *")[0] == "not modified"
+    rejected = fails(client=lambda request: False)
+    assert rejected[0] == "rejected"
+    assert rejected[1].startswith(
+        f"the client= function rejected GET /Image by {ONE}, which brought 1024 of 1024 KiB; "
+    )
+    older = fails(is_put_again=True)
+    assert older == (
+        "older version",
+        f"{ONE} asked for an older version of it, and not for the current one; let the board ask again",
+    )
+
+
+def test_the_error_has_the_peer_and_what_keeps_it_away() -> None:
+    with HttpServerClient(host="127.0.0.1", peer="198.51.100.7", advertise="bench.example:8000") as client:
+        put(client)
+
+        error = vain(lambda: client.wait_for_download("Image", 0))
+        asked = vain(lambda: client.wait_for_request(timeout=0))
+
+    assert (error.url, error.peer) == ("http://bench.example:8000/Image", "198.51.100.7")
+    assert error.obstacles in (
+        ("no route leads to peer 198.51.100.7",),
+        ("peer 198.51.100.7 is on no network of this host",),
+    )
+    assert f"; the URL for peer 198.51.100.7 is {error.url}; {error.obstacles[0]}; {error.next_step}" in str(error)
+    assert (asked.url, asked.obstacles) == ("http://bench.example:8000", error.obstacles)
 
 
 def test_many_boards_with_a_part_do_not_make_a_message_without_end(bench: HttpServerClient) -> None:
@@ -278,6 +327,7 @@ def test_a_wait_that_cannot_come_true_any_more_fails_at_once(
 ) -> None:
     monkeypatch.setattr("httpserve.records.waits.download.SLICE_SECONDS", 600.0)  # nobody looks by the clock
     put(bench, "boot/Image")
+    fetch(bench, target="/boot/image")
     waiting = begin(pool, lambda: bench.wait_for_download("boot/Image", until=until))
     ends: dict[str, Callable[[], object]] = {
         "stop": bench.stop,
@@ -290,8 +340,12 @@ def test_a_wait_that_cannot_come_true_any_more_fails_at_once(
     ends[end]()
 
     if end in ("stop", "close"):
-        with pytest.raises(ServerNotRunning, match=r"'boot/Image'.*start\(\)"):
+        with pytest.raises(ServerNotRunning) as caught:
             waiting.result(10)
+        assert str(caught.value).startswith(
+            "the server was stopped or closed while a download of 'boot/Image' was waited for: "
+            "nobody asked for it; asked for instead: /boot/image (404, by 127.0.0.1"
+        )
     else:
         with pytest.raises(NotFound, match=r"'boot/Image' was removed"):
             waiting.result(10)
@@ -363,6 +417,40 @@ def test_waits_that_end_one_another_disturb_nothing(bench: HttpServerClient, poo
 
     fetch(bench)
     assert bench.wait_for_download("Image", PATIENT).bytes == SIZE
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("http://127.0.0.1:80/boot/r%201.img?x=1", InvalidName, f"{IS_A_URL}, 'boot/r 1.img'"),
+        (Path("HTTPS://bench/Image"), InvalidName, f"{IS_A_URL}, 'Image'"),
+        ("http://127.0.0.1", InvalidName, IS_A_URL),
+        ("image", NotFound, "no file 'image' is on the server: there is 'Image'"),
+        ("Imag", NotFound, "no file 'Imag' is on the server: there is 'Image'"),
+        ("nonsense", NotFound, "no file 'nonsense' is on the server: put it there first"),
+        (
+            "/build/Image",
+            NotFound,
+            "no file 'build/Image' is on the server: there is 'Image'; "
+            "a wait takes the name on the server, not a path of this computer",
+        ),
+    ],
+)
+def test_a_name_that_is_none_is_refused_with_the_one_that_is(
+    bench: HttpServerClient, name: str | Path, error: type[Exception], text: str
+) -> None:
+    for call in (bench.wait_for_download, bench.expect_download):
+        with pytest.raises(error) as caught:
+            call(name)
+        assert str(caught.value).endswith(text)
+
+
+def test_the_name_in_a_url_is_without_the_path_that_is_advertised() -> None:
+    with HttpServerClient(host="127.0.0.1", advertise="https://proxy.example/bench") as client:
+        put(client)
+
+        with pytest.raises(InvalidName, match=rf"{IS_A_URL}, 'Image'$"):
+            client.wait_for_request(client.get_url("Image"))
 
 
 @pytest.mark.parametrize("until", EACH)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from httpserve.errors import NotFound, ServerNotRunning, WaitTimeout
-from httpserve.records.claims import Claims, Instead
+from httpserve.errors import NotFound, ServerNotRunning
+from httpserve.records.claims import Claims
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import record
 from httpserve.records.exchange import ALL_BYTES
@@ -20,7 +20,7 @@ from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord
 from httpserve.records.selection import Selection
 from httpserve.records.terms import Amount, Boards, UntilKind
-from httpserve.records.waits.outcome import FailedWait, Nearest, happened
+from httpserve.records.waits.outcome import FailedWait, Nearest, Way, happened
 from httpserve.records.waits.turns import Turns
 
 SLICE_SECONDS = 0.5  # a file that others change makes no event, so look at it again after this
@@ -29,7 +29,7 @@ LAST_POLL_SECONDS = 0.02  # a delayed one after 40 ms
 PROGRESS_POLL_SECONDS = 0.05
 GRACE_SECONDS = 0.045  # past the deadline, for an answer that is in the kernel whole
 
-Report = Callable[[int, int | None], object]  # bytes so far, and the total
+Report = Callable[[int, int | None], object]  # bytes so far, and those wanted in all
 
 
 class Version(NamedTuple):
@@ -49,7 +49,8 @@ class DownloadTerms(NamedTuple):
     boards: Boards = Boards()  # who must have it
     amount: Amount = Amount()  # how much of it
     timeout: float | None = None  # in seconds; None: for ever
-    report: Report | None = None  # called with the bytes received, and how many there are in all
+    report: Report | None = None  # called with the bytes received, and how many are wanted in all
+    way: Callable[[], Way] = Way  # returns how boards are to come here
 
 
 class _Pace:
@@ -122,10 +123,15 @@ class Counting:
         self._claims.decide(self._selection)
         return self._claims.selected(self._selection, version.validator)
 
-    def instead(self) -> Instead:
-        """Return what happened in the time that the wait is about."""
-        selection = self._selection or self._claims.select_whole(self._terms.name, self._before)
-        return self._claims.instead(selection, self._terms.boards)
+    def failed(self, version: Version) -> FailedWait:
+        """Return what there is to say of the wait if it ends now without what it is for."""
+        claims, terms, coverages = self._claims, self._terms, self.coverages(version)
+        selection = self._selection or claims.select_whole(terms.name, self._before)
+        instead = claims.instead(selection, terms.boards, version.validator)
+        connected = claims.log.connections().keys()
+        return FailedWait(
+            terms.name, version.size, terms.boards, terms.amount, coverages, instead, connected, terms.nearest
+        )
 
     def rests_for(self) -> float | None:
         """Return in how many seconds who rests has rested for long enough; None: nobody rests."""
@@ -161,29 +167,31 @@ def wait_for_download(
 def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[DownloadRecord]:
     log = claims.log
     pace = _Pace(log, terms)
-    reported, was_there = -1, False
+    reported = -1
+    version: Version | None = None
     with Turns(log, partial(log.await_download, terms.name), terms.timeout) as turns:
         while True:
             turns.begin()
             can_come = terms.can_come()
-            version = _current(terms, was_there=was_there)
-            was_there = True
+            version = _current(terms, counts, version)
             records = counts.look(version)
             if terms.report is not None:
                 reported = _report(terms, version, records, counts, reported)
             if records is not None:
                 return records
             if not can_come:
-                raise _not_running(terms.name)
+                raise _stopped(terms, counts, version)
             left = turns.left()
             if left <= 0 and log.is_due(terms.name):
                 left += GRACE_SECONDS
             if left <= 0:
-                coverages = counts.coverages(version)
+                case = counts.failed(version)
                 records = counts.look(version)  # else the message would say what came just now
                 if records is not None:
                     return records
-                raise _timeout(claims, terms, version, counts, coverages)
+                assert terms.timeout is not None
+                wanted = case.what_was_wanted()
+                raise happened(case).error(wanted, terms.name, terms.timeout, terms.way(), version.size)
             poll = pace.seconds()
             if poll is None:
                 poll = counts.rests_for()
@@ -191,15 +199,21 @@ def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[Downlo
                 pace.begin_anew()
 
 
-def _current(terms: DownloadTerms, *, was_there: bool) -> Version:
+def _current(terms: DownloadTerms, counts: Counting, last: Version | None) -> Version:
+    """Return the current version, where the look before this one has found `last`."""
     try:
         return terms.current()
-    except NotFound as error:
+    except NotFound:
         if not terms.can_come():  # its directory is gone with it
-            raise _not_running(terms.name) from None
-        if was_there:
-            raise NotFound(f"{terms.name!r} was removed while a download of it was waited for", terms.name) from error
-        raise
+            raise _stopped(terms, counts, last) from None
+        if last is None:
+            raise
+    raise NotFound(f"{terms.name!r} was removed while a download of it was waited for", terms.name)
+
+
+def _stopped(terms: DownloadTerms, counts: Counting, last: Version | None) -> ServerNotRunning:
+    text = f"the server was stopped or closed while a download of {terms.name!r} was waited for"
+    return ServerNotRunning(text if last is None else f"{text}: {happened(counts.failed(last)).text}")
 
 
 def _report(
@@ -211,36 +225,16 @@ def _report(
 ) -> int:
     """Tell how far those are who have most, if that has changed; returns it."""
     assert terms.report is not None
+    is_known = terms.amount.kind is not UntilKind.IDLE  # how much is wanted in all
+    wanted = terms.amount.bytes_of(version.size) if is_known else version.size
     if records is not None:
-        received = sum(record.bytes for record in records)
+        has = [record.bytes for record in records]
     else:
-        has = counts.coverages(version)
-        most = sorted((one.received() for client, one in has.items() if terms.boards.may_be(client)), reverse=True)
-        received = sum(most[: terms.boards.count])
-    if received != reported:
-        terms.report(received, version.size * terms.boards.count)
+        coverages = counts.coverages(version)
+        most = sorted((one.received() for who, one in coverages.items() if terms.boards.may_be(who)), reverse=True)
+        has = most[: terms.boards.count]
+    received = sum(min(wanted, one) for one in has)
+    is_end = records is not None and not is_known
+    if received != reported or is_end:
+        terms.report(received, received if is_end else wanted * terms.boards.count)
     return received
-
-
-def _not_running(name: str) -> ServerNotRunning:
-    return ServerNotRunning(f"nobody can download {name!r}: the server does not run; start() it first")
-
-
-def _timeout(
-    claims: Claims, terms: DownloadTerms, version: Version, counts: Counting, coverages: dict[str, Coverage]
-) -> WaitTimeout:
-    assert terms.timeout is not None
-    connected = claims.log.connections().keys()
-    case = FailedWait(
-        terms.name, version.size, terms.boards, terms.amount, coverages, *counts.instead(), connected, terms.nearest
-    )
-    outcome = happened(case)
-    return WaitTimeout(
-        f"{case.what_was_wanted()} within {terms.timeout:g} s: {outcome.text}",
-        terms.name,
-        terms.timeout,
-        happened=outcome.word,
-        received=outcome.received,
-        total=version.size,
-        missing=outcome.missing,
-    )

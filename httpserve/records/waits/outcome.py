@@ -1,4 +1,4 @@
-"""Why a wait failed: one of four words, and the figures.
+"""Why a wait failed: one of a few words, the figures, and the next step.
 
 Knows what was wanted, what arrived and what was asked for, as data. Waits for nothing.
 """
@@ -9,14 +9,40 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from httpserve.base.text import amounts, printable
+from httpserve.errors import WaitTimeout
+from httpserve.records.claims import Instead
 from httpserve.records.coverage import Coverage
 from httpserve.records.model import UNDER_WAY, RequestRecord, name_asked
 from httpserve.records.terms import Amount, Boards, UntilKind
 
+# The values of `WaitTimeout.happened`
 NOBODY = "nobody connected"
+NOTHING = "nothing asked"
+ELSEWHERE = "asked by others"
 OTHERS = "asked for other names"
+HEAD_ONLY = "HEAD only"
+NOT_MODIFIED = "not modified"
+REJECTED = "rejected"
+RETURNED = "returned before"
+OLDER = "older version"
 STOPPED = "stopped"
 RANGES = "ranges missing"
+
+_DOCTOR = "http.doctor(), or httpserve doctor in a shell, looks for the reason"
+NEXT_STEPS = {
+    NOBODY: _DOCTOR,
+    NOTHING: _DOCTOR,
+    ELSEWHERE: "wait for the address that the board has here: NAT or a second network card changes it",
+    OTHERS: "compare the URL on the board",
+    HEAD_ONLY: "let the board use GET",
+    NOT_MODIFIED: "delete the board's copy, or let the board ask without a condition",
+    REJECTED: "try the function on the records of http.requests",
+    RETURNED: "let the board ask again, or pass since= to count again what it asked before",
+    OLDER: "let the board ask again",
+    RANGES: 'for a client that never takes all there is until="idle"',
+}
+_TELL_URL = (NOBODY, NOTHING, ELSEWHERE, OTHERS)
+_TELL_WAY = (NOBODY, NOTHING)
 
 MOST_NAMED = 5  # requests for other names, clients, and ranges, in a message
 MOST_CHARACTERS = 200  # of each: a board may ask for anything
@@ -34,13 +60,43 @@ _ENDS = {
 Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # for names that are not there, those that are
 
 
+class Way(NamedTuple):
+    """How boards are to come here, as far as that is known at no cost."""
+
+    url: str | None = None  # that they are to ask
+    peer: str | None = None  # whom the server is for
+    obstacles: tuple[str, ...] = ()  # what keeps them away
+
+
 class Outcome(NamedTuple):
-    """What happened instead: a word, a text with the figures, and the figures as data."""
+    """What happened instead: a word, a text with the figures, the figures as data, and what to do."""
 
     word: str
     text: str
     received: int = 0
     missing: tuple[tuple[int, int], ...] = ()
+    next_step: str = ""
+
+    def error(self, wanted: str, name: str, timeout: float, way: Way, total: int = 0) -> WaitTimeout:
+        """Return the error of a wait in whose time that happened."""
+        texts = [f"{wanted} within {timeout:g} s: {self.text}"]
+        if way.url is not None and self.word in _TELL_URL:
+            texts.append(f"the URL for {'boards' if way.peer is None else f'peer {way.peer}'} is {way.url}")
+        texts += way.obstacles if self.word in _TELL_WAY else ()
+        texts += [self.next_step] if self.next_step else []
+        return WaitTimeout(
+            "; ".join(texts),
+            name,
+            timeout,
+            happened=self.word,
+            received=self.received,
+            total=total,
+            missing=self.missing,
+            url=way.url,
+            peer=way.peer,
+            obstacles=way.obstacles,
+            next_step=self.next_step,
+        )
 
 
 class FailedWait(NamedTuple):
@@ -51,9 +107,7 @@ class FailedWait(NamedTuple):
     boards: Boards
     amount: Amount
     coverages: Mapping[str, Coverage]  # what of that version each client has, as far as it counts for the wait
-    requests: Sequence[RequestRecord]  # this and the next two are as in `Instead`
-    was_returned: bool
-    silent: Sequence[str]
+    instead: Instead
     connected: Collection[str]  # who has ever connected
     nearest: Nearest
 
@@ -85,57 +139,107 @@ def happened(case: FailedWait) -> Outcome:
         best = max(short.values(), key=Coverage.received)
         texts += [_how_far(client, coverage, case) for client, coverage in list(short.items())[:MOST_NAMED]]
         texts += [f"and {len(short) - MOST_NAMED} more have a part"] if len(short) > MOST_NAMED else []
-        return Outcome(STOPPED if _is_prefix(best) else RANGES, "; ".join(texts), best.received(), best.gaps())
-    rest = _nothing_came(case, enough)
+        word = STOPPED if _is_prefix(best) else RANGES
+        next_step = "" if case.amount.kind is UntilKind.IDLE else NEXT_STEPS.get(word, "")
+        return Outcome(word, "; ".join(texts), best.received(), best.gaps(), next_step)
+    word, text = _nothing_came(case, enough)
     missing = ((0, case.size),) if case.size else ()
-    return Outcome(rest.word, "; ".join([*texts, rest.text]), 0, missing)
+    return Outcome(word, "; ".join([*texts, text]), 0, missing, NEXT_STEPS.get(word, ""))
 
 
-def _nothing_came(case: FailedWait, enough: Collection[str]) -> Outcome:
-    """Return what happened where nothing has arrived of the current version, except at those who have enough."""
-    asked = [one for one in case.requests if case.boards.may_be(one.client) and one.client not in enough]
+def _nothing_came(case: FailedWait, enough: Collection[str]) -> tuple[str, str]:
+    """Return what happened where nothing counts of the current version, except at those who have enough."""
+    asked = [one for one in case.instead.requests if case.boards.may_be(one.client) and one.client not in enough]
     about_it = [one for one in asked if one.name == case.name]
     if about_it:
-        last = about_it[-1]
-        end = f"last by {printable(last.method, MOST_CHARACTERS)}, answer {last.status}: {_ENDS[last.outcome]}"
-        what = "nothing that counts has arrived of the current version" if case.size else "not received"
-        return Outcome(STOPPED, f"it was asked for, but {what} ({end})")
+        return _without_content(case, about_it)
     awaited = [address for address in case.boards.addresses if address not in enough]
     subject = "nobody else" if enough else "nobody"
     if awaited:
         subject = "it" if len(case.boards.addresses) == 1 else _listed(awaited)
-    did = "did not ask" if awaited else "asked"
+    nothing = f"{subject} {'did not ask' if awaited else 'asked'} for it"
+    returned = [client for client in case.instead.returned if client not in enough]
+    before = [f"an earlier wait has returned what {_listed(returned)} had"] if returned else []
     elsewhere = _elsewhere(case)
-    before = "; what came before, an earlier wait has returned" if case.was_returned and not enough else ""
     if any(one.target for one in asked):
-        others = _others(asked, case.nearest)
-        return Outcome(OTHERS, f"{subject} {did} for it; asked for instead: {others}{elsewhere}{before}")
-    seen = _seen(case, awaited, enough)
-    return Outcome(NOBODY, f"{subject} {did} for it, nor for anything else{seen}{elsewhere}{before}")
+        others = f"{nothing}; asked for instead: {_others(asked, case.nearest)}"
+        return OTHERS, "; ".join([others, *elsewhere, *before])
+    older = [client for client in case.instead.older if client not in enough]
+    if returned:
+        return RETURNED, "; ".join([f"{nothing} since", *elsewhere, *before])
+    if older:
+        text = f"{_listed(older)} asked for an older version of it, and not for the current one"
+        return OLDER, "; ".join([text, *elsewhere])
+    if not case.connected:
+        return NOBODY, NOBODY
+    text = f"{nothing}, nor for anything else{_seen(case, awaited, enough)}"
+    return ELSEWHERE if elsewhere else NOTHING, "; ".join([text, *elsewhere])
+
+
+def _without_content(case: FailedWait, about_it: Sequence[RequestRecord]) -> tuple[str, str]:
+    """Return what happened where the current version was asked for, and nothing came of it that counts."""
+    fetched = [one for one in about_it if one.method != "HEAD" and one.status in (200, 206)]
+    if case.boards.predicate is not None and any(one.bytes or one.completed for one in fetched):
+        most = max(fetched, key=lambda one: one.bytes)
+        brought = f"which brought {amounts(most.bytes, case.size)}"
+        return REJECTED, f"the client= function rejected {_request(most)}, {brought}"
+    unmodified = [one.client for one in about_it if one.status == 304]
+    if unmodified and not fetched:
+        who = _listed(list(dict.fromkeys(unmodified)))
+        return NOT_MODIFIED, f"{who} has it: it asked for it only if it has changed, and it has not (status 304)"
+    if not fetched and all(one.method == "HEAD" and one.status == 200 for one in about_it):
+        who = _listed(list(dict.fromkeys(one.client for one in about_it)))
+        return HEAD_ONLY, f"{who} asked for its size only (HEAD)"
+    last = about_it[-1]
+    end = f"last by {printable(last.method, MOST_CHARACTERS)}, answer {last.status}: {_ENDS[last.outcome]}"
+    return STOPPED, f"it was asked for, but {'nothing of it has arrived' if case.size else 'not received'} ({end})"
 
 
 def _seen(case: FailedWait, awaited: Collection[str], enough: Collection[str]) -> str:
     """Say who has connected, where nobody of those waited for has asked for anything."""
-    if awaited:
-        never = [address for address in awaited if address not in case.connected]
-        return (": it never connected" if len(awaited) == 1 else f": {_listed(never)} never connected") if never else ""
-    if case.silent:
-        return f": {_listed(case.silent)} connected, but sent no request"
-    return "" if case.connected else ": nobody connected"
+    never = [address for address in awaited if address not in case.connected]
+    if never:
+        return f": {'it' if len(awaited) == 1 else _listed(never)} never connected"
+    silent = [client for client in case.instead.silent if client in awaited or not awaited]
+    if silent:
+        return f": {_listed(silent)} connected, but sent no request"
+    there = [client for client in awaited or case.connected if client and client not in enough]
+    return f": {_listed(there)} connected, but sent no request in the time that counts" if there else ""
 
 
-def not_asked(requests: Sequence[RequestRecord], connected: Collection[str], nearest: Nearest) -> Outcome:
-    """Return what was asked for in place of the request that was waited for."""
-    asked = [one for one in requests if one.target]
+def not_asked(
+    instead: Instead, connected: Collection[str], nearest: Nearest, rejected: RequestRecord | None = None
+) -> Outcome:
+    """Return what was asked for in place of the request that was waited for, which the user's function `rejected`."""
+    word, text = _not_asked(instead, connected, nearest, rejected)
+    return Outcome(word, text, next_step=NEXT_STEPS[word])
+
+
+def _not_asked(
+    instead: Instead, connected: Collection[str], nearest: Nearest, rejected: RequestRecord | None
+) -> tuple[str, str]:
+    if rejected is not None:
+        return REJECTED, f"the client= function rejected {_request(rejected)}"
+    asked = [one for one in instead.requests if one.target]
     if asked:
-        return Outcome(OTHERS, f"asked for instead: {_others(asked, nearest)}")
-    return Outcome(NOBODY, "nobody asked for anything" + ("" if connected else ": nobody connected"))
+        return OTHERS, f"asked for instead: {_others(asked, nearest)}"
+    if instead.returned:
+        return RETURNED, f"nobody asked for anything since; an earlier wait has returned {_listed(instead.returned)}"
+    if not connected:
+        return NOBODY, NOBODY
+    silent = f": {_listed(instead.silent)} connected, but sent no request" if instead.silent else ""
+    return NOTHING, f"nobody asked for anything{silent}"
+
+
+def _request(one: RequestRecord) -> str:
+    return f"{printable(one.method, MOST_CHARACTERS)} {printable(one.target, MOST_CHARACTERS)} by {one.client}"
 
 
 def _how_far(client: str, coverage: Coverage, case: FailedWait) -> str:
     text = f"{client} has {amounts(coverage.received(), case.size)}"
-    answers = [one for one in case.requests if one.client == client and one.name == case.name and one.bytes]
-    end = _ENDS[answers[-1].outcome] if answers else "how it ended is not kept"
+    about_it = [one for one in case.instead.requests if one.client == client and one.name == case.name and one.bytes]
+    ends = [one.outcome for one in about_it if one.outcome != "completed"] or [one.outcome for one in about_it]
+    end = _ENDS[ends[-1]] if ends else "how it ended is not kept"
     if case.amount.kind is UntilKind.IDLE:
         end = f"but not for {case.amount.idle:g} s without more; {end}"
     if coverage.whole:
@@ -145,8 +249,7 @@ def _how_far(client: str, coverage: Coverage, case: FailedWait) -> str:
     gaps = coverage.gaps()
     shown = ", ".join(f"{start}-{stop - 1}" for start, stop in gaps[:MOST_NAMED])
     more = f" and {len(gaps) - MOST_NAMED} more" if len(gaps) > MOST_NAMED else ""
-    hint = '; for a client that never takes all there is until="idle"'
-    rest = f" ({end})" if case.amount.kind is UntilKind.IDLE else hint
+    rest = f" ({end})" if case.amount.kind is UntilKind.IDLE else ""
     return f"{text}: only these ranges are missing: {shown}{more}{rest}"
 
 
@@ -155,13 +258,13 @@ def _is_prefix(coverage: Coverage) -> bool:
     return len(spans) == 1 and spans[0][0] == 0
 
 
-def _elsewhere(case: FailedWait) -> str:
-    """Name the other addresses that asked: behind NAT a board has another one than it thinks."""
+def _elsewhere(case: FailedWait) -> list[str]:
+    """Name the other addresses that asked, if any: behind NAT a board has another one than it thinks."""
     if not case.boards.addresses:
-        return ""
-    asked = {one.client for one in case.requests if one.name == case.name}
+        return []
+    asked = {one.client for one in case.instead.requests if one.name == case.name}
     others = sorted(asked.difference(case.boards.addresses))
-    return f"; but {_listed(others)} asked for it" if others else ""
+    return [f"but {_listed(others)} asked for it"] if others else []
 
 
 def _others(asked: Sequence[RequestRecord], nearest: Nearest) -> str:

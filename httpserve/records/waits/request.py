@@ -9,12 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from httpserve.errors import ServerNotRunning, WaitTimeout
+from httpserve.errors import ServerNotRunning
 from httpserve.records.claims import Claims
 from httpserve.records.model import RequestRecord
 from httpserve.records.terms import RequestFilter
 from httpserve.records.waits.download import SLICE_SECONDS
-from httpserve.records.waits.outcome import Nearest, not_asked
+from httpserve.records.waits.outcome import Nearest, Way, not_asked
 from httpserve.records.waits.turns import Turns
 
 
@@ -26,6 +26,7 @@ class RequestTerms(NamedTuple):
     nearest: Nearest
     predicate: Callable[[RequestRecord], object] | None = None  # of a request that fits: whether it counts
     timeout: float | None = None  # in seconds; None: for ever
+    way: Callable[[], Way] = Way  # returns how boards are to come here
 
 
 def wait_for_request(
@@ -38,6 +39,7 @@ def wait_for_request(
     """
     asked, predicate, log = terms.asked, terms.predicate, claims.log
     looks_from: int | None = None
+    rejected: RequestRecord | None = None
     with Turns(log, partial(log.await_request, asked.name), terms.timeout) as turns:
         while True:
             turns.begin()
@@ -49,23 +51,19 @@ def wait_for_request(
             else:
                 found, looks_from = claims.find_requests(asked, first or 0, since)
             for exchange in found:
-                if predicate is None or predicate(log.record(exchange)):
+                if predicate is None or predicate(rejected := log.record(exchange)):
                     claims.claim_request(asked, exchange, singly=predicate is not None)
                     log.await_acknowledged([exchange])
                     return log.record(exchange)
-            if not can_come:
-                raise ServerNotRunning("nobody can ask for anything: the server does not run; start() it first")
             left = turns.left()
-            if left <= 0:
-                raise _timeout(claims, terms, first, since)
-            turns.wait(left, SLICE_SECONDS)
-
-
-def _timeout(claims: Claims, terms: RequestTerms, first: int | None, since: float | None) -> WaitTimeout:
-    assert terms.timeout is not None
-    asked = terms.asked
-    begin = claims.first(asked) if first is None and since is None else first or 0
-    requests = claims.requests_since(asked, begin, since)
-    outcome = not_asked(requests, claims.log.connections(), terms.nearest)
-    text = f"no {asked} came within {terms.timeout:g} s: {outcome.text}"
-    return WaitTimeout(text, asked.name or "", terms.timeout, happened=outcome.word)
+            if can_come and left > 0:
+                turns.wait(left, SLICE_SECONDS)
+                continue
+            begin = claims.first(asked) if first is None and since is None else first or 0
+            instead = claims.instead_of_request(asked, begin, since)
+            outcome = not_asked(instead, log.connections(), terms.nearest, rejected)
+            if not can_come:
+                text = f"the server was stopped or closed while a {asked} was waited for: {outcome.text}"
+                raise ServerNotRunning(text)
+            assert terms.timeout is not None
+            raise outcome.error(f"no {asked} came", asked.name or "", terms.timeout, terms.way())

@@ -39,7 +39,7 @@ def took(claims: Claims, client: str | None = None, validator: str = '"v"', name
 
 def instead(claims: Claims, whom: Boards | None = None) -> Instead:
     """Return what the message of a wait that began now would be made of."""
-    return claims.instead(claims.select_whole("f", claims.order), whom or Boards())
+    return claims.instead(claims.select_whole("f", claims.order), whom or Boards(), '"v"')
 
 
 def progress(claims: Claims, validator: str, name: str = "f") -> dict[str, int]:
@@ -173,13 +173,14 @@ def test_what_was_taken_of_whom_is_still_known_until_a_new_version_comes(claims:
     received(claims, begun(claims))
     received(claims, begun(claims, subject((0, 5)), status=206, line=Line("10.0.0.3")))
     one, other = (Boards(addresses=(client,)) for client in ("10.0.0.2", "10.0.0.3"))
-    before = instead(claims, Boards()).was_returned
+    before = instead(claims).returned
 
     took(claims)
-    since = [instead(claims, whom).was_returned for whom in (Boards(), one, other)]
+    since = [instead(claims, whom).returned for whom in (Boards(), one, other)]
     claims.log.new_version("f")
 
-    assert (before, since, instead(claims, Boards()).was_returned) == (False, [True, True, False], False)
+    assert (before, since, instead(claims).returned) == ([], [["10.0.0.2"], ["10.0.0.2"], []], [])
+    assert instead(claims).older == ["10.0.0.3"]  # of the other that wait has told
 
 
 @pytest.mark.parametrize("status", [200, 206])
@@ -456,7 +457,7 @@ def test_of_requests_that_are_alike_a_verdict_is_told_the_first_and_the_last(cla
     records = instead(claims).requests
 
     assert [(record.target, record.bytes) for record in records] == [("/f", 10), ("/f", 3), ("/other", 0)]
-    assert [record.target for record in claims.requests_since(Wanted(), 1, None)] == [
+    assert [record.target for record in claims.instead_of_request(Wanted(), 1, None).requests] == [
         record.target for record in records
     ]
 

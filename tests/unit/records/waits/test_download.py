@@ -116,9 +116,15 @@ def test_an_acknowledgment_that_makes_no_event_is_noticed(timeout: float, at: in
     assert waited(claims, current, timeout).bytes == 10
 
 
-def test_a_stopped_server_ends_the_wait_with_what_to_do() -> None:
-    with pytest.raises(ServerNotRunning, match=r"'f'.*start\(\) it first"):
-        wait(Claims(ExchangeLog()), running=False)
+def test_a_stopped_server_ends_the_wait_with_the_figures(claims: Claims) -> None:
+    received(claims, asked(claims, size=58 * MIB), 41 * MIB)
+
+    with pytest.raises(ServerNotRunning) as caught:
+        wait(claims, size=58 * MIB, running=False)
+
+    assert str(caught.value).startswith(
+        "the server was stopped or closed while a download of 'f' was waited for: 10.0.0.2 has 41 of 58 MiB: "
+    )
 
 
 def test_a_download_from_before_the_stop_still_counts(claims: Claims) -> None:
@@ -151,21 +157,30 @@ def test_the_message_says_how_much_of_it_each_client_has(claims: Claims) -> None
     )
 
 
-@pytest.mark.parametrize("validator", ["v", "old"])
+@pytest.mark.parametrize(
+    ("validator", "text"),
+    [
+        ("v", "it was asked for, but nothing of it has arrived (last by GET, answer 200: the client closed the conn"),
+        ("old", "10.0.0.2 asked for an older version of it, and not for the current one"),
+    ],
+)
+@pytest.mark.parametrize("is_put", [False, True])
 def test_the_message_says_that_what_was_asked_for_brought_nothing_of_this_version(
-    validator: str, claims: Claims
+    validator: str, text: str, is_put: bool, claims: Claims
 ) -> None:
     exchange = asked(claims, validator=validator)
     claims.log.settle(exchange, 0 if validator == "v" else 10, time.monotonic(), End.CLOSED)
+    if is_put:
+        claims.log.new_version("f")
+        text = "10.0.0.2 asked for an older version of it"
 
-    assert said(claims).endswith(
-        ": it was asked for, but nothing that counts has arrived of the current version"
-        " (last by GET, answer 200: the client closed the connection)"
-    )
+    assert f": {text}" in said(claims)
 
 
 def test_the_message_says_that_an_earlier_wait_had_the_download(claims: Claims) -> None:
     received(claims, asked(claims))
     wait(claims)
 
-    assert said(claims).endswith("; what came before, an earlier wait has returned")
+    assert "nobody asked for it since; an earlier wait has returned what 10.0.0.2 had" in said(claims)
+    claims.log.new_version("f")
+    assert "an older version" not in said(claims)  # that wait has told of it

@@ -1,24 +1,49 @@
-"""Claims about what is said of a wait that was in vain, by a table of cases."""
+"""Claims about what is said of a wait that has failed, by a table of cases."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from httpserve.records.claims import Instead
 from httpserve.records.coverage import Coverage
 from httpserve.records.model import RequestRecord
 from httpserve.records.terms import Amount, Boards, amount
-from httpserve.records.waits.outcome import NOBODY, OTHERS, RANGES, STOPPED, FailedWait, happened, not_asked
+from httpserve.records.waits.outcome import (
+    ELSEWHERE,
+    HEAD_ONLY,
+    NEXT_STEPS,
+    NOBODY,
+    NOT_MODIFIED,
+    NOTHING,
+    OLDER,
+    OTHERS,
+    RANGES,
+    REJECTED,
+    RETURNED,
+    STOPPED,
+    FailedWait,
+    Way,
+    happened,
+    not_asked,
+)
 from tests.cases import each
 
 ONE, OTHER = "10.0.0.2", "10.0.0.3"
-NOTHING = (0, ((0, 100),))  # has arrived, and all is missing
+NONE = (0, ((0, 100),))  # has arrived, and all is missing
+BY_FUNCTION = Boards(predicate=lambda request: False)
 
 
 def request(
-    target: str = "/f", client: str = ONE, *, status: int = 200, received: int = 0, outcome: str = "completed"
+    target: str = "/f",
+    client: str = ONE,
+    *,
+    status: int = 200,
+    received: int = 0,
+    outcome: str = "completed",
+    method: str = "GET",
 ) -> RequestRecord:
     name, is_completed = target[1:] if status < 400 else "", outcome == "completed"
-    asked = (0.0, client, 1, "10.0.0.1", "GET", target, status, "")
+    asked = (0.0, client, 1, "10.0.0.1", method, target, status, "")
     return RequestRecord(*asked, received, 0.0, "", is_completed, name, outcome)
 
 
@@ -35,8 +60,9 @@ def case(
     boards: Boards | None = None,
     wanted: Amount | None = None,
     size: int = 100,
-    was_returned: bool = False,
-    connected: Sequence[str] = (),
+    older: Sequence[str] = (),
+    returned: Sequence[str] = (),
+    connected: Sequence[str] = (ONE,),
     silent: Sequence[str] = (),
 ) -> FailedWait:
     return FailedWait(
@@ -45,10 +71,8 @@ def case(
         boards=boards or Boards(),
         amount=wanted or Amount(),
         coverages=coverages or {},
-        requests=requests,
-        was_returned=was_returned,
+        instead=Instead(tuple(requests), list(older), list(returned), list(silent)),
         connected=connected,
-        silent=silent,
         nearest=lambda names: {name: ("f",) for name in names if name == "F"},
     )
 
@@ -56,17 +80,23 @@ def case(
 @each(
     ("what", "word", "received", "missing", "text"),
     [
-        (case(), NOBODY, *NOTHING, "nobody asked for it, nor for anything else: nobody connected"),
+        (case(connected=[]), NOBODY, *NONE, "nobody connected"),
         (
-            case(connected=[ONE], silent=[ONE]),
-            NOBODY,
-            *NOTHING,
+            case(),
+            NOTHING,
+            *NONE,
+            f"nobody asked for it, nor for anything else: {ONE} connected, but sent no request in the time that counts",
+        ),
+        (
+            case(silent=[ONE]),
+            NOTHING,
+            *NONE,
             f"nobody asked for it, nor for anything else: {ONE} connected, but sent no request",
         ),
         (
             case(requests=[request("/F", status=404), request("/F", OTHER, status=404), request("/g")]),
             OTHERS,
-            *NOTHING,
+            *NONE,
             "nobody asked for it; asked for instead: "
             f"/F (404, by {ONE}; there is f), /F (404, by {OTHER}; there is f), /g (200, by {ONE})",
         ),
@@ -96,16 +126,14 @@ def case(
             RANGES,
             90,
             ((10, 20),),
-            f"{ONE} has 90 of 100 bytes: only these ranges are missing: 10-19; "
-            'for a client that never takes all there is until="idle"',
+            f"{ONE} has 90 of 100 bytes: only these ranges are missing: 10-19",
         ),
         (
             case({ONE: has(*((at, at + 1) for at in range(0, 14, 2)), total=13)}, size=13),
             RANGES,
             7,
             tuple((at, at + 1) for at in range(1, 13, 2)),
-            f"{ONE} has 7 of 13 bytes: only these ranges are missing: 1-1, 3-3, 5-5, 7-7, 9-9 and 1 more; "
-            'for a client that never takes all there is until="idle"',
+            f"{ONE} has 7 of 13 bytes: only these ranges are missing: 1-1, 3-3, 5-5, 7-7, 9-9 and 1 more",
         ),
         (
             case({ONE: has((0, 100))}, [request(received=100)], wanted=amount("idle", 3)),
@@ -124,8 +152,8 @@ def case(
         (
             case(requests=[request(received=9, outcome="lost")]),
             STOPPED,
-            *NOTHING,
-            "it was asked for, but nothing that counts has arrived of the current version "
+            *NONE,
+            "it was asked for, but nothing of it has arrived "
             "(last by GET, answer 200: the client did not answer any more)",
         ),
         (
@@ -136,77 +164,199 @@ def case(
             "it was asked for, but not received (last by GET, answer 200: the client closed the connection)",
         ),
         (
-            case({ONE: has((0, 100))}, boards=Boards(count=2), connected=[ONE]),
-            NOBODY,
-            *NOTHING,
+            case({ONE: has((0, 100))}, boards=Boards(count=2)),
+            NOTHING,
+            *NONE,
             f"{ONE} has it; nobody else asked for it, nor for anything else",
         ),
         (
-            case(boards=Boards(2, (ONE, OTHER)), connected=[ONE]),
-            NOBODY,
-            *NOTHING,
+            case(boards=Boards(2, (ONE, OTHER))),
+            NOTHING,
+            *NONE,
             f"{ONE}, {OTHER} did not ask for it, nor for anything else: {OTHER} never connected",
         ),
         (
-            case(requests=[request("", status=400)], connected=[ONE]),
-            NOBODY,
-            *NOTHING,
-            "nobody asked for it, nor for anything else",
+            case(boards=Boards(1, (ONE,)), silent=[ONE, OTHER]),
+            NOTHING,
+            *NONE,
+            f"it did not ask for it, nor for anything else: {ONE} connected, but sent no request",
+        ),
+        (
+            case(requests=[request("", status=400)]),
+            NOTHING,
+            *NONE,
+            f"nobody asked for it, nor for anything else: {ONE} connected, but sent no request in the time that counts",
         ),
         (
             case(requests=[request(f"/{number}") for number in range(8)]),
             OTHERS,
-            *NOTHING,
+            *NONE,
             "nobody asked for it; asked for instead: "
             + ", ".join(f"/{number} (200, by {ONE})" for number in range(3, 8))
             + " and 3 more",
         ),
         (  # behind NAT a board has another address than it thinks
-            case(requests=[request(client="10.0.0.9"), request(client="10.0.0.8")], boards=Boards(addresses=(ONE,))),
-            NOBODY,
-            *NOTHING,
+            case(
+                requests=[request(client="10.0.0.9"), request(client="10.0.0.8")],
+                boards=Boards(addresses=(ONE,)),
+                connected=["10.0.0.8", "10.0.0.9"],
+            ),
+            ELSEWHERE,
+            *NONE,
             "it did not ask for it, nor for anything else: it never connected; but 10.0.0.8, 10.0.0.9 asked for it",
         ),
         (
             case(requests=[request("/F", status=404), request("/g", OTHER)], boards=Boards(addresses=(ONE,))),
             OTHERS,
-            *NOTHING,
+            *NONE,
             f"it did not ask for it; asked for instead: /F (404, by {ONE}; there is f)",
         ),
         (
-            case(requests=[request("/g")], was_returned=True),
+            case(requests=[request("/g")], returned=[ONE, OTHER]),
             OTHERS,
-            *NOTHING,
+            *NONE,
             f"nobody asked for it; asked for instead: /g (200, by {ONE}); "
-            "what came before, an earlier wait has returned",
+            f"an earlier wait has returned what {ONE}, {OTHER} had",
+        ),
+        (
+            case({ONE: has((0, 100))}, returned=[ONE, OTHER], older=[OTHER], boards=Boards(count=3)),
+            RETURNED,
+            *NONE,
+            f"{ONE} has it; nobody else asked for it since; an earlier wait has returned what {OTHER} had",
+        ),
+        (
+            case({ONE: has((0, 100))}, older=[ONE, OTHER], silent=["10.0.0.9"], boards=Boards(count=2)),
+            OLDER,
+            *NONE,
+            f"{ONE} has it; {OTHER} asked for an older version of it, and not for the current one",
+        ),
+        (
+            case(requests=[request(received=100), request("/f?b=2", received=40)], boards=BY_FUNCTION),
+            REJECTED,
+            *NONE,
+            f"the client= function rejected GET /f by {ONE}, which brought 100 of 100 bytes",
+        ),
+        (
+            case(requests=[request()], boards=BY_FUNCTION, size=0),
+            REJECTED,
+            0,
+            (),
+            f"the client= function rejected GET /f by {ONE}, which brought 0 of 0 bytes",
+        ),
+        (
+            case(requests=[request(outcome="reset")], boards=BY_FUNCTION),
+            STOPPED,
+            *NONE,
+            "it was asked for, but nothing of it has arrived "
+            "(last by GET, answer 200: the client reset the connection)",
+        ),
+        (
+            case(requests=[request(method="HEAD"), request(client=OTHER, method="HEAD")]),
+            HEAD_ONLY,
+            *NONE,
+            f"{ONE}, {OTHER} asked for its size only (HEAD)",
+        ),
+        (
+            case(requests=[request(method="HEAD"), request(status=304)]),
+            NOT_MODIFIED,
+            *NONE,
+            f"{ONE} has it: it asked for it only if it has changed, and it has not (status 304)",
+        ),
+        (  # the reset is why it stopped, not the small range that was read again
+            case({ONE: has((0, 40))}, [request(received=40, outcome="reset"), request(status=206, received=9)]),
+            STOPPED,
+            40,
+            ((40, 100),),
+            f"{ONE} has 40 of 100 bytes: started, stopped at byte 40 of 100 (the client reset the connection)",
         ),
     ],
 )
-def test_what_happened_is_told_by_a_word_and_the_figures(
+def test_what_happened_is_a_word_and_a_text_with_the_figures(
     what: FailedWait, word: str, received: int, missing: tuple[tuple[int, int], ...], text: str
 ) -> None:
-    assert happened(what) == (word, text, received, missing)
+    outcome = happened(what)
+
+    assert outcome[:4] == (word, text, received, missing)
+    assert outcome.next_step == ("" if what.amount == amount("idle", 3) else NEXT_STEPS.get(word, ""))
 
 
 def test_of_several_who_have_a_part_the_figures_are_of_who_has_most() -> None:
     told = happened(case({ONE: has((0, 4)), OTHER: has((0, 2), (90, 100))}))
 
     assert (told.word, told.received, told.missing) == (RANGES, 12, ((2, 90),))
-    assert told.text.count("; ") == 2
+    assert told.text.count("; ") == 1
 
 
 @each(
-    ("requests", "connected", "told"),
+    ("instead", "connected", "word", "text"),
     [
-        ([], [], (NOBODY, "nobody asked for anything: nobody connected")),
-        ([], [ONE], (NOBODY, "nobody asked for anything")),
-        ([request("", status=400)], [ONE], (NOBODY, "nobody asked for anything")),
-        ([request("/F", status=404)], [ONE], (OTHERS, f"asked for instead: /F (404, by {ONE}; there is f)")),
+        (Instead((), [], [], []), [], NOBODY, "nobody connected"),
+        (Instead((), [], [], []), [ONE], NOTHING, "nobody asked for anything"),
+        (
+            Instead((), [], [], [ONE]),
+            [ONE],
+            NOTHING,
+            f"nobody asked for anything: {ONE} connected, but sent no request",
+        ),
+        (Instead((request("", status=400),), [], [], []), [ONE], NOTHING, "nobody asked for anything"),
+        (
+            Instead((), [], [ONE], []),
+            [ONE],
+            RETURNED,
+            f"nobody asked for anything since; an earlier wait has returned {ONE}",
+        ),
+        (
+            Instead((request("/F", status=404),), [], [ONE], []),
+            [ONE],
+            OTHERS,
+            f"asked for instead: /F (404, by {ONE}; there is f)",
+        ),
     ],
 )
-def test_of_a_request_in_vain_is_told_what_came_instead(
-    requests: list[RequestRecord], connected: list[str], told: tuple[str, str]
+def test_where_no_request_came_it_says_what_came_instead(
+    instead: Instead, connected: list[str], word: str, text: str
 ) -> None:
-    found = not_asked(requests, connected, case().nearest)
+    nearest = case().nearest
 
-    assert (found.word, found.text) == told
+    assert not_asked(instead, connected, nearest)[:2] == (word, text)
+    assert not_asked(instead, connected, nearest, request("/r"))[:2] == (
+        REJECTED,
+        f"the client= function rejected GET /r by {ONE}",
+    )
+
+
+@each(
+    ("what", "url", "peer", "end"),
+    [
+        (
+            case(connected=[]),
+            "http://10.0.0.1/f",
+            None,
+            f"nobody connected; the URL for boards is http://10.0.0.1/f; no way; {NEXT_STEPS[NOBODY]}",
+        ),
+        (case(connected=[]), None, ONE, f"nobody connected; no way; {NEXT_STEPS[NOBODY]}"),
+        (
+            case(requests=[request("/g")]),
+            "http://10.0.0.1/f",
+            ONE,
+            f"/g (200, by {ONE}); the URL for peer {ONE} is http://10.0.0.1/f; {NEXT_STEPS[OTHERS]}",
+        ),
+        (
+            case({ONE: has((0, 40))}),
+            "http://10.0.0.1/f",
+            ONE,
+            "stopped at byte 40 of 100 (how it ended is not kept)",
+        ),
+    ],
+)
+def test_the_error_has_the_way_here_and_its_text_has_it_where_it_may_be_the_cause(
+    what: FailedWait, url: str | None, peer: str | None, end: str
+) -> None:
+    outcome = happened(what)
+
+    error = outcome.error("nobody has it", "f", 2.0, Way(url, peer, ("no way",)), 100)
+
+    assert str(error).startswith("nobody has it within 2 s: ")
+    assert str(error).endswith(end)
+    assert (error.url, error.peer, error.obstacles) == (url, peer, ("no way",))
+    assert (error.happened, error.next_step, error.total) == (outcome.word, outcome.next_step, 100)

@@ -1,0 +1,62 @@
+"""How boards come to a server: the URL, and what keeps them away, as far as that is known at no cost.
+
+Knows the client's settings, and the addresses and routes of this host. Asks no name server, and sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from httpserve.base.text import url_path
+from httpserve.client.lifecycle import Lifecycle
+from httpserve.errors import AddressNotFound, HttpServeError
+from httpserve.network.choice import advertised
+from httpserve.network.hosts import is_numeric, numeric_address, resolve
+from httpserve.network.routes import Route, route_to
+from httpserve.records.waits.outcome import Way
+from httpserve.server.server import Server
+
+_WILDCARDS = ("0.0.0.0", "::")
+_ANY_PORT = 9  # nothing is sent there
+
+
+class Ways:
+    """The ways to one server; `peer` and `advertise` are as the client's arguments."""
+
+    def __init__(self, life: Lifecycle, peer: str | None, advertise: str | None) -> None:
+        self._life = life
+        self._peer = peer
+        self._advertise = advertise
+
+    def url(self, server: Server) -> str | None:
+        """Return the URL of the root; None if only the resolver knows it, which may take long."""
+        peer = self._peer
+        if self._advertise is None and peer is not None and server.host in _WILDCARDS and not is_numeric(peer):
+            return None
+        try:
+            return advertised(server.host, server.port, peer=peer, advertise=self._advertise)
+        except AddressNotFound:  # the network is gone
+            return None
+
+    def to(self, name: str) -> Way:
+        """Return the way to a checked name, which need not exist; the empty one is that of the root."""
+        server = self._life.running()
+        if server is None:
+            return Way(peer=self._peer)
+        root = self.url(server)
+        url = f"{root}/{url_path(name)}" if root and name else root
+        return Way(url, self._peer, tuple(self._obstacles(server)))
+
+    def _obstacles(self, server: Server) -> Iterator[str]:
+        peer = self._peer
+        route: Route | None = None
+        if peer is not None and is_numeric(peer):
+            try:
+                route = route_to(resolve(peer, _ANY_PORT, what="peer")[0])
+            except (HttpServeError, OSError):
+                yield f"no route leads to peer {peer}"
+        if route is not None and route.is_default and not route.is_here:
+            yield f"peer {peer} is on no network of this host"
+        is_for_us = self._advertise is not None or (route is not None and route.is_here)
+        if not is_for_us and numeric_address(server.host.partition("%")[0]).is_loopback:
+            yield f"the server listens on {server.host}, which only this host reaches"
