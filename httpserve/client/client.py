@@ -473,8 +473,8 @@ class HttpServerClient:
                 called in this thread, while an answer is under way and again at its end; its exceptions end the wait.
             clients: How many boards must have it, or a list of their addresses; default 1.
             since: Count requests since this time, in seconds since the epoch, whatever earlier waits returned.
-            progress: Called in this thread with the bytes received and the total, over all boards of the wait, when
-                they change; True: a bar.
+            progress: Called in this thread with the bytes received and those wanted in all, over all boards of the
+                wait, when they change; True: a bar.
 
         Returns:
             The record; a list of records when `clients` is not 1.
@@ -482,6 +482,7 @@ class HttpServerClient:
         Raises:
             WaitTimeout: It did not happen in time; the message says what did.
             ServerNotRunning: The server does not run, or was stopped or closed meanwhile; raised at once.
+            InvalidName: No file can have that name, or it is a URL.
             NotFound: There is no such file (any more), or it is never served (`only`, `dot_files`); raised at once, or
                 within half a second where others removed it.
         """
@@ -515,13 +516,15 @@ class HttpServerClient:
             idle: Seconds, for `until="idle"`; default 5.
             client: The address of the board that must have it, or a function of its request; None: any board.
             clients: How many boards must have it, or a list of their addresses; default 1.
-            progress: Called with the bytes received and the total while the end of the block waits; True: a bar.
+            progress: Called with the bytes received and those wanted in all while the end of the block waits; True: a
+                bar.
 
         Returns:
             A context manager whose `record` (or `records`) has the result after the block.
 
         Raises:
             ServerNotRunning: The server does not run.
+            InvalidName: No file can have that name, or it is a URL.
             NotFound: There is no such file, or it is never served.
         """
         terms = self._terms.download(name, timeout, until, idle, boards(client, clients))
@@ -557,6 +560,7 @@ class HttpServerClient:
 
         Raises:
             InvalidArgument: No request can match.
+            InvalidName: Nothing can have that name, or it is a URL.
             WaitTimeout: None came in time; the message says what did.
             ServerNotRunning: The server does not run, or was stopped meanwhile.
         """

@@ -196,15 +196,16 @@ class Claims:
         others: list[Exchange] = []
         for exchange in known:
             is_since = selection.is_since(exchange)
-            was_put_since = selection.since is None and exchange.number < first == selection.first
-            if (is_since or was_put_since) and _is_of_another(exchange, name, None if was_put_since else validator):
+            is_before_put = selection.since is None and exchange.number < first == selection.first
+            has_content = exchange.subject is not None and exchange.subject.pieces and _is_about(exchange, name)
+            if has_content and (is_before_put or (is_since and not _is_of(exchange, name, validator))):
                 older.append(exchange)
             elif is_since and not (
                 exchange.number <= past.get(exchange.link.client, 0)
                 and (claimed_bytes(exchange) or not _is_about(exchange, name))
             ):
                 others.append(exchange)
-        returned = [one for one in about_it if claimed_bytes(one, order)] if order else []
+        returned = [one for one in about_it if order and claimed_bytes(one, order) and _is_of(one, name, validator)]
         return Instead(
             self.log.records(_unlike(others)),
             _clients(one for one in older if boards.may_be(one.link.client) and not claimed_bytes(one)),
@@ -284,10 +285,8 @@ def _is_about(exchange: Exchange, name: str) -> bool:
     return exchange.subject is not None and exchange.subject.name == name
 
 
-def _is_of_another(exchange: Exchange, name: str, validator: str | None) -> bool:
-    """Tell whether an exchange is about content of another version of a name (None: of any)."""
-    subject = exchange.subject
-    return subject is not None and subject.name == name and subject.validator != validator and bool(subject.pieces)
+def _is_of(exchange: Exchange, name: str, validator: str) -> bool:
+    return exchange.subject is not None and exchange.subject[:2] == (name, validator)
 
 
 def _clients(exchanges: Iterable[Exchange]) -> list[str]:

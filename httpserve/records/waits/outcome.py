@@ -33,7 +33,7 @@ NEXT_STEPS = {
     NOBODY: _DOCTOR,
     NOTHING: _DOCTOR,
     ELSEWHERE: "wait for the address that the board has here: NAT or a second network card changes it",
-    OTHERS: "compare the URL on the board",
+    OTHERS: "check the URL on the board",
     HEAD_ONLY: "let the board use GET",
     NOT_MODIFIED: "delete the board's copy, or let the board ask without a condition",
     REJECTED: "try the function on the records of http.requests",
@@ -224,7 +224,10 @@ def _not_asked(
     if asked:
         return OTHERS, f"asked for instead: {_others(asked, nearest)}"
     if instead.returned:
-        return RETURNED, f"nobody asked for anything since; an earlier wait has returned {_listed(instead.returned)}"
+        return (
+            RETURNED,
+            f"nobody asked for anything since; an earlier wait has returned what {_listed(instead.returned)} asked",
+        )
     if not connected:
         return NOBODY, NOBODY
     silent = f": {_listed(instead.silent)} connected, but sent no request" if instead.silent else ""

@@ -303,7 +303,7 @@ def test_of_several_who_have_a_part_the_figures_are_of_who_has_most() -> None:
             Instead((), [], [ONE], []),
             [ONE],
             RETURNED,
-            f"nobody asked for anything since; an earlier wait has returned {ONE}",
+            f"nobody asked for anything since; an earlier wait has returned what {ONE} asked",
         ),
         (
             Instead((request("/F", status=404),), [], [ONE], []),
