@@ -181,8 +181,8 @@ def _without_content(case: FailedWait, about_it: Sequence[RequestRecord]) -> tup
     fetched = [one for one in about_it if one.method != "HEAD" and one.status in (200, 206)]
     if case.boards.predicate is not None and any(one.bytes or one.completed for one in fetched):
         most = max(fetched, key=lambda one: one.bytes)
-        brought = f"which brought {amounts(most.bytes, case.size)}"
-        return REJECTED, f"the client= function rejected {_request(most)}, {brought}"
+        brought = "all of it" if most.bytes >= case.size else amounts(most.bytes, case.size)
+        return REJECTED, f"the client= function rejected {_request(most)}, which brought {brought}"
     unmodified = [one.client for one in about_it if one.status == 304]
     if unmodified and not fetched:
         who = _listed(list(dict.fromkeys(unmodified)))

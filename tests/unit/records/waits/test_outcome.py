@@ -234,14 +234,14 @@ def case(
             case(requests=[request(received=100), request("/f?b=2", received=40)], boards=BY_FUNCTION),
             REJECTED,
             *NONE,
-            f"the client= function rejected GET /f by {ONE}, which brought 100 of 100 bytes",
+            f"the client= function rejected GET /f by {ONE}, which brought all of it",
         ),
         (
             case(requests=[request()], boards=BY_FUNCTION, size=0),
             REJECTED,
             0,
             (),
-            f"the client= function rejected GET /f by {ONE}, which brought 0 of 0 bytes",
+            f"the client= function rejected GET /f by {ONE}, which brought all of it",
         ),
         (
             case(requests=[request(outcome="reset")], boards=BY_FUNCTION),
