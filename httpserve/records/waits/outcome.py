@@ -186,7 +186,7 @@ def _without_content(case: FailedWait, about_it: Sequence[RequestRecord]) -> tup
     unmodified = [one.client for one in about_it if one.status == 304]
     if unmodified and not fetched:
         who = _listed(list(dict.fromkeys(unmodified)))
-        return NOT_MODIFIED, f"{who} has it: it asked for it only if it has changed, and it has not (status 304)"
+        return NOT_MODIFIED, f"it was asked for only if it has changed, and it has not (304, by {who})"
     if not fetched and all(one.method == "HEAD" and one.status == 200 for one in about_it):
         who = _listed(list(dict.fromkeys(one.client for one in about_it)))
         return HEAD_ONLY, f"{who} asked for its size only (HEAD)"

@@ -260,7 +260,7 @@ def case(
             case(requests=[request(method="HEAD"), request(status=304)]),
             NOT_MODIFIED,
             *NONE,
-            f"{ONE} has it: it asked for it only if it has changed, and it has not (status 304)",
+            f"it was asked for only if it has changed, and it has not (304, by {ONE})",
         ),
         (  # the reset is why it stopped, not the small range that was read again
             case({ONE: has((0, 40))}, [request(received=40, outcome="reset"), request(status=206, received=9)]),
