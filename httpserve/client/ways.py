@@ -1,23 +1,21 @@
 """How boards come to a server: the URL, and what keeps them away, as far as that is known at no cost.
 
-Knows the client's settings, and the addresses and routes of this host. Asks no name server, and sends nothing.
+Knows the client's settings, and which address faces whom. Asks no name server, and sends nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from httpserve.base.text import url_path
+from httpserve.base.text import Hint, Message, url_path
 from httpserve.client.lifecycle import Lifecycle
-from httpserve.errors import AddressNotFound, HttpServeError
-from httpserve.network.choice import advertised
-from httpserve.network.hosts import is_numeric, numeric_address, resolve
-from httpserve.network.routes import Route, route_to
+from httpserve.errors import AddressNotFound
+from httpserve.network.choice import advertised, obstacle
+from httpserve.network.hosts import is_numeric, numeric_address
 from httpserve.records.waits.outcome import Way
 from httpserve.server.server import Server
 
 _WILDCARDS = ("0.0.0.0", "::")
-_ANY_PORT = 9  # nothing is sent there
 
 
 class Ways:
@@ -48,15 +46,11 @@ class Ways:
         return Way(url, self._peer, tuple(self._obstacles(server)))
 
     def _obstacles(self, server: Server) -> Iterator[str]:
-        peer = self._peer
-        route: Route | None = None
-        if peer is not None and is_numeric(peer):
-            try:
-                route = route_to(resolve(peer, _ANY_PORT, what="peer")[0])
-            except (HttpServeError, OSError):
-                yield f"no route leads to peer {peer}"
-        if route is not None and route.is_default and not route.is_here:
-            yield f"peer {peer} is on no network of this host"
-        is_for_us = self._advertise is not None or (route is not None and route.is_here)
-        if not is_for_us and numeric_address(server.host.partition("%")[0]).is_loopback:
-            yield f"the server listens on {server.host}, which only this host reaches"
+        if self._advertise is not None:
+            return  # nobody here knows that way
+        if self._peer is not None and is_numeric(self._peer):
+            error = obstacle(server.host, self._peer)
+            if error is not None:
+                yield error.args[0]
+        elif numeric_address(server.host.partition("%")[0]).is_loopback:
+            yield Message("the server listens on {}, which only this host reaches: pass {}", server.host, Hint("peer"))

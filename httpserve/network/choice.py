@@ -80,15 +80,23 @@ def check_peer(bound_host: str, peer: str, *, is_strict: bool) -> None:
     Raises:
         AddressNotFound: It *is_strict*, and there is something to warn of.
     """
-    try:
-        error = _detour(bound_host, *_route(peer, (_V4, _V6)))
-    except AddressNotFound as found:
-        error = found
+    error = obstacle(bound_host, peer)
     if error is None:
         return
     if is_strict:
         raise error
     log.warning("%s", error)
+
+
+def obstacle(bound_host: str, peer: str) -> AddressNotFound | None:
+    """Return what says why a board at *peer* will hardly reach what listens on *bound_host*; None where it may.
+
+    Does not block for addresses; a name takes as long as the resolver.
+    """
+    try:
+        return _detour(bound_host, *_route(peer, (_V4, _V6)))
+    except AddressNotFound as error:
+        return error
 
 
 def _detour(bound_host: str, target: Endpoint, source: str) -> AddressNotFound | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from httpserve.base.text import amounts, printable
+from httpserve.base.text import Message, amounts, printable
 from httpserve.errors import WaitTimeout
 from httpserve.records.claims import Instead
 from httpserve.records.coverage import Coverage
@@ -85,7 +85,7 @@ class Outcome(NamedTuple):
         texts += way.obstacles if self.word in _TELL_WAY else ()
         texts += [self.next_step] if self.next_step else []
         return WaitTimeout(
-            "; ".join(texts),
+            Message("; ".join(["{}"] * len(texts)), *texts),  # in which an obstacle keeps its hints
             name,
             timeout,
             happened=self.word,
