@@ -91,7 +91,7 @@ class HttpServerClient:
         listing: bool = True,
         dot_files: bool = False,
         read_only: bool = False,
-        only: str | None = None,
+        only: str | Collection[str] | None = None,
         digests: bool = True,
         max_records: int = MOST_RECORDS,
         max_connections: int | None = None,
@@ -102,8 +102,8 @@ class HttpServerClient:
 
         Args:
             root_dir: The directory to serve, created if it is missing; None: a private temporary one, deleted on close.
-            host: Where to listen, an address or a name. None: the address that faces `peer`, or without a peer that
-                of the default route.
+            host: Where to listen: an address, a name, or an interface such as `eth0`. None: the address that faces
+                `peer`, or without a peer that of the default route.
             port: The port to listen on; 0 lets the system choose.
             timeout: Seconds after which a download that makes no progress, or a remote source that sends nothing,
                 times out.
@@ -113,7 +113,7 @@ class HttpServerClient:
             listing: Whether a directory without an index.html answers with a list of what is in it.
             dot_files: Whether files with a leading dot are served that others put into the directory.
             read_only: Change nothing in `root_dir`, which must exist and need not be writable.
-            only: Serve this one file of `root_dir`, and nothing else.
+            only: Serve this one file of `root_dir`, or these files and directories of it, and nothing else.
             digests: Whether `NAME.sha256` answers with the digest of a file that was put here, as `sha256sum -c`
                 reads it. It is not listed, and a file of that name takes precedence.
             max_records: How many requests `requests` keeps.
@@ -146,8 +146,8 @@ class HttpServerClient:
             read_only=read_only,
             listeners=Listeners(before_publish=exchanges.new_version, after_removal=exchanges.wake),
         )
-        name = None if only is None else checked_name(only)
-        site = Site(root, listing=listing, dot_files=dot_files, only=name, digests=digests)
+        names = _only(only)
+        site = Site(root, listing=listing, dot_files=dot_files, only=names, digests=digests)
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
         self._log = exchanges
         self._claims = Claims(self._log)
@@ -695,6 +695,16 @@ class HttpServerClient:
 
     def _repr_html_(self) -> str:
         return self._summary.page()
+
+
+def _only(given: str | Collection[str] | None) -> list[str]:
+    """Return the checked names that `only` gives; none of them: everything is served."""
+    if given is None:
+        return []
+    names = [checked_name(given)] if isinstance(given, str) else [checked_name(name.rstrip("/")) for name in given]
+    if not names:
+        raise InvalidArgument("only names nothing; give a name, or leave it out to serve all of root_dir")
+    return names
 
 
 def _listen(

@@ -74,15 +74,23 @@ class WaitTerms:
         """Return for names that do not exist the similar ones that do; empty for all after the first so many."""
         if not missing:
             return {}
-        only = self._site.only
         try:
-            names = SimilarNames(names_in(self._root.path) if only is None else [only])
+            names = SimilarNames(self._names())
         except StorageError:  # a private directory is gone with its server
             names = SimilarNames([])
         return {
             name: names.nearest(name) if number * len(names) <= MOST_COMPARED else ()
             for number, name in enumerate(dict.fromkeys(missing))
         }
+
+    def _names(self) -> list[str]:
+        """Return names that can be asked for."""
+        only = self._site.only
+        if not only:
+            return names_in(self._root.path)
+        paths = {top: self._root.ground.path_of(top) for top in only}
+        files = [top for top, path in paths.items() if os.path.isfile(path)]
+        return files + [f"{top}/{name}" for top, path in paths.items() for name in names_in(path)]
 
     def _check(self, timeout: float | None) -> None:
         if not self._is_running():

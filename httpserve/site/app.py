@@ -10,7 +10,7 @@ import errno
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class Site:
         served: Where the files live.
         listing: Whether a directory without an index.html answers with what is in it.
         dot_files: Whether names with a component that begins with a dot are served though others put them there.
-        only: The one file to serve, None for all.
+        only: The one file to serve, or all files and directories to serve; None for all that there is.
         digests: Whether `NAME.sha256` answers with the digest of a file that came in through us.
     """
 
@@ -58,14 +58,16 @@ class Site:
         *,
         listing: bool = True,
         dot_files: bool = False,
-        only: str | None = None,
+        only: str | Collection[str] | None = None,
         digests: bool = True,
     ) -> None:
         self._served = served
         self._listing = listing
         self._dot_files = dot_files
-        self.only = only
-        self._digests = digests and only is None
+        self.only = (only,) if isinstance(only, str) else tuple(only or ())
+        parts = [name.split("/") for name in self.only]
+        self._above_only = {"/".join(one[:depth]) for one in parts for depth in range(len(one))}
+        self._digests = digests and not self.only
         # Returns for names that are not there those that are and are like them; may block for the disk.
         self.nearest: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda missing: {}
         self._has_warned = False  # that the descriptors ran out
@@ -143,15 +145,24 @@ class Site:
 
     def _is_shown(self, name: str) -> bool:
         """Tell whether a name may be seen: dot files only where they came in through us or were asked for."""
-        if self.only is not None:
-            return name in ("", self.only)
-        if self._dot_files or not (name.startswith(".") or "/." in name):
-            return True
-        return self._served.came_in(name)
+        within = f"/{name}"
+        if self.only:
+            if name in self._above_only:
+                return True
+            top = self._named(name)
+            if top is None:
+                return False
+            within = name[len(top) :]
+        return self._dot_files or "/." not in within or self._served.came_in(name)
+
+    def _named(self, name: str) -> str | None:
+        """Return which of `only` a name is, or lies in; None: none."""
+        return next((one for one in self.only if name == one or name.startswith(f"{one}/")), None)
 
     def _hidden(self, name: str) -> str:
-        if self.only is not None:
-            return f"{name!r} is not served: {self.only!r} is the only file that is"
+        if self.only and self._named(name) is None:
+            is_one = "is the only file that is" if len(self.only) == 1 else "are all that is"
+            return f"{name!r} is not served: {', '.join(map(repr, self.only))} {is_one}"
         return f"{name!r} is not served: its name has a leading dot, others put it here, and dot_files is not set"
 
     # Files

@@ -197,6 +197,19 @@ def test_the_representation_of_what_is_not_served_is_an_error_that_says_why(root
         Site(root).representation(".missing")
 
 
+def test_of_several_names_each_is_served_with_what_is_in_it_and_nothing_beside_them(root: Root) -> None:
+    for name in ("Image", "Image.gz", "other", "boot/dtb/a.dtb", "boot/dtb/.b", "boot/config", "dtb/a.dtb"):
+        put(root, name)
+    ask = asking(Site(root, only=["Image", "boot/dtb"]))
+
+    found = {name for name in root.created() if ask(f"/{name}").status_code == 200}
+
+    assert found == {"Image", "boot/dtb/a.dtb", "boot/dtb/.b"}
+    assert [listed(ask(where, Accept="application/json")) for where in ("/", "/boot")] == [["boot", "Image"], ["dtb"]]
+    with pytest.raises(NotFound, match="'other' is not served: 'Image', 'boot/dtb' are all that is"):
+        Site(root, only=["Image", "boot/dtb"]).representation("other")
+
+
 def test_more_files_than_are_remembered_are_served_all_the_same(
     root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
