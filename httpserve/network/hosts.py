@@ -67,7 +67,7 @@ def checked_host(host: object, what: str = "host") -> str:
 
 def _is_broken_ipv4(name: str) -> bool:
     # No top-level domain is a number, so no resolver knows the name, and asking one may take long.
-    if not name.rstrip(".").rpartition(".")[2].isdigit():
+    if not name.rstrip(".").rpartition(".")[2].isdigit() or _is_interface(name):  # eth0.100 is a VLAN
         return False
     try:
         socket.inet_aton(name)  # takes the short forms too: 127.1
@@ -107,15 +107,18 @@ def is_numeric(host: str) -> bool:
 def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
     """Return where *host* is, IPv4 first. Does not block for an address; for a name as long as the resolver.
 
-    Brackets are stripped, and IPv4 wrapped in IPv6 is unwrapped. *what* is the argument's name, for the messages.
+    Brackets are stripped, and IPv4 wrapped in IPv6 is unwrapped. A host may also be an interface, whose first address
+    it is then, a link-local one last. *what* is the argument's name, for the messages.
 
     Raises:
         InvalidArgument: *host* is malformed, or link-local IPv6 without a zone where several would fit.
-        AddressNotFound: The name does not resolve, or the zone is no interface.
+        AddressNotFound: The name does not resolve, the zone is no interface, or the interface has no address.
     """
     bare = checked_host(host, what)
     if bare.lower().rstrip(".") == "localhost":  # RFC 6761, 6.3: never a matter for the resolver
         bare = "127.0.0.1"
+    if what == "host" and _is_interface(bare):
+        bare = _address_of(bare)
     if ":" in bare and "%" not in bare and numeric_address(bare).is_link_local:
         bare = f"{bare}%{_only_zone(bare, what)}"
     try:
@@ -123,6 +126,23 @@ def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
     except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
         raise AddressNotFound(_unresolved(bare, what, error), host, port) from error
     return sorted(found, key=lambda endpoint: endpoint.family != _V4)
+
+
+def _is_interface(name: str) -> bool:
+    try:
+        return socket.if_nametoindex(name) > 0
+    except (OSError, UnicodeError):  # UnicodeError: no name that the system could have
+        return False
+
+
+def _address_of(interface: str) -> str:
+    """Return the address to listen on for an interface, IPv4 before IPv6, and link-local last."""
+    addresses = [here for here in interfaces() if here.interface == interface]
+    if not addresses:
+        text = "{}: the interface has no address yet; {} waits for one; {}"
+        hints = Hint("host", interface), Hint("wait_for_address", 30)
+        raise AddressNotFound(Message(text, *hints, addresses_here()), interface)
+    return min(addresses, key=lambda here: (here.is_link_local, here.family != _V4)).host
 
 
 def _unresolved(bare: str, what: str, error: OSError | UnicodeError) -> str:

@@ -188,6 +188,17 @@ def test_a_link_local_host_of_ours_needs_no_zone(cabled: Bench) -> None:
     assert cabled.value("listen_host('fe80::81', None)") == "fe80::81%eth2"
 
 
+def test_an_interface_is_taken_for_its_address(fresh: Bench) -> None:
+    fresh.ip("link add eth1.100 type veth peer name eth1.101")
+
+    found = [fresh.value(f"listen_host({name!r}, None)") for name in ("eth1", "eth2", "eth1.100")]
+
+    assert found[:2] == ["192.168.7.1", "fe80::81%eth2"]  # IPv4, and link-local where there is no other
+    assert found[2].startswith(
+        "AddressNotFound: host='eth1.100': the interface has no address yet; start(wait_for_address=30) waits for one; "
+    )
+
+
 def test_a_link_local_host_can_be_bound(cabled: Bench) -> None:
     code = "s = bind('fe80::81%eth2', 8080); s.listen(); print(s.getsockname()[:2]); s.close()"
 

@@ -34,6 +34,12 @@ def test_a_name_or_address_is_kept(host: str) -> None:
     assert checked_host(host) == host
 
 
+def test_an_interface_stands_for_its_address_where_one_listens() -> None:
+    loopback = socket.if_indextoname(1)
+
+    assert resolve(loopback)[0].host == "127.0.0.1"
+
+
 def test_brackets_are_stripped() -> None:
     assert checked_host("[fd00::1]") == "fd00::1"
 
