@@ -19,15 +19,27 @@ SOURCE_COLUMNS = 72  # mandoc wants 80 at most, and escapes take some
 LIKE_A_COMMAND = "To serve a directory called put or doctor, write ./put."
 
 OUTPUT = (
-    "The URL is the only line on stdout, printed once the server is ready. Everything else goes to "
-    "stderr: what --command and --qr show, the log, errors, and the progress of downloads. With --quiet there is no "
-    "log and no progress.",
+    "The URL is the only line on stdout, printed once the server is ready; each of several paths has one. Everything "
+    "else goes to stderr: what --command and --qr show, the log, errors, and the progress of downloads. With --quiet "
+    "there is no log and no progress.",
     "On a terminal each download has a line that changes while it is under way, and one that stays when it is over. "
     "Elsewhere --progress prints plain lines: when a download starts, every 5 seconds, and when it is over.",
     "A byte counts when the board's TCP has acknowledged it.",
 )
 
+PATHS = (
+    "Several paths are served under their names in the nearest directory that holds all of them, and nothing beside "
+    "them is. A number as the last word is the port, where no such path exists and -p is not given.",
+)
+
+VARIABLES = (
+    "HTTPSERVE_HOST and HTTPSERVE_PEER stand for --bind and --peer where neither is given, HTTPSERVE_PORT stands for "
+    "--port. An empty one counts for nothing.",
+)
+
 WAITING = (
+    "--exit-after may be given several times, and all names are waited for. A name may also be the path of a file that "
+    "is served.",
     "With --exit-after, a download counts whether it comes in one response or in many ranges. Boards are counted by IP "
     "address: those behind one router or one emulator count as one. For a name that ends in a comma and digits, add "
     ",1.",
@@ -54,8 +66,8 @@ EVENTS = (
 )
 
 ALSO = {
-    "put": "It takes all options above, and:",
-    "doctor": "It takes --bind, --port, --peer, --advertise and --wait-for-address, and:",
+    "put": "It takes the options above but --directory, --no-listing, --dot-files and --version, and:",
+    "doctor": "It takes --directory, --bind, --port, --peer, --advertise and --wait-for-address, and:",
 }
 
 PORT_FILE = (
@@ -116,7 +128,7 @@ def page() -> Iterator[str]:
         if number:
             yield ".br"
         yield f"\\fBhttpserve\\fR {escaped(line.strip().removeprefix('httpserve '))}"
-    yield from (".SH DESCRIPTION", *paragraphs((DESCRIPTIONS[""], LIKE_A_COMMAND)))
+    yield from (".SH DESCRIPTION", *paragraphs((DESCRIPTIONS[""], *PATHS, LIKE_A_COMMAND)))
     known: set[tuple[str, str]] = set()
     yield from (".SH OPTIONS", *options("", known))
     for command, also in ALSO.items():
@@ -130,6 +142,7 @@ def page() -> Iterator[str]:
     yield from (".SH EVENTS", *paragraphs(EVENTS))
     for name, kind in KINDS.items():
         yield from (".TP", f"\\fB{escaped(name)}\\fR", *filled(kind.meaning), ".br", *filled(", ".join(kind.fields)))
+    yield from (".SH ENVIRONMENT", *paragraphs(VARIABLES))
     yield from (".SH FILES", *paragraphs(PORT_FILE))
     yield from (".SH COMPLETION", *paragraphs(COMPLETION))
     yield from (".PP", ".nf", escaped('    eval "$(register-python-argcomplete httpserve)"'), ".fi")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from httpserve import HttpServeError, __version__
 from httpserve.base.text import Hint, printable, worded
+from httpserve.cli.paths import COMMANDS, what_to_serve
 
 EXIT_ERROR = 1
 LAST_PORT = 65535
@@ -24,13 +25,17 @@ HELP_INDENT = 26
 LONGEST_SECONDS = threading.TIMEOUT_MAX  # that any wait of Python can take
 # Of --command: clients whose command needs only the name of the file.
 TOOLS = ("u-boot", "u-boot-lwip", "ipxe", "grub", "wget", "busybox", "curl", "rauc", "swupdate", "python")
-COMMANDS = ("put", "doctor")  # as the first word
+# What is read where the command line says nothing: the argument that a variable stands for, as messages call it.
+VARIABLES = {"HTTPSERVE_HOST": "host", "HTTPSERVE_PEER": "peer", "HTTPSERVE_PORT": "port"}
+# Options of other servers, and what ours are called.
+OTHER_NAMES = {"--host": "--bind", "--address": "--bind", "--interface": "--bind", "--dir": "--directory"}
 
-USAGE = {"put": "httpserve put SRC DST [OPTION]...", "doctor": "httpserve doctor [OPTION]... [PATH]"}
-USAGE[""] = "\n       ".join(("httpserve [OPTION]... [PATH]", *USAGE.values()))
+USAGE = {"put": "httpserve put SRC DST [OPTION]...", "doctor": "httpserve doctor [OPTION]... [PATH]..."}
+USAGE[""] = "\n       ".join(("httpserve [OPTION]... [PATH]... [PORT]", *USAGE.values()))
 
+ENVIRONMENT = "HTTPSERVE_HOST, HTTPSERVE_PEER and HTTPSERVE_PORT stand for -b, --peer and -p."
 DESCRIPTIONS = {
-    "": "Serve a directory, or one file, over HTTP. Prints its URL when ready; Ctrl-C ends it.",
+    "": "Serve directories and files over HTTP. Prints the URL when ready; Ctrl-C ends it.",
     "put": "Serve SRC under the name DST, from a private directory that is deleted on exit. Prints its URL when ready.",
     "doctor": "Look for reasons why nothing arrives at a board, and say what to do. Changes nothing, and sends nothing "
     "beyond this host. Exit code 0: nothing is wrong; 1: something is.",
@@ -40,9 +45,9 @@ EXAMPLES = {
     "": (
         "httpserve build/ --peer 192.168.7.2",
         "httpserve board.img --command u-boot --qr",
-        "httpserve build/ --exit-after board.img,2 --timeout 600",
+        "httpserve build/ --exit-after zImage --exit-after board.img,2 --timeout 600",
+        "httpserve zImage board.dtb modules/  (these three, and nothing beside them)",
         "httpserve put build/zImage boot/zImage --exit-after-download",
-        "httpserve ./put                      (a directory of that name)",
     ),
     "put": (
         "httpserve put build/zImage boot/zImage --exit-after boot/zImage,3",
@@ -62,17 +67,24 @@ class ExitAfter(NamedTuple):
 class Options(argparse.Namespace):
     """What a command line says."""
 
-    path: str
+    paths: list[str]
+    directory: str | None
     src: str | None  # None but for `put`
     dst: str
     sha256: str | None
     exit_after_download: bool
+    addresses: list[str]  # of -b
     bind: str | None
+    given_port: int | None
     port: int
+    is_port_bare: bool = False  # given as PORT, without -p
+    environment: dict[str, str]  # the variables that were read, as in VARIABLES
     peer: str | None
     advertise: str | None
     wait_for_address: float
-    exit_after: ExitAfter | None
+    exit_after: list[ExitAfter]
+    listing: bool = True
+    dot_files: bool = False
     timeout: float | None
     port_file: str | None
     command: list[str]
@@ -91,20 +103,57 @@ def parse(words: Sequence[str]) -> tuple[str, Options]:
     """
     command = words[0] if words and words[0] in COMMANDS else ""
     parser = PARSERS[command]()
-    options = parser.parse_args(words[1:] if command else words, Options())
+    options, rest = parser.parse_known_args(words[1:] if command else words, Options())
+    if rest and (command == "put" or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # paths behind an option
+        options.paths = [*options.paths, *rest]
+    _read_where(parser, options)
     if command != "doctor":
         _check_exit(parser, options)
     return command, options
 
 
+def _read_where(parser: argparse.ArgumentParser, options: Options) -> None:
+    """Read what may be said in several ways: the port, the address, and the directory that paths begin in."""
+    if len(options.addresses) > 1:
+        parser.error(
+            f"-b is given {len(options.addresses)} times, and a server listens on one address; "
+            "-b 0.0.0.0 listens on all, or start one httpserve for each"
+        )
+    options.bind = next(iter(options.addresses), None)
+    if options.src is None:
+        _read_paths(options)
+    wanted = [] if options.bind is not None or options.peer is not None else ["HTTPSERVE_HOST", "HTTPSERVE_PEER"]
+    wanted += [] if options.given_port is not None else ["HTTPSERVE_PORT"]
+    options.environment = {name: value for name in wanted if (value := os.environ.get(name))}
+    options.bind = options.environment.get("HTTPSERVE_HOST", options.bind)
+    options.peer = options.environment.get("HTTPSERVE_PEER", options.peer)
+    try:
+        options.port = options.given_port or port_number(options.environment.get("HTTPSERVE_PORT", "0"))
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"HTTPSERVE_PORT: {error}")
+
+
+def _read_paths(options: Options) -> None:
+    """Take a number for the port, as http.server does, where no such path exists. Put paths into the directory."""
+    place = options.directory or ""
+    paths = [os.path.join(place, path) for path in options.paths]
+    if options.given_port is None and paths and is_port(options.paths[-1]) and not os.path.exists(paths[-1]):
+        options.given_port = int(options.paths[-1])
+        options.is_port_bare = True
+        paths.pop()
+    options.paths = paths or [place or "."]
+
+
 def _check_exit(parser: argparse.ArgumentParser, options: Options) -> None:
     if options.exit_after_download:
-        if options.exit_after is not None:
+        if options.exit_after:
             parser.error("--exit-after-download and --exit-after exclude each other")
-        options.exit_after = ExitAfter(options.dst, 1)
-    if options.timeout is not None and options.exit_after is None:
+        options.exit_after = [ExitAfter(options.dst, 1)]
+    if options.timeout is not None and not options.exit_after:
         parser.error("--timeout needs --exit-after: it says how long to wait for that")
-    is_file_known = options.src is not None or options.exit_after is not None or not os.path.isdir(options.path)
+    is_file_known = options.src is not None or options.exit_after or not all(map(os.path.isdir, options.paths))
     if options.command and not is_file_known:
         parser.error("--command needs to know the file: give one as PATH, or by --exit-after NAME")
 
@@ -133,9 +182,11 @@ def invocation(action: argparse.Action) -> str:
 def serve_parser() -> argparse.ArgumentParser:
     """Describe `httpserve PATH`."""
     parser = _parser("")
-    _add_path(parser)
+    _add_paths(parser)
     _add_where(parser)
     _add_serving(parser)
+    parser.add_argument("--no-listing", action="store_false", dest="listing", help="do not list what is in directories")
+    parser.add_argument("--dot-files", action="store_true", help="serve names with a leading dot too")
     parser.add_argument("--version", action="version", version=f"httpserve {__version__}", help="print the version")
     parser.set_defaults(src=None, dst="", sha256=None, exit_after_download=False)
     return parser
@@ -144,7 +195,7 @@ def serve_parser() -> argparse.ArgumentParser:
 def put_parser() -> argparse.ArgumentParser:
     """Describe `httpserve put SRC DST`."""
     parser = _parser("put")
-    parser.add_argument("src", metavar="SRC", help="a file, or an http(s) URL")
+    parser.add_argument("src", metavar="SRC", help="a file, an http(s) URL, or - for standard input")
     parser.add_argument("dst", metavar="DST", help="its name on the server, such as boot/zImage")
     parser.add_argument("--exit-after-download", action="store_true", help="end once a board has it")
     parser.add_argument("--sha256", metavar="HEX", help="the digest that SRC must have")
@@ -156,9 +207,10 @@ def put_parser() -> argparse.ArgumentParser:
 def doctor_parser() -> argparse.ArgumentParser:
     """Describe `httpserve doctor`."""
     parser = _parser("doctor")
-    _add_path(parser)
+    _add_paths(parser)
     _add_where(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.set_defaults(src=None)
     return parser
 
 
@@ -166,31 +218,47 @@ PARSERS = {"": serve_parser, "put": put_parser, "doctor": doctor_parser}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Makes its messages printable: they quote arguments, which may be the names of files."""
+    """Makes its messages printable: they quote arguments, which may be the names of files. Names what may be meant."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        unknown, _, words = message.partition("unrecognized arguments: ")
+        near = "" if unknown else self._right_form(words.split())
+        super().error(printable(message + near))
+
+    def _right_form(self, words: Sequence[str]) -> str:
+        if "--exit-after-download" in words:
+            return "; without put it is --exit-after NAME"
+        from difflib import get_close_matches  # only where something is wrong
+
+        there = [known for action in self._actions for known in action.option_strings if known.startswith("--")]
+        names = [word.partition("=")[0] for word in words if word.startswith("-")]
+        near = [one for name in names for one in get_close_matches(OTHER_NAMES.get(name, name), there, 1)]
+        return f"; there is {near[0]}" if near else ""
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
     return _Parser(
         prog=f"httpserve {command}".rstrip(),
         usage=USAGE[command],
-        description=DESCRIPTIONS[command],
+        description=f"{DESCRIPTIONS[command]} {ENVIRONMENT}",
         epilog="\n  ".join(("examples:", *EXAMPLES[command])),
         formatter_class=_Compact,
         allow_abbrev=False,  # a script that abbreviates breaks with the next option
     )
 
 
-def _add_path(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", nargs="?", default=".", metavar="PATH", help="a directory or a file (default: .)")
+def _add_paths(parser: argparse.ArgumentParser) -> None:
+    what = "what to serve (default: .); a bare number: the port"
+    parser.add_argument("paths", nargs="*", default=[], metavar="PATH", help=what)
+    parser.add_argument("-d", "--directory", metavar="DIR", help="where each PATH begins (default: .)")
 
 
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-b", "--bind", metavar="ADDRESS", help="listen there (default: what other hosts reach)")
-    add("-p", "--port", type=port_number, default=0, metavar="PORT", help="listen there (default: a free port)")
+    what = "address or interface to listen on, such as eth0"
+    add("-b", "--bind", action="append", default=[], dest="addresses", metavar="ADDRESS", help=what)
+    what = "listen there (default: a free port)"
+    add("-p", "--port", type=port_number, dest="given_port", metavar="PORT", help=what)
     add("--peer", metavar="ADDRESS", help="the board: listen on the side that faces it")
     add("--advertise", metavar="URL", help="what URLs say instead: URL, HOST or HOST:PORT")
     what = "wait up to S seconds for the address to listen on"
@@ -199,8 +267,9 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 
 def _add_serving(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    what = "end once a board has NAME, or N boards (N IP addresses)"
-    add("--exit-after", type=exit_after, metavar="NAME[,N]", help=what)
+    what = "end once a board, or N boards, have NAME; repeatable"
+    awaited = add("--exit-after", type=exit_after, action="append", default=[], metavar="NAME[,N]", help=what)
+    awaited.completer = _names_served  # type: ignore[attr-defined]  # where argcomplete looks
     add("--timeout", type=seconds, metavar="S", help="give up after S seconds in total (needs --exit-after)")
     add("--port-file", metavar="F", help="write the port to F when ready, remove F at the end")
     what = "say what to type on the board: u-boot, wget, ..."
@@ -215,9 +284,14 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     loudness.add_argument("-q", "--quiet", action="store_true", help="no log and no progress on stderr")
 
 
+def is_port(text: str) -> bool:
+    """Tell whether a text is the number of a port."""
+    return text.isascii() and text.isdigit() and len(text.lstrip("0")) <= 5 and int(text) <= LAST_PORT
+
+
 def port_number(text: str) -> int:
     """Read a port, or say in argparse's way why it is none."""
-    if text.isascii() and text.isdigit() and int(text) <= LAST_PORT:
+    if is_port(text):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a port: a whole number from 0 to {LAST_PORT}")
 
@@ -266,6 +340,13 @@ def explained(error: HttpServeError) -> str:
     return printable(worded(error.args[0], option)) if error.hints else str(error)
 
 
+def explained_here(error: HttpServeError, options: Options) -> str:
+    """Return the text of an error, with the variables that have said what it is about."""
+    about = {hint.option for hint in error.hints}
+    said = [f"{name}={value}" for name, value in options.environment.items() if VARIABLES[name] in about]
+    return explained(error) + (printable(f" (the environment has {', '.join(said)})") if said else "")
+
+
 # Completion
 
 
@@ -286,7 +367,7 @@ def complete(words: Sequence[str]) -> None:
         argcomplete.autocomplete(PARSERS[command]())
     else:
         parser = serve_parser()
-        path = next(action for action in parser._actions if action.dest == "path")
+        path = next(action for action in parser._actions if action.dest == "paths")
         path.completer = _paths_and_commands  # type: ignore[attr-defined]  # argcomplete looks for it
         argcomplete.autocomplete(parser)
 
@@ -296,3 +377,14 @@ def _paths_and_commands(prefix: str, **_: Any) -> Iterable[str]:
 
     commands = [command for command in COMMANDS if command.startswith(prefix)]
     return [*commands, *argcomplete.completers.FilesCompleter()(prefix)]
+
+
+def _names_served(prefix: str, parsed_args: Any, **_: Any) -> Iterable[str]:  # Any: what argcomplete passes
+    """Give names of what is served, not of the working directory."""
+    if getattr(parsed_args, "dst", None):
+        return [parsed_args.dst]
+    try:
+        _read_paths(parsed_args)
+        return list(what_to_serve(parsed_args.paths).beginning_with(prefix))
+    except HttpServeError:
+        return []

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from httpserve import AddressError, Finding, HttpServeError, HttpServerClient, PortInUse, PortNotPermitted, Report
 from httpserve.base.text import worded
-from httpserve.cli.arguments import EXIT_ERROR, Options, explained, option
+from httpserve.cli.arguments import EXIT_ERROR, Options, explained_here, option
+from httpserve.cli.paths import what_to_serve
 from httpserve.cli.screen import Stream
-from httpserve.cli.serve import client_for, what_to_serve
+from httpserve.cli.serve import client_for
 
 MEANINGLESS = ("server", "connections")  # of no use for a server that only the doctor started, or that runs elsewhere
 
@@ -22,7 +23,7 @@ def doctor(options: Options, out: Stream, err: Stream) -> int:
     try:
         report = examined(options)
     except HttpServeError as error:
-        err.write(f"httpserve: {explained(error)}\n")
+        err.write(f"httpserve: {explained_here(error, options)}\n")
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_ERROR  # 0 would say that all is well
@@ -32,19 +33,19 @@ def doctor(options: Options, out: Stream, err: Stream) -> int:
 
 def examined(options: Options) -> Report:
     """Return what is found about a server as the options say; that it cannot start is a finding too."""
-    directory, name = what_to_serve(options.path)
-    client = client_for(directory, options, only=name or None)
+    served = what_to_serve(options.paths)
+    client = client_for(served, options)
     try:
         client.start(options.wait_for_address)
         return Report(looked_at(client))
     except AddressError as error:
         if isinstance(error, PortInUse | PortNotPermitted):
             options.bind = error.host  # the number of what may have been a name
-            client = client_for(directory, options, only=name or None)
+            client = client_for(served, options)
         found = looked_at(client)
         if any(finding.check == "start" for finding in found):  # the server that one asks about runs already
             return Report(found)
-        what, _, next_step = explained(error).partition("; ")
+        what, _, next_step = explained_here(error, options).partition("; ")
         return Report((Finding("fail", "start", what, next_step), *found))
     finally:
         client.close()

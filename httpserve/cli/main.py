@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command `httpserve`: serves a directory or one file until a signal, or until boards have it.
+"""The command `httpserve`: serves directories and files until a signal, or until boards have it.
 
 Knows what the first word may be, and signals. Knows nothing of servers.
 """

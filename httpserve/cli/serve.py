@@ -8,21 +8,24 @@ from __future__ import annotations
 import logging
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
 from httpserve import (
+    DownloadRecord,
     HttpServeError,
     HttpServerClient,
     NotFound,
-    NotPermitted,
     ServerNotRunning,
     StorageError,
+    WaitTimeout,
     __version__,
 )
 from httpserve.base.text import printable
-from httpserve.cli.arguments import COMMANDS, EXIT_ERROR, Options, explained
+from httpserve.cli.arguments import EXIT_ERROR, Options, explained, explained_here
 from httpserve.cli.events import OF_ALL, OF_TRANSFERS, Event, EventFeed
+from httpserve.cli.paths import Served, what_to_serve
 from httpserve.cli.port_file import port_file, remove_stale
 from httpserve.cli.qr import qr_code
 from httpserve.cli.screen import Lines, LogTo, Screen, Stream, amount
@@ -33,6 +36,9 @@ FOREVER_SECONDS = 86400.0  # a signal ends it
 TELLING_SHARE = 8  # telling takes at most one part in so many of the time of a processor; the boards have the others
 MOST_REST_SECONDS = 0.25
 COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
+STANDARD_INPUT = "/dev/stdin"
+
+Ends = Mapping[str, Future[list[DownloadRecord]]]  # of the waits for names
 
 
 class ServeCommand:
@@ -50,6 +56,9 @@ class ServeCommand:
         self._copying_at = 0.0
         self._doing = "waiting for an address"  # nothing else takes long in the beginning
         self._began = time.monotonic()
+        self._awaited: dict[str, int] = {}  # how many boards must have each name that some do not have yet
+        for name, boards in options.exit_after:
+            self._awaited[name] = max(boards, self._awaited.get(name, 1))
 
     def run(self) -> int:
         """Serve until a signal or the end that was asked for, and return the exit code."""
@@ -61,14 +70,16 @@ class ServeCommand:
             finally:
                 self._signals.is_held = True
         except KeyboardInterrupt:
-            reason, awaited = "signal", self._options.exit_after
+            reason = "signal"
             if self._signals.is_time_over:
                 code, reason = EXIT_ERROR, "error"
                 message = f"ended after {self._options.timeout:g} s (--timeout), while {self._doing}"
-            elif awaited is not None:  # exit code 0 says that a board has it
-                code, message = EXIT_ERROR, f"ended by a signal before {awaited.name!r} was downloaded"
+            elif self._awaited:  # exit code 0 says that a board has it
+                names = " and ".join(map(repr, self._awaited))
+                was = "was" if len(self._awaited) == 1 else "were"
+                code, message = EXIT_ERROR, f"ended by a signal before {names} {was} downloaded"
         except HttpServeError as error:
-            code, reason, message = EXIT_ERROR, "error", explained(error)
+            code, reason, message = EXIT_ERROR, "error", explained_here(error, self._options)
         self._signals.release()
         try:
             self._look(0)
@@ -85,12 +96,13 @@ class ServeCommand:
     def _serve(self) -> None:
         options = self._options
         remove_stale(options.port_file)
-        client, name = self._client()
-        with ThreadPoolExecutor(1, "httpserve-cli") as pool, closing(client):
+        client, names, files = self._client()
+        with ThreadPoolExecutor(len(self._awaited) or 1, "httpserve-cli") as pool, closing(client):
             with self._signals.limited(options.timeout):
                 self._begin(client)
-            url = client.get_url(name)
-            notes = self._what_to_type(client, name)
+            urls = [client.get_url(name) for name in names] or [client.get_url()]
+            url = urls[0] if len(urls) == 1 else client.get_url()
+            notes = self._what_to_type(client, files)
             picture = qr_code(url, self._err.encoding) if options.qr else ""
             if options.json or self._shows_progress:
                 self._feed = EventFeed(client, OF_ALL if options.json else OF_TRANSFERS)
@@ -98,18 +110,21 @@ class ServeCommand:
                 for text in (*(note.fields["text"] for note in notes), picture):
                     if text:
                         self._lines.say(text)
-                self._say_ready(client, url)  # the last line, so that its reader has all others
+                self._say_ready(client, url, urls)  # the last lines, so that their reader has all others
                 for note in notes:
                     self._tell(note)
                 self._until_the_end(client, pool)
 
-    def _client(self) -> tuple[HttpServerClient, str]:
-        """Return a client that is not started, and the name that its URL has."""
+    def _client(self) -> tuple[HttpServerClient, Sequence[str], Sequence[str]]:
+        """Return a client that is not started, the names whose URLs are shown (none: the root's is), and the files."""
         options = self._options
         if options.src is not None:
-            return client_for(None, options), options.dst
-        directory, name = what_to_serve(options.path)
-        return client_for(directory, options, only=name or None), name
+            return client_for(None, options), [options.dst], [options.dst]
+        served = what_to_serve(options.paths)
+        self._awaited = {served.name_of(name): boards for name, boards in self._awaited.items()}
+        if options.is_port_bare and not options.quiet:
+            self._lines.say(f"httpserve: serving {printable(served.directory)!r} at port {options.port}")
+        return client_for(served, options), served.names, served.files()
 
     def _begin(self, client: HttpServerClient) -> None:
         """Start the server, and put what it has to serve: all that may take long before a board can ask."""
@@ -117,8 +132,14 @@ class ServeCommand:
         client.start(options.wait_for_address)
         if options.src is not None:
             self._copying(0, None)
-            client.put_file(options.dst, options.src, sha256=options.sha256, progress=self._copying)
+            src = STANDARD_INPUT if options.src == "-" else options.src
+            client.put_file(options.dst, src, sha256=options.sha256, progress=self._copying)
             self._lines.busy("")
+        try:
+            for name in self._awaited:
+                client.expect_download(name)  # which looks whether it is there
+        except NotFound as error:
+            raise NotFound(f"--exit-after: {explained(error)}", error.name) from error
 
     def _copying(self, done: int, total: int | None) -> None:
         self._doing = f"copying SRC to {self._options.dst!r}: {done} bytes of it were copied"
@@ -129,37 +150,50 @@ class ServeCommand:
         of = "" if total is None else f" of {amount(total)}"
         self._lines.busy(f"copying {printable(self._options.dst)}: {amount(done)}{of}")
 
-    def _what_to_type(self, client: HttpServerClient, name: str) -> list[Event]:
-        if not name and self._options.exit_after is not None:
-            name = self._options.exit_after.name
+    def _what_to_type(self, client: HttpServerClient, files: Sequence[str]) -> list[Event]:
         return [
             Event("command", {"tool": tool, "name": name, "text": client.command(name, tool)})
+            for name in files or self._awaited
             for tool in self._options.command
         ]
 
-    def _say_ready(self, client: HttpServerClient, url: str) -> None:
+    def _say_ready(self, client: HttpServerClient, url: str, urls: list[str]) -> None:
         options = self._options
+        path: str | list[str] = options.src or (options.paths if len(options.paths) > 1 else options.paths[0])
         where = {"url": url, "host": client.get_host(), "port": client.get_port()}
-        what = {"path": options.path if options.src is None else options.src, "pid": os.getpid()}
-        self._tell(Event("listening", {**where, **what, "version": __version__}))
+        self._tell(Event("listening", {**where, "path": path, "pid": os.getpid(), "version": __version__}))
         if not options.json:
-            self._out.write(f"{url}\n")
+            self._out.write("".join(f"{one}\n" for one in urls))
         if self._out.error is not None:
             raise StorageError(f"the URL {url} could not be written to stdout: {self._out.error.strerror}")
 
     def _until_the_end(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> None:
-        awaited = self._options.exit_after
-        end = None
-        if awaited is not None:
-            end = pool.submit(client.wait_for_download, awaited.name, self._time_left(), clients=awaited.boards)
-        while end is None or not end.done():
-            is_over = not self._look(None if end is None else LOOK_SECONDS)
+        left = self._time_left()
+        ends = {
+            name: pool.submit(client.wait_for_download, name, left, clients=boards)
+            for name, boards in self._awaited.items()
+        }
+        while not ends or self._awaits(ends):
+            is_over = not self._look(LOOK_SECONDS if ends else None)
             if self._out.error is not None:
                 raise StorageError(f"events could not be written to stdout any more: {self._out.error.strerror}")
-            if is_over and end is None:
+            if is_over and not ends:
                 raise ServerNotRunning("the server has stopped")
         self._look(0)
-        end.result()
+        failed = _failures(ends)
+        late = [error for error in failed if isinstance(error, WaitTimeout)]
+        if len(late) == len(failed) > 1:
+            raise HttpServeError("; ".join(map(explained, late)))
+        for error in failed:
+            raise error
+
+    def _awaits(self, ends: Ends) -> bool:
+        """Tell whether to wait on: a wait is under way, and none has failed but by its timeout, which all have."""
+        for name, end in ends.items():
+            if end.done() and end.exception() is None:
+                self._awaited.pop(name, None)
+        is_lost = any(not isinstance(error, WaitTimeout) for error in _failures(ends))
+        return not is_lost and not all(end.done() for end in ends.values())
 
     def _time_left(self) -> float | None:
         """Return what of --timeout is left, which begins with the command; less than 0.1 s are not worth a word."""
@@ -198,38 +232,24 @@ class ServeCommand:
             self._out.put(f"{event.as_json()}\n")
 
 
-def what_to_serve(path: str) -> tuple[str, str]:
-    """Return the directory to serve, and the name of the one file in it that is meant; empty for all of it."""
-    if not os.path.exists(path):  # a client would make the directory
-        hint = f"; the command comes first: httpserve {path} [OPTION]..." if path in COMMANDS else ""
-        raise NotFound(f"there is no file or directory {path!r} to serve{hint}", path)
-    return (path, "") if os.path.isdir(path) else checked_file(path)
+def _failures(ends: Ends) -> list[BaseException]:
+    """Return what waits have failed with so far, timeouts last."""
+    failed = [error for end in ends.values() if end.done() and (error := end.exception()) is not None]
+    return sorted(failed, key=lambda error: isinstance(error, WaitTimeout))
 
 
-def checked_file(path: str) -> tuple[str, str]:
-    """Return the directory and the name of a file that can be served, wherever symlinks lead."""
-    real = os.path.realpath(path)
-    if not os.path.isfile(real):
-        raise NotPermitted(f"{path!r} is neither a directory nor a regular file", path)
-    try:
-        with open(real, "rb"):
-            pass
-    except OSError as error:
-        raise NotPermitted(f"{path!r} cannot be read: {(error.strerror or '').lower()}", path) from error
-    directory, name = os.path.split(real)
-    return directory, name
-
-
-def client_for(directory: str | None, options: Options, only: str | None = None) -> HttpServerClient:
-    """Return a client that is not started, for a directory as it lies or for a private one."""
+def client_for(served: Served | None, options: Options) -> HttpServerClient:
+    """Return a client that is not started, for what is served as it lies or for a private directory."""
     return HttpServerClient(
-        directory,
+        None if served is None else served.directory,
         options.bind,
         options.port,
         peer=options.peer,
         advertise=options.advertise,
-        read_only=directory is not None,
-        only=only,
+        listing=options.listing,
+        dot_files=options.dot_files,
+        read_only=served is not None,
+        only=None if served is None else served.names or None,
     )
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.cli.arguments import COMMANDS, EXAMPLES, PARSERS, invocation, parse
+from httpserve.cli.arguments import EXAMPLES, PARSERS, invocation, parse
 from httpserve.cli.events import KINDS
+from httpserve.cli.paths import COMMANDS
 from tests.interfaces.command import END_SECONDS, end
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 
@@ -129,12 +130,15 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture
 def completed(tmp_path: Path) -> Completed:
-    """Ask a real bash how it completes a line, in a directory with two files."""
+    """Ask a real bash how it completes a line, in a directory with two files and a directory."""
     pytest.importorskip("argcomplete", reason="argcomplete is not installed")
     if shutil.which("bash") is None:
         pytest.skip("bash is not installed")
     (tmp_path / "board.img").touch()
     (tmp_path / "pump.img").touch()
+    (tmp_path / "build" / "boot").mkdir(parents=True)
+    for name in ("zImage", ".git", "boot/a.dtb"):
+        (tmp_path / "build" / name).touch()
     tools = tmp_path / "bin"
     tools.mkdir()
     command = tools / "httpserve"
@@ -166,6 +170,10 @@ def completed(tmp_path: Path) -> Completed:
         ("httpserve put bo", {"board.img"}),
         ("httpserve put board.img board.img --exit-after-", {"--exit-after-download"}),
         ("httpserve doctor --j", {"--json"}),
+        ("httpserve build --exit-after ", {"boot/", "zImage"}),
+        ("httpserve -d build --exit-after boot/", {"boot/a.dtb"}),
+        ("httpserve build/zImage board.img --exit-after ", {"build/", "board.img"}),
+        ("httpserve put board.img x/y --exit-after ", {"x/y"}),
     ],
 )
 def test_shell_completes(completed: Completed, line: str, expected: set[str]) -> None:

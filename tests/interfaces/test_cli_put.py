@@ -213,9 +213,9 @@ def test_timeout_bounds_the_wait_for_an_address(run: Run, folder: Path) -> None:
 
 
 def test_name_that_is_not_there_ends_it_at_once(run: Run, folder: Path) -> None:
-    code, _, errors = run(folder, "-b", "127.0.0.1", "--exit-after", "boot/image")
+    code, output, errors = run(folder, "-b", "127.0.0.1", "--exit-after", "boot/image")
 
-    assert (code, errors.count("\n")) == (1, 1)
+    assert (code, output, errors.count("\n")) == (1, "", 1)
     assert "boot/image" in errors
 
 
