@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import pytest
 from httpserve import HttpServerClient
 from tests import warm
 from tests.docs.blocks import REPOSITORY, Block
+from tests.ports import free_port
 from tests.server.wire import unmeasured
 
 END_SECONDS = 40.0
@@ -48,12 +48,6 @@ def build(directory: Path) -> None:
     (directory / "build").mkdir()
     for name, size in BUILT.items():
         (directory / "build" / name).write_bytes(os.urandom(size))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def as_here(text: str, port: int) -> str:

@@ -11,14 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.notebook.kernel import Kernel
+from tests.ports import free_port
 
-PORT = "PORT = (lambda s: (s.bind(('127.0.0.1', 0)), s.getsockname()[1], s.close())[1])(__import__('socket').socket())"
 MAKE = "HttpServerClient(host='127.0.0.1', port=PORT)"
 PLAIN = f"client = {MAKE}\nclient.start()\nclient"
 
 
+def port() -> str:
+    """Return the line that says which port a cell uses."""
+    return f"PORT = {free_port('127.0.0.1', '127.0.0.2')}"
+
+
 def test_cell_that_shows_its_server_works_ten_times(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
 
     errors = [kernel.run(PLAIN).error for _ in range(10)]
 
@@ -39,7 +44,7 @@ def test_cell_that_shows_its_server_works_ten_times(kernel: Kernel) -> None:
     ids=["edited", "entered", "with", "function", "magic", "walrus"],
 )
 def test_cell_that_makes_it_otherwise_gets_the_port_back(kernel: Kernel, again: str) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     kernel.printed(PLAIN)
 
     errors = [kernel.run(again).error for _ in range(3)]
@@ -48,7 +53,7 @@ def test_cell_that_makes_it_otherwise_gets_the_port_back(kernel: Kernel, again: 
 
 
 def test_server_that_is_started_in_a_later_cell_gets_the_port_back(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
 
     for _ in range(3):
         kernel.printed(f"client = {MAKE}\nclient")
@@ -58,7 +63,7 @@ def test_server_that_is_started_in_a_later_cell_gets_the_port_back(kernel: Kerne
 
 
 def test_interrupted_call_that_a_traceback_keeps_does_not_hold_the_port(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     kernel.printed(PLAIN)
 
     assert "NotFound" in kernel.run("client.wait_for_download('absent')").error
@@ -68,7 +73,7 @@ def test_interrupted_call_that_a_traceback_keeps_does_not_hold_the_port(kernel: 
 
 @pytest.mark.parametrize("keeping", ["", "keep = client", "keep = [client]", "keep = {1: client}"])
 def test_start_takes_the_port_whoever_has_the_old_server(kernel: Kernel, keeping: str) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     kernel.printed(PLAIN)
     kernel.printed(f"former = client\n{keeping}")
 
@@ -79,7 +84,7 @@ def test_start_takes_the_port_whoever_has_the_old_server(kernel: Kernel, keeping
 
 
 def test_server_at_another_address_keeps_the_same_port(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     kernel.printed(PLAIN)
 
     cell = kernel.run("other = HttpServerClient(host='127.0.0.2', port=PORT)\nother.start()")
@@ -96,7 +101,7 @@ def test_port_of_another_process_stays_taken(kernel: Kernel) -> None:
 
 
 def test_start_that_fails_otherwise_closes_nothing(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     kernel.printed(PLAIN)
 
     cell = kernel.run("HttpServerClient('/dev/null', host='127.0.0.1', port=PORT).start()")
@@ -106,7 +111,7 @@ def test_start_that_fails_otherwise_closes_nothing(kernel: Kernel) -> None:
 
 
 def test_object_that_has_a_server_gets_the_port_back(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     kernel.printed(f"""
 class Bench:
     def __init__(self):
@@ -121,7 +126,7 @@ class Bench:
 
 
 def test_list_of_servers_that_was_shown_gets_its_ports_back(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     cell = f"servers = [{MAKE}]\nfor one in servers:\n    one.start()\nservers"
 
     errors = [kernel.run(cell).error for _ in range(3)]
@@ -145,7 +150,7 @@ for _ in range(3):
 
 
 def test_closing_the_old_server_is_logged(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     kernel.printed(PLAIN)
     kernel.printed(
         "import logging; lines = []; handler = logging.Handler(); handler.emit = lambda r: lines.append(r.getMessage())"
@@ -159,7 +164,7 @@ def test_closing_the_old_server_is_logged(kernel: Kernel) -> None:
 
 
 def test_start_in_another_thread_closes_nothing(kernel: Kernel) -> None:
-    kernel.printed(PORT)
+    kernel.printed(port())
     kernel.printed(PLAIN)
 
     printed = kernel.printed(f"""
@@ -177,7 +182,7 @@ thread.join()
 
 
 def test_ipython_in_a_terminal_does_the_same(tmp_path: Path) -> None:
-    lines = ["from httpserve import HttpServerClient", PORT, *[f"client = {MAKE}", "client.start()", "client"] * 3]
+    lines = ["from httpserve import HttpServerClient", port(), *[f"client = {MAKE}", "client.start()", "client"] * 3]
 
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit"],

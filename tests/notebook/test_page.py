@@ -7,8 +7,9 @@ import urllib.request
 from pathlib import Path
 
 from tests.docs.blocks import REPOSITORY, blocks_of
-from tests.docs.playing import as_here, build, free_port
+from tests.docs.playing import as_here, build
 from tests.notebook.kernel import Kernel
+from tests.ports import free_port
 
 PAGE = REPOSITORY / "docs" / "jupyter.md"
 

@@ -28,6 +28,7 @@ from httpserve import (
     ServerNotRunning,
 )
 from tests.conftest import our_threads, private_directories
+from tests.ports import free_port
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern, script
 
 
@@ -45,10 +46,8 @@ def is_free(port: int) -> bool:
 
 @pytest.fixture
 def port() -> int:
-    """A port that is free."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that is free, and stays so."""
+    return free_port()
 
 
 @pytest.fixture
@@ -654,11 +653,10 @@ def test_an_argument_that_means_nothing_is_refused_at_once(argument: str, value:
 # Forgotten
 
 
-def test_a_deleted_object_frees_port_threads_and_directory_also_by_another_one_or_an_exception() -> None:
-    client = HttpServerClient(host="127.0.0.1")
+def test_a_deleted_object_frees_port_threads_and_directory_also_by_another_one_or_an_exception(port: int) -> None:
+    client = HttpServerClient(host="127.0.0.1", port=port)
     client.start()
     client.put_file("a", __file__)
-    port = client.get_port()
     client = HttpServerClient(host="127.0.0.1", port=port)
     client.start()
     assert client.get_port() == port
