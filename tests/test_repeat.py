@@ -16,7 +16,7 @@ import os, pathlib, sys
 others = 0
 for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
     try:
-        others += path.read_text().rpartition(")")[2].split()[1] == str(os.getppid())
+        others += path.read_bytes().rpartition(b")")[2].split()[1] == b"%d" % os.getppid()
     except OSError:  # it has ended just now
         pass
 print("processes", others, file=open("said", "a"))

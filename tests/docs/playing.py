@@ -119,7 +119,7 @@ def play(command: list[str], directory: Path, *, ctrl_c: bool) -> None:
     Args:
         command: The command.
         directory: Where it runs.
-        ctrl_c: Whether Ctrl-C is pressed after each URL that was fetched.
+        ctrl_c: Whether Ctrl-C is pressed after the first URL that was fetched.
     """
     with tempfile.TemporaryFile("w+") as errors:
         process = warm.Popen(
@@ -156,7 +156,7 @@ def board(process: subprocess.Popen[str], ctrl_c: bool) -> str:
             for url in set(URL.findall(line)) - fetched:
                 fetched.add(url)
                 fetch(url)
-                if ctrl_c:
+                if ctrl_c and len(fetched) == 1:  # a second one would end it at once, and not in order
                     os.killpg(process.pid, signal.SIGINT)
     return output
 

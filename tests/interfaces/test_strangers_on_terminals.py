@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -70,12 +71,16 @@ def test_nothing_that_strangers_send_moves_a_terminal(
     line = first_line(process)
     port = json.loads(line)["port"] if "--json" in options else int(line.rpartition(":")[2])
 
+    assert process.stdout is not None
+    rest = threading.Thread(target=process.stdout.read)  # a pipe that nobody reads holds up the end
+    rest.start()
     for head in (*all_that_strangers_send(odd), LAST):
         ask(port, head)
         terminal.read()  # one that nobody reads holds up who logs
     if "-v" in options or "-vv" in options:
         terminal.until(lambda lines: "the-last" in "".join(lines))
     terminal.finish(process)
+    rest.join()
 
     shown = strangers.without_our_own(terminal.raw)
     strangers.check(shown)
