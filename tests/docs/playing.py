@@ -119,7 +119,7 @@ def play(command: list[str], directory: Path, *, ctrl_c: bool) -> None:
     Args:
         command: The command.
         directory: Where it runs.
-        ctrl_c: Whether Ctrl-C is pressed after the first URL that was fetched.
+        ctrl_c: Whether Ctrl-C is pressed after the URLs that were printed at once have been fetched.
     """
     with tempfile.TemporaryFile("w+") as errors:
         process = warm.Popen(
@@ -147,18 +147,21 @@ def play(command: list[str], directory: Path, *, ctrl_c: bool) -> None:
 
 def board(process: subprocess.Popen[str], ctrl_c: bool) -> str:
     """Fetch each URL that a process prints, once; return all that it printed."""
-    output = ""
+    output, begun = "", b""
     fetched: set[str] = set()
     assert process.stdout is not None
     with process.stdout:
-        for line in process.stdout:
-            output += line
-            for url in set(URL.findall(line)) - fetched:
-                fetched.add(url)
+        while said := os.read(process.stdout.fileno(), 65536):
+            lines, end, begun = (begun + said).rpartition(b"\n")
+            text = (lines + end).decode()
+            output += text
+            new = [url for url in dict.fromkeys(URL.findall(text)) if url not in fetched]
+            fetched.update(new)
+            for url in new:
                 fetch(url)
-                if ctrl_c and len(fetched) == 1:  # a second one would end it at once, and not in order
-                    os.killpg(process.pid, signal.SIGINT)
-    return output
+            if new and ctrl_c:
+                os.killpg(process.pid, signal.SIGINT)
+    return output + begun.decode()
 
 
 def fetch(url: str) -> None:
