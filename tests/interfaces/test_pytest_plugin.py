@@ -11,6 +11,7 @@ import pytest
 
 from tests import strangers, warm
 from tests.interfaces.command import END_SECONDS
+from tests.interfaces.conftest import REPOSITORY
 
 FETCH = """
 import urllib.error, urllib.request
@@ -144,6 +145,7 @@ def pytest_of(where: Path, *options: str, **files: str) -> pytest.RunResult:
         (where / f"{name}.py").write_text(text, encoding="utf-8")
     words = ["-W", "error", f"--basetemp={where}/tmp", *(f"-pno:{name}" for name in UNUSED), *options]
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "pytest", "--rootdir", str(where), *words]
     done = warm.run(command, cwd=where, env=environment, timeout=END_SECONDS)
     return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0)
