@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests import warm
-from tests.server.wire import unmeasured
+from tests.server.wire import next_line, unmeasured
 
 LONGEST_SECONDS = 50.0  # for what should take one
 
@@ -114,8 +114,7 @@ def running(code: str, where: Path, *arguments: str, under: Sequence[str] = ()) 
 
 def line_of(process: subprocess.Popen[str]) -> str:
     """Return the next line that a script prints."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
+    line = next_line(process)
     if not line:
         assert process.stderr is not None
         raise AssertionError(f"the script ended: {process.stderr.read()}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.wire import Wire, script
+from tests.server.wire import Wire, next_line, script
 
 HUGE_BYTES = 1 << 30
 
@@ -42,8 +42,7 @@ def serving(code: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], 
 
 def line_of(process: subprocess.Popen[str]) -> str:
     """Wait for the next line that the script prints."""
-    assert process.stdout is not None
-    return process.stdout.readline()
+    return next_line(process)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:

@@ -192,6 +192,15 @@ def pattern(size: int, seed: int = 0) -> bytes:
     return numbers.tobytes()[:size]
 
 
+def next_line(process: subprocess.Popen[str]) -> str:
+    """Return the next line that a process prints, and read no further: `communicate` would lose what is read ahead."""
+    assert process.stdout is not None
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(process.stdout.fileno(), 1)):
+        line += byte
+    return line.decode()
+
+
 def unmeasured() -> dict[str, str]:
     """Return the environment for a process whose coverage is not to be measured."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
