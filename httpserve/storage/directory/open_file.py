@@ -90,7 +90,11 @@ class OpenFile:
         """Close the descriptor. Harmless when called again."""
         fd, self.fd = self.fd, -1  # a signal's handler comes after a call, so not between this and the next
         if fd >= 0:
-            close_read(fd)
+            try:
+                os.close(fd)  # not by `close_read`, where a signal's handler may come first
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    raise
         self.__class__ = _Closed
 
     def __del__(self) -> None:
