@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,11 +41,12 @@ def interruptible(unmeasured_kernel: Kernel) -> Iterator[Kernel]:
     unmeasured_kernel.forget()
 
 
-def interrupted(kernel: Kernel, call: str) -> str:
+def interrupted(kernel: Kernel, call: str, wait: Callable[[float], object] = lambda seconds: None) -> str:
     """Interrupt a cell while it waits, and return what it and the next one say."""
     kernel.messages.clear()
     number = kernel.begin(f"print('waiting', flush=True)\n{call}")
     kernel.listen(lambda message: message["msg_type"] == "stream")
+    wait(10)  # until it does what is to be interrupted: Python drops what is raised while it imports
     began = time.monotonic()
     kernel.interrupt()
     cell = kernel.end(number)
@@ -61,7 +62,8 @@ def test_interrupting_a_wait_ends_it_and_the_server_goes_on(interruptible: Kerne
 
 def test_interrupting_a_put_ends_it_and_the_server_goes_on(interruptible: Kernel) -> None:
     with RawServer(answer(b"some", length=1000, end=End.STALL)) as server:
-        assert interrupted(interruptible, f"client.put_file('image', {server.url()!r})") == "(True, 5000)"
+        call = f"client.put_file('image', {server.url()!r})"
+        assert interrupted(interruptible, call, server.stalling.wait) == "(True, 5000)"
 
 
 def test_restarting_the_kernel_frees_port_and_directory(interruptible: Kernel) -> None:
