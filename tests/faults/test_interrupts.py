@@ -15,7 +15,7 @@ import pytest
 from httpserve.storage.directory.root import Root
 from tests.copying.raw_server import Answer, End, RawServer, answer
 from tests.faults.scripts import ended, go_on, line_of, running
-from tests.server.wire import Wire, eventually
+from tests.server.wire import Wire, eventually, sleeps
 
 STARTED = """
 client = HttpServerClient(root, host="127.0.0.1")
@@ -44,12 +44,6 @@ def calling(code: str, call: str, tmp_path: Path) -> Iterator[subprocess.Popen[s
     with running(code + CALL.format(call=call), tmp_path) as process:
         assert line_of(process) == "calling"
         yield process
-
-
-def sleeps(process: subprocess.Popen[str]) -> bool:
-    """Tell whether the main thread waits for something."""
-    fields = Path(f"/proc/{process.pid}/task/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return fields[0] == "S"
 
 
 def links(process: subprocess.Popen[str]) -> str:

@@ -7,14 +7,13 @@ their own, say nothing on stderr, and leave nothing; `tests/stress/test_interrup
 from __future__ import annotations
 
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.copying.raw_server import End, RawServer, answer
 from tests.faults.scripts import ended, line_of, ran, running
-from tests.server.wire import Wire, eventually
+from tests.server.wire import Wire, eventually, sleeps
 
 STARTED = """
 client = HttpServerClient(root, host="127.0.0.1")
@@ -51,12 +50,6 @@ CALLS = {
     "close": client.close,
 }
 """
-
-
-def sleeps(process: subprocess.Popen[str]) -> bool:
-    """Tell whether the main thread waits for something."""
-    fields = Path(f"/proc/{process.pid}/task/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return fields[0] == "S"
 
 
 # Handlers

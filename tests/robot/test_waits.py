@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from robot.api import ExecutionResult
 
 from tests.robot.conftest import Ran
 from tests.robot.suites import END_SECONDS, REPOSITORY, start, write
-from tests.server.wire import eventually
+from tests.server.wire import eventually, sleeps
 
 
 def test_promise_counts_only_what_begins_after_it(ran: Ran) -> None:
@@ -206,15 +205,6 @@ Goes On
     assert waits.elapsed_time.total_seconds() < 30
 
 
-def rests(pid: int) -> bool:
-    """Tell whether the main thread of a process waits for something, and goes on to."""
-    for _ in range(20):
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
-            return False
-        time.sleep(0.01)
-    return True
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc, which only Linux has")
 def test_ctrl_c_ends_a_wait_and_the_server(tmp_path: Path) -> None:
     suite = write(
@@ -234,7 +224,7 @@ Library    OperatingSystem
     with start(tmp_path, suite) as process:
         eventually((tmp_path / "waits").exists, "the wait")
         # Not in the middle of what Robot writes into its output, which that breaks.
-        eventually(lambda: rests(process.pid), "the wait")
+        eventually(lambda: sleeps(process, 20), "the wait")
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=END_SECONDS)
 

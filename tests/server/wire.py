@@ -201,6 +201,16 @@ def next_line(process: subprocess.Popen[str]) -> str:
     return line.decode()
 
 
+def sleeps(process: subprocess.Popen[str], looks: int = 1) -> bool:
+    """Tell whether the main thread of a process waits for something, at each of some looks 10 ms apart."""
+    for look in range(looks):
+        time.sleep(0.01 * bool(look))
+        fields = Path(f"/proc/{process.pid}/task/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        if fields[0] != b"S":
+            return False
+    return True
+
+
 def unmeasured() -> dict[str, str]:
     """Return the environment for a process whose coverage is not to be measured."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
