@@ -75,7 +75,7 @@ def test_ctrl_c_ends_a_copy_from_a_url_that_stalls(tmp_path: Path, call: str, be
         calling(STARTED, call.format(url=server.url()), tmp_path) as process,
     ):
         assert server.stalling.wait(10)
-        eventually(lambda: sleeps(process))
+        eventually(lambda: sleeps(process, 5), "it waits")
 
         assert felt(process) == GOES_ON
 
@@ -86,6 +86,7 @@ def test_ctrl_c_ends_a_copy_from_a_url_that_does_not_answer_at_all(tmp_path: Pat
         calling(STARTED, f"client.put_file('image', {server.url()!r})", tmp_path) as process,
     ):
         assert server.stalling.wait(10)
+        eventually(lambda: sleeps(process, 5), "it waits")
 
         assert felt(process) == GOES_ON
 
@@ -96,6 +97,7 @@ def test_ctrl_c_ends_the_pause_before_a_url_is_tried_again(tmp_path: Path) -> No
         calling(STARTED, f"client.put_file('image', {server.url()!r})", tmp_path) as process,
     ):
         eventually(lambda: len(server.heads) == 4, "its fourth try")
+        eventually(lambda: sleeps(process, 5), "the pause after it")
 
         assert felt(process) == GOES_ON
 
@@ -110,6 +112,7 @@ before_all = ours()
         operator = f"opendal.Operator('http', endpoint='http://127.0.0.1:{server.port}')"
         with calling(code + STARTED, f"client.put_file('image', 'file', {operator})", tmp_path) as process:
             assert server.stalling.wait(10)
+            eventually(lambda: sleeps(process, 5), "it waits")
 
             process.send_signal(signal.SIGINT)
             line = line_of(process)
