@@ -35,7 +35,7 @@ USAGE[""] = "\n       ".join(("httpserve [OPTION]... [PATH]... [PORT]", *USAGE.v
 
 ENVIRONMENT = "HTTPSERVE_HOST, HTTPSERVE_PEER and HTTPSERVE_PORT stand for -b, --peer and -p."
 DESCRIPTIONS = {
-    "": "Serve directories and files over HTTP. Prints the URL when ready; Ctrl-C ends it.",
+    "": "Serve files over HTTP. Prints the URL when ready; Ctrl-C ends it.",
     "put": "Serve SRC under the name DST, from a private directory that is deleted on exit. Prints its URL when ready.",
     "doctor": "Look for reasons why nothing arrives at a board, and say what to do. Changes nothing, and sends nothing "
     "beyond this host. Exit code 0: nothing is wrong; 1: something is.",
@@ -75,11 +75,13 @@ class Options(argparse.Namespace):
     exit_after_download: bool
     addresses: list[str]  # of -b
     bind: str | None
+    more_hosts: Sequence[str]
     given_port: int | None
     port: int
     is_port_bare: bool = False  # given as PORT, without -p
     environment: dict[str, str]  # the variables that were read, as in VARIABLES
     peer: str | None
+    strict_peer: bool
     advertise: str | None
     wait_for_address: float
     exit_after: list[ExitAfter]
@@ -116,12 +118,8 @@ def parse(words: Sequence[str]) -> tuple[str, Options]:
 
 def _read_where(parser: argparse.ArgumentParser, options: Options) -> None:
     """Read what may be said in several ways: the port, the address, and the directory that paths begin in."""
-    if len(options.addresses) > 1:
-        parser.error(
-            f"-b is given {len(options.addresses)} times, and a server listens on one address; "
-            "-b 0.0.0.0 listens on all, or start one httpserve for each"
-        )
     options.bind = next(iter(options.addresses), None)
+    options.more_hosts = options.addresses[1:]
     if options.src is None:
         _read_paths(options)
     wanted = [] if options.bind is not None or options.peer is not None else ["HTTPSERVE_HOST", "HTTPSERVE_PEER"]
@@ -255,11 +253,12 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
 
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    what = "address or interface to listen on, such as eth0"
+    what = "address or interface to listen on, such as eth0; repeatable"
     add("-b", "--bind", action="append", default=[], dest="addresses", metavar="ADDRESS", help=what)
     what = "listen there (default: a free port)"
     add("-p", "--port", type=port_number, dest="given_port", metavar="PORT", help=what)
     add("--peer", metavar="ADDRESS", help="the board: listen on the side that faces it")
+    add("--strict-peer", action="store_true", help="fail where this host is not on the network of --peer")
     add("--advertise", metavar="URL", help="what URLs say instead: URL, HOST or HOST:PORT")
     what = "wait up to S seconds for the address to listen on"
     add("--wait-for-address", type=seconds, default=0.0, metavar="S", help=what)
@@ -329,7 +328,7 @@ def exit_after(text: str) -> ExitAfter:
 
 def option(hint: Hint) -> str:
     """Return how a shell says what a message names as an argument, such as `-b 0.0.0.0` for `host='0.0.0.0'`."""
-    name = {"host": "-b", "port": "-p"}.get(hint.option, f"--{hint.option.replace('_', '-')}")
+    name = {"host": "-b", "more_hosts": "-b", "port": "-p"}.get(hint.option, f"--{hint.option.replace('_', '-')}")
     if hint.value is None:
         return f"leave {name} out" if hint.option == "wait_for_address" else f"no {name}"
     return name if hint.value is ... else f"{name} {shlex.quote(printable(str(hint.value)))}"

@@ -17,6 +17,7 @@ from httpserve import (
     HttpServeError,
     HttpServerClient,
     NotFound,
+    PortInUse,
     ServerNotRunning,
     StorageError,
     WaitTimeout,
@@ -37,6 +38,9 @@ TELLING_SHARE = 8  # telling takes at most one part in so many of the time of a 
 MOST_REST_SECONDS = 0.25
 COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
 STANDARD_INPUT = "/dev/stdin"
+LOOPBACK = "127.0.0.1"
+
+log = logging.getLogger("httpserve.cli")
 
 Ends = Mapping[str, Future[list[DownloadRecord]]]  # of the waits for names
 
@@ -96,7 +100,22 @@ class ServeCommand:
     def _serve(self) -> None:
         options = self._options
         remove_stale(options.port_file)
-        client, names, files = self._client()
+        served = self._what_to_serve()
+        if options.bind is None:
+            options.more_hosts = (LOOPBACK,)  # for who tries the URL's port on this host
+        try:
+            self._serve_what(served)
+        except PortInUse as error:
+            if options.bind is not None or error.host != LOOPBACK:
+                raise
+            log.info("another program has port %d on %s: only other addresses answer", options.port, LOOPBACK)
+            options.more_hosts = ()
+            self._serve_what(served)
+
+    def _serve_what(self, served: Served | None) -> None:
+        options = self._options
+        client = client_for(served, options)
+        names, files = ([options.dst], [options.dst]) if served is None else (served.names, served.files())
         with ThreadPoolExecutor(len(self._awaited) or 1, "httpserve-cli") as pool, closing(client):
             with self._signals.limited(options.timeout):
                 self._begin(client)
@@ -115,16 +134,16 @@ class ServeCommand:
                     self._tell(note)
                 self._until_the_end(client, pool)
 
-    def _client(self) -> tuple[HttpServerClient, Sequence[str], Sequence[str]]:
-        """Return a client that is not started, the names whose URLs are shown (none: the root's is), and the files."""
+    def _what_to_serve(self) -> Served | None:
+        """Return what the paths mean, and say where a bare port is used; None for `put`."""
         options = self._options
         if options.src is not None:
-            return client_for(None, options), [options.dst], [options.dst]
+            return None
         served = what_to_serve(options.paths)
         self._awaited = {served.name_of(name): boards for name, boards in self._awaited.items()}
         if options.is_port_bare and not options.quiet:
             self._lines.say(f"httpserve: serving {printable(served.directory)!r} at port {options.port}")
-        return client_for(served, options), served.names, served.files()
+        return served
 
     def _begin(self, client: HttpServerClient) -> None:
         """Start the server, and put what it has to serve: all that may take long before a board can ask."""
@@ -245,6 +264,8 @@ def client_for(served: Served | None, options: Options) -> HttpServerClient:
         options.bind,
         options.port,
         peer=options.peer,
+        strict_peer=options.strict_peer,
+        more_hosts=options.more_hosts,
         advertise=options.advertise,
         listing=options.listing,
         dot_files=options.dot_files,

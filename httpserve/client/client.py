@@ -33,8 +33,8 @@ from httpserve.errors import (
     ServerNotRunning,
     StorageError,
 )
-from httpserve.network.binding import bind, bind_error
-from httpserve.network.choice import advertised, check_peer, listen_host, validate
+from httpserve.network.binding import listening
+from httpserve.network.choice import advertised, check_peer, listen_host, listen_hosts, validate
 from httpserve.network.interfaces import with_zone
 from httpserve.records.claims import Claims
 from httpserve.records.events import Event, checked_kinds
@@ -45,6 +45,7 @@ from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, re
 from httpserve.records.waits.download import wait_for_download
 from httpserve.records.waits.request import wait_for_request
 from httpserve.records.waits.stream import next_events
+from httpserve.server import tcp
 from httpserve.server.limits import Limits, most_connections
 from httpserve.server.server import Server
 from httpserve.site.app import Site
@@ -97,6 +98,7 @@ class HttpServerClient:
         max_connections: int | None = None,
         lost_after: float = 30.0,
         strict_peer: bool = False,
+        more_hosts: str | Collection[str] = (),
     ) -> None:
         """Create a stopped server. This starts nothing, and touches neither the disk nor the network.
 
@@ -122,12 +124,15 @@ class HttpServerClient:
             lost_after: Seconds without a sign of life after which a board counts as lost.
             strict_peer: Whether `start` raises AddressNotFound, rather than warn in the log, where `peer` is on no
                 network of this host, or cannot reach where the server listens.
+            more_hosts: Where to listen as well, on the same port: one address, name or interface, or several. URLs are
+                not made of them, and one that `host` includes changes nothing.
 
         Raises:
             InvalidArgument: A value is invalid.
             NotFound: `root_dir` is relative, and the current directory is gone.
         """
-        validate(host, peer, advertise, port)
+        more = (more_hosts,) if isinstance(more_hosts, str) else tuple(more_hosts)
+        validate(host, peer, advertise, port, more)
         checked_count("max_records", max_records)
         if max_connections is None:
             max_connections = most_connections()
@@ -153,7 +158,7 @@ class HttpServerClient:
         self._claims = Claims(self._log)
         self._root = root
         self._site = site
-        listen = partial(_listen, site, self._log, host, peer, strict_peer, port, limits)
+        listen = partial(_listen, site, self._log, host, more, peer, strict_peer, port, limits)
         self._life = Lifecycle(root, self._log, listen)
         ways = Ways(self._life, peer, advertise)
         self._terms = WaitTerms(self._log, root, site, self._life, ways)
@@ -711,18 +716,14 @@ def _listen(
     site: Site,
     exchanges: ExchangeLog,
     host: str | None,
+    more_hosts: Collection[str],
     peer: str | None,
     strict_peer: bool,
     port: int,
     limits: Limits,
     is_awaited: bool,
 ) -> Server:
-    where = listen_host(host, peer, is_awaited=is_awaited)
+    hosts = listen_hosts(host, more_hosts, peer, is_awaited=is_awaited)
     if peer is not None:
-        check_peer(where, peer, is_strict=strict_peer)
-    sock = bind(where, port)
-    bound = sock.getsockname()[1]
-    try:
-        return Server(sock, site, exchanges, limits)
-    except OSError as error:
-        raise bind_error(error, where, bound) from error
+        check_peer(hosts[0], peer, is_strict=strict_peer)
+    return Server(listening(hosts, port, partial(tcp.listen, lost_seconds=limits.lost)), site, exchanges, limits)

@@ -1,14 +1,16 @@
-"""Binds a socket, or raises one of our errors that says why it cannot.
+"""Binds sockets and lets them listen, or raises one of our errors that says why that cannot be.
 
-Knows sockets and the system's errors. Does not listen.
+Knows sockets and the system's errors. Does not know what a listening socket is set up with.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from httpserve.base.text import Hint, Message
@@ -18,6 +20,7 @@ from httpserve.network.interfaces import addresses_here, interfaces
 
 # Windows lets SO_REUSEADDR take over a port in use; elsewhere it only forgives connections in TIME_WAIT.
 _REUSE = socket.SO_REUSEADDR if os.name == "posix" else getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
+TRIES = 20  # of ports that the system chooses, until one is free on every address
 _FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
@@ -38,6 +41,36 @@ def bind(host: str, port: int) -> socket.socket:
         return _bound(endpoint)
     except OSError as error:
         raise bind_error(error, endpoint.host, port) from error
+
+
+def listening(hosts: Sequence[str], port: int, listen: Callable[[socket.socket], None]) -> list[socket.socket]:
+    """Return sockets that listen on these hosts, all on one port; *listen* lets one of them do so.
+
+    Blocks and raises as `bind` does; then no socket is left. For port 0 several ports are tried until one is free on
+    every host.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            return _listening(hosts, port, listen)
+        except PortInUse as error:
+            if port or not left or error.host == hosts[0]:
+                raise
+    raise AssertionError("there is always a last try")
+
+
+def _listening(hosts: Sequence[str], port: int, listen: Callable[[socket.socket], None]) -> list[socket.socket]:
+    with contextlib.ExitStack() as taken:  # a Ctrl-C leaves no port taken, either
+        sockets = []
+        for host in hosts:
+            sock = taken.enter_context(bind(host, port))
+            port = sock.getsockname()[1]
+            try:
+                listen(sock)
+            except OSError as error:
+                raise bind_error(error, host, port) from error
+            sockets.append(sock)
+        taken.pop_all()
+        return sockets
 
 
 def _bound(endpoint: Endpoint) -> socket.socket:

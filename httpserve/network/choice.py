@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from httpserve.base.log import logger
 from httpserve.base.text import Hint, Message
-from httpserve.errors import AddressNotFound
+from httpserve.errors import AddressNotFound, InvalidArgument
 from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, resolve
 from httpserve.network.interfaces import InterfaceAddress, addresses_here, default_source, interfaces, source_address
 from httpserve.network.routes import route_to
@@ -21,18 +21,42 @@ log = logger("httpserve.network")
 
 _DISCARD_PORT = 9  # RFC 863; any port but 0 does, as nothing is sent
 _V4, _V6 = socket.AF_INET, socket.AF_INET6
+_WILDCARDS = ("0.0.0.0", "::")
+_MORE = "more_hosts"  # the name of an argument
 Families = Sequence[socket.AddressFamily]
 
 
-def validate(host: str | None, peer: str | None, advertise: str | None, port: int) -> None:
+def validate(
+    host: str | None, peer: str | None, advertise: str | None, port: int, more_hosts: Iterable[str] = ()
+) -> None:
     """Check the form of what a caller gave; raise InvalidArgument. Does not block, as it resolves nothing."""
     checked_port(port)
     if host is not None:
         checked_host(host)
+    for other in more_hosts:
+        if checked_host(other, _MORE) in _WILDCARDS:
+            text = "{} includes the addresses that it stands beside; pass {} alone"
+            raise InvalidArgument(text, Hint(_MORE, other), Hint("host", other))
     if peer is not None:
         checked_peer(peer)
     if advertise is not None:
         url_from_advertise(advertise, port)
+
+
+def listen_hosts(
+    host: str | None, more_hosts: Iterable[str], peer: str | None, *, is_awaited: bool = False
+) -> list[str]:
+    """Choose the addresses to bind: that of `listen_host`, and those of *more_hosts* that it does not include.
+
+    Blocks and raises as `listen_host` does.
+    """
+    chosen = [listen_host(host, peer, is_awaited=is_awaited)]
+    families = _answering(chosen[0]) if chosen[0] in _WILDCARDS else ()
+    for other in more_hosts:
+        found = resolve(other, what=_MORE)[0]
+        if found.family not in families and found.host not in chosen:
+            chosen.append(found.host)
+    return chosen
 
 
 def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False) -> str:
@@ -50,7 +74,7 @@ def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False)
     """
     if host is not None:
         found = resolve(host)[0].host
-        if peer is None and found in ("0.0.0.0", "::"):
+        if peer is None and found in _WILDCARDS:
             _log_choice(_candidates(_answering(found)))
         return found
     if peer is not None:
@@ -139,7 +163,7 @@ def advertised(bound_host: str, port: int, *, peer: str | None = None, advertise
 
 
 def _facing_host(bound_host: str, peer: str | None) -> str:
-    if bound_host not in ("0.0.0.0", "::"):
+    if bound_host not in _WILDCARDS:
         return bound_host
     families = _answering(bound_host)
     if peer is not None:
@@ -153,7 +177,7 @@ def answering(bound_host: str) -> list[InterfaceAddress]:
 
     Empty for a wildcard where there is nothing but loopback, and for an address that no interface has (any more).
     """
-    if bound_host in ("0.0.0.0", "::"):
+    if bound_host in _WILDCARDS:
         return _candidates(_answering(bound_host))
     return [here for here in interfaces() if bound_host in (here.address, here.host)]
 

@@ -117,7 +117,7 @@ def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
     bare = checked_host(host, what)
     if bare.lower().rstrip(".") == "localhost":  # RFC 6761, 6.3: never a matter for the resolver
         bare = "127.0.0.1"
-    if what == "host" and _is_interface(bare):
+    if what != "peer" and _is_interface(bare):
         bare = _address_of(bare)
     if ":" in bare and "%" not in bare and numeric_address(bare).is_link_local:
         bare = f"{bare}%{_only_zone(bare, what)}"

@@ -44,6 +44,12 @@ class Address(str):
     __slots__ = ()
 
 
+class Addresses(tuple[Address, ...]):
+    """Addresses or host names: a list, or text such as ``127.0.0.1, 10.0.0.1``."""
+
+    __slots__ = ()
+
+
 class Source(str):
     """A local path, an ``http://`` or ``https://`` URL, or a path on the operator that goes with it.
 
@@ -96,6 +102,13 @@ def to_address(value: object) -> Address:
     return Address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
 
 
+def to_addresses(value: object) -> Addresses:
+    parts = re.split(r"[,\s]+", value) if isinstance(value, str) else value
+    if isinstance(parts, list | tuple):
+        return Addresses(to_address(part) for part in parts if part)
+    raise ValueError("write addresses with commas, or give a list")
+
+
 def to_source(value: str | os.PathLike[str]) -> Source:
     return Source(os.fspath(value))
 
@@ -139,12 +152,10 @@ def _unit(text: str) -> str:
 def to_clients(value: object) -> Clients:
     if isinstance(value, int):
         return Clients(value)
-    if isinstance(value, str):
-        if value.strip().isdigit():
-            return Clients(int(value))
-        value = [part for part in re.split(r"[,\s]+", value) if part]
-    if isinstance(value, list | tuple) and value:
-        return Clients([to_address(part) for part in value])
+    if isinstance(value, str) and value.strip().isdigit():
+        return Clients(int(value))
+    if isinstance(value, str | list | tuple) and value:
+        return Clients(list(to_addresses(value)))
     raise ValueError("write a number of boards, or their addresses with commas")
 
 
@@ -167,6 +178,7 @@ Converter = Callable[[Any], Any] | Callable[[Any, Any], Any]  # Any: as Robot ha
 
 CONVERTERS: dict[type, Converter] = {
     Address: to_address,
+    Addresses: to_addresses,
     Source: to_source,
     Until: to_until,
     Clients: to_clients,

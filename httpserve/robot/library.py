@@ -16,7 +16,7 @@ from robot.utils import escape
 from robot.version import VERSION
 
 from httpserve import __version__
-from httpserve.robot.conversions import CONVERTERS, Address, AutoClose
+from httpserve.robot.conversions import CONVERTERS, Address, Addresses, AutoClose
 from httpserve.robot.download_keywords import DownloadKeywords
 from httpserve.robot.file_keywords import FileKeywords
 from httpserve.robot.server_keywords import ServerKeywords
@@ -99,6 +99,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         max_connections: int | None = None,
         lost_after: timedelta = timedelta(seconds=30),
         strict_peer: bool = False,
+        more_hosts: Addresses | None = None,
     ) -> None:
         """Sets the defaults of servers, and when they end. Starts nothing.
 
@@ -121,6 +122,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``max_connections``: the most connections at a time; default: what fits the limit of descriptors.
         - ``lost_after``: after how long without a sign of life a board is taken for lost; default: 30 seconds.
         - ``strict_peer``: whether a ``peer`` on no network of this host is an error, not a warning; default: no.
+        - ``more_hosts``: where to listen as well, on the same port; URLs are not made of these.
         """
         self.servers = Servers(settings_of(locals()), auto_close)
         self.transfers_log = TransfersLog()

@@ -15,7 +15,7 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from httpserve import HttpServerClient, Report
 from httpserve.base.text import worded
-from httpserve.robot.conversions import Address, seconds
+from httpserve.robot.conversions import Address, Addresses, seconds
 from httpserve.robot.keyword import Keywords, argument, keyword
 from httpserve.robot.servers import DEFAULT_ALIAS, settings_of
 
@@ -46,6 +46,7 @@ class ServerKeywords(Keywords):
         max_connections: int | None = None,
         lost_after: timedelta | None = None,
         strict_peer: bool | None = None,
+        more_hosts: Addresses | None = None,
         wait_for_address: timedelta = NO_TIME,
     ) -> str:
         """Starts a server, makes it the current one, and returns its URL, without a ``/`` at the end.

@@ -19,7 +19,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
 from httpserve.base.log import logger, traceback_lines
@@ -63,18 +63,17 @@ class Leader:
     """The threads of one server.
 
     Args:
-        listener: The listening socket, not blocking.
+        listeners: The listening sockets, not blocking.
         shared: What its connections share.
         poller: Closed by `run` at the end.
         name: How its threads are called.
     """
 
-    def __init__(self, listener: socket.socket, shared: Shared, poller: Poller, name: str) -> None:
-        self._listener = listener
+    def __init__(self, listeners: Sequence[socket.socket], shared: Shared, poller: Poller, name: str) -> None:
+        self._listeners = {listener.fileno(): listener for listener in listeners}
         self._shared = shared
         self._poller = poller
         self._name = name
-        self._listener_fd = listener.fileno()
         # Touched by the leader alone:
         self._clock = shared.clock
         self._now, self._wall = self._clock(), time.time()
@@ -85,7 +84,6 @@ class Leader:
         self._accept_again = 0.0  # when to look again after the descriptors ran out; 0.0: accepting
         self._warned: set[str] = set()
         self._tracebacks = 0
-        self._listener_dropped = False
         self._awaits_acknowledgments = False
         self.has_cut = False  # an answer was under way when everything had to end
         self._connections: dict[int, Connection] = {}
@@ -99,7 +97,7 @@ class Leader:
         self._phase = Phase.SERVING
         self._numbers = 0
         self.over = Latch()
-        poller.watch(self._listener_fd, READ)
+        self._watch_listeners()
 
     # From any thread
 
@@ -228,7 +226,8 @@ class Leader:
         while True:
             while self._ready:
                 fd = self._ready.popleft()[0]
-                connection = self._accept() if fd == self._listener_fd else self._serve_ready(fd)
+                listener = self._listeners.get(fd)
+                connection = self._serve_ready(fd) if listener is None else self._accept(listener)
                 if connection is not None:
                     return connection
             if self._returned:
@@ -319,7 +318,11 @@ class Leader:
 
     # Accepting
 
-    def _accept(self) -> Connection | None:
+    def _watch_listeners(self) -> None:
+        for fd in self._listeners:
+            self._poller.watch(fd, READ)
+
+    def _accept(self, listener: socket.socket) -> Connection | None:
         for at in range(ACCEPT_AT_ONCE):
             if len(self._connections) >= self._shared.limits.connections:
                 if at > 0:
@@ -328,7 +331,7 @@ class Leader:
                     self._pause_accepting()
                     return None
             try:
-                sock, address = self._listener.accept()
+                sock, address = listener.accept()
             except BlockingIOError:
                 return None
             except OSError as error:
@@ -371,7 +374,8 @@ class Leader:
     def _pause_accepting(self) -> None:
         """Let new connections wait in the backlog until one ends, and look again soon in any case."""
         if not self._accept_again:
-            self._poller.drop(self._listener_fd)
+            for fd in self._listeners:
+                self._poller.drop(fd)
         self._accept_again = self._now + RETRY_ACCEPT_SECONDS
 
     def _warn_once(self, message: str) -> None:
@@ -393,7 +397,7 @@ class Leader:
         """Deal with every deadline that has come; return a connection that needs this thread."""
         if self._accept_again and now >= self._accept_again and self._phase is Phase.SERVING:
             self._accept_again = 0.0
-            self._poller.watch(self._listener_fd, READ)
+            self._watch_listeners()
         for _ in range(len(self._deadlines)):  # each once, whatever deadline it takes next
             connection = self._deadlines.take_due(now)
             if connection is None:
@@ -416,7 +420,7 @@ class Leader:
     def _wind_up(self, now: float) -> bool:
         """Close what is quiet, or everything when cutting. True when nothing is left."""
         self._awaits_acknowledgments = False
-        self._close_listener()
+        self._close_listeners()
         if self._phase is Phase.CUTTING:
             self._cut_all(now)
         else:
@@ -427,19 +431,18 @@ class Leader:
                     self._awaits_acknowledgments |= need is not Need.GONE
         return not self._connections
 
-    def _close_listener(self) -> None:
-        if self._listener_dropped:
-            return
-        self._listener_dropped = True
-        if self._listener.fileno() < 0:  # `stop` has waited too long for this thread, and closed it
-            return
-        try:
-            if not self._accept_again:
-                self._poller.drop(self._listener_fd)
-            self._listener.shutdown(socket.SHUT_RDWR)  # a child between fork and exec has a copy that listens, too
-        except OSError:
-            pass  # closed just now, or a system that does not do that to a listening socket
-        self._listener.close()
+    def _close_listeners(self) -> None:
+        while self._listeners:
+            fd, listener = self._listeners.popitem()
+            if listener.fileno() < 0:  # `stop` has waited too long for this thread, and closed it
+                continue
+            try:
+                if not self._accept_again:
+                    self._poller.drop(fd)
+                listener.shutdown(socket.SHUT_RDWR)  # a child between fork and exec has a copy that listens, too
+            except OSError:
+                pass  # closed just now, or a system that does not do that to a listening socket
+            listener.close()
 
     def _cut_all(self, now: float) -> None:
         self._cut_at = self._cut_at or now

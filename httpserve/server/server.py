@@ -5,13 +5,14 @@ Knows how to start, drain and stop the leader in a background thread. Knows noth
 
 from __future__ import annotations
 
+import contextlib
 import encodings.idna  # noqa: F401 - imported here, or by the first getaddrinfo, inside the first start()
 import importlib.metadata  # noqa: F401 - likewise by werkzeug
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
@@ -23,12 +24,11 @@ from httpserve.server.limits import Limits
 from httpserve.server.log_writer import LogWriter
 from httpserve.server.poller import best_poller
 from httpserve.server.shared import Shared
-from httpserve.server.tcp import Listener, set_up_listener
+from httpserve.server.tcp import Listener
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-BACKLOG = 1024
 JOIN_SECONDS = 1.0
 
 
@@ -37,10 +37,10 @@ class _Handler(WSGIRequestHandler):
 
 
 class Server(ThreadedWSGIServer):
-    """Serves a WSGI app on a bound socket.
+    """Serves a WSGI app on listening sockets.
 
     Args:
-        sock: The bound socket; the server takes it over.
+        sockets: The listening sockets, of one port; the server takes them over. The first one gives it its address.
         app: The WSGI app.
         ledger: Where exchanges are recorded.
         limits: How long things may take.
@@ -49,31 +49,29 @@ class Server(ThreadedWSGIServer):
 
     def __init__(
         self,
-        sock: socket.socket,
+        sockets: Sequence[socket.socket],
         app: WSGIApplication,
         ledger: ExchangeLog,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        host, port = sock.getsockname()[:2]
-        try:
+        host, port = sockets[0].getsockname()[:2]
+        self._others: list[Listener] = []
+        with contextlib.ExitStack() as taken:  # a signal's handler may raise: the port must not stay taken
+            for sock in sockets:
+                taken.callback(sock.close)
             # werkzeug exits the process when bind fails, so it gets a descriptor that is bound; it keeps a duplicate.
-            super().__init__(host, port, app, _Handler, fd=sock.fileno())
-        finally:
-            sock.close()
-        try:
+            super().__init__(host, port, app, _Handler, fd=sockets[0].fileno())
+            taken.callback(self.server_close)
+            self._others = [Listener(sock) for sock in sockets[1:]]
             self.socket = Listener(self.socket)
-            set_up_listener(self.socket, limits.lost)
-            self.socket.listen(BACKLOG)
-        except BaseException:  # of a signal too: the port must not stay taken
-            self.socket.close()
-            raise
+            taken.pop_all()
+            sockets[0].close()
         self.host = host  # as the socket has it: names were resolved before
-        wildcard = host in ("0.0.0.0", "::")
         self._log = LogWriter(f"httpserve:{port}-log")
-        local = None if wildcard else host
+        local = None if host in ("0.0.0.0", "::") or self._others else host
         shared = Shared(app, ledger, self._environ(host, port), local, limits, self._log, clock)
-        self._leader = Leader(self.socket, shared, best_poller(), f"httpserve:{port}")
+        self._leader = Leader([self.socket, *self._others], shared, best_poller(), f"httpserve:{port}")
         self._thread: threading.Thread | None = None
         renew_in_child(self, Server.abandon_in_child)
 
@@ -142,6 +140,12 @@ class Server(ThreadedWSGIServer):
             self._log.close()
         return not self._leader.has_cut
 
+    def server_close(self) -> None:
+        """Close the listening sockets, as werkzeug's own name for it."""
+        super().server_close()
+        for listener in self._others:
+            listener.close()
+
     def _join(self, until: float) -> None:
         """Wait for all threads but those that wait for a disk: they end by themselves when it answers."""
         for thread in [self._thread, *self._leader.threads()]:
@@ -151,4 +155,4 @@ class Server(ThreadedWSGIServer):
     def abandon_in_child(self) -> None:
         """In a forked child, close the copies of the descriptors: only the parent answers."""
         self._leader.abandon_in_child()
-        self.socket.close()
+        self.server_close()

@@ -19,6 +19,7 @@ try:
 except ImportError:  # pragma: no cover - Windows
     pass
 
+BACKLOG = 1024
 TELLS_OUTSTANDING = sys.platform == "linux"
 # What may be queued ahead of what is in flight: little for a slow board, of which there may be a thousand; all that the
 # send buffer takes for a quick one, without which a download on the same machine is a sixth slower.
@@ -132,15 +133,16 @@ class Listener(socket.socket):
         family, kind = sock.family, sock.type
         super().__init__(family, kind, sock.proto, sock.detach())
         self.family, self.type = family, kind
+        self.setblocking(False)
 
 
-def set_up_listener(sock: socket.socket, lost_seconds: float) -> None:
-    """Set what every connection inherits from the listening socket."""
-    sock.setblocking(False)
+def listen(sock: socket.socket, lost_seconds: float) -> None:
+    """Let a bound socket listen, with what every connection inherits from it. Raises what the system raises."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     _set_probes(sock, lost_seconds)
     _limit_queue(sock, NOT_SENT_BYTES)
+    sock.listen(BACKLOG)
 
 
 def queue_more(sock: socket.socket) -> None:

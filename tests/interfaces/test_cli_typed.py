@@ -169,11 +169,7 @@ def test_error_names_the_variable(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 @each(
     ("words", "code", "said"),
     [
-        (
-            ["-b", "10.0.0.1", "-b", "10.0.0.2"],
-            2,
-            "-b is given 2 times, and a server listens on one address; -b 0.0.0.0",
-        ),
+        (["-b", "10.0.0.1", "-b", "0.0.0.0"], 1, "-b 0.0.0.0 includes the addresses that it stands beside; pass -b"),
         (["--host", "10.0.0.1"], 2, "unrecognized arguments: --host; there is --bind"),
         (["served", "--prot=80"], 2, "unrecognized arguments: --prot=80; there is --port"),
         (["served", "--exit-after-download"], 2, "without put it is --exit-after NAME"),

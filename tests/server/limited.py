@@ -16,6 +16,7 @@ from httpserve.records.log import ExchangeLog
 from httpserve.records.model import RequestRecord, Transfer
 from httpserve.server.limits import Limits
 from httpserve.server.server import Server
+from httpserve.server.tcp import listen
 from tests.conftest import connections_at
 from tests.server.wire import LOOK_SECONDS, Wire
 
@@ -63,7 +64,7 @@ class Limited:
 
     Args:
         limits: Its limits.
-        sock: What it listens on.
+        sock: What it listens on, bound.
         app: Its app.
         clock: What its limits are timed by; None: the time that passes.
     """
@@ -73,7 +74,9 @@ class Limited:
     ) -> None:
         self._ledger = ExchangeLog()
         self._clock = clock
-        self._server = Server(sock or _bound(), app or Answers(), self._ledger, limits, clock or time.monotonic)
+        sock = sock or _bound()
+        listen(sock, limits.lost)
+        self._server = Server([sock], app or Answers(), self._ledger, limits, clock or time.monotonic)
         self.port = self._server.port
 
     def __enter__(self) -> Self:
