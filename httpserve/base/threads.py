@@ -29,6 +29,16 @@ _Handler = Callable[[int, FrameType | None], object]
 
 JOIN_SECONDS = 1.0  # for a thread that has nothing left to do
 NUMBERS = sorted(map(int, signal.valid_signals()))
+_OF_THE_THREAD = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}  # what its own code has caused
+
+
+def block_signals() -> None:
+    """Leave signals to the main thread: one that another thread takes ends no sleep of the script's.
+
+    SIGPIPE is among them: a script that has it at its default, to end by it, does not mean a board's connection.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OF_THE_THREAD)
 
 
 class GivenUp(Exception):

@@ -119,9 +119,9 @@ class ServeCommand:
         with ThreadPoolExecutor(len(self._awaited) or 1, "httpserve-cli") as pool, closing(client):
             with self._signals.limited(options.timeout):
                 self._begin(client)
+                notes = self._what_to_type(client, files)
             urls = [client.get_url(name) for name in names] or [client.get_url()]
             url = urls[0] if len(urls) == 1 else client.get_url()
-            notes = self._what_to_type(client, files)
             picture = qr_code(url, self._err.encoding) if options.qr else ""
             if options.json or self._shows_progress:
                 self._feed = EventFeed(client, OF_ALL if options.json else OF_TRANSFERS)
@@ -170,11 +170,17 @@ class ServeCommand:
         self._lines.busy(f"copying {printable(self._options.dst)}: {amount(done)}{of}")
 
     def _what_to_type(self, client: HttpServerClient, files: Sequence[str]) -> list[Event]:
-        return [
+        """Return what --command shows. Takes as long as reading the files, where their digests are not known."""
+        self._doing = "reading files for the digests that --command shows"
+        if self._options.command and self._shows_progress:
+            self._lines.busy("reading files for their digests")
+        notes = [
             Event("command", {"tool": tool, "name": name, "text": client.command(name, tool)})
             for name in files or self._awaited
             for tool in self._options.command
         ]
+        self._lines.busy("")
+        return notes
 
     def _say_ready(self, client: HttpServerClient, url: str, urls: list[str]) -> None:
         options = self._options

@@ -151,6 +151,11 @@ def fetches_directory(tool: str) -> bool:
     return _template(tool).directory
 
 
+def compares_digest(tool: str) -> bool:
+    """Tell whether a tool's command can compare a digest. Raises InvalidArgument where there is no such tool."""
+    return bool(_template(tool).check)
+
+
 def _template(tool: str) -> Template:
     template = TEMPLATES.get(tool) if isinstance(tool, str) else None
     if template is None:

@@ -17,7 +17,7 @@ from httpserve.base.names import checked_name
 from httpserve.base.progress import Progress
 from httpserve.base.tables import Records
 from httpserve.base.text import url_path
-from httpserve.client.board_commands import Target, Value, command, fetches_directory
+from httpserve.client.board_commands import Target, Value, command, compares_digest, fetches_directory
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.summary import Summary
 from httpserve.client.wait_arguments import WaitTerms
@@ -116,8 +116,8 @@ class HttpServerClient:
             dot_files: Whether files with a leading dot are served that others put into the directory.
             read_only: Change nothing in `root_dir`, which must exist and need not be writable.
             only: Serve this one file of `root_dir`, or these files and directories of it, and nothing else.
-            digests: Whether `NAME.sha256` answers with the digest of a file that was put here, as `sha256sum -c`
-                reads it. It is not listed, and a file of that name takes precedence.
+            digests: Whether `NAME.sha256` answers with the digest of a file, as `sha256sum -c` reads it. It is not
+                listed, and a file of that name takes precedence.
             max_records: How many requests `requests` keeps.
             max_connections: The most connections at a time. Beyond it the server closes the one that is idle longest;
                 if none is idle, new ones wait. None: what fits the limit of descriptors.
@@ -275,7 +275,10 @@ class HttpServerClient:
     def command(
         self, name: StrPath, tool: str, *, peer: str | None = None, sha256: bool = True, **values: Value
     ) -> str:
-        """Return the command line that fetches a file, to type on a board. Reads no file, and does not block.
+        """Return the command line that fetches a file, to type on a board. Blocks only to compute a digest.
+
+        The digest of a file that was put here is known. Of one that others put into the directory it is computed: that
+        takes as long as reading the file once, and a Ctrl-C ends it. The digest is then kept for that version.
 
         The line fails (in a shell: with a status other than 0) if the file does not arrive, or arrives changed as far
         as the board's client can see. docs/boards.md says what each client needs.
@@ -284,7 +287,8 @@ class HttpServerClient:
             name: The name on the server; for ostree that of the repository.
             tool: u-boot, u-boot-lwip, ipxe, grub, wget, busybox, curl, rauc, swupdate, ostree or python.
             peer: The board that will use the line; None: that of the constructor.
-            sha256: Whether the line compares the digest, where the board's client can and the file was put here.
+            sha256: Whether the line compares the digest, where the board's client can and the file is there. False
+                reads no file.
             values: `address=` (U-Boot; default `${loadaddr}`), `output=` (wget, busybox, curl, python; default the last
                 part of the name), `device=` (wget, busybox, curl; written instead of a file), `use=` (GRUB; default
                 `linux`), `ref=`, `remote=` and `repo=` (ostree).
@@ -294,20 +298,21 @@ class HttpServerClient:
             InvalidArgument: There is no such tool or value, or the tool cannot use the URL.
             InvalidName: No file can have that name, or it is that of a directory (only ostree fetches those).
             AddressNotFound: No route leads to the peer.
+            StorageError: The disk fails.
         """
         server = self._running("command")
         checked = checked_name(name, directory=fetches_directory(tool))
         wanted = Target(checked, self._url(server, name, peer))
         try:
             known = self._site.representation(checked)
+            if sha256 and compares_digest(tool):
+                digest = known.sha256 or self._root.digest(checked, known.identity, None)
+                wanted = wanted._replace(sha256=digest, size=known.validators.size)
         except (NotFound, NotPermitted):
             pass  # it need not be there yet
         except IsADirectory:
             if not fetches_directory(tool):
                 raise InvalidName(os.fspath(name), f"it is a directory, and {tool} fetches a file") from None
-        else:
-            if sha256:
-                wanted = wanted._replace(sha256=known.sha256, size=known.validators.size)
         return command(tool, wanted, values)
 
     def _url(self, server: Server, path: StrPath, peer: str | None) -> str:

@@ -198,6 +198,7 @@ class Lifecycle:
 
     def _stop_server(self, call: _Call, timeout: float) -> None:
         self._exchanges.wake()  # who waits for what can begin no more need not wait until the end
+        self._root.rest()  # nor does a board that waits for a digest
         server = self._server
         began = time.monotonic()
         if server is not None and not server.stop(0.0 if call.is_given_up else timeout):

@@ -37,12 +37,13 @@ class DownloadKeywords(Keywords):
         server: str | None = None,
         **values: int | str,
     ) -> str:
-        """Returns the line to type on a board that downloads a file. Does not block.
+        """Returns the line to type on a board that downloads a file. Blocks only to read a file for its digest.
 
         ``name`` is the name on the server. ``tool`` is what the board has: ``u-boot``, ``u-boot-lwip``, ``grub``,
         ``ipxe``, ``busybox``, ``wget``, ``curl``, ``rauc``, ``swupdate`` and others; an unknown one fails with the
         list. ``peer`` is the address of the board, where it is not that of the server's settings. ``sha256`` adds a
-        check of what came, where the tool can do one. Further arguments are values of the tool's template; of them
+        check of what came, where the tool can do one; the digest of a file that was not put here is computed, which
+        takes as long as reading it. Further arguments are values of the tool's template; of them
         ``address`` is hexadecimal where it is text, as U-Boot reads it, with or without ``0x``, and a number such as
         ``${0x40200000}`` is written so. ``server`` is an alias; default: the current server.
 

@@ -117,7 +117,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``dot_files``: whether files with a leading dot are served that others put there; default: no.
         - ``read_only``: change nothing in ``root_dir``, which must be there; default: no.
         - ``only``: serve this one file of ``root_dir``, and nothing beside it.
-        - ``digests``: whether ``NAME.sha256`` answers with the digest of a file that was put; default: yes.
+        - ``digests``: whether ``NAME.sha256`` answers with the digest of a file; default: yes.
         - ``max_records``: how many requests `Get Requests` remembers; default: 1000.
         - ``max_connections``: the most connections at a time; default: what fits the limit of descriptors.
         - ``lost_after``: after how long without a sign of life a board is taken for lost; default: 30 seconds.

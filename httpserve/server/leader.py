@@ -23,11 +23,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
 from httpserve.base.log import logger, traceback_lines
-from httpserve.base.threads import Latch
+from httpserve.base.threads import Latch, block_signals
 from httpserve.server.connection import Connection
 from httpserve.server.deadlines import Deadlines
 from httpserve.server.delivery import plain_address
-from httpserve.server.log_writer import block_signals
 from httpserve.server.poller import READ, WRITE, Poller
 from httpserve.server.shared import Shared
 from httpserve.server.state import NEVER, Need

@@ -7,28 +7,17 @@ from __future__ import annotations
 
 import logging
 import queue
-import signal
 import threading
 from collections.abc import Callable
 
 from httpserve.base.log import logger, say
-from httpserve.base.threads import Latch
+from httpserve.base.threads import Latch, block_signals
 
 MOST_LINES = 10_000  # that wait to be written; the log says only how many came beyond
 FLUSH_SECONDS = 1.0  # for what is left at the end
-_OF_THE_THREAD = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}  # what its own code has caused
 LINGER_SECONDS = 1.0  # the thread ends when it had nothing to do for so long
 
 log = logger("httpserve.server")
-
-
-def block_signals() -> None:
-    """Leave signals to the main thread: one that another thread takes ends no sleep of the script's.
-
-    SIGPIPE is among them: a script that has it at its default, to end by it, does not mean a board's connection.
-    """
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OF_THE_THREAD)
 
 
 class LogWriter:

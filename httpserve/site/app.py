@@ -21,10 +21,10 @@ from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver
 from httpserve.site import answers, conditional
 from httpserve.site.answers import File, Response
 from httpserve.site.conditional import Answer
-from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file
+from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file, digest_version, probe_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
 from httpserve.site.representation import Representation, represent
-from httpserve.storage.served import DiskBusy, FileVersion, Identity, Served
+from httpserve.storage.served import DigestPending, DiskBusy, FileVersion, Served
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -47,7 +47,7 @@ class Site:
         listing: Whether a directory without an index.html answers with what is in it.
         dot_files: Whether names with a component that begins with a dot are served though others put them there.
         only: The one file to serve, or all files and directories to serve; None for all that there is.
-        digests: Whether `NAME.sha256` answers with the digest of a file that came in through us.
+        digests: Whether `NAME.sha256` answers with the digest of a file that is served.
     """
 
     plans = True  # answers NEEDS_THREAD rather than block
@@ -120,6 +120,8 @@ class Site:
         wait = [("Retry-After", "1")]
         if isinstance(error, DiskBusy):
             return answers.text(503, "the disk does not answer", method, wait)
+        if isinstance(error, DigestPending):
+            return answers.text(503, "the digest is not known yet", method, wait)
         if isinstance(error, NotFound | NotADirectory) or error.errno is None:  # None: the root was closed meanwhile
             return answers.not_found(method)
         is_out_of_descriptors = error.errno in (errno.EMFILE, errno.ENFILE)
@@ -177,7 +179,7 @@ class Site:
             if not self._is_shown(name):
                 raise NotFound(self._hidden(name), name)
         except NotFound:
-            digest = self._digest_file(name)
+            digest = digest_version(self._served, name) if self._may_have_digest(name) else None
             if digest is None:
                 raise
             found = digest
@@ -194,8 +196,8 @@ class Site:
         if environ.get(MAY_NOT_BLOCK):
             return NEEDS_THREAD
         try:
-            digest = self._digest_file(name)
-        except StorageError as error:
+            digest = digest_file(self._served, name) if self._may_have_digest(name) else None
+        except (InvalidName, StorageError) as error:
             return self._failed(error, environ)
         if digest is not None:
             return self._file(digest, environ)
@@ -208,10 +210,9 @@ class Site:
         near = self.nearest([name]).get(name, ())
         return answers.not_found_page(name, near, environ.get("SCRIPT_NAME", ""), environ["REQUEST_METHOD"])
 
-    def _digest_file(self, name: str) -> MemoryFile | None:
-        """Return the digest that is asked for where no file of that name is; None where there is none either."""
-        is_shown = self._digests and self._is_shown(name.removesuffix(SUFFIX))
-        return digest_file(self._served, name) if is_shown else None
+    def _may_have_digest(self, name: str) -> bool:
+        """Tell whether the digest may be shown that a name asks for which no file has."""
+        return self._digests and self._is_shown(name.removesuffix(SUFFIX))
 
     def _represent(self, file: FileVersion, *, is_given: bool) -> Representation:
         """Return what is known of one version of a file.
@@ -275,8 +276,7 @@ class Site:
         No record is made of such answers, so no wait takes them for a board's.
         """
         name = f"httpserve-{secrets.token_hex(16)}"
-        now = time.time_ns()
-        self._probes[name] = MemoryFile(name, data, Identity(0, 0, 0, now, now), shares_second=False)
+        self._probes[name] = probe_file(name, data, time.time_ns())
         try:
             yield name
         finally:

@@ -1,6 +1,7 @@
 """`NAME.sha256`: the digest of a file, in the form that `sha256sum -c` reads, as a file that lies on no disk.
 
-Knows what came in with a digest. Reads no file, and knows no request.
+Knows which files have a digest, and how long to wait for one that is being computed. Reads no file, and knows no
+request.
 """
 
 from __future__ import annotations
@@ -8,9 +9,12 @@ from __future__ import annotations
 import hashlib
 
 from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted
-from httpserve.storage.served import Identity, Served
+from httpserve.storage.served import DigestPending, FileVersion, Identity, Served, Status
 
 SUFFIX = ".sha256"
+# Most clients on boards do not ask again after a 503, so one that must be read is waited for: two seconds until a file
+# that was just written has rested, and as many to read one or two GB. Their own patience is 15 s and more.
+WAIT_SECONDS = 4.0
 
 
 class MemoryFile:
@@ -18,38 +22,78 @@ class MemoryFile:
 
     __slots__ = ("data", "identity", "name", "sha256", "shares_second")
 
-    def __init__(self, name: str, data: bytes, identity: Identity, *, shares_second: bool) -> None:
-        self.name = name
+    def __init__(self, version: FileVersion, data: bytes) -> None:
+        self.name = version.name
         self.data = data
-        self.identity = identity._replace(size=len(data))  # a new version of the file is one of its digest too
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        self.shares_second = shares_second
+        self.identity = version.identity
+        self.sha256 = version.sha256
+        self.shares_second = version.shares_second
 
     def close(self) -> None:
         """Do nothing: no descriptor is held."""
 
 
-def digest_file(served: Served, name: str) -> MemoryFile | None:
-    """Return the digest that `name`, with the suffix, asks for; None where no file of that name came in with one.
+def probe_file(name: str, data: bytes, time_ns: int) -> MemoryFile:
+    """Return a file that no disk has, of a time in ns since the epoch."""
+    identity = Identity(0, 0, len(data), time_ns, time_ns)
+    return MemoryFile(Status(name, identity, hashlib.sha256(data).hexdigest(), shares_second=False), data)
+
+
+def digest_version(served: Served, name: str) -> Status | None:
+    """Return which version of a digest `name`, with the suffix, asks for; None where there is no file to have one.
+
+    Costs one look at the file.
 
     Raises:
         StorageError: The disk fails.
     """
+    found = _file_of(served, name)
+    return None if found is None else _version(name, found)
+
+
+def digest_file(served: Served, name: str) -> MemoryFile | None:
+    """Return the digest that `name`, with the suffix, asks for; None where there is no file to have one.
+
+    Blocks for at most WAIT_SECONDS where it is to be computed.
+
+    Raises:
+        DigestPending: That did not suffice.
+        StorageError: The disk fails.
+        InvalidName: A symlink leads out of what is served by now.
+    """
+    found = _file_of(served, name)
+    if found is None:
+        return None
+    sha256 = found.sha256 or served.digest(found.name, found.identity, WAIT_SECONDS)
+    if sha256 is None:
+        raise DigestPending(f"the digest of {found.name!r} is not known yet", name)
+    return MemoryFile(_version(name, found), _line(sha256, found.name))
+
+
+def _file_of(served: Served, name: str) -> Status | None:
     file_name = name.removesuffix(SUFFIX)
     if file_name == name or not file_name or file_name.endswith("/"):
         return None
     try:
-        found = served.status(file_name)
+        return served.status(file_name)
     except (NotFound, IsADirectory, NotPermitted, InvalidName):
         return None
-    if found.sha256 is None:
-        return None
-    data = _line(found.sha256, file_name.rpartition("/")[2])
-    return MemoryFile(name, data, found.identity, shares_second=found.shares_second)
+
+
+def _version(name: str, file: Status) -> Status:
+    """Return which version the digest of a file is: a new one for each of the file's.
+
+    Its validators are known before it is, and stay the same: only where the file came in with a digest are they made of
+    this one's own.
+    """
+    line = _line(file.sha256 or 64 * "0", file.name)
+    own = hashlib.sha256(line).hexdigest() if file.sha256 is not None else None
+    return Status(name, file.identity._replace(size=len(line)), own, file.shares_second)
 
 
 def _line(digest: str, name: str) -> bytes:
+    last = name.rpartition("/")[2]
     # A leading backslash tells sha256sum that the name is escaped; no name of ours contains a backslash.
-    escaped = name.replace("\n", "\\n").replace("\r", "\\r")
-    mark = "\\" if escaped != name else ""
+    escaped = last.replace("\n", "\\n").replace("\r", "\\r")
+    mark = "\\" if escaped != last else ""
     return f"{mark}{digest}  {escaped}\n".encode("utf-8", "surrogateescape")

@@ -200,7 +200,7 @@ class Storage:
             NotADirectory: the path ends in `/`, and is a file's.
         """
         name, found = self._status("stat", path)
-        return Metadata.of(found, self._root.digest(name, Identity.of(found)))
+        return Metadata.of(found, self._root.digest_on_record(name, Identity.of(found)))
 
     def hash(self, path: Path, algo: Literal["md5", "sha256"] = "sha256") -> str:
         """Return the digest of a file in hexadecimal. Reads all of it, unless its SHA-256 is known.

@@ -21,6 +21,10 @@ class DiskBusy(StorageError):
     """So many requests wait for a disk already that another one would only take a thread."""
 
 
+class DigestPending(StorageError):
+    """The digest of a file is not known yet: it is being computed, or the file has changed just now."""
+
+
 class Identity(NamedTuple):
     """One version of a file: what changes as soon as its bytes may have changed."""
 
@@ -36,7 +40,7 @@ class Identity(NamedTuple):
 
 
 class FileVersion(Protocol):
-    """One version of a file: its name on the server, which version, and its digest in hexadecimal, where we know it.
+    """One version of a file: its name on the server, which version, and the digest that it came in with, if any.
 
     It `shares_second` with the version before if their times of change differ in less than HTTP can say.
     """
@@ -96,6 +100,19 @@ class Served(Protocol):
         Raises:
             DiskBusy: So many requests wait for this disk already that another one would only take a thread.
             StorageError: What else `status` raises.
+        """
+
+    def digest(self, name: str, identity: Identity, seconds: float | None) -> str | None:
+        """Return the hexadecimal SHA-256 of a version of a file that came in without one.
+
+        Computes it in the background, and blocks for at most *seconds*; a small file is read at once. Where *seconds*
+        is None, it blocks as long as it takes to read the file.
+
+        Returns:
+            None where it is not known yet, or where the file is another version by now.
+
+        Raises:
+            StorageError: What `status` raises.
         """
 
     def again(self, file: ServedFile) -> Repeatable | None:

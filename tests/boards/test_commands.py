@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path, PurePath
 
 import pytest
@@ -112,15 +113,24 @@ def test_a_device_is_written_and_its_first_bytes_are_checked(bench: HttpServerCl
     assert second.returncode != 0
 
 
-def test_the_check_is_left_out_where_no_digest_is_known(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_bytes(b"put here by another hand")
-    with HttpServerClient(tmp_path, host="127.0.0.1") as client:
-        client.storage.write_bytes("ours", b"1")
-
-        assert "sha256" in client.command("ours", "curl")
-        assert "sha256" not in client.command("mine", "curl")
+def test_a_file_that_others_put_there_is_read_for_its_digest_where_the_client_compares_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    path.write_bytes(noise(3_000_000, 1))
+    with HttpServerClient(tmp_path, host="127.0.0.1", read_only=True) as client:
+        assert f"echo '{hashlib.sha256(path.read_bytes()).hexdigest()}  mine'" in client.command("mine", "curl")
         assert "sha256" not in client.command("missing", "curl")
+        path.write_bytes(b"another version")
+        assert hashlib.sha256(b"another version").hexdigest() in client.command("mine", "u-boot")
         assert client.requests == ()
+
+
+def test_no_file_is_read_where_no_digest_is_compared(tmp_path: Path) -> None:
+    with open(tmp_path / "f", "wb") as file:
+        file.truncate(1 << 40)  # which nobody reads in the time of a test
+    with HttpServerClient(tmp_path, host="127.0.0.1", read_only=True) as client:
+        for tool in ("grub", "rauc", "swupdate"):
+            assert f"{client.get_port()}" in client.command("f", tool)
+        assert "sha256" not in client.command("f", "wget", sha256=False)
 
 
 def test_a_line_leads_to_where_the_board_sees_us() -> None:

@@ -278,3 +278,34 @@ client.close()
         "('image', 'completed') ('part', 'under way')",
         "[('image', 'completed'), ('part', 'completed')]",
     ]
+
+
+def test_a_child_forked_while_a_digest_is_computed_computes_its_own(tmp_path: Path) -> None:
+    code = f"""
+import httpserve.storage.directory.digests as digests
+digests.SETTLED_SECONDS = 1e9
+import httpserve.site.digest_file
+httpserve.site.digest_file.WAIT_SECONDS = 1e9
+{SERVING.format(root="root")}
+with open(os.path.join(root, "f"), "wb") as file:
+    file.write(b"large" * 1_000_000)
+def computing():
+    return "httpserve-digests" in [thread.name for thread in threading.enumerate()]
+def child():
+    digests.SETTLED_SECONDS = 0.0
+    with client:
+        assert not computing()
+        status, line = fetched(client, "f.sha256")
+        tell(status, line.decode() == hashlib.sha256(b"large" * 1_000_000).hexdigest() + "  f\\n")
+asking = threading.Thread(target=lambda: tell(fetched(client, "f.sha256")[0]))
+asking.start()
+while not computing():
+    time.sleep(0.01)
+child = fork.Process(target=child)
+child.start()
+child.join(10)
+tell(child.exitcode, computing())
+client.close()
+asking.join(10)
+"""
+    assert ran(code, tmp_path) == ["200 True", "0 True", "503"]

@@ -11,6 +11,7 @@ import pytest
 
 from httpserve import HttpServeError, HttpServerClient, StorageError
 from tests.fuse import FaultyDisk
+from tests.server.wire import Wire, eventually
 
 CALLS: dict[str, Callable[[HttpServerClient, Path], object]] = {
     "hash": lambda client, where: client.storage.hash("f"),
@@ -93,3 +94,23 @@ def test_a_file_that_is_open_when_its_disk_goes_away_fails_with_errors_of_ours(
         ):
             with pytest.raises(HttpServeError):
                 call()
+
+
+@pytest.mark.parametrize("at_once", [1 << 20, 0], ids=["at once", "in the background"])
+def test_a_digest_of_a_file_that_cannot_be_read_is_an_error_until_it_can(
+    client: HttpServerClient,
+    faulty_disk: FaultyDisk,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    at_once: int,
+) -> None:
+    monkeypatch.setattr("httpserve.storage.directory.digests.AT_ONCE_BYTES", at_once)
+    monkeypatch.setattr("httpserve.storage.directory.digests.SETTLED_SECONDS", 0.0)
+    with client, Wire(client.get_port()) as wire:
+        fault = faulty_disk.fault("read", errno=errno.EIO)
+        failed = wire.ask("/f.sha256").status
+        fault.clear()
+        eventually(lambda: wire.ask("/f.sha256").status == 200, "it is read")
+
+    assert failed == 500
+    assert capfd.readouterr().err == ""

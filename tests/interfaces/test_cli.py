@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
@@ -187,7 +188,9 @@ def test_quiet_leaves_what_was_asked_for(start: Start, folder: Path) -> None:
     process = start(folder / "a file.txt", "-b", "127.0.0.1", "-q", "--command", "curl")
     url = first_line(process)
 
-    assert end(process) == (0, "", f"curl -f -o 'a file.txt' {url}\n")
+    digest = hashlib.sha256((folder / "a file.txt").read_bytes()).hexdigest()
+    checked = f"curl -f -o 'a file.txt' {url} && echo '{digest}  a file.txt' | sha256sum -c -"
+    assert end(process) == (0, "", f"{checked}\n")
 
 
 @pytest.mark.parametrize("words", [[], ["doctor"], ["put", "a", "b"]], ids=["serve", "doctor", "put"])

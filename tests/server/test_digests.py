@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from httpserve import HttpServerClient
-from tests.server.wire import Wire, pattern
+from tests.conftest import our_threads
+from tests.server.wire import Answer, Wire, eventually, pattern
+
+DIGESTS, DIGEST_FILE = "httpserve.storage.directory.digests", "httpserve.site.digest_file"
+BYTES = 3_000_000  # more than is read by who asks
 
 
 def sha256sum(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -63,3 +71,121 @@ def test_digests_can_be_switched_off_in_the_client() -> None:
         client.storage.write_bytes("f", b"1")
         with Wire(client.get_port()) as wire:
             assert wire.ask("/f.sha256").status == 404
+
+
+# Of files that others put there, which are read in the background
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory with `f`, which is not read at once, and with `other`."""
+    (tmp_path / "f").write_bytes(pattern(BYTES))
+    (tmp_path / "other").write_bytes(b"other")
+    return tmp_path
+
+
+@pytest.fixture
+def client(directory: Path) -> Iterator[HttpServerClient]:
+    with HttpServerClient(directory, host="127.0.0.1", read_only=True) as client:
+        yield client
+
+
+@pytest.fixture
+def never_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets no file rest, so that the thread does not come to read any, and lets boards wait for that."""
+    monkeypatch.setattr(f"{DIGESTS}.SETTLED_SECONDS", 1e9)
+    monkeypatch.setattr(f"{DIGEST_FILE}.WAIT_SECONDS", 1e9)
+
+
+def line_of(path: Path) -> bytes:
+    return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n".encode()
+
+
+def asked(client: HttpServerClient, target: str = "/f.sha256", method: str = "GET") -> Answer:
+    with Wire(client.get_port()) as wire:
+        return wire.ask(target, method=method)
+
+
+def works_in_the_background() -> bool:
+    return "httpserve-digests" in [thread.name for thread in our_threads()]
+
+
+def test_a_large_file_has_a_digest_that_does_not_change_its_etag(
+    client: HttpServerClient, directory: Path, turn: Callable[[float], None], pool: ThreadPoolExecutor
+) -> None:
+    turn(3600.0)  # so that it has rested
+    etag = asked(client, "/f")["ETag"]
+
+    answers = list(pool.map(asked, [client] * 8))
+    again = asked(client)
+
+    assert {answer.body for answer in (*answers, again)} == {line_of(directory / "f")}
+    assert asked(client, "/f")["ETag"] == etag
+    eventually(lambda: not works_in_the_background(), "the thread has ended")
+
+
+def test_a_file_that_changes_has_the_digest_of_its_new_version(
+    client: HttpServerClient, directory: Path, turn: Callable[[float], None]
+) -> None:
+    turn(3600.0)
+    first = asked(client)
+    (directory / "f").write_bytes(pattern(BYTES, 2))
+    second = asked(client)
+
+    assert first.body != second.body == line_of(directory / "f")
+
+
+def test_whoever_asks_too_early_is_told_to_ask_again_and_holds_up_nobody(
+    client: HttpServerClient, directory: Path, monkeypatch: pytest.MonkeyPatch, turn: Callable[[float], None]
+) -> None:
+    monkeypatch.setattr(f"{DIGESTS}.SETTLED_SECONDS", 1e9)
+    monkeypatch.setattr(f"{DIGEST_FILE}.WAIT_SECONDS", 0.0)
+    get, head = asked(client), asked(client, method="HEAD")
+    other = [asked(client, target) for target in ("/f", "/other", "/other.sha256")]
+    client.stop()  # which ends what had begun
+    client.start()
+    turn(2e9)
+    eventually(lambda: asked(client).status == 200, "it is known")
+
+    assert (get.status, get["Retry-After"], head.status, head["Retry-After"]) == (503, "1", 503, "1")
+    assert [answer.status for answer in other] == [200, 200, 200]
+    assert asked(client).body == line_of(directory / "f")
+
+
+@pytest.mark.usefixtures("never_rests")
+@pytest.mark.parametrize("end", ["stop", "close"])
+@pytest.mark.parametrize("what", ["rests", "is read"])
+def test_the_end_of_the_server_is_the_end_of_what_it_reads(
+    client: HttpServerClient,
+    directory: Path,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    end: str,
+) -> None:
+    if what == "is read":
+        monkeypatch.setattr(f"{DIGESTS}.SETTLED_SECONDS", 0.0)
+        os.truncate(directory / "f", 1 << 40)  # which takes minutes to read
+    waiting = pool.submit(asked, client)
+    eventually(works_in_the_background, "it is to be read")
+
+    assert asked(client, "/other").body == b"other"
+    getattr(client, end)()
+
+    assert not works_in_the_background()
+    assert waiting.result(10).status == 503
+
+
+@pytest.mark.usefixtures("never_rests")
+def test_only_so_many_files_are_waited_for(
+    client: HttpServerClient, directory: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{DIGESTS}.MOST_AWAITED", 1)
+    (directory / "g").write_bytes(pattern(BYTES))
+    waiting = pool.submit(asked, client)
+    eventually(works_in_the_background, "it is to be read")
+
+    beyond = asked(client, "/g.sha256")
+    client.stop()
+
+    assert (beyond.status, waiting.result(10).status) == (503, 503)

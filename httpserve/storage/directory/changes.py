@@ -20,6 +20,7 @@ from httpserve.base.names import is_reserved
 from httpserve.base.threads import sigint_held
 from httpserve.errors import InvalidName, StorageError
 from httpserve.storage.directory.created import Created, Mark, Origin, Sure, Version
+from httpserve.storage.directory.digests import Digests
 from httpserve.storage.directory.disks import Disks
 from httpserve.storage.directory.emptying import Emptying
 from httpserve.storage.directory.generations import Generation, generation_of, held
@@ -53,6 +54,7 @@ class Changes:
         self.prefix = self.ground.prefix
         self.created = Created()
         self.disks = Disks(path)
+        self.digests = Digests()
         # Guards _underway, _journal, _closed, and changes to created, which is read without it. Held over the one
         # system call that each record is of, so that several threads with the same name are recorded in the order the
         # disk saw them; a disk may take seconds for that, so that nobody may wait for it who serves.
@@ -145,6 +147,7 @@ class Changes:
         failed: OSError | None = None
         with self._lock:
             self._closed = True
+        self.digests.rest()
         for reference in list(self._underway.values()):
             incoming = reference()
             if incoming is not None:
@@ -163,6 +166,7 @@ class Changes:
     def renew_locks(self) -> None:
         """Do as `Root.renew_locks`."""
         self._lock = RLock()
+        self.digests.begin_anew()
         if self._journal is not None:
             self._journal.renew_lock()
 

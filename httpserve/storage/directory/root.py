@@ -12,6 +12,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn, Self
 
 from httpserve.base.log import logger
@@ -351,7 +352,18 @@ class Root:
         tree = self._tree
         return tree is not None and tree.created.holds(name)
 
-    def digest(self, name: str, identity: Identity) -> str | None:
+    def digest(self, name: str, identity: Identity, seconds: float | None) -> str | None:
+        """Do as `Served.digest` says."""
+        tree = self._tree or self._served(name)
+        return tree.digests.of(name, identity, partial(self.open_file, name), seconds)
+
+    def rest(self) -> None:
+        """Do nothing in the background until somebody asks again. Blocks for a moment; harmless when closed."""
+        tree = self._tree
+        if tree is not None:
+            tree.digests.rest()
+
+    def digest_on_record(self, name: str, identity: Identity) -> str | None:
         """Return the hexadecimal SHA-256 of that version, when it came in through us with one."""
         tree = self._tree
         version = None if tree is None else tree.created.versions.get(name)

@@ -1,8 +1,9 @@
-"""`NAME.sha256`: answered for files that came in through us, as any file is, and for nothing else."""
+"""`NAME.sha256`: answered for files that are served, as any file is, and for nothing else."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,8 +146,6 @@ def test_digests_are_not_listed(root: Root) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "/others.sha256",  # whose digest nobody has computed
-        "/plain.sha256",  # that came in without one
         "/missing.sha256",
         "/d.sha256",  # a directory's
         "/d/.sha256",
@@ -156,23 +155,51 @@ def test_digests_are_not_listed(root: Root) -> None:
         "/f.img.sha1",
         "/f.img.SHA256",
         "/.httpserve-x.sha256",
+        "/fifo.sha256",  # which is never opened
+        "/out.sha256",  # which leads out of the root
     ],
 )
 def test_there_is_no_digest_of(root: Root, target: str) -> None:
     put(root, "f.img")
     put(root, "d/f.img")
-    put(root, "plain", digest=False)
-    (Path(root.path) / "others").write_bytes(CONTENT)
+    os.mkfifo(Path(root.path) / "fifo")
+    (Path(root.path) / "out").symlink_to(__file__)
 
     assert ask(Site(root), target).status_code == 404
 
 
-def test_a_file_that_another_hand_has_changed_has_none(root: Root) -> None:
-    put(root, "f.img")
-    with open(Path(root.path) / "f.img", "ab") as file:
-        file.write(b"more")
+def test_a_file_that_came_in_without_a_digest_has_one_as_soon_as_it_is_asked_for(root: Root) -> None:
+    put(root, "plain", digest=False)
+    put(root, "changed", b"before")
+    (Path(root.path) / "changed").write_bytes(CONTENT)
+    (Path(root.path) / "theirs").write_bytes(CONTENT)
+    (Path(root.path) / "link").symlink_to("theirs")
+    site = Site(root)
 
-    assert ask(Site(root), "/f.img.sha256").status_code == 404
+    for name in ("plain", "changed", "theirs", "link"):
+        etag = ask(site, f"/{name}").headers["ETag"]
+        version = site.representation(f"{name}.sha256").validators
+        head = ask(site, f"/{name}.sha256", method="HEAD")
+        answer = ask(site, f"/{name}.sha256")
+
+        assert answer.text == f"{DIGEST}  {name}\n"
+        assert dict(head.headers) == dict(answer.headers)
+        assert (answer.headers["ETag"], len(answer.data)) == (version.etag, version.size)
+        assert ask(site, f"/{name}.sha256", If_None_Match=version.etag).status_code == 304
+        assert ask(site, f"/{name}").headers["ETag"] == etag != version.etag  # or a download could not be resumed
+        (Path(root.path) / name).write_bytes(b"another")
+        assert ask(site, f"/{name}.sha256").text == f"{hashlib.sha256(b'another').hexdigest()}  {name}\n"
+        (Path(root.path) / name).write_bytes(CONTENT)
+
+
+def test_a_file_that_is_written_again_and_again_has_the_digest_of_what_is_there(root: Root) -> None:
+    site = Site(root)
+
+    for number in range(100):  # within one tick of the clock they have the same times
+        content = b"%d" % (100 + number)
+        (Path(root.path) / "f").write_bytes(content)
+
+        assert ask(site, "/f.sha256").text == f"{hashlib.sha256(content).hexdigest()}  f\n"
 
 
 def test_digests_can_be_switched_off(root: Root) -> None:

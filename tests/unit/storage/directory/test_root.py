@@ -230,11 +230,11 @@ def test_a_closed_root_has_nothing(tmp_path: Path) -> None:
     identity = put(root, "f")
     root.close()
 
-    for call in (root.open_file, root.status):
+    for call in (root.open_file, root.status, lambda name: root.digest(name, identity, None)):
         with pytest.raises(NotFound):
             call("f")
     assert not root.came_in("f")
-    assert root.digest("f", identity) is None
+    assert root.digest_on_record("f", identity) is None
     assert root.created() == set()
 
 
@@ -249,7 +249,7 @@ def test_a_file_that_came_in_has_its_digest(root: Root) -> None:
     file.close()
 
     assert (file.name, file.identity) == ("d/f", identity)
-    assert file.sha256 == hashlib.sha256(b"data").hexdigest() == root.digest("d/f", identity)
+    assert file.sha256 == hashlib.sha256(b"data").hexdigest() == root.digest_on_record("d/f", identity)
     assert root.came_in("d/f")
 
 

@@ -1,0 +1,186 @@
+"""The SHA-256 of files that came in without one: computed when somebody asks for it first, and kept.
+
+Knows versions of files, and one thread that reads them for whoever may not wait until all of a file was read. Does not
+know where files lie: who asks says how to open one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from httpserve.base.log import logger, say
+from httpserve.base.slots import Slots
+from httpserve.base.threads import JOIN_SECONDS, Latch, block_signals
+from httpserve.storage.directory.open_file import OpenFile
+from httpserve.storage.directory.os_errors import translating
+from httpserve.storage.served import SETTLED_SECONDS, Identity
+
+log = logger("httpserve.storage")
+
+AT_ONCE_BYTES = 1 << 20  # of a file that is read by who asks: that takes about a millisecond
+# No lower priority: such a thread would sleep while a busy host lets others run, and the interpreter's lock with it,
+# which the boards' threads need. While a chunk is read, and while it is hashed, that lock is free.
+CHUNK_BYTES = 1 << 20
+MOST_KEPT = 4096
+MOST_WAITING = 64  # for files of one disk; each takes a thread
+MOST_AWAITED = 64  # files
+
+
+class _Awaited:
+    """A digest that the thread is to compute."""
+
+    def __init__(self, name: str, identity: Identity, opened: Callable[[], OpenFile]) -> None:
+        self.name = name
+        self.identity = identity
+        self.opened = opened
+        self.is_over = Latch()
+        self.error: BaseException | None = None
+
+
+class Digests:
+    """Digests of files below one root, by the version. Safe from any number of threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[Identity, str] = {}  # each touch is one step of the interpreter
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Go on in a forked child, where the thread is not."""
+        # Guards the fields below. The collector may close the root in a thread that has it.
+        self._lock = threading.RLock()
+        self._awaited: dict[Identity, _Awaited] = {}
+        self._thread: threading.Thread | None = None
+        self._stop = Latch()  # of that thread
+        self._waiting = Slots(MOST_WAITING)
+
+    def of(self, name: str, identity: Identity, opened: Callable[[], OpenFile], seconds: float | None) -> str | None:
+        """Return the hexadecimal digest of that very version of a file.
+
+        Blocks for at most *seconds*, and until it is read where it is small; where *seconds* is None as long as it
+        takes to read it, in this thread.
+
+        Returns:
+            None where it is another version by now, or where *seconds* did not suffice. Ask again.
+
+        Raises:
+            StorageError: The disk fails, or what else *opened* raises.
+        """
+        known = self._known.get(identity)
+        if known is not None:
+            return known
+        if seconds is None:
+            return self._read_here(identity, opened)
+        if not self._waiting.take(identity.device):
+            return None
+        try:
+            if identity.size <= AT_ONCE_BYTES:
+                return self._read_here(identity, opened)
+            awaited = self._begun(name, identity, opened)
+            if awaited is not None and awaited.is_over.wait(seconds) and awaited.error is not None:
+                raise awaited.error
+            return self._known.get(identity)
+        finally:
+            self._waiting.give_back(identity.device)
+
+    def rest(self) -> None:
+        """Give up what is being computed, until somebody asks again. Blocks for a moment; harmless when repeated."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            awaited, self._awaited = self._awaited, {}
+            self._stop.open()
+            self._stop = Latch()
+        for one in awaited.values():
+            one.is_over.open()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(JOIN_SECONDS)
+
+    def _begun(self, name: str, identity: Identity, opened: Callable[[], OpenFile]) -> _Awaited | None:
+        """Have the thread compute a digest; None where too many wait for it already, or there is no thread."""
+        with self._lock:
+            awaited = self._awaited.get(identity)
+            if awaited is None:
+                if len(self._awaited) >= MOST_AWAITED:
+                    return None
+                awaited = self._awaited[identity] = _Awaited(name, identity, opened)
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, args=(self._stop,), name="httpserve-digests", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads
+                    del self._awaited[identity]
+                    return None
+                self._thread = thread
+            return awaited
+
+    # In the thread
+
+    def _run(self, stop: Latch) -> None:
+        block_signals()
+        while True:
+            with self._lock:
+                if stop.is_open:
+                    return
+                awaited = next(iter(self._awaited.values()), None)
+                if awaited is None:
+                    self._thread = None
+                    return
+            try:
+                self._compute(awaited, stop)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the digest was asked for
+                awaited.error = error
+                say(log, logging.DEBUG, "no digest of %r: %s", awaited.name, error)
+            with self._lock:
+                if self._awaited.get(awaited.identity) is awaited:
+                    del self._awaited[awaited.identity]
+            awaited.is_over.open()
+
+    def _compute(self, awaited: _Awaited, stop: Latch) -> None:
+        # Else all of it would have to be read once more: a digest is kept only of what had rested when it was read.
+        stop.wait(_seconds_to_rest(awaited.identity))
+        self._read(awaited.identity, awaited.opened, stop, has_rested=True)
+
+    # In any thread
+
+    def _read_here(self, identity: Identity, opened: Callable[[], OpenFile]) -> str | None:
+        return self._read(identity, opened, Latch(), has_rested=_seconds_to_rest(identity) <= 0)
+
+    def _read(self, identity: Identity, opened: Callable[[], OpenFile], stop: Latch, *, has_rested: bool) -> str | None:
+        """Return the digest of a version, and keep it if that *has_rested*; None where it has changed."""
+        with contextlib.closing(opened()) as file, translating("read", file.name):
+            if file.identity != identity:
+                return None
+            sha256 = _hashed(file.fd, stop)
+            if sha256 is None or Identity.of(os.fstat(file.fd)) != identity:
+                return None
+        if has_rested:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            self._known[identity] = sha256
+        return sha256
+
+
+def _seconds_to_rest(identity: Identity) -> float:
+    """Return for how long a change may still leave the same times behind; 0 or less: it would show.
+
+    It shows too where the clock was set back since the last change.
+    """
+    return SETTLED_SECONDS - abs(time.time() - identity.ctime_ns / 1e9)
+
+
+def _hashed(fd: int, stop: Latch) -> str | None:
+    """Return the digest of all from the position to the end; None when it is to stop."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    with io.FileIO(fd, closefd=False) as reader:
+        while count := reader.readinto(buffer):
+            digest.update(buffer[:count])
+            if stop.is_open:
+                return None
+    return digest.hexdigest()
