@@ -13,6 +13,7 @@ from typing import ClassVar
 from httpserve.base.text import Hint, Message, printable
 
 MOST_SHOWN = 300  # characters of a name in a message: what a client asks for may be of any length
+MOST_RANGES = 5  # in a table
 
 
 class HttpServeError(Exception):
@@ -195,7 +196,7 @@ class DigestMismatch(CopyFailed, ValueError):
 
 
 class WaitTimeout(SystemFailure, TimeoutError):
-    """The event of a wait did not happen in time.
+    """The event of a wait did not happen in time. In a notebook it shows itself as a table.
 
     Attributes:
         name: The name of the file or the request.
@@ -241,3 +242,36 @@ class WaitTimeout(SystemFailure, TimeoutError):
         self.peer = peer
         self.obstacles = obstacles
         self.next_step = next_step
+
+    def _repr_html_(self) -> str:
+        from httpserve.base.tables import facts_html, html
+
+        return html("<div>{}: {}</div>{}", type(self).__name__, self, facts_html(self._facts()))
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: with the table as lines.
+
+        IPython asks for them more than once, so this cannot display the other table.
+        """
+        from httpserve.base.tables import facts_text
+
+        return [*super()._render_traceback_(), "", *facts_text(self._facts())]
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Return what is known, as rows of a table."""
+        from httpserve.base.text import amounts
+
+        missing = [f"{start} to {stop - 1}" for start, stop in self.missing]
+        more = f", and {len(missing) - MOST_RANGES} more" if len(missing) > MOST_RANGES else ""
+        facts = [
+            ("waited for", self.name or "a request"),
+            ("timeout", f"{self.timeout:g} s"),
+            ("what happened", self.happened),
+            ("received", amounts(self.received, self.total) if self.total else ""),
+            ("missing bytes", ", ".join(missing[:MOST_RANGES]) + more),
+            ("URL", self.url or ""),
+            ("peer", self.peer or ""),
+            *(("obstacle", one) for one in self.obstacles),
+            ("next step", self.next_step),
+        ]
+        return [(what, value) for what, value in facts if value]

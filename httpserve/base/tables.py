@@ -77,7 +77,32 @@ def text_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list
     ]
 
 
+def facts_html(facts: Iterable[tuple[str, str]]) -> Markup:
+    """Return what is known of one thing as a table of two columns, escaped: what it is, and its value."""
+    (what, value), *rows = facts
+    return html_table([Column(what), Column(value)], rows)
+
+
+def facts_text(facts: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the same as lines of text."""
+    (what, value), *rows = ((what, printable(value)) for what, value in facts)
+    return text_table([Column(what), Column(value)], rows)
+
+
 # Records
+
+
+class Record:
+    """A record that a notebook shows as a table of one row, and `print` as one line."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        shown = _shown_of(self).items()
+        return ", ".join(f"{column.heading} {_value(self, name, MOST_IN_CELL)}" for name, column in shown)
+
+    def _repr_html_(self) -> str:
+        return as_html([self])
 
 
 class Records(tuple[T_co, ...]):
@@ -121,6 +146,10 @@ _COLUMNS = {
     "state": Column("state"),
     "outcome": Column("state"),
     "nearest": Column("nearest names"),
+    "mode": Column("kind"),
+    "content_length": Column("size", True),
+    "last_modified": Column("changed"),
+    "etag": Column("ETag"),
 }
 
 
@@ -150,7 +179,8 @@ def _shown_of(record: object) -> dict[str, Column]:
     hidden = {"name"} if hasattr(record, "target") else set()
     if hasattr(record, "acknowledged"):  # a transfer is a file's
         hidden = {"method", "target"}
-    return {name: column for name, column in _COLUMNS.items() if hasattr(record, name) and name not in hidden}
+    known = (name for name in _COLUMNS if name not in hidden and getattr(record, name, None) is not None)
+    return {name: _COLUMNS[name] for name in known}
 
 
 def _cell(record: object, name: str) -> str:
@@ -170,8 +200,12 @@ def _value(record: object, name: str, most: int) -> str:
             return f"{value:.3f}"
         case "rate":
             return f"{size(value)}/s"
-        case "bytes" | "acknowledged" | "total":
+        case "bytes" | "acknowledged" | "total" | "content_length":
             return size(value)
+        case "mode":  # of opendal's
+            return "directory" if value.is_dir() else "file" if value.is_file() else "other"
+        case "last_modified":
+            return moment(value.timestamp())
     return printable(", ".join(map(str, value)) if isinstance(value, tuple) else str(value), most)
 
 

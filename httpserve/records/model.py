@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
+from httpserve.base.tables import Record
 from httpserve.base.text import printable
 
 ACKED, HANDED_OVER = "acked", "handed_over"
@@ -42,19 +43,8 @@ class Fields(Mapping[str, str]):
         return repr(dict(self._items.values()))
 
 
-class _HtmlRow:
-    """A record that a notebook shows as a table of one row."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        from httpserve.base.tables import as_html
-
-        return as_html([self])
-
-
 @dataclass(frozen=True, slots=True)
-class RequestRecord(_HtmlRow):
+class RequestRecord(Record):
     """One request and what was answered.
 
     In its texts what does not print is escaped, and a backslash that would read as an escape is doubled; `fields` alone
@@ -101,7 +91,7 @@ class RequestRecord(_HtmlRow):
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer(_HtmlRow):
+class Transfer(Record):
     """The content of a file on its way to one client, or there: one answer.
 
     What a board sent is escaped as in a request's record.
@@ -146,7 +136,7 @@ class Transfer(_HtmlRow):
 
 
 @dataclass(frozen=True, slots=True)
-class Missing(_HtmlRow):
+class Missing(Record):
     """A request for what is not there.
 
     Attributes:
@@ -163,7 +153,7 @@ class Missing(_HtmlRow):
 
 
 @dataclass(frozen=True, slots=True)
-class DownloadRecord(_HtmlRow):
+class DownloadRecord(Record):
     """A file that one client has received: the whole, or as much of it as was waited for.
 
     Attributes:

@@ -15,7 +15,7 @@ from typing import Self
 from opendal.types import EntryMode
 
 from httpserve.base.names import is_name
-from httpserve.base.tables import Listing
+from httpserve.base.tables import Listing, Record
 from httpserve.errors import InvalidName
 from httpserve.storage.directory.places import Ground
 
@@ -24,7 +24,7 @@ Names = list[str]  # for the class that has a method of the name `list`; what it
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(Record):
     """What `stat` tells, with the attributes of opendal's Metadata."""
 
     mode: EntryMode

@@ -124,6 +124,17 @@ def test_an_error_is_one_sentence_and_the_lines_of_the_cell(kernel: Kernel) -> N
     assert [line.strip() for line in lines if "File" not in line] == ["helper()", "client.put_file('a', 'nope')"]
 
 
+def test_a_wait_that_failed_is_a_table_below_its_error_and_where_it_is_a_value(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.run("client.wait_for_download('image', 0)")
+    value = kernel.run("import sys\nsys.last_value")
+
+    (error,) = [one["content"] for one in kernel.messages if one["msg_type"] == "error"]
+    assert "what happened  nobody connected" in error["traceback"]
+    assert "nobody connected</td>" in value.data("text/html")
+    assert value.data("text/html").count("<table") == 1
+
+
 def changes(message: Message, place: str) -> str:
     """Return what a message puts into the output or the widget of that number, as HTML."""
     content = message["content"]

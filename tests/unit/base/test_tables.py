@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
+from opendal.types import EntryMode
 
 from httpserve.base.tables import (
     MOST_LINES,
@@ -20,7 +24,9 @@ from httpserve.base.tables import (
     report_html,
     text_table,
 )
+from httpserve.errors import WaitTimeout
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
+from httpserve.storage.entries import Metadata
 from tests.cases import each
 
 EVIL = "<script>alert('\"&')</script>"
@@ -92,6 +98,69 @@ def test_records_show_themselves_escaped_and_as_lines(record: object) -> None:
     assert records._repr_html_().count("<tr>") == 3
     assert repr(records).startswith("2 records\n")
     assert len(repr(records).splitlines()) == 4
+
+
+@each(
+    "record, line",
+    [
+        (
+            request(),
+            "client 10.0.0.2, method GET, target /image, status 200, received 2.0 KiB, seconds 0.500, state completed",
+        ),
+        (
+            replace(TRANSFER, name="a", client="10.0.0.2"),
+            "client 10.0.0.2, file a, status 206, received 3 B, of 5 B, rate 1 B/s, seconds 2.000, state under way",
+        ),
+        (Missing(1.0, "10.0.0.2", "b", ("a", "c")), "client 10.0.0.2, file b, nearest names a, c"),
+        (
+            DownloadRecord("a", "10.0.0.2", 5, 1.0, "curl", (), 5),
+            "client 10.0.0.2, file a, received 5 B, of 5 B, seconds 1.000",
+        ),
+        (Metadata(EntryMode.File, 5, datetime(2026, 1, 1, tzinfo=UTC)), "kind file, size 5 B"),
+        (
+            Metadata(EntryMode.Dir, 0, datetime(2026, 1, 1, tzinfo=UTC), etag='"a"'),
+            'kind directory, size 0 B, ETag "a"',
+        ),
+    ],
+    ids=lambda case: type(case[0]).__name__,
+)
+def test_a_record_is_printed_as_one_line_that_people_read(record: Any, line: str) -> None:
+    assert re.sub(r"(, )?(time|changed) [0-9]{4}[0-9: -]+(, client)?", r"\3", str(record)).removeprefix(", ") == line
+    assert repr(record).startswith(f"{type(record).__name__}(")
+    assert record._repr_html_().count("<tr>") == 2
+
+
+def test_a_wait_that_failed_shows_itself_as_a_table() -> None:
+    error = WaitTimeout(
+        f"nobody has {EVIL}",
+        EVIL,
+        0.5,
+        happened="ranges missing",
+        received=4096,
+        total=65536,
+        missing=((4096, 5000), (6000, 65536)),
+        url="http://10.0.0.1:8000/f",
+        peer="10.0.0.2",
+        obstacles=("no route", "no network"),
+        next_step="look",
+    )
+
+    facts = [re.sub("<.*?>", "|", row) for row in error._repr_html_().split("<tr>")]
+
+    assert "<script" not in error._repr_html_()
+    assert [row.strip("|").replace("||", ": ") for row in facts[1:]] == [
+        f"waited for: {ESCAPED}",
+        "timeout: 0.5 s",
+        "what happened: ranges missing",
+        "received: 4 of 64 KiB",
+        "missing bytes: 4096 to 4999, 6000 to 65535",
+        "URL: http://10.0.0.1:8000/f",
+        "peer: 10.0.0.2",
+        "obstacle: no route",
+        "obstacle: no network",
+        "next step: look",
+    ]
+    assert WaitTimeout("", "f", 1, happened="nobody connected")._repr_html_().count("<tr>") == 3
 
 
 def test_a_listing_is_a_list_whose_names_next_takes_one_by_one() -> None:
