@@ -139,8 +139,9 @@ with open(os.path.join(root, "big"), "wb") as file:
         (PIPE, "client.put_file('image', pipe)", sleeps),
         (PIPE, "client.storage.read_into_path('big', pipe)", sleeps),
         (BIG, "client.storage.hash('big')", lambda process: "/big" in links(process)),
+        (BIG, "client.command('big', 'wget')", lambda process: "/big" in links(process)),
     ],
-    ids=["from a pipe that nobody writes", "to a pipe that nobody reads", "a hash"],
+    ids=["from a pipe that nobody writes", "to a pipe that nobody reads", "a hash", "a digest for a command"],
 )
 def test_ctrl_c_ends_what_would_take_for_ever(
     tmp_path: Path, code: str, call: str, begun: Callable[[subprocess.Popen[str]], bool]
