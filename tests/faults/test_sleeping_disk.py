@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -104,6 +105,21 @@ def test_lists_that_wait_for_a_disk_take_no_places_of_files(bench: Bench) -> Non
     with bench.asleep("getattr", "/", MANY_LISTS, file="") as waiting:
         bench.disk.clear()
         assert {wire.answer().status for wire in waiting} <= {200, 503}
+
+
+def test_a_digest_that_waits_for_a_disk_holds_up_neither_others_nor_the_stop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpserve.storage.directory.digests.SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr("httpserve.site.digest_file.WAIT_SECONDS", 1e9)
+    with bench.asleep("read", f"/{bench.mount}/bad.sha256", MANY) as waiting:
+        with bench.wire() as quick:
+            assert quick.ask("/big.sha256").body.startswith(hashlib.sha256(pattern(BIG_BYTES)).hexdigest().encode())
+            assert quick.ask(f"/{bench.mount}/small").body == b"small"
+
+        bench.client.stop(timeout=0)
+
+        assert len(waiting) == MANY
 
 
 @pytest.mark.parametrize("operation", ["open", "read"])

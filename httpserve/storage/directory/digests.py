@@ -1,7 +1,7 @@
 """The SHA-256 of files that came in without one: computed when somebody asks for it first, and kept.
 
-Knows versions of files, and one thread that reads them for whoever may not wait until all of a file was read. Does not
-know where files lie: who asks says how to open one.
+Knows versions of files, and a thread for each disk that reads them for whoever may wait only for a while. Does not know
+where files lie: who asks says how to open one.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ AT_ONCE_BYTES = 1 << 20  # of a file that is read by who asks: that takes about 
 CHUNK_BYTES = 1 << 20
 MOST_KEPT = 4096
 MOST_WAITING = 64  # for files of one disk; each takes a thread
-MOST_AWAITED = 64  # files
+MOST_AWAITED = 64  # files of one disk
 
 
 class _Awaited:
-    """A digest that the thread is to compute."""
+    """A digest that a thread is to compute."""
 
     def __init__(self, name: str, identity: Identity, opened: Callable[[], OpenFile]) -> None:
         self.name = name
@@ -52,12 +52,12 @@ class Digests:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Go on in a forked child, where the thread is not."""
+        """Go on in a forked child, where the threads are not."""
         # Guards the fields below. The collector may close the root in a thread that has it.
         self._lock = threading.RLock()
         self._awaited: dict[Identity, _Awaited] = {}
-        self._thread: threading.Thread | None = None
-        self._stop = Latch()  # of that thread
+        self._threads: dict[int, threading.Thread] = {}  # by device
+        self._stop = Latch()  # of those threads
         self._waiting = Slots(MOST_WAITING)
 
     def of(self, name: str, identity: Identity, opened: Callable[[], OpenFile], seconds: float | None) -> str | None:
@@ -92,44 +92,52 @@ class Digests:
     def rest(self) -> None:
         """Give up what is being computed, until somebody asks again. Blocks for a moment; harmless when repeated."""
         with self._lock:
-            thread, self._thread = self._thread, None
+            threads, self._threads = self._threads, {}
             awaited, self._awaited = self._awaited, {}
             self._stop.open()
             self._stop = Latch()
         for one in awaited.values():
             one.is_over.open()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(JOIN_SECONDS)
+        until = time.monotonic() + JOIN_SECONDS
+        for thread in threads.values():
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _begun(self, name: str, identity: Identity, opened: Callable[[], OpenFile]) -> _Awaited | None:
-        """Have the thread compute a digest; None where too many wait for it already, or there is no thread."""
+        """Have a thread compute a digest; None where too many wait for its disk already, or there is no thread."""
+        device = identity.device
         with self._lock:
             awaited = self._awaited.get(identity)
             if awaited is None:
-                if len(self._awaited) >= MOST_AWAITED:
+                if len(self._awaited_of(device)) >= MOST_AWAITED:
                     return None
                 awaited = self._awaited[identity] = _Awaited(name, identity, opened)
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, args=(self._stop,), name="httpserve-digests", daemon=True)
+            if device not in self._threads:
+                thread = threading.Thread(
+                    target=self._run, args=(device, self._stop), name="httpserve-digests", daemon=True
+                )
                 try:
                     thread.start()
                 except RuntimeError:  # no more threads
                     del self._awaited[identity]
                     return None
-                self._thread = thread
+                self._threads[device] = thread
             return awaited
 
-    # In the thread
+    def _awaited_of(self, device: int) -> list[_Awaited]:
+        return [one for one in self._awaited.values() if one.identity.device == device]
 
-    def _run(self, stop: Latch) -> None:
+    # In a thread of its own
+
+    def _run(self, device: int, stop: Latch) -> None:
         block_signals()
         while True:
             with self._lock:
                 if stop.is_open:
                     return
-                awaited = next(iter(self._awaited.values()), None)
+                awaited = next(iter(self._awaited_of(device)), None)
                 if awaited is None:
-                    self._thread = None
+                    self._threads.pop(device, None)
                     return
             try:
                 self._compute(awaited, stop)
