@@ -67,7 +67,7 @@ class Site:
         self.only = (only,) if isinstance(only, str) else tuple(only or ())
         parts = [name.split("/") for name in self.only]
         self._above_only = {"/".join(one[:depth]) for one in parts for depth in range(len(one))}
-        self._digests = digests and not self.only
+        self._digests = digests
         # Returns for names that are not there those that are and are like them; may block for the disk.
         self.nearest: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda missing: {}
         self._has_warned = False  # that the descriptors ran out
