@@ -40,8 +40,6 @@ COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
 STANDARD_INPUT = "/dev/stdin"
 LOOPBACK = "127.0.0.1"
 
-log = logging.getLogger("httpserve.cli")
-
 Ends = Mapping[str, Future[list[DownloadRecord]]]  # of the waits for names
 
 
@@ -108,7 +106,8 @@ class ServeCommand:
         except PortInUse as error:
             if options.bind is not None or error.host != LOOPBACK:
                 raise
-            log.info("another program has port %d on %s: only other addresses answer", options.port, LOOPBACK)
+            if not options.quiet:
+                self._lines.say(f"httpserve: another program has port {options.port} on {LOOPBACK}, and answers there")
             options.more_hosts = ()
             self._serve_what(served)
 

@@ -53,10 +53,13 @@ def test_a_port_that_another_program_has_on_loopback_is_served_on_the_bench_alon
     with closing(HttpServerClient(host="127.0.0.1")) as other:
         network.bench.call(other.start)
         port = other.get_port()
-        _, url = serving(network, root, "--peer", "192.168.7.2", "-p", str(port))
+        child, url = serving(network, root, "--peer", "192.168.7.2", "-p", str(port))
 
         assert url == f"http://{BENCH}:{port}"
         assert network.board.run("curl", "-sf", f"{url}/f") == "content"
+        child.terminate()
+        assert child.stderr is not None
+        assert child.stderr.read() == f"httpserve: another program has port {port} on 127.0.0.1, and answers there\n"
 
 
 def test_a_strict_peer_that_is_on_no_network_ends_the_command(network: Network, root: Path) -> None:

@@ -211,10 +211,13 @@ def test_digests_can_be_switched_off(root: Root) -> None:
         site.representation("f.img.sha256")
 
 
-def test_beside_the_one_file_of_a_site_there_is_nothing(root: Root) -> None:
+def test_beside_the_one_file_of_a_site_there_is_only_its_digest(root: Root) -> None:
     put(root, "f.img")
+    put(root, "other")
+    site = Site(root, only="f.img")
 
-    assert ask(Site(root, only="f.img"), "/f.img.sha256").status_code == 404
+    assert ask(site, "/f.img.sha256").text == f"{DIGEST}  f.img\n"
+    assert ask(site, "/other.sha256").status_code == 404
 
 
 def test_a_dot_file_that_came_in_has_a_digest_and_that_of_others_has_none(root: Root) -> None:
