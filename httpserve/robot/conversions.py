@@ -154,8 +154,8 @@ def to_clients(value: object) -> Clients:
         return Clients(value)
     if isinstance(value, str) and value.strip().isdigit():
         return Clients(int(value))
-    if isinstance(value, str | list | tuple) and value:
-        return Clients(list(to_addresses(value)))
+    if isinstance(value, str | list | tuple) and (addresses := to_addresses(value)):
+        return Clients(list(addresses))
     raise ValueError("write a number of boards, or their addresses with commas")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.robot.conversions import to_address, to_bytes, to_clients, to_source, to_until
+from httpserve.robot.conversions import to_address,
+    to_addresses, to_bytes, to_clients, to_source, to_until
 from tests.cases import each
 
 
@@ -76,6 +77,11 @@ def test_clients_are_a_number_or_addresses(given: object, value: object) -> None
 def test_what_are_no_clients_is_refused(given: object) -> None:
     with pytest.raises(ValueError, match="their addresses with commas"):
         to_clients(given)
+
+
+@each("given, value", [("10.0.0.2, [::1]", ("10.0.0.2", "::1")), (["eth0"], ("eth0",)), ("", ())])
+def test_addresses_are_text_with_commas_or_a_list(given: object, value: tuple[str, ...]) -> None:
+    assert to_addresses(given) == value
 
 
 def test_address_loses_its_brackets() -> None:
