@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.robot.conversions import to_address,
-    to_addresses, to_bytes, to_clients, to_source, to_until
+from httpserve.robot.conversions import to_address, to_addresses, to_bytes, to_clients, to_source, to_until
 from tests.cases import each
 
 
