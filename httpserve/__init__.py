@@ -1,10 +1,8 @@
 """httpserve: put files where the boards on a test bench can fetch them over HTTP, and know that they have them."""
 
-import logging
-from typing import TYPE_CHECKING
-
 from httpserve.base.lazy import lazy_names
 
+TYPE_CHECKING = False  # as that of typing, whose import takes longer than all of this package's own
 if TYPE_CHECKING:
     from httpserve.base.arguments import StrPath
     from httpserve.base.progress import Progress
@@ -141,5 +139,3 @@ __all__ = [
     "WriteFile",
     "__version__",
 ]
-
-logging.getLogger("httpserve").addHandler(logging.NullHandler())

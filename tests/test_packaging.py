@@ -163,7 +163,7 @@ def test_import_alone_loads_nothing_of_the_package() -> None:
 
     ours = {name for name in loaded if name.startswith("httpserve")}
     assert ours == {"httpserve", "httpserve.base", "httpserve.base.lazy"}
-    assert not loaded & {"opendal", "werkzeug"}
+    assert not loaded & {"opendal", "werkzeug", "logging", "typing"}  # each takes several times as long as all the rest
 
 
 def test_each_public_name_is_what_its_module_defines() -> None:

@@ -10,6 +10,8 @@ from traceback import format_exc
 
 from httpserve.base.text import printable
 
+logging.getLogger("httpserve").addHandler(logging.NullHandler())  # nothing is printed unless the user says so
+
 MOST_CHARACTERS = 1000  # of one value in a line: a target may have 16 KiB
 
 
