@@ -193,7 +193,8 @@ def test_names_can_be_listed_before_any_was_used() -> None:
 
 
 def test_what_logs_has_no_handler_that_writes() -> None:
-    script = "import logging, httpserve; httpserve.HttpServerClient; logging.getLogger('httpserve.access').warning('seen'); print('done')"
+    logs = "logging.getLogger('httpserve.access').warning('seen')"
+    script = f"import logging, httpserve; httpserve.HttpServerClient; {logs}; print('done')"
 
     quiet = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True, capture_output=True, text=True)
 
