@@ -5,6 +5,8 @@ Knows pytest, and the public names, which it imports when a test uses a fixture.
 
 from __future__ import annotations
 
+import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
@@ -21,6 +23,7 @@ MOST_LINES = 40  # of each kind in a report; the latest are kept
 MOST_CHARACTERS = 200  # of what a board chose
 
 CLIENTS = pytest.StashKey[list["HttpServerClient"]]()
+BEGAN = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,6 +76,12 @@ def _where(config: pytest.Config) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note the time: of a server that outlives a test the report has what came since."""
+    item.stash[BEGAN] = time.time()
+
+
 @pytest.hookimpl(hookwrapper=True)  # the old form, which every pytest knows
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -83,8 +92,19 @@ def pytest_runtest_makereport(
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        for client in item.stash.get(CLIENTS, []):
-            report.sections.append((f"httpserve: {client!r}", _account(client)))
+        for client in _clients(item):
+            report.sections.append((f"httpserve: {client!r}", _account(client, item.stash.get(BEGAN, 0.0))))
+
+
+def _clients(item: pytest.Item) -> list[HttpServerClient]:
+    """Return the servers of a test: those of our fixtures, and what fixtures of the user's own return."""
+    if "httpserve.client.client" not in sys.modules:
+        return []
+    from httpserve import HttpServerClient
+
+    of_fixtures = (getattr(item, "funcargs", None) or {}).values()
+    found = [*item.stash.get(CLIENTS, []), *(one for one in of_fixtures if isinstance(one, HttpServerClient))]
+    return list({id(client): client for client in found}.values())
 
 
 def _hide_ours(error: BaseException | None) -> None:
@@ -96,8 +116,8 @@ def _hide_ours(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _account(client: HttpServerClient) -> str:
-    """Return the requests, the transfers and the missing names of a client, as text."""
+def _account(client: HttpServerClient, began: float) -> str:
+    """Return the requests, the transfers and the missing names of a client since a time, as text."""
     from httpserve.base.text import clock, printable, size  # as all of the package, only where a test has used it
 
     def shown(*parts: str) -> str:
@@ -107,16 +127,19 @@ def _account(client: HttpServerClient) -> str:
         f"{clock(one.time)} {one.client} {shown(one.method, one.target, one.range)}: {one.status}, {one.bytes} bytes "
         f"in {one.seconds:.3f} s, {one.outcome} ({shown(one.user_agent) or 'no user agent'})"
         for one in client.requests
+        if one.time + one.seconds >= began
     ]
     transfers = [
         f"{clock(one.time)} {one.client} {shown(one.name)}: {one.acknowledged} of {one.total} bytes arrived, "
         f"{size(one.rate)}/s, {one.state}"
         for one in client.transfers
+        if one.time + one.seconds >= began
     ]
     missing = [
         f"{clock(one.time)} {one.client} {shown(one.name)}"
         + (f" (there is {', '.join(map(shown, one.nearest))})" if one.nearest else "")
         for one in client.missing
+        if one.time >= began
     ]
     kinds = {"requests": requests, "transfers": transfers, "missing names": missing}
     return "\n".join(line for title, lines in kinds.items() for line in _listed(title, lines))

@@ -153,14 +153,14 @@ _COLUMNS = {
 }
 
 
-def as_html(records: Sequence[object], most: int = MOST_ROWS) -> Markup:
-    """Return a table of the latest of records of one class, all of it escaped."""
+def as_html(records: Sequence[object], most: int = MOST_ROWS, *, border: bool = False) -> Markup:
+    """Return a table of the latest of records of one class, all of it escaped; `border` is that of `html_table`."""
     latest = records[-most:] if most else []
     if not latest:
         return Markup("" if records else "<em>nothing yet</em>")
     shown = _shown_of(latest[-1])
     rows = ([_cell(record, name) for name in shown] for record in latest)
-    return html_table(list(shown.values()), rows) + _more(records, most)
+    return html_table(list(shown.values()), rows, border=border) + _more(records, most)
 
 
 def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:

@@ -144,6 +144,11 @@ class Message(str):
         return message
 
 
+def in_python(text: str) -> Message:
+    """Return a message about calls of Python, for which every other interface has words of its own."""
+    return Message("{}", InPython(text))
+
+
 def worded(message: str, word: Callable[[Hint], str]) -> str:
     """Return a message, if it is a `Message`, in the words of another interface: `word` writes a hint."""
     if not isinstance(message, Message):

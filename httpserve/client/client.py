@@ -16,7 +16,7 @@ from httpserve.base.log import logger
 from httpserve.base.names import checked_name
 from httpserve.base.progress import Progress
 from httpserve.base.tables import Records
-from httpserve.base.text import url_path
+from httpserve.base.text import in_python, url_path
 from httpserve.client.board_commands import Target, Value, command, compares_digest, fetches_directory
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.summary import Summary
@@ -218,7 +218,7 @@ class HttpServerClient:
         """
         checked_seconds("timeout", timeout, zero=True)
         if not self._life.stop(timeout):
-            raise ServerNotRunning("stop() needs a running server; this one is stopped already")
+            raise ServerNotRunning(in_python("stop() needs a running server; this one is stopped already"))
         log.info("stopped")
 
     def close(self) -> None:
@@ -327,7 +327,7 @@ class HttpServerClient:
     def _running(self, call: str) -> Server:
         server = self._life.running()
         if server is None:
-            raise ServerNotRunning(f"{call}() needs a running server; call start() first")
+            raise ServerNotRunning(in_python(f"{call}() needs a running server; call start() first"))
         return server
 
     # What happened

@@ -12,6 +12,7 @@ from functools import partial
 
 from httpserve.base.arguments import StrPath, checked_seconds
 from httpserve.base.names import checked_name
+from httpserve.base.text import in_python
 from httpserve.client.lifecycle import Lifecycle, State
 from httpserve.client.ways import Ways
 from httpserve.errors import InvalidArgument, InvalidName, NotFound, ServerNotRunning, StorageError
@@ -94,7 +95,7 @@ class WaitTerms:
 
     def _check(self, timeout: float | None) -> None:
         if not self._is_running():
-            raise ServerNotRunning("a wait needs a running server; call start() first")
+            raise ServerNotRunning(in_python("a wait needs a running server; call start() first"))
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)
 

@@ -208,7 +208,7 @@ class Claims:
         returned = [one for one in about_it if order and claimed_bytes(one, order) and _is_of(one, name, validator)]
         return Instead(
             self.log.records(_unlike(others)),
-            _clients(one for one in older if boards.may_be(one.link.client) and not claimed_bytes(one)),
+            _clients(one for one in older if boards.may_be(one.link.client) and not (order and claimed_bytes(one))),
             _clients(one for one in returned if boards.may_be(one.link.client)),
             self._silent(known),
         )

@@ -20,7 +20,7 @@ from httpserve.plan import PROBE
 from httpserve.records.downloads import Downloads
 from httpserve.records.events import CONNECTED, EVENTS_PER_RECORD, MISSING, VERSION, Entry, EventLog
 from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, Link, State, recorded, seen
-from httpserve.records.model import RequestRecord, Transfer
+from httpserve.records.model import UNDER_WAY, RequestRecord, Transfer
 from httpserve.records.selection import Selection
 from httpserve.records.terms import asked_for
 
@@ -240,6 +240,13 @@ class ExchangeLog:
         now = time.monotonic()
         carrying = (exchange for exchange in known if exchange.subject and exchange.subject.pieces)
         return tuple(seen(exchange, lambda one: one.transfer(now)) for exchange in carrying)
+
+    def count_under_way(self) -> int:
+        """Return to how many answers clients have not yet acknowledged all content of a file."""
+        with sigint_held(), self._lock:
+            carrying = [exchange for exchange in self._open if exchange.subject and exchange.subject.pieces]
+        now = time.monotonic()
+        return sum(seen(exchange, lambda one: one.transfer(now)).state == UNDER_WAY for exchange in carrying)
 
     def missing(self) -> tuple[RequestRecord, ...]:
         """Return the latest requests for what was not there, oldest first."""

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from enum import Enum
+from inspect import Parameter
 from typing import Any
 
 import opendal
 
-from httpserve import ExpectedDownload
+from httpserve import ExpectedDownload, InvalidArgument
 
 UNITS = {"": 1, "B": 1}
 UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)}
 UNITS |= {f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Z]?I?B?)", re.IGNORECASE)
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *%")
+_NAMED = re.compile(r"([A-Za-z]\w*)=")
 _WORDS = ("all", "started", "idle")
 
 
@@ -46,6 +49,12 @@ class Address(str):
 
 class Addresses(tuple[Address, ...]):
     """Addresses or host names: a list, or text such as ``127.0.0.1, 10.0.0.1``."""
+
+    __slots__ = ()
+
+
+class Names(list[str]):
+    """The name of a file or a directory, several with commas between them, or a list of names."""
 
     __slots__ = ()
 
@@ -111,6 +120,14 @@ def to_addresses(value: object) -> Addresses:
 
 def to_source(value: str | os.PathLike[str]) -> Source:
     return Source(os.fspath(value))
+
+
+def to_names(value: object) -> Names:
+    if isinstance(value, str | os.PathLike):
+        value = [part.strip() for part in os.fspath(value).split(",")]
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str | os.PathLike) for name in value):
+        return Names(map(os.fspath, value))
+    raise ValueError("write a name, several with commas, or give a list of names")
 
 
 def to_until(value: str | float | int) -> Until:
@@ -179,12 +196,26 @@ Converter = Callable[[Any], Any] | Callable[[Any, Any], Any]  # Any: as Robot ha
 CONVERTERS: dict[type, Converter] = {
     Address: to_address,
     Addresses: to_addresses,
+    Names: to_names,
     Source: to_source,
     Until: to_until,
     Clients: to_clients,
     Service: to_service,
     Awaited: to_awaited,
 }
+
+
+def refuse_unknown(parameters: Mapping[str, Parameter], values: Sequence[object]) -> None:
+    """Refuse `aliass=k`, which Robot passes on as the text of an optional argument. A directory may have that name."""
+    for parameter, value in zip(parameters.values(), values, strict=False):
+        if parameter.default is parameter.empty or not isinstance(value, str | os.PathLike):
+            continue
+        named = _NAMED.match(os.fspath(value))
+        if named and not (isinstance(value, os.PathLike) and os.path.exists(value)):
+            others = [name for name in parameters if name != "self"]
+            near = get_close_matches(named[1].lower(), others, 1)
+            there = f"there is {near[0]}=" if near else f"the arguments are {', '.join(others)}"
+            raise InvalidArgument(f"{named[1]}= is no argument here; {there}")
 
 
 def seconds(duration: timedelta) -> float:

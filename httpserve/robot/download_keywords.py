@@ -235,7 +235,7 @@ class DownloadKeywords(Keywords):
         | ${requests}=    Get Requests    boot/cmdline.txt
         | Should Be Equal    ${requests[0].method}    GET
         """
-        return list(self.client(server).requests_for(_no_url(name), client=_address(client)))
+        return self.shown(self.client(server).requests_for(_no_url(name), client=_address(client)))
 
     @keyword("Get Transfers", "board")
     def get_transfers(
@@ -259,19 +259,19 @@ class DownloadKeywords(Keywords):
         known = self.client(server)
         known.requests_for(_no_url(name))  # refuses what can be no name
         wanted = None if name is None else plain(name)
-        return [
+        return self.shown(
             transfer
             for transfer in known.transfers
             if wanted in (None, transfer.name) and board in (None, transfer.client)
-        ]
+        )
 
     @keyword("Get Missing Files", "board")
     def get_missing_files(self, client: Address | None = None, server: str | None = None) -> list[Missing]:
         """Returns the names that boards asked for and that do not exist, oldest first.
 
         Blocks while the disk lists the files. Each has ``time``, ``client``, ``name``, and the ``nearest`` names that
-        exist by now. ``client`` is the
-        address of the board; default: any. ``server`` is an alias; default: the current server.
+        exist by now. ``client`` is the address of the board; default: any. ``server`` is an alias; default: the current
+        server.
 
         Example:
         | Start HTTP Server
@@ -283,7 +283,7 @@ class DownloadKeywords(Keywords):
         | Should Be Equal    ${missing[0].nearest[0]}    boot/cmdline.txt
         """
         board = _address(client)
-        return [missing for missing in self.client(server).missing if board in (None, missing.client)]
+        return self.shown(missing for missing in self.client(server).missing if board in (None, missing.client))
 
 
 def _terms(

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import opendal
 
-from httpserve.base.text import printable
+from httpserve.base.text import printable, size
 from httpserve.robot.conversions import Address, Service, Source, seconds
-from httpserve.robot.keyword import Keywords, keyword
+from httpserve.robot.keyword import Keywords, keyword, show_link
 from httpserve.robot.operators import new_operator, operator_of
 
 
@@ -32,7 +32,8 @@ class FileKeywords(Keywords):
     ) -> str:
         """Puts a file where boards can fetch it, and returns its URL. Blocks until the copy is complete.
 
-        A board sees the old file whole or the new file whole. Whatever fails leaves the old one.
+        A board sees the old file whole or the new file whole. Whatever fails leaves the old one. The log has the URL as
+        a link, and the size.
 
         ``name`` is the name on the server, such as ``boot/Image``. ``source`` is a local path, an http(s) URL, or a
         path on ``operator``: what `Create Operator` returned, or an OpenDAL service such as ``s3``, with its options
@@ -47,13 +48,16 @@ class FileKeywords(Keywords):
         | ${url}=    Put File    boot/Image    ${CURDIR}/Image    timeout=2 min
         | Put File    boot/Image    Image    operator=fs    root=${CURDIR}
         """
-        return self.client(server).put_file(
+        client = self.client(server)
+        url = client.put_file(
             name,
             source,
             operator_of(operator, options),
             sha256=sha256,
             timeout=None if timeout is None else seconds(timeout),
         )
+        show_link(url, f", {size(client.storage.stat(name).content_length)}")
+        return url
 
     @keyword("Put Text", "file")
     def put_text(self, name: str, text: str, *, encoding: str = "UTF-8", server: str | None = None) -> str:
@@ -68,7 +72,9 @@ class FileKeywords(Keywords):
         """
         client = self.client(server)
         url = client.get_url(name)  # first: nothing is written for a server that does not run
-        client.storage.write_bytes(name, text.encode(encoding))
+        content = text.encode(encoding)
+        client.storage.write_bytes(name, content)
+        show_link(url, f", {size(len(content))}")
         return url
 
     @keyword("Create Operator", "file")

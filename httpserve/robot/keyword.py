@@ -6,18 +6,24 @@ Knows Robot's decorator and its form of a line in the log. Knows no keyword.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
+from robot.api import logger
 from robot.api.deco import keyword as robot_keyword
 from robot.libraries.BuiltIn import BuiltIn
 
-from httpserve import HttpServeError, HttpServerClient, RequestEvent, ServerNotRunning
-from httpserve.base.text import Hint, worded
-from httpserve.robot.servers import NoServer, Servers
+from httpserve import HttpServeError, HttpServerClient, RequestEvent
+from httpserve.base.tables import as_text, html
+from httpserve.base.text import Hint, Message, worded
+from httpserve.robot.conversions import refuse_unknown
+from httpserve.robot.servers import Servers
 from httpserve.robot.transfers_log import Answer, TransfersLog
+
+T = TypeVar("T")
 
 
 class Keywords:
@@ -57,6 +63,26 @@ class Keywords:
         if BuiltIn().robot_running:
             sys.stdout.writelines(self.transfers_log.lines(self.ended()))
 
+    def shown(self, records: Iterable[T]) -> list[T]:
+        """Return what a keyword returns, and write a table of it."""
+        found = Found(records)
+        logger.info(self.transfers_log.records(found), html=True)
+        return found
+
+
+class Found(list[T]):
+    """A list of records that the log shows as a table, also where a suite logs it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+
+def show_link(url: str, note: str = "") -> None:
+    """Write a URL that can be clicked."""
+    logger.info(str(html('<a href="{}">{}</a>{}', url, url, note)), html=True)
+
 
 Method = TypeVar("Method", bound=Callable[..., Any])  # Any: whatever the keyword takes and returns
 
@@ -65,9 +91,12 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
     """Make a method a keyword, by its name in Title Case, that writes lines about transfers when it ends or fails."""
 
     def decorate(method: Method) -> Method:
+        parameters = inspect.signature(method).parameters
+
         @functools.wraps(method)
         def run(self: Keywords, /, *args: object, **kwargs: object) -> object:
             try:
+                refuse_unknown(parameters, (self, *args))
                 return method(self, *args, **kwargs)
             except HttpServeError as error:
                 error.args = (_in_words_of_suites(name, error),)
@@ -84,9 +113,8 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
 
 def _in_words_of_suites(name: str, error: HttpServeError) -> str:
     """Return the text of an error that names keywords and their arguments."""
-    if isinstance(error, ServerNotRunning) and not isinstance(error, NoServer):
-        return f"{name} needs a server that runs, and this one does not: Start HTTP Server starts it again"
-    return worded(error.args[0], argument) if error.hints else str(error)
+    text = worded(error.args[0], argument) if isinstance(error.args[0], Message) else str(error)
+    return text or f"{name} needs a server that runs, and this one does not: Start HTTP Server starts it again"
 
 
 def argument(hint: Hint) -> str:

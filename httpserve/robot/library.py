@@ -6,6 +6,7 @@ Knows Robot's listener calls. Knows no keyword by itself: the groups have them.
 from __future__ import annotations
 
 from datetime import timedelta
+from inspect import signature
 from pathlib import Path
 
 from robot import result, running
@@ -16,7 +17,7 @@ from robot.utils import escape
 from robot.version import VERSION
 
 from httpserve import __version__
-from httpserve.robot.conversions import CONVERTERS, Address, Addresses, AutoClose
+from httpserve.robot.conversions import CONVERTERS, Address, Addresses, AutoClose, Names, refuse_unknown
 from httpserve.robot.download_keywords import DownloadKeywords
 from httpserve.robot.file_keywords import FileKeywords
 from httpserve.robot.server_keywords import ServerKeywords
@@ -51,6 +52,9 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     Durations are Robot's: ``2 min``, ``500 ms``, or a number of seconds. Amounts are numbers of bytes, also with a
     unit: ``10 MiB``. ``${None}`` is a value that is not given.
 
+    A misspelt argument such as ``aliass=lab`` is an error that names the one that is like it. A name on the server that
+    has such a form is written ``/a=b``.
+
     == Several servers ==
 
     The argument ``alias=`` of `Start HTTP Server` names a server. Keywords work on the current one, which is the one
@@ -65,8 +69,8 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     == The log ==
 
     Each keyword of this library ends with a line for each transfer that has ended since the last one, with the time of
-    that end. Each test ends with a table: name, client, bytes, seconds, state. A test shows at most 50 lines and 50
-    rows.
+    that end. Each test ends with a table of what went to whom, and the total of it. `Get Requests`, `Get Transfers` and
+    `Get Missing Files` write what they return as a table. A test shows at most 50 lines, and 50 rows of either kind.
 
     == Beside OperatingSystem ==
 
@@ -93,7 +97,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         listing: bool = True,
         dot_files: bool = False,
         read_only: bool = False,
-        only: str | None = None,
+        only: Names | None = None,
         digests: bool = True,
         max_records: int = 1000,
         max_connections: int | None = None,
@@ -116,7 +120,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``listing``: whether a directory without an index.html answers with a list; default: yes.
         - ``dot_files``: whether files with a leading dot are served that others put there; default: no.
         - ``read_only``: change nothing in ``root_dir``, which must be there; default: no.
-        - ``only``: serve this one file of ``root_dir``, and nothing beside it.
+        - ``only``: serve these files and directories of ``root_dir``, and nothing beside them.
         - ``digests``: whether ``NAME.sha256`` answers with the digest of a file; default: yes.
         - ``max_records``: how many requests `Get Requests` remembers; default: 1000.
         - ``max_connections``: the most connections at a time; default: what fits the limit of descriptors.
@@ -125,6 +129,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``more_hosts``: where to listen as well, on the same port; URLs are not made of these.
         """
         self.servers = Servers(settings_of(locals()), auto_close)
+        refuse_unknown(signature(HttpServe).parameters, (root_dir,))
         self.transfers_log = TransfersLog()
         self._test: running.TestCase | None = None  # whose table has begun
 

@@ -15,8 +15,8 @@ from robot.libraries.BuiltIn import BuiltIn
 
 from httpserve import HttpServerClient, Report
 from httpserve.base.text import worded
-from httpserve.robot.conversions import Address, Addresses, seconds
-from httpserve.robot.keyword import Keywords, argument, keyword
+from httpserve.robot.conversions import Address, Addresses, Names, seconds
+from httpserve.robot.keyword import Keywords, argument, keyword, show_link
 from httpserve.robot.servers import DEFAULT_ALIAS, settings_of
 
 NO_TIME = timedelta(0)
@@ -40,7 +40,7 @@ class ServerKeywords(Keywords):
         listing: bool | None = None,
         dot_files: bool | None = None,
         read_only: bool | None = None,
-        only: str | None = None,
+        only: Names | None = None,
         digests: bool | None = None,
         max_records: int | None = None,
         max_connections: int | None = None,
@@ -68,7 +68,9 @@ class ServerKeywords(Keywords):
         """
         settings = settings_of(locals())
         suite, test = _where()
-        return self.servers.start(alias, settings, seconds(wait_for_address), suite, test).client.get_url()
+        url = self.servers.start(alias, settings, seconds(wait_for_address), suite, test).client.get_url()
+        show_link(url)
+        return url
 
     @keyword("Stop HTTP Server", "server")
     def stop_http_server(self, server: str | None = None, timeout: timedelta = timedelta(seconds=5)) -> None:

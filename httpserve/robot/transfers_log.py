@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from httpserve import RequestRecord
-from httpserve.base.tables import Column, html, html_table, joined
-from httpserve.base.text import clock, printable
+from httpserve.base.tables import Column, as_html, html, html_table, joined
+from httpserve.base.text import clock, counted, printable
 
 MOST_LINES = 50  # in a test
 MOST_ROWS = 50  # in a table
 MOST_CHARACTERS = 200  # of a name: a board may ask for anything
 _COLUMNS = (
-    *(Column("server"), Column("name"), Column("client"), Column("bytes", True), Column("seconds", True)),
-    *(Column("state"), Column("requests", True)),
+    *(Column("server"), Column("name"), Column("client")),
+    *(Column("bytes", True), Column("began"), Column("seconds", True), Column("state"), Column("requests", True)),
 )
 _OF_FILES = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 
@@ -51,6 +51,10 @@ class _Row:
         self.ended = max(self.ended, record.time + record.seconds)
         self.state = state_of(record)
 
+    def cells(self) -> list[str]:
+        times = [f"{self.bytes:,}", clock(self.began), f"{self.ended - self.began:.3f}"]
+        return [*times, self.state, f"{self.times:,}"]
+
 
 class TransfersLog:
     """The lines and the table of a test."""
@@ -61,7 +65,8 @@ class TransfersLog:
     def begin(self) -> None:
         """Begin a test."""
         self._rows: dict[tuple[str, str, str], _Row] = {}  # by alias, name and client
-        self._lines = self._lines_left_out = self._rows_left_out = 0
+        self._total = _Row()
+        self._lines = self._lines_left_out = self._rows_left_out = self._records = 0
 
     def lines(self, ended: Sequence[Answer]) -> list[str]:
         """Return a line for each of these answers, as many as the test may still have; the table counts all."""
@@ -75,10 +80,9 @@ class TransfersLog:
         """Return the table of the test in HTML, these answers included; empty when there was nothing."""
         self._add(others)
         first = 0 if len({alias for alias, _, _ in self._rows}) > 1 else 1  # one server needs no column
-        rows = [
-            [alias, name, client, f"{row.bytes:,}", f"{row.ended - row.began:.3f}", row.state, str(row.times)][first:]
-            for (alias, name, client), row in self._rows.items()
-        ]
+        rows = [[*key, *row.cells()][first:] for key, row in self._rows.items()]
+        if len(rows) > 1:
+            rows.append(["total", *[""] * (2 - first), *replace(self._total, state="").cells()])
         notes = [
             (self._rows_left_out, "more requests for other names or by other clients"),
             (self._lines_left_out, "more transfers have no line of their own in this test"),
@@ -87,8 +91,15 @@ class TransfersLog:
         table = html_table(_COLUMNS[first:], rows, caption="HTTP transfers", border=True)
         return str(table + more) if rows else ""
 
+    def records(self, found: Sequence[object]) -> str:
+        """Return a table in HTML of the latest records, as many as the test may still have, or their number."""
+        most = MOST_ROWS - self._records
+        self._records += min(len(found), most)
+        return str(as_html(found, most, border=True)) if found and most else counted(len(found), "record")
+
     def _add(self, answers: Sequence[Answer]) -> None:
         for _, alias, record in answers:
+            self._total.add(record)
             key = (printable(alias), _shown(name_of(record)) or "/", record.client)
             if key in self._rows or len(self._rows) < MOST_ROWS:
                 self._rows.setdefault(key, _Row()).add(record)

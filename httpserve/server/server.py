@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import encodings.idna  # noqa: F401 - imported here, or by the first getaddrinfo, inside the first start()
 import importlib.metadata  # noqa: F401 - likewise by werkzeug
+import logging
 import socket
 import sys
 import threading
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from httpserve.base.log import logger
+from httpserve.base.text import counted
 from httpserve.base.threads import renew_in_child
 from httpserve.records.log import ExchangeLog
 from httpserve.server.leader import Leader
@@ -28,6 +31,8 @@ from httpserve.server.tcp import Listener
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+log = logger("httpserve.client")  # which has the other lines about starts and stops
 
 JOIN_SECONDS = 1.0
 
@@ -68,6 +73,7 @@ class Server(ThreadedWSGIServer):
             taken.pop_all()
             sockets[0].close()
         self.host = host  # as the socket has it: names were resolved before
+        self._ledger = ledger
         self._log = LogWriter(f"httpserve:{port}-log")
         local = None if host in ("0.0.0.0", "::") or self._others else host
         shared = Shared(app, ledger, self._environ(host, port), local, limits, self._log, clock)
@@ -131,6 +137,10 @@ class Server(ThreadedWSGIServer):
             return True
         self._leader.drain()
         try:
+            count = self._ledger.count_under_way() if timeout else 0
+            if count:
+                message = "waiting up to %g s for %s to end; stop(0) does not wait"
+                self._log.say(log, logging.INFO, message, timeout, counted(count, "download"))
             self._leader.over.wait(timeout)
         finally:  # also when a Ctrl-C ends the wait
             self._leader.cut()

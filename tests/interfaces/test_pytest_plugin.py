@@ -117,6 +117,27 @@ def test_of_a_crowd(http_server_client):
         fetch(http_server_client.get_url(f"lib/{number}"))
     assert http_server_client.requests == ()
 """
+SESSION = """
+import pytest
+from fetching import fetch
+
+@pytest.fixture(scope="session")
+def bench():
+    from httpserve import HttpServerClient  # not while tests are collected: the first of them loads nothing
+
+    with HttpServerClient(host="127.0.0.1") as client:
+        yield client
+
+@pytest.fixture
+def board(bench):
+    return bench.get_url
+
+def test_that_passes_before(board):
+    assert fetch(board("early")) == 404
+
+def test_on_a_server_of_my_own(board):
+    assert fetch(board("late")) == 200
+"""
 STRANGERS = """
 import os, socket
 from pathlib import Path
@@ -155,7 +176,7 @@ def pytest_of(where: Path, *options: str, **files: str) -> pytest.RunResult:
 def done(tmp_path_factory: pytest.TempPathFactory) -> pytest.RunResult:
     """One run on several files, in this order."""
     files = {"test_1_loading": LOADING, "test_2_each": EACH, "test_3_factory": FACTORY, "test_4_report": REPORT}
-    files["test_5_strangers"] = STRANGERS
+    files |= {"test_5_strangers": STRANGERS, "test_6_session": SESSION}
     return pytest_of(tmp_path_factory.mktemp("user"), *HERE, "-p", "no:logging", "-v", **files)
 
 
@@ -205,6 +226,14 @@ def test_report_of_a_failing_test_says_what_the_boards_asked_for(done: pytest.Ru
     assert failed.str().count("- httpserve: ") == 1
     of_a_crowd.fnmatch_lines(["requests: 50", "  (10 earlier ones are left out)", "* GET /lib/10: 404, *"])
     assert "GET /lib/9:" not in of_a_crowd.str()
+
+
+def test_report_has_what_came_during_the_test_to_a_server_of_a_fixture_of_ones_own(done: pytest.RunResult) -> None:
+    failed = report(done, "test_on_a_server_of_my_own")
+
+    failed.fnmatch_lines(["*- httpserve: <HttpServerClient running *", "requests: 1", "* GET /late: 404, *"])
+    assert failed.str().count("- httpserve: ") == 1
+    assert "early" not in failed.str()
 
 
 def test_report_prints_whatever_strangers_sent(done: pytest.RunResult) -> None:

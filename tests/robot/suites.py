@@ -67,9 +67,14 @@ class Case:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The rows of the table, without its titles."""
-        rows = re.findall(r"<tr>(.*?)</tr>", self.table)
-        return [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows[1:]]
+        """The rows of the table, without its titles and its total."""
+        return [cells for cells in _cells(self.table) if cells[0] != "total"]
+
+    @property
+    def total(self) -> list[str]:
+        """The row of the total."""
+        (cells,) = [cells for cells in _cells(self.table) if cells[0] == "total"]
+        return cells
 
 
 class Run:
@@ -124,6 +129,11 @@ def start(directory: Path, suite: Path, *options: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+
+
+def _cells(table: str) -> list[list[str]]:
+    rows = re.findall(r"<tr>(.*?)</tr>", table)[1:]
+    return [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
 
 
 def _case(test: Any) -> Case:

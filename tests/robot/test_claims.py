@@ -77,9 +77,11 @@ Name counts what came since it was put once
     File Should Have Been Downloaded    boot/Image
     Wait For Download    boot/Image    timeout=20 s    client=127.0.0.1
     File Should Have Been Downloaded    boot/Image    client=127.0.0.1
-    Run Keyword And Expect Error    *boot/Image*    Wait For Download    boot/Image    timeout=0
+    Run Keyword And Expect Error    nobody has downloaded 'boot/Image': nobody asked for it since; *
+    ...    Wait For Download    boot/Image    timeout=0
     Put Text    boot/Image    another
-    Run Keyword And Expect Error    *boot/Image*    File Should Have Been Downloaded    boot/Image
+    Run Keyword And Expect Error    nobody has downloaded all of 'boot/Image': *an older version*
+    ...    File Should Have Been Downloaded    boot/Image
 Requests transfers and missing are given
     Start HTTP Server
     ${url}=    Put Text    boot/Image    kernel
@@ -154,6 +156,25 @@ List exist and remove
     Remove File    boot/Image
     Remove File    boot/Image
     Run Keyword And Expect Error    there is no file 'boot/Image'*    File Should Exist    boot/Image
+Argument that is misspelt is refused with the one that is like it
+    Run Keyword And Expect Error    aliass= is no argument here; there is alias=    Start HTTP Server    aliass=k
+    Run Keyword And Expect Error    Host= is no argument here; there is host=    Start HTTP Server    Host=127.0.0.1
+    Run Keyword And Expect Error    zzz= is no argument here; the arguments are root_dir, host, *    Start HTTP Server
+    ...    zzz=1
+    Start HTTP Server
+    Run Keyword And Expect Error    clientt= is no argument here; there is client=    Get Requests    clientt=10.0.0.2
+    Put Text    boot.env    serverip=192.168.7.1
+    ${requests}=    Get Requests    /client=1
+    Should Be Equal    ${requests}    ${{ [] }}
+Only takes names with commas and a list of names
+    ${root}=    Set Variable    ${CURDIR}/board
+    Type On Board    touch a 'b,c' d
+    ${url}=    Start HTTP Server    ${root}    only=a, d
+    ${answers}=    Type On Board    curl -s -w '\\%{http_code} ' -o o ${url}/a -o o ${url}/b,c -o o ${url}/d
+    Should Be Equal    ${answers.strip()}    200 404 200
+    ${url}=    Start HTTP Server    ${root}    only=${{ ["b,c"] }}    alias=list
+    ${answers}=    Type On Board    curl -s -w '\\%{http_code} ' -o o ${url}/a -o o ${url}/b,c -o o ${url}/d
+    Should Be Equal    ${answers.strip()}    404 200 404
 Put text writes the encoding that was asked for
     Start HTTP Server
     ${url}=    Put Text    cfg    größe\\n    encoding=latin-1
@@ -194,5 +215,5 @@ def test_each_claim_holds(tmp_path: Path) -> None:
 
     done = run(tmp_path, re.sub(r"^\S.*\n", rf"\g<0>{teardown}", CASES, flags=re.MULTILINE))
 
-    assert len(done.cases) == 14
+    assert len(done.cases) == 16
     assert done.all_passed()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from httpserve.base.text import size
 from httpserve.robot.transfers_log import MOST_LINES, MOST_ROWS
 from tests.robot.conftest import Ran
 from tests.robot.suites import Run, run
@@ -26,14 +28,48 @@ Third
 """)
 
     assert done.all_passed()
-    names = [(name, client, size, state, times) for name, client, size, _, state, times in done["First"].rows]
+    names = [(name, client, size, state, times) for name, client, size, _, _, state, times in done["First"].rows]
     assert names == [
         ("boot/Image", "127.0.0.1", "14", "completed", "4"),
         ("boot/<b>Image", "127.0.0.1", done["First"].rows[1][2], "404 Not Found", "1"),
     ]
+    missing = int(done["First"].rows[1][2])
+    name, client, size, began, _, state, times = done["First"].total
+    assert (name, client, size, state, times) == ("total", "", f"{14 + missing}", "", "5")
+    assert began == done["First"].rows[0][3]
     assert "<b>" not in done["First"].table
     assert [(name, times) for name, *_, times in done["Second"].rows] == [("boot/Image", "1")]
     assert done["Third"].table == ""
+
+
+def test_what_is_put_and_what_is_looked_at_stand_in_the_log(ran: Ran, tmp_path: Path) -> None:
+    done = ran("""
+Shown
+    ${url}=    Start HTTP Server
+    Put Text    a    text
+    Put File    b    ${CURDIR}/suite.robot
+    Type On Board    curl -s -o out '${url}/a' '${url}/<b>'
+    Transfers Have Ended
+    ${requests}=    Get Requests
+    Get Transfers
+    Get Missing Files
+    FOR    ${_}    IN RANGE    30
+        Get Requests
+    END
+""")
+
+    case = done["Shown"]
+    shown = [message.message for message in case.messages if message.html]
+    links = [re.fullmatch(r'<a href="(.*)">\1</a>(.*)', text) for text in shown]
+    assert [(link[1].partition("://")[2].partition("/")[2], link[2]) for link in links if link] == [
+        ("", ""),
+        ("a", ", 4 B"),
+        ("b", f", {size((tmp_path / 'suite.robot').stat().st_size)}"),
+    ]
+    tables = [text for text in shown if text.startswith("<table") and "HTTP transfers" not in text]
+    assert sum(table.count("<tr>") - 1 for table in tables) == MOST_ROWS
+    assert not [text for text in shown if "<b>" in text]
+    assert any(message.message.startswith("${requests} = 2 records\ntime ") for message in case.messages)
 
 
 def test_lines_stand_in_time_order_with_their_own_time(ran: Ran) -> None:
@@ -64,7 +100,7 @@ def test_a_thousand_requests_do_not_make_a_log_of_a_thousand_lines(tmp_path: Pat
 
     case = done["Many"]
     assert len(case.lines) == MOST_LINES
-    assert [(row[0], row[5]) for row in case.rows] == [("boot/Image", "1000")]
+    assert [(row[0], row[6]) for row in case.rows] == [("boot/Image", "1,000")]
     assert f"{1000 - MOST_LINES} more transfers have no line of their own" in case.table
 
 
@@ -74,6 +110,7 @@ def test_a_thousand_names_do_not_make_a_table_of_a_thousand_rows(tmp_path: Path)
     case = done["Many"]
     assert len(case.rows) == MOST_ROWS
     assert f"and {300 - MOST_ROWS} more requests for other names" in case.table
+    assert case.total[-1] == "300", "those without a row count too"
 
 
 def _many(directory: Path, count: int, name: str) -> Run:
@@ -116,7 +153,7 @@ Second
 """)
 
     assert done.all_passed()
-    assert [(row[0], row[4]) for row in done["First"].rows] == [("big", "under way")]
+    assert [(row[0], row[5]) for row in done["First"].rows] == [("big", "under way")]
     assert done["First"].lines == []
     assert [row[0] for row in done["Second"].rows] == ["big"]
     assert len(done["Second"].lines) == 1
@@ -158,4 +195,4 @@ Fails
     Fail    as it should
 """)
 
-    assert [row[4] for row in done["Fails"].rows] == ["404 Not Found"]
+    assert [row[5] for row in done["Fails"].rows] == ["404 Not Found"]

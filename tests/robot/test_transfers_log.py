@@ -37,7 +37,7 @@ def test_each_test_has_its_own_bounds(record: RequestRecord) -> None:
     log.begin()
 
     assert len(lines) == MOST_LINES
-    assert table.count("<tr>") == MOST_ROWS + 1
+    assert table.count("<tr>") == MOST_ROWS + 2  # with the headings and the total
     assert f"and {200 - MOST_ROWS} more requests" in table
     assert f"and {200 - MOST_LINES} more transfers" in table
     assert log.table([]) == ""

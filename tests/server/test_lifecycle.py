@@ -262,6 +262,26 @@ def test_stop_lets_a_transfer_end_that_is_under_way(tmp_path: Path, pool: Thread
         assert wire.rest() == b""
 
 
+def test_a_stop_that_waits_for_downloads_says_so_once(
+    tmp_path: Path, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = "waiting up to 30 s for 1 download to end; stop(0) does not wait"
+    with caplog.at_level(logging.INFO, logger="httpserve.client"), under_way(tmp_path) as (client, wire):
+        stopping = draining(pool, client, 30.0)
+
+        eventually(lambda: line in caplog.messages, "the line")
+        assert not stopping.done()
+        wire.read_exactly(BIG_BYTES)
+        stopping.result(10)
+        client.start()
+        with Wire(client.get_port()) as other:
+            other.ask("/big", "Range: bytes=0-9")
+            assert client.requests[-1].completed
+            client.stop(30.0)  # nothing is under way, although a connection is open
+
+    assert [message for message in caplog.messages if message.startswith("waiting")] == [line]
+
+
 @pytest.mark.parametrize("timeout", [0, 0.1])
 def test_stop_cuts_a_transfer_after_its_timeout(tmp_path: Path, timeout: float) -> None:
     with under_way(tmp_path) as (client, wire):

@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
 
     def error(self, wanted: str, name: str, timeout: float, way: Way, total: int = 0) -> WaitTimeout:
         """Return the error of a wait in whose time that happened."""
-        texts = [f"{wanted} within {timeout:g} s: {self.text}"]
+        texts = [f"{wanted}{f' within {timeout:g} s' if timeout else ''}: {self.text}"]
         if way.url is not None and self.word in _TELL_URL:
             texts.append(f"the URL for {'boards' if way.peer is None else f'peer {way.peer}'} is {way.url}")
         texts += way.obstacles if self.word in _TELL_WAY else ()
@@ -115,7 +115,8 @@ class FailedWait(NamedTuple):
         """Say what did not happen."""
         boards = self.boards
         verb = {UntilKind.ALL: "downloaded", UntilKind.STARTED: "started on", UntilKind.IDLE: "come to rest on"}
-        what = verb.get(self.amount.kind) or f"downloaded {self.amount.bytes_of(self.size)} bytes of"
+        wanted = self.amount.bytes_of(self.size)
+        what = verb.get(self.amount.kind) or f"downloaded {f'{wanted} bytes of' if wanted < self.size else 'all of'}"
         if len(boards.addresses) == 1:
             return f"{boards.addresses[0]} has not {what} {self.name!r}"
         if boards.addresses:

@@ -55,7 +55,6 @@ class StrictResponse(http.client.HTTPResponse):
         if head.framing is not Framing.CLOSE:
             self.fp = _Content(self.fp, self._source, head)  # type: ignore[assignment]  # what is used of it is there
 
-
     def flush(self) -> None:
         """Do nothing. Theirs asks the stream, and one that an interrupt has closed raises: that would be the error."""
 
