@@ -130,6 +130,9 @@ class Records(tuple[T_co, ...]):
         printer.text(repr(self))
 
 
+# Of a finding's status: each can be read on white and on black.
+_COLOURS = {"ok": "#30a46c", "warn": "#c77c02", "fail": "#e5484d"}
+
 # The columns of attributes that records may have, in this order; a record has some of them.
 _COLUMNS = {
     "time": Column("time"),
@@ -231,7 +234,11 @@ class Listing(list[str]):
 def report_html(findings: Iterable[tuple[str, str, str, str]]) -> Markup:
     """Return a table of findings, escaped: of each its status, what was looked at, what was found, and what to do."""
     columns = [Column("status"), Column("check"), Column("found")]
-    return html_table(columns, ([status, check, _found(*found)] for status, check, *found in findings))
+    return html_table(columns, ([_status(status), check, _found(*found)] for status, check, *found in findings))
+
+
+def _status(status: str) -> Markup:
+    return html('<strong style="color:{}">{}</strong>', _COLOURS.get(status, "inherit"), status)
 
 
 def _found(message: str, step: str) -> Markup:

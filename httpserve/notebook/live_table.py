@@ -23,7 +23,10 @@ from httpserve.errors import HttpServeError
 SECONDS = 0.5  # between two looks
 KINDS = ("begun", "progress", "ended", "stopped")
 MOST_SHOWN = 10
+MOST_MISSING = 5
 JOIN_SECONDS = 5.0
+
+_ADDED = ("acknowledged", "total", "rate")
 
 Bundle = dict[str, str]  # what to show, by media type
 
@@ -35,6 +38,8 @@ class Watched(Protocol):
     def is_running(self) -> bool: ...
     @property
     def transfers(self) -> Sequence[Any]: ...  # records, of which `tables` knows what to show
+    @property
+    def missing(self) -> Sequence[Any]: ...  # likewise; blocks while the disk lists names
     def events(self, since: int, timeout: float, kinds: Sequence[str]) -> Sequence[Any]: ...  # each has a number
     def get_url(self) -> str: ...
 
@@ -63,7 +68,8 @@ class Watch:
         self._shell = shell
         self._since = max((one.number for one in client.events(0, 0, KINDS)), default=0)
         self._transfers = client.transfers
-        self._place = _place(shell, self._bundle(self._transfers, "live"))
+        self._missing: Sequence[Any] | None = None  # until the thread has looked
+        self._place = _place(shell, self._bundle("live"))
         with sigint_held():  # as below: what a signal raises inside of a Thread breaks it
             self._thread = threading.Thread(target=self._go_on, name="httpserve-watch", daemon=True)
 
@@ -101,6 +107,7 @@ class Watch:
         """Show what has happened, and return why no more will come; empty where it may."""
         client = self._client()
         happened: Sequence[Any] = ()
+        is_first = self._missing is None
         if client is None:
             ends = "the server is gone"
         else:
@@ -108,19 +115,27 @@ class Watch:
             ends = _end(client, happened) or ("closed" if is_closed else "")
             if happened or ends:
                 self._transfers = client.transfers
+            if is_first or any(one.kind == "ended" and one.request.status == 404 for one in happened):
+                self._missing = client.missing
         if happened:
             self._since = happened[-1].number
-        if happened or ends:
-            self._place(self._bundle(self._transfers, ends or "live"))
+        if happened or ends or (is_first and self._missing):
+            self._place(self._bundle(ends or "live"))
         return ends
 
-    def _bundle(self, transfers: Sequence[Any], state: str) -> Bundle:
+    def _bundle(self, state: str) -> Bundle:
+        transfers, missing = self._transfers, self._missing or ()
         under_way = [transfer for transfer in transfers if transfer.state == "under way"]
         title = f"{len(under_way)} under way, {len(transfers)} in all, {state}"
         head = html("<div><code>{}</code>: {}</div>", self._url, title)
         bars = joined(map(_bar, under_way[-MOST_SHOWN:]))
-        return {
-            "text/html": html("<div>{}{}{}</div>", head, bars, as_html(transfers, MOST_SHOWN)),
+        more = len(under_way) - MOST_SHOWN
+        bars += html("<div>and {} more under way</div>", more) if more > 0 else ""
+        bars += html("<div>{} in all</div>", _amounts(under_way)) if len(under_way) > 1 else ""
+        table = as_html(transfers, MOST_SHOWN)
+        table += html("<div>asked for, and not there:</div>{}", as_html(missing, MOST_MISSING)) if missing else ""
+        return {  # a widget has lines twice as high as those of other outputs
+            "text/html": html('<div style="line-height:normal">{}{}{}</div>', head, bars, table),
             "text/plain": f"{self._url}: {title}\n{as_text(transfers, MOST_SHOWN)}",
         }
 
@@ -142,15 +157,19 @@ def _end(client: Watched, happened: Sequence[Any]) -> str:
 
 def _bar(transfer: Any) -> Markup:  # a record, as in Watched
     return html(
-        '<div><progress value="{}" max="{}"></progress> {} {}: {} of {}, {}/s</div>',
+        '<div><progress value="{}" max="{}"></progress> {} {}: {}</div>',
         transfer.acknowledged,
         max(transfer.total, 1),
         transfer.client,
         transfer.name,
-        size(transfer.acknowledged),
-        size(transfer.total),
-        size(transfer.rate),
+        _amounts([transfer]),
     )
+
+
+def _amounts(transfers: Sequence[Any]) -> str:
+    """Return how far transfers are, and how fast."""
+    acknowledged, total, rate = (sum(getattr(one, name) for one in transfers) for name in _ADDED)
+    return f"{100 * acknowledged // max(total, 1)} %, {size(acknowledged)} of {size(total)}, {size(rate)}/s"
 
 
 def _notebook() -> Any:

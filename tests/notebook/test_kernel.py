@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -171,13 +172,20 @@ def test_watch_ends_with_what_the_records_say_of_a_download_that_a_stop_has_cut(
     (view,) = kernel.run("client.watch()").outputs
     place = view["transient"]["display_id"]
 
+    assert re.search(r"</progress> 127.0.0.1 big: \d %, .* of 64.0 MiB, .*/s</div>", view["data"]["text/html"])
+    kernel.printed("two = socket.create_connection(('127.0.0.1', client.get_port()))")
+    kernel.printed(
+        "two.sendall(b'GET /imag HTTP/1.1\\r\\nHost: x\\r\\n\\r\\nGET /big HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')"
+    )
+    kernel.listen(lambda message: "of 128.0 MiB" in changes(message, place))
+    kernel.listen(lambda message: "not there" in changes(message, place) and ">image</td>" in changes(message, place))
     kernel.printed("client.stop(1.5)")
     kernel.listen(lambda message: "the server was stopped" in changes(message, place))
 
     last = [page for page in (changes(message, place) for message in kernel.messages) if page][-1]
-    assert "0 under way, 1 in all" in last
+    assert "0 under way, 2 in all" in last
     assert ">cut</td>" in last
-    kernel.printed(f"board.close()\n{WIDGETS}")
+    kernel.printed(f"board.close()\ntwo.close()\n{WIDGETS}")
 
 
 def test_watch_goes_on_beside_a_cell_that_captures_its_output(kernel: Kernel) -> None:

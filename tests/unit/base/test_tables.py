@@ -242,5 +242,6 @@ def test_report_shows_what_to_do_where_there_is_something() -> None:
     shown = report_html([("warn", "url", EVIL, "do <it>"), ("ok", "port", "fine", "")])
 
     assert ESCAPED in shown
+    assert len(set(re.findall(r'<strong style="color:(#\w+)">(?:ok|warn)</strong>', shown))) == 2
     assert shown.count("→") == 1
     assert "do &lt;it&gt;" in shown
