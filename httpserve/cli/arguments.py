@@ -363,12 +363,12 @@ def complete(words: Sequence[str]) -> None:
     is_being_typed = os.environ.get("COMP_LINE", "").endswith(command)
     if command and not is_being_typed:
         os.environ["_ARGCOMPLETE"] = str(before + 1)
-        argcomplete.autocomplete(PARSERS[command]())
+        argcomplete.autocomplete(PARSERS[command](), always_complete_options=False)  # only after a -
     else:
         parser = serve_parser()
         path = next(action for action in parser._actions if action.dest == "paths")
         path.completer = _paths_and_commands  # type: ignore[attr-defined]  # argcomplete looks for it
-        argcomplete.autocomplete(parser)
+        argcomplete.autocomplete(parser, always_complete_options=False)
 
 
 def _paths_and_commands(prefix: str, **_: Any) -> Iterable[str]:

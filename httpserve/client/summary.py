@@ -83,5 +83,5 @@ def browser_link(url: str, port: int) -> str | None:
 
 def _anchor(link: str | None) -> Markup:
     if link is None:
-        return html("<em>{} is no template of a link; such as /proxy/{{port}}/</em>", LINK_VARIABLE)
+        return html("<em>{} is not the template of a link, such as /proxy/{{port}}/</em>", LINK_VARIABLE)
     return html('<a href="{0}" target="_blank" rel="noopener noreferrer">{0}</a>', link)

@@ -48,7 +48,7 @@ def checked_host(host: object, what: str = "host") -> str:
         every = Hint("host", "0.0.0.0")
         raise InvalidArgument("{} names nothing; {} chooses, {} takes all addresses", given, Hint(what, None), every)
     if re.search(r"[\s\x00-\x1f\x7f/\\@?#*]", host):
-        raise InvalidArgument("{} is no host; give a name or address without scheme or path", given)
+        raise InvalidArgument("{} is not a host; give a name or address without scheme or path", given)
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         address = numeric_address(bare)
@@ -57,7 +57,7 @@ def checked_host(host: object, what: str = "host") -> str:
             text = "{} is neither a name nor an address; give a port apart, as {}"
             raise InvalidArgument(text, given, Hint("port")) from None
         if len(bare) > MOST_NAME or not bare.isprintable():  # a lone surrogate, for one, is not printable
-            text = "{} is no name that a host can have, of at most {} printable characters; give a name or an address"
+            text = "{} cannot be a host, whose name has at most {} printable characters; give a name or an address"
             raise InvalidArgument(text, Hint(what, bare[:80]), MOST_NAME) from None
         return bare
     if address.is_multicast:
@@ -84,7 +84,7 @@ def checked_peer(peer: object) -> str:
     except ValueError:  # a name
         return bare
     if is_wildcard:
-        raise InvalidArgument("{} is no single board; give the address that the board has", Hint("peer", peer))
+        raise InvalidArgument("{} is not one board; give the address that the board has", Hint("peer", peer))
     return bare
 
 

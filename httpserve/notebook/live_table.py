@@ -59,7 +59,7 @@ class Watch:
         """
         shell = _notebook()
         if shell is None:
-            raise HttpServeError("watch() shows in a Jupyter notebook, and this is none; poll `transfers` instead")
+            raise HttpServeError("watch() needs a Jupyter notebook; elsewhere, read `transfers`")
         self._client = weakref.ref(client)
         self._url = client.get_url()
         self._ended = Latch()

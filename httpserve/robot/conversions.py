@@ -152,7 +152,7 @@ def to_bytes(text: str) -> int:
     amount = _AMOUNT.fullmatch(text.strip())
     unit = "" if amount is None else _unit(amount[2])
     if amount is None or unit not in UNITS:
-        raise ValueError(f"{text!r} is no size: write a number of bytes, or one with a unit such as 10 MiB")
+        raise ValueError(f"{text!r} is not a size: write a number of bytes, or one with a unit such as 10 MiB")
     size = float(amount[1]) * UNITS[unit] if "." in amount[1] else int(amount[1]) * UNITS[unit]
     return int(size)
 
@@ -215,7 +215,7 @@ def refuse_unknown(parameters: Mapping[str, Parameter], values: Sequence[object]
             others = [name for name in parameters if name != "self"]
             near = get_close_matches(named[1].lower(), others, 1)
             there = f"there is {near[0]}=" if near else f"the arguments are {', '.join(others)}"
-            raise InvalidArgument(f"{named[1]}= is no argument here; {there}")
+            raise InvalidArgument(f"{named[1]}= is not an argument; {there}")
 
 
 def seconds(duration: timedelta) -> float:

@@ -19,7 +19,7 @@ def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Ope
     """Return the operator that a keyword's arguments describe, if any. Raises InvalidArgument where they make none."""
     if service is None:
         if options:
-            raise InvalidArgument(f"{_named(options)} is no argument here; a service's options go with operator=NAME")
+            raise InvalidArgument(f"{_named(options)} is not an argument; a service's options go with operator=NAME")
         return None
     if isinstance(service.value, str):
         return new_operator(service.value, options)

@@ -166,6 +166,7 @@ def completed(tmp_path: Path) -> Completed:
     [
         ("httpserve --p", {"--peer", "--port", "--port-file", "--progress"}),
         ("httpserve pu", {"put", "pump.img"}),
+        ("httpserve ", {"put", "doctor", "board.img", "pump.img", "build/", "bin/"}),
         ("httpserve --command u", {"u-boot", "u-boot-lwip"}),
         ("httpserve put bo", {"board.img"}),
         ("httpserve put board.img board.img --exit-after-", {"--exit-after-download"}),

@@ -196,4 +196,4 @@ def test_ipython_in_a_terminal_does_the_same(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stdout.count("<HttpServerClient running") == 3
     assert "PortInUse" not in done.stdout
-    assert "poll `transfers` instead" in done.stdout
+    assert "read `transfers`" in done.stdout

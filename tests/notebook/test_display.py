@@ -76,7 +76,7 @@ def test_template_that_leads_nowhere_is_told(
     monkeypatch.setenv("HTTPSERVE_LINK", template)
 
     assert browser_link("http://10.0.0.1:8000", 8000) is None
-    assert "HTTPSERVE_LINK is no template" in bench._repr_html_()
+    assert "HTTPSERVE_LINK is not the template" in bench._repr_html_()
     assert "href" not in bench._repr_html_()
 
 
@@ -160,7 +160,7 @@ def test_showing_a_client_waits_for_no_lock(bench: HttpServerClient, show: Calla
 
 
 def test_watch_outside_of_a_notebook_says_what_to_do(bench: HttpServerClient) -> None:
-    with pytest.raises(HttpServeError, match="poll `transfers`"):
+    with pytest.raises(HttpServeError, match="read `transfers`"):
         bench.watch()
 
 

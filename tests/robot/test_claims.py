@@ -157,12 +157,12 @@ List exist and remove
     Remove File    boot/Image
     Run Keyword And Expect Error    there is no file 'boot/Image'*    File Should Exist    boot/Image
 Argument that is misspelt is refused with the one that is like it
-    Run Keyword And Expect Error    aliass= is no argument here; there is alias=    Start HTTP Server    aliass=k
-    Run Keyword And Expect Error    Host= is no argument here; there is host=    Start HTTP Server    Host=127.0.0.1
-    Run Keyword And Expect Error    zzz= is no argument here; the arguments are root_dir, host, *    Start HTTP Server
+    Run Keyword And Expect Error    aliass= is not an argument; there is alias=    Start HTTP Server    aliass=k
+    Run Keyword And Expect Error    Host= is not an argument; there is host=    Start HTTP Server    Host=127.0.0.1
+    Run Keyword And Expect Error    zzz= is not an argument; the arguments are root_dir, host, *    Start HTTP Server
     ...    zzz=1
     Start HTTP Server
-    Run Keyword And Expect Error    clientt= is no argument here; there is client=    Get Requests    clientt=10.0.0.2
+    Run Keyword And Expect Error    clientt= is not an argument; there is client=    Get Requests    clientt=10.0.0.2
     Put Text    boot.env    serverip=192.168.7.1
     ${requests}=    Get Requests    /client=1
     Should Be Equal    ${requests}    ${{ [] }}

@@ -78,7 +78,7 @@ No Operator
     assert DIGEST in messages["Wrong Digest"]
     assert messages["No Digest"].startswith("sha256 must be 64 hexadecimal digits, not 'abc'")
     assert "nothing" in messages["No Source"]
-    assert messages["Unknown Argument"] == "sha265= is no argument here; a service's options go with operator=NAME"
+    assert messages["Unknown Argument"] == "sha265= is not an argument; a service's options go with operator=NAME"
     assert messages["Unknown Service"].startswith(REFUSED)
     assert "The bucket is misconfigured" in messages["Lacks An Option"]
     assert "geheim" not in messages["Lacks An Option"]

@@ -66,7 +66,7 @@ Start Overrides
 
 
 def test_a_misspelt_argument_of_the_import_names_the_one_that_is_like_it() -> None:
-    with pytest.raises(InvalidArgument, match=r"^perr= is no argument here; there is peer=$"):
+    with pytest.raises(InvalidArgument, match=r"^perr= is not an argument; there is peer=$"):
         HttpServe(Path("perr=192.168.7.2"))
 
 

@@ -74,7 +74,7 @@ def read_chunk_size(stream: BufferedIOBase) -> int:
     match = _CHUNK_SIZE.fullmatch(line)
     if match is None:
         _without_end(line, MOST_CHUNK_LINE_BYTES, "the frame of a chunk")
-        raise MalformedAnswer("the size of a chunk is no number")
+        raise MalformedAnswer("the size of a chunk is not a number")
     return int(match[1], 16)
 
 
@@ -135,7 +135,7 @@ def _framing(minor: int, status: int, fields: tuple[tuple[str, str], ...]) -> tu
         if coding.lower() != "chunked":
             raise MalformedAnswer("it has a transfer coding other than chunked, which nobody asked for")
     elif length is not None and _LENGTH.fullmatch(length) is None:
-        raise MalformedAnswer("its Content-Length is no number of bytes that a file can have")
+        raise MalformedAnswer("its Content-Length is not a number of bytes that a file can have")
     if status < 200 or status in (204, 304):
         return Framing.LENGTH, 0
     if coding is not None:

@@ -103,7 +103,7 @@ class FileSource:
 def _no_path(path: str, argument: str, error: UnicodeEncodeError) -> InvalidArgument:
     """Return the error for a path that no file here can have. Surrogates that mean bytes are fine."""
     why = f"the system's names are {error.encoding}, and it does not fit"
-    return InvalidArgument(f"{argument} {redacted_url(path)!r} is no path here: {why}")
+    return InvalidArgument(f"{argument} {redacted_url(path)!r} is not a path here: {why}")
 
 
 class FileSink:

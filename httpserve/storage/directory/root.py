@@ -420,7 +420,7 @@ def _absolute(path: object) -> str:
     if not isinstance(text, str):
         raise InvalidType(f"root_dir must be a str or a path, not {path!r}")
     if not text or "\0" in text:
-        raise InvalidArgument(f"root_dir {text!r} is no path; leave it out for a private directory")
+        raise InvalidArgument(f"root_dir {text!r} is not a path; leave it out for a private directory")
     try:
         return os.path.abspath(text)
     except FileNotFoundError:

@@ -65,9 +65,9 @@ def test_brackets_are_stripped() -> None:
         ("10.0.0.1%eth0", "give a port apart"),
         ("192.168.7.256", "give a port apart"),
         ("1.2.3.4.5", "give a port apart"),
-        ("a" * 5000, "no name that a host can have"),
-        (".".join(["a" * 60] * 5), "no name that a host can have"),
-        ("bench\ud83d", "no name that a host can have"),
+        ("a" * 5000, "cannot be a host"),
+        (".".join(["a" * 60] * 5), "cannot be a host"),
+        ("bench\ud83d", "cannot be a host"),
         ("224.0.0.1", "multicast"),
         ("ff02::1", "multicast"),
     ],
@@ -86,7 +86,7 @@ def test_a_refused_host_shows_no_password() -> None:
 
 @each("peer", ["0.0.0.0", "::", "[::]", "::ffff:0.0.0.0"])
 def test_a_wildcard_is_no_peer(peer: str) -> None:
-    with pytest.raises(InvalidArgument, match="no single board"):
+    with pytest.raises(InvalidArgument, match="is not one board"):
         checked_peer(peer)
 
 
