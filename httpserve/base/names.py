@@ -32,7 +32,7 @@ def checked_name(raw: str | os.PathLike[str], *, directory: bool = False) -> str
     The normal form has no leading `/`, no trailing `/`, and no empty or `.` component.
 
     Args:
-        raw: the name; a leading `/` means the root.
+        raw: the name; a leading `/` makes no difference.
         directory: accept a name that ends in `/`, and the root itself, whose normal form is empty.
 
     Raises:

@@ -184,7 +184,7 @@ class HttpServerClient:
             PortInUse: Another socket listens there.
             PortNotPermitted: This user may not listen on that port.
             AddressNotFound: No interface has the address, or no route leads to the peer.
-            RootUnusable: The directory cannot be created or written, or is no directory.
+            RootUnusable: The directory cannot be created or written, or is not a directory.
             ServerNotRunning: It was stopped while it waited for an address.
         """
         seconds = checked_seconds("wait_for_address", wait_for_address, zero=True)
@@ -207,8 +207,8 @@ class HttpServerClient:
     def stop(self, timeout: float = STOP_SECONDS) -> None:
         """Stop the server and free the port. Blocks for at most `timeout` seconds while downloads finish.
 
-        Files stay; the server can be started again. Where several threads stop it at once, downloads are cut as soon as
-        the timeout of one of them is over.
+        If it has to wait for downloads, one line of the log says so (INFO). Files stay; the server can be started
+        again. Where several threads stop it at once, downloads are cut as soon as the timeout of one of them is over.
 
         Args:
             timeout: Seconds that downloads may take before they are cut; default 5.
@@ -383,7 +383,7 @@ class HttpServerClient:
 
         Raises:
             InvalidName: No file can have that name.
-            InvalidArgument: `client` is no address.
+            InvalidArgument: `client` is not an address.
         """
         checked = None if name is None else checked_name(name, directory=True)
         where = None if client is None else address(client)
@@ -640,7 +640,7 @@ class HttpServerClient:
         A board gets the whole old file or the whole new one. If the copy fails or is interrupted, the old one stays.
 
         Args:
-            dst: The name on the server; a leading `/` means the root.
+            dst: The name on the server; a leading `/` makes no difference.
             src: A local path, an http(s) URL, or a path on `operator`. With a whole URL the operator is not used.
             operator: A blocking OpenDAL operator of any service, with any layers.
             sha256: The digest that the bytes must have: 64 hexadecimal digits, also with `sha256:` before them or a
@@ -689,7 +689,7 @@ class HttpServerClient:
 
         Raises:
             ServerNotRunning: Nothing listens.
-            HttpServeError: This is no Jupyter notebook; the message says what to do instead.
+            HttpServeError: This is not a Jupyter notebook; the message says what to do instead.
         """
         from httpserve.notebook.live_table import Watch
 

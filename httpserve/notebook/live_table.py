@@ -55,7 +55,7 @@ class Watch:
         """Show the table as it is now; `start` lets it go on. Returns at once.
 
         Raises:
-            HttpServeError: This is no notebook.
+            HttpServeError: This is not a notebook.
         """
         shell = _notebook()
         if shell is None:

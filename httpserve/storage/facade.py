@@ -54,7 +54,7 @@ _NOT_OFFERED = "write_can_append=false,write_with_if_not_exists=false,write_with
 class Storage:
     """The files that are served. Safe from any number of threads; every method plainly blocks.
 
-    Paths are relative to the root, a leading `/` means the root, and directories end in `/`. All methods
+    Paths are relative to the root, with or without a leading `/`; those of directories end in `/`. All methods
     raise `InvalidName` for a path that leads out of the root or that no file here can have. They wait for the
     disk only, except those that copy from or to elsewhere.
     """
