@@ -76,3 +76,12 @@ def test_each_of_the_two_commands_stands_in_the_readme_and_in_the_script(command
 
     assert any(f".ci/do {command}" in block for block in blocks("sh"))
     assert re.search(rf"^ +{command}\)$", script, re.MULTILINE)
+
+
+def test_a_command_that_the_script_does_not_have_is_named() -> None:
+    done = subprocess.run(
+        ["sh", ".ci/do", "nonsense"], cwd=REPOSITORY, capture_output=True, text=True, timeout=END_SECONDS
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("do: there is no command 'nonsense'\nSets up what a command needs")
