@@ -92,6 +92,9 @@ def pytest_runtest_makereport(
     outcome = yield
     report = outcome.get_result()
     if report.failed:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash is not None:  # the summary has one line, of which the name of a module would take the half
+            crash.message = crash.message.removeprefix("httpserve.errors.")
         for client in _clients(item):
             report.sections.append((f"httpserve: {client!r}", _account(client, item.stash.get(BEGAN, 0.0))))
 

@@ -201,6 +201,7 @@ def test_factory_makes_several_servers_and_closes_all_of_them(done: pytest.RunRe
     failed = report(done, "test_no_server_that_cannot_start_is_left")
     failed.fnmatch_lines(["*PortInUse: port * on 127.0.0.1*"])
     failed.no_fnmatch_line("*httpserve/*.py:*")  # the user's lines alone
+    done.stdout.fnmatch_lines(["FAILED test_3_factory.py::test_no_server_that_cannot_start_is_left - Port*"])
 
 
 def test_report_of_a_failing_test_says_what_the_boards_asked_for(done: pytest.RunResult) -> None:
