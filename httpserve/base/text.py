@@ -104,10 +104,10 @@ def _local(seconds: float, form: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """An argument of `HttpServerClient` or `start` that a message names. Each interface writes it in its own way.
+    """An argument of `HttpServerClient` or `start`, or the doctor, in a message. Each interface words it itself.
 
     Attributes:
-        option: The argument's name: `host`, `port`, `peer`, `advertise` or `wait_for_address`.
+        option: The argument's name: `host`, `port`, `peer`, `advertise` or `wait_for_address`; or `doctor`.
         value: The value to pass; None: pass nothing; `...`: the message names the argument only.
     """
 
@@ -115,6 +115,8 @@ class Hint:
     value: object = ...
 
     def __str__(self) -> str:
+        if self.option == "doctor":
+            return "http.doctor() (httpserve doctor in a shell)"
         if self.option == "wait_for_address":
             return "start() without waiting" if self.value is None else f"start(wait_for_address={self.value})"
         return f"{self.option}=" if self.value is ... else f"{self.option}={self.value!r}"

@@ -328,7 +328,8 @@ def exit_after(text: str) -> ExitAfter:
 
 def option(hint: Hint) -> str:
     """Return how a shell says what a message names as an argument, such as `-b 0.0.0.0` for `host='0.0.0.0'`."""
-    name = {"host": "-b", "more_hosts": "-b", "port": "-p"}.get(hint.option, f"--{hint.option.replace('_', '-')}")
+    names = {"host": "-b", "more_hosts": "-b", "port": "-p", "doctor": "httpserve doctor"}
+    name = names.get(hint.option, f"--{hint.option.replace('_', '-')}")
     if hint.value is None:
         return f"leave {name} out" if hint.option == "wait_for_address" else f"no {name}"
     return name if hint.value is ... else f"{name} {shlex.quote(printable(str(hint.value)))}"

@@ -119,6 +119,8 @@ def _in_words_of_suites(name: str, error: HttpServeError) -> str:
 
 def argument(hint: Hint) -> str:
     """Return how a suite says what a message names as an argument, such as `host=0.0.0.0` for `host='0.0.0.0'`."""
+    if hint.option == "doctor":
+        return "Run HTTP Doctor"
     if hint.option == "wait_for_address":
         value = "without" if hint.value is None else "with"
         return f"Start HTTP Server {value} wait_for_address=" + ("" if hint.value is None else f"{hint.value} s")

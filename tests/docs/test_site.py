@@ -34,7 +34,7 @@ def test_every_public_name_is_on_the_page_of_the_api() -> None:
 
 def test_page_of_logging_has_every_logger() -> None:
     sources = [file.read_text("utf-8") for file in (REPOSITORY / "httpserve").rglob("*.py")]
-    loggers = {name for text in sources for name in re.findall(r'\blogger\("([\w.]+)"\)', text)}
+    loggers = {name for text in sources for name in re.findall(r'\b(?:l|getL)ogger\("([\w.]+)"\)', text)}
 
     page = (DOCS / "logging.md").read_text("utf-8")
 

@@ -38,6 +38,7 @@ def test_messages_about_where_to_listen_name_arguments_as_hints(module: Path) ->
         (Hint("host", ""), "-b ''"),
         (Hint("host", None), "no -b"),
         (Hint("peer"), "--peer"),
+        (Hint("doctor"), "httpserve doctor"),
         (Hint("wait_for_address", 30), "--wait-for-address 30"),
         (Hint("wait_for_address", None), "leave --wait-for-address out"),
     ],

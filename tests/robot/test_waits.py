@@ -118,6 +118,7 @@ Stopped
     messages = {name: case.message for name, case in done.cases.items()}
     assert not [name for name, case in done.cases.items() if case.passed]
     assert "nobody connected" in messages["Nobody"]
+    assert messages["Nobody"].endswith("; Run HTTP Doctor looks for the reason")
     assert "bgi" in messages["Other Names"]
     assert "400000" in messages["Stopped"].replace(",", "")
     assert not any(message.startswith("WaitTimeout") for message in messages.values())

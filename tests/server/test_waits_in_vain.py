@@ -70,7 +70,7 @@ def test_nobody_connected(bench: HttpServerClient, wanted: dict[str, Any], told:
     assert str(error).endswith(
         f"'Image' within 0.02 s: nobody connected; the URL for boards is {bench.get_url('Image')}; "
         "the server listens on 127.0.0.1, which only this host reaches: pass peer=; "
-        "http.doctor(), or httpserve doctor in a shell, looks for the reason"
+        "http.doctor() (httpserve doctor in a shell) looks for the reason"
     )
     assert (error.name, error.timeout) == ("Image", AT_ONCE)
     vain(lambda: bench.wait_for_download("Image", 0, **wanted))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from httpserve.base.text import Message, amounts, printable
+from httpserve.base.text import Hint, Message, amounts, printable
 from httpserve.errors import WaitTimeout
 from httpserve.records.claims import Instead
 from httpserve.records.coverage import Coverage
@@ -28,7 +28,7 @@ OLDER = "older version"
 STOPPED = "stopped"
 RANGES = "ranges missing"
 
-_DOCTOR = "http.doctor(), or httpserve doctor in a shell, looks for the reason"
+_DOCTOR = Message("{} looks for the reason", Hint("doctor"))
 NEXT_STEPS = {
     NOBODY: _DOCTOR,
     NOTHING: _DOCTOR,
