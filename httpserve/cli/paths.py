@@ -106,4 +106,18 @@ def _right_form(path: str, paths: Sequence[str]) -> str:
         return f"; to serve a copy of what a URL has: httpserve put {shlex.quote(path)} NAME"
     if len(paths) == 2 and path == paths[1] and os.path.isfile(paths[0]):
         return f"; to serve a file under another name: httpserve put {shlex.join(paths)}"
-    return ""
+    near = _nearest(path)
+    return f"; there is {near!r}" if near else ""
+
+
+def _nearest(path: str) -> str:
+    """Return the path beside this one that is most like it; empty where there is none."""
+    import difflib  # only where something is wrong
+
+    above, name = os.path.split(path.rstrip("/"))
+    try:
+        there = {one.lower(): one for one in os.listdir(above or ".")}
+    except OSError:
+        return ""
+    alike = difflib.get_close_matches(name.lower(), there, 1)
+    return os.path.join(above, there[alike[0]]) if alike else ""

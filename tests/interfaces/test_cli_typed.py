@@ -178,6 +178,8 @@ def test_error_names_the_variable(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         (["served/a file.txt", "x"], 1, "to serve a file under another name: httpserve put 'served/a file.txt' x"),
         (["https://ci.example/x"], 1, "to serve a copy of what a URL has: httpserve put https://ci.example/x NAME"),
         (["-d", "none", "x"], 1, "there is no file or directory 'none/x' to serve"),
+        (["serevd/"], 1, "there is no file or directory 'serevd/' to serve; there is 'served'"),
+        (["served/A File.txt"], 1, "'served/A File.txt' to serve; there is 'served/a file.txt'"),
         (["served", "--exit-after", "zimage"], 1, "--exit-after: no file 'zimage' is on the server: there is 'boot/zI"),
     ],
 )
