@@ -132,7 +132,7 @@ def not_found(method: str) -> Response:
 def not_found_page(name: str, near: Sequence[str], root: str, method: str) -> Response:
     """Answer a person's browser as `not_found` does, with links to names that are there; *root* begins them."""
     links = "".join(
-        f'<li><a href="{escape(root + url_path(f"/{other}"))}">/{escape(other)}</a></li>' for other in ("", *near)
+        f'<li><a href="{escape(root + url_path(f"/{other}"))}">/{escape(other)}</a></li>' for other in (*near, "")
     )
     body = page(
         "404 Not Found",
