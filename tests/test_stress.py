@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+from tests import warm
 from tests.server.wire import unmeasured
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def test_a_seed_is_told_and_gives_the_same_chances_again(tmp_path: Path) -> None
 def run(where: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     environment = {**unmeasured(), "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=50).stdout
+    return warm.run(command, cwd=where, env=environment, timeout=50).stdout
 
 
 def chance(said: str) -> str:

@@ -497,7 +497,7 @@ def test_an_interrupt_while_an_answer_is_read_is_what_is_raised(dst: Path) -> No
     moment, pressed = 0, ["yes"]
     with RawServer(script) as server:
         while pressed:
-            moment += 1
+            moment += 3  # one of three steps: all of them take long
             with pressing(moment) as pressed, contextlib.suppress(KeyboardInterrupt):
                 fetch(server.url(), dst)
 

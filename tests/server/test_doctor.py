@@ -89,7 +89,7 @@ def test_a_server_of_one_file_is_tested_too(tmp_path: Path) -> None:
 
 
 def test_a_peer_given_by_name_is_not_asked_for_at_a_name_server() -> None:
-    client = HttpServerClient(host="127.0.0.1", peer="board.invalid")
+    client = HttpServerClient(host="127.0.0.1", peer="board..invalid")
     began = time.monotonic()
 
     report = client.doctor()
@@ -204,7 +204,7 @@ def test_an_address_that_no_interface_has_is_told_before_the_start() -> None:
     assert "wait_for_address=" in only(report, "bind").next_step
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::", "0.0.0.0", "bench.invalid", None])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "0.0.0.0", "bench..invalid", None])
 def test_nothing_is_said_of_an_address_that_is_there_or_unknown(host: str | None) -> None:
     assert found(HttpServerClient(host=host).doctor(), "bind") == []
 

@@ -54,8 +54,8 @@ def test_a_port_that_nobody_has_stays_free() -> None:
     [
         ("127.0.0.1", None, 0),
         ("203.0.113.7", None, 60000),
-        ("bench.invalid", None, 60000),
-        (None, "board.invalid", 60000),
+        ("bench..invalid", None, 60000),
+        (None, "board..invalid", 60000),
     ],
 )
 def test_nothing_is_said_where_there_is_no_port_no_address_or_only_a_name(

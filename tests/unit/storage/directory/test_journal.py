@@ -7,8 +7,8 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from httpserve.storage.directory import journal, private
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.root import Root
+from tests import warm
 from tests.unit.storage.parts import left
 
 WRITER = """
@@ -55,14 +56,7 @@ sys.stdin.read()
 
 
 def start(script: str, root: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, root],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-        cwd=Path(__file__).parents[4],
-    )
+    process = warm.start(script, root, env=os.environ | environment)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
 
@@ -113,18 +107,18 @@ def test_a_process_killed_in_the_middle_of_writing_leaves_whole_files_and_no_lit
     (tmp_path / "old").mkdir()
     theirs = tmp_path / "old" / ".httpserve-not-a-temporary"
     theirs.write_text("x")
-    chance = random.Random(4711)
+    chance, nothing = random.Random(4711), threading.Event()
     for _ in range(6):
         process, _ = start(WRITER, str(tmp_path))
         deadline = time.monotonic() + chance.uniform(0.01, 0.15)
         while time.monotonic() < deadline and process.poll() is None:
-            os.sched_yield()
+            nothing.wait(0.001)
         process.send_signal(signal.SIGKILL)
         process.communicate()
 
         root = Root(tmp_path, remove_created=False).open()
         found = [path for path in tmp_path.rglob("*") if path.is_file() and path != theirs]
-        whole = all(len(set(path.read_bytes())) == 1 and path.stat().st_size == 1_000_000 for path in found)
+        whole = all((data := path.read_bytes()) == data[:1] * 1_000_000 for path in found)
         root.close()
 
         assert [str(path) for path in found if ".httpserve-" in str(path)] == []
