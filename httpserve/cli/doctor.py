@@ -12,8 +12,8 @@ from httpserve import AddressError, Finding, HttpServeError, HttpServerClient, P
 from httpserve.base.text import worded
 from httpserve.cli.arguments import EXIT_ERROR, Options, explained_here, option
 from httpserve.cli.paths import what_to_serve
-from httpserve.cli.screen import Stream
 from httpserve.cli.serve import client_for
+from httpserve.cli.stream import Stream
 
 MEANINGLESS = ("server", "connections")  # of no use for a server that only the doctor started, or that runs elsewhere
 

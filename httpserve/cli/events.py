@@ -25,8 +25,8 @@ from httpserve import Event as ClientEvent
 UNDER_WAY, UNKNOWN = "under way", "unknown"
 SHARED = ("id", "name", "client")
 AMOUNTS = ("sent", "acknowledged", "total", "rate", "seconds")
-OF_TRANSFERS = ("begun", "progress", "ended", "forgotten")
-OF_ALL = (*OF_TRANSFERS, "downloaded", "missing")
+OF_SCREEN = ("begun", "progress", "ended", "missing", "forgotten")
+OF_ALL = (*OF_SCREEN, "downloaded")
 
 
 class Kind(NamedTuple):

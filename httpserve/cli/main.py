@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from httpserve.cli.arguments import EXIT_ERROR, complete, parse
-from httpserve.cli.screen import Stream
 from httpserve.cli.signals import Signals
+from httpserve.cli.stream import Stream
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

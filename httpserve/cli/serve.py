@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import contextmanager, suppress
+from itertools import count, takewhile
 
 from httpserve import (
     DownloadRecord,
@@ -23,17 +25,20 @@ from httpserve import (
     WaitTimeout,
     __version__,
 )
-from httpserve.base.text import printable
+from httpserve.base.text import counted, printable
 from httpserve.cli.arguments import EXIT_ERROR, Options, explained, explained_here
-from httpserve.cli.events import OF_ALL, OF_TRANSFERS, Event, EventFeed
+from httpserve.cli.events import OF_ALL, OF_SCREEN, UNDER_WAY, Event, EventFeed
 from httpserve.cli.paths import Served, what_to_serve
 from httpserve.cli.port_file import port_file, remove_stale
 from httpserve.cli.qr import qr_code
-from httpserve.cli.screen import Lines, LogTo, Screen, Stream, amount
+from httpserve.cli.screen import Lines, LogTo, amount
 from httpserve.cli.signals import Signals
+from httpserve.cli.stream import Stream
 
 LOOK_SECONDS = 0.1  # how often the command looks whether what --exit-after waits for is over
-FOREVER_SECONDS = 86400.0  # a signal ends it
+SCREEN_SECONDS = 1.0  # until a screen on which nothing happens notices that its size has changed
+STOP_SECONDS = 5.0  # that a client which is closed gives to downloads under way
+END_SECONDS, LOOKS_BEFORE_WORDS = 0.02, 5  # how often it looks whether they are over, before it says that it waits
 TELLING_SHARE = 8  # telling takes at most one part in so many of the time of a processor; the boards have the others
 MOST_REST_SECONDS = 0.25
 COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
@@ -53,7 +58,7 @@ class ServeCommand:
         self._err = err
         wanted = options.progress if options.progress is not None else err.is_terminal and not options.json
         self._shows_progress = wanted and not options.quiet
-        self._lines = Screen(err) if err.is_terminal else Lines(err)
+        self._lines = _screen(err) if self._shows_progress else Lines(err)
         self._feed: EventFeed | None = None
         self._copying_at = 0.0
         self._doing = "waiting for an address"  # nothing else takes long in the beginning
@@ -115,7 +120,7 @@ class ServeCommand:
         options = self._options
         client = client_for(served, options)
         names, files = ([options.dst], [options.dst]) if served is None else (served.names, served.files())
-        with ThreadPoolExecutor(len(self._awaited) or 1, "httpserve-cli") as pool, closing(client):
+        with ThreadPoolExecutor(len(self._awaited) + 1, "httpserve-cli") as pool, self._closing(client, pool):
             with self._signals.limited(options.timeout):
                 self._begin(client)
                 notes = self._what_to_type(client, files)
@@ -123,7 +128,7 @@ class ServeCommand:
             url = urls[0] if len(urls) == 1 else client.get_url()
             picture = qr_code(url, self._err.encoding) if options.qr else ""
             if options.json or self._shows_progress:
-                self._feed = EventFeed(client, OF_ALL if options.json else OF_TRANSFERS)
+                self._feed = EventFeed(client, OF_ALL if options.json else OF_SCREEN)
             with port_file(options.port_file, client.get_port()):
                 for text in (*(note.fields["text"] for note in notes), picture):
                     if text:
@@ -198,10 +203,10 @@ class ServeCommand:
             for name, boards in self._awaited.items()
         }
         while not ends or self._awaits(ends):
-            is_over = not self._look(LOOK_SECONDS if ends else None)
+            self._look(LOOK_SECONDS if ends else SCREEN_SECONDS)
             if self._out.error is not None:
                 raise StorageError(f"events could not be written to stdout any more: {self._out.error.strerror}")
-            if is_over and not ends:
+            if not ends and not client.is_running:
                 raise ServerNotRunning("the server has stopped")
         self._look(0)
         failed = _failures(ends)
@@ -224,11 +229,40 @@ class ServeCommand:
         timeout = self._options.timeout
         return None if timeout is None else max(0.0, round(timeout - round(time.monotonic() - self._began, 1), 3))
 
-    def _look(self, timeout: float | None) -> bool:
-        """Wait for what happens next, tell it, and return whether anything happened. A signal loses no event."""
+    @contextmanager
+    def _closing(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> Iterator[None]:
+        """Close the client after a block, in another thread: what is under way may end meanwhile, and is shown."""
+        try:
+            yield
+        finally:
+            try:
+                with self._signals.held():
+                    end = pool.submit(client.close)
+                for looks in takewhile(lambda _: not end.done(), count()):
+                    if looks == LOOKS_BEFORE_WORDS:
+                        self._say_what_ends(client)
+                    self._look(END_SECONDS)
+                end.result()
+            except KeyboardInterrupt:
+                self._signals.is_held = True  # what is left takes no time
+                with suppress(ServerNotRunning):
+                    client.stop(0)
+                client.close()
+                raise
+
+    def _say_what_ends(self, client: HttpServerClient) -> None:
+        ending = sum(transfer.state == UNDER_WAY for transfer in client.transfers)
+        again = ""
+        if self._signals.latest == signal.SIGINT:
+            again = f"; again to cut {'it' if ending == 1 else 'them'}"
+        if ending and not self._options.quiet:
+            self._lines.say(f"waiting up to {STOP_SECONDS:g} s for {counted(ending, 'download')}{again}")
+
+    def _look(self, timeout: float) -> None:
+        """Wait for what happens next, and tell it. A signal loses no event."""
         if self._feed is None:
-            time.sleep(FOREVER_SECONDS if timeout is None else timeout)
-            return True
+            time.sleep(timeout)
+            return
         happened = self._feed.wait(timeout)
         spent = time.thread_time()
         for one in happened:
@@ -245,7 +279,6 @@ class ServeCommand:
         self._lines.refresh()
         if timeout != 0:
             time.sleep(min(MOST_REST_SECONDS, TELLING_SHARE * (time.thread_time() - spent)))
-        return bool(happened)
 
     def _tell(self, event: Event) -> None:
         self._write(event)
@@ -260,6 +293,17 @@ def _failures(ends: Ends) -> list[BaseException]:
     """Return what waits have failed with so far, timeouts last."""
     failed = [error for end in ends.values() if end.done() and (error := end.exception()) is not None]
     return sorted(failed, key=lambda error: isinstance(error, WaitTimeout))
+
+
+def _screen(stream: Stream) -> Lines:
+    """Return a live screen on a terminal, else plain lines."""
+    if stream.is_terminal:
+        try:
+            from httpserve.cli.live_screen import Screen
+        except ImportError:  # it takes rich, of the extra `terminal`
+            return Lines(stream)
+        return Screen(stream)
+    return Lines(stream)
 
 
 def client_for(served: Served | None, options: Options) -> HttpServerClient:

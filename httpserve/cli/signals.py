@@ -27,6 +27,7 @@ class Signals:
         self._before: dict[signal.Signals, Any] = {}  # Any: what signal.signal takes
         self.is_held = False  # whether signals are held back; set without a call, which one of them could interrupt
         self._has_come = False
+        self.latest: int | None = None  # the number of the signal that came last
         self.is_time_over = False  # whether it was the clock that raised
 
     def __enter__(self) -> Self:
@@ -45,6 +46,7 @@ class Signals:
             signal.signal(number, signal.SIG_DFL if self._is_last else handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.latest = number
         if not self.is_held:
             raise KeyboardInterrupt
         self._has_come = True

@@ -8,6 +8,8 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+from tests.server.wire import Wire
+
 END_SECONDS = 20
 
 Event = dict[str, Any]  # of JSON
@@ -34,6 +36,15 @@ def end(process: subprocess.Popen[str], *, told: bool = True) -> tuple[int, str,
         process.terminate()
     output, errors = process.communicate(timeout=END_SECONDS)
     return process.returncode, output, errors
+
+
+def is_refused(port: int) -> bool:
+    """Tell whether nobody listens on a port any more."""
+    try:
+        Wire(port).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def events(process: subprocess.Popen[str]) -> Iterator[Event]:

@@ -27,10 +27,20 @@ class Terminal:
 
     def __init__(self, columns: int = 80, rows: int = 24) -> None:
         self._ours, self.theirs = os.openpty()
+        self.raw = b""
+        self._become(columns, rows)
+
+    def _become(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
-        self.raw = b""
+
+    def resize(self, columns: int, rows: int = 24) -> None:
+        """Change its size as most terminals do, which fold lines anew that do not fit any more."""
+        self.read()
+        before = [line.rstrip() for line in self._screen.display[: self._screen.cursor.y]]
+        self._become(columns, rows)
+        self._stream.feed("".join(f"{line}\r\n" for line in before).encode())
 
     def close(self) -> None:
         os.close(self._ours)

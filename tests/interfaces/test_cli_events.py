@@ -18,7 +18,7 @@ import pytest
 from httpserve import HttpServerClient
 from httpserve.cli.events import KINDS, OF_ALL, Event, EventFeed
 from tests import warm
-from tests.interfaces.command import END_SECONDS, end, event, events, fetch
+from tests.interfaces.command import END_SECONDS, end, event, events, fetch, is_refused
 from tests.interfaces.conftest import Run, Start
 from tests.server.wire import PATIENCE_SECONDS, Wire, eventually, unmeasured
 
@@ -178,14 +178,6 @@ def test_second_signal_cuts_what_is_under_way(told: Told) -> None:
     assert event(coming, "stopped")["reason"] == "signal"
 
 
-def is_refused(port: int) -> bool:
-    try:
-        Wire(port).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_error_is_told_on_both_streams(run: Run, folder: Path) -> None:
     code, output, errors = run(folder / "none", "--json")
 
@@ -285,7 +277,7 @@ def test_crowd_of_small_requests_is_told_completely_or_said_to_be_skipped(told: 
 
 INTERRUPTED = """
 import signal, sys
-from httpserve.cli.screen import Stream
+from httpserve.cli.stream import Stream
 
 def interrupt(number, frame):
     global is_held

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +14,15 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.interfaces.command import end, fetch, first_line
+from tests.interfaces.command import end, fetch, first_line, is_refused
 from tests.interfaces.conftest import Run, Start
 from tests.interfaces.terminal import Terminal
-from tests.server.wire import Wire
+from tests.ports import free_port
+from tests.server.wire import Wire, eventually
 
 BIG = 12 << 20
 SLOW = 64 << 10  # a receive buffer
+DAY = r"\d\d:\d\d:\d\d  "
 
 
 @pytest.fixture
@@ -51,11 +55,12 @@ def test_line_of_a_transfer_changes_in_its_place_and_is_replaced_at_the_end(
         board.read_exactly(BIG - (5 << 20))
         (over,) = terminal.until(lambda lines: "completed" in lines[0])
 
-    part = r"board\.img to 127\.0\.0\.1: +\d+ %, [\d.]+ \S+ of 12\.0 MiB"
-    assert begun.startswith("board.img to 127.0.0.1: ")
-    assert re.search(part + r", [\d.]+ [KMG]iB/s, \d+:\d\d left\r\n", terminal.raw.decode())
-    assert re.fullmatch(part + ", stalled", stalled)
-    assert re.fullmatch(r"board\.img to 127\.0\.0\.1: completed, 12\.0 MiB in \d+\.\d s, [\d.]+ [KMG]iB/s", over)
+    part = r"board\.img  127\.0\.0\.1  [━╸╺]+ +\d+ % +\d+ of 12 MiB"
+    assert begun.startswith("board.img  127.0.0.1  ")
+    drawn = re.sub(r"\x1b\[[\d;]*m", "", terminal.raw.decode())
+    assert re.search(part + r" +[\d.]+ [KMG]iB/s  \d+:\d\d left\r\n", drawn)
+    assert re.fullmatch(part + " +stalled", stalled)
+    assert re.fullmatch(rf"{DAY}board\.img to 127\.0\.0\.1: completed, 12\.0 MiB in \d+\.\d s, [\d.]+ [KMG]iB/s", over)
     assert terminal.finish(process) == [over]
 
 
@@ -66,14 +71,15 @@ def test_each_board_has_its_line_and_what_is_over_stands_above(start: Start, big
         for board in (first, second):
             board.get("/board.img")
             board.read_head()
-        terminal.until(lambda lines: len(lines) == 2)
+        both = terminal.until(lambda lines: len(lines) == 3)
         second.read_exactly(BIG)
         lines = terminal.until(lambda lines: "completed" in lines[0])
         first.reset()
         rest = terminal.until(lambda lines: "reset" in lines[1])
 
-    assert [line.split(":")[0] for line in lines] == ["board.img to 127.0.0.2", "board.img to 127.0.0.1"]
-    assert re.fullmatch(r"board\.img to 127\.0\.0\.1: reset at [\d.]+ [KM]iB of 12\.0 MiB", rest[1])
+    assert re.match(r"2 in all +2 boards +[━╸╺]+ +\d+ % +\d+ of 24 MiB", both[2])
+    assert [re.split(":? ", line)[1:4] for line in lines] == [["", "board.img", "to"], ["", "127.0.0.1", ""]]
+    assert re.fullmatch(rf"{DAY}board\.img to 127\.0\.0\.1: reset at [\d.]+ [KM]iB of 12\.0 MiB", rest[1])
 
 
 def test_log_does_not_run_into_live_lines(start: Start, big: Path, terminal: Terminal) -> None:
@@ -82,14 +88,14 @@ def test_log_does_not_run_into_live_lines(start: Start, big: Path, terminal: Ter
     with Wire(port, receive_bytes=SLOW) as board:
         board.get("/board.img")
         board.read_head()
-        terminal.until(lambda lines: any(line.startswith("board.img to") for line in lines))
+        terminal.until(lambda lines: any(line.startswith("board.img  127") for line in lines))
         for _ in range(3):
             fetch(f"http://127.0.0.1:{port}/boot/zImage")
         lines = terminal.until(lambda lines: sum("GET /boot/zImage" in line for line in lines) == 3)
 
-    assert sum(line.startswith("board.img to") for line in lines) == 1
-    assert lines[-1].startswith("board.img to")
-    assert not [line for line in lines[:-1] if "board.img to" in line and not line.startswith("board.img to")]
+    assert sum(line.startswith("board.img  127") for line in lines) == 1
+    assert lines[-1].startswith("board.img  127")
+    assert not [line for line in lines[:-1] if "board.img  127" in line and not line.startswith("board.img  127")]
 
 
 def test_lines_fit_into_a_narrow_and_low_terminal(start: Start, folder: Path) -> None:
@@ -102,9 +108,10 @@ def test_lines_fit_into_a_narrow_and_low_terminal(start: Start, folder: Path) ->
             board.get(f"/{quote('板' * 30)}.img")
             board.read_head()
 
-        lines = terminal.until(lambda lines: lines and lines[-1] == "... and 4 more")
+        lines = terminal.until(lambda lines: lines and lines[-1].startswith("7 in all"))
 
-    assert [line[0] for line in lines] == ["板", "板", "板", "."]
+    assert [line[0] for line in lines[:2]] == ["板", "板"]
+    assert lines[2] == "… and 5 more"
 
 
 def test_name_cannot_send_commands_to_the_terminal(start: Start, folder: Path, terminal: Terminal) -> None:
@@ -114,7 +121,7 @@ def test_name_cannot_send_commands_to_the_terminal(start: Start, folder: Path, t
     fetch(f"{first_line(process)}/a%1B%5B31m%0Ab")
     (line,) = terminal.until(lambda lines: "completed" in "".join(lines))
 
-    assert line.startswith(r"a\x1b[31m\nb to 127.0.0.1: completed, 3 bytes")
+    assert r"  a\x1b[31m\nb to 127.0.0.1: completed, 3 bytes" in line
     assert b"\x1b[31m" not in terminal.raw
 
 
@@ -149,10 +156,78 @@ def test_elsewhere_progress_is_plain_lines(
     else:
         lines = terminal.finish(process)
 
-    assert lines[0] == "boot/zImage to 127.0.0.1: started, 5.9 KiB"
-    assert re.fullmatch(r"boot/zImage to 127\.0\.0\.1: completed, 5\.9 KiB in \d\.\d s, [\d.]+ \S+/s", lines[1])
+    assert re.fullmatch(rf"{DAY}boot/zImage to 127\.0\.0\.1: started, 5\.9 KiB", lines[0])
+    assert re.fullmatch(rf"{DAY}boot/zImage to 127\.0\.0\.1: completed, 5\.9 KiB in \d\.\d s, [\d.]+ \S+/s", lines[1])
     assert len(lines) == 2
     assert b"\x1b" not in terminal.raw
+
+
+def test_without_rich_lines_are_plain_and_elsewhere_it_is_not_loaded(
+    start: Start, folder: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "rich.py").write_text("import os\nos.write(2, b'loads rich')\nraise ImportError\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    process = start(folder, "-b", "127.0.0.1", stderr=terminal.theirs)
+    fetch(f"{first_line(process)}/boot/zImage")
+    with Wire(port_of(elsewhere := start(folder, "-b", "127.0.0.1", "--progress"))) as board:
+        board.ask("/boot/zimage")
+    lines = terminal.finish(process)
+
+    assert re.match(rf"loads rich{DAY}boot/zImage to 127\.0\.0\.1: started", lines[0])
+    assert re.match(rf"{DAY}boot/zImage to 127\.0\.0\.1: completed", lines[1])
+    assert re.fullmatch(
+        rf'{DAY}127\.0\.0\.1 asked for "boot/zimage", which is not there; there is "boot/zImage"\n', end(elsewhere)[2]
+    )
+
+
+# What Ctrl-C does while boards download
+
+
+def test_first_ctrl_c_says_what_it_waits_for_and_lines_go_on_moving(
+    start: Start, big: Path, terminal: Terminal
+) -> None:
+    process = start(big, "-b", "127.0.0.1", stderr=terminal.theirs)
+    with Wire(port_of(process), receive_bytes=SLOW) as board:
+        board.get("/board.img")
+        board.read_head()
+        terminal.until(len)
+        process.send_signal(signal.SIGINT)
+        (said, before) = terminal.until(lambda lines: len(lines) == 2)
+        board.read_exactly(6 << 20)
+        terminal.until(lambda lines: re.search(r" [45]\d % +[56] of 12 MiB", lines[1]))
+        board.read_exactly(BIG - (6 << 20))
+        lines = terminal.until(lambda lines: "completed" in lines[1])
+
+    assert said == "waiting up to 5 s for 1 download; again to cut it"
+    assert re.match(r"board\.img  127\.0\.0\.1  [━╸╺]+ +\d %", before)
+    assert len(lines) == 2
+    assert end(process, told=False)[0] == 0
+
+
+@pytest.mark.parametrize("options", [["--progress"], ["--json"], ["-q"]], ids=" ".join)
+def test_second_signal_cuts_at_once_and_plain_lines_say_once_what_is_waited_for(
+    start: Start, big: Path, options: list[str]
+) -> None:
+    process = start(big, "-b", "127.0.0.1", "-p", str(port := free_port()), *options)
+    first_line(process)
+    with Wire(port, receive_bytes=SLOW) as one, Wire(port, receive_bytes=SLOW) as other:
+        for board in (one, other):
+            board.get("/board.img")
+            board.read_head()
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        said = ""
+        while options != ["-q"] and not said.startswith("waiting"):
+            said = process.stderr.readline()
+        eventually(lambda: is_refused(port), "the end of listening")
+        process.send_signal(signal.SIGINT)
+        code, output, errors = end(process, told=False)
+
+    assert code == 0
+    assert said in ("waiting up to 5 s for 2 downloads\n", "")
+    assert "waiting" not in errors
+    assert all(json.loads(line)["event"] for line in output.splitlines())
 
 
 def test_qr_code_is_that_of_the_url(start: Start, folder: Path, terminal: Terminal) -> None:

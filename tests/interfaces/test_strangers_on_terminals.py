@@ -134,7 +134,8 @@ def test_what_a_source_server_says_is_told_in_one_line(start: Start, kind: str) 
 def test_the_log_of_others_is_one_line_each() -> None:
     script = (
         "import logging\n"
-        "from httpserve.cli.screen import Lines, LogTo, Stream\n"
+        "from httpserve.cli.screen import Lines, LogTo\n"
+        "from httpserve.cli.stream import Stream\n"
         "import sys\n"
         "logging.basicConfig(handlers=[LogTo(Lines(Stream(sys.stderr)))], level=10)\n"
         "log = logging.getLogger('urllib3')\n"
