@@ -31,16 +31,15 @@ import pyte
 
 DOCS = Path(__file__).resolve().parent
 HOST, PORT = "192.168.7.1", 8000
-FILES = {"core-image-full-cmdline-genericarm64.wic.zst": 412, "rootfs.squashfs": 76, "fitImage": 12}  # MiB
+FILES = {"core-image-full-cmdline-genericarm64.wic.zst": 61, "rootfs.squashfs": 24, "fitImage": 7}  # MiB
 SECONDS = 3.2  # until the picture is taken
 KEPT = [("terminal-light", 5, 100), ("terminal-dark", 5, 100), ("terminal-30-dark", 30, 100)]
 
 # What terminals and rich use, as themes of today have it.
 COLOURS = ("default", "page", "frame", "brightblack", "green", "brown", "red")
-THEMES = {
-    "light": dict(zip(COLOURS, "#24292f #ffffff #d0d7de #8c959f #1a7f37 #9a6700 #cf222e".split(), strict=True)),
-    "dark": dict(zip(COLOURS, "#d1d7e0 #161b22 #3d444d #656c76 #3fb950 #d29922 #f85149".split(), strict=True)),
-}
+LIGHT = ("#24292f", "#ffffff", "#d0d7de", "#8c959f", "#1a7f37", "#9a6700", "#cf222e")
+DARK = ("#d1d7e0", "#161b22", "#3d444d", "#656c76", "#3fb950", "#d29922", "#f85149")
+THEMES = {"light": dict(zip(COLOURS, LIGHT, strict=True)), "dark": dict(zip(COLOURS, DARK, strict=True))}
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 html {{ background: {page} }}
 body {{ margin: 0; padding: 14px 18px; font: 14px/19px "DejaVu Sans Mono", monospace; color: {default};
@@ -112,7 +111,7 @@ def playing(boards: int) -> Iterator[None]:
     threads = []
     for board in range(boards):
         name = names[0] if board % 3 else names[1]
-        rate = (chance.uniform(2, 11) if board % 3 == 0 else chance.uniform(5, 60)) * (1 << 20)
+        rate = chance.uniform(0.5, 8) * (1 << 20)
         if board == 3:
             rate = 1 << 14  # it does not move
         threads.append(threading.Thread(target=fetch, args=(board + 10, name, rate, over)))

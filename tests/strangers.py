@@ -25,6 +25,10 @@ TEXTS = {
 }
 
 
+# To go to a line and clear it, and styles. The strangers above have red too.
+OUR_OWN = r"\r(?=\x1b\[\d+A)|\x1b\[(\d+A|B|K|0m|1m|2m|32m|33m|31m(?=(closed|reset|lost|cut)\x1b))"
+
+
 def requests(text: bytes) -> list[bytes]:
     """Return heads with this text wherever a head has room for one: most are refused, some answered."""
     end = b"\r\n\r\n"
@@ -59,4 +63,4 @@ def check(shown: str) -> None:
 
 def without_our_own(terminal: bytes) -> str:
     """Return what a terminal was sent, without that by which the live lines are drawn."""
-    return re.sub(r"\r\x1b\[\d+A\x1b\[J", "", terminal.decode()).replace("\r\n", "\n")
+    return re.sub(OUR_OWN, "", terminal.decode()).replace("\r\n", "\n")
