@@ -3,7 +3,7 @@
 python docs/pictures.py                              the pictures that docs/shell.md shows
 python docs/pictures.py DIRECTORY BOARDS COLUMNS     two of one case, light and dark, to look at
 
-Needs Linux, `ip`, chromium, and pyte. The boards' addresses are those of a network namespace of its own.
+Needs Linux, `ip`, chromium, pyte and pillow. The boards' addresses are those of a network namespace of its own.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import pyte
+from PIL import Image
 
 DOCS = Path(__file__).resolve().parent
 HOST, PORT = "192.168.7.1", 8000
 FILES = {"core-image-full-cmdline-genericarm64.wic.zst": 61, "rootfs.squashfs": 24, "fitImage": 7}  # MiB
 SECONDS = 3.2  # until the picture is taken
+MOST_COLOURS = 250  # a few, and what lies between them and the page at the edges of letters
 KEPT = [("terminal-light", 5, 100), ("terminal-dark", 5, 100), ("terminal-30-dark", 30, 100)]
 
 # What terminals and rich use, as themes of today have it.
@@ -150,8 +152,10 @@ def save(shown: pyte.Screen, file: Path, theme: str) -> None:
         page = Path(directory) / "page.html"
         page.write_text(PAGE.format(text=text, **colours), encoding="utf-8")
         size = f"--window-size={width},{height * 19 + 30}"
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", size, f"--screenshot={file}"]
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--disable-lcd-text", size, f"--screenshot={file}"]
         subprocess.run(["chromium", *options, page.as_uri()], check=True, capture_output=True)
+    with Image.open(file) as picture:
+        picture.quantize(MOST_COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def line_html(shown: pyte.Screen, row: int, colours: dict[str, str]) -> str:

@@ -11,19 +11,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
+from rich.color import ColorSystem
 from rich.console import Console
 from rich.progress_bar import ProgressBar
-from rich.segment import Segment, Segments
+from rich.segment import Segment
 from rich.style import Style
+from rich.text import Text
 
 from httpserve.base.text import amounts, counted, printable
 from httpserve.cli.screen import Lines, Sentence, amount, duration, is_stalled, percent, time_of_day
-from httpserve.cli.stream import Stream
+from httpserve.cli.stream import COLUMNS, ROWS, Stream
 
 if TYPE_CHECKING:
     from httpserve.cli.events import Event
 
 WORN_ROWS = 2  # that the prompt and what the user types take
+WORN_COLUMNS = 1  # a line that fills all makes some terminals go on to the next one
 UP, DOWN, CLEAR = "\x1b[{}A", "\x1b[B", "\x1b[K"  # ECMA-48, which any terminal but a "dumb" one knows
 # A terminal that becomes narrower folds its lines anew, all but xterm and screen, which have these variables.
 FOLDS_ANEW = not {"XTERM_VERSION", "STY"} & os.environ.keys()
@@ -99,6 +102,7 @@ class Screen(Lines):
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
+        self._pen = Pen(stream.encoding)
         self._rows: dict[int, Row] = {}  # by transfer
         self._busy = ""
         self._widths = FIGURES  # the widest so far
@@ -134,33 +138,32 @@ class Screen(Lines):
         super().close()
 
     def _stays(self, time: float, sentence: Sentence) -> None:
-        pen = Pen(self._stream)
-        at = f"{time_of_day(time)}  "
-        others = cell_len(at + "".join(sentence)) - cell_len(sentence.name)
-        room = pen.columns - others
-        name = pen.shortened(sentence.name, room if room >= LEAST_NAME else room + pen.columns)  # of two lines
+        columns = self._stream.size()[0] - WORN_COLUMNS
+        margin = f"{time_of_day(time)}  "
+        room = columns - cell_len(margin + "".join(sentence)) + cell_len(sentence.name)
+        name = self._pen.shortened(sentence.name, room if room >= LEAST_NAME else room + columns - 2 * len(margin))
         parts = [
-            Segment(at, DIM),
             Segment(f"{sentence.before}{name}{sentence.between}"),
             Segment(sentence.word, OF_WORDS.get(sentence.word)),
             Segment(sentence.after),
         ]
+        if room < LEAST_NAME:
+            parts = self._pen.folded(parts, columns, margin)
         with self._lock:
-            self._over.append(pen.drawn(parts))
+            self._over.append(self._pen.drawn([Segment(margin, DIM), *parts]))
 
     def _draw(self) -> None:
         """Write what stays, and below it the live lines. The cursor is at the start of the line after them then."""
-        pen = Pen(self._stream)
-        lengths = self._lengths
-        if pen.size != self._size or not self._is_current:
+        size, lengths = self._stream.size(), self._lengths
+        if size != self._size or not self._is_current:
             self._is_current = True
-            lines = list(self._live_lines(pen))
-            self._live = pen.drawn([part for line in lines for part in (*line, Segment.line())])
+            lines = list(self._live_lines(size[0] - WORN_COLUMNS, max(1, size[1] - WORN_ROWS)))
             lengths = [Segment.get_line_length(line) for line in lines]
+            self._live = "".join(f"{self._pen.drawn(line)}\n" for line in lines)
         elif not self._over:
             return
         # What comes after the drawing is short, as a signal may end it.
-        back, self._size, self._lengths = self._back(pen.size[0]), pen.size, lengths
+        back, self._size, self._lengths = self._back(size[0]), size, lengths
         stay = "".join(f"{line}\n" for line in self._over)
         self._over.clear()
         self._stream.write(back + stay + self._live)
@@ -174,23 +177,22 @@ class Screen(Lines):
         up = UP.format(rows)
         return f"\r{up}{(CLEAR + DOWN) * rows}{CLEAR}{up}" if rows else ""
 
-    def _live_lines(self, pen: Pen) -> Iterator[list[Segment]]:
-        """Give the live lines, none longer than the terminal is wide."""
+    def _live_lines(self, columns: int, most: int) -> Iterator[list[Segment]]:
+        """Give at most so many lines, none longer than that."""
         if self._busy:
-            yield [Segment(pen.shortened(self._busy, pen.columns))]
+            yield [Segment(self._pen.shortened(self._busy, columns))]
         rows = list(self._rows.values())
         if not rows:
             self._widths = FIGURES
             return
         total = [Row.of_all(rows)] if len(rows) > 1 else []
-        room = max(1, pen.size[1] - WORN_ROWS)
-        left_out = 0 if len(rows) + len(total) <= room else len(rows) - max(0, room - 2)
+        left_out = 0 if len(rows) + len(total) <= most else len(rows) - max(0, most - 2)
         shown = rows[: len(rows) - left_out]
-        table = Table(pen, [*shown, *total], self._widths)
+        table = Table(self._pen, [*shown, *total], self._widths, columns)
         self._widths = table.widths
         yield from map(table.line, shown)
-        if left_out and room > 1:
-            yield [Segment(f"{pen.dots} and {left_out} more", DIM)]
+        if left_out and most > 1:
+            yield [Segment(f"{self._pen.dots} and {left_out} more", DIM)]
         for row in total:
             yield table.line(row, BOLD)
 
@@ -202,26 +204,21 @@ class Table:
         pen: What draws them.
         rows: All of them.
         widths: The least widths of their figures.
+        columns: How wide they may be.
     """
 
-    def __init__(self, pen: Pen, rows: Sequence[Row], widths: Mapping[str, int]) -> None:
+    def __init__(self, pen: Pen, rows: Sequence[Row], widths: Mapping[str, int], columns: int) -> None:
         self._pen = pen
         figures = [row.figures() for row in rows]
         self.widths = {key: max(width, *(cell_len(one[key]) for one in figures)) for key, width in widths.items()}
-        self._name = max(cell_len(row.name) for row in rows)
-        self._bar = 0
-        for self._layout in LAYOUTS:
-            room = self._room(self._layout)
-            if room >= min(self._name, self._layout.least_name):
+        longest = max(cell_len(row.name) for row in rows)
+        for layout in LAYOUTS:
+            room = columns - sum(self.widths.get(key, LEAST_BAR) + layout.blanks for key in layout.shown)
+            if room >= min(longest, layout.least_name):
                 break
-        if BAR in self._layout.shown:
-            self._bar = min(MOST_BAR, LEAST_BAR + max(0, room - self._name))
-        self._name = max(0, min(self._name, room))
-
-    def _room(self, layout: Layout) -> int:
-        """Return the columns that are left for the name."""
-        others = sum(self.widths.get(key, LEAST_BAR) + layout.blanks for key in layout.shown)
-        return self._pen.columns - others
+        self._layout = layout
+        self._bar = min(MOST_BAR, LEAST_BAR + max(0, room - longest))
+        self._name = max(0, min(longest, room))
 
     def line(self, row: Row, style: Style | None = None) -> list[Segment]:
         """Return the line of one of the rows."""
@@ -241,20 +238,24 @@ class Table:
 
 
 class Paper(io.StringIO):
-    """What rich draws on."""
+    """What rich takes for its file, to know the encoding; nothing is written to it."""
 
-    encoding = "utf-8"  # which the text is for
+    encoding = ""
 
 
 class Pen:
-    """Draws for a terminal as it is now. Nothing of rich's lasts longer, as a signal may end a drawing anywhere."""
+    """Draws with rich, in the characters of an encoding and the colours that the environment wants.
 
-    def __init__(self, stream: Stream) -> None:
-        self.size = stream.size()
-        self.columns = self.size[0] - 1  # some terminals go on to the next line after the last one
-        self._encoding = stream.encoding
+    It has no state that a signal could leave half changed.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        paper = Paper()
+        paper.encoding = encoding
+        self._console = Console(file=paper, width=COLUMNS, height=ROWS, force_terminal=True, legacy_windows=False)
+        self._colours = None if self._console.no_color else ColorSystem.STANDARD
         try:
-            "\u2026".encode(stream.encoding)
+            "\u2026".encode(encoding)
             self.dots = "\u2026"
         except UnicodeEncodeError:
             self.dots = "..."
@@ -269,20 +270,22 @@ class Pen:
         end = set_cell_size(text[::-1], room - room // 2)[::-1]
         return f"{set_cell_size(text, room // 2)}{self.dots}{end}"
 
+    def folded(self, parts: Iterable[Segment], columns: int, margin: str) -> list[Segment]:
+        """Return a text in lines of so many columns, folded between words. A margin stands before all but the first."""
+        text = Text.assemble(*((part.text, part.style or "") for part in parts))
+        lines = text.wrap(self._console, max(1, columns - len(margin)))
+        return list(Text(f"\n{' ' * len(margin)}").join(lines).render(self._console))
+
     def bar(self, got: int, total: int, columns: int) -> list[Segment]:
         """Return a bar, that of nothing being full."""
-        bar = ProgressBar(
-            total or 1, got if total else 1, columns, style=DIM, complete_style=GREEN, finished_style=GREEN
-        )
-        parts = list(self._console(Paper()).render(bar))
+        if not total:
+            got = total = 1
+        bar = ProgressBar(total, got, columns, style=DIM, complete_style=GREEN, finished_style=GREEN)
+        parts = list(self._console.render(bar, self._console.options.update(width=columns)))
         return [*parts, Segment(" " * (columns - Segment.get_line_length(parts)))]  # without colours it ends at `got`
 
     def drawn(self, parts: Iterable[Segment]) -> str:
         """Return what shows these on the terminal."""
-        paper = Paper()
-        self._console(paper).print(Segments(parts), soft_wrap=True, end="")
-        return paper.getvalue()
-
-    def _console(self, paper: Paper) -> Console:
-        paper.encoding = self._encoding
-        return Console(file=paper, width=self.size[0], force_terminal=True, legacy_windows=False)
+        return "".join(
+            part.style.render(part.text, color_system=self._colours) if part.style else part.text for part in parts
+        )
