@@ -152,8 +152,8 @@ def save(shown: pyte.Screen, file: Path, theme: str) -> None:
         page = Path(directory) / "page.html"
         page.write_text(PAGE.format(text=text, **colours), encoding="utf-8")
         size = f"--window-size={width},{height * 19 + 30}"
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--disable-lcd-text", size, f"--screenshot={file}"]
-        subprocess.run(["chromium", *options, page.as_uri()], check=True, capture_output=True)
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--disable-lcd-text", size]
+        subprocess.run(["chromium", *options, f"--screenshot={file}", page.as_uri()], check=True, capture_output=True)
     with Image.open(file) as picture:
         picture.quantize(MOST_COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
 

@@ -93,8 +93,9 @@ class Lines:
 
     def _draw(self) -> None:
         if self._over:
-            self._stream.write("".join(f"{line}\n" for line in self._over))
-            self._over.clear()
+            text = "".join(f"{line}\n" for line in self._over)
+            self._over.clear()  # first: a signal that ends the write leaves it in the stream's buffer
+            self._stream.write(text)
 
 
 class Repeats:
