@@ -22,8 +22,10 @@ OUTPUT = (
     "The URL is the only line on stdout, printed once the server is ready; each of several paths has one. Everything "
     "else goes to stderr: what --command and --qr show, the log, errors, and the progress of downloads. With --quiet "
     "there is no log and no progress.",
-    "On a terminal each download has a line that changes while it is under way, and one that stays when it is over. "
-    "Elsewhere --progress prints plain lines: when a download starts, every 5 seconds, and when it is over.",
+    "On a terminal each download has a line that changes while it is under way, and one that stays when it is over; "
+    "this takes rich (pip install 'httpserve[terminal]'). Elsewhere --progress prints plain lines: when a download "
+    "starts, every 5 seconds, and when it is over. Both tell of requests for what is not there.",
+    "The first Ctrl-C gives downloads under way 5 seconds to finish. A second one cuts them at once.",
     "A byte counts when the board's TCP has acknowledged it.",
 )
 
