@@ -198,10 +198,11 @@ class ServeCommand:
 
     def _until_the_end(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> None:
         left = self._time_left()
-        ends = {
-            name: pool.submit(client.wait_for_download, name, left, clients=boards)
-            for name, boards in self._awaited.items()
-        }
+        with self._signals.held():
+            ends = {
+                name: pool.submit(client.wait_for_download, name, left, clients=boards)
+                for name, boards in self._awaited.items()
+            }
         while not ends or self._awaits(ends):
             self._look(LOOK_SECONDS if ends else SCREEN_SECONDS)
             if self._out.error is not None:
@@ -209,7 +210,8 @@ class ServeCommand:
             if not ends and not client.is_running:
                 raise ServerNotRunning("the server has stopped")
         self._look(0)
-        failed = _failures(ends)
+        with self._signals.held():
+            failed = _failures(ends)
         late = [error for error in failed if isinstance(error, WaitTimeout)]
         if len(late) == len(failed) > 1:
             raise HttpServeError("; ".join(map(explained, late)))
@@ -218,11 +220,12 @@ class ServeCommand:
 
     def _awaits(self, ends: Ends) -> bool:
         """Tell whether to wait on: a wait is under way, and none has failed but by its timeout, which all have."""
-        for name, end in ends.items():
-            if end.done() and end.exception() is None:
-                self._awaited.pop(name, None)
-        is_lost = any(not isinstance(error, WaitTimeout) for error in _failures(ends))
-        return not is_lost and not all(end.done() for end in ends.values())
+        with self._signals.held():
+            for name, end in ends.items():
+                if end.done() and end.exception() is None:
+                    self._awaited.pop(name, None)
+            is_lost = any(not isinstance(error, WaitTimeout) for error in _failures(ends))
+            return not is_lost and not all(end.done() for end in ends.values())
 
     def _time_left(self) -> float | None:
         """Return what of --timeout is left, which begins with the command; less than 0.1 s are not worth a word."""
@@ -238,7 +241,7 @@ class ServeCommand:
             try:
                 with self._signals.held():
                     end = pool.submit(client.close)
-                for looks in takewhile(lambda _: not end.done(), count()):
+                for looks in takewhile(lambda _: not self._is_over(end), count()):
                     if looks == LOOKS_BEFORE_WORDS:
                         self._say_what_ends(client)
                     self._look(END_SECONDS)
@@ -249,6 +252,10 @@ class ServeCommand:
                     client.stop(0)
                 client.close()
                 raise
+
+    def _is_over(self, end: Future[None]) -> bool:
+        with self._signals.held():  # in a future's method, what a signal raises may leave its lock taken
+            return end.done()
 
     def _say_what_ends(self, client: HttpServerClient) -> None:
         ending = sum(transfer.state == UNDER_WAY for transfer in client.transfers)
