@@ -52,6 +52,7 @@ OUTSIDE = {
     "requests": {"storage.copying"},
     "urllib3": {"storage.copying"},
     "tqdm": {"base"},
+    "rich": {"cli"},
     "werkzeug": {"site", "server"},
     "socket": {"server", "network", "doctor"},
     "select": {"server"},
