@@ -156,17 +156,16 @@ class Screen(Lines):
         """Write what stays, and below it the live lines. The cursor is at the start of the line after them then."""
         size, lengths = self._stream.size(), self._lengths
         if size != self._size or not self._is_current:
-            self._is_current = True
             lines = list(self._live_lines(size[0] - WORN_COLUMNS, max(1, size[1] - WORN_ROWS)))
             lengths = [Segment.get_line_length(line) for line in lines]
             self._live = "".join(f"{self._pen.drawn(line)}\n" for line in lines)
+            self._is_current = True  # last: a signal may have ended the drawing
         elif not self._over:
             return
-        # What comes after the drawing is short, as a signal may end it.
-        back, self._size, self._lengths = self._back(size[0]), size, lengths
-        stay = "".join(f"{line}\n" for line in self._over)
+        text = "".join([self._back(size[0]), *(f"{line}\n" for line in self._over), self._live])
+        self._size, self._lengths = size, lengths
         self._over.clear()
-        self._stream.write(back + stay + self._live)
+        self._stream.write(text)
 
     def _back(self, columns: int) -> str:
         """Return what clears the live lines that are on the terminal, and what was typed below them.
