@@ -10,12 +10,12 @@ lock, and others hold up the serving threads for a moment only: the kernel is as
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from httpserve.records.coverage import Coverage
-from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, Exchange, claimed_bytes, recorded
+from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, End, Exchange, State, claimed_bytes, recorded
 from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord, RequestRecord
 from httpserve.records.selection import MOST_TAKEN_IN, Selection, add_underway
@@ -29,6 +29,8 @@ class Instead(NamedTuple):
     older: list[str]  # who asked for an older version of the name, which no wait has returned
     returned: list[str]  # of whom an earlier wait has returned what it had or asked, since the last new version
     silent: list[str]  # who has connected, and is not known to have asked for anything
+    early: Sequence[str] = ()  # who asked for the current version before the time that counts
+    cut: Sequence[str] = ()  # who had its answer with an older version cut, as happens where that is changed in place
 
 
 class Claims:
@@ -193,6 +195,7 @@ class Claims:
                 if claim.order <= order and isinstance(claim.what, int) and _is_about(exchange, name):
                     past[exchange.link.client] = max(claim.number, past.get(exchange.link.client, 0))
         older: list[Exchange] = []
+        early: list[Exchange] = []
         others: list[Exchange] = []
         for exchange in known:
             is_since = selection.is_since(exchange)
@@ -200,18 +203,22 @@ class Claims:
             has_content = exchange.subject is not None and exchange.subject.pieces and _is_about(exchange, name)
             if has_content and (is_before_put or (is_since and not _is_of(exchange, name, validator))):
                 older.append(exchange)
+            elif has_content and not is_since and not claimed_bytes(exchange):
+                early.append(exchange)
             elif is_since and not (
                 exchange.number <= past.get(exchange.link.client, 0)
                 and (claimed_bytes(exchange) or not _is_about(exchange, name))
             ):
                 others.append(exchange)
         returned = [one for one in about_it if order and claimed_bytes(one, order) and _is_of(one, name, validator)]
-        return Instead(
-            self.log.records(_unlike(others)),
-            _clients(one for one in older if boards.may_be(one.link.client) and not (order and claimed_bytes(one))),
-            _clients(one for one in returned if boards.may_be(one.link.client)),
-            self._silent(known),
-        )
+        older = [one for one in older if not (order and claimed_bytes(one))]
+        cut = [one for one in older if one.state is State.CUT and one.end is End.CUT]
+
+        def clients(exchanges: Iterable[Exchange]) -> list[str]:
+            return _clients(one for one in exchanges if boards.may_be(one.link.client))
+
+        requests, silent = self.log.records(_unlike(others)), self._silent(known)
+        return Instead(requests, clients(older), clients(returned), silent, clients(early), clients(cut))
 
     def _silent(self, known: Iterable[Exchange]) -> list[str]:
         """Return who has connected, but for the clients of all exchanges that are known."""

@@ -58,7 +58,9 @@ def unsatisfiable(representation: Representation, method: str) -> Response:
     """Answer a request whose ranges all lie behind the end."""
     size = representation.validators.size
     fields = [("Content-Range", f"bytes */{size}"), ("Accept-Ranges", "bytes")]
-    return text(416, f"the file has {size} bytes", method, fields)
+    response = text(416, f"the file has {size} bytes", method, fields)
+    response.plan.subject = _subject(representation, ())  # on record it is one about this file
+    return response
 
 
 def _subject(representation: Representation, pieces: Sequence[Piece]) -> Subject:

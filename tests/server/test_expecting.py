@@ -14,7 +14,7 @@ from httpserve import HttpServerClient, InvalidArgument, InvalidName, InvalidTyp
 from httpserve.records.terms import Until
 from tests.conftest import private_root
 from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, SIZE, begin, fetch, fetch_part, halfway, put, vain
-from tests.server.wire import Wire
+from tests.server.wire import Wire, eventually
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def test_what_came_before_the_block_does_not_count(bench: HttpServerClient, unti
 
     error = vain(lambda: empty_block(expected))
 
-    assert (error.happened, error.received) == ("nothing asked", 0)
-    assert "127.0.0.1 connected, but sent no request in the time that counts" in str(error)
+    assert (error.happened, error.received) == ("asked too early", 0)
+    assert "nobody asked for it in the time that counts; 127.0.0.1 did before; let the board ask inside" in str(error)
 
 
 def test_what_was_under_way_before_the_block_does_not_count(bench: HttpServerClient) -> None:
@@ -68,6 +68,17 @@ def test_what_was_under_way_before_the_block_does_not_count(bench: HttpServerCli
         fetch(bench, "User-Agent: second")
 
     assert expected.record.user_agent == "second"
+
+
+def test_a_close_ends_a_wait_of_another_thread(bench: HttpServerClient) -> None:
+    expected = bench.expect_download("Image", timeout=600)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(expected.wait)
+        eventually(lambda: waiting.running(), "the wait")
+        expected.close()
+
+        with pytest.raises(InvalidArgument, match="the wait for 'Image' is over; expect the download again"):
+            waiting.result(PATIENT)
 
 
 def test_an_exception_in_the_block_is_not_hidden_by_a_wait(bench: HttpServerClient) -> None:

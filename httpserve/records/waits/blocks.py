@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from httpserve.base.progress import Progress, reporter
-from httpserve.errors import InvalidArgument
+from httpserve.errors import InvalidArgument, ServerNotRunning
 from httpserve.records.claims import Claims
 from httpserve.records.model import DownloadRecord, RequestRecord
 from httpserve.records.selection import Selection
@@ -61,22 +61,31 @@ class ExpectedDownload:
             WaitTimeout: It did not happen in time; the message says what did.
             ServerNotRunning: The server was stopped meanwhile.
             NotFound: The file was removed meanwhile.
+            InvalidArgument: `close` has ended it.
         """
         if self._records is None:
-            if self._selection is None:
-                raise InvalidArgument(f"the wait for {self._terms.name!r} is over; expect the download again")
             try:
-                with reported(self._terms, self._progress) as terms:
-                    self._records = wait_for_download(self._claims, terms, self._selection)
+                if self._selection is not None:
+                    with reported(self._terms._replace(can_come=self._can_come), self._progress) as terms:
+                        self._records = wait_for_download(self._claims, terms, self._selection)
+            except ServerNotRunning:
+                if self._selection is not None:
+                    raise
             finally:
                 self.close()
+        if self._records is None:
+            raise InvalidArgument(f"the wait for {self._terms.name!r} is over; expect the download again")
         return self.record if self._is_one else self.records
 
+    def _can_come(self) -> bool:
+        return self._selection is not None and self._terms.can_come()
+
     def close(self) -> None:
-        """Wait no longer. Harmless when repeated; done at the end of the block."""
+        """Wait no longer: a `wait` in another thread ends. Harmless when repeated; done at the end of the block."""
         selection, self._selection = self._selection, None
         if selection is not None:
             self._claims.end(selection)
+            self._claims.log.wake()
 
     def __enter__(self) -> Self:
         if self._selection is not None:  # what came between the call and the block does not count

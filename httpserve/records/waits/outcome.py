@@ -5,7 +5,7 @@ Knows what was wanted, what arrived and what was asked for, as data. Waits for n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from httpserve.base.text import Hint, Message, amounts, printable
@@ -25,6 +25,8 @@ NOT_MODIFIED = "not modified"
 REJECTED = "rejected"
 RETURNED = "returned before"
 OLDER = "older version"
+EARLY = "asked too early"
+BEYOND = "range beyond the end"
 STOPPED = "stopped"
 RANGES = "ranges missing"
 
@@ -39,10 +41,11 @@ NEXT_STEPS = {
     REJECTED: "try the function on the records of http.requests",
     RETURNED: "let the board ask again, or pass since= to count again what it asked before",
     OLDER: "let the board ask again",
+    EARLY: "let the board ask inside the block, or later than since=",
+    BEYOND: "delete the board's copy, or let the board ask without a range",
     RANGES: 'for a client that never takes all there is until="idle"',
 }
 _TELL_URL = (NOBODY, NOTHING, ELSEWHERE, OTHERS)
-_TELL_WAY = (NOBODY, NOTHING)
 
 MOST_NAMED = 5  # requests for other names, clients, and ranges, in a message
 MOST_CHARACTERS = 200  # of each: a board may ask for anything
@@ -82,7 +85,8 @@ class Outcome(NamedTuple):
         texts = [f"{wanted}{f' within {timeout:g} s' if timeout else ''}: {self.text}"]
         if way.url is not None and self.word in _TELL_URL:
             texts.append(f"the URL for {'boards' if way.peer is None else f'peer {way.peer}'} is {way.url}")
-        texts += way.obstacles if self.word in _TELL_WAY else ()
+        # Where somebody has connected, what a server without a peer listens on keeps nobody away.
+        texts += way.obstacles if self.word == NOBODY or (self.word == NOTHING and way.peer is not None) else ()
         texts += [self.next_step] if self.next_step else []
         return WaitTimeout(
             Message("; ".join(["{}"] * len(texts)), *texts),  # in which an obstacle keeps its hints
@@ -108,7 +112,7 @@ class FailedWait(NamedTuple):
     amount: Amount
     coverages: Mapping[str, Coverage]  # what of that version each client has, as far as it counts for the wait
     instead: Instead
-    connected: Collection[str]  # who has ever connected
+    connected: Set[str]  # who has ever connected
     nearest: Nearest
 
     def what_was_wanted(self) -> str:
@@ -163,18 +167,23 @@ def _nothing_came(case: FailedWait, enough: Collection[str]) -> tuple[str, str]:
     before = [f"an earlier wait has returned what {_listed(returned)} had"] if returned else []
     elsewhere = _elsewhere(case)
     if any(one.target for one in asked):
-        others = f"{nothing}; asked for instead: {_others(asked, case.nearest)}"
-        return OTHERS, "; ".join([others, *elsewhere, *before])
+        return OTHERS, "; ".join([f"{nothing}; asked for instead: {_others(asked, case.nearest)}", *before])
     older = [client for client in case.instead.older if client not in enough]
     if returned:
         return RETURNED, "; ".join([f"{nothing} since", *elsewhere, *before])
     if older:
         text = f"{_listed(older)} asked for an older version of it, and not for the current one"
-        return OLDER, "; ".join([text, *elsewhere])
+        cut = "the server cut that answer, since the file was changed in its place; replace it by a rename"
+        return OLDER, "; ".join([text, *([cut] if case.instead.cut else []), *elsewhere])
+    early = [client for client in case.instead.early if client not in enough]
+    if early:
+        text = f"{nothing} in the time that counts; {_listed(early)} did before"
+        return EARLY, "; ".join([text, *elsewhere])
     if not case.connected:
         return NOBODY, NOBODY
     text = f"{nothing}, nor for anything else{_seen(case, awaited, enough)}"
-    return ELSEWHERE if elsewhere else NOTHING, "; ".join([text, *elsewhere])
+    is_elsewhere = elsewhere and not case.connected & set(awaited)
+    return ELSEWHERE if is_elsewhere else NOTHING, "; ".join([text, *elsewhere])
 
 
 def _without_content(case: FailedWait, about_it: Sequence[RequestRecord]) -> tuple[str, str]:
@@ -188,6 +197,10 @@ def _without_content(case: FailedWait, about_it: Sequence[RequestRecord]) -> tup
     if unmodified and not fetched:
         who = _listed(list(dict.fromkeys(unmodified)))
         return NOT_MODIFIED, f"it was asked for only if it has changed, and it has not (304, by {who})"
+    beyond = [one.client for one in about_it if one.status == 416]
+    if beyond and not fetched:
+        who = _listed(list(dict.fromkeys(beyond)))
+        return BEYOND, f"{who} asked for what comes after its end (416), as a client does that has all of it"
     if not fetched and all(one.method == "HEAD" and one.status == 200 for one in about_it):
         who = _listed(list(dict.fromkeys(one.client for one in about_it)))
         return HEAD_ONLY, f"{who} asked for its size only (HEAD)"
@@ -240,12 +253,13 @@ def _request(one: RequestRecord) -> str:
 
 
 def _how_far(client: str, coverage: Coverage, case: FailedWait) -> str:
-    text = f"{client} has {amounts(coverage.received(), case.size)}"
+    figures = amounts(coverage.received(), case.size)
+    text = f"{client} has {'less than 1' + figures[1:] if figures.startswith('0 of') else figures}"
     about_it = [one for one in case.instead.requests if one.client == client and one.name == case.name and one.bytes]
     ends = [one.outcome for one in about_it if one.outcome != "completed"] or [one.outcome for one in about_it]
     end = _ENDS[ends[-1]] if ends else "how it ended is not kept"
     if case.amount.kind is UntilKind.IDLE:
-        end = f"but not for {case.amount.idle:g} s without more; {end}"
+        end = f"{end}, less than {case.amount.idle:g} s ago"
     if coverage.whole:
         return f"{text}: the whole ({end})"
     if _is_prefix(coverage):

@@ -72,7 +72,7 @@ def case(
         amount=wanted or Amount(),
         coverages=coverages or {},
         instead=Instead(tuple(requests), list(older), list(returned), list(silent)),
-        connected=connected,
+        connected=set(connected),
         nearest=lambda names: {name: ("f",) for name in names if name == "F"},
     )
 
@@ -140,7 +140,7 @@ def case(
             STOPPED,
             100,
             (),
-            f"{ONE} has 100 of 100 bytes: the whole (but not for 3 s without more; all of that answer arrived)",
+            f"{ONE} has 100 of 100 bytes: the whole (all of that answer arrived, less than 3 s ago)",
         ),
         (
             case({ONE: has((0, 4)), OTHER: has((0, 5))}, boards=Boards(addresses=(ONE,))),
