@@ -147,7 +147,9 @@ class Subject(NamedTuple):
     pieces: Sequence[Piece]
 
 
-PROBE = Subject("", "", 0, ())  # of an answer to ourselves, of which no record is made
+# Of answers of which no record is made: one to ourselves, whose connection is none of a board's either, and one that
+# nobody misses.
+PROBE, ASIDE = Subject("", "", 0, ()), Subject("", "", 0, ())
 
 
 class Repeatable(Protocol):

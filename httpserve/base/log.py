@@ -40,6 +40,25 @@ def logger(name: str) -> logging.Logger:
     return found
 
 
+def warn(log: logging.Logger, text: str, *values: object) -> None:
+    """Log a warning, and print it to stderr where nobody has set up logging, as Python does for loggers of scripts."""
+    log.warning(text, *values)
+    if logging.lastResort is not None and log.isEnabledFor(logging.WARNING) and not _is_heard(log):
+        record = log.makeRecord(log.name, logging.WARNING, __file__, 0, f"httpserve: {text}", values, None)
+        _PRINTABLE.filter(record)
+        logging.lastResort.handle(record)
+
+
+def _is_heard(log: logging.Logger) -> bool:
+    """Tell whether a record of this logger comes to a handler that does something with it."""
+    logger: logging.Logger | None = log
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
 def traceback_lines() -> Lines:
     """Return the traceback of the current exception, each line printable.
 

@@ -9,7 +9,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
 
-from httpserve.base.log import logger
+from httpserve.base.log import logger, warn
 from httpserve.base.text import Hint, Message
 from httpserve.errors import AddressNotFound, InvalidArgument
 from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, resolve
@@ -97,7 +97,7 @@ def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False)
 
 
 def check_peer(bound_host: str, peer: str, *, is_strict: bool) -> None:
-    """Warn in the log where a board at *peer* will hardly reach what listens on *bound_host*.
+    """Warn where a board at *peer* will hardly reach what listens on *bound_host*: in the log, else on stderr.
 
     Does not block for addresses; a name takes as long as the resolver.
 
@@ -109,7 +109,7 @@ def check_peer(bound_host: str, peer: str, *, is_strict: bool) -> None:
         return
     if is_strict:
         raise error
-    log.warning("%s", error)
+    warn(log, "%s", error)
 
 
 def obstacle(bound_host: str, peer: str) -> AddressNotFound | None:

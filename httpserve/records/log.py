@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from itertools import islice, takewhile
 
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
-from httpserve.plan import PROBE
+from httpserve.plan import ASIDE, PROBE
 from httpserve.records.downloads import Downloads
 from httpserve.records.events import CONNECTED, EVENTS_PER_RECORD, MISSING, VERSION, Entry, EventLog
 from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, Link, State, recorded, seen
@@ -90,11 +90,15 @@ class ExchangeLog:
 
     def begin(self, exchange: Exchange) -> None:
         """Take in an exchange whose answer is about to leave."""
-        if exchange.subject is PROBE:
+        if exchange.subject is ASIDE:
             return
         self._lock.acquire()
         try:
-            self._begin(exchange)
+            if exchange.subject is PROBE:
+                client = exchange.link.client
+                self._connections[client if client in self._connections else ""] -= 1
+            else:
+                self._begin(exchange)
         finally:
             self._lock.release()
 
@@ -104,7 +108,7 @@ class ExchangeLog:
         try:
             if before in self._open:
                 self._close(before, before.length, exchange.began)
-            if exchange.subject is not PROBE:
+            if exchange.subject is not ASIDE:
                 self._begin(exchange)
         finally:
             self._lock.release()
@@ -256,7 +260,7 @@ class ExchangeLog:
 
     def connections(self) -> dict[str, int]:
         """Return how many connections each client has made; those of too many addresses count for the empty one."""
-        return dict(self._connections)
+        return {client: count for client, count in self._connections.items() if count}
 
     def glance(self, most: int) -> tuple[RequestRecord, ...] | None:
         """Return the latest exchanges, at most `most`, oldest first; None when the lock is held. Waits for nothing."""

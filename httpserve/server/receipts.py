@@ -6,7 +6,7 @@ all bytes the client has acknowledged.
 
 from __future__ import annotations
 
-from httpserve.plan import PROBE
+from httpserve.plan import ASIDE, PROBE
 from httpserve.records.exchange import End, Exchange, State
 from httpserve.server.shared import Shared
 
@@ -121,5 +121,5 @@ class Receipts:
         self.latest = None  # last: until then other threads may ask for the position
 
     def _log(self, exchange: Exchange) -> None:
-        if self._shared.logs_access and exchange.subject is not PROBE:
+        if self._shared.logs_access and exchange.subject not in (ASIDE, PROBE):
             self._shared.log_access(exchange)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
-from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver
+from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver
 from httpserve.site import answers, conditional
 from httpserve.site.answers import File, Response
 from httpserve.site.conditional import Answer
@@ -205,7 +205,7 @@ class Site:
             return answers.not_found(environ["REQUEST_METHOD"])
         if name == FAVICON:  # which it asks for by itself: nobody misses it
             response = answers.not_found(environ["REQUEST_METHOD"])
-            response.plan.subject = PROBE
+            response.plan.subject = ASIDE
             return response
         near = self.nearest([name]).get(name, ())
         return answers.not_found_page(name, near, environ.get("SCRIPT_NAME", ""), environ["REQUEST_METHOD"])

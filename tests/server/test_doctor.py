@@ -222,6 +222,16 @@ def test_a_port_that_needs_a_right_is_told_before_the_start() -> None:
 # No trace
 
 
+def test_the_doctor_is_nobody_who_has_connected(bench: HttpServerClient) -> None:
+    bench.storage.write_bytes("f", b"content")
+    bench.doctor()
+
+    with pytest.raises(WaitTimeout) as caught:
+        bench.wait_for_download("f", timeout=0.01)
+
+    assert (caught.value.happened, bench.connections) == ("nobody connected", {})
+
+
 def test_no_request_is_recorded_and_no_wait_is_disturbed(bench: HttpServerClient) -> None:
     bench.put_file("image", __file__)
 

@@ -27,6 +27,7 @@ from httpserve import (
     RootUnusable,
     ServerNotRunning,
 )
+from tests.cases import each
 from tests.conftest import our_threads, private_directories
 from tests.ports import free_port
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern, script
@@ -735,6 +736,27 @@ def test_files_of_a_given_root_are_removed_when_the_object_is_forgotten(tmp_path
     del client
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
+
+
+@each(
+    ("setting", "begin"),
+    [
+        ("", "httpserve: peer='192.0.2.9' cannot reach 127.0.0.1, "),
+        ("logging.basicConfig()", "WARNING:httpserve.network:peer="),
+    ],
+)
+def test_a_peer_that_cannot_come_is_one_line_on_stderr_of_a_script(setting: str, begin: str) -> None:
+    code = f"""
+import logging
+from httpserve import HttpServerClient
+{setting}
+HttpServerClient(host="127.0.0.1", peer="192.0.2.9").start()
+"""
+    with script(code) as process:
+        _, errors = process.communicate(timeout=20)
+
+    assert (process.returncode, errors.count("\n")) == (0, 1)
+    assert errors.startswith(begin)
 
 
 def test_a_peer_that_cannot_come_is_a_warning_at_the_start_or_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
