@@ -203,7 +203,7 @@ class WaitTimeout(SystemFailure, TimeoutError):
         timeout: How many seconds the wait had.
         happened: What did happen: `nobody connected`, `nothing asked`, `asked by others`, `asked for other names`,
             `HEAD only`, `not modified`, `range beyond the end`, `rejected`, `returned before`, `older version`,
-            `asked too early`, `stopped` (it was started, and stopped at byte `received` of `total`), or
+            `asked too early`, `under way`, `stopped` (it was started, and stopped at byte `received` of `total`), or
             `ranges missing`. docs/waiting.md explains each.
         received: How many different bytes the client has that has most.
         total: The size of the file.

@@ -34,7 +34,7 @@ _DOCTOR = Message("{} looks for the reason", Hint("doctor"))
 NEXT_STEPS = {
     NOBODY: _DOCTOR,
     NOTHING: _DOCTOR,
-    ELSEWHERE: "wait for the address that the board has here: NAT or a second network card changes it",
+    ELSEWHERE: "pass the address that the board has here as client=: NAT or a second network card changes it",
     OTHERS: "check the URL on the board",
     HEAD_ONLY: "let the board use GET",
     NOT_MODIFIED: "delete the board's copy, or let the board ask without a condition",
@@ -45,6 +45,15 @@ NEXT_STEPS = {
     BEYOND: "delete the board's copy, or let the board ask without a range",
     RANGES: 'for a client that never takes all there is until="idle"',
 }
+# Of what has stopped, by how its last answer ended
+STEPS_BY_END = {
+    "closed": "look on the board why it gave up: its memory, its disk, or its own timeout",
+    "reset": "look on the board why it gave up: its memory, its disk, or its own timeout",
+    "lost": "look whether the board has power, and its cable",
+    "failed": "the log has the error of the disk",
+    "completed": NEXT_STEPS[RANGES],
+    UNDER_WAY: "pass a longer timeout=",
+}
 _TELL_URL = (NOBODY, NOTHING, ELSEWHERE, OTHERS)
 
 MOST_NAMED = 5  # requests for other names, clients, and ranges, in a message
@@ -52,7 +61,7 @@ MOST_CHARACTERS = 200  # of each: a board may ask for anything
 
 _ENDS = {
     "completed": "all of that answer arrived",
-    UNDER_WAY: "it is still under way",
+    UNDER_WAY: UNDER_WAY,
     "closed": "the client closed the connection",
     "reset": "the client reset the connection",
     "lost": "the client did not answer any more",
@@ -141,12 +150,16 @@ def happened(case: FailedWait) -> Outcome:
     short = {client: one for client, one in mine.items() if client not in enough and one.received()}
     texts = [f"{_listed(enough)} {'has' if len(enough) == 1 else 'have'} it"] if enough else []
     if short:
-        best = max(short.values(), key=Coverage.received)
-        texts += [_how_far(client, coverage, case) for client, coverage in list(short.items())[:MOST_NAMED]]
+        by_amount = sorted(short, key=lambda client: -short[client].received())
+        best, ends = short[by_amount[0]], [_end_of(client, case) for client in by_amount]
+        several = max(case.boards.count, len(case.boards.addresses))
+        texts += [f"none of {several} has it"] if several > len(short) >= MOST_NAMED and not enough else []
+        texts += [_how_far(client, short[client], case) for client in by_amount[:MOST_NAMED]]
         texts += [f"and {len(short) - MOST_NAMED} more have a part"] if len(short) > MOST_NAMED else []
-        word = STOPPED if _is_prefix(best) else RANGES
-        next_step = "" if case.amount.kind is UntilKind.IDLE else NEXT_STEPS.get(word, "")
-        return Outcome(word, "; ".join(texts), best.received(), best.gaps(), next_step)
+        word = UNDER_WAY if ends[0] == UNDER_WAY else STOPPED if _is_prefix(best) else RANGES
+        step = NEXT_STEPS.get(word) or (STEPS_BY_END.get(ends[0], "") if len({*ends}) == 1 else "")
+        is_idle = case.amount.kind is UntilKind.IDLE
+        return Outcome(word, "; ".join(texts), best.received(), best.gaps(), "" if is_idle else step)
     word, text = _nothing_came(case, enough)
     missing = ((0, case.size),) if case.size else ()
     return Outcome(word, "; ".join([*texts, text]), 0, missing, NEXT_STEPS.get(word, ""))
@@ -217,8 +230,8 @@ def _seen(case: FailedWait, awaited: Collection[str], enough: Collection[str]) -
     silent = [client for client in case.instead.silent if client in awaited or not awaited]
     if silent:
         return f": {_listed(silent)} connected, but sent no request"
-    there = [client for client in awaited or case.connected if client and client not in enough]
-    return f": {_listed(there)} connected, but sent no request in the time that counts" if there else ""
+    there = sorted(client for client in awaited or case.connected if client and client not in enough)
+    return f", in the time that counts: {_listed(there)} asked only before it" if there else ""
 
 
 def not_asked(
@@ -255,13 +268,13 @@ def _request(one: RequestRecord) -> str:
 def _how_far(client: str, coverage: Coverage, case: FailedWait) -> str:
     figures = amounts(coverage.received(), case.size)
     text = f"{client} has {'less than 1' + figures[1:] if figures.startswith('0 of') else figures}"
-    about_it = [one for one in case.instead.requests if one.client == client and one.name == case.name and one.bytes]
-    ends = [one.outcome for one in about_it if one.outcome != "completed"] or [one.outcome for one in about_it]
-    end = _ENDS[ends[-1]] if ends else "how it ended is not kept"
+    end = _ENDS.get(_end_of(client, case), "how it ended is not kept")
     if case.amount.kind is UntilKind.IDLE:
         end = f"{end}, less than {case.amount.idle:g} s ago"
     if coverage.whole:
         return f"{text}: the whole ({end})"
+    if end == UNDER_WAY:
+        return f"{text}: {end}"
     if _is_prefix(coverage):
         return f"{text}: started, stopped at byte {coverage.received()} of {case.size} ({end})"
     gaps = coverage.gaps()
@@ -269,6 +282,13 @@ def _how_far(client: str, coverage: Coverage, case: FailedWait) -> str:
     more = f" and {len(gaps) - MOST_NAMED} more" if len(gaps) > MOST_NAMED else ""
     rest = f" ({end})" if case.amount.kind is UntilKind.IDLE else ""
     return f"{text}: only these ranges are missing: {shown}{more}{rest}"
+
+
+def _end_of(client: str, case: FailedWait) -> str:
+    """Return how the last answer ended that brought a client a part; of several, one that was not complete."""
+    about_it = [one for one in case.instead.requests if one.client == client and one.name == case.name and one.bytes]
+    ends = [one.outcome for one in about_it if one.outcome != "completed"] or [one.outcome for one in about_it]
+    return ends[-1] if ends else ""
 
 
 def _is_prefix(coverage: Coverage) -> bool:
