@@ -54,16 +54,26 @@ def make_http_server_client(request: pytest.FixtureRequest) -> Iterator[Callable
 
     Its arguments are those of HttpServerClient. A call with neither `host` nor `peer` takes those of the options.
     """
-    from httpserve import HttpServerClient
+    from httpserve import AddressNotFound, HttpServerClient, InvalidArgument
 
     clients = request.node.stash.setdefault(CLIENTS, [])
 
     def make(*args: Any, **settings: Any) -> HttpServerClient:  # Any: the constructor's own, which checks them
+        options: dict[str, str] = {}
         if len(args) < 2 and "host" not in settings and "peer" not in settings:  # the second of them is the host
-            settings.update(_where(request.config))
-        client = HttpServerClient(*args, **settings)
-        clients.append(client)
-        return opened.enter_context(client)
+            options = _where(request.config)
+        try:
+            client = HttpServerClient(*args, **{**settings, **options})
+            opened.enter_context(client)
+        except (AddressNotFound, InvalidArgument) as error:
+            if not options:
+                raise
+            reason = str(error)
+        else:
+            clients.append(client)
+            return client
+        said = " and ".join(f"--httpserve-{name} (httpserve_{name} of the ini file)" for name in options)
+        pytest.fail(f"no server for this test; look at {said}: {reason}", pytrace=False)
 
     with ExitStack() as opened:
         yield make

@@ -18,6 +18,7 @@ MOST_COMPONENTS = 255  # each costs a look at the disk where symlinks are follow
 
 # Most names are of this form and need no second look.
 _COMPONENT = r"[A-Za-z0-9_+@=~-][A-Za-z0-9._+@=~-]{0,199}"
+_URL = re.compile(r"https?://", re.IGNORECASE)
 _PLAIN = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 
 
@@ -77,6 +78,8 @@ def _text_of(raw: object) -> str:
 
 
 def _check_text(text: str, name: str) -> None:
+    if _URL.match(text):
+        raise InvalidName(text, "it is a URL, and the name on the server is meant")
     if "\0" in name:
         raise InvalidName(text, "it contains a NUL")
     if "\\" in name:

@@ -310,7 +310,12 @@ def tool(text: str) -> str:
     """Read the name of a client that --command knows."""
     if text in TOOLS:
         return text
-    hint = "; it needs ref=, which the command() of Python takes" if text == "ostree" else ""
+    from difflib import get_close_matches  # only where something is wrong
+
+    near = get_close_matches(text.lower(), TOOLS, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    if text == "ostree":
+        hint = "; it needs ref=, which the command() of Python takes"
     raise argparse.ArgumentTypeError(f"there is no command for {text!r}{hint}; there is one for {', '.join(TOOLS)}")
 
 

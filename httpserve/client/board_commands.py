@@ -159,7 +159,11 @@ def compares_digest(tool: str) -> bool:
 def _template(tool: str) -> Template:
     template = TEMPLATES.get(tool) if isinstance(tool, str) else None
     if template is None:
-        raise InvalidArgument(f"there is no command for {tool!r}; there is one for {', '.join(TEMPLATES)}")
+        import difflib  # only where something is wrong
+
+        near = difflib.get_close_matches(tool.lower(), TEMPLATES, 1) if isinstance(tool, str) else []
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise InvalidArgument(f"there is no command for {tool!r}{meant}; there is one for {', '.join(TEMPLATES)}")
     return template
 
 

@@ -347,7 +347,8 @@ def _file_name(operation: str, path: Path) -> str:
     if not os.fspath(path):
         raise InvalidName("", "it is empty, and a file is meant")
     if is_directory:
-        raise IsADirectory(f"{operation} {os.fspath(path)!r}: a path that ends in '/' is a directory's", name)
+        reason = "a path that ends in '/' is a directory's; add the file's own name"
+        raise IsADirectory(f"{operation} {os.fspath(path)!r}: {reason}", name)
     return name
 
 

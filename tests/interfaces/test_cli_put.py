@@ -293,14 +293,15 @@ def test_commands_of_several_clients_are_events_too(start: Start, folder: Path) 
     assert f"setenv httpdstp {port}" in told[0]["text"]
 
 
-@pytest.mark.parametrize("tool", ["telnet", "", "ostree"])
+@pytest.mark.parametrize("tool", ["telnet", "", "ostree", "U-Boot"])
 def test_client_that_is_unknown_or_needs_more_is_a_usage_error_that_lists_the_others(
     run: Run, folder: Path, tool: str
 ) -> None:
     code, output, errors = run(folder / "a file.txt", "-b", "127.0.0.1", "--command", tool)
 
     assert (code, output) == (2, "")
-    assert f"there is no command for '{tool}'" in errors
+    near = " (did you mean u-boot?)" if tool == "U-Boot" else ""
+    assert f"there is no command for '{tool}'{near}; " in errors
     assert errors.endswith(f"there is one for {', '.join(TOOLS)}\n")
     assert ("ref=" in errors) == (tool == "ostree")
 

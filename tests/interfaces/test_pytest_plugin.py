@@ -272,6 +272,14 @@ def test_where(http_server_client):
     pytest_of(tmp_path, *options, test_where=test).assert_outcomes(passed=1)
 
 
+def test_an_option_of_which_no_server_can_be_made_is_one_sentence(tmp_path: Path) -> None:
+    done = pytest_of(tmp_path, "--httpserve-host", "192.0.2.9", test_where="def test_it(http_server_client): pass")
+
+    done.assert_outcomes(errors=1)
+    assert len(done.outlines) < 16
+    done.stdout.fnmatch_lines(["no server for this test; look at --httpserve-host (httpserve_host of *: no interface*"])
+
+
 def test_fixtures_and_sections_work_in_the_processes_of_xdist(tmp_path: Path) -> None:
     test = """
 import pytest

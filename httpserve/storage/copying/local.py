@@ -13,6 +13,7 @@ import threading
 
 from httpserve.base.descriptors import Descriptor
 from httpserve.base.log import logger
+from httpserve.base.near import nearest_path
 from httpserve.base.threads import run_shielded
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.storage.copying.ends import temporary_beside
@@ -24,20 +25,14 @@ _ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal ope
 
 def _where_missing(path: str) -> str:
     """Say where a source was looked for, and what is there that is like it."""
-    import difflib  # only where something is wrong
-
     if path.startswith("~"):
         return "a ~ is not replaced; pass os.path.expanduser(src)"
     try:
-        directory, name = os.path.split(os.path.abspath(path))
+        why = "" if os.path.isabs(path) else f"a relative path begins at the working directory, {os.getcwd()}"
     except FileNotFoundError:
         return "the working directory is gone"
-    why = "" if os.path.isabs(path) else f"a relative path begins at the working directory, {os.getcwd()}"
-    try:
-        alike = difflib.get_close_matches(name.lower(), there := {one.lower(): one for one in os.listdir(directory)}, 1)
-    except OSError:
-        return why
-    near = f"there is {os.path.join(os.path.dirname(path), there[alike[0]])!r}" if alike else ""
+    found = nearest_path(path)
+    near = f"there is {found!r}" if found else ""
     return "; ".join(filter(None, (near, why)))
 
 

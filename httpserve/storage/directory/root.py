@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from functools import partial
 from typing import NoReturn, Self
 
 from httpserve.base.log import logger
+from httpserve.base.near import nearest_path
 from httpserve.base.threads import renew_in_child, sigint_held
 from httpserve.errors import (
     InvalidArgument,
@@ -47,6 +49,7 @@ from httpserve.storage.served import Entry, FileVersion, Identity, Status
 
 log = logger("httpserve.storage")
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _Own = tuple[int, int, int, int, int]  # an Identity that was not made one yet
 
 VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out to them
@@ -386,7 +389,8 @@ def _why_unusable(given: str, error: OSError) -> str:
     if os.path.isfile(given):
         return f"it is a file; pass the directory it is in, and only={os.path.basename(given)!r} to serve it alone"
     reason = error.strerror or str(error)
-    return f"{reason[:1].lower()}{reason[1:]}; pass another directory"
+    near = nearest_path(given) if error.errno == errno.ENOENT else None
+    return f"{reason[:1].lower()}{reason[1:]}; {f'there is {near}' if near else 'pass another directory'}"
 
 
 def _raise_unopened(tree: Changes, name: str, error: OSError) -> NoReturn:
@@ -421,6 +425,11 @@ def _absolute(path: object) -> str:
         raise InvalidType(f"root_dir must be a str or a path, not {path!r}")
     if not text or "\0" in text:
         raise InvalidArgument(f"root_dir {text!r} is not a path; leave it out for a private directory")
+    if _URL.match(text):
+        way = "pass a directory of this computer, and put files there with put_file(name, src, operator)"
+        raise InvalidArgument(f"root_dir {text!r} is a URL; {way}")
+    if text == "~" or text.startswith("~/"):
+        raise InvalidArgument(f"root_dir {text!r}: a ~ is not replaced; pass os.path.expanduser(root_dir)")
     try:
         return os.path.abspath(text)
     except FileNotFoundError:

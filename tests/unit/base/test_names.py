@@ -77,6 +77,7 @@ def test_a_file_is_not_named_as_a_directory(raw: str) -> None:
         ("a/" * 8000, "16000 characters"),
         ("/" * 5000 + "a", "5001 characters"),
         ("x" * 16_000, "16000 characters"),
+        ("http://127.0.0.1:8000/board.img", "it is a URL, and the name on the server is meant"),
         ("/ a", "blank"),
         ("a /", "blank"),
     ],

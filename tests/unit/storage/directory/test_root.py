@@ -16,11 +16,20 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted, RootUnusable, StorageError
+from httpserve.errors import (
+    InvalidArgument,
+    InvalidName,
+    IsADirectory,
+    NotFound,
+    NotPermitted,
+    RootUnusable,
+    StorageError,
+)
 from httpserve.storage.directory import root as root_module
 from httpserve.storage.directory.changes import Changes, Listeners
 from httpserve.storage.directory.root import Root
 from httpserve.storage.served import Entry, Identity, Status
+from tests.cases import each
 from tests.unit.storage.parts import in_threads, on_disk, put
 
 NOBODY = 65534
@@ -169,11 +178,29 @@ def test_a_root_that_was_not_there_is_made_with_a_line_of_the_log(
 
     with pytest.raises(RootUnusable, match="/Other cannot be served: no such file or directory"):
         Root(tmp_path / "Other", read_only=True).open()
+    (tmp_path / "Othre").mkdir()
+    with pytest.raises(RootUnusable, match=f"no such file or directory; there is {tmp_path}/Othre$"):
+        Root(tmp_path / "Other", read_only=True).open()
+    (tmp_path / "Othre").rmdir()
 
     assert [one.getMessage() for one in caplog.records if "made" in one.getMessage()] == [
         f"made the directory {tmp_path}/Typo/dir, which was not there; close() removes it again where it is empty"
     ]
     assert os.listdir(tmp_path) == []
+
+
+@each(
+    ("given", "text"),
+    [
+        ("s3://bucket/x", "root_dir 's3://bucket/x' is a URL; pass a directory of this computer, and put files there"),
+        ("~/build", "root_dir '~/build': a ~ is not replaced; pass os.path.expanduser(root_dir)"),
+    ],
+)
+def test_what_is_no_path_of_this_computer_is_refused(given: str, text: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Root(given)
+
+    assert str(caught.value).startswith(text)
 
 
 def test_a_root_below_a_file_leaves_no_directory_behind(tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+"""What lies on the disk and is like a path that does not exist, for messages.
+
+Knows directories. Knows no names on the server.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def nearest_path(path: str) -> str | None:
+    """Return the path of what lies beside this one on the disk and has the name most like it; None where nothing is."""
+    import difflib  # only where something is wrong
+
+    above, name = os.path.split(path.rstrip(os.sep))
+    try:
+        there = {one.lower(): one for one in os.listdir(above or ".")}
+    except OSError:
+        return None
+    alike = difflib.get_close_matches(name.lower(), there, 1)
+    return os.path.join(above, there[alike[0]]) if alike else None
