@@ -55,7 +55,8 @@ def missing(label: str, why: str = "") -> SourceNotFound:
 
 def unreadable(label: str, why: str, number: int | None = None) -> CopyFailed:
     """Return the error for a source that cannot be read, for the reason *why*; *number* is the system's for it."""
-    return _class_for(number)(f"cannot read {label}: {printable(why, MOST_SAID)}", label)
+    way = "; its files can be copied one by one" if number == errno.EISDIR and "one by one" not in why else ""
+    return _class_for(number)(f"cannot read {label}: {printable(why, MOST_SAID)}{way}", label)
 
 
 def unwritable(label: str, why: str, name: str, number: int | None = None) -> CopyFailed:

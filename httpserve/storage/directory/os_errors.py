@@ -33,6 +33,9 @@ _CLASSES: dict[int, type[StorageError]] = {
     errno.EROFS: NotPermitted,
     errno.ENXIO: NotPermitted,  # open(2) of a socket
 }
+_MORE: dict[int, str] = {
+    errno.ENOTDIR: "; a part of that path is a file",
+}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAMES: dict[int, str] = {
     errno.ENAMETOOLONG: "the file system finds it too long",
@@ -52,7 +55,7 @@ def translated(
         return InvalidName(name, _NAMES[number])
     reason = error.strerror or str(error)
     tried = f"{operation} {name!r}" if target is None else f"{operation} {name!r} to {target!r}"
-    more = _way_out(directory) if directory is not None and number in _FULL else ""
+    more = _way_out(directory) if directory is not None and number in _FULL else _MORE.get(number, "")
     ours = _CLASSES.get(number, StorageError)(f"{tried}: {reason[:1].lower()}{reason[1:]}{more}", name)
     ours.errno = error.errno
     return ours
@@ -67,7 +70,7 @@ def _way_out(directory: str) -> str:
     left, total = size(found.f_bavail * found.f_frsize), size(found.f_blocks * found.f_frsize)
     return (
         f"; {directory} has {left} of {total} left: make room, or serve a directory on another disk with root_dir= "
-        f"(TMPDIR says where private ones are)"
+        f"(private directories are made where TMPDIR says)"
     )
 
 
