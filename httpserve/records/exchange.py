@@ -21,7 +21,9 @@ from httpserve.plan import Piece, Subject
 from httpserve.records.model import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
-SAMPLE_SECONDS = 0.5  # a rate is taken over so long at least
+SAMPLE_SECONDS = 0.5  # between two looks at how fast a transfer is
+SMOOTH_SECONDS = 3.0  # over which its rate is an average: boards take a burst, and write it to flash
+STILL_SECONDS = 2.0  # without a byte, after which it is nothing
 ALL_BYTES = sys.maxsize  # more than any file has
 MOST_KEPT_RANGES = 16  # in a finished transfer, where one takes seven times as much as in `Pieces`
 MOST_UNFOLDED_RANGES = 255  # zchunk asks for so many at once; of more, a transfer shows what is kept anyway
@@ -93,11 +95,12 @@ class State(Enum):
 
 
 class _Sample(NamedTuple):
-    """When a transfer under way was looked at, what had been received by then, and how fast of late."""
+    """When a transfer under way was looked at, what had been received by then, how fast, and when it moved last."""
 
     time: float
     received: int
     rate: float
+    moved: float
 
 
 class Claim(NamedTuple):
@@ -238,13 +241,20 @@ class Exchange:
         return received == self.length and (received > 0 or link.acknowledged() >= self.at)
 
     def _rate(self, acknowledged: int, now: float) -> float:
-        sample = self.snapshot
-        if isinstance(sample, _Sample) and now - sample.time < SAMPLE_SECONDS:
+        """Return how fast it has been in the last seconds."""
+        known = self.snapshot
+        sample = known if isinstance(known, _Sample) else _Sample(self.began, 0, 0.0, self.began)
+        seconds = now - sample.time
+        if seconds < SAMPLE_SECONDS and sample is known:
             return sample.rate
-        at, had = (sample.time, sample.received) if isinstance(sample, _Sample) else (self.began, 0)
-        rate = _per_second(acknowledged - had, now - at)
-        if now - at >= SAMPLE_SECONDS:
-            self.snapshot = _Sample(now, acknowledged, rate)
+        lately = _per_second(acknowledged - sample.received, seconds)
+        moved = now if lately else sample.moved
+        rate = 0.0
+        if now - moved < STILL_SECONDS:
+            share = min(1.0, seconds / SMOOTH_SECONDS) if sample.rate else 1.0
+            rate = sample.rate + (lately - sample.rate) * share
+        if seconds >= SAMPLE_SECONDS:
+            self.snapshot = _Sample(now, acknowledged, rate, moved)
         return rate
 
     def _outcome(self, sent: bool) -> str:

@@ -109,7 +109,8 @@ class Transfer(Record):
         sent: Bytes of content that the system has taken from us.
         acknowledged: Bytes of content that the client has received.
         total: Bytes of content of the whole answer.
-        rate: Bytes received in a second: lately while it is under way, on average once it is over.
+        rate: Bytes received in a second: on average over the last seconds while it is under way, and over all of it
+            afterwards; 0 where nothing has come for two seconds.
         seconds: From the request until its last byte was handed over (until now while it is under way).
         user_agent: The value of the User-Agent field.
         state: As the `outcome` of a request's record; `completed` once all is acknowledged.

@@ -260,15 +260,15 @@ def test_a_transfer_that_is_over_is_made_once(log: ExchangeLog) -> None:
     assert (before[0].state, log.transfers()[0].state) == ("under way", "completed")
 
 
-def test_a_rate_is_that_since_the_start_and_then_of_the_latest_half_second(log: ExchangeLog) -> None:
+def test_a_rate_is_that_since_the_start_and_then_of_the_last_seconds_and_ends_after_two_without_a_byte(log: ExchangeLog) -> None:
     line = Line()
     exchange = begun(log, line=line, began=100.0)
     rates = []
-    for now, handed in ((100.0, 0), (100.2, 2), (100.6, 3), (100.8, 9), (101.2, 9), (102.2, 9)):
+    for now, handed in ((100.0, 0), (100.2, 2), (100.6, 3), (100.8, 9), (101.2, 9), (102.2, 9), (103.2, 9), (104.2, 30)):
         exchange.handed = handed
         rates.append(exchange.transfer(now).rate)
 
-    assert rates == pytest.approx([0.0, 10.0, 5.0, 5.0, 10.0, 0.0])
+    assert rates == pytest.approx([0.0, 10.0, 5.0, 5.0, 6.0, 4.0, 0.0, 21.0])
 
 
 def test_a_transfer_without_content_is_none(log: ExchangeLog) -> None:
