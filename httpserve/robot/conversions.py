@@ -6,6 +6,7 @@ are Robot's own `timedelta`.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import Enum
-from inspect import Parameter
-from typing import Any
+from inspect import Parameter, signature
+from types import MappingProxyType, NoneType
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import opendal
+from robot.api import TypeInfo
+from robot.running.arguments import ArgumentSpec
 
 from httpserve import ExpectedDownload, InvalidArgument
 
@@ -131,18 +135,24 @@ def to_names(value: object) -> Names:
 
 
 def to_until(value: str | float | int) -> Until:
-    if not isinstance(value, str):
-        return Until(value)
-    text = value.strip()
+    found = _until(value.strip()) if isinstance(value, str) else value
+    if isinstance(found, float) and not 0 < found <= 1:
+        raise ValueError("a part is more than 0 % and at most 100 %; an amount has a unit, such as 10 MiB")
+    if isinstance(found, int) and found < 1:
+        raise ValueError("an amount is at least 1 byte")
+    return Until(found)
+
+
+def _until(text: str) -> str | float | int:
     if text.lower() in _WORDS:
-        return Until(text.lower())
+        return text.lower()
     percent = _PERCENT.fullmatch(text)
     if percent:
-        return Until(float(percent[1]) / 100)
+        return float(percent[1]) / 100
     if re.fullmatch(r"[0-9]*\.[0-9]+", text):
-        return Until(float(text))
+        return float(text)
     try:
-        return Until(to_bytes(text))
+        return to_bytes(text)
     except ValueError:
         raise ValueError("write all, started, idle, a part such as 50 %, or an amount such as 10 MiB") from None
 
@@ -205,17 +215,90 @@ CONVERTERS: dict[type, Converter] = {
 }
 
 
-def refuse_unknown(parameters: Mapping[str, Parameter], values: Sequence[object]) -> None:
-    """Refuse `aliass=k`, which Robot passes on as the text of an optional argument. A directory may have that name."""
+# Arguments that are misspelt
+
+_NEAR = 0.6
+_NEAR_FOR_OPTIONS = 0.8  # of two names of which one may be meant as it is
+
+
+def refuse_unknown(
+    parameters: Mapping[str, Parameter], values: Sequence[object], named: Mapping[str, object] = MappingProxyType({})
+) -> None:
+    """Refuse `aliass=k`, which Robot passes on as the text of an optional argument. A directory may have that name.
+
+    Of further named arguments, where a keyword takes any, refuse what is like one of its own.
+    """
+    others = [name for name, one in parameters.items() if name != "self" and one.kind is not Parameter.VAR_KEYWORD]
     for parameter, value in zip(parameters.values(), values, strict=False):
         if parameter.default is parameter.empty or not isinstance(value, str | os.PathLike):
             continue
-        named = _NAMED.match(os.fspath(value))
-        if named and not (isinstance(value, os.PathLike) and os.path.exists(value)):
-            others = [name for name in parameters if name != "self"]
-            near = get_close_matches(named[1].lower(), others, 1)
-            there = f"there is {near[0]}=" if near else f"the arguments are {', '.join(others)}"
-            raise InvalidArgument(f"{named[1]}= is not an argument; {there}")
+        found = _NAMED.match(os.fspath(value))
+        if found and not (isinstance(value, os.PathLike) and os.path.exists(value)):
+            raise InvalidArgument(_unknown(found[1], others))
+    for name in named:
+        if name not in others and _near(name, others, _NEAR_FOR_OPTIONS):
+            raise InvalidArgument(_unknown(name, others))
+
+
+def misspelt(arguments: Sequence[object], spec: ArgumentSpec) -> str | None:
+    """Return what is wrong with the arguments of a call that Robot has refused, if one of them is misspelt."""
+    others = [*spec.positional, *spec.named_only]
+    for text in arguments if spec.var_named else arguments[spec.minargs :]:
+        found = _NAMED.match(text) if isinstance(text, str) else None
+        if found and found[1] not in others and (not spec.var_named or _near(found[1], others, _NEAR_FOR_OPTIONS)):
+            return _unknown(found[1], others)
+    return None
+
+
+def _unknown(name: str, others: Sequence[str]) -> str:
+    near = _near(name, others, _NEAR)
+    there = f"there is {near[0]}=" if near else f"the arguments are {', '.join(others)}"
+    return f"{name}= is not an argument; {there}"
+
+
+def _near(name: str, others: Sequence[str], cutoff: float) -> list[str]:
+    return get_close_matches(name.lower(), others, 1, cutoff)
+
+
+# The arguments of an import
+
+_WRITTEN = {
+    AutoClose: "SUITE, TEST or MANUAL",
+    bool: "yes or no",
+    int: "a whole number",
+    timedelta: "a duration such as 2 min",
+}
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def reads_text(init: Init) -> Init:
+    """Have an `__init__` convert its text itself: where Robot cannot, it ends the run with a traceback, and no log."""
+    hints = get_type_hints(init)
+    kinds = {name: kind for name, hint in hints.items() for kind in (hint, *get_args(hint)) if kind in _WRITTEN}
+    parameters = signature(init)
+
+    @functools.wraps(init)
+    def run(*args: object, **kwargs: object) -> None:
+        refuse_unknown(parameters.parameters, args)
+        given = parameters.bind(*args, **kwargs).arguments
+        for name, kind in kinds.items():
+            if name in given and not (given[name] is None and NoneType in get_args(hints[name])):
+                given[name] = _read(name, given[name], kind)
+        init(**given)
+
+    vars(run)["robot_types"] = {name: hint for name, hint in hints.items() if name not in kinds}
+    return cast(Init, run)
+
+
+def _read(name: str, value: object, kind: type) -> object:
+    try:
+        found = TypeInfo.from_type_hint(kind).convert(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, kind):
+        raise InvalidArgument(f"{name}= takes {_WRITTEN[kind]}, not {str(value)!r}")
+    return found
 
 
 def seconds(duration: timedelta) -> float:

@@ -5,26 +5,45 @@ Knows waits as a suite writes them. Knows nothing of how they come true.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
-from httpserve import DownloadRecord, ExpectedDownload, InvalidArgument, InvalidName, Missing, RequestRecord, Transfer
-from httpserve.base.text import printable
+from robot.api import logger
+
+from httpserve import (
+    DownloadRecord,
+    ExpectedDownload,
+    HttpServeError,
+    InvalidArgument,
+    InvalidName,
+    Missing,
+    RequestRecord,
+    Transfer,
+)
+from httpserve.base.text import amounts, printable
 from httpserve.robot.conversions import Address, Awaited, Clients, Until, seconds
-from httpserve.robot.keyword import Keywords, keyword
+from httpserve.robot.keyword import Found, Keywords, keyword
 from httpserve.robot.transfers_log import plain
 
 WAIT = timedelta(minutes=10)  # no suite hangs over night
 IDLE = timedelta(seconds=5)
 ALL = Until("all")
 ONE = Clients(1)
+CLIENT = "client must be a board's IP address, such as 192.168.7.2"
+CLIENTS = "clients must be a number of boards, or their IP addresses with commas"
 MOST_NAMED = 5  # in a message
 MOST_CHARACTERS = 200  # of a method there, which is any word
 
 
 class DownloadKeywords(Keywords):
     """Knowing that the board has it, and saying why not."""
+
+    # the name and the server's alias of what `Expect Download` has returned
+    _expected: ClassVar[WeakKeyDictionary[ExpectedDownload, tuple[str, str | None]]] = WeakKeyDictionary()
 
     @keyword("Get Download Command", "board")
     def get_download_command(
@@ -82,7 +101,9 @@ class DownloadKeywords(Keywords):
         | ${record}=    Wait For Download    ${download}
         | Should Be Equal As Integers    ${record.bytes}    5
         """
-        return self.client(server).expect_download(name, **_terms(timeout, until, idle, client, clients))
+        found = self.client(server).expect_download(name, **_terms(timeout, until, idle, client, clients))
+        self._expected[found] = name, self.servers.get(server).alias
+        return found
 
     @keyword("Wait For Download", "board", "wait")
     def wait_for_download(
@@ -119,14 +140,33 @@ class DownloadKeywords(Keywords):
         | ${record}=    Wait For Download    boot/cmdline.txt    timeout=30 s
         | Should Be Equal    ${record.client}    127.0.0.1
         """
+        wait: Callable[[], DownloadRecord | list[DownloadRecord]]
         if isinstance(download.value, ExpectedDownload):
             given = (timeout, until, idle, client, clients, since, server)
             if given != (WAIT, ALL, IDLE, None, ONE, None, None):
                 raise InvalidArgument("what Expect Download returned knows what to wait for: give the arguments there")
-            return download.value.wait()
-        terms = {**_terms(timeout, until, idle, client, clients), "since": _epoch(since)}
-        found: DownloadRecord | list[DownloadRecord] = self.client(server).wait_for_download(download.value, **terms)
-        return found
+            name, server = self._expected.get(download.value, ("", None))
+            wait = download.value.wait
+        else:
+            name = download.value
+            terms = {**_terms(timeout, until, idle, client, clients), "since": _epoch(since)}
+            wait = partial(self.client(server).wait_for_download, name, **terms)
+        try:
+            found = wait()
+        except HttpServeError:
+            raise
+        except BaseException:  # a timeout of Robot's, or a Ctrl-C
+            self._say_how_far(name, server)
+            raise
+        return Found(found) if isinstance(found, list) else found
+
+    def _say_how_far(self, name: str, server: str | None) -> None:
+        """Write how far a wait had come that something else has ended."""
+        if not name:  # a promise that Python has made
+            return
+        had = [one for one in self.client(server).transfers if one.name == plain(name)][-MOST_NAMED:]
+        far = "; ".join(f"{one.client} had {amounts(one.acknowledged, one.total)}, {one.state}" for one in had)
+        logger.info(f"the wait for {name!r} was ended: {far or 'no board had any of it'}")
 
     @keyword("Wait For Request", "board", "wait")
     def wait_for_request(
@@ -290,12 +330,13 @@ def _terms(
     timeout: timedelta | None, until: Until, idle: timedelta, client: Address | None, clients: Clients
 ) -> dict[str, Any]:  # Any: arguments, each of its own type
     """Return the arguments of a wait as the client takes them."""
+    boards = clients.value
     return {
         "timeout": None if timeout is None else seconds(timeout),
         "until": until.value,
         "idle": seconds(idle),
         "client": _address(client),
-        "clients": clients.value if isinstance(clients.value, int) else [_address(one) for one in clients.value],
+        "clients": boards if isinstance(boards, int) else [_address(one, CLIENTS) for one in boards],
     }
 
 
@@ -303,15 +344,14 @@ def _epoch(since: datetime | None) -> float | None:
     return None if since is None else since.timestamp()
 
 
-def _address(client: str | None) -> str | None:
+def _address(client: str | None, what: str = CLIENT) -> str | None:
     """Return a board's address as records have it, however it is written."""
     if client is None:
         return None
     try:
         found = ip_address(client)
     except ValueError:
-        given = repr(str(client))
-        raise InvalidArgument(f"client must be a board's IP address, such as 192.168.7.2, not {given}") from None
+        raise InvalidArgument(f"{what}, not {str(client)!r}") from None
     return str(getattr(found, "ipv4_mapped", None) or found)
 
 

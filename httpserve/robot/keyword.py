@@ -9,19 +9,21 @@ import functools
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from robot.api import logger
 from robot.api.deco import keyword as robot_keyword
 from robot.libraries.BuiltIn import BuiltIn
 
-from httpserve import HttpServeError, HttpServerClient, RequestEvent
+from httpserve import HttpServeError, HttpServerClient, NotFound, RequestEvent, WaitTimeout
 from httpserve.base.tables import as_text, html
-from httpserve.base.text import Hint, Message, worded
-from httpserve.robot.conversions import refuse_unknown
+from httpserve.base.text import Message, worded
+from httpserve.robot.conversions import Awaited, refuse_unknown
+from httpserve.robot.python_log import PYTHON_LOG
 from httpserve.robot.servers import Servers
 from httpserve.robot.transfers_log import Answer, TransfersLog
+from httpserve.robot.words import argument
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ class Keywords:
 
     servers: Servers
     transfers_log: TransfersLog
+    has_begun = False  # whether the keyword that runs has got past Robot's own checks
 
     def client(self, alias: str | None) -> HttpServerClient:
         """Return the server of that alias, or the current one."""
@@ -56,11 +59,12 @@ class Keywords:
         ]
 
     def tell(self) -> None:
-        """Write a line for each transfer that has ended. Only in a keyword, whose output Robot reads.
+        """Write what Python's log has, and a line for each transfer that has ended.
 
-        Robot drops what other threads log, so the server's threads write nothing.
+        Only in a keyword, whose output Robot reads: it drops what other threads write.
         """
         if BuiltIn().robot_running:
+            PYTHON_LOG.write()
             sys.stdout.writelines(self.transfers_log.lines(self.ended()))
 
     def shown(self, records: Iterable[T]) -> list[T]:
@@ -84,6 +88,8 @@ def show_link(url: str, note: str = "") -> None:
     logger.info(str(html('<a href="{}">{}</a>{}', url, url, note)), html=True)
 
 
+_OF_A_SERVER = (AssertionError, NotFound, WaitTimeout)  # failures that another server might not have
+
 Method = TypeVar("Method", bound=Callable[..., Any])  # Any: whatever the keyword takes and returns
 
 
@@ -95,11 +101,15 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
 
         @functools.wraps(method)
         def run(self: Keywords, /, *args: object, **kwargs: object) -> object:
+            self.has_begun = True
+            if BuiltIn().robot_running:
+                PYTHON_LOG.begin()
             try:
-                refuse_unknown(parameters, (self, *args))
+                refuse_unknown(parameters, (self, *args), kwargs)
                 return method(self, *args, **kwargs)
-            except HttpServeError as error:
-                error.args = (_in_words_of_suites(name, error),)
+            except (HttpServeError, AssertionError) as error:
+                given = {**dict(zip(parameters, (self, *args), strict=False)), **kwargs}
+                error.args = (_in_words_of_suites(name, error, self.servers, given),)
                 vars(error)["ROBOT_SUPPRESS_NAME"] = True  # the message says all; the class stays for Python
                 raise
             finally:
@@ -111,17 +121,24 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
     return decorate
 
 
-def _in_words_of_suites(name: str, error: HttpServeError) -> str:
-    """Return the text of an error that names keywords and their arguments."""
-    text = worded(error.args[0], argument) if isinstance(error.args[0], Message) else str(error)
-    return text or f"{name} needs a server that runs, and this one does not: Start HTTP Server starts it again"
+def _in_words_of_suites(
+    name: str, error: HttpServeError | AssertionError, servers: Servers, given: Mapping[str, object]
+) -> str:
+    """Return the text of an error that names keywords and their arguments, and where there are several, the server."""
+    text = worded(error.args[0], argument) if error.args and isinstance(error.args[0], Message) else str(error)
+    several = len(servers.all()) > 1
+    if not text:  # the server does not run
+        this, again = "this one", ""
+        if several:
+            alias = servers.get(_alias(given)).alias
+            this, again = f"server {alias!r}", f" with alias={alias}"
+        return f"{name} needs a server that runs, and {this} does not: Start HTTP Server{again} starts it again"
+    file = given.get("name", given.get("download"))
+    file = file.value if isinstance(file, Awaited) else file
+    if several and isinstance(file, str) and isinstance(error, _OF_A_SERVER):
+        return text + servers.note(_alias(given), file)
+    return text
 
 
-def argument(hint: Hint) -> str:
-    """Return how a suite says what a message names as an argument, such as `host=0.0.0.0` for `host='0.0.0.0'`."""
-    if hint.option == "doctor":
-        return "Run HTTP Doctor"
-    if hint.option == "wait_for_address":
-        value = "without" if hint.value is None else "with"
-        return f"Start HTTP Server {value} wait_for_address=" + ("" if hint.value is None else f"{hint.value} s")
-    return f"{hint.option}=" + ("" if hint.value is ... else "${None}" if hint.value is None else str(hint.value))
+def _alias(given: Mapping[str, object]) -> str | None:
+    return cast("str | None", given.get("server"))

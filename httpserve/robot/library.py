@@ -6,7 +6,6 @@ Knows Robot's listener calls. Knows no keyword by itself: the groups have them.
 from __future__ import annotations
 
 from datetime import timedelta
-from inspect import signature
 from pathlib import Path
 
 from robot import result, running
@@ -17,9 +16,10 @@ from robot.utils import escape
 from robot.version import VERSION
 
 from httpserve import __version__
-from httpserve.robot.conversions import CONVERTERS, Address, Addresses, AutoClose, Names, refuse_unknown
+from httpserve.robot.conversions import CONVERTERS, Address, Addresses, AutoClose, Names, misspelt, reads_text
 from httpserve.robot.download_keywords import DownloadKeywords
 from httpserve.robot.file_keywords import FileKeywords
+from httpserve.robot.python_log import PYTHON_LOG
 from httpserve.robot.server_keywords import ServerKeywords
 from httpserve.robot.servers import Servers, settings_of
 from httpserve.robot.transfers_log import TransfersLog
@@ -52,8 +52,14 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     Durations are Robot's: ``2 min``, ``500 ms``, or a number of seconds. Amounts are numbers of bytes, also with a
     unit: ``10 MiB``. ``${None}`` is a value that is not given.
 
-    A misspelt argument such as ``aliass=lab`` is an error that names the one that is like it. A name on the server that
-    has such a form is written ``/a=b``.
+    A misspelt argument such as ``aliass=lab`` is an error that names the one that is like it. An argument that must be
+    given takes text of any form: ``Put Text    boot.env    serverip=192.168.7.1``. In place of one that may be left
+    out, a name on the server that has such a form is written ``/a=b``. At the import Robot itself refuses a misspelt
+    argument that comes after one with its name: it says ``got unexpected named argument``, and not which one is like
+    it. Robot Framework 7.0 does so for keywords too, and for all that it refuses before a keyword begins.
+
+    A warning that httpserve gives Python's logging, such as that about a ``peer`` on no network of this host, is one
+    in Robot's log and on the console.
 
     == Several servers ==
 
@@ -70,7 +76,8 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
 
     Each keyword of this library ends with a line for each transfer that has ended since the last one, with the time of
     that end. Each test ends with a table of what went to whom, and the total of it. `Get Requests`, `Get Transfers` and
-    `Get Missing Files` write what they return as a table. A test shows at most 50 lines, and 50 rows of either kind.
+    `Get Missing Files` write what they return as a table. A test shows at most 50 lines, and 50 rows of either kind;
+    once these three have shown 50 rows in a test, the next one writes only how many there are.
 
     == Beside OperatingSystem ==
 
@@ -83,6 +90,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     With pabot each process has servers of its own. Leave ``port`` at 0, and the system gives each of them its own port.
     """
 
+    @reads_text
     def __init__(
         self,
         root_dir: Path | None = None,
@@ -114,7 +122,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``port``: the port; default: 0, the system chooses.
         - ``timeout``: after how long without progress a download, or a remote source, times out; default: 10 minutes.
         - ``remove_created_on_close``: whether what was put is removed at the end; default: yes.
-        - ``auto_close``: when servers end by themselves.
+        - ``auto_close``: when servers end by themselves: ``SUITE`` (default), ``TEST`` or ``MANUAL``.
         - ``peer``: the board's address: the server listens, and URLs point, on the side that faces it.
         - ``advertise``: what URLs say instead: ``http://host:port/prefix``, ``host:port`` or ``host``.
         - ``listing``: whether a directory without an index.html answers with a list; default: yes.
@@ -129,7 +137,6 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``more_hosts``: where to listen as well, on the same port; URLs are not made of these.
         """
         self.servers = Servers(settings_of(locals()), auto_close)
-        refuse_unknown(signature(HttpServe).parameters, (root_dir,))
         self.transfers_log = TransfersLog()
         self._test: running.TestCase | None = None  # whose table has begun
 
@@ -153,10 +160,29 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         if table:
             _log(table)
         self.servers.test_ended()
+        PYTHON_LOG.write()
 
     def end_suite(self, data: running.TestSuite, result: result.TestSuite) -> None:
         """End what is to end with the suite."""
         self.servers.suite_ended(data.full_name)
+        PYTHON_LOG.write()
+
+    def close(self) -> None:
+        """Leave Python's logging alone: Robot has ended."""
+        PYTHON_LOG.end()
+
+    def start_library_keyword(
+        self, data: running.Keyword, implementation: running.LibraryKeyword, result: result.Keyword
+    ) -> None:
+        """Note that no keyword of ours has begun yet."""
+        self.has_begun = False
+
+    def end_library_keyword(
+        self, data: running.Keyword, implementation: running.LibraryKeyword, result: result.Keyword
+    ) -> None:
+        """Name an argument that is misspelt, where Robot has refused the call in words of its own."""
+        if result.failed and not self.has_begun and implementation.owner.instance is self:
+            result.message = misspelt(data.args, implementation.args) or result.message
 
 
 def _log(table: str) -> None:

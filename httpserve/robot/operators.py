@@ -5,6 +5,8 @@ Knows how OpenDAL makes one and how it refuses. Knows nothing of what is copied 
 
 from __future__ import annotations
 
+import re
+
 import opendal
 from opendal import exceptions as theirs
 
@@ -13,6 +15,8 @@ from httpserve.robot.conversions import Service
 
 # What the constructor can raise; opendal's classes share no base.
 _REFUSALS = (theirs.ConfigInvalid, theirs.Unsupported, theirs.Unexpected, theirs.Error)
+
+_LACKS = re.compile(r"(\w+) is (?:misconfigured|empty|required|not specified)|missing field `(\w+)`")
 
 
 def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Operator | None:
@@ -33,10 +37,18 @@ def new_operator(service: str, options: dict[str, str]) -> opendal.Operator:
     try:
         return opendal.Operator(service, **options)
     except _REFUSALS as error:
-        reason = " ".join((str(error).partition("=> ")[2] or str(error)).split())
+        reason = _reason(str(error), options)
         # The values may hold a password.
         given = f" with {_named(options)}" if options else ""
         raise InvalidArgument(f"OpenDAL makes no operator of {service!r}{given}: {reason}") from error
+
+
+def _reason(text: str, options: dict[str, str]) -> str:
+    """Return why OpenDAL refuses, and by its name the option that is missing."""
+    reason = " ".join((text.partition("=> ")[2] or text).partition("Context:")[0].split())
+    lacks = _LACKS.search(reason)
+    option = lacks and (lacks[1] or lacks[2])
+    return reason if not option or option in options else f"{option}= is missing"
 
 
 def _named(options: dict[str, str]) -> str:

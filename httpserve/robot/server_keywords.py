@@ -16,8 +16,9 @@ from robot.libraries.BuiltIn import BuiltIn
 from httpserve import HttpServerClient, Report
 from httpserve.base.text import worded
 from httpserve.robot.conversions import Address, Addresses, Names, seconds
-from httpserve.robot.keyword import Keywords, argument, keyword, show_link
+from httpserve.robot.keyword import Keywords, keyword, show_link
 from httpserve.robot.servers import DEFAULT_ALIAS, settings_of
+from httpserve.robot.words import argument
 
 NO_TIME = timedelta(0)
 
@@ -125,8 +126,11 @@ class ServerKeywords(Keywords):
         | Start HTTP Server
         | HTTP Server Should Be Running
         """
-        if not self.client(server).is_running:
-            which = "the current HTTP server" if server is None else f"HTTP server {server!r}"
+        found = self.servers.get(server)
+        if not found.client.is_running:
+            which = (
+                f"HTTP server {found.alias!r}" if server or len(self.servers.all()) > 1 else "the current HTTP server"
+            )
             raise AssertionError(f"{which} does not run: Start HTTP Server starts it again")
 
     @keyword("Get Server URL", "server", "url")

@@ -5,6 +5,7 @@ Knows when a server ends. Knows nothing of keywords, and of Robot only its cache
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import signature
@@ -12,7 +13,7 @@ from typing import Any
 
 from robot.utils import ConnectionCache, eq
 
-from httpserve import HttpServerClient, InvalidArgument, ServerNotRunning
+from httpserve import HttpServeError, HttpServerClient, InvalidArgument, ServerNotRunning
 from httpserve.robot.conversions import AutoClose, seconds
 
 DEFAULT_ALIAS = "default"
@@ -87,6 +88,15 @@ class Servers:
             there = ", ".join(repr(server.alias) for server in self._cache) or "none"
             raise InvalidArgument(f"there is no server {alias!r}; there are: {there}")
         return server
+
+    def note(self, alias: str | None, name: str) -> str:
+        """Return which server a failure about a file is of, and which others have the file where this one has not."""
+        this, others = self.get(alias), []
+        with suppress(HttpServeError):  # a name that no file can have
+            if not this.client.storage.exists(name):
+                others = [repr(other.alias) for other in self.all() if other.client.storage.exists(name)]
+        there = f"; there is one on {', '.join(others)}" if others else ""
+        return f" (on server {this.alias!r}{there})"
 
     def _find(self, alias: str) -> NamedServer | None:
         """Return the server of an alias. The cache alone would take `1` for its first server, whatever its alias."""

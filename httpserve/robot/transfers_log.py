@@ -95,7 +95,10 @@ class TransfersLog:
         """Return a table in HTML of the latest records, as many as the test may still have, or their number."""
         most = MOST_ROWS - self._records
         self._records += min(len(found), most)
-        return str(as_html(found, most, border=True)) if found and most else counted(len(found), "record")
+        if found and most:
+            return str(as_html(found, most, border=True))
+        why = f", without a table: this test has shown its {MOST_ROWS} rows already" if found else ""
+        return counted(len(found), "record") + why
 
     def _add(self, answers: Sequence[Answer]) -> None:
         for _, alias, record in answers:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from robot.version import VERSION
+
 from tests.robot.suites import run
 
 CASES = """
@@ -166,6 +168,22 @@ Argument that is misspelt is refused with the one that is like it
     Put Text    boot.env    serverip=192.168.7.1
     ${requests}=    Get Requests    /client=1
     Should Be Equal    ${requests}    ${{ [] }}
+Failure of one of several servers says which and where the file is
+    Start HTTP Server
+    Put Text    boot/Image    kernel
+    Start HTTP Server    alias=tonight
+    ${which}=    Set Variable    (on server 'tonight'; there is one on 'default')
+    Run Keyword And Expect Error    no file 'boot/Image' is on the server: put it there first ${which}
+    ...    Wait For Download    boot/Image    timeout=0
+    Run Keyword And Expect Error    there is no file 'boot/Image' on the server; in 'boot': nothing ${which}
+    ...    File Should Exist    boot/Image
+    Run Keyword And Expect Error    nobody has downloaded 'boot/Image'*(on server 'default')
+    ...    Wait For Download    boot/Image    timeout=0    server=default
+    Stop HTTP Server
+    Run Keyword And Expect Error
+    ...    Put Text needs a server that runs, and server 'tonight' does not: Start HTTP Server with alias=tonight *
+    ...    Put Text    a    text
+    Run Keyword And Expect Error    HTTP server 'tonight' does not run: *    HTTP Server Should Be Running
 Only takes names with commas and a list of names
     ${root}=    Set Variable    ${CURDIR}/board
     Type On Board    touch a 'b,c' d
@@ -208,12 +226,33 @@ Name not asked for cannot be told once requests may be forgotten
         ...    File Should Not Have Been Requested    ${name}
     END
 """
+REFUSED_BY_ROBOT = """
+Argument that is misspelt is named where Robot refuses the call in other words
+    Start HTTP Server
+    ${refused}=    Set Variable    Run Keyword And Expect Error
+    Run Keyword    ${refused}    timout= is not an argument; there is timeout=    Wait For Download    x    timout=3 s
+    Run Keyword    ${refused}    failon= is not an argument; there is fail_on=    Run HTTP Doctor    failon=warn
+    Run Keyword    ${refused}    sever= is not an argument; there is server=    Put Text    a    b    sever=x
+    Run Keyword    ${refused}    sever= is not an argument; there is server=    Put Text    a=1    b=2    sever=x
+    Run Keyword    ${refused}    untill= is not an argument; there is until=
+    ...    Expect Download    x    1 s    untill=50 %
+    Run Keyword    ${refused}    statsu= is not an argument; there is status=    Wait For Request    x    statsu=404
+    Run Keyword    ${refused}    read_onyl= is not an argument; there is read_only=
+    ...    Start HTTP Server    alias=q    read_onyl=yes
+    Run Keyword    ${refused}    sourc= is not an argument; there is source=    Put File    a    sourc=b
+    Run Keyword    ${refused}    sha265= is not an argument; there is sha256=
+    ...    Put File    a    b    operator=fs    root=/    sha265=x
+    Run Keyword    ${refused}    *expected 2 non-named arguments, got 3*    Put Text    a=b    c=d    e
+    Run Keyword    ${refused}    *'timeout' got value 'soon'*
+    ...    Put File    a    b    operator=fs    root=/    timeout=soon
+"""
 
 
 def test_each_claim_holds(tmp_path: Path) -> None:
     teardown = "    [Teardown]    Stop All HTTP Servers\n"
+    cases = CASES + ("" if VERSION.startswith("7.0") else REFUSED_BY_ROBOT.lstrip())
 
-    done = run(tmp_path, re.sub(r"^\S.*\n", rf"\g<0>{teardown}", CASES, flags=re.MULTILINE))
+    done = run(tmp_path, re.sub(r"^\S.*\n", rf"\g<0>{teardown}", cases, flags=re.MULTILINE))
 
-    assert len(done.cases) == 16
+    assert len(done.cases) >= 17
     assert done.all_passed()

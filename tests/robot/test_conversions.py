@@ -59,6 +59,12 @@ def test_until_is_a_word_a_part_or_an_amount(text: str | float, value: str | flo
     assert type(found) is type(value)
 
 
+@each("text", ["half", "0 %", "150 %", "1.5", "0", 1.5, 0])
+def test_until_that_can_never_be_is_refused(text: str | float) -> None:
+    with pytest.raises(ValueError, match=r"write all|a part is more than 0 % and at most 100 %|at least 1 byte"):
+        to_until(text)
+
+
 @each(
     ("given", "value"),
     [

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
 from pathlib import Path
 
-from httpserve.base.text import size
+import pytest
+
+from httpserve.base.text import Hint, size
+from httpserve.robot.python_log import MOST_RECORDS, PythonLog
 from httpserve.robot.transfers_log import MOST_LINES, MOST_ROWS
 from tests.robot.conftest import Ran
 from tests.robot.suites import Run, run
@@ -69,6 +74,7 @@ Shown
     tables = [text for text in shown if text.startswith("<table") and "HTTP transfers" not in text]
     assert sum(table.count("<tr>") - 1 for table in tables) == MOST_ROWS
     assert not [text for text in shown if "<b>" in text]
+    assert "2 records, without a table: this test has shown its 50 rows already" in shown
     assert any(message.message.startswith("${requests} = 2 records\ntime ") for message in case.messages)
 
 
@@ -170,6 +176,55 @@ Two
 """)
 
     assert [row[0] for row in done["Two"].rows] == ["one", "two"]
+
+
+def test_warning_of_a_thread_of_ours_stands_in_the_log_and_on_the_console(ran: Ran) -> None:
+    peer = "198.51.100.7"
+
+    done = ran(f"""
+Peer
+    Start HTTP Server    peer={peer}
+    Start HTTP Server    alias=second
+""")
+
+    (warning,) = [message for message in done["Peer"].messages if message.level == "WARN"]
+    assert warning.message.startswith(f"peer={peer} ") or f" faces peer={peer} " in warning.message
+    assert done.errors == [warning.message]
+    assert f"[ WARN ] {warning.message}" in done.console
+
+
+def test_python_log_keeps_a_bounded_number_of_lines_and_never_loses_the_first_warnings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = logging.getLogger("httpserve.server")
+    log.setLevel(logging.INFO)
+
+    def flood() -> None:
+        for number in range(MOST_RECORDS + 7):
+            log.info("asked %d", number)
+        log.warning("the disk is full: %s", Hint("root_dir", "/srv"))
+        logging.getLogger("httpserve.access").warning("has a line of its own")
+
+    kept = PythonLog()
+    kept.begin()
+    try:
+        flooder = threading.Thread(target=flood)
+        flooder.start()
+        flooder.join()
+        log.warning("of this thread, which Robot reads")
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "RobotFramework"):
+            kept.write()
+    finally:
+        kept.end()
+        log.setLevel(logging.NOTSET)
+
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told[0] == ("DEBUG", "asked 0")
+    assert told[MOST_RECORDS:] == [
+        ("WARNING", "the disk is full: root_dir=/srv"),
+        ("DEBUG", "and 7 more lines of Python's logging"),
+    ]
 
 
 def test_library_under_two_names_writes_one_table(ran: Ran) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from httpserve import HttpServerClient, InvalidArgument
 from httpserve.robot import HttpServe
+from tests.cases import each
 from tests.robot.conftest import Ran
 from tests.robot.suites import DOCUMENTATION, run, write
 
@@ -68,6 +69,30 @@ Start Overrides
 def test_a_misspelt_argument_of_the_import_names_the_one_that_is_like_it() -> None:
     with pytest.raises(InvalidArgument, match=r"^perr= is not an argument; there is peer=$"):
         HttpServe(Path("perr=192.168.7.2"))
+
+
+@each(
+    ("argument", "value", "takes"),
+    [
+        ("auto_close", "TSET", "SUITE, TEST or MANUAL"),
+        ("port", "80a", "a whole number"),
+        ("max_records", "None", "a whole number"),
+        ("listing", "yess", "yes or no"),
+        ("lost_after", "soon", "a duration such as 2 min"),
+    ],
+)
+def test_a_value_that_an_import_cannot_have_is_one_sentence_with_those_it_can(
+    argument: str, value: str, takes: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{argument}= takes {takes}, not '{value}'$"):
+        HttpServe(**{argument: value})  # type: ignore[arg-type]  # text, as Robot passes it
+
+
+def test_a_wrong_value_at_the_import_leaves_a_log(tmp_path: Path) -> None:
+    done = run(tmp_path, "Nothing\n    Start HTTP Server\n", arguments="port=80a")
+
+    assert "port= takes a whole number, not '80a'" in done.errors[0]
+    assert done["Nothing"].message == "No keyword with name 'Start HTTP Server' found."
 
 
 def test_what_needs_a_running_server_names_the_keyword_that_starts_one(ran: Ran) -> None:

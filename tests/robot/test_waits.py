@@ -9,7 +9,7 @@ import pytest
 from robot.api import ExecutionResult
 
 from tests.robot.conftest import Ran
-from tests.robot.suites import END_SECONDS, REPOSITORY, start, write
+from tests.robot.suites import END_SECONDS, REPOSITORY, Run, start, write
 from tests.server.wire import eventually, sleeps
 
 
@@ -57,6 +57,8 @@ Until
 """)
 
     assert done.all_passed()
+    shown = [message.message for message in done["Until"].messages]
+    assert any(text.startswith("${records} = 1 record\n") for text in shown), "a table, as of Get Requests"
 
 
 def test_wait_with_bad_text_says_what_to_write(ran: Ran) -> None:
@@ -72,6 +74,8 @@ Client
     Wait For Download    big    client=board
 Clients
     Wait For Download    big    clients=,
+Names Of Clients
+    Wait For Download    big    clients=three
 Promise
     Wait For Download    ${{ object() }}
 Both
@@ -87,10 +91,15 @@ Since
     messages = {name: case.message for name, case in done.cases.items()}
     assert not [name for name, case in done.cases.items() if case.passed]
     assert "write all, started, idle, a part such as 50 %, or an amount such as 10 MiB" in messages["Until"]
-    assert messages["Fraction"].startswith("until must be 'all'")
+    assert (
+        "'150 %' that cannot be converted to Until: a part is more than 0 % and at most 100 %" in messages["Fraction"]
+    )
     assert "'long' that cannot be converted to timedelta" in messages["Idle"]
     assert messages["Client"].startswith("client must be a board's IP address")
     assert "write a number of boards, or their addresses with commas" in messages["Clients"]
+    assert messages["Names Of Clients"].startswith(
+        "clients must be a number of boards, or their IP addresses with commas"
+    )
     assert "write a name on the server, or give what Expect Download returned" in messages["Promise"]
     assert messages["Both"].startswith("what Expect Download returned knows what to wait for")
     assert "'missing' that cannot be converted to integer" in messages["Status"]
@@ -151,7 +160,8 @@ No Address
         Refused    Get Transfers    client=${client}
         Refused    Get Missing Files    client=${client}
     END
-    Refused    Expect Download    a    clients=127.0.0.1, localhost
+    Run Keyword And Expect Error    clients must be *, not 'localhost'
+    ...    Expect Download    a    clients=127.0.0.1, localhost
 
 *** Keywords ***
 Refused
@@ -207,15 +217,17 @@ Goes On
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc, which only Linux has")
-def test_ctrl_c_ends_a_wait_and_the_server(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_wait_whose_log_says_how_far_it_was_and_the_server(tmp_path: Path) -> None:
     suite = write(
         tmp_path,
         """
 Waits For Ever
     Start HTTP Server
-    Put Text    Image    kernel
+    ${url}=    Put Text    Image    kernel
+    ${download}=    Expect Download    Image    timeout=${None}
+    Type On Board    curl -s -r 0-1 -o out ${url}
     Create File    ${CURDIR}/waits
-    Wait For Download    Image    timeout=${None}
+    Wait For Download    ${download}
 
 *** Settings ***
 Library    OperatingSystem
@@ -229,6 +241,8 @@ Library    OperatingSystem
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=END_SECONDS)
 
-    result = ExecutionResult(str(tmp_path / "out" / "output.xml"))
-    assert result.suite.tests[0].message == "Execution terminated by signal", output
+    case = Run(process.returncode, tmp_path / "out" / "output.xml", output)["Waits For Ever"]
+    assert case.message == "Execution terminated by signal", output
+    how_far = "the wait for 'Image' was ended: 127.0.0.1 had 2 of 2 bytes, completed"
+    assert how_far in [message.message for message in case.messages]
     assert str(REPOSITORY) not in output, "no traceback"
