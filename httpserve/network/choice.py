@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from httpserve.base.log import logger, warn
 from httpserve.base.text import Hint, Message
 from httpserve.errors import AddressNotFound, InvalidArgument
-from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, resolve
+from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, numeric_address, resolve
 from httpserve.network.interfaces import InterfaceAddress, addresses_here, default_source, interfaces, source_address
 from httpserve.network.routes import route_to
 from httpserve.network.urls import url_from_advertise, url_host
@@ -34,13 +34,24 @@ def validate(
     if host is not None:
         checked_host(host)
     for other in more_hosts:
-        if checked_host(other, _MORE) in _WILDCARDS:
+        if _is_wildcard(checked_host(other, _MORE)):
             text = "{} includes the addresses that it stands beside; pass {} alone"
             raise InvalidArgument(text, Hint(_MORE, other), Hint("host", other))
     if peer is not None:
         checked_peer(peer)
     if advertise is not None:
         url_from_advertise(advertise, port)
+
+
+def _is_wildcard(bare: str) -> bool:
+    try:
+        return numeric_address(bare).is_unspecified
+    except ValueError:
+        pass
+    try:
+        return socket.inet_aton(bare) == bytes(4)  # takes the short forms too: 0
+    except OSError:
+        return False
 
 
 def listen_hosts(

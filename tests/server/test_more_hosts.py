@@ -59,6 +59,10 @@ def test_a_free_port_is_free_on_every_address() -> None:
     "more, error, text",
     [
         ("0.0.0.0", InvalidArgument, "more_hosts='0.0.0.0' includes the addresses that it stands beside; pass host="),
+        (["0"], InvalidArgument, "more_hosts='0' includes the addresses that it stands beside"),
+        (["0x0.0"], InvalidArgument, "more_hosts='0x0.0' includes the addresses that it stands beside"),
+        (["[::0]"], InvalidArgument, "more_hosts='[::0]' includes the addresses that it stands beside"),
+        (["::ffff:0.0.0.0"], InvalidArgument, "more_hosts='::ffff:0.0.0.0' includes the addresses"),
         (["http://a"], InvalidArgument, "more_hosts='http://a' is not a host"),
         ([7], InvalidArgument, "more_hosts=7 is not a str"),
         ("192.0.2.9", AddressNotFound, "no interface has 192.0.2.9 yet"),
