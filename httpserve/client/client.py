@@ -33,7 +33,7 @@ from httpserve.errors import (
     ServerNotRunning,
     StorageError,
 )
-from httpserve.network.binding import listening
+from httpserve.network.binding import bind_error, listening
 from httpserve.network.choice import advertised, check_peer, listen_host, listen_hosts, validate
 from httpserve.network.interfaces import with_zone
 from httpserve.records.claims import Claims
@@ -731,4 +731,9 @@ def _listen(
     hosts = listen_hosts(host, more_hosts, peer, is_awaited=is_awaited)
     if peer is not None:
         check_peer(hosts[0], peer, is_strict=strict_peer)
-    return Server(listening(hosts, port, partial(tcp.listen, lost_seconds=limits.lost)), site, exchanges, limits)
+    sockets = listening(hosts, port, partial(tcp.listen, lost_seconds=limits.lost))
+    bound = sockets[0].getsockname()[1]
+    try:
+        return Server(sockets, site, exchanges, limits)
+    except OSError as error:  # out of descriptors
+        raise bind_error(error, hosts[0], bound) from error

@@ -70,14 +70,14 @@ class Server(ThreadedWSGIServer):
             taken.callback(self.server_close)
             self._others = [Listener(sock) for sock in sockets[1:]]
             self.socket = Listener(self.socket)
+            self.host = host  # as the socket has it: names were resolved before
+            self._ledger = ledger
+            self._log = LogWriter(f"httpserve:{port}-log")
+            local = None if host in ("0.0.0.0", "::") or self._others else host
+            shared = Shared(app, ledger, self._environ(host, port), local, limits, self._log, clock)
+            self._leader = Leader([self.socket, *self._others], shared, best_poller(), f"httpserve:{port}")
             taken.pop_all()
             sockets[0].close()
-        self.host = host  # as the socket has it: names were resolved before
-        self._ledger = ledger
-        self._log = LogWriter(f"httpserve:{port}-log")
-        local = None if host in ("0.0.0.0", "::") or self._others else host
-        shared = Shared(app, ledger, self._environ(host, port), local, limits, self._log, clock)
-        self._leader = Leader([self.socket, *self._others], shared, best_poller(), f"httpserve:{port}")
         self._thread: threading.Thread | None = None
         renew_in_child(self, Server.abandon_in_child)
 

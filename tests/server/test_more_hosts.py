@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
+import sys
+from typing import NoReturn
 
 import pytest
 
-from httpserve import AddressNotFound, HttpServerClient, InvalidArgument, PortInUse
+from httpserve import AddressError, AddressNotFound, HttpServerClient, InvalidArgument, PortInUse
 from tests.cases import each
 from tests.server.wire import Wire, eventually
 
@@ -77,3 +81,24 @@ def test_what_cannot_be_listened_on_is_an_error(more: object, error: type[Except
         start()
 
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
+def test_without_a_descriptor_for_the_poller_no_address_stays_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    http = HttpServerClient(host="127.0.0.2", more_hosts="127.0.0.1")
+    with contextlib.closing(http):
+        http.start()
+        port = http.get_port()
+        http.stop()
+        monkeypatch.setattr("httpserve.server.server.best_poller", fails)
+        before = len(os.listdir("/proc/self/fd"))
+
+        with pytest.raises(AddressError, match=r"cannot listen on 127\.0\.0\.2 port \d+: Too many open files"):
+            http.start()
+
+        assert not http.is_running
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert not is_open("127.0.0.1", port)
