@@ -88,7 +88,9 @@ def _version(name: str, file: Status) -> Status:
     """
     line = _line(file.sha256 or 64 * "0", file.name)
     own = hashlib.sha256(line).hexdigest() if file.sha256 is not None else None
-    return Status(name, file.identity._replace(size=len(line)), own, file.shares_second)
+    # No file has a device below 0: a file as long as its own digest must not be taken for it.
+    identity = file.identity._replace(device=~file.identity.device, size=len(line))
+    return Status(name, identity, own, file.shares_second)
 
 
 def _line(digest: str, name: str) -> bytes:

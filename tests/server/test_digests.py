@@ -152,6 +152,20 @@ def test_whoever_asks_too_early_is_told_to_ask_again_and_holds_up_nobody(
     assert asked(client).body == line_of(directory / "f")
 
 
+def test_a_file_as_long_as_its_digest_is_not_taken_for_it(
+    client: HttpServerClient, directory: Path, turn: Callable[[float], None]
+) -> None:
+    (directory / "x").write_bytes(pattern(len(f"{64 * '0'}  x\n")))
+    turn(3600.0)
+
+    of_file, of_digest = client.command("x", "curl"), client.command("x.sha256", "curl")
+
+    digest = hashlib.sha256((directory / "x").read_bytes()).hexdigest()
+    assert digest in of_file
+    assert digest not in of_digest
+    assert asked(client, "/x")["ETag"] != asked(client, "/x.sha256")["ETag"]
+
+
 @pytest.mark.usefixtures("never_rests")
 @pytest.mark.parametrize("end", ["stop", "close"])
 @pytest.mark.parametrize("what", ["rests", "is read"])
