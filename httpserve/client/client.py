@@ -17,6 +17,7 @@ from httpserve.base.names import checked_name
 from httpserve.base.progress import Progress
 from httpserve.base.tables import Records
 from httpserve.base.text import in_python, url_path
+from httpserve.base.threads import Latch, run_shielded
 from httpserve.client.board_commands import Target, Value, command, compares_digest, fetches_directory
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.summary import Summary
@@ -306,7 +307,9 @@ class HttpServerClient:
         try:
             known = self._site.representation(checked)
             if sha256 and compares_digest(tool):
-                digest = known.sha256 or self._root.digest(checked, known.identity, None)
+                stop = Latch()  # shielded, as what a signal raises may look like an error of the disk
+                read = partial(self._root.digest, checked, known.identity, None, stop)
+                digest = known.sha256 or run_shielded(read, stop.open)
                 wanted = wanted._replace(sha256=digest, size=known.validators.size)
         except (NotFound, NotPermitted):
             pass  # it need not be there yet

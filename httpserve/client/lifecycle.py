@@ -126,6 +126,7 @@ class Lifecycle:
         server = started = None
         try:
             self._root.open()
+            self._root.go_on()
             server = self._listen_when_possible(call) if call.address_seconds else self._listen(False)
             self._exchanges.started(server.host, server.port)
             server.start()

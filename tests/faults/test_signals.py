@@ -225,3 +225,25 @@ os.unlink(source)
         process.send_signal(signal.SIGALRM)
 
         assert ended(process) == ["True ['image'] True (200, b'old')"]
+
+
+@pytest.mark.parametrize("error", ["TimeoutError('over')", "FileNotFoundError(2, 'over')"])
+def test_what_a_handler_raises_while_a_command_reads_a_file_for_its_digest_is_raised_as_it_is(
+    tmp_path: Path, error: str
+) -> None:
+    script = f"""
+class Mine(type({error})): pass
+def over(number, frame): raise Mine(*{error}.args)
+os.makedirs(root)
+with open(os.path.join(root, "f"), "wb") as file:
+    file.truncate(1 << 40)  # which takes minutes to read
+with HttpServerClient(root, "127.0.0.1", read_only=True) as http:
+    signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        print(http.command("f", "curl"))
+    except Mine as caught:
+        print("Mine", [thread.name for thread in threading.enumerate() if thread.name == "httpserve-call"])
+"""
+
+    assert ran(script, tmp_path) == ["Mine []"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
+from httpserve.storage.directory.root import Root
 from tests.conftest import our_threads
 from tests.server.wire import Answer, Wire, eventually, pattern
 
@@ -164,6 +165,27 @@ def test_a_file_as_long_as_its_digest_is_not_taken_for_it(
     assert digest in of_file
     assert digest not in of_digest
     assert asked(client, "/x")["ETag"] != asked(client, "/x.sha256")["ETag"]
+
+
+@pytest.mark.usefixtures("never_rests")
+def test_nothing_is_begun_for_a_board_that_asks_while_the_server_stops(
+    client: HttpServerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = Root.rest
+
+    def asked_just_after(root: Root) -> None:
+        rest(root)
+        with Wire(port) as wire:
+            answers.append(wire.ask("/f.sha256"))
+
+    port = client.get_port()
+    answers: list[Answer] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Root, "rest", asked_just_after)
+        client.stop()
+
+    assert [answer.status for answer in answers] == [503]
+    assert not works_in_the_background()
 
 
 @pytest.mark.usefixtures("never_rests")

@@ -60,11 +60,18 @@ class Digests:
         self._stop = Latch()  # of those threads
         self._waiting = Slots(MOST_WAITING)
 
-    def of(self, name: str, identity: Identity, opened: Callable[[], OpenFile], seconds: float | None) -> str | None:
+    def of(
+        self,
+        name: str,
+        identity: Identity,
+        opened: Callable[[], OpenFile],
+        seconds: float | None,
+        stop: Latch | None = None,
+    ) -> str | None:
         """Return the hexadecimal digest of that very version of a file.
 
         Blocks for at most *seconds*, and until it is read where it is small; where *seconds* is None as long as it
-        takes to read it, in this thread.
+        takes to read it, in this thread, or until *stop* is open.
 
         Returns:
             None where it is another version by now, or where *seconds* did not suffice. Ask again.
@@ -76,12 +83,12 @@ class Digests:
         if known is not None:
             return known
         if seconds is None:
-            return self._read_here(identity, opened)
+            return self._read_here(identity, opened, stop or Latch())
         if not self._waiting.take(identity.device):
             return None
         try:
             if identity.size <= AT_ONCE_BYTES:
-                return self._read_here(identity, opened)
+                return self._read_here(identity, opened, Latch())
             awaited = self._begun(name, identity, opened)
             if awaited is not None and awaited.is_over.wait(seconds) and awaited.error is not None:
                 raise awaited.error
@@ -90,12 +97,14 @@ class Digests:
             self._waiting.give_back(identity.device)
 
     def rest(self) -> None:
-        """Give up what is being computed, until somebody asks again. Blocks for a moment; harmless when repeated."""
+        """Give up what is being computed, and begin nothing before `go_on`. Blocks for a moment.
+
+        Only who may wait without end gets the digest of a large file meanwhile. Harmless when repeated.
+        """
         with self._lock:
             threads, self._threads = self._threads, {}
             awaited, self._awaited = self._awaited, {}
             self._stop.open()
-            self._stop = Latch()
         for one in awaited.values():
             one.is_over.open()
         until = time.monotonic() + JOIN_SECONDS
@@ -103,10 +112,18 @@ class Digests:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
 
+    def go_on(self) -> None:
+        """Compute what is asked for from now on. Harmless when repeated."""
+        with self._lock:
+            if self._stop.is_open:
+                self._stop = Latch()
+
     def _begun(self, name: str, identity: Identity, opened: Callable[[], OpenFile]) -> _Awaited | None:
-        """Have a thread compute a digest; None where too many wait for its disk already, or there is no thread."""
+        """Have a thread compute a digest; None where it rests, too many wait for its disk, or there is no thread."""
         device = identity.device
         with self._lock:
+            if self._stop.is_open:
+                return None
             awaited = self._awaited.get(identity)
             if awaited is None:
                 if len(self._awaited_of(device)) >= MOST_AWAITED:
@@ -156,8 +173,8 @@ class Digests:
 
     # In any thread
 
-    def _read_here(self, identity: Identity, opened: Callable[[], OpenFile]) -> str | None:
-        return self._read(identity, opened, Latch(), has_rested=_seconds_to_rest(identity) <= 0)
+    def _read_here(self, identity: Identity, opened: Callable[[], OpenFile], stop: Latch) -> str | None:
+        return self._read(identity, opened, stop, has_rested=_seconds_to_rest(identity) <= 0)
 
     def _read(self, identity: Identity, opened: Callable[[], OpenFile], stop: Latch, *, has_rested: bool) -> str | None:
         """Return the digest of a version, and keep it if that *has_rested*; None where it has changed."""

@@ -18,7 +18,7 @@ from typing import NoReturn, Self
 
 from httpserve.base.log import logger
 from httpserve.base.near import nearest_path
-from httpserve.base.threads import renew_in_child, sigint_held
+from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.errors import (
     InvalidArgument,
     InvalidName,
@@ -355,16 +355,22 @@ class Root:
         tree = self._tree
         return tree is not None and tree.created.holds(name)
 
-    def digest(self, name: str, identity: Identity, seconds: float | None) -> str | None:
-        """Do as `Served.digest` says."""
+    def digest(self, name: str, identity: Identity, seconds: float | None, stop: Latch | None = None) -> str | None:
+        """Do as `Served.digest` says. Where *seconds* is None, it gives up once *stop* is open."""
         tree = self._tree or self._served(name)
-        return tree.digests.of(name, identity, partial(self.open_file, name), seconds)
+        return tree.digests.of(name, identity, partial(self.open_file, name), seconds, stop)
 
     def rest(self) -> None:
-        """Do nothing in the background until somebody asks again. Blocks for a moment; harmless when closed."""
+        """Do nothing in the background until `go_on`. Blocks for a moment; harmless when closed."""
         tree = self._tree
         if tree is not None:
             tree.digests.rest()
+
+    def go_on(self) -> None:
+        """End what `rest` has begun. Harmless when repeated."""
+        tree = self._tree
+        if tree is not None:
+            tree.digests.go_on()
 
     def digest_on_record(self, name: str, identity: Identity) -> str | None:
         """Return the hexadecimal SHA-256 of that version, when it came in through us with one."""
