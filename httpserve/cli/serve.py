@@ -9,9 +9,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import count, takewhile
 
 from httpserve import (
@@ -45,7 +45,7 @@ COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
 STANDARD_INPUT = "/dev/stdin"
 LOOPBACK = "127.0.0.1"
 
-Ends = Mapping[str, Future[list[DownloadRecord]]]  # of the waits for names
+Ends = dict[str, Future[list[DownloadRecord]]]  # of the waits for names
 
 
 class ServeCommand:
@@ -64,6 +64,7 @@ class ServeCommand:
         self._doing = "waiting for an address"  # nothing else takes long in the beginning
         self._began = time.monotonic()
         self._awaited: dict[str, int] = {}  # how many boards must have each name that some do not have yet
+        self._ends: Ends = {}
         for name, boards in options.exit_after:
             self._awaited[name] = max(boards, self._awaited.get(name, 1))
 
@@ -78,6 +79,7 @@ class ServeCommand:
                 self._signals.is_held = True
         except KeyboardInterrupt:
             reason = "signal"
+            self._forget_what_boards_have()  # a download under way may have ended well after the signal
             if self._signals.is_time_over:
                 code, reason = EXIT_ERROR, "error"
                 message = f"ended after {self._options.timeout:g} s (--timeout), while {self._doing}"
@@ -111,32 +113,48 @@ class ServeCommand:
         except PortInUse as error:
             if options.bind is not None or error.host != LOOPBACK:
                 raise
-            if not options.quiet:
-                self._lines.say(f"httpserve: another program has port {options.port} on {LOOPBACK}, and answers there")
             options.more_hosts = ()
-            self._serve_what(served)
+            warning = f"httpserve: another program has port {options.port} on {LOOPBACK}, and answers there"
+            self._serve_what(served, "" if options.quiet else warning)
 
-    def _serve_what(self, served: Served | None) -> None:
+    def _serve_what(self, served: Served | None, warning: str = "") -> None:
+        """Serve until the end, and close. A warning is said once a server has the port."""
+        client = client_for(served, self._options)
+        with ThreadPoolExecutor(len(self._awaited) + 1, "httpserve-cli") as pool:
+            # No context manager has the end: a signal that came on the way into it would leave the client open.
+            try:
+                self._serve_by(client, pool, served, warning)
+            finally:
+                try:
+                    self._close(client, pool)
+                except KeyboardInterrupt:
+                    self._signals.is_held = True  # what is left takes no time
+                    with suppress(ServerNotRunning):
+                        client.stop(0)
+                    client.close()
+                    raise
+
+    def _serve_by(
+        self, client: HttpServerClient, pool: ThreadPoolExecutor, served: Served | None, warning: str
+    ) -> None:
         options = self._options
-        client = client_for(served, options)
         names, files = ([options.dst], [options.dst]) if served is None else (served.names, served.files())
-        with ThreadPoolExecutor(len(self._awaited) + 1, "httpserve-cli") as pool, self._closing(client, pool):
-            with self._signals.limited(options.timeout):
-                self._begin(client)
-                notes = self._what_to_type(client, files)
-            urls = [client.get_url(name) for name in names] or [client.get_url()]
-            url = urls[0] if len(urls) == 1 else client.get_url()
-            picture = qr_code(url, self._err.encoding) if options.qr else ""
-            if options.json or self._shows_progress:
-                self._feed = EventFeed(client, OF_ALL if options.json else OF_SCREEN)
-            with port_file(options.port_file, client.get_port()):
-                for text in (*(note.fields["text"] for note in notes), picture):
-                    if text:
-                        self._lines.say(text)
-                self._say_ready(client, url, urls)  # the last lines, so that their reader has all others
-                for note in notes:
-                    self._tell(note)
-                self._until_the_end(client, pool)
+        with self._signals.limited(options.timeout):
+            self._begin(client)
+            notes = self._what_to_type(client, files)
+        urls = [client.get_url(name) for name in names] or [client.get_url()]
+        url = urls[0] if len(urls) == 1 else client.get_url()
+        picture = qr_code(url, self._err.encoding) if options.qr else ""
+        if options.json or self._shows_progress:
+            self._feed = EventFeed(client, OF_ALL if options.json else OF_SCREEN)
+        with port_file(options.port_file, client.get_port()):
+            for text in (warning, *(note.fields["text"] for note in notes), picture):
+                if text:
+                    self._lines.say(text)
+            self._say_ready(client, url, urls)  # the last lines, so that their reader has all others
+            for note in notes:
+                self._tell(note)
+            self._until_the_end(client, pool)
 
     def _what_to_serve(self) -> Served | None:
         """Return what the paths mean, and say where a bare port is used; None for `put`."""
@@ -199,10 +217,9 @@ class ServeCommand:
     def _until_the_end(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> None:
         left = self._time_left()
         with self._signals.held():
-            ends = {
-                name: pool.submit(client.wait_for_download, name, left, clients=boards)
-                for name, boards in self._awaited.items()
-            }
+            for name, boards in self._awaited.items():
+                self._ends[name] = pool.submit(client.wait_for_download, name, left, clients=boards)
+        ends = self._ends
         while not ends or self._awaits(ends):
             self._look(LOOK_SECONDS if ends else SCREEN_SECONDS)
             if self._out.error is not None:
@@ -221,37 +238,29 @@ class ServeCommand:
     def _awaits(self, ends: Ends) -> bool:
         """Tell whether to wait on: a wait is under way, and none has failed but by its timeout, which all have."""
         with self._signals.held():
-            for name, end in ends.items():
-                if end.done() and end.exception() is None:
-                    self._awaited.pop(name, None)
+            self._forget_what_boards_have()
             is_lost = any(not isinstance(error, WaitTimeout) for error in _failures(ends))
             return not is_lost and not all(end.done() for end in ends.values())
+
+    def _forget_what_boards_have(self) -> None:
+        for name, end in self._ends.items():
+            if end.done() and end.exception() is None:
+                self._awaited.pop(name, None)
 
     def _time_left(self) -> float | None:
         """Return what of --timeout is left, which begins with the command; less than 0.1 s are not worth a word."""
         timeout = self._options.timeout
         return None if timeout is None else max(0.0, round(timeout - round(time.monotonic() - self._began, 1), 3))
 
-    @contextmanager
-    def _closing(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> Iterator[None]:
-        """Close the client after a block, in another thread: what is under way may end meanwhile, and is shown."""
-        try:
-            yield
-        finally:
-            try:
-                with self._signals.held():
-                    end = pool.submit(client.close)
-                for looks in takewhile(lambda _: not self._is_over(end), count()):
-                    if looks == LOOKS_BEFORE_WORDS:
-                        self._say_what_ends(client)
-                    self._look(END_SECONDS)
-                end.result()
-            except KeyboardInterrupt:
-                self._signals.is_held = True  # what is left takes no time
-                with suppress(ServerNotRunning):
-                    client.stop(0)
-                client.close()
-                raise
+    def _close(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+        """Close the client, in another thread: what is under way may end meanwhile, and is shown."""
+        with self._signals.held():
+            end = pool.submit(client.close)
+        for looks in takewhile(lambda _: not self._is_over(end), count()):
+            if looks == LOOKS_BEFORE_WORDS:
+                self._say_what_ends(client)
+            self._look(END_SECONDS)
+        end.result()
 
     def _is_over(self, end: Future[None]) -> bool:
         with self._signals.held():  # in a future's method, what a signal raises may leave its lock taken

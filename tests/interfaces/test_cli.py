@@ -19,7 +19,7 @@ from httpserve.cli.signals import Signals
 from tests.cases import each
 from tests.interfaces.command import END_SECONDS, end, fetch, first_line
 from tests.interfaces.conftest import Run, Start
-from tests.server.wire import eventually
+from tests.server.wire import eventually, script
 
 
 def everything_in(folder: Path) -> dict[str, bytes | None]:
@@ -111,6 +111,14 @@ def test_port_in_use_is_one_line_on_stderr_and_exit_1(start: Start, folder: Path
     assert errors.startswith("httpserve: ")
     assert errors.count("\n") == 1
     assert port in errors
+
+
+def test_port_in_use_on_loopback_where_the_board_is_is_no_warning_first(run: Run, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, output, errors = run(folder, "--peer", "127.0.0.1", "-p", str(other.getsockname()[1]))
+
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert "is taken" in errors
 
 
 def test_missing_path_is_an_error_and_is_not_made(run: Run, tmp_path: Path) -> None:
@@ -430,3 +438,52 @@ def test_impatient_ctrl_c_leaves_no_traceback(start: Start, folder: Path) -> Non
     _, output, errors = end(process, told=False)
 
     assert (output, errors) == ("", "")
+
+
+# A signal that comes in a profile function is raised in the function that it was called for.
+IMPATIENT = """
+import os, signal, sys, threading, time
+from httpserve.cli.main import main
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+def ended_by_two(calls):
+    left = calls
+
+    def profile(frame, event, arg):
+        nonlocal left
+        if event == "call":
+            left -= 1
+            if left == 0:
+                interrupt()
+
+    def sleep(seconds):
+        time.sleep = slept
+        sys.setprofile(profile)
+        interrupt()
+
+    slept, time.sleep = time.sleep, sleep
+    try:
+        return main([sys.argv[1], "-b", "127.0.0.1", "--exit-after", "boot/zImage", "-q"])
+    finally:
+        sys.setprofile(None)
+
+for calls in range(1, 60):
+    assert ended_by_two(calls) == 1
+    for thread in threading.enumerate():
+        if thread.name.startswith("httpserve"):  # one that a signal has kept from being waited for, as it ends
+            thread.join(10)
+            assert not thread.is_alive(), (calls, thread.name)
+"""
+
+
+def test_second_ctrl_c_ends_it_wherever_the_first_has_led(folder: Path) -> None:
+    with script(IMPATIENT, str(folder), measured=False) as process:
+        try:
+            _, errors = process.communicate(timeout=END_SECONDS)
+        finally:
+            process.kill()
+
+    assert process.returncode == 0, errors
+    assert set(errors.splitlines()) == {"httpserve: ended by a signal before 'boot/zImage' was downloaded"}

@@ -20,10 +20,10 @@ import pytest
 
 from httpserve.cli.arguments import TOOLS, exit_after
 from httpserve.client.board_commands import TEMPLATES
-from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line
+from tests.interfaces.command import END_SECONDS, end, event, events, fetch, first_line, is_refused
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 from tests.netns.nets import Place, skip_where_not_allowed
-from tests.server.wire import Wire
+from tests.server.wire import BIG_BYTES, Wire, eventually
 
 SCRIPT = """
 set -eu
@@ -210,6 +210,23 @@ def test_timeout_bounds_the_wait_for_an_address(run: Run, folder: Path) -> None:
 
     assert (code, output) == (1, "")
     assert errors == "httpserve: ended after 0.3 s (--timeout), while waiting for an address\n"
+
+
+def test_download_that_ends_well_after_the_signal_is_a_success(start: Start, folder: Path) -> None:
+    (folder / "board.img").write_bytes(bytes(BIG_BYTES))
+    process = start(folder, "-b", "127.0.0.1", "--exit-after", "board.img", "--json")
+    port = json.loads(first_line(process))["port"]
+    with Wire(port, receive_bytes=64 << 10) as board:
+        board.get("/board.img")
+        board.read_head()
+        process.terminate()
+        eventually(lambda: is_refused(port), "the end of listening")
+
+        board.read_exactly(BIG_BYTES)
+        code, output, _ = end(process, told=False)
+
+    stopped = json.loads(output.splitlines()[-1])
+    assert (code, stopped["reason"], stopped["code"], stopped["message"]) == (0, "signal", 0, "")
 
 
 def test_name_that_is_not_there_ends_it_at_once(run: Run, folder: Path) -> None:
