@@ -127,12 +127,11 @@ class ServeCommand:
             finally:
                 try:
                     self._close(client, pool)
-                except KeyboardInterrupt:
+                except KeyboardInterrupt:  # it says to hurry, and nothing else of how the command has ended
                     self._signals.is_held = True  # what is left takes no time
                     with suppress(ServerNotRunning):
                         client.stop(0)
                     client.close()
-                    raise
 
     def _serve_by(
         self, client: HttpServerClient, pool: ThreadPoolExecutor, served: Served | None, warning: str

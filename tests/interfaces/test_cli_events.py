@@ -200,6 +200,25 @@ def test_reader_that_goes_away_ends_it_with_one_line(start: Start, folder: Path)
     assert "could not be written to stdout any more" in errors
 
 
+def test_signal_that_cuts_what_is_under_way_after_an_error_makes_it_no_success(start: Start, folder: Path) -> None:
+    (folder / "board.img").write_bytes(bytes(BIG))
+    reader, writer = os.pipe()
+    process = start(folder, "-b", "127.0.0.1", "--json", stdout=writer)
+    os.close(writer)
+    with open(reader, encoding="ascii") as stream:
+        url = json.loads(stream.readline())["url"]
+    port = int(url.rpartition(":")[2])
+    with Wire(port, receive_bytes=64 << 10) as board:
+        board.get("/board.img")
+        board.read_head()
+        eventually(lambda: is_refused(port), "the end of listening")
+
+        code, _, errors = end(process)
+
+    assert code == 1
+    assert "could not be written to stdout any more" in errors
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_reader_that_does_not_read_is_not_waited_for(
     start: Start, folder: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
