@@ -159,13 +159,13 @@ class Screen(Lines):
             lines = list(self._live_lines(size[0] - WORN_COLUMNS, max(1, size[1] - WORN_ROWS)))
             lengths = [Segment.get_line_length(line) for line in lines]
             self._live = "".join(f"{self._pen.drawn(line)}\n" for line in lines)
-            self._is_current = True  # last: a signal may have ended the drawing
         elif not self._over:
+            self._stream.flush()  # what a signal has left in the buffer
             return
-        text = "".join([self._back(size[0]), *(f"{line}\n" for line in self._over), self._live])
-        self._size, self._lengths = size, lengths
-        self._over.clear()
-        self._stream.write(text)
+        self._stream.put("".join([self._back(size[0]), *(f"{line}\n" for line in self._over), self._live]))
+        # Only now: a signal may have ended the drawing. Before the flush: one that ends that leaves all in the buffer.
+        self._size, self._lengths, self._over, self._is_current = size, lengths, [], True
+        self._stream.flush()
 
     def _back(self, columns: int) -> str:
         """Return what clears the live lines that are on the terminal, and what was typed below them.

@@ -93,9 +93,9 @@ class Lines:
 
     def _draw(self) -> None:
         if self._over:
-            text = "".join(f"{line}\n" for line in self._over)
-            self._over.clear()  # first: a signal that ends the write leaves it in the stream's buffer
-            self._stream.write(text)
+            self._stream.put("".join(f"{line}\n" for line in self._over))
+            self._over = []  # before the flush: a signal that ends that leaves all in the stream's buffer
+        self._stream.flush()
 
 
 class Repeats:

@@ -60,6 +60,7 @@ class ServeCommand:
         self._shows_progress = wanted and not options.quiet
         self._lines = _screen(err) if self._shows_progress else Lines(err)
         self._feed: EventFeed | None = None
+        self._unshown: list[Event] = []
         self._copying_at = 0.0
         self._doing = "waiting for an address"  # nothing else takes long in the beginning
         self._began = time.monotonic()
@@ -287,13 +288,20 @@ class ServeCommand:
                 told = self._feed.told(one)
                 for event in told:
                     self._write(event)
-            if self._shows_progress:
-                for event in told:
-                    self._lines.tell(event)
+                self._unshown += told
+            self._show()
+        self._show()
         self._out.flush()
         self._lines.refresh()
         if timeout != 0:
             time.sleep(min(MOST_REST_SECONDS, TELLING_SHARE * (time.thread_time() - spent)))
+
+    def _show(self) -> None:
+        """Show people what a signal has kept from being shown, too. It may block, so signals are not held."""
+        while self._unshown:
+            if self._shows_progress:
+                self._lines.tell(self._unshown[0])
+            del self._unshown[0]
 
     def _tell(self, event: Event) -> None:
         self._write(event)

@@ -487,3 +487,36 @@ def test_second_ctrl_c_ends_it_wherever_the_first_has_led(folder: Path) -> None:
 
     assert process.returncode == 0, errors
     assert set(errors.splitlines()) == {"httpserve: ended by a signal before 'boot/zImage' was downloaded"}
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, urllib.request
+from httpserve.cli.main import main
+from httpserve.cli.screen import Lines
+
+def interrupted(self, event):
+    Lines.tell = tell
+    os.kill(os.getpid(), signal.SIGINT)
+    tell(self, event)
+
+tell, Lines.tell = Lines.tell, interrupted
+reader, writer = os.pipe()
+sys.stdout = open(writer, "w")
+
+def fetch():
+    with open(reader) as lines:
+        urllib.request.urlopen(lines.readline().strip() + "/boot/zImage").read()
+
+threading.Thread(target=fetch).start()
+with sys.stdout:
+    code = main([sys.argv[1], "-b", "127.0.0.1", "--progress"])
+sys.exit(code)
+"""
+
+
+def test_what_is_not_shown_yet_at_a_signal_is_shown_after_it(folder: Path) -> None:
+    with script(INTERRUPTED, str(folder), measured=False) as process:
+        code, _, errors = end(process, told=False)
+
+    assert code == 0
+    assert "zImage to 127.0.0.1: started" in errors

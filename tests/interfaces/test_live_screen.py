@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -167,3 +168,38 @@ def test_colours_and_characters_are_those_that_the_terminal_has(monkeypatch: pyt
 
     assert shown[1] == f"deploy/imag...rm64.wic.zst  192.168.7.101  --           {FIGURES}  0:25 left"
     assert not re.search(rb"\x1b\[[\d;]*3\dm", terminal.raw)
+
+
+def test_what_a_signal_keeps_from_being_drawn_is_drawn_once_later() -> None:
+    left = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal left
+        left -= event == "call"
+        if left == 0:
+            raise KeyboardInterrupt
+
+    for calls in range(1, 1000):
+        with screen(100) as (terminal, lines):
+            lines.say("before")
+            lines.tell(progress(1))
+            lines.refresh()
+            ended = {"acknowledged": MIB, "total": MIB, "rate": MIB, "seconds": 1.0, "state": "completed"}
+            lines.tell(Event("transfer-ended", {"id": 1, "name": "f", "client": "192.168.7.2", **ended}, 0.0))
+            lines.tell(progress(2))
+            left = calls
+            try:
+                sys.setprofile(profile)
+                lines.refresh()
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.setprofile(None)
+
+            lines.refresh()
+
+            shown = terminal.lines()
+        assert [line[:6] for line in shown] == ["before", shown[1][:6], "deploy"], (calls, shown)
+        assert "f to 192.168.7.2: completed" in shown[1]
+        if left > 0:  # it came to its end
+            return
