@@ -116,7 +116,9 @@ def _clients(item: pytest.Item) -> list[HttpServerClient]:
     from httpserve import HttpServerClient
 
     of_fixtures = (getattr(item, "funcargs", None) or {}).values()
-    found = [*item.stash.get(CLIENTS, []), *(one for one in of_fixtures if isinstance(one, HttpServerClient))]
+    # By the type: to ask whether a lazy proxy is an instance would make what it stands for, or fail.
+    own = (one for one in of_fixtures if issubclass(type(one), HttpServerClient))
+    found = [*item.stash.get(CLIENTS, []), *own]
     return list({id(client): client for client in found}.values())
 
 

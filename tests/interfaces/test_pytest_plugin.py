@@ -272,6 +272,30 @@ def test_where(http_server_client):
     pytest_of(tmp_path, *options, test_where=test).assert_outcomes(passed=1)
 
 
+LAZY = """
+import pytest
+
+class Lazy:  # as lazy proxies are, that connect when they are touched
+    @property
+    def __class__(self):
+        raise RuntimeError("touched")
+
+@pytest.fixture
+def lazy():
+    return Lazy()
+
+def test_with_a_proxy(http_server_client, lazy):
+    assert 0, "it fails"
+"""
+
+
+def test_report_touches_no_proxy_among_the_fixtures(tmp_path: Path) -> None:
+    result = pytest_of(tmp_path, *HERE, test_lazy=LAZY)
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*it fails*", "*- httpserve: <HttpServerClient running *"])
+
+
 def test_an_option_of_which_no_server_can_be_made_is_one_sentence(tmp_path: Path) -> None:
     done = pytest_of(tmp_path, "--httpserve-host", "192.0.2.9", test_where="def test_it(http_server_client): pass")
 
