@@ -279,7 +279,8 @@ class HttpServerClient:
         """Return the command line that fetches a file, to type on a board. Blocks only to compute a digest.
 
         The digest of a file that was put here is known. Of one that others put into the directory it is computed: that
-        takes as long as reading the file once, and a Ctrl-C ends it. The digest is then kept for that version.
+        takes as long as reading the file once, and a Ctrl-C ends it. The digest is then kept for that version, unless
+        the file had changed less than two seconds before.
 
         The line fails (in a shell: with a status other than 0) if the file does not arrive, or arrives changed as far
         as the board's client can see. docs/boards.md says what each client needs.
