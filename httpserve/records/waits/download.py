@@ -205,7 +205,9 @@ def _current(terms: DownloadTerms, counts: Counting, last: Version | None) -> Ve
         return terms.current()
     except NotFound:
         if not terms.can_come():  # its directory is gone with it
-            raise _stopped(terms, counts, last) from None
+            if last is None:
+                raise _stopped(terms, counts, last) from None
+            return last  # a board may have got all of it just before
         if last is None:
             raise
     raise NotFound(f"{terms.name!r} was removed while a download of it was waited for", terms.name)

@@ -76,6 +76,21 @@ def said(claims: Claims, *, size: int = 10, validator: str = "v") -> str:
 # Waiting
 
 
+def test_what_has_arrived_is_returned_though_the_file_went_with_the_server(claims: Claims) -> None:
+    exchange = asked(claims)
+    looks = count()
+
+    def current() -> Version:
+        if next(looks) == 0:
+            return Version("v", 10)
+        received(claims, exchange)
+        raise NotFound("its directory is gone", "f")
+
+    terms = DownloadTerms("f", current, lambda: not exchange.is_over, lambda names: {}, timeout=20.0)
+
+    assert wait_for_download(claims, terms)[0].bytes == 10
+
+
 @pytest.mark.parametrize("timeout", [20.0, None])
 def test_a_download_before_the_wait_is_returned_at_once(timeout: float | None, claims: Claims) -> None:
     received(claims, asked(claims))
