@@ -14,6 +14,9 @@ from httpserve.base.text import Hint, Message, printable
 
 MOST_SHOWN = 300  # characters of a name in a message: what a client asks for may be of any length
 MOST_RANGES = 5  # in a table
+_OTHER_NOTEBOOK = (
+    "If another notebook has it: shut down the kernel of that notebook. A kernel runs on when its tab is closed."
+)
 
 
 class HttpServeError(Exception):
@@ -24,14 +27,9 @@ class HttpServeError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows: the one sentence, and the user's lines that led here."""
-        import os  # only where something is wrong
-        import traceback
+        from httpserve.base.ipython import shown  # only where something is wrong
 
-        ours, shell = os.path.dirname(__file__) + os.sep, f"{os.sep}IPython{os.sep}"
-        frames = traceback.extract_tb(self.__traceback__)
-        users = [one for one in frames if not (one.filename.startswith(ours) or shell in one.filename)]
-        lines = traceback.format_list(users)
-        return [f"{type(self).__name__}: {self}", *(line.rstrip() for line in lines)]
+        return shown(self, str(self))
 
     @property
     def hints(self) -> tuple[Hint, ...]:
@@ -92,6 +90,9 @@ class AddressError(SystemFailure):
 
 class PortInUse(AddressError, number=errno.EADDRINUSE):
     """Another socket listens on that port."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [*super()._render_traceback_(), "", _OTHER_NOTEBOOK]
 
 
 class PortNotPermitted(AddressError, PermissionError, number=errno.EACCES):
@@ -245,9 +246,10 @@ class WaitTimeout(SystemFailure, TimeoutError):
         self.next_step = next_step
 
     def _repr_html_(self) -> str:
-        from httpserve.base.tables import facts_html, html
+        from httpserve.base.tables import code, facts_html, html
 
-        return html("<div>{}: {}</div>{}", type(self).__name__, self, facts_html(self._facts()))
+        facts = ((what, code(value) if what == "URL" else value) for what, value in self._facts())
+        return html("<div>{}: {}</div>{}", type(self).__name__, self, facts_html(facts))
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows: with the table as lines.

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from httpserve.base.text import counted, moment, printable, size
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 MOST_ROWS = 50  # of a table: the newest; a notebook is saved with all that it shows
@@ -77,10 +78,10 @@ def text_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list
     ]
 
 
-def facts_html(facts: Iterable[tuple[str, str]]) -> Markup:
+def facts_html(facts: Iterable[tuple[str, object]]) -> Markup:
     """Return what is known of one thing as a table of two columns, escaped: what it is, and its value."""
-    (what, value), *rows = facts
-    return html_table([Column(what), Column(value)], rows)
+    row = html("<tr><th{0}>{{}}</th><td{0}>{{}}</td></tr>", _TEXT)
+    return html("<table>{}</table>", joined(html(row, *fact) for fact in facts))
 
 
 def facts_text(facts: Iterable[tuple[str, str]]) -> list[str]:
@@ -98,14 +99,35 @@ class Record:
     __slots__ = ()
 
     def __str__(self) -> str:
-        shown = _shown_of(self).items()
+        shown = _shown_of([self]).items()
         return ", ".join(f"{column.heading} {_value(self, name, MOST_IN_CELL)}" for name, column in shown)
 
     def _repr_html_(self) -> str:
         return as_html([self])
 
 
-class Records(tuple[T_co, ...]):
+class _Shown:
+    """A sequence of records that shows itself as a table."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return as_text(self)  # type: ignore[arg-type]  # what a base says of itself would replace the list's
+
+    def _repr_html_(self) -> str:
+        return as_html(self)  # type: ignore[arg-type]  # likewise
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # IPython's printer, which has no type to import
+        printer.text(repr(self))
+
+
+class RecordList(_Shown, list[T]):
+    """A list of records that shows itself as a table."""
+
+    __slots__ = ()
+
+
+class Records(_Shown, tuple[T_co, ...]):
     """A tuple of records that shows itself as a table."""
 
     __slots__ = ()
@@ -120,22 +142,17 @@ class Records(tuple[T_co, ...]):
             return Records(super().__getitem__(index))
         return super().__getitem__(index)
 
-    def __repr__(self) -> str:
-        return as_text(self)
 
-    def _repr_html_(self) -> str:
-        return as_html(self)
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # IPython's printer, which has no type to import
-        printer.text(repr(self))
-
-
-# Of a finding's status: each can be read on white and on black.
-_COLOURS = {"ok": "#30a46c", "warn": "#c77c02", "fail": "#e5484d"}
+# Of a finding's status, and of how an answer ended: each can be read on white and on black.
+_OK, _WARN, _FAIL = "#30a46c", "#c77c02", "#e5484d"
+_COLOURS = {"ok": _OK, "warn": _WARN, "fail": _FAIL, "completed": _OK, "lost": _FAIL, "failed": _FAIL}
+_COLOURS |= dict.fromkeys(("closed", "reset", "cut"), _WARN)
 
 # The columns of attributes that records may have, in this order; a record has some of them.
 _COLUMNS = {
+    "number": Column("number", True),
     "time": Column("time"),
+    "kind": Column("event"),
     "client": Column("client"),
     "method": Column("method"),
     "target": Column("target"),
@@ -154,14 +171,17 @@ _COLUMNS = {
     "last_modified": Column("changed"),
     "etag": Column("ETag"),
 }
+_OF_EVENTS = {"number", "time", "kind", "client", "name", "status", "acknowledged", "total", "state"}
+_PARTS = ("transfer", "request", "download", "missing")  # of events
+FIRST_ERROR = 400  # of the codes of answers
 
 
 def as_html(records: Sequence[object], most: int = MOST_ROWS, *, border: bool = False) -> Markup:
-    """Return a table of the latest of records of one class, all of it escaped; `border` is that of `html_table`."""
+    """Return a table of the latest of records or events, all of it escaped; `border` is that of `html_table`."""
     latest = records[-most:] if most else []
     if not latest:
         return Markup("" if records else "<em>nothing yet</em>")
-    shown = _shown_of(latest[-1])
+    shown = _shown_of(latest)
     rows = ([_cell(record, name) for name in shown] for record in latest)
     return html_table(list(shown.values()), rows, border=border) + _more(records, most)
 
@@ -170,24 +190,37 @@ def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:
     """Return the latest records as lines, for a terminal; the first line says how many there are."""
     if not records:
         return "(nothing yet)"
-    shown = _shown_of(records[-1])
-    rows = ([_value(record, name, MOST_BOUND) for name in shown] for record in records[-most:])
+    latest = records[-most:]
+    shown = _shown_of(latest)
+    rows = ([_value(record, name, MOST_BOUND) for name in shown] for record in latest)
     before = len(records) - most
     left_out = [f"({before} before these)"] if before > 0 else []
     lines = text_table(list(shown.values()), rows)
-    return "\n".join([counted(len(records), "record"), *lines, *left_out])
+    what = "event" if hasattr(latest[0], "kind") else "record"
+    return "\n".join([counted(len(records), what), *lines, *left_out])
 
 
-def _shown_of(record: object) -> dict[str, Column]:
-    hidden = {"name"} if hasattr(record, "target") else set()
-    if hasattr(record, "acknowledged"):  # a transfer is a file's
+def _shown_of(records: Sequence[object]) -> dict[str, Column]:
+    hidden = {"name"} if hasattr(records[-1], "target") else set()
+    if hasattr(records[-1], "acknowledged"):  # a transfer is a file's
         hidden = {"method", "target"}
-    known = (name for name in _COLUMNS if name not in hidden and getattr(record, name, None) is not None)
+    if hasattr(records[-1], "kind"):  # an event may be about anything
+        hidden = _COLUMNS.keys() - _OF_EVENTS
+    known = (name for name in _COLUMNS if name not in hidden and any(_of(one, name) is not None for one in records))
     return {name: _COLUMNS[name] for name in known}
+
+
+def _of(record: object, name: str) -> Any:  # of any attribute
+    """Return an attribute of a record, or of the record that an event has; None where neither has it."""
+    parts = [record, *(getattr(record, part, None) for part in _PARTS)]
+    values = (getattr(part, name, None) for part in parts)
+    return next((value for value in values if value is not None), None)
 
 
 def _cell(record: object, name: str) -> str:
     value = _value(record, name, MOST_IN_CELL)
+    if name in ("state", "outcome") and (_of(record, "status") or 0) < FIRST_ERROR:
+        return coloured(value)
     if name != "time":
         return value
     day, _, of_day = value.partition(" ")
@@ -195,7 +228,9 @@ def _cell(record: object, name: str) -> str:
 
 
 def _value(record: object, name: str, most: int) -> str:
-    value = getattr(record, name)
+    value = _of(record, name)
+    if value is None:
+        return ""
     match name:
         case "time":
             return moment(value)
@@ -234,11 +269,14 @@ class Listing(list[str]):
 def report_html(findings: Iterable[tuple[str, str, str, str]]) -> Markup:
     """Return a table of findings, escaped: of each its status, what was looked at, what was found, and what to do."""
     columns = [Column("status"), Column("check"), Column("found")]
-    return html_table(columns, ([_status(status), check, _found(*found)] for status, check, *found in findings))
+    return html_table(columns, ([coloured(status), check, _found(*found)] for status, check, *found in findings))
 
 
-def _status(status: str) -> Markup:
-    return html('<strong style="color:{}">{}</strong>', _COLOURS.get(status, "inherit"), status)
+def coloured(status: str) -> Markup:
+    """Return the status of a finding, or how an answer ended, in its colour."""
+    if status not in _COLOURS:
+        return html("{}", status)
+    return html('<strong style="color:{}">{}</strong>', _COLOURS[status], status)
 
 
 def _found(message: str, step: str) -> Markup:

@@ -24,6 +24,8 @@ from functools import partial
 from types import FrameType
 from typing import Any, ClassVar, Generic, TypeVar
 
+from httpserve.base.ipython import fold
+
 T = TypeVar("T")
 _Handler = Callable[[int, FrameType | None], object]
 
@@ -133,6 +135,7 @@ def run_shielded(
             if error is None and undo is not None:
                 undone = Aside(partial(undo, work.value), "httpserve-call")  # type: ignore[arg-type]  # see below
                 interrupt = _waited_out(undone, None, interrupt) or interrupt
+            fold(interrupt)
             raise _in_context(interrupt, error)
         finally:
             interrupt = error = None

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, overload
 
 from httpserve.base.arguments import StrPath, checked_count, checked_seconds, checked_since, quoted_value
+from httpserve.base.ipython import fold
 from httpserve.base.log import logger
 from httpserve.base.names import checked_name
 from httpserve.base.progress import Progress
@@ -224,6 +225,8 @@ class HttpServerClient:
 
     def close(self) -> None:
         """Stop the server if it runs, and remove what it created. Blocks as `stop` does; harmless when repeated."""
+        if self._watch is not None:
+            self._watch.server_end = "the server was closed"
         if self._life.close(STOP_SECONDS):
             log.info("stopped")
 
@@ -671,6 +674,9 @@ class HttpServerClient:
             if self._life.running() is not server:
                 raise ServerNotRunning(f"the server was stopped before {os.fspath(dst)!r} was put") from error
             raise
+        except KeyboardInterrupt as error:
+            fold(error)
+            raise
         return self._url(server, dst, None)
 
     @property
@@ -688,8 +694,8 @@ class HttpServerClient:
     def watch(self) -> Watch:
         """Show transfers below this cell of a notebook, as they happen. Returns at once.
 
-        It ends with the server, at its `close()`, or at the next `watch()`. It uses ipywidgets where they are
-        installed, else an output that changes.
+        It ends with the server, at its `close()`, or at the next `watch()`. A notebook is saved with what
+        it shows then.
 
         Raises:
             ServerNotRunning: Nothing listens.

@@ -9,7 +9,7 @@ import os
 
 from markupsafe import Markup
 
-from httpserve.base.tables import as_html, code, html, joined
+from httpserve.base.tables import as_html, code, coloured, html, joined
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.ways import Ways
 from httpserve.errors import StorageError
@@ -39,12 +39,13 @@ class Summary:
         """Return the client as HTML, everything in it escaped."""
         server = self._life.running()
         requests = self._exchanges.glance(MOST_REQUESTS)
-        rows: list[tuple[str, object]] = [("state", self._life.state.name.lower())]
+        rows: list[tuple[object, object]] = [("state", self._life.state.name.lower())]
         url = None if server is None else self._ways.url(server)
         if server is not None and url is not None:
             rows += [("URL for the board", code(url)), ("in this browser", _anchor(browser_link(url, server.port)))]
         elif server is not None:
             rows.append(("port", f"{server.port}; get_url() says where a board finds it"))
+        rows += [(coloured("warn"), obstacle) for obstacle in self._ways.to("").obstacles]
         root = self._directory()
         if root is not None:
             rows.append(("serves", code(root)))

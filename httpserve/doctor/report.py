@@ -40,11 +40,29 @@ class Finding:
         return report_html([(self.status, self.check, self.message, self.next_step)])
 
 
+class Findings(tuple[Finding, ...]):
+    """A tuple of findings that shows itself as lines, or as a table."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self)) or "(nothing found)"
+
+    def _repr_html_(self) -> str:
+        return report_html((one.status, one.check, one.message, one.next_step) for one in self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # Any: IPython's printer
+        printer.text(repr(self))
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """The findings of `doctor()`, in the order in which to read them. It shows itself as lines, or as a table."""
 
     findings: tuple[Finding, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "findings", Findings(self.findings))  # frozen for all others
 
     @property
     def ok(self) -> bool:
@@ -59,7 +77,7 @@ class Report:
         return "\n".join(map(str, self.findings))
 
     def __repr__(self) -> str:
-        return str(self) or "(nothing found)"
+        return repr(self.findings)
 
     def _repr_html_(self) -> str:
-        return report_html((one.status, one.check, one.message, one.next_step) for one in self.findings)
+        return Findings(self.findings)._repr_html_()

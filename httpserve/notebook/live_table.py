@@ -1,12 +1,11 @@
 """Shows a client's transfers in a notebook as they happen, below the cell that asks for it.
 
-Knows IPython's display and, where they are installed, ipywidgets. Knows of transfers only how to show them.
+Knows IPython's display. Knows of transfers only how to show them.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
+import ipaddress
 import threading
 import uuid
 import weakref
@@ -15,10 +14,12 @@ from typing import Any, Protocol
 
 from markupsafe import Markup
 
-from httpserve.base.tables import as_html, as_text, html, joined
-from httpserve.base.text import size
+from httpserve.base.ipython import shell as running_shell
+from httpserve.base.tables import Column, as_html, coloured, html, html_table, joined, text_table
+from httpserve.base.text import printable, size
 from httpserve.base.threads import Latch, sigint_held
 from httpserve.errors import HttpServeError
+from httpserve.records.model import UNDER_WAY
 
 SECONDS = 0.5  # between two looks
 KINDS = ("begun", "progress", "ended", "stopped")
@@ -26,6 +27,10 @@ MOST_SHOWN = 10
 MOST_MISSING = 5
 JOIN_SECONDS = 5.0
 
+COLUMNS = [
+    *(Column("state"), Column("client"), Column("file")),
+    *(Column(heading, is_number=True) for heading in ("part", "received", "of", "rate")),
+]
 _ADDED = ("acknowledged", "total", "rate")
 
 Bundle = dict[str, str]  # what to show, by media type
@@ -57,11 +62,12 @@ class Watch:
         Raises:
             HttpServeError: This is not a notebook.
         """
-        shell = _notebook()
-        if shell is None:
+        shell = running_shell()
+        if getattr(shell, "kernel", None) is None:
             raise HttpServeError("watch() needs a Jupyter notebook; elsewhere, read `transfers`")
         self._client = weakref.ref(client)
         self._url = client.get_url()
+        self.server_end = "the server was stopped"  # what to say at its end
         self._ended = Latch()
         self._is_over = Latch()
         self._cell = shell.execution_count
@@ -112,7 +118,7 @@ class Watch:
             ends = "the server is gone"
         else:
             happened = client.events(self._since, 0, KINDS)
-            ends = _end(client, happened) or ("closed" if is_closed else "")
+            ends = self.server_end if _has_stopped(client, happened) else "no longer watched" if is_closed else ""
             if happened or ends:
                 self._transfers = client.transfers
             if is_first or any(one.kind == "ended" and one.request.status == 404 for one in happened):
@@ -124,19 +130,34 @@ class Watch:
         return ends
 
     def _bundle(self, state: str) -> Bundle:
-        transfers, missing = self._transfers, self._missing or ()
-        under_way = [transfer for transfer in transfers if transfer.state == "under way"]
-        title = f"{len(under_way)} under way, {len(transfers)} in all, {state}"
-        head = html("<div><code>{}</code>: {}</div>", self._url, title)
-        bars = joined(map(_bar, under_way[-MOST_SHOWN:]))
-        more = len(under_way) - MOST_SHOWN
-        bars += html("<div>and {} more under way</div>", more) if more > 0 else ""
-        bars += html("<div>{} in all</div>", _amounts(under_way)) if len(under_way) > 1 else ""
-        table = as_html(transfers, MOST_SHOWN)
-        table += html("<div>asked for, and not there:</div>{}", as_html(missing, MOST_MISSING)) if missing else ""
-        return {  # a widget has lines twice as high as those of other outputs
-            "text/html": html('<div style="line-height:normal">{}{}{}</div>', head, bars, table),
-            "text/plain": f"{self._url}: {title}\n{as_text(transfers, MOST_SHOWN)}",
+        under_way, over = _parted(self._transfers)
+        shown = sorted([*under_way[:MOST_SHOWN], *over[-MOST_SHOWN:]], key=_order)
+        states = [(one.state, _bar([one]) if one.state == UNDER_WAY else coloured(one.state)) for one in shown]
+        rows = [[one.client, one.name, *_amounts([one])] for one in shown]
+        if len(under_way) > 1:
+            more = len(under_way) - MOST_SHOWN
+            states.append((UNDER_WAY, _bar(under_way)))
+            left_out = f"and {more} more under way" if more > 0 else ""
+            rows.append([f"all {len(under_way)}", left_out, *_amounts(under_way)])
+        title = f"{len(under_way)} under way, {len(self._transfers)} in all, {state}"
+        table = html_table(COLUMNS, [[bar, *row] for (_, bar), row in zip(states, rows, strict=True)])
+        lines = text_table(COLUMNS, [[word, *map(printable, row)] for (word, _), row in zip(states, rows, strict=True)])
+        before = len(over) - MOST_SHOWN
+        missing = self._missing or ()
+        return {
+            "text/html": joined(
+                [
+                    html('<div style="margin-bottom:.4em"><code>{}</code>: {}</div>', self._url, title),
+                    table if rows else as_html(()),
+                    html("<div>and {} that ended before</div>", before) if before > 0 else Markup(""),
+                    html(
+                        '<div style="margin-top:.4em">asked for, and not there:</div>{}', as_html(missing, MOST_MISSING)
+                    )
+                    if missing
+                    else Markup(""),
+                ]
+            ),
+            "text/plain": "\n".join([f"{self._url}: {title}", *(lines if rows else [])]),
         }
 
     def __repr__(self) -> str:
@@ -147,56 +168,46 @@ class Watch:
             self._shell.display_pub.publish({"text/plain": repr(self)})
 
 
-def _end(client: Watched, happened: Sequence[Any]) -> str:
-    """Say why no more will come, if that is so: not before what was under way at a stop has ended, too."""
-    has_stopped = any(one.kind == "stopped" for one in happened) or not (  # where so much came that it is forgotten
-        client.is_running or any(one.state == "under way" for one in client.transfers)
-    )
-    return "the server was stopped" if has_stopped else ""
-
-
-def _bar(transfer: Any) -> Markup:  # a record, as in Watched
-    return html(
-        '<div><progress value="{}" max="{}"></progress> {} {}: {}</div>',
-        transfer.acknowledged,
-        max(transfer.total, 1),
-        transfer.client,
-        transfer.name,
-        _amounts([transfer]),
+def _has_stopped(client: Watched, happened: Sequence[Any]) -> bool:
+    """Tell whether no more will come: not before what was under way at a stop has ended, too."""
+    return any(one.kind == "stopped" for one in happened) or not (  # where so much came that it is forgotten
+        client.is_running or any(one.state == UNDER_WAY for one in client.transfers)
     )
 
 
-def _amounts(transfers: Sequence[Any]) -> str:
+def _parted(transfers: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Return those that are under way, in the order of the table, and the others, in that of time."""
+    under_way = sorted((one for one in transfers if one.state == UNDER_WAY), key=_order)
+    return under_way, [one for one in transfers if one.state != UNDER_WAY]
+
+
+def _order(transfer: Any) -> tuple[int, int, str, float]:
+    """Return what the table is sorted by, so that a row stays where it is: who fetches, what, and when."""
+    client = ipaddress.ip_address(transfer.client)
+    return client.version, int(client), transfer.name, transfer.time
+
+
+def _bar(transfers: Sequence[Any]) -> Markup:
+    acknowledged, total, _ = _sums(transfers)
+    return html('<progress style="width:10em" value="{}" max="{}"></progress>', acknowledged, max(total, 1))
+
+
+def _amounts(transfers: Sequence[Any]) -> list[str]:
     """Return how far transfers are, and how fast."""
+    acknowledged, total, rate = _sums(transfers)
+    return [f"{100 * acknowledged // max(total, 1)} %", size(acknowledged), size(total), f"{size(rate)}/s"]
+
+
+def _sums(transfers: Sequence[Any]) -> tuple[int, int, float]:
     acknowledged, total, rate = (sum(getattr(one, name) for one in transfers) for name in _ADDED)
-    return f"{100 * acknowledged // max(total, 1)} %, {size(acknowledged)} of {size(total)}, {size(rate)}/s"
-
-
-def _notebook() -> Any:
-    """Return the shell of a Jupyter kernel if this runs in one, else None. IPython has no types."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return shell if getattr(shell, "kernel", None) is not None else None
+    return acknowledged, total, rate
 
 
 def _place(shell: Any, first: Bundle) -> Callable[[Bundle], None]:
     """Show something below the running cell, and return what changes it later, from any thread."""
-    widgets = _widgets()
-    if widgets is not None:
-        widget = widgets.HTML(first["text/html"])
-        shell.display_pub.publish(widget._repr_mimebundle_() | {"text/plain": first["text/plain"]})
-        return lambda bundle: setattr(widget, "value", bundle["text/html"])
     # This publisher, whatever a cell that captures its output puts there meanwhile. A change goes to where its
-    # display_id was shown, whichever cell runs then.
+    # display_id was shown, whichever cell runs then, and is saved with the notebook. A widget ends with the kernel.
     publisher = shell.display_pub
     transient = {"display_id": f"httpserve-{uuid.uuid4().hex}"}
     publisher.publish(first, transient=transient)
     return lambda bundle: publisher.publish(bundle, transient=transient, update=True)
-
-
-def _widgets() -> Any:
-    """Return ipywidgets where it is installed; it has no types."""
-    try:
-        return importlib.import_module("ipywidgets")
-    except ImportError:
-        return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import each
 from tests.copying.raw_server import End, RawServer, answer
 from tests.notebook.kernel import PRELUDE, Kernel, Message, kernel_in
 
@@ -67,6 +68,34 @@ def test_interrupting_a_put_ends_it_and_the_server_goes_on(interruptible: Kernel
         assert interrupted(interruptible, call, server.stalling.wait) == "(True, 5000)"
 
 
+@each(
+    "call, note",
+    [
+        ("wait_for_download('image', client='127.0.0.1', progress=interrupt)", ["127.0.0.1 had 5000 of 5000 bytes"]),
+        ("wait_for_download('image', client='127.0.0.9', progress=interrupt)", ["nobody had a byte of 'image'"]),
+        ("wait_for_request('image', client=interrupt)", []),
+        ("events(0) and client.wait_for_download('image', client=interrupt)", []),
+        ("put_file('image', os.__file__, progress=interrupt)", []),
+    ],
+)
+def test_an_interrupt_is_the_line_of_the_cell_and_how_far_a_wait_had_come(
+    interruptible: Kernel, call: str, note: list[str]
+) -> None:
+    interruptible.printed("import signal\ndef interrupt(*_):\n    signal.raise_signal(signal.SIGINT)")
+    interruptible.printed("fetch(client, 'image');")
+    interruptible.messages.clear()
+
+    interruptible.run(f"client.{call}")
+
+    (error,) = (one["content"] for one in interruptible.messages if one["msg_type"] == "error")
+    assert error["ename"] == "KeyboardInterrupt"
+    *first, where, line, _, callback = plain(error)
+    assert first == ["KeyboardInterrupt", *note]
+    assert re.match(r"  Cell In\[\d+\], line 1", where)
+    assert line.strip() == f"client.{call}"
+    assert callback.strip() == "signal.raise_signal(signal.SIGINT)"  # a frame of the user's, too
+
+
 def test_restarting_the_kernel_frees_port_and_directory(interruptible: Kernel) -> None:
     port = interruptible.printed("print(client.get_port())")
     root = Path(interruptible.printed("print(ROOT)"))
@@ -114,15 +143,42 @@ def test_nothing_is_shown_in_other_cells_by_a_busy_server(kernel: Kernel) -> Non
     assert kernel.printed("print(len(client.requests))") == "100"
 
 
+def plain(error: Message) -> list[str]:
+    """Return what is shown of an error, as lines without colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error["traceback"])).splitlines()
+
+
 def test_an_error_is_one_sentence_and_the_lines_of_the_cell(kernel: Kernel) -> None:
     kernel.printed(START)
     cell = kernel.run("def helper():\n    client.put_file('a', 'nope')\nhelper()")
 
     (error,) = [one["content"] for one in kernel.messages if one["msg_type"] == "error"][-1:]
-    first, *lines = "\n".join(error["traceback"]).splitlines()
+    first, *lines = plain(error)
     assert cell.error == first
     assert first.startswith("SourceNotFound: the source 'nope' does not exist")
-    assert [line.strip() for line in lines if "File" not in line] == ["helper()", "client.put_file('a', 'nope')"]
+    assert error["traceback"][0].startswith("\x1b[31mSourceNotFound")  # the colour of an error's class
+    assert lines[1::2] == ["    helper()", "    client.put_file('a', 'nope')"]
+    assert [re.match(r"  Cell In\[\d+\], line \d", line) is not None for line in lines[::2]] == [True, True]
+
+
+def test_an_error_hides_what_ours_call_and_shows_what_is_the_users(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.run("client.storage.stat('nothere')")
+    kernel.run(
+        "fetch(client, 'image'); client.wait_for_download('image', 5, client=lambda r: client.storage.stat('b'))"
+    )
+
+    stat, within = (plain(one["content"]) for one in kernel.messages if one["msg_type"] == "error")
+    assert (stat[0].partition(":")[0], len(stat)) == ("NotFound", 3)
+    assert [" in <lambda>" in line for line in within[1::2]] == [False, True]
+
+
+def test_a_port_in_use_says_where_another_notebook_is_ended(kernel: Kernel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        kernel.run(f"HttpServerClient(host='127.0.0.1', port={taken.getsockname()[1]}).start()")
+
+    (error,) = (one["content"] for one in kernel.messages if one["msg_type"] == "error")
+    assert "shut down the kernel of that notebook" in plain(error)[-1]
 
 
 def test_a_wait_that_failed_is_a_table_below_its_error_and_where_it_is_a_value(kernel: Kernel) -> None:
@@ -137,34 +193,38 @@ def test_a_wait_that_failed_is_a_table_below_its_error_and_where_it_is_a_value(k
 
 
 def changes(message: Message, place: str) -> str:
-    """Return what a message puts into the output or the widget of that number, as HTML."""
+    """Return what a message puts into the output of that number, as HTML."""
     content = message["content"]
     if message["msg_type"] == "update_display_data" and content["transient"]["display_id"] == place:
         return str(content["data"]["text/html"])
-    if message["msg_type"] == "comm_msg" and content["comm_id"] == place:
-        return str(content["data"].get("state", {}).get("value", ""))
     return ""
 
 
-@pytest.mark.parametrize("has_widgets", [True, False], ids=["ipywidgets", "plain"])
-def test_watch_changes_its_own_output_and_shows_nothing_in_other_cells(kernel: Kernel, has_widgets: bool) -> None:
-    kernel.printed(WIDGETS if has_widgets else NO_WIDGETS)
+@each(
+    "end, word",
+    [
+        ("client.stop()", "the server was stopped"),
+        ("client.close()", "the server was closed"),
+        ("watch.close()", "no longer watched"),
+    ],
+)
+def test_watch_changes_its_own_output_and_shows_nothing_in_other_cells(kernel: Kernel, end: str, word: str) -> None:
     kernel.printed(START)
 
-    (view,) = kernel.run("client.watch()").outputs
-    place = view["data"][WIDGET]["model_id"] if has_widgets else view["transient"]["display_id"]
+    (view,) = kernel.run("watch = client.watch()").outputs
+    place = view["transient"]["display_id"]
     kernel.messages.clear()
     kernel.printed("fetch(client, 'image');")
     kernel.listen(lambda message: ">image</td>" in changes(message, place))
-    kernel.printed("client.stop()")
-    kernel.listen(lambda message: "the server was stopped" in changes(message, place))
+    kernel.printed(end)
+    last = kernel.listen(lambda message: word in changes(message, place))
 
     assert not [message for message in kernel.messages if shows(message)]
-    kernel.printed(WIDGETS)
+    # What a saved notebook has for those who show no HTML.
+    assert re.search(word + r"\nstate .*\ncompleted +127.0.0.1 +image +100 %", last["content"]["data"]["text/plain"])
 
 
 def test_watch_ends_with_what_the_records_say_of_a_download_that_a_stop_has_cut(kernel: Kernel) -> None:
-    kernel.printed(NO_WIDGETS)
     kernel.printed(START)
     kernel.printed("client.storage.write_bytes('big', bytes(64 << 20))")
     kernel.printed("import socket; board = socket.create_connection(('127.0.0.1', client.get_port()))")
@@ -172,24 +232,24 @@ def test_watch_ends_with_what_the_records_say_of_a_download_that_a_stop_has_cut(
     (view,) = kernel.run("client.watch()").outputs
     place = view["transient"]["display_id"]
 
-    assert re.search(r"</progress> 127.0.0.1 big: \d %, .* of 64.0 MiB, .*/s</div>", view["data"]["text/html"])
+    cells = "|".join(re.split("(?:<[^>]*>)+", view["data"]["text/html"].partition("<progress")[2]))
+    assert re.search(r"\|127.0.0.1\|big\|\d+ %\|.*\|64.0 MiB\|.*/s\|", cells)
     kernel.printed("two = socket.create_connection(('127.0.0.1', client.get_port()))")
     kernel.printed(
         "two.sendall(b'GET /imag HTTP/1.1\\r\\nHost: x\\r\\n\\r\\nGET /big HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')"
     )
-    kernel.listen(lambda message: "of 128.0 MiB" in changes(message, place))
+    kernel.listen(lambda message: ">all 2<" in changes(message, place) and ">128.0 MiB<" in changes(message, place))
     kernel.listen(lambda message: "not there" in changes(message, place) and ">image</td>" in changes(message, place))
     kernel.printed("client.stop(1.5)")
     kernel.listen(lambda message: "the server was stopped" in changes(message, place))
 
     last = [page for page in (changes(message, place) for message in kernel.messages) if page][-1]
     assert "0 under way, 2 in all" in last
-    assert ">cut</td>" in last
-    kernel.printed(f"board.close()\ntwo.close()\n{WIDGETS}")
+    assert ">cut</strong>" in last
+    kernel.printed("board.close()\ntwo.close()")
 
 
 def test_watch_goes_on_beside_a_cell_that_captures_its_output(kernel: Kernel) -> None:
-    kernel.printed(NO_WIDGETS)
     kernel.printed(START)
     (view,) = kernel.run("client.watch()").outputs
     place = view["transient"]["display_id"]
@@ -199,7 +259,6 @@ def test_watch_goes_on_beside_a_cell_that_captures_its_output(kernel: Kernel) ->
     kernel.end(number)
 
     assert kernel.printed("print(captured.outputs)") == "[]"
-    kernel.printed(WIDGETS)
 
 
 def test_watch_that_is_closed_ends_its_thread(kernel: Kernel) -> None:

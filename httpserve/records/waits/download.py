@@ -9,9 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
-from httpserve.errors import NotFound, ServerNotRunning
+from httpserve.base.ipython import fold
+from httpserve.base.tables import RecordList
+from httpserve.base.text import amounts
+from httpserve.errors import HttpServeError, NotFound, ServerNotRunning
 from httpserve.records.claims import Claims
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import record
@@ -20,7 +24,7 @@ from httpserve.records.log import ExchangeLog
 from httpserve.records.model import DownloadRecord
 from httpserve.records.selection import Selection
 from httpserve.records.terms import Amount, Boards, UntilKind
-from httpserve.records.waits.outcome import FailedWait, Nearest, Way, happened
+from httpserve.records.waits.outcome import MOST_NAMED, FailedWait, Nearest, Way, happened
 from httpserve.records.waits.turns import Turns
 
 SLICE_SECONDS = 0.5  # a file that others change makes no event, so look at it again after this
@@ -157,8 +161,12 @@ def wait_for_download(
             version = terms.current()
             wanted = ALL_BYTES if terms.amount.is_end else terms.amount.bytes_of(version.size)
             selection = begun = claims.select(terms.name, terms.boards, version.validator, wanted)
+    counts = Counting(claims, terms, selection)
     try:
-        return _wait(claims, terms, Counting(claims, terms, selection))
+        return RecordList(_wait(claims, terms, counts))
+    except KeyboardInterrupt as error:
+        fold(error, partial(_how_far, terms, counts))
+        raise
     finally:
         if begun is not None:
             claims.end(begun)
@@ -197,6 +205,20 @@ def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[Downlo
                 poll = counts.rests_for()
             if turns.wait(left, SLICE_SECONDS if poll is None else min(poll, SLICE_SECONDS)):
                 pace.begin_anew()
+
+
+def _how_far(terms: DownloadTerms, counts: Counting) -> str:
+    """Return what those had who are waited for; empty where only a user's function knows who they are."""
+    if terms.boards.predicate is not None:
+        return ""
+    try:
+        version = terms.current()
+    except HttpServeError as error:
+        return str(error)
+    has = [(client, one.received()) for client, one in counts.coverages(version).items() if terms.boards.may_be(client)]
+    most = sorted(has, key=itemgetter(1), reverse=True)[:MOST_NAMED]
+    parts = [f"{client} had {amounts(received, version.size)}" for client, received in most]
+    return ", ".join(parts) or f"nobody had a byte of {terms.name!r}"
 
 
 def _current(terms: DownloadTerms, counts: Counting, last: Version | None) -> Version:

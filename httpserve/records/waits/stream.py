@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from httpserve.base.tables import Records
 from httpserve.records.events import DOWNLOADED, ENDED, PROGRESS, PROGRESS_SECONDS, Event, Nearest, events_of
 from httpserve.records.log import ExchangeLog
 from httpserve.records.waits.turns import MOST_REST_SECONDS, SHARE, Turns
@@ -38,7 +39,7 @@ def next_events(
             since = entries[-1].number if entries else since  # so that no look reads them again
             left = turns.left()
             if not is_open or left <= 0:
-                return ()
+                return Records()
             poll = min(2 * poll or FIRST_POLL_SECONDS, LAST_POLL_SECONDS) if is_due else PROGRESS_SECONDS
             if turns.wait(left, poll):
                 poll = 0.0
@@ -46,4 +47,4 @@ def next_events(
     found = events_of([entry for entry in entries if entry.kind in kinds], time.monotonic(), nearest)
     spent = time.thread_time() - spent
     log.read_again_at = time.monotonic() + min(MOST_REST_SECONDS, spent * SHARE)
-    return found
+    return Records(found)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from httpserve.base.ipython import fold
 from httpserve.records.log import ExchangeLog, Waiter
 
 # All waits together may take one part in so many of the time of a processor: each event of a busy board would let each
@@ -35,10 +36,11 @@ class Turns:
         self._spent = time.thread_time()
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._exchanges.waits.discard(self)
         if self._waiter is not None:
             self._exchanges.leave(self._waiter)
+        fold(error)
 
     def left(self) -> float:
         """Return how many seconds of the time-out are left; infinitely many without one."""

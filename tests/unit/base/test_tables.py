@@ -16,6 +16,7 @@ from httpserve.base.tables import (
     MOST_ROWS,
     Column,
     Listing,
+    RecordList,
     Records,
     as_html,
     code,
@@ -25,6 +26,7 @@ from httpserve.base.tables import (
     text_table,
 )
 from httpserve.errors import WaitTimeout
+from httpserve.records.events import DownloadEvent, ProgressEvent, RequestEvent, ServerEvent
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
 from httpserve.storage.entries import Metadata
 from tests.cases import each
@@ -145,10 +147,10 @@ def test_a_wait_that_failed_shows_itself_as_a_table() -> None:
         next_step="look",
     )
 
-    facts = [re.sub("<.*?>", "|", row) for row in error._repr_html_().split("<tr>")]
+    facts = [re.sub("(<.*?>)+", "|", row) for row in error._repr_html_().split("<tr>")]
 
     assert "<script" not in error._repr_html_()
-    assert [row.strip("|").replace("||", ": ") for row in facts[1:]] == [
+    assert [row.strip("|").replace("|", ": ") for row in facts[1:]] == [
         f"waited for: {ESCAPED}",
         "timeout: 0.5 s",
         "what happened: ranges missing",
@@ -161,6 +163,39 @@ def test_a_wait_that_failed_shows_itself_as_a_table() -> None:
         "next step: look",
     ]
     assert WaitTimeout("", "f", 1, happened="nobody connected")._repr_html_().count("<tr>") == 3
+    assert error._repr_html_().count("<th") == len(facts) - 1
+    assert ">http://10.0.0.1:8000/f</code>" in error._repr_html_()
+
+
+def test_a_list_of_records_shows_itself_as_a_table_and_stays_a_list() -> None:
+    records = RecordList([DOWNLOAD, DOWNLOAD])
+
+    assert isinstance(records, list)
+    assert records == [DOWNLOAD, DOWNLOAD]
+    assert str(records).startswith("2 records\n")
+    assert records._repr_html_().count("<tr>") == 3
+
+
+def test_events_show_what_each_is_about_in_one_table() -> None:
+    asked = request(name="", outcome="completed", status=404)
+    events = Records(
+        [
+            ServerEvent(1, 1.0, "started", "10.0.0.1", 8000),
+            RequestEvent(2, 1.0, "begun", 2, asked, None),
+            ProgressEvent(3, 1.0, "progress", 2, replace(TRANSFER, name="image", state="cut")),
+            DownloadEvent(4, 1.0, "downloaded", replace(DOWNLOAD, name="dtb")),
+        ]
+    )
+
+    lines = [re.sub(r"\d+-\d+-\d+ [\d:]+", "when", line).split() for line in str(events).splitlines()]
+    assert lines[:2] == [
+        ["4", "events"],
+        ["number", "time", "event", "client", "file", "status", "received", "of", "state"],
+    ]
+    assert lines[2:4] == [["1", "when", "started"], ["2", "when", "begun", "10.0.0.2", "404"]]
+    assert lines[4][-6:] == ["206", "3", "B", "5", "B", "cut"]
+    assert lines[5][4] == "dtb"
+    assert '">cut</strong>' in events._repr_html_()
 
 
 def test_a_listing_is_a_list_whose_names_next_takes_one_by_one() -> None:

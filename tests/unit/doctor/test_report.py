@@ -26,13 +26,16 @@ def test_a_report_prints_a_line_for_each_finding_and_its_next_step() -> None:
 def test_a_report_shows_itself_as_it_is_printed() -> None:
     assert repr(Report((WELL, DOUBT))) == str(Report((WELL, DOUBT)))
     assert repr(Report(())) == "(nothing found)"
+    assert str(Report((WELL, DOUBT)).findings) == str(Report((WELL, DOUBT)))
 
 
 def test_a_report_is_a_table_on_a_page_with_all_that_is_in_it_escaped() -> None:
     evil = Finding("warn", "missing", "<script>x</script> & y", "say '<b>'")
 
-    html = Report((WELL, evil))._repr_html_()
+    report = Report((WELL, evil))
+    html = report._repr_html_()
 
+    assert getattr(report.findings, "_repr_html_")() == html  # noqa: B009 - a tuple that has it, too
     assert html.count("<tr>") == 3
     assert WELL.message in html
     assert "<td style=" in html
