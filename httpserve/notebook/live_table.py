@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from markupsafe import Markup
 
 from httpserve.base.ipython import shell as running_shell
-from httpserve.base.tables import Column, as_html, coloured, html, html_table, joined, text_table
+from httpserve.base.tables import Column, as_html, coloured, html, html_table, text_table
 from httpserve.base.text import printable, size
 from httpserve.base.threads import Latch, sigint_held
 from httpserve.errors import HttpServeError
@@ -142,23 +142,13 @@ class Watch:
         title = f"{len(under_way)} under way, {len(self._transfers)} in all, {state}"
         table = html_table(COLUMNS, [[bar, *row] for (_, bar), row in zip(states, rows, strict=True)])
         lines = text_table(COLUMNS, [[word, *map(printable, row)] for (word, _), row in zip(states, rows, strict=True)])
+        page = html('<div style="margin-bottom:.4em"><code>{}</code>: {}</div>', self._url, title)
+        page += table if rows else as_html(())
         before = len(over) - MOST_SHOWN
-        missing = self._missing or ()
-        return {
-            "text/html": joined(
-                [
-                    html('<div style="margin-bottom:.4em"><code>{}</code>: {}</div>', self._url, title),
-                    table if rows else as_html(()),
-                    html("<div>and {} that ended before</div>", before) if before > 0 else Markup(""),
-                    html(
-                        '<div style="margin-top:.4em">asked for, and not there:</div>{}', as_html(missing, MOST_MISSING)
-                    )
-                    if missing
-                    else Markup(""),
-                ]
-            ),
-            "text/plain": "\n".join([f"{self._url}: {title}", *(lines if rows else [])]),
-        }
+        page += html("<div>and {} that ended before</div>", before) if before > 0 else ""
+        missing = as_html(self._missing, MOST_MISSING) if self._missing else ""
+        page += html('<div style="margin-top:.4em">asked for, and not there:</div>{}', missing) if missing else ""
+        return {"text/html": page, "text/plain": "\n".join([f"{self._url}: {title}", *(lines if rows else [])])}
 
     def __repr__(self) -> str:
         return f"<Watch of {self._url}, {'live' if self.is_live else 'ended'}>"

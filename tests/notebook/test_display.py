@@ -102,6 +102,14 @@ def test_client_shows_what_it_advertises() -> None:
         assert repr(client) == "<HttpServerClient running http://bench.example/files>"
 
 
+def test_client_shows_what_keeps_boards_away() -> None:
+    with HttpServerClient(host="127.0.0.1", peer="192.0.2.77") as client:
+        row = client._repr_html_().partition(">warn</strong>")[2].partition("</tr>")[0]
+
+        assert "192.0.2.77" in row
+    assert ">warn<" not in client._repr_html_()
+
+
 def test_peer_by_name_is_not_looked_up_to_show_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
     client = HttpServerClient(host="0.0.0.0", peer="board.invalid")
     with client:

@@ -227,14 +227,15 @@ def test_watch_changes_its_own_output_and_shows_nothing_in_other_cells(kernel: K
 def test_watch_ends_with_what_the_records_say_of_a_download_that_a_stop_has_cut(kernel: Kernel) -> None:
     kernel.printed(START)
     kernel.printed("client.storage.write_bytes('big', bytes(64 << 20))")
-    kernel.printed("import socket; board = socket.create_connection(('127.0.0.1', client.get_port()))")
+    kernel.printed("import socket; PLACE = '127.0.0.1', client.get_port()")
+    kernel.printed("board = socket.create_connection(PLACE, source_address=('127.0.0.10', 0))")
     kernel.printed("board.sendall(b'GET /big HTTP/1.1\\r\\nHost: bench\\r\\n\\r\\n'); board.recv(9)")
     (view,) = kernel.run("client.watch()").outputs
     place = view["transient"]["display_id"]
 
     cells = "|".join(re.split("(?:<[^>]*>)+", view["data"]["text/html"].partition("<progress")[2]))
-    assert re.search(r"\|127.0.0.1\|big\|\d+ %\|.*\|64.0 MiB\|.*/s\|", cells)
-    kernel.printed("two = socket.create_connection(('127.0.0.1', client.get_port()))")
+    assert re.search(r"\|127.0.0.10\|big\|\d+ %\|.*\|64.0 MiB\|.*/s\|", cells)
+    kernel.printed("two = socket.create_connection(PLACE, source_address=('127.0.0.9', 0))")
     kernel.printed(
         "two.sendall(b'GET /imag HTTP/1.1\\r\\nHost: x\\r\\n\\r\\nGET /big HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')"
     )
@@ -246,7 +247,29 @@ def test_watch_ends_with_what_the_records_say_of_a_download_that_a_stop_has_cut(
     last = [page for page in (changes(message, place) for message in kernel.messages) if page][-1]
     assert "0 under way, 2 in all" in last
     assert ">cut</strong>" in last
+    assert last.index(">127.0.0.9<") < last.index(">127.0.0.10<")  # by the boards' addresses
     kernel.printed("board.close()\ntwo.close()")
+
+
+def test_watch_has_a_bar_for_ten_boards_and_one_for_all(kernel: Kernel) -> None:
+    kernel.printed(START)
+    kernel.printed("client.storage.write_bytes('big', bytes(64 << 20)); PLACE = '127.0.0.1', client.get_port()")
+    kernel.printed("""
+import socket
+boards = [socket.create_connection(PLACE, source_address=(f'127.0.0.{n}', 0)) for n in range(13, 1, -1)]
+for board in boards:
+    board.sendall(b'GET /big HTTP/1.1\\r\\nHost: bench\\r\\n\\r\\n')
+    board.recv(9)
+""")
+
+    page = kernel.run("client.watch()").data("text/html")
+
+    assert re.findall(r">(127\.0\.0\.\d+|all 12|and 2 more under way)</td>", page) == [
+        *(f"127.0.0.{number}" for number in range(2, 12)),
+        *("all 12", "and 2 more under way"),
+    ]
+    assert page.count("<progress") == 11
+    kernel.printed("for board in boards: board.close()\nclient.stop(0)")
 
 
 def test_watch_goes_on_beside_a_cell_that_captures_its_output(kernel: Kernel) -> None:
