@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import httpserve
+from tests.server.wire import unmeasured
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = ["setup.cfg", "pyproject.toml", "README.md", "LICENSE", "docs/httpserve.1", "httpserve"]
@@ -47,7 +48,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> metadata
 
 def modules_loaded_by(statement: str) -> set[str]:
     script = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(command, cwd=REPOSITORY, env=unmeasured(), check=True, capture_output=True, text=True)
     return set(json.loads(loaded.stdout))
 
 
