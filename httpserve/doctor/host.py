@@ -1,13 +1,14 @@
 """Finds what may keep boards away from this host: a container, a virtual machine, WSL, firewalls.
 
-Knows the files in which Linux and its programs say so. Starts no program, and needs no rights. Does not know whether a
-board is really kept away.
+Knows the files in which Linux and its programs say so. Needs no rights, and starts no program but nft, which alone can
+read the rules, for root. Does not know whether a board is really kept away.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from httpserve.network.interfaces import interfaces
 
 _ROOT = Path("/")
+_NFT_SECONDS = 5.0
 _PROGRAM_DIRECTORIES = ("usr/sbin", "usr/bin", "sbin", "bin", "usr/local/sbin", "usr/local/bin")
 
 
@@ -152,11 +154,27 @@ def _firewalld(root: Path) -> Firewall | None:
 
 
 def _nftables(root: Path) -> Firewall | None:
-    if not _program(root, "nft"):
+    program = _program(root, "nft")
+    if program is None:
         return None
+    rules = _nft_rules(program)
+    if rules is not None:
+        has_input = "hook input" in rules
+        return Firewall("nftables", has_input, f"it has {'a chain' if has_input else 'no rules'} for what comes in")
     if any((root / "etc/systemd/system").glob("*.wants/nftables.service")):
         return Firewall("nftables", True, "its service is enabled")
     return Firewall("nftables", None, "installed; only root can read its rules")
+
+
+def _nft_rules(program: str) -> str | None:
+    """Return all rules; None where they cannot be read."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    try:
+        done = subprocess.run([program, "list", "ruleset"], capture_output=True, text=True, timeout=_NFT_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _iptables(root: Path) -> Firewall | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from httpserve.doctor.host import Firewall, container_kind, firewalls, hypervisor, wsl_version
+from tests.cases import each
 
 Files = dict[str, str]
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine's files, looked at by who is not root."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return tmp_path
 
 
@@ -130,6 +134,24 @@ def test_nftables_is_active_where_its_service_is_enabled(root: Path) -> None:
     write(root, {"etc/systemd/system/sysinit.target.wants/nftables.service": ""})
 
     assert firewalls(root, "linux") == [Firewall("nftables", True, "its service is enabled")]
+
+
+@each(
+    "rules, is_active, evidence",
+    [
+        ("", False, "it has no rules for what comes in"),
+        ("table ip n { chain p { type nat hook prerouting priority 0; } }", False, "it has no rules for what comes in"),
+        ("table inet f { chain i { type filter hook input priority 0; } }", True, "it has a chain for what comes in"),
+    ],
+)
+def test_root_reads_the_rules_of_nftables(
+    root: Path, monkeypatch: pytest.MonkeyPatch, rules: str, is_active: bool, evidence: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    install(root, "usr/sbin/nft")
+    (root / "usr/sbin/nft").write_text(f"#!/bin/sh\necho '{rules}'\n")
+
+    assert firewalls(root, "linux") == [Firewall("nftables", is_active, evidence)]
 
 
 @pytest.mark.parametrize(("program", "name"), [("nft", "nftables"), ("iptables", "iptables")])
