@@ -117,6 +117,8 @@ def check_peer(bound_host: str, peer: str, *, is_strict: bool) -> None:
     """
     error = obstacle(bound_host, peer)
     if error is None:
+        if any(peer in (here.address, here.host) and not here.is_loopback for here in interfaces()):
+            warn(log, "%s is this host's own address; a board has one of its own", Hint("peer", peer))
         return
     if is_strict:
         raise error

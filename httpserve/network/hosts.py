@@ -53,7 +53,9 @@ def checked_host(host: object, what: str = "host") -> str:
     try:
         address = numeric_address(bare)
     except ValueError:
-        if re.search(r"[:%\[\]]", bare) or _is_broken_ipv4(bare):
+        if _is_broken_ipv4(bare):
+            raise InvalidArgument("{} is no address: IPv4 has four numbers of 0 to 255", given) from None
+        if re.search(r"[:%\[\]]", bare):
             text = "{} is neither a name nor an address; give a port apart, as {}"
             raise InvalidArgument(text, given, Hint("port")) from None
         if len(bare) > MOST_NAME or not bare.isprintable():  # a lone surrogate, for one, is not printable
