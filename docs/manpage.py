@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from httpserve import __version__
-from httpserve.cli.arguments import DESCRIPTIONS, EXAMPLES, PARSERS, USAGE
+from httpserve.cli.arguments import DESCRIPTIONS, EXAMPLES, PARSERS, TOOLS, USAGE
 from httpserve.cli.events import KINDS
 
 SOURCE_COLUMNS = 72  # mandoc wants 80 at most, and escapes take some
@@ -23,10 +23,13 @@ OUTPUT = (
     "else goes to stderr: what --command and --qr show, the log, errors, and the progress of downloads. With --quiet "
     "there is no log and no progress.",
     "On a terminal each download has a line that changes while it is under way, and one that stays when it is over; "
-    "this takes rich (pip install 'httpserve[terminal]'). Elsewhere --progress prints plain lines: when a download "
-    "starts, every 5 seconds, and when it is over. Both tell of requests for what is not there.",
+    "this takes rich (pip install 'httpserve[terminal]'), and what is typed is not shown meanwhile. Elsewhere "
+    "--progress prints plain lines: when a download starts, every 5 seconds, and when it is over. Both tell of "
+    "requests for what is not there.",
     "The first Ctrl-C gives downloads under way 5 seconds to finish. A second one cuts them at once.",
     "A byte counts when the board's TCP has acknowledged it.",
+    f"The clients of --command are {', '.join(TOOLS)}. The server answers a request for NAME.sha256 with the digest of "
+    "the file NAME, in the form that sha256sum -c reads.",
 )
 
 PATHS = (
@@ -54,7 +57,7 @@ STATUS = (
     (
         "1",
         "An error, which stderr explains in one line. With --exit-after: the boards do not have the file, because of "
-        "the timeout or a signal. doctor: something is wrong.",
+        "the timeout or a signal. put: a signal came before SRC was copied. doctor: something is wrong.",
     ),
     ("2", "Invalid usage."),
 )

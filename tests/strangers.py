@@ -26,7 +26,7 @@ TEXTS = {
 
 
 # To go to a line and clear it, and styles. The strangers above have red too.
-OUR_OWN = r"\r(?=\x1b\[\d+A)|\x1b\[(\d+A|B|K|0m|1m|2m|32m|33m|31m(?=(closed|reset|lost|cut)\x1b))"
+OUR_OWN = r"\r(?=\x1b\[K\x1b7)|\x1b[78]|\x1b\[(\d+A|[BJK]|\?7[lh]|0m|1m|2m|32m|33m|31m(?=(closed|reset|lost|cut)\x1b))"
 
 
 def requests(text: bytes) -> list[bytes]:

@@ -58,12 +58,12 @@ def _cut(text: str, most: int) -> str:
 
 # Sizes and times
 
-_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def size(count: float, least: str = "B") -> str:
     """Return a number of bytes in the unit that suits it; `least` is what the smallest unit is called."""
-    for unit, bytes_of_unit in _UNITS:
+    for unit, bytes_of_unit in UNITS:
         if count >= bytes_of_unit:
             return f"{count / bytes_of_unit:.1f} {unit}"
     return f"{count:.0f} {least}"
@@ -71,7 +71,7 @@ def size(count: float, least: str = "B") -> str:
 
 def amounts(received: int, total: int) -> str:
     """Return how much of how much, in the unit that suits the total."""
-    for unit, bytes_of_unit in _UNITS:
+    for unit, bytes_of_unit in UNITS:
         if total >= 10 * bytes_of_unit:
             return f"{received // bytes_of_unit} of {-(-total // bytes_of_unit)} {unit}"
     return f"{received} of {total} bytes"
@@ -107,7 +107,8 @@ class Hint:
     """An argument of `HttpServerClient` or `start`, or the doctor, in a message. Each interface words it itself.
 
     Attributes:
-        option: The argument's name: `host`, `port`, `peer`, `advertise` or `wait_for_address`; or `doctor`.
+        option: The argument's name: `host`, `port`, `peer`, `advertise`, `wait_for_address` or `dot_files`; or
+            `doctor`.
         value: The value to pass; None: pass nothing; `...`: the message names the argument only.
     """
 

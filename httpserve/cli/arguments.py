@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from httpserve import HttpServeError, __version__
-from httpserve.base.text import Hint, printable, worded
+from httpserve.base.text import Hint, Message, printable, worded
 from httpserve.cli.paths import COMMANDS, what_to_serve
 
 EXIT_ERROR = 1
@@ -27,8 +27,9 @@ LONGEST_SECONDS = threading.TIMEOUT_MAX  # that any wait of Python can take
 TOOLS = ("u-boot", "u-boot-lwip", "ipxe", "grub", "wget", "busybox", "curl", "rauc", "swupdate", "python")
 # What is read where the command line says nothing: the argument that a variable stands for, as messages call it.
 VARIABLES = {"HTTPSERVE_HOST": "host", "HTTPSERVE_PEER": "peer", "HTTPSERVE_PORT": "port"}
+LEAST_LIKE = 0.75  # how much a name is like one that it may mean, for difflib
 # Options of other servers, and what ours are called.
-OTHER_NAMES = {"--host": "--bind", "--address": "--bind", "--interface": "--bind", "--dir": "--directory"}
+OTHER_NAMES = dict.fromkeys(("--host", "--listen", "--address", "--interface"), "--bind") | {"--dir": "--directory"}
 
 USAGE = {"put": "httpserve put SRC DST [OPTION]...", "doctor": "httpserve doctor [OPTION]... [PATH]..."}
 USAGE[""] = "\n       ".join(("httpserve [OPTION]... [PATH]... [PORT]", *USAGE.values()))
@@ -229,9 +230,14 @@ class _Parser(argparse.ArgumentParser):
         from difflib import get_close_matches  # only where something is wrong
 
         there = [known for action in self._actions for known in action.option_strings if known.startswith("--")]
-        names = [word.partition("=")[0] for word in words if word.startswith("-")]
-        near = [one for name in names for one in get_close_matches(OTHER_NAMES.get(name, name), there, 1)]
-        return f"; there is {near[0]}" if near else ""
+        for word in words:
+            name = word.partition("=")[0]
+            name = OTHER_NAMES.get(name, name)
+            begun = [one for one in there if name.startswith("--") and one.startswith(f"{name}-")]
+            near = begun or get_close_matches(name, there, 1, LEAST_LIKE) if name.startswith("--") else []
+            if near:
+                return f"; there is {near[0]}"
+        return ""
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
@@ -337,19 +343,22 @@ def option(hint: Hint) -> str:
     name = names.get(hint.option, f"--{hint.option.replace('_', '-')}")
     if hint.value is None:
         return f"leave {name} out" if hint.option == "wait_for_address" else f"no {name}"
-    return name if hint.value is ... else f"{name} {shlex.quote(printable(str(hint.value)))}"
+    return name if hint.value is ... or hint.value is True else f"{name} {shlex.quote(printable(str(hint.value)))}"
 
 
 def explained(error: HttpServeError) -> str:
     """Return the text of an error, with options in place of arguments."""
-    return printable(worded(error.args[0], option)) if error.hints else str(error)
+    return printable(worded(error.args[0], option)) if isinstance(error.args[0], Message) else str(error)
 
 
 def explained_here(error: HttpServeError, options: Options) -> str:
     """Return the text of an error, with the variables that have said what it is about."""
+    text = explained(error)
+    if options.wait_for_address:
+        text = text.replace(option(Hint("wait_for_address", 30)), "a longer --wait-for-address")
     about = {hint.option for hint in error.hints}
     said = [f"{name}={value}" for name, value in options.environment.items() if VARIABLES[name] in about]
-    return explained(error) + (printable(f" (the environment has {', '.join(said)})") if said else "")
+    return text + (printable(f" (the environment has {', '.join(said)})") if said else "")
 
 
 # Completion

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from httpserve import (
     DownloadEvent,
     ForgottenEvent,
+    HttpServeError,
     HttpServerClient,
     MissingEvent,
     ProgressEvent,
@@ -25,8 +26,7 @@ from httpserve import Event as ClientEvent
 UNDER_WAY, UNKNOWN = "under way", "unknown"
 SHARED = ("id", "name", "client")
 AMOUNTS = ("sent", "acknowledged", "total", "rate", "seconds")
-OF_SCREEN = ("begun", "progress", "ended", "missing", "forgotten")
-OF_ALL = (*OF_SCREEN, "downloaded")
+SHOWN = ("begun", "progress", "ended", "downloaded", "missing", "forgotten")
 
 
 class Kind(NamedTuple):
@@ -58,7 +58,10 @@ KINDS = {
         "A client has every byte of a file, by one transfer or by several.",
         ("name", "client", "bytes", "total", "seconds", "user_agent", "ranges", "known", "shared"),
     ),
-    "missing": Kind("What is not there was asked for; nearest are names that are.", ("client", "name", "nearest")),
+    "missing": Kind(
+        "What is not there was asked for, or is hidden by its leading dot; nearest are names that are there.",
+        ("client", "name", "nearest", "hidden"),
+    ),
     "skipped": Kind("So many requests came at once that some events before the next one are left out.", ()),
     "stopped": Kind(
         "The last event. The reason is signal, downloaded or error, the code that of the exit.",
@@ -81,17 +84,16 @@ class Event:
 
 
 class EventFeed:
-    """Reads a client's events of these kinds, each once, also when it is closed."""
+    """Reads a client's events that are told, each once, also when it is closed."""
 
-    def __init__(self, client: HttpServerClient, kinds: tuple[str, ...]) -> None:
+    def __init__(self, client: HttpServerClient) -> None:
         self._client = client
-        self._kinds = kinds
         self._since = 0
         self._under_way: dict[int, Transfer] = {}  # as told last, by the number of their answer
 
     def wait(self, timeout: float | None) -> tuple[ClientEvent, ...]:
         """Block until the client has events after the last one that `told` was given; None: for ever."""
-        return self._client.events(self._since, timeout, self._kinds)
+        return self._client.events(self._since, timeout, SHOWN)
 
     def told(self, event: ClientEvent) -> list[Event]:
         """Return what to tell of a client's event. `wait` goes on behind it."""
@@ -113,11 +115,19 @@ class EventFeed:
                 yield _event("transfer-ended", event.transfer, event.time, event.exchange)
             case DownloadEvent():
                 yield _event("download", event.download, event.time)
-            case MissingEvent():
-                yield _event("missing", event.missing, event.time)
+            case MissingEvent(missing=missing):
+                fields = {"client": missing.client, "name": missing.name, "nearest": missing.nearest}
+                yield Event("missing", {**fields, "hidden": self._is_hidden(missing.name)}, event.time)
             case ForgottenEvent():
                 yield Event("skipped", {}, event.time)
                 yield from self._ends(event.time)
+
+    def _is_hidden(self, name: str) -> bool:
+        """Tell whether a name that was not found is there; without a leading dot it is left out for another reason."""
+        try:
+            return "/." in f"/{name}" and self._client.storage.exists(name)
+        except HttpServeError:  # no name of a file
+            return False
 
     def _ends(self, time: float) -> Iterator[Event]:
         """Give the ends of transfers whose own events may be among the forgotten ones."""

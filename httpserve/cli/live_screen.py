@@ -6,7 +6,6 @@ Knows terminals, and rich, which draws and comes with the extra `terminal`. Does
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,8 +17,9 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from httpserve.base.text import amounts, counted, printable
-from httpserve.cli.screen import Lines, Sentence, amount, duration, is_stalled, percent, time_of_day
+from httpserve.base.text import counted, printable
+from httpserve.cli.keyboard import Keyboard
+from httpserve.cli.screen import Lines, Sentence, amount, amounts, duration, is_stalled, percent, time_of_day
 from httpserve.cli.stream import COLUMNS, ROWS, Stream
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 WORN_ROWS = 2  # that the prompt and what the user types take
 WORN_COLUMNS = 1  # a line that fills all makes some terminals go on to the next one
-UP, DOWN, CLEAR = "\x1b[{}A", "\x1b[B", "\x1b[K"  # ECMA-48, which any terminal but a "dumb" one knows
-# A terminal that becomes narrower folds its lines anew, all but xterm and screen, which have these variables.
-FOLDS_ANEW = not {"XTERM_VERSION", "STY"} & os.environ.keys()
+# Any terminal but a "dumb" one knows these; CUT and FOLD say what it does with a line that is too long.
+UP, CUT, FOLD = "\x1b[{}A", "\x1b[?7l", "\x1b[?7h"
+# Clears all from the line of the cursor on, and stays there. In two steps: tmux keeps a screen that is cleared at once.
+CLEAR = "\r\x1b[K\x1b7\x1b[B\x1b[J\x1b8"
 
 # The colours of the terminal's own theme, which are readable on light and dark.
 GREEN, RED, YELLOW, DIM, BOLD = map(Style.parse, ("green", "red", "yellow", "dim", "bold"))
@@ -39,7 +40,7 @@ OF_WORDS = {
     **dict.fromkeys(("closed", "reset", "lost", "cut"), RED),
 }
 
-LEAST_NAME, LEAST_BAR, MOST_BAR = 8, 10, 40
+LEAST_NAME, LEAST_BAR, MOST_BAR = 12, 10, 40  # more than the label of a sum has
 BAR = "bar"
 FIGURES = {"client": 0, "percent": 5, "amount": 0, "rate": 10, "left": 9}  # the least widths, so that nothing jumps
 
@@ -56,7 +57,7 @@ LAYOUTS = [  # the first that fits is taken
     Layout(("client", BAR, "percent", "amount", "rate", "left"), 2, 20),
     Layout(("client", "percent", "amount", "rate", "left"), 2, 16),
     Layout(("client", "percent", "amount", "rate"), 2),
-    Layout(("client", "percent", "amount", "rate")),
+    Layout(("client", "percent", "rate"), 2),
     Layout(("client", "percent", "rate")),
     Layout(("client", "percent")),
     Layout(("percent",), least_name=0),
@@ -100,8 +101,8 @@ class Row(NamedTuple):
 class Screen(Lines):
     """A terminal: lines for what is over, and below them a live one for each transfer under way."""
 
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: Stream, *, tells_ends: bool = True) -> None:
+        super().__init__(stream, tells_ends=tells_ends)
         self._pen = Pen(stream.encoding)
         self._rows: dict[int, Row] = {}  # by transfer
         self._busy = ""
@@ -109,12 +110,13 @@ class Screen(Lines):
         self._is_current = True  # whether the live lines on the terminal are the latest
         self._live = ""  # what was drawn last, for a terminal of that size
         self._size = (0, 0)
-        self._lengths: list[int] = []  # of these lines
+        self._keyboard = Keyboard(stream.number, self._on_stop)
 
     def tell(self, event: Event) -> None:
         """Remember the live line of a transfer, or what stays of it when it is over; `refresh` writes them."""
         with self._lock:
             if event.kind in ("transfer-started", "transfer-progress"):
+                self._with_ranges(event)
                 self._rows[event.fields["id"]] = Row.of(event.fields)
                 self._is_current = False
                 return
@@ -130,12 +132,27 @@ class Screen(Lines):
             self._is_current = False
             self._draw()
 
+    begin = busy
+
     def close(self) -> None:
         """Remove the live lines."""
         with self._lock:
             self._rows.clear()
+            self._busy = ""
             self._is_current = False
         super().close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Show what is typed again. Harmless when repeated."""
+        self._keyboard.close()
+
+    def end_typed(self) -> None:
+        """Do nothing: the next drawing goes over what was typed."""
+
+    def _on_stop(self) -> None:
+        self._size = (0, 0)  # so that the lines are drawn when it goes on
+        self._stream.write_at_once(CLEAR)
 
     def _stays(self, time: float, sentence: Sentence) -> None:
         columns = self._stream.size()[0] - WORN_COLUMNS
@@ -153,28 +170,27 @@ class Screen(Lines):
             self._over.append(self._pen.drawn([Segment(margin, DIM), *parts]))
 
     def _draw(self) -> None:
-        """Write what stays, and below it the live lines. The cursor is at the start of the line after them then."""
-        size, lengths = self._stream.size(), self._lengths
+        """Write what stays, and below it the live lines. The cursor is at the start of the first of these then.
+
+        A terminal that folds its lines anew after a change of size keeps the cursor where it is in the text. So what
+        the lines above it have become does not matter, nor that its new size may become known later (tmux).
+        """
+        size = self._stream.size()
         if size != self._size or not self._is_current:
             lines = list(self._live_lines(size[0] - WORN_COLUMNS, max(1, size[1] - WORN_ROWS)))
-            lengths = [Segment.get_line_length(line) for line in lines]
-            self._live = "".join(f"{self._pen.drawn(line)}\n" for line in lines)
+            text = "".join(f"{self._pen.drawn(line)}\n" for line in lines)
+            self._live = f"{CUT}{text}{FOLD}{UP.format(len(lines))}" if lines else ""
         elif not self._over:
             self._stream.flush()  # what a signal has left in the buffer
             return
-        self._stream.put("".join([self._back(size[0]), *(f"{line}\n" for line in self._over), self._live]))
+        if self._live:
+            self._keyboard.silence()
+        self._stream.put("".join([CLEAR, *(f"{line}\n" for line in self._over), self._live]))
         # Only now: a signal may have ended the drawing. Before the flush: one that ends that leaves all in the buffer.
-        self._size, self._lengths, self._over, self._is_current = size, lengths, [], True
+        self._size, self._over, self._is_current = size, [], True
         self._stream.flush()
-
-    def _back(self, columns: int) -> str:
-        """Return what clears the live lines that are on the terminal, and what was typed below them.
-
-        Line by line: what clears a whole screen at once makes tmux keep it in its history.
-        """
-        rows = sum(max(1, -(-length // columns)) if FOLDS_ANEW else 1 for length in self._lengths)
-        up = UP.format(rows)
-        return f"\r{up}{(CLEAR + DOWN) * rows}{CLEAR}{up}" if rows else ""
+        if not self._live:
+            self._keyboard.release()
 
     def _live_lines(self, columns: int, most: int) -> Iterator[list[Segment]]:
         """Give at most so many lines, none longer than that."""

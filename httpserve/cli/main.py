@@ -41,4 +41,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return ServeCommand(options, out, err, signals).run()
         except KeyboardInterrupt:  # before anything was begun
-            return EXIT_ERROR if command == "doctor" or options.exit_after else 0
+            return EXIT_ERROR if command == "doctor" or options.exit_after or options.src else 0

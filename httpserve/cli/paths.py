@@ -102,12 +102,21 @@ def _right_form(path: str, paths: Sequence[str]) -> str:
     """Return the form of the command that somebody may have meant who gave a path that is not there."""
     if path in COMMANDS:
         return f"; the command comes first: httpserve {path} [OPTION]..."
+    if path == paths[0] and (meant := _command_like(path)):
+        return f"; there is the command {meant}"
     if path.lower().startswith(URLS):
         return f"; to serve a copy of what a URL has: httpserve put {shlex.quote(path)} NAME"
     if len(paths) == 2 and path == paths[1] and os.path.isfile(paths[0]):
         return f"; to serve a file under another name: httpserve put {shlex.join(paths)}"
     near = _nearest(path)
     return f"; there is {near!r}" if near else ""
+
+
+def _command_like(word: str) -> str:
+    """Return the command that a word is like; empty where it is none."""
+    import difflib  # only where something is wrong
+
+    return next(iter(difflib.get_close_matches(word.lower(), COMMANDS, 1)), "")
 
 
 def _nearest(path: str) -> str:

@@ -9,12 +9,12 @@ import copy
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from httpserve import HttpServeError
-from httpserve.base.text import Hint, counted, moment, printable, size
-from httpserve.cli.arguments import explained, option
+from httpserve.base.text import UNITS, Hint, counted, moment, printable
+from httpserve.cli.arguments import Options, explained_here, option
 from httpserve.cli.stream import Stream
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
 LINES_SECONDS = 5.0  # between two plain lines about the progress of one transfer
+OF_ENDS = {"transfer-started", "transfer-ended"}
+Ranges = Sequence[Sequence[int]]
 REPEAT_SECONDS, MOST_REPEAT_SECONDS = 5.0, 300.0  # in which repeated requests for what is missing are only counted
 
 
@@ -36,12 +38,19 @@ class Sentence(NamedTuple):
 
 
 class Lines:
-    """Plain lines for people. Safe from any thread."""
+    """Plain lines for people. Safe from any thread.
 
-    def __init__(self, stream: Stream) -> None:
+    Args:
+        stream: Where they go.
+        tells_ends: Whether to say when a download begins and ends; the log may have that already.
+    """
+
+    def __init__(self, stream: Stream, *, tells_ends: bool = True) -> None:
         # Guards the stream, and in Screen what is on it. A finalizer may log in the middle of a line.
         self._lock = threading.RLock()
         self._stream = stream
+        self._kinds = SENTENCES.keys() - ({} if tells_ends else OF_ENDS)
+        self._ranges: dict[int, Ranges] = {}  # of the transfers under way
         self._over: list[str] = []  # lines that are to stay, not written yet
         self._due: dict[int, float] = {}  # when the next line about a transfer may come
         self._repeats = Repeats()
@@ -54,11 +63,14 @@ class Lines:
 
     def tell(self, event: Event) -> None:
         """Remember what a person wants to know of an event, if anything; `refresh` writes it."""
-        if event.kind not in SENTENCES:
+        now, fields = time.monotonic(), self._with_ranges(event)
+        if event.kind not in self._kinds:
             return
-        now, fields = time.monotonic(), event.fields
         if event.kind == "missing":
             if not self._repeats.is_first(fields["client"], fields["name"], now):
+                return
+        elif event.kind == "download":
+            if not fields["ranges"]:  # it came at once, whose end says it
                 return
         elif event.kind == "transfer-ended":
             self._due.pop(fields["id"], None)
@@ -68,8 +80,27 @@ class Lines:
             self._due[fields["id"]] = now + LINES_SECONDS
         self._stays(event.time, SENTENCES[event.kind](fields))
 
+    def _with_ranges(self, event: Event) -> Mapping[str, Any]:
+        """Return the fields of an event, with the ranges of its transfer, which only its first event has."""
+        if event.kind == "transfer-started":
+            self._ranges[event.fields["id"]] = event.fields["ranges"]
+        known = self._ranges.pop if event.kind == "transfer-ended" else self._ranges.get
+        return {"ranges": known(event.fields.get("id", -1), ()), **event.fields}
+
     def busy(self, text: str) -> None:
         """Show what is being done before anything is served; only on a terminal."""
+
+    def begin(self, text: str) -> None:
+        """Show what is begun and may take long."""
+        self.say(text)
+
+    def end_typed(self) -> None:
+        """Go on below what was typed and is shown, `^C`; only on a terminal."""
+        if self._stream.is_terminal:
+            self._stream.write("\n")
+
+    def leave(self) -> None:
+        """Give the keyboard back, also after an end in the middle of something."""
 
     def refresh(self) -> None:
         """Write what `tell` has remembered."""
@@ -127,7 +158,9 @@ class PrintableFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line; only records of httpserve may have several."""
-        text = super().formatMessage(record)
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        whose = "" if record.name.startswith("httpserve") else f"{record.name}: "
+        text = f"{time_of_day(record.created)}  {level}{whose}{record.message}"
         return "\n".join(map(printable, text.split("\n"))) if record.name.startswith("httpserve") else printable(text)
 
     def formatException(self, ei: Any) -> str:  # Any: what sys.exc_info returns
@@ -138,9 +171,10 @@ class PrintableFormatter(logging.Formatter):
 class LogTo(logging.Handler):
     """Writes the log above the live lines."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, options: Options) -> None:
         super().__init__()
-        self.setFormatter(PrintableFormatter("%(asctime)s %(name)s: %(message)s"))
+        self._options = options
+        self.setFormatter(PrintableFormatter())
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -148,14 +182,13 @@ class LogTo(logging.Handler):
         args = record.args
         if isinstance(args, tuple):
             record = copy.copy(record)  # other handlers get it too
-            record.args = tuple(map(_in_words_of_the_shell, args))
+            record.args = tuple(map(self._in_words_of_the_shell, args))
         self._lines.say(self.format(record))
 
-
-def _in_words_of_the_shell(value: object) -> object:
-    if isinstance(value, Hint):
-        return option(value)
-    return explained(value) if isinstance(value, HttpServeError) else value
+    def _in_words_of_the_shell(self, value: object) -> object:
+        if isinstance(value, Hint):
+            return option(value)
+        return explained_here(value, self._options) if isinstance(value, HttpServeError) else value
 
 
 # What a person reads
@@ -163,7 +196,7 @@ def _in_words_of_the_shell(value: object) -> object:
 
 def _progress(fields: Mapping[str, Any]) -> Sentence:
     got, total = fields["acknowledged"], fields["total"]
-    parts = [f"{amount(got)} of {amount(total)}"]
+    parts = [amounts(got, total)]
     if fields["rate"]:
         parts += [f"{amount(fields['rate'])}/s", f"{duration((total - got) / fields['rate'])} left"]
     elif is_stalled(fields):
@@ -176,15 +209,29 @@ def _ended(fields: Mapping[str, Any]) -> Sentence:
     if fields["state"] == "completed":
         how = f", {amount(total)} in {fields['seconds']:.1f} s, {amount(fields['rate'])}/s"
     else:
-        how = f" at {amount(got)} of {amount(total)}"
+        how = f" at {amounts(got, total)}"
     return _of_transfer(fields, fields["state"], how)
 
 
 def _of_transfer(fields: Mapping[str, Any], word: str, after: str) -> Sentence:
-    return Sentence("", printable(fields["name"]), f" to {fields['client']}: ", word, after)
+    return Sentence(_which(fields["ranges"]), printable(fields["name"]), f" to {fields['client']}: ", word, after)
+
+
+def _which(ranges: Ranges) -> str:
+    """Return what stands before the name of a file that was asked for in ranges."""
+    if len(ranges) > 1:
+        return f"{len(ranges)} ranges of "
+    return "".join(f"bytes {start}-{stop - 1} of " for start, stop in ranges)
+
+
+def _whole(fields: Mapping[str, Any]) -> Sentence:
+    return Sentence(f"{fields['client']} has all of ", printable(fields["name"]), "", "")
 
 
 def _missing(fields: Mapping[str, Any]) -> Sentence:
+    if fields["hidden"]:
+        way = " (a leading dot); --dot-files serves it"
+        return Sentence(f'{fields["client"]} asked for "', shown(fields["name"]), '", which is ', "hidden", way)
     near = f'; there is "{shown(fields["nearest"][0])}"' if fields["nearest"] else ""
     return Sentence(f'{fields["client"]} asked for "', shown(fields["name"]), '", which is ', "not there", near)
 
@@ -193,6 +240,7 @@ SENTENCES: dict[str, Callable[[Mapping[str, Any]], Sentence]] = {
     "transfer-started": lambda fields: _of_transfer(fields, "started", f", {amount(fields['total'])}"),
     "transfer-progress": _progress,
     "transfer-ended": _ended,
+    "download": _whole,
     "missing": _missing,
 }
 
@@ -214,7 +262,21 @@ def percent(got: int, total: int) -> str:
 
 def amount(count: float) -> str:
     """Say how many bytes, in the unit that suits."""
-    return size(count, "bytes")
+    number, unit = _scaled(count, count)
+    return f"{number} {unit}"
+
+
+def amounts(got: float, total: float) -> str:
+    """Say how many bytes of how many, in the unit that suits the latter."""
+    return f"{_scaled(got, total)[0]} of {amount(total)}"
+
+
+def _scaled(count: float, most: float) -> tuple[str, str]:
+    """Return a number in the unit that suits another, and the unit. Rounded down: all is there only when it is."""
+    for unit, bytes_of_unit in UNITS:
+        if most >= bytes_of_unit:
+            return f"{count * 10 // bytes_of_unit / 10:.1f}", unit
+    return f"{count:.0f}", "bytes"
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,23 +17,26 @@ from contextlib import suppress
 from itertools import count, takewhile
 
 from httpserve import (
+    CopyFailed,
     DownloadRecord,
     HttpServeError,
     HttpServerClient,
+    IsADirectory,
     NotFound,
     PortInUse,
     ServerNotRunning,
+    SourceNotFound,
     StorageError,
     WaitTimeout,
     __version__,
 )
 from httpserve.base.text import counted, printable
 from httpserve.cli.arguments import EXIT_ERROR, Options, explained, explained_here
-from httpserve.cli.events import OF_ALL, OF_SCREEN, UNDER_WAY, Event, EventFeed
+from httpserve.cli.events import UNDER_WAY, Event, EventFeed
 from httpserve.cli.paths import Served, what_to_serve
 from httpserve.cli.port_file import port_file, remove_stale
 from httpserve.cli.qr import qr_code
-from httpserve.cli.screen import Lines, LogTo, amount
+from httpserve.cli.screen import Lines, LogTo, amount, amounts
 from httpserve.cli.signals import Signals
 from httpserve.cli.stream import Stream
 
@@ -58,10 +63,12 @@ class ServeCommand:
         self._err = err
         wanted = options.progress if options.progress is not None else err.is_terminal and not options.json
         self._shows_progress = wanted and not options.quiet
-        self._lines = _screen(err) if self._shows_progress else Lines(err)
+        self._lines = _screen(err, tells_ends=not options.verbose) if self._shows_progress else Lines(err)
         self._feed: EventFeed | None = None
         self._unshown: list[Event] = []
         self._copying_at = 0.0
+        self._is_copied = options.src is None
+        self._is_typed = False  # whether SRC is what somebody types, below which no live line may be
         self._doing = "waiting for an address"  # nothing else takes long in the beginning
         self._began = time.monotonic()
         self._awaited: dict[str, int] = {}  # how many boards must have each name that some do not have yet
@@ -81,6 +88,8 @@ class ServeCommand:
         except KeyboardInterrupt:
             reason = "signal"
             self._forget_what_boards_have()  # a download under way may have ended well after the signal
+            if self._signals.latest == signal.SIGINT:
+                self._lines.end_typed()
             if self._signals.is_time_over:
                 code, reason = EXIT_ERROR, "error"
                 message = f"ended after {self._options.timeout:g} s (--timeout), while {self._doing}"
@@ -88,6 +97,8 @@ class ServeCommand:
                 names = " and ".join(map(repr, self._awaited))
                 was = "was" if len(self._awaited) == 1 else "were"
                 code, message = EXIT_ERROR, f"ended by a signal before {names} {was} downloaded"
+            elif not self._is_copied:
+                code, message = EXIT_ERROR, "ended by a signal before SRC was copied"
         except HttpServeError as error:
             code, reason, message = EXIT_ERROR, "error", explained_here(error, self._options)
         self._signals.release()
@@ -101,6 +112,7 @@ class ServeCommand:
             self._out.give_up()
         finally:
             self._signals.is_held = True
+            self._lines.leave()
         return code
 
     def _serve(self) -> None:
@@ -146,7 +158,7 @@ class ServeCommand:
         url = urls[0] if len(urls) == 1 else client.get_url()
         picture = qr_code(url, self._err.encoding) if options.qr else ""
         if options.json or self._shows_progress:
-            self._feed = EventFeed(client, OF_ALL if options.json else OF_SCREEN)
+            self._feed = EventFeed(client)
         with port_file(options.port_file, client.get_port()):
             for text in (warning, *(note.fields["text"] for note in notes), picture):
                 if text:
@@ -170,26 +182,49 @@ class ServeCommand:
     def _begin(self, client: HttpServerClient) -> None:
         """Start the server, and put what it has to serve: all that may take long before a board can ask."""
         options = self._options
+        if options.wait_for_address and self._err.is_terminal and not options.quiet:
+            where = options.bind or (options.peer and f"the network of {options.peer}") or "an address"
+            self._lines.begin(f"waiting up to {options.wait_for_address:g} s for {printable(where)}")
         client.start(options.wait_for_address)
         if options.src is not None:
-            self._copying(0, None)
-            src = STANDARD_INPUT if options.src == "-" else options.src
-            client.put_file(options.dst, src, sha256=options.sha256, progress=self._copying)
-            self._lines.busy("")
+            self._put(client, options.src)
         try:
             for name in self._awaited:
                 client.expect_download(name)  # which looks whether it is there
+        except IsADirectory as error:
+            raise IsADirectory(f"--exit-after: {error.name!r} is a directory; give a file in it", error.name) from error
         except NotFound as error:
             raise NotFound(f"--exit-after: {explained(error)}", error.name) from error
 
+    def _put(self, client: HttpServerClient, src: str) -> None:
+        options = self._options
+        self._is_typed = src == "-" and sys.stdin is not None and sys.stdin.isatty()
+        if self._is_typed and not options.quiet:
+            self._lines.say("reading standard input; Ctrl-D ends it")
+        self._copying(0, None)
+        try:
+            source = STANDARD_INPUT if src == "-" else src
+            client.put_file(options.dst, source, sha256=options.sha256, progress=self._copying)
+        except SourceNotFound as error:
+            if not os.path.exists(options.dst):
+                raise
+            right = f"the source comes first: httpserve put {shlex.join((options.dst, src))}"
+            raise SourceNotFound(f"{explained(error)}; {right}", error.source) from error
+        except CopyFailed as error:
+            if not os.path.isdir(src):
+                raise
+            raise CopyFailed(f"{explained(error)}; to serve a directory: httpserve {shlex.quote(src)}") from error
+        self._is_copied = True
+        self._lines.busy("")
+
     def _copying(self, done: int, total: int | None) -> None:
-        self._doing = f"copying SRC to {self._options.dst!r}: {done} bytes of it were copied"
+        self._doing = f"copying SRC to {self._options.dst!r}: {amount(done)} of it were copied"
         now = time.monotonic()
-        if not self._shows_progress or now < self._copying_at + COPYING_SECONDS:
+        if not self._shows_progress or self._is_typed or now < self._copying_at + COPYING_SECONDS:
             return
         self._copying_at = now
-        of = "" if total is None else f" of {amount(total)}"
-        self._lines.busy(f"copying {printable(self._options.dst)}: {amount(done)}{of}")
+        done_of_all = amount(done) if total is None else amounts(done, total)
+        self._lines.busy(f"copying {printable(self._options.dst)}: {done_of_all}")
 
     def _what_to_type(self, client: HttpServerClient, files: Sequence[str]) -> list[Event]:
         """Return what --command shows. Takes as long as reading the files, where their digests are not known."""
@@ -268,11 +303,17 @@ class ServeCommand:
 
     def _say_what_ends(self, client: HttpServerClient) -> None:
         ending = sum(transfer.state == UNDER_WAY for transfer in client.transfers)
-        again = ""
+        if not ending or self._options.quiet:
+            return
+        waiting = f"waiting up to {STOP_SECONDS:g} s for"
         if self._signals.latest == signal.SIGINT:
-            again = f"; again to cut {'it' if ending == 1 else 'them'}"
-        if ending and not self._options.quiet:
-            self._lines.say(f"waiting up to {STOP_SECONDS:g} s for {counted(ending, 'download')}{again}")
+            self._lines.say(f"{waiting} {counted(ending, 'download')}; again to cut {'it' if ending == 1 else 'them'}")
+        elif self._options.exit_after and not self._awaited:
+            names = " and ".join(dict.fromkeys(printable(name) for name, _ in self._options.exit_after))
+            is_there = "is" if len(self._options.exit_after) == 1 else "are"
+            self._lines.say(f"{names} {is_there} downloaded; {waiting} {counted(ending, 'other download')}")
+        else:
+            self._lines.say(f"{waiting} {counted(ending, 'download')}")
 
     def _look(self, timeout: float) -> None:
         """Wait for what happens next, and tell it. A signal loses no event."""
@@ -318,15 +359,16 @@ def _failures(ends: Ends) -> list[BaseException]:
     return sorted(failed, key=lambda error: isinstance(error, WaitTimeout))
 
 
-def _screen(stream: Stream) -> Lines:
+def _screen(stream: Stream, *, tells_ends: bool) -> Lines:
     """Return a live screen on a terminal, else plain lines."""
-    if stream.is_terminal:
+    if stream.can_redraw:
         try:
             from httpserve.cli.live_screen import Screen
         except ImportError:  # it takes rich, of the extra `terminal`
-            return Lines(stream)
-        return Screen(stream)
-    return Lines(stream)
+            pass
+        else:
+            return Screen(stream, tells_ends=tells_ends)
+    return Lines(stream, tells_ends=tells_ends)
 
 
 def client_for(served: Served | None, options: Options) -> HttpServerClient:
@@ -349,4 +391,4 @@ def client_for(served: Served | None, options: Options) -> HttpServerClient:
 def log_to(lines: Lines, options: Options) -> None:
     """Send the log to stderr: warnings; requests and each step with -v; everything with -vv; errors alone with -q."""
     level = logging.ERROR if options.quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)]
-    logging.basicConfig(handlers=[LogTo(lines)], level=level)
+    logging.basicConfig(handlers=[LogTo(lines, options)], level=level)

@@ -66,10 +66,28 @@ class Stream:
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
 
+    def write_at_once(self, text: str) -> None:
+        """Write past the buffer, as a signal's handler may: `write` may be what it interrupts."""
+        with contextlib.suppress(OSError):
+            os.write(self.number, text.encode("ascii"))
+
+    @property
+    def number(self) -> int:
+        """The number of the stream's file; -1 where it has none."""
+        try:
+            return -1 if self._stream is None else self._stream.fileno()
+        except (OSError, ValueError):
+            return -1
+
     @property
     def is_terminal(self) -> bool:
+        """Whether a person sees it."""
+        return self._stream is not None and self._stream.isatty()
+
+    @property
+    def can_redraw(self) -> bool:
         """Whether lines can be changed in their place."""
-        return self._stream is not None and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        return self.is_terminal and os.environ.get("TERM") != "dumb"
 
     @property
     def encoding(self) -> str:
@@ -79,8 +97,7 @@ class Stream:
     def size(self) -> tuple[int, int]:
         """Return the columns and rows of the terminal."""
         try:
-            assert self._stream is not None
-            columns, rows = os.get_terminal_size(self._stream.fileno())
+            columns, rows = os.get_terminal_size(self.number)
         except (OSError, ValueError):
             columns = rows = 0
         return columns or COLUMNS, rows or ROWS

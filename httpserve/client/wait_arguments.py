@@ -12,7 +12,7 @@ from functools import partial
 
 from httpserve.base.arguments import StrPath, checked_seconds
 from httpserve.base.names import checked_name
-from httpserve.base.text import in_python
+from httpserve.base.text import InPython, Message, in_python
 from httpserve.client.lifecycle import Lifecycle, State
 from httpserve.client.ways import Ways
 from httpserve.errors import InvalidArgument, InvalidName, NotFound, ServerNotRunning, StorageError
@@ -131,7 +131,7 @@ class WaitTerms:
             self._root.status(name)
         except StorageError:
             found = self.nearest([name])[name]
-            near = f"there is {', '.join(map(repr, found))}" if found else "put it there first"
+            near = f": there is {', '.join(map(repr, found))}" if found else InPython(": put it there first")
             path = "; a wait takes the name on the server, not a path of this computer" if is_path else ""
-            return NotFound(f"no file {name!r} is on the server: {near}{path}", name)
+            return NotFound(Message("no file {} is on the server{}{}", repr(name), near, path), name)
         return error

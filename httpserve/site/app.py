@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
+from httpserve.base.text import Hint, Message
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
 from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver
 from httpserve.site import answers, conditional
@@ -165,7 +166,8 @@ class Site:
         if self.only and self._named(name) is None:
             is_one = "is the only file that is" if len(self.only) == 1 else "are all that is"
             return f"{name!r} is not served: {', '.join(map(repr, self.only))} {is_one}"
-        return f"{name!r} is not served: its name has a leading dot, others put it here, and dot_files is not set"
+        text = "{} is not served: its name has a leading dot, and others put it here; {} serves it"
+        return Message(text, repr(name), Hint("dot_files", True))
 
     # Files
 

@@ -19,7 +19,7 @@ from opendal.layers import CapabilityOverrideLayer
 
 from httpserve.base.arguments import quoted_value
 from httpserve.base.names import checked_name
-from httpserve.base.text import printable
+from httpserve.base.text import InPython, Message, printable
 from httpserve.errors import (
     CopyFailed,
     InvalidArgument,
@@ -133,8 +133,8 @@ class Storage:
             source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)
         except SourceNotFound as error:
             if operator is None and os.path.exists(dst):
-                swapped = f"{dst!r} exists: the name on the server comes first, then the source"
-                raise SourceNotFound(f"{error}; {swapped}", error.source) from None
+                swapped = InPython(f"; {dst!r} exists: the name on the server comes first, then the source")
+                raise SourceNotFound(Message("{}{}", str(error), swapped), error.source) from None
             raise
         try:
             # No `with`: a copy discards what it does not commit.

@@ -28,19 +28,35 @@ class Terminal:
     def __init__(self, columns: int = 80, rows: int = 24) -> None:
         self._ours, self.theirs = os.openpty()
         self.raw = b""
-        self._become(columns, rows)
+        self._tell(columns, rows)
+        self._show(columns, rows)
 
-    def _become(self, columns: int, rows: int) -> None:
+    def _tell(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def _show(self, columns: int, rows: int) -> None:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
 
-    def resize(self, columns: int, rows: int = 24) -> None:
-        """Change its size as most terminals do, which fold lines anew that do not fit any more."""
+    def resize(self, columns: int, rows: int = 24, *, is_known: bool = True) -> None:
+        """Change its size as most terminals do, which fold lines anew and keep the cursor where it is in the text.
+
+        Programs know it later from some (tmux): not *is_known* is what they see until then.
+        """
         self.read()
-        before = [line.rstrip() for line in self._screen.display[: self._screen.cursor.y]]
-        self._become(columns, rows)
-        self._stream.feed("".join(f"{line}\r\n" for line in before).encode())
+        lines, above = [line.rstrip() for line in self._screen.display], self._screen.cursor.y
+        self._show(columns, rows)
+        if is_known:
+            self._tell(columns, rows)
+        text = "\r\n".join([*lines[:above], "\x1b7" + lines[above], *lines[above + 1 :]]).rstrip()
+        self._stream.feed(f"{text}\x1b8".encode())
+
+    def type(self, text: str) -> None:
+        """Press these keys."""
+        os.write(self._ours, text.encode())
+
+    def shows_what_is_typed(self) -> bool:
+        return bool(termios.tcgetattr(self.theirs)[3] & termios.ECHO)
 
     def close(self) -> None:
         os.close(self._ours)

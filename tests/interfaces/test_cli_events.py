@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.cli.events import KINDS, OF_ALL, Event, EventFeed
+from httpserve.cli.events import KINDS, Event, EventFeed
 from tests import warm
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch, is_refused
 from tests.interfaces.conftest import Run, Start
@@ -259,7 +259,7 @@ def test_name_that_is_missing_just_before_the_end_is_told(told: Told) -> None:
 def test_transfer_whose_end_is_skipped_ends_with_what_is_known_of_it(folder: Path) -> None:
     (folder / "board.img").write_bytes(bytes(BIG))
     with HttpServerClient(folder, "127.0.0.1", read_only=True, max_records=2) as client:
-        feed = EventFeed(client, OF_ALL)
+        feed = EventFeed(client)
 
         def told() -> list[Event]:
             return [event for one in feed.wait(PATIENCE_SECONDS) for event in feed.told(one)]

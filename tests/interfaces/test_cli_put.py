@@ -200,7 +200,7 @@ def test_address_that_comes_late_is_waited_for(folder: Path) -> None:
         assert first_line(process).startswith("http://10.3.3.1:")
         # `ip netns exec` has become the command itself.
         assert end(process)[0] == 0
-    assert "waiting up to 30 s for an address: no interface has 10.3.3.1 yet; --wait-for-address 30" in waiting
+    assert "waiting up to 30 s for an address: no interface has 10.3.3.1 yet; a longer --wait" in waiting
 
 
 def test_timeout_bounds_the_wait_for_an_address(run: Run, folder: Path) -> None:

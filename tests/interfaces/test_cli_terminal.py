@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -55,7 +58,7 @@ def test_line_of_a_transfer_changes_in_its_place_and_is_replaced_at_the_end(
         board.read_exactly(BIG - (5 << 20))
         (over,) = terminal.until(lambda lines: "completed" in lines[0])
 
-    part = r"board\.img  127\.0\.0\.1  [━╸╺]+ +\d+ % +\d+ of 12 MiB"
+    part = r"board\.img  127\.0\.0\.1  [━╸╺]+ +\d+ % +[\d.]+ of 12\.0 MiB"
     assert begun.startswith("board.img  127.0.0.1  ")
     drawn = re.sub(r"\x1b\[[\d;]*m", "", terminal.raw.decode())
     assert re.search(part + r" +[\d.]+ [KMG]iB/s  \d+:\d\d left\r\n", drawn)
@@ -77,9 +80,9 @@ def test_each_board_has_its_line_and_what_is_over_stands_above(start: Start, big
         first.reset()
         rest = terminal.until(lambda lines: "reset" in lines[1])
 
-    assert re.match(r"2 in all +2 boards +[━╸╺]+ +\d+ % +\d+ of 24 MiB", both[2])
+    assert re.match(r"2 in all +2 boards +[━╸╺]+ +\d+ % +[\d.]+ of 24\.0 MiB", both[2])
     assert [re.split(":? ", line)[1:4] for line in lines] == [["", "board.img", "to"], ["", "127.0.0.1", ""]]
-    assert re.fullmatch(rf"{DAY}board\.img to 127\.0\.0\.1: reset at [\d.]+ [KM]iB of 12\.0 MiB", rest[1])
+    assert re.fullmatch(rf"{DAY}board\.img to 127\.0\.0\.1: reset at [\d.]+ of 12\.0 MiB", rest[1])
 
 
 def test_log_does_not_run_into_live_lines(start: Start, big: Path, terminal: Terminal) -> None:
@@ -143,13 +146,50 @@ def test_put_shows_its_copy_and_leaves_no_line_of_it(start: Start, big: Path, te
     assert b"copying x: " in terminal.raw
 
 
+def within(terminal: Terminal) -> dict[str, object]:
+    """Return how to start what a terminal is to send its keys and signals to."""
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    return {"plain": True, "stdin": terminal.theirs, "stderr": terminal.theirs, "preexec_fn": take_terminal}
+
+
+def test_put_of_what_is_typed_says_how_that_ends_and_shows_it(start: Start, terminal: Terminal) -> None:
+    process = start("put", "-", "x", "-b", "127.0.0.1", **within(terminal))
+    terminal.until(lambda lines: lines == ["reading standard input; Ctrl-D ends it"])
+    terminal.type("text\n\x04")
+
+    assert fetch(first_line(process)) == b"text\n"
+    assert terminal.lines()[1] == "text"
+
+
+def test_what_is_typed_moves_no_line_and_is_shown_again_at_the_end(start: Start, big: Path, terminal: Terminal) -> None:
+    process = start(big, "-b", "127.0.0.1", **within(terminal))
+    with Wire(port_of(process), receive_bytes=SLOW) as board:
+        board.get("/board.img")
+        board.read_head()
+        terminal.until(lambda lines: "stalled" in "".join(lines))
+        silent = terminal.shows_what_is_typed()
+        terminal.type("x\n\n\n")
+        board.read_exactly(3 << 20)
+        lines = terminal.until(lambda lines: re.search(r"2\d %", "".join(lines)))
+        terminal.type("\x03")
+        board.reset()
+        code, _, _ = end(process, told=False)
+
+    assert (silent, len(lines)) == (False, 1)
+    assert (code, terminal.shows_what_is_typed()) == (0, True)
+
+
 @pytest.mark.parametrize("where", ["pipe", "dumb terminal"])
 def test_elsewhere_progress_is_plain_lines(
     start: Start, folder: Path, terminal: Terminal, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "dumb")
     stderr = subprocess.PIPE if where == "pipe" else terminal.theirs
-    process = start(folder, "-b", "127.0.0.1", "--progress", stderr=stderr)
+    process = start(folder, "-b", "127.0.0.1", *(["--progress"] if where == "pipe" else []), stderr=stderr)
 
     fetch(f"{first_line(process)}/boot/zImage")
     if where == "pipe":
@@ -157,8 +197,8 @@ def test_elsewhere_progress_is_plain_lines(
     else:
         lines = terminal.finish(process)
 
-    assert re.fullmatch(rf"{DAY}boot/zImage to 127\.0\.0\.1: started, 5\.9 KiB", lines[0])
-    assert re.fullmatch(rf"{DAY}boot/zImage to 127\.0\.0\.1: completed, 5\.9 KiB in \d\.\d s, [\d.]+ \S+/s", lines[1])
+    assert re.fullmatch(rf"{DAY}boot/zImage to 127\.0\.0\.1: started, 5\.8 KiB", lines[0])
+    assert re.fullmatch(rf"{DAY}boot/zImage to 127\.0\.0\.1: completed, 5\.8 KiB in \d\.\d s, [\d.]+ \S+/s", lines[1])
     assert len(lines) == 2
     assert b"\x1b" not in terminal.raw
 
@@ -196,7 +236,7 @@ def test_first_ctrl_c_says_what_it_waits_for_and_lines_go_on_moving(
         process.send_signal(signal.SIGINT)
         (said, before) = terminal.until(lambda lines: len(lines) == 2)
         board.read_exactly(6 << 20)
-        terminal.until(lambda lines: re.search(r" [45]\d % +[56] of 12 MiB", lines[1]))
+        terminal.until(lambda lines: re.search(r" [45]\d % +[56]\.\d of 12\.0 MiB", lines[1]))
         board.read_exactly(BIG - (6 << 20))
         lines = terminal.until(lambda lines: "completed" in lines[1])
 
@@ -204,6 +244,21 @@ def test_first_ctrl_c_says_what_it_waits_for_and_lines_go_on_moving(
     assert re.match(r"board\.img  127\.0\.0\.1  [━╸╺]+ +\d %", before)
     assert len(lines) == 2
     assert end(process, told=False)[0] == 0
+
+
+def test_end_that_waits_for_another_board_says_what_is_done(start: Start, big: Path, terminal: Terminal) -> None:
+    process = start(big, "-b", "127.0.0.1", "--exit-after", "board.img", stderr=terminal.theirs)
+    with Wire(port := port_of(process), receive_bytes=SLOW, source="127.0.0.2") as other:
+        other.get("/board.img")
+        other.read_head()
+        terminal.until(len)
+        fetch(f"http://127.0.0.1:{port}/board.img")
+        lines = terminal.until(lambda lines: any("waiting" in line for line in lines))
+        other.reset()
+        code, _, _ = end(process, told=False)
+
+    assert "board.img is downloaded; waiting up to 5 s for 1 other download" in lines
+    assert code == 0
 
 
 @pytest.mark.parametrize("options", [["--progress"], ["--json"], ["-q"]], ids=" ".join)

@@ -6,10 +6,12 @@ import json
 import os
 import urllib.error
 from pathlib import Path
+from socket import AF_INET
 
 import pytest
 
 from httpserve.cli.arguments import VARIABLES, Options, parse
+from httpserve.network.interfaces import interfaces
 from tests.cases import each
 from tests.interfaces.command import end, event, events, fetch, first_line
 from tests.interfaces.conftest import Run, Start
@@ -174,6 +176,18 @@ def test_error_names_the_variable(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         (["--host", "10.0.0.1"], 2, "unrecognized arguments: --host; there is --bind"),
         (["served", "--prot=80"], 2, "unrecognized arguments: --prot=80; there is --port"),
         (["served", "--exit-after-download"], 2, "without put it is --exit-after NAME"),
+        (["served", "--wait", "5"], 2, "unrecognized arguments: --wait 5; there is --wait-for-address"),
+        (["served", "--cors"], 2, "unrecognized arguments: --cors\n"),
+        (["served", "--listen", "x"], 2, "; there is --bind"),
+        (["dcotor"], 1, "; there is the command doctor"),
+        (["putt", "a", "b"], 1, "; there is the command put"),
+        (["put", "x", "served/a file.txt"], 1, "; the source comes first: httpserve put 'served/a file.txt' x"),
+        (["put", "served", "x"], 1, "; to serve a directory: httpserve served"),
+        (["put", "ftp://x/y", "x"], 1, "of URLs only http:// and https:// are fetched\n"),
+        (["served", "--exit-after", "boot"], 1, "--exit-after: 'boot' is a directory; give a file in it"),
+        (["served", "--exit-after", ".hid"], 1, "and others put it here; --dot-files serves it"),
+        (["served", "--exit-after", "xyzzy"], 1, "--exit-after: no file 'xyzzy' is on the server\n"),
+        (["served", "--peer", "10.300.1.1"], 1, "--peer 10.300.1.1 is no address: IPv4 has four numbers of 0 to 255"),
         (["put", "a", "b", "c"], 2, "unrecognized arguments: c"),
         (["served/a file.txt", "x"], 1, "to serve a file under another name: httpserve put 'served/a file.txt' x"),
         (["https://ci.example/x"], 1, "to serve a copy of what a URL has: httpserve put https://ci.example/x NAME"),
@@ -183,19 +197,40 @@ def test_error_names_the_variable(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         (["served", "--exit-after", "zimage"], 1, "--exit-after: no file 'zimage' is on the server: there is 'boot/zI"),
     ],
 )
-def test_wrong_form_is_an_error_that_says_the_right_one(run: Run, words: list[str], code: int, said: str) -> None:
+def test_wrong_form_is_an_error_that_says_the_right_one(
+    run: Run, folder: Path, words: list[str], code: int, said: str
+) -> None:
+    (folder / ".hid").touch()
     ended, output, errors = run(*words)
 
     assert (ended, output) == (code, "")
     assert said in errors
 
 
-def test_peer_that_will_hardly_reach_the_server_is_one_line_on_stderr(start: Start) -> None:
-    process = start("served", "-b", "127.0.0.1", "--peer", "10.99.99.9", cwd=Path.cwd())
+def test_peer_that_will_hardly_reach_the_server_is_one_line_on_stderr(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPSERVE_HOST", "127.0.0.1")
+    monkeypatch.setenv("HTTPSERVE_PEER", "10.99.99.9")
+    process = start("served", cwd=Path.cwd())
     url = first_line(process)
 
     code, _, errors = end(process)
 
     assert url.startswith("http://127.0.0.1:")
     assert (code, errors.count("\n")) == (0, 1)
-    assert "--peer 10.99.99.9" in errors
+    assert "  warning: --peer 10.99.99.9" in errors
+    assert "HTTPSERVE_PEER=10.99.99.9" in errors
+
+
+def test_peer_that_is_this_host_itself_is_one_line_on_stderr(start: Start) -> None:
+    own = next((here.address for here in interfaces() if here.family == AF_INET and not here.is_loopback), None)
+    if own is None:
+        pytest.skip("this host has no address but loopback")
+
+    process = start("served", "--peer", own, cwd=Path.cwd())
+    first_line(process)
+    code, _, errors = end(process)
+
+    assert (code, errors.count("\n")) == (0, 1)
+    assert f"--peer {own} is this host's own address; a board has one of its own\n" in errors

@@ -56,7 +56,7 @@ def test_errors_name_the_options_that_help(run: Run, folder: Path) -> None:
 
     assert "pass -p 0 to let the system choose" in in_use
     assert "--wait-for-address 30 waits for it, and -b 0.0.0.0 takes addresses as they come" in absent
-    assert waiting.startswith("httpserve: waited 0.01 s: no interface has 203.0.113.7 yet; --wait-for-address 30")
+    assert waiting.startswith("httpserve: waited 0.01 s: no interface has 203.0.113.7 yet; a longer --wait")
     assert "or use --wait-for-address 30" in doctors
     assert not FOR_PYTHON.search(in_use + absent + waiting + doctors)
 

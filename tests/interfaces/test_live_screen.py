@@ -29,7 +29,9 @@ MIB = 1 << 20
 def screen(columns: int, rows: int = 24, encoding: str = "utf-8") -> Iterator[tuple[Terminal, Lines]]:
     terminal = Terminal(columns, rows)
     with open(os.dup(terminal.theirs), "w", encoding=encoding, errors="backslashreplace") as stream:
-        yield terminal, rich.Screen(Stream(stream))
+        shown = rich.Screen(Stream(stream))
+        yield terminal, shown
+        shown.leave()
     terminal.close()
 
 
@@ -39,17 +41,17 @@ def progress(number: int, name: str = LONG, client: str = "192.168.7.101", **fie
 
 
 def missing(name: str, *nearest: str) -> Event:
-    return Event("missing", {"client": "192.168.7.2", "name": name, "nearest": nearest}, 0.0)
+    return Event("missing", {"client": "192.168.7.2", "name": name, "nearest": nearest, "hidden": name[0] == "."}, 0.0)
 
 
-FIGURES = "29 %  123 of 412 MiB  11.5 MiB/s"
+FIGURES = "29 %  123.0 of 412.0 MiB  11.5 MiB/s"
 WIDTHS = [
     (200, f"{LONG}  192.168.7.101  {'━' * 11}╸{'━' * 28}   {FIGURES}  0:25 left"),
-    (120, f"deploy/images/core-ima…ne-genericarm64.wic.zst  192.168.7.101  ━━╸━━━━━━━   {FIGURES}  0:25 left"),
-    (100, f"deploy/image…arm64.wic.zst  192.168.7.101  ━━╸━━━━━━━   {FIGURES}  0:25 left"),
-    (80, f"deploy/i…4.wic.zst  192.168.7.101   {FIGURES}  0:25 left"),
-    (60, f"depl….zst  192.168.7.101   {FIGURES}"),
-    (40, "dep….zst 192.168.7.101  29 % 11.5 MiB/s"),
+    (120, f"deploy/images/core-i…-genericarm64.wic.zst  192.168.7.101  ━━╸━━━━━━━   {FIGURES}  0:25 left"),
+    (100, f"deploy/ima…m64.wic.zst  192.168.7.101  ━━╸━━━━━━━   {FIGURES}  0:25 left"),
+    (80, f"deploy/image…rm64.wic.zst  192.168.7.101   {FIGURES}"),
+    (60, "deploy/image…rm64.wic.zst  192.168.7.101   29 %  11.5 MiB/s"),
+    (40, "deploy/im…4.wic.zst 192.168.7.101  29 %"),
     (10, "d…t  29 %"),
 ]
 
@@ -71,11 +73,43 @@ def test_the_last_line_is_the_sum_and_says_where_nothing_moves() -> None:
         lines.refresh()
 
         assert terminal.lines() == [
-            "fitImage                       192.168.7.2   ━━╸━━━━━━━   25 %   3 of 12 MiB   3.0 MiB/s  0:03 left",
-            "rootfs.squashfs                192.168.7.13  ━━━━━━━━━━    1 %   1 of 76 MiB     stalled",
-            "板板板板板板板…板板板板板板板  192.168.7.13  ━━━━━━━━━━  100 %  0 of 0 bytes",
-            "3 in all                       2 boards      ━━━━━━━━━━    4 %   4 of 88 MiB   3.0 MiB/s  0:28 left",
+            "fitImage                    192.168.7.2   ━━╸━━━━━━━   25 %  3.0 of 12.0 MiB   3.0 MiB/s  0:03 left",
+            "rootfs.squashfs             192.168.7.13  ━━━━━━━━━━    1 %  1.0 of 76.0 MiB     stalled",
+            "板板板板板板… 板板板板板板  192.168.7.13  ━━━━━━━━━━  100 %     0 of 0 bytes",
+            "3 in all                    2 boards      ━━━━━━━━━━    4 %  4.0 of 88.0 MiB   3.0 MiB/s  0:28 left",
         ]
+
+
+def test_a_narrow_terminal_keeps_names_apart_and_the_label_of_the_sum_whole() -> None:
+    with screen(60) as (terminal, lines):
+        for number in range(15):
+            lines.tell(progress(number, f"image-{number:02}.bin"))
+        lines.refresh()
+
+        names = [line.split("  ")[0] for line in terminal.lines()]
+
+    assert names == [*(f"image-{number:02}.bin" for number in range(15)), "15 in all"]
+
+
+def test_what_came_by_ranges_and_what_is_hidden_is_told_as_that() -> None:
+    def transfer(number: int, kind: str, ranges: list[list[int]], **more: object) -> Event:
+        fields = {"seconds": 1.0, "name": "board.img", "client": "127.0.0.2", "id": number, "acknowledged": 100}
+        told = {} if kind == "transfer-ended" else {"ranges": ranges}
+        return Event(kind, {**fields, "total": 100, "rate": 100.0, "state": "completed", **told, **more})
+
+    with screen(100) as (terminal, lines):
+        for number, ranges in enumerate(([[0, 100]], [[100, 150], [200, 250]], [])):
+            lines.tell(transfer(number, "transfer-started", ranges))
+            lines.tell(transfer(number, "transfer-ended", ranges))
+            lines.tell(transfer(number, "download", ranges))
+        lines.tell(missing(".hid"))
+        lines.close()
+        shown = [line[10:] for line in terminal.lines()]
+
+    how = "board.img to 127.0.0.2: completed, 100 bytes in 1.0 s, 100 bytes/s"
+    whole = "127.0.0.2 has all of board.img"
+    hidden = '192.168.7.2 asked for ".hid", which is hidden (a leading dot); --dot-files serves it'
+    assert shown == [f"bytes 0-99 of {how}", whole, f"2 ranges of {how}", whole, how, hidden]
 
 
 @each("rows, last", [(10, ["… and 24 more", "30 in all"]), (4, ["… and 30 more", "30 in all"]), (3, ["30 in all"])])
@@ -91,8 +125,8 @@ def test_lines_that_find_no_room_are_counted(rows: int, last: list[str]) -> None
     assert len(shown) == max(1, rows - 2)
 
 
-@each("columns", [50, 70, 110])
-def test_a_resize_leaves_nothing_of_the_lines_before(columns: int) -> None:
+@each("columns, is_known", [(50, True), (70, True), (110, True), (70, False)])
+def test_a_resize_leaves_nothing_of_the_lines_before(columns: int, is_known: bool) -> None:
     with screen(100) as (terminal, lines):
         lines.say("http://192.168.7.1:8000")
         for number in range(5):
@@ -100,7 +134,8 @@ def test_a_resize_leaves_nothing_of_the_lines_before(columns: int) -> None:
         lines.refresh()
         terminal.lines()
 
-        terminal.resize(columns)
+        terminal.resize(columns, is_known=is_known)
+        lines.tell(progress(0))
         lines.refresh()
         shown = terminal.lines()
 
@@ -125,7 +160,7 @@ def test_what_is_over_stays_above_with_its_time_and_fits_into_a_line() -> None:
         assert terminal.lines() == shown[:3]
     assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in shown[:3])
     assert [line[10:] for line in shown[:3]] == [
-        "deploy/imag…rm64.wic.zst to 192.168.7.101: reset at 123.0 MiB of 412.0 MiB",
+        "deploy/images…carm64.wic.zst to 192.168.7.101: reset at 123.0 of 412.0 MiB",
         '192.168.7.2 asked for "fitimage", which is not there; there is "fitImage"',
         '192.168.7.2 asked for "none", which is not there',
     ]
@@ -166,7 +201,7 @@ def test_colours_and_characters_are_those_that_the_terminal_has(monkeypatch: pyt
         lines.refresh()
         shown = terminal.lines()
 
-    assert shown[1] == f"deploy/imag...rm64.wic.zst  192.168.7.101  --           {FIGURES}  0:25 left"
+    assert shown[1] == f"deploy/im...64.wic.zst  192.168.7.101  --           {FIGURES}  0:25 left"
     assert not re.search(rb"\x1b\[[\d;]*3\dm", terminal.raw)
 
 

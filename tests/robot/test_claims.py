@@ -173,7 +173,7 @@ Failure of one of several servers says which and where the file is
     Put Text    boot/Image    kernel
     Start HTTP Server    alias=tonight
     ${which}=    Set Variable    (on server 'tonight'; there is one on 'default')
-    Run Keyword And Expect Error    no file 'boot/Image' is on the server: put it there first ${which}
+    Run Keyword And Expect Error    no file 'boot/Image' is on the server ${which}
     ...    Wait For Download    boot/Image    timeout=0
     Run Keyword And Expect Error    there is no file 'boot/Image' on the server; in 'boot': nothing ${which}
     ...    File Should Exist    boot/Image

@@ -14,13 +14,16 @@ import threading
 from httpserve.base.descriptors import Descriptor
 from httpserve.base.log import logger
 from httpserve.base.near import nearest_path
+from httpserve.base.text import InPython, Message
 from httpserve.base.threads import run_shielded
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.storage.copying.ends import temporary_beside
 from httpserve.storage.copying.messages import changed, check_whole, missing, redacted_url, unreadable, unwritable
 
 _log = logger("httpserve.storage")
-_ONLY_HTTP = "of URLs only http:// and https:// are fetched; pass an opendal operator for other services"
+_ONLY_HTTP = Message(
+    "of URLs only http:// and https:// are fetched{}", InPython("; pass an opendal operator for other services")
+)
 
 
 def _where_missing(path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import re
 
-from httpserve.base.text import printable
+from httpserve.base.text import Message, printable
 from httpserve.errors import CopyFailed, CopyIsADirectory, CopyNotPermitted, SourceNotFound, SourceStalled
 
 MOST_SAID = 500  # characters of what a server, or opendal, says of a failure
@@ -50,7 +50,8 @@ def is_url(text: str) -> bool:
 
 def missing(label: str, why: str = "") -> SourceNotFound:
     """Return the error for a source that does not exist, for the reason *why* where one was given."""
-    return SourceNotFound(f"the source {label} does not exist{why and ': ' + printable(why, MOST_SAID)}", label)
+    said = why if isinstance(why, Message) else printable(why, MOST_SAID)
+    return SourceNotFound(Message("the source {} does not exist{}{}", label, why and ": ", said), label)
 
 
 def unreadable(label: str, why: str, number: int | None = None) -> CopyFailed:
