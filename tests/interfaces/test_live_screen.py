@@ -103,6 +103,7 @@ def test_what_came_by_ranges_and_what_is_hidden_is_told_as_that() -> None:
             lines.tell(transfer(number, "transfer-ended", ranges))
             lines.tell(transfer(number, "download", ranges))
         lines.tell(missing(".hid"))
+        lines.busy("copying")
         lines.close()
         shown = [line[10:] for line in terminal.lines()]
 
