@@ -2,7 +2,7 @@
 
 from httpserve.base.lazy import lazy_names
 
-TYPE_CHECKING = False  # as that of typing, whose import takes longer than all of this package's own
+TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this package
 if TYPE_CHECKING:
     from httpserve.base.arguments import StrPath
     from httpserve.base.progress import Progress

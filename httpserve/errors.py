@@ -1,7 +1,7 @@
 """Every exception that a user of httpserve can catch.
 
 Each class is also the builtin error that it is like, so a plain `except FileNotFoundError` works. The message says what
-was tried, with which value, and what to do; attributes have the same as data. Knows texts, and nothing else of the
+was tried, with which value, and what to do; the attributes have the same as data. Knows texts, and nothing else of the
 package.
 """
 
@@ -20,7 +20,7 @@ _OTHER_NOTEBOOK = (
 
 
 class HttpServeError(Exception):
-    """The root of all errors of httpserve. Its text is one line, in which what does not print is escaped."""
+    """The root of all errors of httpserve. Its text is one line, in which unprintable characters are escaped."""
 
     def __str__(self) -> str:
         return printable(super().__str__())  # it may quote a board, a source or the name of a file
@@ -141,11 +141,11 @@ class AlreadyExists(StorageError, FileExistsError, number=errno.EEXIST):
 
 
 class IsADirectory(StorageError, IsADirectoryError, number=errno.EISDIR):
-    """The call is for files, the name is a directory's."""
+    """The call is for files, but the name is that of a directory."""
 
 
 class NotADirectory(StorageError, NotADirectoryError, number=errno.ENOTDIR):
-    """The call is for directories, the name (or a part of it) is a file's."""
+    """The call is for directories, but the name (or a part of it) is that of a file."""
 
 
 class NotPermitted(StorageError, PermissionError, number=errno.EACCES):
@@ -181,11 +181,11 @@ class CopyNotPermitted(CopyFailed, PermissionError, number=errno.EACCES):
 
 
 class SourceStalled(CopyFailed, TimeoutError, number=errno.ETIMEDOUT):
-    """The source sent no byte for the time allowed."""
+    """The source sent no byte in the time allowed."""
 
 
 class DigestMismatch(CopyFailed, ValueError):
-    """The bytes do not have the digest of the caller. `expected` and `actual` are hexadecimal."""
+    """The bytes do not have the digest that the caller gave. `expected` and `actual` are hexadecimal."""
 
     def __init__(self, message: str, source: str, name: str, expected: str, actual: str) -> None:
         super().__init__(message, source, name)
@@ -197,19 +197,19 @@ class DigestMismatch(CopyFailed, ValueError):
 
 
 class WaitTimeout(SystemFailure, TimeoutError):
-    """The event of a wait did not happen in time. In a notebook it shows itself as a table.
+    """What was waited for did not happen in time. In a notebook the error shows itself as a table.
 
     Attributes:
         name: The name of the file or the request.
-        timeout: How many seconds the wait had.
+        timeout: How many seconds the wait was given.
         happened: What did happen: `nobody connected`, `nothing asked`, `asked by others`, `asked for other names`,
             `HEAD only`, `not modified`, `range beyond the end`, `rejected`, `returned before`, `older version`,
             `asked too early`, `under way`, `stopped` (it was started, and stopped at byte `received` of `total`), or
             `ranges missing`. docs/waiting.md explains each.
-        received: How many different bytes the client has that has most.
+        received: How many different bytes the client with the most has.
         total: The size of the file.
         missing: The (start, stop) pairs that this client lacks, stop exclusive.
-        url: The URL that boards were to ask; None where only a name server knows it, or nothing listens any more.
+        url: The URL that boards were to use; None if only a name server knows it, or nothing listens any more.
         peer: The `peer` of the server.
         obstacles: What keeps boards away, as far as that is known at no cost: the server listens on loopback, or `peer`
             is on no network of this host.
@@ -252,9 +252,9 @@ class WaitTimeout(SystemFailure, TimeoutError):
         return html("<div>{}: {}</div>{}", type(self).__name__, self, facts_html(facts))
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows: with the table as lines.
+        """Return what IPython shows, with the table as lines of text.
 
-        IPython asks for them more than once, so this cannot display the other table.
+        IPython asks for them more than once, so this cannot display the HTML table.
         """
         from httpserve.base.tables import facts_text
 

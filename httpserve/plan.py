@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, overload
 
-NUMBERS = 1 << 32  # so many different ones an item of array("I") can be
+NUMBERS = 1 << 32  # how many values an item of array("I") can have
 READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time
 
 
@@ -24,7 +24,7 @@ class ChangedWhileSent(OSError):
 class ReadFailed(Exception):
     """A file could not be read: the disk failed, not the connection. `cause` is the system's error, `name` the file's.
 
-    No OSError, so that nobody takes it for one of the socket's.
+    Not an OSError, so that nobody takes it for an error of the socket.
     """
 
     def __init__(self, name: str, cause: OSError) -> None:
@@ -96,7 +96,7 @@ Step = Data | Region | Stream | Wait | Abort
 
 
 class Piece(NamedTuple):
-    """Where in the body a part of the representation begins: `start` to `stop` (exclusive) stand at `body_offset`."""
+    """Where in the body a part of the representation begins: `start` to `stop` (exclusive) are at `body_offset`."""
 
     body_offset: int
     start: int
@@ -104,7 +104,7 @@ class Piece(NamedTuple):
 
 
 class Pieces(Sequence[Piece]):
-    """The pieces of an answer of many ranges. Records keep them, so they take what their numbers do, and no more."""
+    """The pieces of an answer of many ranges. Records keep them, so they take no more memory than their numbers."""
 
     __slots__ = ("_numbers",)
 
@@ -147,8 +147,7 @@ class Subject(NamedTuple):
     pieces: Sequence[Piece]
 
 
-# Of answers of which no record is made: one to ourselves, whose connection is none of a board's either, and one that
-# nobody misses.
+# Answers that leave no record: one to ourselves, whose connection is not a board's either, and one that nobody misses.
 PROBE, ASIDE = Subject("", "", 0, ()), Subject("", "", 0, ())
 
 
@@ -175,9 +174,9 @@ class Plan:
         steps: What to do, in order.
         length: The number of bytes that the steps send in all, an `Abort` not considered; None where only the end of a
             stream tells.
-        subject: What the record shall say of it, None for bodies that are no file.
+        subject: What the record is to say of it, None for bodies that are not a file.
         raw_fields: The header fields as bytes, ready to send, where they were made already.
-        repeatable: How to answer the very same request once more, whoever asks: a server may ask this instead of the
+        repeatable: How to answer the very same request again, from any client: a server may ask this instead of the
             app. None where the answer depends on the client, or where requests are counted.
     """
 
@@ -215,7 +214,7 @@ class Plan:
             elif isinstance(step, Stream):
                 yield from step.pieces
             elif isinstance(step, Wait):
-                time.sleep(step.seconds)  # a server that does not know plans gave this answer a thread of its own
+                time.sleep(step.seconds)  # a server that does not know plans gave this answer its own thread
             else:
                 raise ChangedWhileSent("this answer is cut on purpose")
 
@@ -229,7 +228,7 @@ def _pieces_of(region: Region) -> Iterator[bytes]:
 
 
 def read_at(region: Region, offset: int, length: int) -> bytes:
-    """Return `length` bytes at `offset` of the file, which was the version it was opened as when they had been read.
+    """Return `length` bytes at `offset` of the file, which was still the version that was opened after they were read.
 
     Blocks for the disk.
 

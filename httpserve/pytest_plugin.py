@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from httpserve import HttpServerClient
 
 MOST_LINES = 40  # of each kind in a report; the latest are kept
-MOST_CHARACTERS = 200  # of what a board chose
+MOST_CHARACTERS = 200  # of a text that a board chose
 
 CLIENTS = pytest.StashKey[list["HttpServerClient"]]()
 BEGAN = pytest.StashKey[float]()
@@ -60,7 +60,7 @@ def make_http_server_client(request: pytest.FixtureRequest) -> Iterator[Callable
 
     def make(*args: Any, **settings: Any) -> HttpServerClient:  # Any: the constructor's own, which checks them
         options: dict[str, str] = {}
-        if len(args) < 2 and "host" not in settings and "peer" not in settings:  # the second of them is the host
+        if len(args) < 2 and "host" not in settings and "peer" not in settings:  # the second of args is the host
             options = _where(request.config)
         try:
             client = HttpServerClient(*args, **{**settings, **options})
@@ -88,7 +88,7 @@ def _where(config: pytest.Config) -> dict[str, str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Note the time: of a server that outlives a test the report has what came since."""
+    """Note the time: for a server that outlives a test, the report has what came since then."""
     item.stash[BEGAN] = time.time()
 
 
@@ -103,27 +103,27 @@ def pytest_runtest_makereport(
     report = outcome.get_result()
     if report.failed:
         crash = getattr(report.longrepr, "reprcrash", None)
-        if crash is not None:  # the summary has one line, of which the name of a module would take the half
+        if crash is not None:  # the summary has one line; the name of a module would take half of it
             crash.message = crash.message.removeprefix("httpserve.errors.")
         for client in _clients(item):
             report.sections.append((f"httpserve: {client!r}", _account(client, item.stash.get(BEGAN, 0.0))))
 
 
 def _clients(item: pytest.Item) -> list[HttpServerClient]:
-    """Return the servers of a test: those of our fixtures, and what fixtures of the user's own return."""
+    """Return the servers of a test: those of our fixtures, and those that the user's own fixtures return."""
     if "httpserve.client.client" not in sys.modules:
         return []
     from httpserve import HttpServerClient
 
     of_fixtures = (getattr(item, "funcargs", None) or {}).values()
-    # By the type: to ask whether a lazy proxy is an instance would make what it stands for, or fail.
+    # By the type: isinstance() on a lazy proxy would create the object that it stands for, or fail.
     own = (one for one in of_fixtures if issubclass(type(one), HttpServerClient))
     found = [*item.stash.get(CLIENTS, []), *own]
     return list({id(client): client for client in found}.values())
 
 
 def _hide_ours(error: BaseException | None) -> None:
-    """Have pytest show the user's lines alone; --full-trace shows all."""
+    """Have pytest show only the user's lines; --full-trace shows all."""
     while error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if frame.f_globals.get("__name__", "").startswith("httpserve."):

@@ -1,1 +1,1 @@
-"""What object a script holds: HttpServerClient, which joins the rooms below into plain blocking calls."""
+"""The object that a script holds: HttpServerClient, which joins the rooms below into plain blocking calls."""

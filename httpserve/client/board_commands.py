@@ -31,7 +31,7 @@ class Target(NamedTuple):
 
 
 def _bare(text: str) -> str:
-    """Return a word for a console that knows no quotes, or other ones than a shell."""
+    """Return a word for a console that knows no quotes, or not those of a shell."""
     if not re.fullmatch(r"[A-Za-z0-9._~/:%@,+=\[\]-]+", text):
         raise InvalidArgument(f"{text!r} has a character that this console takes for its own; use plain letters")
     return text
@@ -44,14 +44,14 @@ class Template:
     fetch: str  # the command
     check: str = ""  # what follows where the digest is known; empty where the client can compare nothing
     check_device: str = ""  # the same where a device was written, which is longer than the file
-    values: Mapping[str, str | None] = field(default_factory=dict)  # what one may say, and what else holds; None: must
+    values: Mapping[str, str | None] = field(default_factory=dict)  # those one may give, and defaults; None: required
     quoted: Callable[[str], str] = shlex.quote  # how the console writes a word
     ipv6: bool = True  # whether it can reach an IPv6 address
     tls: bool = True  # whether it can speak https
     directory: bool = False  # whether it fetches what is below a directory; else it fetches one file
 
 
-# hash with a variable and test: `hash -v` would be shorter, and few boards have it. filesize is set first, since a
+# hash with a variable and test: `hash -v` would be shorter, but few boards have it. filesize is set first, since a
 # download of nothing leaves the old one, and the old image in memory would pass.
 _UBOOT_CHECK = 'hash sha256 {address} ${{filesize}} h && test "${{h}}" = {sha256}'
 _UBOOT_VALUES = {"address": "${loadaddr}"}
@@ -76,13 +76,13 @@ TEMPLATES: dict[str, Template] = {
     "u-boot-lwip": Template(
         "setenv filesize 0; wget {address} {url}", _UBOOT_CHECK, values=_UBOOT_VALUES, quoted=_bare, ipv6=False
     ),
-    # An image of the same name that is there already would be found first. iPXE parts words at blanks alone.
+    # An image of the same name that is already loaded would be found first. iPXE splits words only at blanks.
     "ipxe": Template(
         "imgfree {image} ; imgfetch --name {image} {url}",
         "sha256sum --set sum {image} && iseq ${{sum}} {sha256}",
         quoted=_bare,
     ),
-    # No check: GRUB reads a file anew for each command, so it would check another download.
+    # No check: GRUB reads a file again for each command, so it would check another download.
     "grub": Template("{use} (http,{authority}){path}", values={"use": "linux"}, quoted=_bare, tls=False),
     "wget": Template(
         "wget -O {output} {url}",
@@ -142,7 +142,7 @@ def command(tool: str, wanted: Target, values: Mapping[str, Value]) -> str:
         words["line"] = f"{wanted.sha256}  {words.get('output', '')}"
         text += f" && {template.check_device if values.get('device') else template.check}"
     used = {name for name in words if f"{{{name}}}" in text}
-    # An address was checked, and a variable in it is the console's to expand.
+    # An address has been checked; the console expands a variable in it.
     return text.format(**{name: words[name] if name == "address" else template.quoted(words[name]) for name in used})
 
 
@@ -214,5 +214,5 @@ def _checked(name: str, value: object) -> str:
 
 
 def _relative(path: str) -> str:
-    """Return a path that no program takes for an option, nor for its standard output."""
+    """Return a path that no program takes for an option or for its standard output."""
     return f"./{path}" if path.startswith("-") else path

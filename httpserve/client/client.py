@@ -71,14 +71,14 @@ _started: weakref.WeakValueDictionary[int, HttpServerClient] = weakref.WeakValue
 
 
 class _Owner:
-    """What a client and its storage share. When nobody holds either of them any more, everything ends."""
+    """What a client and its storage share. Once nothing holds either of them, everything ends."""
 
 
 class HttpServerClient:
     """A server for files that boards fetch over HTTP. Every method plainly blocks, and is safe from any thread.
 
-    As a context manager it starts on entering and closes on leaving. An object that nobody holds any more, or that is
-    alive when the interpreter exits, frees its port, threads and temporary directory by itself.
+    As a context manager it starts on entering and closes on leaving. An object that nothing holds any more, or that is
+    still alive when the interpreter exits, frees its port, threads and temporary directory by itself.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class HttpServerClient:
             peer: The board's address: the server listens, and URLs point, on the side that faces it.
             advertise: What URLs contain instead: `http://host:port/prefix`, `host:port` or `host`.
             listing: Whether a directory without an index.html answers with a list of what is in it.
-            dot_files: Whether files with a leading dot are served that others put into the directory.
+            dot_files: Whether to serve files with a leading dot that others put into the directory.
             read_only: Change nothing in `root_dir`, which must exist and need not be writable.
             only: Serve this one file of `root_dir`, or these files and directories of it, and nothing else.
             digests: Whether `NAME.sha256` answers with the digest of a file, as `sha256sum -c` reads it. It is not
@@ -124,10 +124,10 @@ class HttpServerClient:
             max_connections: The most connections at a time. Beyond it the server closes the one that is idle longest;
                 if none is idle, new ones wait. None: what fits the limit of descriptors.
             lost_after: Seconds without a sign of life after which a board counts as lost.
-            strict_peer: Whether `start` raises AddressNotFound, rather than warn in the log, where `peer` is on no
-                network of this host, or cannot reach where the server listens.
-            more_hosts: Where to listen as well, on the same port: one address, name or interface, or several. URLs are
-                not made of them, and one that `host` includes changes nothing.
+            strict_peer: Whether `start` raises AddressNotFound, rather than warn in the log, if `peer` is on no
+                network of this host, or cannot reach the address that the server listens on.
+            more_hosts: Where else to listen, on the same port: one address, name or interface, or several. URLs are not
+                made of these, and one that `host` already includes changes nothing.
 
         Raises:
             InvalidArgument: A value is invalid.
@@ -170,12 +170,12 @@ class HttpServerClient:
         self._owner = owner
         self._summary = Summary(self._life, root, self._log, ways)
         self._watch: Watch | None = None
-        weakref.finalize(owner, self._life.dispose)  # which must not know this object: it would live for ever
+        weakref.finalize(owner, self._life.dispose)  # must not refer to this object, or it would live for ever
 
     # Starting and stopping
 
     def start(self, wait_for_address: float = 0.0) -> None:
-        """Start the server. Returns once it answers requests; if it runs already, at once.
+        """Start the server. Returns once it answers requests, or at once if it already runs.
 
         Args:
             wait_for_address: Seconds to wait for an address that no interface has yet: that of `host`, or one on the
@@ -202,7 +202,7 @@ class HttpServerClient:
         if server is not None:
             try:
                 log.info("serving at port %d of %s", server.port, server.host)
-            except BaseException:  # of a signal's handler: a start that raises leaves no server
+            except BaseException:  # from a signal handler: a start that raises leaves no server
                 self._life.stop(0.0)
                 raise
 
@@ -210,7 +210,7 @@ class HttpServerClient:
         """Stop the server and free the port. Blocks for at most `timeout` seconds while downloads finish.
 
         If it has to wait for downloads, one line of the log says so (INFO). Files stay; the server can be started
-        again. Where several threads stop it at once, downloads are cut as soon as the timeout of one of them is over.
+        again. If several threads stop it at once, downloads are cut as soon as the timeout of one of them is over.
 
         Args:
             timeout: Seconds that downloads may take before they are cut; default 5.
@@ -281,12 +281,12 @@ class HttpServerClient:
     ) -> str:
         """Return the command line that fetches a file, to type on a board. Blocks only to compute a digest.
 
-        The digest of a file that was put here is known. Of one that others put into the directory it is computed: that
-        takes as long as reading the file once, and a Ctrl-C ends it. The digest is then kept for that version, unless
-        the file had changed less than two seconds before.
+        The digest of a file that was put here is known. For a file that others put into the directory it is computed,
+        which takes as long as reading the file once; a Ctrl-C ends this. The digest is then kept for that version,
+        unless the file had changed less than two seconds before.
 
-        The line fails (in a shell: with a status other than 0) if the file does not arrive, or arrives changed as far
-        as the board's client can see. docs/boards.md says what each client needs.
+        The line fails (in a shell: with a status other than 0) if the file does not arrive, or arrives changed and
+        the board's client can see that. docs/boards.md says what each client needs.
 
         Args:
             name: The name on the server; for ostree that of the repository.
@@ -311,7 +311,7 @@ class HttpServerClient:
         try:
             known = self._site.representation(checked)
             if sha256 and compares_digest(tool):
-                stop = Latch()  # shielded, as what a signal raises may look like an error of the disk
+                stop = Latch()  # shielded, as an exception from a signal may look like a disk error
                 read = partial(self._root.digest, checked, known.identity, None, stop)
                 digest = known.sha256 or run_shielded(read, stop.open)
                 wanted = wanted._replace(sha256=digest, size=known.validators.size)
@@ -343,7 +343,7 @@ class HttpServerClient:
     def requests(self) -> tuple[RequestRecord, ...]:
         """The latest requests, oldest first. Blocks for 0.5 s at most, while the acknowledgment of an answer is due.
 
-        A client has received what its TCP has acknowledged. It may delay an acknowledgment for a moment.
+        A client has received what its TCP has acknowledged. TCP may delay an acknowledgment for a moment.
         """
         self._log.await_due()
         return Records(self._log.requests())
@@ -358,7 +358,7 @@ class HttpServerClient:
 
     @property
     def connections(self) -> dict[str, int]:
-        """How many connections each address has made, requests or not. Blocks for a moment only."""
+        """How many connections each address has made, with or without requests. Blocks for a moment only."""
         return self._log.connections()
 
     @property
@@ -378,10 +378,10 @@ class HttpServerClient:
     def requests_for(
         self, name: StrPath | None = None, *, client: str | None = None, wait: bool = True
     ) -> tuple[RequestRecord, ...]:
-        """Return the latest requests for a name, by a board, oldest first.
+        """Return the latest requests for a name, from a board, oldest first.
 
-        Blocks for 0.5 s at most, while the acknowledgment of such an answer is due. It does not affect waits, and the
-        server may be stopped. Like `requests` it has the latest `max_records` only, so it may miss older ones.
+        Blocks for 0.5 s at most, while the acknowledgment of such an answer is due. This does not affect waits, and
+        the server may be stopped. Like `requests`, it returns only the latest `max_records`, and may miss older ones.
 
         Args:
             name: What they ask for, in any spelling, whether such a file exists or not; None: anything.
@@ -408,11 +408,11 @@ class HttpServerClient:
         tuple means that no more can come: the server does not run. The last event of a run is `stopped`.
 
         Args:
-            since: The number of the last event that was seen: what came after it is returned, at once where there is
-                something. 0: all that is remembered. None: what happens from now on. The server remembers at least
-                three events for each of its `max_records`; where more have come, the first one is `forgotten`, and says
-                how many.
-            timeout: Seconds to wait; None: for ever; 0: return what is there.
+            since: The number of the last event that was seen: the events after it are returned, at once if there are
+                any. 0: all that are remembered. None: those from now on. The server remembers at least three events for
+                each of its `max_records`; if more have come, the first one returned is `forgotten`, and says how many
+                are gone.
+            timeout: Seconds to wait; None: for ever; 0: return what there is.
             kinds: Which events: one kind or several of `started`, `stopped`, `connected`, `begun`, `progress`, `ended`,
                 `downloaded`, `missing`, `version` and `forgotten`; None: all.
 
@@ -472,17 +472,17 @@ class HttpServerClient:
         """Block until a client has received the current version of a file, or as much of it as is wanted.
 
         A byte counts once the client's TCP has acknowledged it; the bytes may come in one response or in many ranges,
-        over any number of connections. What came since the last `put_file` of that name counts although it came before
+        over any number of connections. What came since the last `put_file` of that name counts even if it came before
         this call; what came of older content does not. A wait that returns a board's download uses up what that board
-        has fetched of the name until then; what other boards have fetched stays for the next wait. A wait for a part
-        leaves what came to a later wait for more. A function and `since` see the latest requests only, as many as
-        `max_records` says. A Ctrl-C ends it at once.
+        has fetched of the name until then; what other boards have fetched stays for the next wait. What a wait
+        for a part returns still counts for a later wait for more. A `client` function and `since` see only the latest
+        `max_records` requests. A Ctrl-C ends the wait at once.
 
         Args:
             name: The name on the server.
-            timeout: Seconds to wait; None: for ever. At its end an answer that the system has whole gets 45 ms more.
+            timeout: Seconds to wait; None: for ever. After that, an answer that the system has in full gets 45 ms more.
             until: `"all"`: every byte; `"started"`: the first one; `"idle"`: some came, and nothing more for `idle`
-                seconds, for clients that never take the whole (RAUC, SWUpdate's delta, zchunk, sanboot); a fraction (a
+                seconds, for clients that never take it all (RAUC, SWUpdate's delta, zchunk, sanboot); a fraction (a
                 float up to 1.0); a number of bytes (an int).
             idle: Seconds, for `until="idle"`; default 5.
             client: The address of the board that must have it, or a function that is called with each request (a
@@ -562,11 +562,11 @@ class HttpServerClient:
 
         It returns when the answer begins to leave. If all of the answer leaves at once, it waits for the
         acknowledgment, 0.5 s at most, even beyond `timeout`. A request since the last `put_file` of the name counts.
-        A wait that returns a board's request uses up what that board has asked until then, for waits with the same
-        arguments; what other boards have asked stays for the next wait.
+        A wait that returns a board's request uses up what that board has asked for until then, for waits with the same
+        arguments; what other boards have asked for stays for the next wait.
 
         Args:
-            name: What it asks for, whether such a file exists or not; None: anything.
+            name: What the request asks for, whether such a file exists or not; None: anything.
             method: Its method, such as `GET`; None: any. Methods of HTTP may be written in lower case too; others are
                 compared exactly.
             status: The status code of its answer; None: any.
@@ -610,7 +610,7 @@ class HttpServerClient:
 
         Returns:
             The findings: whether the server listens and answers, which URL is for which network, the route to `peer`
-            and whether that was ever seen, containers and virtual machines, firewalls, missing names, connections.
+            and whether the board was ever seen, containers and virtual machines, firewalls, missing names, connections.
         """
         from httpserve.doctor import Situation, examine  # on first use: most scripts never ask
 
@@ -651,7 +651,7 @@ class HttpServerClient:
             src: A local path, an http(s) URL, or a path on `operator`. With a whole URL the operator is not used.
             operator: A blocking OpenDAL operator of any service, with any layers.
             sha256: The digest that the bytes must have: 64 hexadecimal digits, also with `sha256:` before them or a
-                file's name behind them, as `sha256sum` prints it.
+                file's name after them, as `sha256sum` prints it.
             progress: Called with the bytes so far and the total (None when unknown) at each chunk; True: a bar.
             timeout: Seconds after which a remote source that sends nothing times out; default: as in the constructor.
 
@@ -706,7 +706,7 @@ class HttpServerClient:
         self._running("watch")
         if self._watch is not None:
             self._watch.close()
-        watch = self._watch = Watch(self)  # known before it starts: the next call closes it whatever a signal raises
+        watch = self._watch = Watch(self)  # set before it starts: the next call closes it whatever a signal raises
         watch.start()
         return watch
 

@@ -31,15 +31,15 @@ class State(Enum):
     STOPPING = auto()
 
 
-LOOK_SECONDS = 0.05  # how often a call that waits for another one looks whether it was given up
-ADDRESS_POLL_SECONDS = 0.1  # a new address makes no event that every system tells
+LOOK_SECONDS = 0.05  # how often a call that waits for another one checks whether it was given up
+ADDRESS_POLL_SECONDS = 0.1  # not every system reports a new address as an event
 _SETTLED = (State.STOPPED, State.RUNNING)
 
 
 class _Call:
-    """One call of start, stop or close: whether it was the one to move on, what it has ended, and what has ended it.
+    """One call of start, stop or close: whether it made the move, what it has ended, and what has ended it.
 
-    A Ctrl-C, or whatever else a signal raises, gives it up; a stop or close in another thread calls off a start that
+    A Ctrl-C, or another exception from a signal, gives it up; a stop or close in another thread calls off a start that
     waits for an address, for `address_seconds`. A stop or close leaves `grace` seconds to what is under way.
     """
 
@@ -50,7 +50,7 @@ class _Call:
         self.has_called_off = False
         self.is_given_up = False
         self.is_called_off = False
-        self.is_over = Latch()  # open when it need not wait for anything any more
+        self.is_over = Latch()  # open once it need not wait for anything
 
     def give_up(self) -> None:
         self.is_given_up = True
@@ -64,8 +64,8 @@ class _Call:
 class Lifecycle:
     """A root and, at times, a server for it. Safe from any thread.
 
-    `listen` returns a server that listens and was not started. Its argument says whether the address may still come:
-    then AddressNotFound is no reason to give up, nor to listen anywhere else.
+    `listen` returns a server that listens but was not started. Its argument says whether the address may still come:
+    AddressNotFound is then no reason to give up, or to listen anywhere else.
     """
 
     def __init__(self, root: Root, exchanges: ExchangeLog, listen: Callable[[bool], Server]) -> None:
@@ -88,8 +88,8 @@ class Lifecycle:
     def start(self, wait_for_address: float = 0.0) -> Server | None:
         """Open the root, listen and serve; None when it runs already. Raises what opening and listening raise.
 
-        A Ctrl-C, or whatever else a signal raises, leaves it stopped. So does a stop or close in another thread while
-        it waits for an address, for so many seconds.
+        A Ctrl-C, or another exception from a signal, leaves it stopped, as does a stop or close in another thread while
+        it waits for an address, which it does for at most `wait_for_address` seconds.
         """
         if self.running() is not None:
             return None
@@ -97,15 +97,15 @@ class Lifecycle:
         return run_shielded(partial(self._start, call), call.give_up, self._undo_start)
 
     def stop(self, timeout: float) -> bool:
-        """Stop the server. False when none ran. An interrupt cuts what is under way, and stops it all the same.
+        """Stop the server. False when none ran. An interrupt cuts what is under way, and stops the server all the same.
 
-        What is under way is cut as soon as the timeout of any call is over, where several threads stop it.
+        If several threads stop it, what is under way is cut as soon as the timeout of any of these calls is over.
         """
         call = _Call(grace=timeout)
         return run_shielded(partial(self._stop, call, timeout), partial(self._hurry, call))
 
     def close(self, timeout: float) -> bool:
-        """Stop the server if it runs, and close the root. Nobody starts it in between. False when none ran."""
+        """Stop the server if it runs, and close the root. No one starts it in between. False when none ran."""
         call = _Call(grace=timeout)
         return run_shielded(partial(self._close, call, timeout), partial(self._hurry, call))
 
@@ -180,33 +180,33 @@ class Lifecycle:
         return left is State.RUNNING
 
     def dispose(self) -> None:
-        """End everything at once, for an object that nobody has any more."""
+        """End everything at once, for an object that nothing holds any more."""
         server = self._server
         if server is not None and server.owns(threading.current_thread()):
-            # The collector ran in one of the threads that would be waited for.
+            # The collector ran in one of the threads that a close waits for.
             threading.Thread(target=self.dispose, name="httpserve-dispose", daemon=True).start()
             return
         call = _Call()
         call.give_up()
         while True:
-            self._settled.wait()  # at the interpreter's exit another thread may be at it; a Ctrl-C ends this
+            self._settled.wait()  # at the interpreter's exit another thread may be doing this; a Ctrl-C ends it
             try:
-                with sigint_held():  # else what a signal raises would leave it half ended, and nobody to end it
+                with sigint_held():  # else an exception from a signal would leave it half ended for ever
                     self._close(call, 0.0)
             except GivenUp:  # between two settled states again
                 continue
             return
 
     def _stop_server(self, call: _Call, timeout: float) -> None:
-        self._exchanges.wake()  # who waits for what can begin no more need not wait until the end
-        self._root.rest()  # nor does a board that waits for a digest
+        self._exchanges.wake()  # a wait for what can no longer begin need not last until the end
+        self._root.rest()  # nor need a board wait for a digest
         server = self._server
         began = time.monotonic()
         if server is not None and not server.stop(0.0 if call.is_given_up else timeout):
             log.warning("cut what was still being sent after %.1f s", time.monotonic() - began)
 
     def _leave(self, call: _Call, wanted: State | None, to: State) -> State | None:
-        """Go on from a settled state once no other thread is between two. None when it is not the wanted one."""
+        """Leave a settled state once no other thread is between two states. None when it is not the wanted one."""
         while True:
             with self._lock:
                 if self.state in _SETTLED:
@@ -222,7 +222,7 @@ class Lifecycle:
                     self._starting.call_off()
                     call.has_called_off = True
                 is_stopping = to is State.STOPPING and self.state is State.STOPPING
-                server = self._server if is_stopping else None  # which another call stops, for longer perhaps
+                server = self._server if is_stopping else None  # which another call is stopping, perhaps for longer
             while not settled.is_open:
                 now = time.monotonic()
                 if server is not None and now >= call.cut_at:
@@ -245,7 +245,7 @@ class Lifecycle:
         self._exchanges.wake()
 
     def _begin_anew(self) -> None:
-        """Be a stopped server in a forked child: threads and sockets are the parent's, a lock may be held for ever."""
+        """Become a stopped server in a forked child: threads and sockets are the parent's, and a lock may stay held."""
         self._lock = threading.Lock()
         self._settled = Latch(is_open=True)
         self.state = State.STOPPED

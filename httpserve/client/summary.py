@@ -1,6 +1,6 @@
 """Shows a client in a terminal and in a notebook, as it is now. Waits for nothing and starts nothing.
 
-Knows where to read without a lock. Does not know what a table looks like.
+Knows what can be read without a lock. Does not know what a table looks like.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_REQUESTS = 5  # that a notebook shows with a client
 
 
 class Summary:
-    """What there is to see of one client."""
+    """What one client shows of itself."""
 
     def __init__(self, life: Lifecycle, root: Root, exchanges: ExchangeLog, ways: Ways) -> None:
         self._life = life
@@ -59,7 +59,7 @@ class Summary:
     def _directory(self) -> str | None:
         try:
             return self._root.path
-        except StorageError:  # a private one, which is not there yet
+        except StorageError:  # a private directory that does not exist yet
             return None
 
 

@@ -26,7 +26,7 @@ from httpserve.storage.directory.root import Root
 from httpserve.storage.directory.similar import SimilarNames, names_in
 
 MOST_COMPARED = 20_000  # pairs of names, for one look at what was missing
-_ORIGIN = re.compile(r"https?:/+[^/]*", re.IGNORECASE)  # of a URL; a Path has one slash of two
+_ORIGIN = re.compile(r"https?:/+[^/]*", re.IGNORECASE)  # of a URL; a Path keeps one of its two slashes
 
 
 class WaitTerms:
@@ -72,7 +72,7 @@ class WaitTerms:
         return RequestTerms(asked, self._is_running, self.nearest, predicate, timeout, way)
 
     def nearest(self, missing: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Return for names that do not exist the similar ones that do; empty for all after the first so many."""
+        """Return, for names that do not exist, the similar ones that do; for all but the first few names nothing."""
         if not missing:
             return {}
         try:
@@ -100,13 +100,13 @@ class WaitTerms:
             checked_seconds("timeout", timeout, zero=True)
 
     def _checked(self, name: StrPath, *, directory: bool = False) -> str:
-        """Return a name in its normal form, and refuse a URL with the name that it has."""
+        """Return a name in its normal form; refuse a URL, and say which name is in it."""
         text = os.fspath(name) if isinstance(name, os.PathLike) else name
         origin = _ORIGIN.match(text) if isinstance(text, str) else None
         if origin is None:
             return checked_name(name, directory=directory)
         server = self._life.running()
-        base = (server and self._ways.url(server)) or origin[0]  # ours may have a path of its own in front
+        base = (server and self._ways.url(server)) or origin[0]  # our URL may have a path in front of the name
         meant = name_asked(text.removeprefix(base) if text.startswith(base) else text[origin.end() :])
         raise InvalidName(text, f"it is a URL, and a wait takes the name on the server{meant and f', {meant!r}'}")
 
@@ -126,7 +126,7 @@ class WaitTerms:
         return Version(validators.etag, validators.size)
 
     def _not_found(self, name: str, error: NotFound, *, is_path: bool) -> NotFound:
-        """Return an error that says what there is instead; as it is, that of a file that is there and never served."""
+        """Return an error that says what there is instead; for a file that exists but is never served, the same one."""
         try:
             self._root.status(name)
         except StorageError:

@@ -1,4 +1,4 @@
-"""How boards come to a server: the URL, and what keeps them away, as far as that is known at no cost.
+"""How boards reach a server: the URL, and what keeps them away, as far as that is known at no cost.
 
 Knows the client's settings, and which address faces whom. Asks no name server, and sends nothing.
 """
@@ -19,7 +19,7 @@ _WILDCARDS = ("0.0.0.0", "::")
 
 
 class Ways:
-    """The ways to one server; `peer` and `advertise` are as the client's arguments."""
+    """The ways to one server; `peer` and `advertise` are the client's arguments."""
 
     def __init__(self, life: Lifecycle, peer: str | None, advertise: str | None) -> None:
         self._life = life
@@ -47,7 +47,7 @@ class Ways:
 
     def _obstacles(self, server: Server) -> Iterator[str]:
         if self._advertise is not None:
-            return  # nobody here knows that way
+            return  # what is on that way is not known here
         if self._peer is not None and is_numeric(self._peer):
             error = obstacle(server.host, self._peer)
             if error is not None:

@@ -1,10 +1,10 @@
 """What waits have returned, and what is left for the next one: the book of claims.
 
 A wait that returns a board's download uses up what that board has fetched of the name until then; what other boards
-have fetched stays for the next wait. A claim says so, on each answer that it is about.
+have fetched stays for the next wait. A claim records this on each answer that it is about.
 
-Knows exchanges, and what is waited for. Safe from any thread: nothing but looking and assigning happens under the log's
-lock, and others hold up the serving threads for a moment only: the kernel is asked before it is taken.
+Knows exchanges, and what is waited for. Safe from any thread: only looking and assigning happens under the log's lock,
+and others hold up the serving threads only for a moment: the kernel is asked before the lock is taken.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from httpserve.records.terms import Boards, RequestFilter
 class Instead(NamedTuple):
     """What happened in place of what a wait was for."""
 
-    requests: tuple[RequestRecord, ...]  # the latest for whatever name, oldest first, of like ones the first and last
+    requests: tuple[RequestRecord, ...]  # the latest for any name, oldest first; of similar ones, the first and last
     older: list[str]  # who asked for an older version of the name, which no wait has returned
-    returned: list[str]  # of whom an earlier wait has returned what it had or asked, since the last new version
+    returned: list[str]  # whose downloads or requests an earlier wait has returned, since the last new version
     silent: list[str]  # who has connected, and is not known to have asked for anything
     early: Sequence[str] = ()  # who asked for the current version before the time that counts
-    cut: Sequence[str] = ()  # who had its answer with an older version cut, as happens where that is changed in place
+    cut: Sequence[str] = ()  # whose answer with an older version was cut, as happens if that is changed in place
 
 
 class Claims:
-    """What waits make of what one server did."""
+    """What waits have claimed, and may claim, of what one server did."""
 
     def __init__(self, log: ExchangeLog) -> None:
         self.log = log
@@ -48,7 +48,7 @@ class Claims:
         claim = self._new(ALL_BYTES)
         for client in clients:
             by = self.log.downloads.take_up(name, client)
-            # A function tells boards apart that have one address: another's answer is not used up.
+            # A function can tell apart boards that share one address: another board's answer is not used up.
             if by is not None and (only is None or not isinstance(by, Exchange) or by in only):
                 _put(claim, by)
         return claim
@@ -129,7 +129,7 @@ class Claims:
             self.log.remove_follower(selection)
 
     def decide(self, selection: Selection) -> None:
-        """Ask a selection's function about what it has not seen. It may do anything, so not under the lock."""
+        """Ask a selection's function about what it has not seen. It may do anything, so do not hold the lock."""
         if selection.predicate is None:
             return
         asked = self._asked_for(selection)
@@ -157,7 +157,7 @@ class Claims:
         *,
         is_end: bool,
     ) -> dict[str, Coverage] | None:
-        """Claim and return what those have whom `choose` chooses, if any: the wanted bytes, or at an end all of it."""
+        """Claim and return what the clients that `choose` chooses have, if any: the wanted bytes, or at an end all."""
         asked = self._asked_for(selection)
         with self.log.held():
             standings = self._standings(selection, validator, asked)
@@ -174,7 +174,7 @@ class Claims:
             return found
 
     def _asked_for(self, selection: Selection) -> dict[Exchange, int]:
-        """Ask how much has arrived of what is open. Let the selection take in what has ended, a few at a time."""
+        """Ask how much of what is open has arrived. Let the selection take in what has ended, a few at a time."""
         while selection.is_behind:
             with self.log.held():
                 selection.take_in(MOST_TAKEN_IN)
@@ -221,7 +221,7 @@ class Claims:
         return Instead(requests, clients(older), clients(returned), silent, clients(early), clients(cut))
 
     def _silent(self, known: Iterable[Exchange]) -> list[str]:
-        """Return who has connected, but for the clients of all exchanges that are known."""
+        """Return who has connected, except the clients of the known exchanges."""
         return sorted(set(self.log.connections()).difference(_clients(known)))
 
     # Requests
@@ -233,7 +233,7 @@ class Claims:
         return [one for one in known if (since is None or one.wall >= since) and asked.fits(one)], next_number
 
     def find_unclaimed(self, asked: RequestFilter) -> tuple[list[Exchange], int]:
-        """Do so for those since the last new version of the name that no wait for such a request has claimed."""
+        """Return those since the last new version of the name that no wait for such a request has claimed."""
         found, next_number = self.find_requests(asked, self.first(asked), None)
         return [exchange for exchange in found if not _is_claimed(exchange, asked)], next_number
 
@@ -242,12 +242,12 @@ class Claims:
         return self.log.downloads.first(asked.name or "")
 
     def claim_request(self, asked: RequestFilter, exchange: Exchange, *, singly: bool) -> None:
-        """Note that a wait for such a request has returned this one; `singly`: not what its board asked before it."""
+        """Note that a wait for such a request has returned this one; `singly`: not its board's requests before it."""
         earlier = [] if singly else self.find_requests(asked, 0, None)[0]
         with self.log.held():
             claim = self._new(asked)
             _put(claim, exchange)
-            if asked.by_function:  # nor shall a wait for any return it once more
+            if asked.by_function:  # a wait for any request must not return it again, either
                 _put(self._new(replace(asked, by_function=False)), exchange)
             for one in earlier:
                 if one.number < exchange.number and one.link.client == exchange.link.client:
@@ -258,9 +258,9 @@ class Claims:
         return self.log.records(self.find_requests(asked, 0, None)[0])
 
     def instead_of_request(self, asked: RequestFilter, first: int, since: float | None) -> Instead:
-        """Return what came since a number and a time, but what a board asked up to a request of its that was claimed.
+        """Return what came since a number and a time, except a board's requests up to one of its that was claimed.
 
-        Of requests that are alike only the first and the last.
+        Of similar requests, return only the first and the last.
         """
         with self.log.held():
             known, counting = self.log.from_number(0), self.log.from_number(first)
@@ -278,7 +278,7 @@ class Claims:
 
 
 def _put(claim: Claim, one: Claimable) -> None:
-    """Write a claim down, unless one is there that says as much."""
+    """Write a claim down, unless there already is one that says as much."""
     what = claim.what
     if not (claimed_bytes(one) >= what if isinstance(what, int) else _is_claimed(one, what)):
         one.claims = (*one.claims, claim)
@@ -301,12 +301,12 @@ def _clients(exchanges: Iterable[Exchange]) -> list[str]:
 
 
 def _unlike(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    """Leave out all but the first and the last of those about which the same is to be said."""
+    """Leave out all but the first and the last of those about which a message would say the same."""
     first: dict[tuple[str, str, str, int, int], Exchange] = {}
     last: dict[tuple[str, str, str, int, int], Exchange] = {}
     for exchange in exchanges:
         name = exchange.subject.name if exchange.subject else ""
-        has_some = min(exchange.got, 1) if exchange.is_over else -exchange.number  # what is under way is like no other
+        has_some = min(exchange.got, 1) if exchange.is_over else -exchange.number  # under way: unlike any other
         key = (exchange.link.client, name, exchange.head.target, exchange.status, has_some)
         first.setdefault(key, exchange)
         last[key] = exchange

@@ -26,9 +26,9 @@ class Intervals:
         self._size = 0
 
     def add(self, start: int, stop: int) -> None:
-        """Put the positions from `start` up to `stop` (exclusive) in.
+        """Add the positions from `start` up to `stop` (exclusive).
 
-        What touches none of `MOST_INTERVALS` intervals is left out.
+        Once there are `MOST_INTERVALS` intervals, what touches none of them is left out.
         """
         if start >= stop:
             return
@@ -71,7 +71,7 @@ class Coverage:
     intervals: Intervals = field(default_factory=Intervals)
     numbers: array[int] = field(default_factory=partial(array, "q"))  # two for each range
     answers: int = 0
-    arrived: int = 0  # bytes, those that came twice counted twice
+    arrived: int = 0  # bytes; those that came twice count twice
     began: float = 0.0
     ended: float = 0.0
     user_agent: str = ""
@@ -95,7 +95,7 @@ class Coverage:
         return len(self.intervals) + len(self.numbers) // 2
 
     def simplify(self) -> None:
-        """Remember of the ranges only what they come to."""
+        """Merge the remembered ranges: keep only what they add up to."""
         self.numbers = array("q", [edge for span in self.intervals.spans() for edge in span])
 
     def received(self) -> int:
@@ -116,7 +116,7 @@ class Coverage:
         self.user_agent = user_agent
         for start, stop in spans:
             self.arrived += stop - start
-            if not self.whole:  # a board that asks for the same again and again brings nothing new
+            if not self.whole:  # a board that asks for the same file again and again adds nothing new
                 self.intervals.add(start, stop)
             if asked and len(self.numbers) < 2 * MOST_RANGES:
                 self.numbers.extend((start, stop))

@@ -1,4 +1,4 @@
-"""Which client has which files whole, or how much of them: what waits look at.
+"""Which client has which whole files, or how much of them: what waits look at.
 
 Knows exchanges that have ended, and what was claimed of them. Not safe from
 several threads: the log's lock guards it.
@@ -17,7 +17,7 @@ from httpserve.records.model import DownloadRecord
 from httpserve.records.terms import Boards
 
 MOST_NAMES = 10_000  # names whose downloads are kept; the oldest goes first
-MOST_CLIENTS = 1000  # per name, likewise
+MOST_CLIENTS = 1000  # per name; here too the oldest goes first
 MOST_REPEATED_PIECES = 64  # of a download that the client has repeated since
 MOST_PIECES = 1 << 18  # intervals and ranges that are remembered in all, of 16 bytes each
 
@@ -26,11 +26,11 @@ MOST_PIECES = 1 << 18  # intervals and ranges that are remembered in all, of 16 
 class _Name:
     first: int  # the number of the first exchange that counts
     partial: dict[str, Coverage] = field(default_factory=dict)
-    done: dict[str, Exchange | Coverage] = field(default_factory=dict)  # what the whole came by: one answer, or ranges
+    done: dict[str, Exchange | Coverage] = field(default_factory=dict)  # how all of it came: one answer, or ranges
     shared: set[str] = field(default_factory=set)  # addresses to which two whole answers went at the same time
 
 
-_NOTHING = _Name(0)  # of a name of which nothing is known; stays empty
+_NOTHING = _Name(0)  # for a name about which nothing is known; stays empty
 
 
 class Downloads:
@@ -38,10 +38,10 @@ class Downloads:
 
     def __init__(self) -> None:
         self._names: dict[str, _Name] = {}
-        self._unseen_pieces = 0  # that may have come since all were counted
+        self._unseen_pieces = 0  # pieces that may have come since all were counted
 
     def start_over(self, name: str, first: int) -> None:
-        """Forget all about a name: a new version is put in place, and exchanges count from this number on."""
+        """Forget everything about a name: a new version is put in place, and exchanges count from this number on."""
         self._names.pop(name, None)
         self._new(name, first)
 
@@ -52,7 +52,7 @@ class Downloads:
         return entry
 
     def add(self, exchange: Exchange, subject: Subject, received: int, whole: bool) -> Exchange | Coverage | None:
-        """Count what has arrived of an answer. Where its client has the whole file by that, return by what."""
+        """Count what has arrived of an answer. If its client now has the whole file, return how it came."""
         if not subject.pieces or (exchange.claims and claimed_bytes(exchange) == ALL_BYTES):
             return None
         entry = self._names.get(subject.name) or self._new(subject.name, 0)
@@ -68,7 +68,7 @@ class Downloads:
         if whole and exchange.status == 200:
             if done is not None and exchange.began < done.ended:
                 entry.shared.add(client)
-            if coverage is None and isinstance(done, Exchange):  # as nearly always where a board asks again
+            if coverage is None and isinstance(done, Exchange):  # nearly always so when a board asks again
                 entry.done[client] = exchange
             else:
                 self._finish(entry, client, done, exchange)
@@ -79,18 +79,18 @@ class Downloads:
         if coverage.whole:
             self._finish(entry, client, done, coverage)
         self._unseen_pieces += len(subject.pieces)
-        if self._unseen_pieces >= MOST_PIECES // 4:  # counting takes as long as there are downloads
+        if self._unseen_pieces >= MOST_PIECES // 4:  # counting takes time in proportion to the downloads
             self._unseen_pieces = 0
             self._forget_pieces()
         return coverage if coverage.whole else None
 
     def _forget_pieces(self) -> None:
-        """Where too many pieces are remembered, forget those of the downloads that have rested longest."""
+        """If too many pieces are remembered, forget those of the downloads that have rested longest."""
         entries = self._names.values()
         partial = [(has, entry.partial, client) for entry in entries for client, has in entry.partial.items()]
         whole = [by for entry in entries for by in entry.done.values() if isinstance(by, Coverage)]
         left = sum(has.pieces() for has in [*whole, *(has for has, _, _ in partial)])
-        for has in whole:  # and stays so
+        for has in whole:  # and stays whole
             if left <= MOST_PIECES:
                 return
             left -= has.pieces()
@@ -114,7 +114,7 @@ class Downloads:
     # What waits return
 
     def whole(self, name: str, validator: str, boards: Boards, before: int) -> list[DownloadRecord] | None:
-        """Return whole downloads of this version by the boards that were not claimed before that; None: some lack."""
+        """Return whole downloads of this version by the boards not claimed before that; None: some are missing."""
         entry = self._names.get(name, _NOTHING)
         done = entry.done
         if boards.addresses:  # there may be a thousand others
@@ -126,7 +126,7 @@ class Downloads:
         return [record(name, client, as_coverage(has[client]), shared=client in entry.shared) for client in chosen]
 
     def take_up(self, name: str, client: str) -> Exchange | Coverage | None:
-        """Forget the parts that a client has, and return by what it has the whole."""
+        """Forget the parts that a client has, and return how the whole file came to it, if it did."""
         entry = self._names.get(name, _NOTHING)
         entry.partial.pop(client, None)
         return entry.done.get(client)
@@ -152,7 +152,7 @@ class Downloads:
 
 
 def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended: float) -> Coverage | None:
-    """Count what a client has received of an answer that has pieces of a file, and return all that it has then."""
+    """Count what a client has received of an answer that has pieces of a file, and return all that it now has."""
     subject = exchange.subject
     if subject is None or not subject.pieces:
         return None
@@ -177,7 +177,7 @@ def cover(coverage: Coverage, exchange: Exchange, spans: list[tuple[int, int]], 
 
 
 def as_coverage(by: Exchange | Coverage) -> Coverage:
-    """Return what a whole download came by as a coverage."""
+    """Return as a coverage the answer or the ranges by which a whole download came."""
     if isinstance(by, Coverage):
         return by
     subject = by.subject
@@ -213,7 +213,7 @@ def _validator(by: Exchange | Coverage) -> str:
 
 
 def is_older(exchange: Exchange, validator: str, counted: Exchange | Coverage) -> bool:
-    """Tell whether an answer is of an earlier version than what was counted: slow, it ended last."""
+    """Tell whether an answer is of an earlier version than what was counted: it was slow, and ended later."""
     return exchange.began < counted.began and _validator(counted) != validator
 
 

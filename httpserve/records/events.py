@@ -1,7 +1,7 @@
 """What happens on a server, as numbered events: the data that a user gets, and the bounded log of them.
 
-Knows exchanges and records. Does not know who reads, nor how long a reader waits. The log keeps no more than a number
-and what an event is about, and makes the event when it is read: the serving threads write for each answer.
+Knows exchanges and records. Does not know who reads, nor how long a reader waits. The log keeps only a number and what
+an event is about, and makes the event when it is read, because the serving threads write for each answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORGOTTEN = "forgotten"
 KINDS = (STARTED, STOPPED, CONNECTED, BEGUN, PROGRESS, ENDED, DOWNLOADED, MISSING, VERSION, FORGOTTEN)
 
 PROGRESS_SECONDS = 0.5  # the least time between two events of the progress of one transfer
-EVENTS_PER_RECORD = 3  # that are remembered at least: with its connection, a request makes as many
+EVENTS_PER_RECORD = 3  # remembered at least: a request with its connection makes that many
 
 Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 
@@ -75,7 +75,7 @@ class ConnectionEvent(Event):
     Attributes:
         client: The client's address.
         client_port: The client's port.
-        local: The address of ours that it connected to.
+        local: Our address that it connected to.
     """
 
     client: str
@@ -100,7 +100,7 @@ class RequestEvent(Event):
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent(Event):
-    """A transfer makes `progress`, or makes none any more (its `rate` is 0). At most two in a second of each transfer.
+    """A transfer makes `progress`, or no longer makes any (its `rate` is 0). At most two per second for each transfer.
 
     Attributes:
         exchange: The number of the event with which this answer has begun.
@@ -116,7 +116,7 @@ class DownloadEvent(Event):
     """A client has `downloaded` a file: it has every byte, by one transfer or by several.
 
     Attributes:
-        download: What it has received. Of a download by very many ranges that the client has repeated since,
+        download: What it has received. If it came by very many ranges and the client has repeated it since,
             `ranges` are merged.
     """
 
@@ -163,16 +163,16 @@ class Entry(NamedTuple):
 
     number: int
     kind: str
-    about: Any  # by the kind: an Exchange; with it by what a file is whole, and if the address is shared; attributes
+    about: Any  # by kind: an Exchange; one with how a whole file came, and if the address is shared; attributes
 
 
-# An event as it is written down, which takes the serving threads least: an answer that has begun; one that has ended,
-# with the number of that, and by what its client has a whole file; or any other event.
+# An event as it is written down, in the form that costs the serving threads least: an answer that has begun; one that
+# has ended, with the number of that event, and how a whole file came to its client; or any other event.
 _Written = Exchange | tuple[int, Exchange, Exchange | Coverage | None] | Entry
 
 
 class _Progress(NamedTuple):
-    """When a transfer under way was last looked at, how far it was, and the event of it, if it had moved at all."""
+    """When a transfer under way was last looked at, how far it was, and the event of that, if it had moved at all."""
 
     at: float
     figures: tuple[int, float]
@@ -180,15 +180,15 @@ class _Progress(NamedTuple):
 
 
 class EventLog:
-    """The latest events of one server, so many at most. The exchange log's lock guards it."""
+    """The latest events of one server, up to a limit. The exchange log's lock guards it."""
 
     def __init__(self, most: int) -> None:
         self.number = 0  # of the latest event
         self.is_open = False  # whether more can come: the server runs
-        # When it is full the first is no more than the end of what is forgotten.
+        # When it is full, the first entry only marks the end of what is forgotten.
         self._written: deque[_Written] = deque(maxlen=most + 1)
         self._progress: dict[Exchange, _Progress] = {}  # of transfers under way
-        self._where = ("", 0)  # the server listens
+        self._where = ("", 0)  # where the server listens
 
     def add(self, kind: str, about: object) -> int:
         """Write down that something has happened, and return its number."""
@@ -197,21 +197,21 @@ class EventLog:
         return number
 
     def add_begin(self, exchange: Exchange) -> None:
-        """Write down that an answer has begun, and give it the number of that."""
+        """Write down that an answer has begun, and give it the number of this event."""
         self.number = exchange.number = self.number + 1
         self._written.append(exchange)
 
     def add_end(self, exchange: Exchange, by: Exchange | Coverage | None) -> None:
-        """Write down that an answer has ended, and by what its client has a whole file then; forget its progress."""
+        """Write down that an answer has ended, and how a whole file came to its client, if so; forget its progress."""
         self._written.append((self.number + 1, exchange, by))
         self.number += 1 if by is None else 2
         if self._progress:
             self._progress.pop(exchange, None)
 
     def after(self, since: int, shares: Callable[[str, str], bool]) -> list[Entry]:
-        """Return what came after an event, oldest first; before it, where some of that is forgotten, how much.
+        """Return what came after an event, oldest first, preceded by how much of it is forgotten, if any.
 
-        `shares` tells of a name and a client whether that address is known to stand for several boards.
+        `shares` tells, for a name and a client, whether that address is known to stand for several boards.
         """
         written = self._written
         gone = _entries(written[0], shares)[-1].number if len(written) == written.maxlen else 0
@@ -228,7 +228,7 @@ class EventLog:
         return found
 
     def not_looked_at(self, transfers: Iterable[Exchange], now: float) -> list[Exchange]:
-        """Return those of the transfers under way at which nobody has looked lately."""
+        """Return those transfers under way that nobody has looked at lately."""
         known = self._progress
         return [
             exchange
@@ -237,7 +237,7 @@ class EventLog:
         ]
 
     def add_progress(self, exchange: Exchange, transfer: Transfer, now: float, time: float) -> None:
-        """Write down how far a transfer under way is, if it has moved, in place of what was written of it before."""
+        """Write down how far a transfer under way is, if it has moved, in place of what was written before."""
         before = self._progress.get(exchange, _NOTHING_YET)
         if now - before.at < PROGRESS_SECONDS:
             return  # somebody else has just looked
@@ -275,7 +275,7 @@ def checked_kinds(kinds: str | Collection[str] | None) -> frozenset[str]:
 
 
 def events_of(entries: Sequence[Entry], now: float, nearest: Nearest) -> tuple[Event, ...]:
-    """Make the events of entries. Not for under the lock: it may ask the kernel, and `nearest` the disk."""
+    """Make the events of entries. Not to be called under the lock: this may ask the kernel, and `nearest` the disk."""
     names = [name_asked(entry.about.head.target) for entry in reversed(entries) if entry.kind == MISSING]
     there_are = nearest(names) if names else {}
     return tuple(_event(entry, now, there_are) for entry in entries)

@@ -22,11 +22,11 @@ from httpserve.records.model import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
 SAMPLE_SECONDS = 0.5  # between two looks at how fast a transfer is
-SMOOTH_SECONDS = 3.0  # over which its rate is an average: boards take a burst, and write it to flash
-STILL_SECONDS = 2.0  # without a byte, after which it is nothing
+SMOOTH_SECONDS = 3.0  # over which its rate is averaged: boards take a burst, and write it to flash
+STILL_SECONDS = 2.0  # without a byte, after which the rate is 0
 ALL_BYTES = sys.maxsize  # more than any file has
 MOST_KEPT_RANGES = 16  # in a finished transfer, where one takes seven times as much as in `Pieces`
-MOST_UNFOLDED_RANGES = 255  # zchunk asks for so many at once; of more, a transfer shows what is kept anyway
+MOST_UNFOLDED_RANGES = 255  # zchunk asks for that many at once; beyond, a transfer shows the kept form
 _Seen = TypeVar("_Seen")
 
 
@@ -79,7 +79,7 @@ class End(Enum):
     COMPLETED = "completed"
     CLOSED = "closed"  # by the client, in good order, before it had everything
     RESET = "reset"  # by the client
-    LOST = "lost"  # the client did not answer any more: no power, no cable
+    LOST = "lost"  # the client no longer answered: no power, no cable
     CUT = "cut"  # by us: the file changed, nothing moved for too long, the server stopped
     FAILED = "failed"  # by us: the file could not be read
 
@@ -104,7 +104,7 @@ class _Sample(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """That a wait has returned what somebody has: the next one must see more of it, or something else."""
+    """A note that a wait has returned what somebody has: the next one must see more of it, or something else."""
 
     order: int  # its place among claims; a wait leaves out what was claimed before it began
     number: int  # of the latest event when it was made
@@ -118,7 +118,7 @@ class Claimable(Protocol):
 
 
 def claimed_bytes(one: Claimable, before: int = sys.maxsize) -> int:
-    """Return how many bytes have been claimed of something before a place in the order of claims; 0 where none."""
+    """Return how many bytes of something were claimed before a place in the order of claims; 0 if none were."""
     if not one.claims:
         return 0
     return max((claim.what for claim in one.claims if claim.order <= before and isinstance(claim.what, int)), default=0)
@@ -126,7 +126,7 @@ def claimed_bytes(one: Claimable, before: int = sys.maxsize) -> int:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Exchange:
-    """One request and its answer, as it goes. `handed` counts bytes of content that the kernel took."""
+    """One request and its answer, as they happen. `handed` counts bytes of content that the kernel took."""
 
     link: Link | ClosedLink
     head: Head
@@ -138,14 +138,14 @@ class Exchange:
     ended: float = 0.0
     end: End = End.COMPLETED
     at: int = 0  # how many bytes of the connection come before its content
-    number: int = 0  # of the event with which it has begun
+    number: int = 0  # of the event with which it began
     handed: int = 0
     got: int = 0
     least: int = 0  # the most that somebody has seen acknowledged while it was under way
-    snapshot: Transfer | _Sample | None = None  # that somebody has asked for; a transfer once it is over
+    snapshot: Transfer | _Sample | None = None  # the latest that somebody asked for; a transfer once it is over
     settled_record: RequestRecord | None = None  # once somebody has asked for it and it is over
     state: State = State.UNDER_WAY
-    unacked_at: float = 0.0  # when somebody saw last that not all of what was handed over was acknowledged
+    unacked_at: float = 0.0  # when somebody last saw that not all that was handed over was acknowledged
     claims: tuple[Claim, ...] = ()
 
     @property
@@ -161,7 +161,7 @@ class Exchange:
         handed = self.handed
         if not handed:
             return 0
-        # More may leave between the two looks that make up what is acknowledged: it is that much at least.
+        # More may leave between the two looks from which this is computed: at least that much is acknowledged.
         received = self.least = max(self.least, min(handed, max(0, link.acknowledged() - self.at)))
         if received < handed and self.state is State.HANDED_OVER and link.known == ACKED:
             self.unacked_at = time.monotonic()
@@ -222,14 +222,14 @@ class Exchange:
             state=state,
             known=link.known,
         )
-        if was_over and len(made.ranges) <= MOST_KEPT_RANGES:  # asked before all else: it may have ended meanwhile
+        if was_over and len(made.ranges) <= MOST_KEPT_RANGES:  # asked first: it may have ended meanwhile
             self.snapshot = made
         return made
 
     def has_all(self, received: int) -> bool:
         """Tell whether the client has the whole answer, of whose content it has `received` bytes. For `seen`.
 
-        Of an answer without content that is its head. A system that tells no more takes what was handed over for it.
+        For an answer without content, that is its head. A system that tells no more counts what was handed over.
         """
         link = self.link
         if isinstance(link, ClosedLink):
@@ -305,10 +305,10 @@ def _ranges(pieces: Sequence[Piece]) -> Sequence[tuple[int, int]]:
 
 
 def seen(exchange: Exchange, look: Callable[[Exchange], _Seen]) -> _Seen:
-    """Return what `look` finds of an exchange, without the log's lock, under which nobody may ask the kernel.
+    """Return what `look` finds out about an exchange, without the log's lock, under which nobody may ask the kernel.
 
-    It looks again if the exchange has gone on meanwhile. One that has kept its connection had the descriptor all the
-    time; one that is over changes no more.
+    It looks again if the exchange has moved on meanwhile. One that has kept its connection had the descriptor all the
+    time; one that is over no longer changes.
     """
     while True:
         link, state = exchange.link, exchange.state

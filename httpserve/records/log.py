@@ -1,4 +1,4 @@
-"""The exchanges of one server: what was asked, what is under way, how it ended, and who waits for a change of what.
+"""The exchanges of one server: what was asked for, what is under way, how it ended, and who waits for which change.
 
 Knows all exchanges, and tells downloads and followers what has ended. Safe from any thread: nothing but looking and
 assigning happens under its lock. The serving threads take it for each answer, so nobody asks the kernel under it, nor
@@ -26,11 +26,11 @@ from httpserve.records.terms import asked_for
 
 MOST_RECORDS = 1000
 MOST_ADDRESSES = 1000
-MOST_TARGET_BYTES = 512  # of a target whose name the serving threads make out for those who wait for one
+MOST_TARGET_BYTES = 512  # of a target whose name the serving threads work out for waits for a request
 FIRST_LOOK_SECONDS = 0.0005  # an acknowledgment makes no event; most come at once,
 LAST_LOOK_SECONDS = 0.005  # a delayed one after 40 ms
 _IN_KERNEL = (State.LEAVING, State.HANDED_OVER)
-# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
+# Looking up a member of an Enum takes a tenth of the time under its own name (before Python 3.12).
 _HANDED_OVER, _RECEIVED, _CUT = State.HANDED_OVER, State.RECEIVED, State.CUT
 
 
@@ -49,8 +49,8 @@ class ExchangeLog:
     """What one server did; `requests` remembers the latest `most`."""
 
     def __init__(self, most: int = MOST_RECORDS) -> None:
-        # Guards everything below. Users' threads hold signals while they have it: what a handler raises would leave a
-        # step half done, from which others go on, and a handler that asks for records would wait for its own thread.
+        # Guards everything below. Users' threads hold signals while they have it: an exception of a handler would leave
+        # a step half done for others, and a handler that asks for records would wait for its own thread.
         self._lock = threading.Lock()
         self.most = most
         self._log: deque[Exchange] = deque(maxlen=most)
@@ -59,21 +59,21 @@ class ExchangeLog:
         self._open_on: dict[str, set[Exchange]] = {}  # those of them that have a subject, by its name
         self._connections: dict[str, int] = {}
         self.downloads = Downloads()
-        self._await_downloads: dict[str | None, set[Waiter]] = {}  # those who do, by the name
+        self._await_downloads: dict[str | None, set[Waiter]] = {}  # those who wait for one, by name
         self._await_requests: dict[str | None, set[Waiter]] = {}
         self._await_events: dict[str | None, set[Waiter]] = {}
         self._events = EventLog(EVENTS_PER_RECORD * most)
-        # What takes in each answer that is over, by the name. A wait that is forgotten ends its selection.
+        # What takes in each answer that is over, by name. A forgotten wait ends its selection.
         self._followers: dict[str, weakref.WeakSet[Selection]] = {}
-        self.read_again_at = 0.0  # when whoever reads events may look again
-        self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that go on, those at rest included
+        self.read_again_at = 0.0  # when readers of events may look again
+        self.waits: weakref.WeakSet[object] = weakref.WeakSet()  # all that are going on, those at rest included
         renew_in_child(self, ExchangeLog._begin_anew)
 
-    # What the serving room tells, once for each answer or more often. It takes the lock without `with`, which takes
-    # twice as long: no Ctrl-C comes between its steps, since the serving threads are not the main one.
+    # What the serving room reports, at least once for each answer. It takes the lock without `with`, which takes twice
+    # as long: no Ctrl-C comes between these steps, since the serving threads are not the main one.
 
     def connected(self, link: Link, wall: float) -> None:
-        """Count a connection, made at a time of the epoch."""
+        """Count a connection, made at a time in seconds since the epoch."""
         client, connections = link.client, self._connections
         about = (wall, client, link.client_port, link.local)
         self._lock.acquire()
@@ -149,10 +149,10 @@ class ExchangeLog:
             self._lock.release()
 
     def settle(self, exchange: Exchange, received: int, now: float, end: End, *, has_head: bool = True) -> None:
-        """Close an exchange of whose content the client has `received` bytes; `end` says why, where that is not all.
+        """Close an exchange; the client has `received` bytes of its content. `end` says why, if that is not all.
 
-        `has_head` says whether it has the head: of an answer without content that is all. Must be called while the
-        connection's descriptor is still open: until then others may ask it.
+        `has_head` says whether it has the head, which is all of an answer without content. Must be called while the
+        connection's descriptor is still open: until then others may ask the kernel about it.
         """
         self._lock.acquire()
         try:
@@ -176,7 +176,7 @@ class ExchangeLog:
         if exchange.unacked_at > exchange.ended:
             exchange.ended = max(exchange.ended, min(exchange.unacked_at, now))
         if not isinstance(exchange.link, ClosedLink):
-            # The record must not keep the connection. Behind all else but the state: `seen` looks for that.
+            # The record must not keep the connection. After everything but the state, which `seen` looks at.
             exchange.link = exchange.link.ends()
         exchange.state = _RECEIVED if whole else _CUT
         self._open.discard(exchange)
@@ -199,16 +199,16 @@ class ExchangeLog:
     # Who is woken by what
 
     def _wake_for(self, exchange: Exchange) -> None:
-        """Wake who waits for downloads of what an exchange is about."""
+        """Wake those who wait for downloads of what an exchange is about."""
         if exchange.subject is not None:
             _wake(self._await_downloads, exchange.subject.name)
 
     def _wake_for_request(self, exchange: Exchange) -> None:
-        """Wake who waits for requests like the one that has just come."""
+        """Wake those who wait for requests like the one that has just come."""
         waiting = self._await_requests
         _wake(waiting, None)
         if exchange.subject is None and len(exchange.head.target) > MOST_TARGET_BYTES:
-            for name in list(waiting):  # what takes longer to make out than to ask all of them to look
+            for name in list(waiting):  # the name would take longer to work out than all of them to look
                 _wake(waiting, name)
         elif waiting:
             _wake(waiting, asked_for(exchange))
@@ -239,21 +239,21 @@ class ExchangeLog:
     def transfers(self) -> tuple[Transfer, ...]:
         """Return the latest exchanges that carry content of files, oldest first."""
         with sigint_held(), self._lock:
-            forgotten = self._open.difference(self._log)  # still under way, and never left out
+            forgotten = self._open.difference(self._log)  # still under way, so never left out
             known = (*sorted(forgotten, key=lambda exchange: exchange.number), *self._log)
         now = time.monotonic()
         carrying = (exchange for exchange in known if exchange.subject and exchange.subject.pieces)
         return tuple(seen(exchange, lambda one: one.transfer(now)) for exchange in carrying)
 
     def count_under_way(self) -> int:
-        """Return to how many answers clients have not yet acknowledged all content of a file."""
+        """Return how many answers with content of a file are not yet fully acknowledged."""
         with sigint_held(), self._lock:
             carrying = [exchange for exchange in self._open if exchange.subject and exchange.subject.pieces]
         now = time.monotonic()
         return sum(seen(exchange, lambda one: one.transfer(now)).state == UNDER_WAY for exchange in carrying)
 
     def missing(self) -> tuple[RequestRecord, ...]:
-        """Return the latest requests for what was not there, oldest first."""
+        """Return the latest requests for files that did not exist, oldest first."""
         with sigint_held(), self._lock:
             known = list(self._missing)
         return self.records(known)
@@ -273,11 +273,11 @@ class ExchangeLog:
                 self._lock.release()
         return self.records(known)
 
-    # For who has the lock
+    # For callers that have the lock
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Have the lock for the time of a block, which may look and assign, and no more."""
+        """Hold the lock for a block, which may only look and assign."""
         with sigint_held(), self._lock:
             yield
 
@@ -300,7 +300,7 @@ class ExchangeLog:
         ]
 
     def close_arrived(self, asked: dict[Exchange, int]) -> None:
-        """Close what has arrived whole although nobody has said so yet, and leave in `asked` what is open.
+        """Close what has arrived in full although nobody has said so yet, and leave in `asked` what is open.
 
         With the lock. `asked` says how much has arrived of each.
         """
@@ -319,7 +319,7 @@ class ExchangeLog:
 
     def add_follower(self, selection: Selection) -> None:
         """Give a selection what ends from now on. With the lock."""
-        for name in list(islice(self._followers, 2)):  # two more than one: those that were forgotten do not add up
+        for name in list(islice(self._followers, 2)):  # two for each one added, so that forgotten ones do not add up
             if not self._followers[name]:
                 del self._followers[name]
         self._followers.setdefault(selection.name, weakref.WeakSet()).add(selection)
@@ -335,19 +335,19 @@ class ExchangeLog:
     # What goes on
 
     def ask(self, name: str) -> dict[Exchange, int]:
-        """Return what is open about a name, and how much of it is acknowledged. Not under the lock: it asks the kernel.
+        """Return what is open about a name, and how much is acknowledged. Not under the lock: this asks the kernel.
 
-        What is no longer open once the lock is held may be wrong.
+        For what is no longer open once the lock is held, the number may be wrong.
         """
         asked = list(self._open_on.get(name, ()))  # in one step
         return {exchange: exchange.received() for exchange in asked}
 
     def is_due(self, name: str) -> bool:
-        """Tell whether an answer about `name` is in the kernel whose acknowledgment may come any moment."""
+        """Tell whether the kernel has an answer about `name` whose acknowledgment may come at any moment."""
         return any(exchange.state in _IN_KERNEL for exchange in list(self._open_on.get(name, ())))
 
     def is_underway(self, name: str) -> bool:
-        """Tell whether an answer about `name` is under way: what of it arrives makes no event."""
+        """Tell whether an answer about `name` is under way: the arrival of its bytes makes no event."""
         return name in self._open_on
 
     # Events
@@ -379,7 +379,7 @@ class ExchangeLog:
             self._wake_for_event()
 
     def stopped(self) -> None:
-        """Note that the server answers no more, if it did. To be called while it still counts as running."""
+        """Note that the server no longer answers, if it did. To be called while it still counts as running."""
         with sigint_held(), self._lock:
             self._events.close(time.time())
             self._wake_for_event()
@@ -394,7 +394,7 @@ class ExchangeLog:
         return self._join(self._await_events, None)
 
     def look_at_open(self, *, for_progress: bool) -> bool:
-        """Let what has arrived, or has gone on, become events; True: an acknowledgment may come any moment.
+        """Make events of what has arrived or moved on; True: an acknowledgment may come at any moment.
 
         Not for the serving threads: it asks the kernel.
         """
@@ -418,17 +418,17 @@ class ExchangeLog:
     # Waiting for acknowledgments
 
     def await_due(self, fits: Callable[[Exchange], bool] | None = None) -> None:
-        """Block while acknowledgments are due of answers that `fits` accepts (None: of all), at most for half a second.
+        """Block while acknowledgments of answers that `fits` accepts (None: of all) are due, at most for half a second.
 
-        One is due from the time when the kernel has taken the whole answer, for as long as TCP may put it off. For who
-        tells users what boards have: the board may have an answer before its acknowledgment comes.
+        One is due from the time when the kernel has taken the whole answer, for as long as TCP may put it off. For
+        callers that tell users what boards have: a board may have an answer before its acknowledgment comes.
         """
         with sigint_held(), self._lock:
             found = [exchange for exchange in self._open if exchange.state in _IN_KERNEL]
         self.await_acknowledged(found if fits is None else filter(fits, found))
 
     def await_acknowledged(self, exchanges: Iterable[Exchange]) -> None:
-        """Do what `await_due` does for these."""
+        """Do for these what `await_due` does."""
         began = time.monotonic()
         poll = FIRST_LOOK_SECONDS
         while exchanges := [exchange for exchange in exchanges if self._is_awaited(exchange, began)]:
@@ -443,17 +443,17 @@ class ExchangeLog:
             and exchange in self._open
         )
 
-    # Waiting for a change: who waits joins those who do, then looks, then waits for their waiter to open, and leaves
+    # Waiting for a change: a wait joins the others, looks, waits for its waiter to open, and leaves
 
     def wake(self) -> None:
-        """Let everybody look again who waits."""
+        """Let everybody who waits look again."""
         with sigint_held(), self._lock:
             for among in (self._await_downloads, self._await_requests, self._await_events):
                 for about in list(among):
                     _wake(among, about)
 
     def await_download(self, name: str) -> Waiter:
-        """Return what opens when an answer about a name begins, is handed over or ends, or it has a new version."""
+        """Return what opens when an answer about a name begins, is handed over or ends, or a new version comes."""
         return self._join(self._await_downloads, name)
 
     def await_request(self, name: str | None) -> Waiter:
@@ -467,7 +467,7 @@ class ExchangeLog:
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Wait no longer. Harmless when repeated, and when it has been opened."""
+        """Wait no longer. Harmless when repeated, and when the waiter has been opened."""
         with sigint_held(), self._lock:
             others = waiter.among.get(waiter.about)
             if others is not None:
@@ -476,9 +476,9 @@ class ExchangeLog:
                     del waiter.among[waiter.about]
 
     def _begin_anew(self) -> None:
-        """In a forked child: the lock may be held by a thread that is not here, and who waits is not here.
+        """In a forked child: the lock may be held by a thread that does not exist here, nor does anyone who waits.
 
-        What is under way is its parent's, and stays for ever as it is now: soon the child has no descriptor to ask.
+        What is under way is the parent's, and stays for ever as it is now: soon the child has no descriptor to ask.
         """
         self._lock = threading.Lock()
         self._await_downloads = {}

@@ -1,4 +1,4 @@
-"""What a user learns of boards: records of requests, transfers, downloads and missing names, as frozen data.
+"""What a user learns about boards: records of requests, transfers, downloads and missing names, as frozen data.
 
 Does not know where the figures come from.
 """
@@ -47,29 +47,29 @@ class Fields(Mapping[str, str]):
 class RequestRecord(Record):
     """One request and what was answered.
 
-    In its texts what does not print is escaped, and a backslash that would read as an escape is doubled; `fields` alone
-    has what came.
+    In its texts unprintable characters are escaped, and a backslash that would read as an escape is doubled; only
+    `fields` has what came.
 
     Attributes:
         time: When it arrived, in seconds since the epoch.
         client: The client's address.
         client_port: The client's port.
-        local: The address of ours that it asked.
-        method: The method, such as `GET`; empty for what began with none.
-        target: The target as it stood in the request; without a method all of its first line.
+        local: Our address that it connected to.
+        method: The method, such as `GET`; empty if the request began with none.
+        target: The target as written in the request; without a method, its whole first line.
         status: The status code of the answer.
         range: The value of the Range field, empty without one.
         bytes: Bytes of content that the client has received.
         seconds: From the request until its last byte was handed over (until now while it is under way).
         user_agent: The value of the User-Agent field.
         completed: Whether the whole answer was sent and nothing of it is known to be lost.
-        name: The file that was answered with, empty when none was.
+        name: The file that the answer was about; empty if there was none.
         outcome: `completed`, `under way`, or how it ended before it was complete: `closed` or `reset` by the client,
-            `lost` (it did not answer any more), `cut` by the server, `failed` (the server could not read the file).
-        fields: The fields of the request as they came, by names of any case. The bytes from 0x80 on, which may mean
-            anything, are the characters of ISO 8859-1: to be escaped before they are shown.
+            `lost` (it no longer answered), `cut` by the server, `failed` (the server could not read the file).
+        fields: The fields of the request as they came, by names of any case. Bytes from 0x80 on, which may mean
+            anything, are read as ISO 8859-1: escape these characters before showing them.
         known: How it is known what the client has received: `acked` by its TCP, or only `handed_over` to the
-            system, on systems that tell no more (what is not `completed` may be less then).
+            system, on systems that tell no more (what is not `completed` may then be less).
     """
 
     time: float
@@ -92,7 +92,7 @@ class RequestRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class Transfer(Record):
-    """The content of a file on its way to one client, or there: one answer.
+    """The content of a file on its way to one client, or already there: one answer.
 
     What a board sent is escaped as in a request's record.
 
@@ -101,16 +101,16 @@ class Transfer(Record):
         name: The file's name on the server.
         client: The client's address.
         client_port: The client's port.
-        local: The address of ours that it asked.
+        local: Our address that it connected to.
         method: The method, such as `GET`.
-        target: The target as it stood in the request.
+        target: The target as written in the request.
         status: The status code of the answer.
-        ranges: The (start, stop) pairs that were asked for, stop exclusive; empty when the whole was.
+        ranges: The (start, stop) pairs that were asked for, stop exclusive; empty when the whole file was.
         sent: Bytes of content that the system has taken from us.
         acknowledged: Bytes of content that the client has received.
         total: Bytes of content of the whole answer.
-        rate: Bytes received in a second: on average over the last seconds while it is under way, and over all of it
-            afterwards; 0 where nothing has come for two seconds.
+        rate: Bytes received per second: the average of the last seconds while it is under way, and of all of it
+            afterwards; 0 if nothing has come for two seconds.
         seconds: From the request until its last byte was handed over (until now while it is under way).
         user_agent: The value of the User-Agent field.
         state: As the `outcome` of a request's record; `completed` once all is acknowledged.
@@ -138,7 +138,7 @@ class Transfer(Record):
 
 @dataclass(frozen=True, slots=True)
 class Missing(Record):
-    """A request for what is not there.
+    """A request for a file that does not exist.
 
     Attributes:
         time: When it arrived, in seconds since the epoch.
@@ -155,7 +155,7 @@ class Missing(Record):
 
 @dataclass(frozen=True, slots=True)
 class DownloadRecord(Record):
-    """A file that one client has received: the whole, or as much of it as was waited for.
+    """A file that one client has received: all of it, or as much as was waited for.
 
     Attributes:
         name: The file's name on the server.
@@ -182,7 +182,7 @@ class DownloadRecord(Record):
 
 
 def name_asked(target: str) -> str:
-    """Return the name that a target asks for, whether there is such a file or not; the empty one for the root."""
+    """Return the name that a target asks for, whether there is such a file or not; empty for the root."""
     path = target.partition("?")[0]
     if "://" in path:
         path = path.partition("://")[2].partition("/")[2]

@@ -15,9 +15,9 @@ from httpserve.records.downloads import add
 from httpserve.records.exchange import Exchange, State
 from httpserve.records.model import RequestRecord
 
-_RECEIVED = State.RECEIVED  # looked up in a tenth of the time under a name of its own (before Python 3.12)
-MOST_FED = 1000  # answers that are over and that nobody has looked at: beyond these the serving threads do
-MOST_TAKEN_IN = 16  # of them at a time: with the log's lock, which others wait for
+_RECEIVED = State.RECEIVED  # looking it up takes a tenth of the time under its own name (before Python 3.12)
+MOST_FED = 1000  # answers that are over and not looked at; beyond these the serving threads look at them
+MOST_TAKEN_IN = 16  # of these at a time: it has the log's lock, which others wait for
 MOST_UNDECIDED = 10_000  # answers that are over and that the user's predicate has not seen; the oldest go first
 
 # What a predicate must be asked about, and whether it is over: what was said of an answer under way holds until it is.
@@ -45,7 +45,7 @@ class Selection:
         self._fed: deque[Exchange] = deque()  # that are over, and not looked at yet
 
     def start_over(self, first: int) -> None:
-        """A new version is put in place: exchanges count from this number on, unless the user has said since when."""
+        """Note that a new version is put in place: exchanges count from this number, unless the user gave a time."""
         if self.since is None:
             self.first = first
             self._coverages.clear()
@@ -61,7 +61,7 @@ class Selection:
         return self._counted
 
     def is_since(self, exchange: Exchange) -> bool:
-        """Tell whether an exchange, about whatever name, is of the time that the wait is about."""
+        """Tell whether an exchange, about any name, is from the time that the wait is about."""
         return (
             exchange.number >= self.first
             and exchange.number not in self.left_out
@@ -73,7 +73,7 @@ class Selection:
         return exchange.subject is not None and exchange.subject.name == self.name and self.is_since(exchange)
 
     def feed(self, exchange: Exchange) -> None:
-        """Take in an exchange that is over. Most of the work is left to who looks: the serving threads feed."""
+        """Take in an exchange that is over. Leaves most of the work to the wait, as the serving threads call this."""
         self._fed.append(exchange)
         if len(self._fed) > MOST_FED:  # nobody looks
             self.take_in(MOST_TAKEN_IN)
@@ -88,7 +88,7 @@ class Selection:
         self._fed.extend(exchanges)
 
     def take_in(self, most: int | None = None) -> None:
-        """Look at what was fed, the oldest first, at `most` so many."""
+        """Look at what was fed, the oldest first, at no more than `most`."""
         fed = self._fed
         left = len(fed) if most is None else min(most, len(fed))
         while left > 0:
@@ -103,9 +103,9 @@ class Selection:
                 left -= self._take_in_alike(exchange, left)
 
     def _take_in_alike(self, whole: Exchange, most: int) -> int:
-        """Take in what was fed next if it is like a whole answer that was counted, at most so many; returns how many.
+        """Take in, up to `most`, what was fed next if it is like a counted whole answer; returns how many.
 
-        They bring nothing new. A board that asks for the same again and again would take much time of each wait else.
+        They add nothing new. Otherwise a board that asks for the same again and again would cost each wait much time.
         """
         subject, client, agent = whole.subject, whole.link.client, whole.head.user_agent
         coverage = self._coverages.get(client)
@@ -185,7 +185,7 @@ class Selection:
         now: float,
         received: Callable[[Exchange], int] = Exchange.received,
     ) -> dict[str, Coverage]:
-        """Return what each client has of one version, with what is under way. Only to be read, and to be copied."""
+        """Return what each client has of one version, with what is under way. Only to be read or copied."""
         self.take_in()
         found = {client: coverage for client, coverage in self._coverages.items() if coverage.validator == validator}
         counting = [one for one in self.counting(underway) if one.subject and one.subject.validator == validator]
@@ -202,7 +202,7 @@ def add_underway(
     now: float,
     received: Callable[[Exchange], int] = Exchange.received,
 ) -> None:
-    """Count what clients have received so far, as `received` says, of answers about one version that are under way."""
+    """Count what clients have received so far, by `received`, of the answers about one version that are under way."""
     for exchange in underway:
         if exchange.subject is not None and exchange.subject.validator == validator:
             count = received(exchange)

@@ -41,7 +41,7 @@ class Amount:
 
     kind: UntilKind = UntilKind.ALL  # what ends the wait
     part: float | int = 0  # for `PART`: a fraction if it is a float, else a number of bytes
-    idle: float = IDLE_SECONDS  # for `IDLE`: seconds in which nothing more comes
+    idle: float = IDLE_SECONDS  # for `IDLE`: seconds in which nothing more may come
 
     def bytes_of(self, total: int) -> int:
         """Return how many bytes of a file of that size a client must have."""
@@ -53,7 +53,7 @@ class Amount:
 
     @property
     def is_end(self) -> bool:
-        """Whether a client that has come so far has come to its end."""
+        """Whether a client that has come this far has reached the end."""
         return self.kind in (UntilKind.ALL, UntilKind.IDLE)
 
 
@@ -94,7 +94,7 @@ class Boards:
 
 
 def boards(client: Client | None = None, clients: Clients = 1) -> Boards:
-    """Return what `client` and `clients` of a wait mean. Raises InvalidArgument or InvalidType where it is nothing."""
+    """Return what `client` and `clients` of a wait mean. Raises InvalidArgument or InvalidType if they mean nothing."""
     if client is not None and clients != 1:
         raise InvalidArgument("client= names one board and clients= several: give one of them")
     if callable(client):
@@ -112,9 +112,9 @@ def boards(client: Client | None = None, clients: Clients = 1) -> Boards:
 
 
 def address(client: object) -> str:
-    """Return a board's address as records have it. Raises InvalidArgument for what is none."""
+    """Return a board's address as records have it. Raises InvalidArgument for what is not an address."""
     try:
-        if not isinstance(client, str):  # it would take a number, too
+        if not isinstance(client, str):  # ipaddress would take a number, too
             raise ValueError
         found = ip_address(client)
     except ValueError:
@@ -126,9 +126,9 @@ def address(client: object) -> str:
 
 
 def method_named(method: object) -> str:
-    """Return a method as requests have it. Raises InvalidArgument or InvalidType for what is none.
+    """Return a method as requests have it. Raises InvalidArgument or InvalidType for what is not a method.
 
-    Methods are told apart by case (RFC 9110, 9.1), so only those that everybody knows are meant in any.
+    Methods are case-sensitive (RFC 9110, 9.1), so only those that everybody knows may be in either case.
     """
     if not isinstance(method, str):
         raise InvalidType(f"method must be a str such as 'GET', not {method!r}")
@@ -145,7 +145,7 @@ class RequestFilter:
     method: str | None = None
     status: int | None = None  # of the answer
     client: str | None = None
-    by_function: bool = False  # a function has the last word, and other waits use up nothing of what it waits for
+    by_function: bool = False  # a function decides in the end, and other waits use up nothing that it waits for
 
     def __str__(self) -> str:
         what = self.method or "request"

@@ -1,9 +1,9 @@
 """What users see as `client.storage`: the files of a root, under the names of Jumpstarter's OpenDAL client.
 
-Knows names as users write them, and which call of the root each method is.
+Knows names as users write them, and which call of the root each method makes.
 Does not know HTTP. Everything goes by the system's own calls, which are
 atomic, confined to the root and honest in their errors; opendal lends its
-types, so that callers find what they know.
+types, so that callers find what they are used to.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = ["Metadata", "Storage", "StorageFile"]
 
 Path = str | os.PathLike[str]
 
-# What the fs service of opendal can do, and these methods do not offer.
+# What the fs service of opendal can do, but these methods do not offer.
 _NOT_OFFERED = "write_can_append=false,write_with_if_not_exists=false,write_with_user_metadata=false"
 
 
@@ -55,8 +55,8 @@ class Storage:
     """The files that are served. Safe from any number of threads; every method plainly blocks.
 
     Paths are relative to the root, with or without a leading `/`; those of directories end in `/`. All methods
-    raise `InvalidName` for a path that leads out of the root or that no file here can have. They wait for the
-    disk only, except those that copy from or to elsewhere.
+    raise `InvalidName` for a path that leads out of the root or that no file here can have. They wait only
+    for the disk, except those that copy from or to elsewhere.
     """
 
     def __init__(self, root: Root, *, timeout: float, owner: object = None) -> None:
@@ -64,7 +64,7 @@ class Storage:
 
         Args:
             timeout: seconds that a remote source or target may send nothing.
-            owner: kept alive for as long as this object is: with it goes what closes the root.
+            owner: kept alive for as long as this object is, because its end closes the root.
         """
         self._owner = owner
         self._root = root
@@ -121,9 +121,9 @@ class Storage:
     ) -> str:
         """Copy a file into the root as `write_from_path` does, and return its SHA-256 in hexadecimal.
 
-        `HttpServerClient.put_file` is this with a URL in the end, and says what each argument means.
+        `HttpServerClient.put_file` is this plus a URL to return; it says what each argument means.
         """
-        # On first use: a script that puts nothing does without.
+        # On first use: a script that puts no file does not need it.
         from httpserve.storage.copying.copy import copy_in
         from httpserve.storage.copying.opening import open_source
 
@@ -150,12 +150,12 @@ class Storage:
 
         Args:
             src: the path here.
-            dst: a local path, or a path on *operator*; no URL.
+            dst: a local path, or a path on *operator*; not a URL.
             operator: the blocking opendal operator to write to; default: the local disk.
 
         Raises:
             NotFound: there is no file *src*.
-            InvalidArgument: *dst* is a URL, or no path that there can be.
+            InvalidArgument: *dst* is a URL, or cannot be a path.
             CopyFailed: the target cannot be written.
         """
         with self.open(src, "rb") as file:
@@ -197,7 +197,7 @@ class Storage:
 
         Raises:
             NotFound: there is none.
-            NotADirectory: the path ends in `/`, and is a file's.
+            NotADirectory: the path ends in `/`, but is that of a file.
         """
         name, found = self._status("stat", path)
         return Metadata.of(found, self._root.digest_on_record(name, Identity.of(found)))
@@ -215,19 +215,19 @@ class Storage:
         with ReadFile(self._root.open().open_file(name), self._timeout) as file:
             if algo == "sha256":
                 return file.sha256 or hashlib.file_digest(file, "sha256").hexdigest()
-            # A checksum here, which systems that forbid MD5 for security allow.
+            # A checksum here: systems that forbid MD5 for security allow that.
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
     def list(self, path: Path) -> Names:
-        """Return a directory itself and what is in it, directories with a `/` at their end.
+        """Return a directory itself and what is in it, directories with a `/` at the end.
 
-        A path without one means, as in opendal, all in its parent whose names begin so. Where nothing is,
-        the list is empty.
+        A path without that `/` means, as in opendal, everything in its parent whose name begins with it. If
+        there is nothing, the list is empty.
         """
         return self._listed("list", path, recursive=False)
 
     def scan(self, path: Path) -> Names:
-        """Return what `list` does, and what is in the directories below."""
+        """Return what `list` returns, and what is in the directories below."""
         return self._listed("scan", path, recursive=True)
 
     def capability(self) -> Capability:
@@ -242,7 +242,7 @@ class Storage:
     # Changes
 
     def copy(self, source: Path, target: Path) -> None:
-        """Copy a file over what is under *target*, in one step.
+        """Copy a file over whatever is at *target*, in one step.
 
         Raises:
             NotFound: there is no file *source*.
@@ -257,7 +257,7 @@ class Storage:
             incoming.commit(file.sha256)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Move a file or a directory in one step; a file goes over what is under *target*.
+        """Move a file or a directory in one step; a file replaces whatever is at *target*.
 
         Raises:
             NotFound: there is no *source*.
@@ -319,7 +319,7 @@ class Storage:
     def __repr__(self) -> str:
         try:
             return f"<Storage of {printable(self._root.path)}>"
-        except StorageError:  # a private one that is not there yet
+        except StorageError:  # a private directory that does not exist yet
             return "<Storage>"
 
     def _listed(self, operation: str, path: Path, *, recursive: bool) -> Names:
@@ -337,7 +337,7 @@ class Storage:
 
 
 def _parts(path: Path) -> tuple[str, bool]:
-    """Return the normal form of a path, and whether it is written as a directory's."""
+    """Return the normal form of a path, and whether it is written as that of a directory."""
     name = checked_name(path, directory=True)
     return name, not name or os.fspath(path).endswith(("/", "/."))
 

@@ -1,4 +1,4 @@
-"""What must begin inside a `with` block: waits that begin to count before a board is made to fetch.
+"""What must begin inside a `with` block: waits that start counting before a board is made to fetch.
 
 Knows claims and the waits. Knows no names and no files.
 """
@@ -29,7 +29,7 @@ def reported(terms: DownloadTerms, progress: Progress) -> Iterator[DownloadTerms
 
 
 class ExpectedDownload:
-    """A download that has to begin inside a `with` block. `record` and `records` have it afterwards."""
+    """A download that has to begin inside a `with` block. `record` and `records` hold it afterwards."""
 
     def __init__(self, claims: Claims, terms: DownloadTerms, progress: Progress, *, is_one: bool) -> None:
         self._claims = claims
@@ -49,7 +49,7 @@ class ExpectedDownload:
 
     @property
     def records(self) -> list[DownloadRecord]:
-        """The downloads, one of each client. Raises InvalidArgument before they have been waited for."""
+        """The downloads, one for each client. Raises InvalidArgument before they have been waited for."""
         if self._records is None:
             raise InvalidArgument(f"the download of {self._terms.name!r} has not been waited for yet; leave the block")
         return self._records
@@ -102,7 +102,7 @@ class ExpectedDownload:
 
 
 class ExpectedRequest:
-    """A request that has to come inside a `with` block. `record` has it afterwards."""
+    """A request that has to come inside a `with` block. `record` holds it afterwards."""
 
     def __init__(self, claims: Claims, terms: RequestTerms) -> None:
         self._claims = claims

@@ -27,11 +27,11 @@ from httpserve.records.terms import Amount, Boards, UntilKind
 from httpserve.records.waits.outcome import MOST_NAMED, FailedWait, Nearest, Way, happened
 from httpserve.records.waits.turns import Turns
 
-SLICE_SECONDS = 0.5  # a file that others change makes no event, so look at it again after this
+SLICE_SECONDS = 0.5  # a file that others change makes no event, so it is looked at again after this
 FIRST_POLL_SECONDS = 0.001  # an acknowledgment makes no event either; most come at once,
 LAST_POLL_SECONDS = 0.02  # a delayed one after 40 ms
 PROGRESS_POLL_SECONDS = 0.05
-GRACE_SECONDS = 0.045  # past the deadline, for an answer that is in the kernel whole
+GRACE_SECONDS = 0.045  # past the deadline, for an answer that the kernel has in full
 
 Report = Callable[[int, int | None], object]  # bytes so far, and those wanted in all
 
@@ -69,7 +69,7 @@ class _Pace:
         self._poll = 0.0
 
     def begin_anew(self) -> None:
-        """Note that something has happened: the acknowledgment of what was handed over just now comes soon."""
+        """Note that something has happened: the acknowledgment of what was just handed over comes soon."""
         self._poll = 0.0
 
     def seconds(self) -> float | None:
@@ -88,7 +88,7 @@ class Counting:
         self._terms = terms
         self._selection = selection
         self._before = claims.order
-        self._moved: dict[str, tuple[tuple[int, int], float]] = {}  # by client: what it had, and since when just that
+        self._moved: dict[str, tuple[tuple[int, int], float]] = {}  # by client: what it had, and since when only that
 
     def look(self, version: Version) -> list[DownloadRecord] | None:
         """Return what was waited for, once it has come, and claim it."""
@@ -138,7 +138,7 @@ class Counting:
         )
 
     def rests_for(self) -> float | None:
-        """Return in how many seconds who rests has rested for long enough; None: nobody rests."""
+        """Return in how many seconds a resting client has rested long enough; None: no client rests."""
         if not self._moved:
             return None
         first = min(moved for _, moved in self._moved.values())
@@ -150,8 +150,8 @@ def wait_for_download(
 ) -> list[DownloadRecord]:
     """Block until those who are waited for have as much of the current version as is wanted.
 
-    What counts is what the selection says; else what came since a time, in seconds of the epoch; else what came after
-    the file was put and no wait has claimed. Raises WaitTimeout, or ServerNotRunning when nothing can come.
+    What counts is what the selection says; else what came since a time, in seconds since the epoch; else what came
+    after the file was put and no wait has claimed. Raises WaitTimeout, or ServerNotRunning when nothing can come.
     """
     begun = None
     if selection is None:
@@ -208,7 +208,7 @@ def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[Downlo
 
 
 def _how_far(terms: DownloadTerms, counts: Counting) -> str:
-    """Return what those had who are waited for; empty where only a user's function knows who they are."""
+    """Return how much the awaited clients had; empty if only a user's function knows who they are."""
     if terms.boards.predicate is not None:
         return ""
     try:
@@ -222,11 +222,11 @@ def _how_far(terms: DownloadTerms, counts: Counting) -> str:
 
 
 def _current(terms: DownloadTerms, counts: Counting, last: Version | None) -> Version:
-    """Return the current version, where the look before this one has found `last`."""
+    """Return the current version; `last` is the one that the previous look found."""
     try:
         return terms.current()
     except NotFound:
-        if not terms.can_come():  # its directory is gone with it
+        if not terms.can_come():  # the directory is gone with its server
             if last is None:
                 raise _stopped(terms, counts, last) from None
             return last  # a board may have got all of it just before
@@ -247,7 +247,7 @@ def _report(
     counts: Counting,
     reported: int,
 ) -> int:
-    """Tell how far those are who have most, if that has changed; returns it."""
+    """Report how far the clients with the most are, if that has changed; returns it."""
     assert terms.report is not None
     is_known = terms.amount.kind is not UntilKind.IDLE  # how much is wanted in all
     wanted = terms.amount.bytes_of(version.size) if is_known else version.size

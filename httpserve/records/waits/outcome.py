@@ -45,7 +45,7 @@ NEXT_STEPS = {
     BEYOND: "delete the board's copy, or let the board ask without a range",
     RANGES: 'for a client that never takes all there is until="idle"',
 }
-# Of what has stopped, by how its last answer ended
+# For a download that has stopped, by how its last answer ended
 STEPS_BY_END = {
     "closed": "look on the board why it gave up: its memory, its disk, or its own timeout",
     "reset": "look on the board why it gave up: its memory, its disk, or its own timeout",
@@ -69,13 +69,13 @@ _ENDS = {
     "failed": "the server could not read the file",
 }
 
-Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # for names that are not there, those that are
+Nearest = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]  # for names that do not exist, those that do
 
 
 class Way(NamedTuple):
-    """How boards are to come here, as far as that is known at no cost."""
+    """How boards are to reach this server, as far as that is known at no cost."""
 
-    url: str | None = None  # that they are to ask
+    url: str | None = None  # that they are to use
     peer: str | None = None  # whom the server is for
     obstacles: tuple[str, ...] = ()  # what keeps them away
 
@@ -90,15 +90,15 @@ class Outcome(NamedTuple):
     next_step: str = ""
 
     def error(self, wanted: str, name: str, timeout: float, way: Way, total: int = 0) -> WaitTimeout:
-        """Return the error of a wait in whose time that happened."""
+        """Return the error of a wait during which that happened."""
         texts = [f"{wanted}{f' within {timeout:g} s' if timeout else ''}: {self.text}"]
         if way.url is not None and self.word in _TELL_URL:
             texts.append(f"the URL for {'boards' if way.peer is None else f'peer {way.peer}'} is {way.url}")
-        # Where somebody has connected, what a server without a peer listens on keeps nobody away.
+        # Once somebody has connected, the address that a server without a peer listens on keeps nobody away.
         texts += way.obstacles if self.word == NOBODY or (self.word == NOTHING and way.peer is not None) else ()
         texts += [self.next_step] if self.next_step else []
         return WaitTimeout(
-            Message("; ".join(["{}"] * len(texts)), *texts),  # in which an obstacle keeps its hints
+            Message("; ".join(["{}"] * len(texts)), *texts),  # in which an obstacle keeps its hints as data
             name,
             timeout,
             happened=self.word,
@@ -166,7 +166,7 @@ def happened(case: FailedWait) -> Outcome:
 
 
 def _nothing_came(case: FailedWait, enough: Collection[str]) -> tuple[str, str]:
-    """Return what happened where nothing counts of the current version, except at those who have enough."""
+    """Return what happened if nothing of the current version counts, except for those who have enough."""
     asked = [one for one in case.instead.requests if case.boards.may_be(one.client) and one.client not in enough]
     about_it = [one for one in asked if one.name == case.name]
     if about_it:
@@ -200,7 +200,7 @@ def _nothing_came(case: FailedWait, enough: Collection[str]) -> tuple[str, str]:
 
 
 def _without_content(case: FailedWait, about_it: Sequence[RequestRecord]) -> tuple[str, str]:
-    """Return what happened where the current version was asked for, and nothing came of it that counts."""
+    """Return what happened if the current version was asked for, but nothing that counts came of it."""
     fetched = [one for one in about_it if one.method != "HEAD" and one.status in (200, 206)]
     if case.boards.predicate is not None and any(one.bytes or one.completed for one in fetched):
         most = max(fetched, key=lambda one: one.bytes)
@@ -223,7 +223,7 @@ def _without_content(case: FailedWait, about_it: Sequence[RequestRecord]) -> tup
 
 
 def _seen(case: FailedWait, awaited: Collection[str], enough: Collection[str]) -> str:
-    """Say who has connected, where nobody of those waited for has asked for anything."""
+    """Say who has connected, if none of those waited for has asked for anything."""
     never = [address for address in awaited if address not in case.connected]
     if never:
         return f": {'it' if len(awaited) == 1 else _listed(never)} never connected"
@@ -285,7 +285,7 @@ def _how_far(client: str, coverage: Coverage, case: FailedWait) -> str:
 
 
 def _end_of(client: str, case: FailedWait) -> str:
-    """Return how the last answer ended that brought a client a part; of several, one that was not complete."""
+    """Return how the last answer that brought a client a part ended; of several, one that was not complete."""
     about_it = [one for one in case.instead.requests if one.client == client and one.name == case.name and one.bytes]
     ends = [one.outcome for one in about_it if one.outcome != "completed"] or [one.outcome for one in about_it]
     return ends[-1] if ends else ""
@@ -297,7 +297,7 @@ def _is_prefix(coverage: Coverage) -> bool:
 
 
 def _elsewhere(case: FailedWait) -> list[str]:
-    """Name the other addresses that asked, if any: behind NAT a board has another one than it thinks."""
+    """Name the other addresses that asked, if any: behind NAT a board does not have the address that it thinks."""
     if not case.boards.addresses:
         return []
     asked = {one.client for one in case.instead.requests if one.name == case.name}

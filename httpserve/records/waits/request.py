@@ -1,4 +1,4 @@
-"""Waiting until somebody asks for something, whether it is there or not.
+"""Waiting until somebody asks for something, whether it exists or not.
 
 Knows claims and deadlines. Knows no sockets and no files.
 """
@@ -26,15 +26,15 @@ class RequestTerms(NamedTuple):
     nearest: Nearest
     predicate: Callable[[RequestRecord], object] | None = None  # of a request that fits: whether it counts
     timeout: float | None = None  # in seconds; None: for ever
-    way: Callable[[], Way] = Way  # returns how boards are to come here
+    way: Callable[[], Way] = Way  # returns how boards are to reach this server
 
 
 def wait_for_request(
     claims: Claims, terms: RequestTerms, first: int | None = None, since: float | None = None
 ) -> RequestRecord:
-    """Block until a request has come that fits, and then until all of its answer is acknowledged, where that is due.
+    """Block until a matching request has come, and then until all of its answer is acknowledged, where that is due.
 
-    What counts is what came from a number and a time on; without either what no such wait has claimed. Raises
+    What counts is what came from a number and a time on; without either, what no such wait has claimed. Raises
     WaitTimeout, or ServerNotRunning when nothing can come.
     """
     asked, predicate, log = terms.asked, terms.predicate, claims.log

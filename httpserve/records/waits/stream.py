@@ -1,7 +1,7 @@
 """Waiting for the next events of a server.
 
-Knows the log and deadlines. Does not know what events mean. Making events takes time of a processor, of which the
-boards have most: after a call that returned many the next one rests.
+Knows the log and deadlines. Does not know what events mean. Making events takes processor time, most of
+which is for the boards: after a call that returned many events the next one rests.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from httpserve.records.events import DOWNLOADED, ENDED, PROGRESS, PROGRESS_SECON
 from httpserve.records.log import ExchangeLog
 from httpserve.records.waits.turns import MOST_REST_SECONDS, SHARE, Turns
 
-GATHER_SECONDS = 0.01  # from the first event of a call until it returns, so that a busy server is not read one by one
+GATHER_SECONDS = 0.01  # from a call's first event until it returns, so that a busy server's are not read one by one
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.001, 0.02  # an acknowledgment makes no event
 _OF_ANSWERS = {PROGRESS, ENDED, DOWNLOADED}
 
@@ -21,7 +21,7 @@ _OF_ANSWERS = {PROGRESS, ENDED, DOWNLOADED}
 def next_events(
     log: ExchangeLog, since: int, timeout: float | None, kinds: frozenset[str], nearest: Nearest
 ) -> tuple[Event, ...]:
-    """Block until there are events of these kinds after that one; none where the time is over, or no more can come."""
+    """Block until there are events of these kinds after that one; return none if time is over or no more can come."""
     turns = Turns(log, log.await_event, timeout)
     rest = log.read_again_at - time.monotonic()
     if timeout != 0 and rest > 0:
@@ -36,7 +36,7 @@ def next_events(
             entries, is_open = log.events_after(since)
             if any(entry.kind in kinds for entry in entries):
                 break
-            since = entries[-1].number if entries else since  # so that no look reads them again
+            since = entries[-1].number if entries else since  # so that no later look reads them again
             left = turns.left()
             if not is_open or left <= 0:
                 return Records()

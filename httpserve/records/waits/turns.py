@@ -1,4 +1,4 @@
-"""When a wait looks again: after what may matter to it, and so seldom that the boards have most of the processor.
+"""When a wait looks again: after what may matter to it, but rarely enough to leave the boards most of the processor.
 
 Knows who is woken by what, and how much work a look is. Does not know what is looked at.
 """
@@ -13,14 +13,14 @@ from typing import Self
 from httpserve.base.ipython import fold
 from httpserve.records.log import ExchangeLog, Waiter
 
-# All waits together may take one part in so many of the time of a processor: each event of a busy board would let each
+# The share of processor time that all waits together may take, as a divisor: each event of a busy board would let each
 # of them look, and Python lets one thread run at a time.
 SHARE = 8
-MOST_REST_SECONDS = 0.25  # a look may cost much: a user's function, or a thousand boards that fetch the same
+MOST_REST_SECONDS = 0.25  # a look may cost a lot: a user's function, or a thousand boards that fetch the same file
 
 
 class Turns:
-    """The looks of one wait, for a `with` block. Each look begins with `begin`, and `wait` is between two."""
+    """The looks of one wait, for a `with` block. Each look begins with `begin`; `wait` comes between two."""
 
     __slots__ = ("__weakref__", "_deadline", "_exchanges", "_join", "_spent", "_waiter")
 
@@ -47,15 +47,15 @@ class Turns:
         return self._deadline - time.monotonic()
 
     def begin(self) -> None:
-        """Let what happens from now on end the next `wait`: who looks afterwards misses nothing."""
+        """Let what happens from now on end the next `wait`, so that a look after this call misses nothing."""
         if self._waiter is None or self._waiter.is_open:
             self._waiter = self._join()
 
     def wait(self, left: float, poll: float) -> bool:
-        """Block until something has happened, at most until `poll` seconds are over; True: something has.
+        """Block until something has happened, for at most `poll` seconds; True: something has.
 
-        However soon that is, the next look is no sooner than what looks cost in time of the processor lets it be, and
-        no later than in `left` seconds.
+        However soon that is, the next look comes no sooner than the processor time that looks cost allows, and no
+        later than in `left` seconds.
         """
         assert self._waiter is not None
         began, spent = time.monotonic(), time.thread_time()
