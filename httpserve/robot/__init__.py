@@ -1,7 +1,7 @@
 """The library for Robot Framework: `Library    httpserve.robot.HttpServe`.
 
-Knows Robot Framework and our public API, as the other places where people work do. Inert unless imported: Robot is an
-optional package, `pip install 'httpserve[robot]'`.
+Knows Robot Framework and, like the other front ends, our public API. Inert unless imported: Robot is an optional
+package, `pip install 'httpserve[robot]'`.
 """
 
 from httpserve import MissingExtra

@@ -1,7 +1,7 @@
 """What the text of a suite becomes: addresses, sources, digests, amounts, and when servers end.
 
-Knows how people write these in a table, and tells libdoc. What the client refuses, it leaves to the client. Durations
-are Robot's own `timedelta`.
+Knows how people write these in a table, and tells libdoc. Leaves it to the client to refuse values. Durations are
+Robot's own `timedelta`.
 """
 
 from __future__ import annotations
@@ -215,10 +215,10 @@ CONVERTERS: dict[type, Converter] = {
 }
 
 
-# Arguments that are misspelt
+# Misspelt arguments
 
 _NEAR = 0.6
-_NEAR_FOR_OPTIONS = 0.8  # of two names of which one may be meant as it is
+_NEAR_FOR_OPTIONS = 0.8  # of two names, one of which may be meant as it is
 
 
 def refuse_unknown(
@@ -226,7 +226,7 @@ def refuse_unknown(
 ) -> None:
     """Refuse `aliass=k`, which Robot passes on as the text of an optional argument. A directory may have that name.
 
-    Of further named arguments, where a keyword takes any, refuse what is like one of its own.
+    Where a keyword takes any named arguments, refuse those whose names are like one of its own.
     """
     others = [name for name, one in parameters.items() if name != "self" and one.kind is not Parameter.VAR_KEYWORD]
     for parameter, value in zip(parameters.values(), values, strict=False):
@@ -241,7 +241,7 @@ def refuse_unknown(
 
 
 def misspelt(arguments: Sequence[object], spec: ArgumentSpec) -> str | None:
-    """Return what is wrong with the arguments of a call that Robot has refused, if one of them is misspelt."""
+    """Return what is wrong with the arguments of a call that Robot has refused, if the cause is a misspelt one."""
     others = [*spec.positional, *spec.named_only]
     for text in arguments if spec.var_named else arguments[spec.minargs :]:
         found = _NAMED.match(text) if isinstance(text, str) else None

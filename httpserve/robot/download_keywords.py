@@ -36,7 +36,7 @@ ONE = Clients(1)
 CLIENT = "client must be a board's IP address, such as 192.168.7.2"
 CLIENTS = "clients must be a number of boards, or their IP addresses with commas"
 MOST_NAMED = 5  # in a message
-MOST_CHARACTERS = 200  # of a method there, which is any word
+MOST_CHARACTERS = 200  # of a method there, which may be any word
 
 
 class DownloadKeywords(Keywords):
@@ -60,11 +60,11 @@ class DownloadKeywords(Keywords):
 
         ``name`` is the name on the server. ``tool`` is what the board has: ``u-boot``, ``u-boot-lwip``, ``grub``,
         ``ipxe``, ``busybox``, ``wget``, ``curl``, ``rauc``, ``swupdate`` and others; an unknown one fails with the
-        list. ``peer`` is the address of the board, where it is not that of the server's settings. ``sha256`` adds a
+        list. ``peer`` is the address of the board, if it is not that of the server's settings. ``sha256`` adds a
         check of what came, where the tool can do one; the digest of a file that was not put here is computed, which
-        takes as long as reading it. Further arguments are values of the tool's template; of them
-        ``address`` is hexadecimal where it is text, as U-Boot reads it, with or without ``0x``, and a number such as
-        ``${0x40200000}`` is written so. ``server`` is an alias; default: the current server.
+        takes as long as reading it. Further arguments are values of the tool's template. One of
+        them, ``address``, is hexadecimal if it is text, as U-Boot reads it, with or without ``0x``; a number such as
+        ``${0x40200000}`` is written in hexadecimal. ``server`` is an alias; default: the current server.
 
         Example:
         | Start HTTP Server
@@ -72,7 +72,7 @@ class DownloadKeywords(Keywords):
         | ${command}=    Get Download Command    boot/cmdline.txt    busybox
         | Type On Board    ${command}
         """
-        # Here a number stands for its text, except that of an address, which consoles read in another base.
+        # Here a number means its text, except for an address, which consoles read in another base.
         written = {key: value if key == "address" else str(value) for key, value in values.items()}
         return self.client(server).command(name, tool, peer=peer, sha256=sha256, **written)
 
@@ -88,10 +88,10 @@ class DownloadKeywords(Keywords):
         clients: Clients = ONE,
         server: str | None = None,
     ) -> ExpectedDownload:
-        """Returns what `Wait For Download` takes to count only requests that begin after this keyword. Does not block.
+        """Returns what makes `Wait For Download` count only requests that begin after this keyword. Does not block.
 
-        Use it before the command that lets the board download, so that an earlier download does not count. The
-        arguments are those of `Wait For Download`; ``timeout`` begins with that keyword.
+        Use it before the command that makes the board download, so that an earlier download does not count. The
+        arguments are those of `Wait For Download`; ``timeout`` starts with that keyword.
 
         Example:
         | Start HTTP Server
@@ -121,7 +121,7 @@ class DownloadKeywords(Keywords):
         """Waits until a board has a file, and returns the record of it: ``client``, ``bytes``, ``seconds`` and more.
 
         ``download`` is what `Expect Download` returned, which then needs no further argument; or a name on the server.
-        Of a name, a download since it was put counts although it came before this keyword. A wait that returns a
+        For a name, a download since it was put counts even if it came before this keyword. A wait that returns a
         board's download uses up what that board has fetched of the name until then; what other boards have fetched
         stays for the next wait.
 
@@ -161,8 +161,8 @@ class DownloadKeywords(Keywords):
         return Found(found) if isinstance(found, list) else found
 
     def _say_how_far(self, name: str, server: str | None) -> None:
-        """Write how far a wait had come that something else has ended."""
-        if not name:  # a promise that Python has made
+        """Write how far a wait had come when something else ended it."""
+        if not name:  # a promise made in Python
             return
         had = [one for one in self.client(server).transfers if one.name == plain(name)][-MOST_NAMED:]
         far = "; ".join(f"{one.client} had {amounts(one.acknowledged, one.total)}, {one.state}" for one in had)
@@ -180,12 +180,12 @@ class DownloadKeywords(Keywords):
         since: datetime | None = None,
         server: str | None = None,
     ) -> RequestRecord:
-        """Waits until a board has asked, and returns the record of the request.
+        """Waits until a board has asked for something, and returns the record of the request.
 
-        It has ``client``, ``method``, ``target``, ``status`` and more.
+        The record has ``client``, ``method``, ``target``, ``status`` and more.
 
-        ``name`` is what it asks for, ``method`` such as ``HEAD``, ``status`` that of the answer, ``client`` the
-        board's address; what is not given may be anything. ``timeout`` is how long to wait; default: 10 minutes,
+        ``name`` is what it asks for, ``method`` is, say, ``HEAD``, ``status`` is that of the answer, and ``client`` is
+        the board's address; what is not given may be anything. ``timeout`` is how long to wait; default: 10 minutes,
         ``None``: for ever. ``since`` is a time from which requests count. ``server`` is an alias; default: the
         current server.
 
@@ -208,7 +208,7 @@ class DownloadKeywords(Keywords):
     def file_should_have_been_downloaded(
         self, name: str, client: Address | None = None, server: str | None = None
     ) -> None:
-        """Fails unless a board has every byte of the current version of a file. Does not wait, nor affect other waits.
+        """Fails unless a board has every byte of the current version of a file. Neither waits nor affects other waits.
 
         It looks at the latest requests, as many as ``max_records`` of the import says. ``client`` is the address of
         the board; default: any. ``server`` is an alias; default: the current server.
@@ -229,8 +229,8 @@ class DownloadKeywords(Keywords):
     ) -> None:
         """Fails when a board has asked for that name, whether there is such a file or not. Does not block.
 
-        Fails as well if it cannot tell: the server remembers the latest ``max_records`` requests (see the import), and
-        once it has so many, it may have forgotten others.
+        Also fails if it cannot tell: the server remembers the latest ``max_records`` requests (see the import), and
+        once it has that many, it may have forgotten others.
 
         ``client`` is the address of the board; default: any. ``server`` is an alias; default: the current server.
 
@@ -251,7 +251,7 @@ class DownloadKeywords(Keywords):
             more = f" and {len(asked) - MOST_NAMED} more" if len(asked) > MOST_NAMED else ""
             raise AssertionError(f"{name!r} was asked for: {shown}{more}")
         most = found.settings["max_records"]
-        if len(found.client.requests) >= most:  # last: what comes in between only makes it more careful
+        if len(found.client.requests) >= most:  # last: requests in between only make this more careful
             raise AssertionError(
                 f"cannot tell whether {name!r} was asked for: the server remembers {most} requests and has so many, so "
                 f"earlier ones may be forgotten; start it with a larger max_records="
@@ -264,7 +264,7 @@ class DownloadKeywords(Keywords):
         """Returns the latest requests, oldest first, as many as ``max_records`` of the import says. Does not block.
 
         Each has ``time``, ``client``, ``method``, ``target``, ``status``, ``bytes``, ``outcome`` and more.
-        ``name`` and ``client`` choose those for a file and of a board; default: all. ``server`` is an alias; default:
+        ``name`` and ``client`` choose those for a file and from a board; default: all. ``server`` is an alias; default:
         the current server.
 
         Example:
@@ -297,7 +297,7 @@ class DownloadKeywords(Keywords):
         """
         board = _address(client)
         known = self.client(server)
-        known.requests_for(_no_url(name))  # refuses what can be no name
+        known.requests_for(_no_url(name))  # refuses what cannot be a name
         wanted = None if name is None else plain(name)
         return self.shown(
             transfer
@@ -356,7 +356,7 @@ def _address(client: str | None, what: str = CLIENT) -> str | None:
 
 
 def _no_url(name: str | None) -> str | None:
-    """Refuse what is meant as a URL: as a name it is that of a file in a directory called `http:`."""
+    """Refuse what is meant as a URL: as a name it would be that of a file in a directory called `http:`."""
     if name is not None and "://" in name:
         raise InvalidArgument(f"{name!r} is a URL, and the name on the server is meant, such as boot/Image")
     return name

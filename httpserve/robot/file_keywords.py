@@ -32,7 +32,7 @@ class FileKeywords(Keywords):
     ) -> str:
         """Puts a file where boards can fetch it, and returns its URL. Blocks until the copy is complete.
 
-        A board sees the old file whole or the new file whole. Whatever fails leaves the old one. The log has the URL as
+        A board sees the whole old file or the whole new file. If this fails, the old one stays. The log has the URL as
         a link, and the size.
 
         ``name`` is the name on the server, such as ``boot/Image``. ``source`` is a local path, an http(s) URL, or a
@@ -63,7 +63,7 @@ class FileKeywords(Keywords):
     def put_text(self, name: str, text: str, *, encoding: str = "UTF-8", server: str | None = None) -> str:
         r"""Puts a text file where boards can fetch it, and returns its URL. Blocks until it is on the disk.
 
-        ``name`` is the name on the server, ``text`` all that is in the file: ``\n`` makes a new line.
+        ``name`` is the name on the server, ``text`` the whole content of the file: ``\n`` makes a new line.
         ``server`` is an alias; default: the current server.
 
         Example:
@@ -82,7 +82,7 @@ class FileKeywords(Keywords):
         """Returns an OpenDAL operator for `Put File`, of a service such as ``s3``, ``webdav`` or ``fs``.
 
         The options are those of the service, each as text. Does not block: nothing is asked of the service yet.
-        Fails when there is no such service, or when it lacks an option.
+        Fails when there is no such service, or when an option that it needs is missing.
 
         Example:
         | ${builds}=    Create Operator    fs    root=${CURDIR}
@@ -93,9 +93,9 @@ class FileKeywords(Keywords):
 
     @keyword("Get File URL", "file", "url")
     def get_file_url(self, name: str, peer: Address | None = None, server: str | None = None) -> str:
-        """Returns the URL of a file as a board sees it. It need not exist yet. Does not block.
+        """Returns the URL of a file as a board sees it. The file need not exist yet. Does not block.
 
-        ``peer`` is the address of the board that will use it, where it is not that of the server's settings.
+        ``peer`` is the address of the board that will use the URL, if it is not that of the server's settings.
         ``server`` is an alias; default: the current server. Fails when the server does not run.
 
         Example:
@@ -109,7 +109,7 @@ class FileKeywords(Keywords):
     def list_files(self, directory: str = "/", recursive: bool = False, server: str | None = None) -> list[str]:
         """Returns the names in a directory of the server, sorted; those of directories end in ``/``.
 
-        Empty where nothing is. ``recursive`` takes in what is in the directories below.
+        Empty if there is nothing. ``recursive`` includes what is in the directories below.
         ``server`` is an alias; default: the current server.
 
         Example:

@@ -33,7 +33,7 @@ class Keywords:
 
     servers: Servers
     transfers_log: TransfersLog
-    has_begun = False  # whether the keyword that runs has got past Robot's own checks
+    has_begun = False  # whether the running keyword has passed Robot's own checks
 
     def client(self, alias: str | None) -> HttpServerClient:
         """Return the server of that alias, or the current one."""
@@ -59,9 +59,9 @@ class Keywords:
         ]
 
     def tell(self) -> None:
-        """Write what Python's log has, and a line for each transfer that has ended.
+        """Write what Python's log has kept, and a line for each transfer that has ended.
 
-        Only in a keyword, whose output Robot reads: it drops what other threads write.
+        Only inside a keyword, whose output Robot reads: Robot drops what other threads write.
         """
         if BuiltIn().robot_running:
             PYTHON_LOG.write()
@@ -75,7 +75,7 @@ class Keywords:
 
 
 class Found(list[T]):
-    """A list of records that the log shows as a table, also where a suite logs it."""
+    """A list of records that the log shows as a table, also when a suite logs it."""
 
     __slots__ = ()
 
@@ -124,7 +124,7 @@ def keyword(name: str, *tags: str) -> Callable[[Method], Method]:
 def _in_words_of_suites(
     name: str, error: HttpServeError | AssertionError, servers: Servers, given: Mapping[str, object]
 ) -> str:
-    """Return the text of an error that names keywords and their arguments, and where there are several, the server."""
+    """Return the text of an error that names keywords and their arguments, and the server if there are several."""
     text = worded(error.args[0], argument) if error.args and isinstance(error.args[0], Message) else str(error)
     several = len(servers.all()) > 1
     if not text:  # the server does not run

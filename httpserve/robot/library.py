@@ -1,6 +1,6 @@
 """The library: what an import takes, and what happens at the ends of tests and suites.
 
-Knows Robot's listener calls. Knows no keyword by itself: the groups have them.
+Knows Robot's listener calls. Has no keywords itself: the groups have them.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
 
     == A first suite ==
 
-    In its settings the address of the board, so that the server listens on the side that faces it:
+    In its settings give the address of the board, so that the server listens on the side that faces it:
     | Library           httpserve.robot.HttpServe    peer=192.168.7.2
     | Suite Setup       Start HTTP Server
 
-    and a test:
+    And a test:
     | The Board Takes The New Kernel
     |     Put File    boot/Image    ${CURDIR}/Image
     |     ${download}=    Expect Download    boot/Image    timeout=2 min
@@ -52,20 +52,20 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     Durations are Robot's: ``2 min``, ``500 ms``, or a number of seconds. Amounts are numbers of bytes, also with a
     unit: ``10 MiB``. ``${None}`` is a value that is not given.
 
-    A misspelt argument such as ``aliass=lab`` is an error that names the one that is like it. An argument that must be
-    given takes text of any form: ``Put Text    boot.env    serverip=192.168.7.1``. In place of one that may be left
-    out, a name on the server that has such a form is written ``/a=b``. At the import Robot itself refuses a misspelt
-    argument that comes after one with its name: it says ``got unexpected named argument``, and not which one is like
-    it. Robot Framework 7.0 does so for keywords too, and for all that it refuses before a keyword begins.
+    A misspelt argument such as ``aliass=lab`` is an error that names the argument that is like it. A required argument
+    takes text of any form: ``Put Text    boot.env    serverip=192.168.7.1``. In place of an optional argument, a name
+    on the server that has this form is written ``/a=b``. At the import Robot itself refuses a misspelt argument that
+    follows a named one: it says ``got unexpected named argument``, and not which argument is like it. Robot Framework
+    7.0 does the same for keywords, and for everything that it refuses before a keyword begins.
 
-    A warning that httpserve gives Python's logging, such as that about a ``peer`` on no network of this host, is one
-    in Robot's log and on the console.
+    A warning that httpserve gives Python's logging, such as one about a ``peer`` on no network of this host, is also a
+    warning in Robot's log and on the console.
 
     == Several servers ==
 
     The argument ``alias=`` of `Start HTTP Server` names a server. Keywords work on the current one, which is the one
-    that was started last; `Switch HTTP Server` makes another one current, and with ``server=alias`` a single call uses
-    that one. Aliases ignore case and spaces.
+    that was started last; `Switch HTTP Server` makes another one current, and ``server=alias`` uses another one for a
+    single call. Aliases ignore case and spaces.
 
     == When servers end ==
 
@@ -74,10 +74,10 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
 
     == The log ==
 
-    Each keyword of this library ends with a line for each transfer that has ended since the last one, with the time of
-    that end. Each test ends with a table of what went to whom, and the total of it. `Get Requests`, `Get Transfers` and
+    Each keyword of this library ends with a line for each transfer that has ended since the last keyword, with the time
+    of its end. Each test ends with a table of what went to whom, and the total. `Get Requests`, `Get Transfers` and
     `Get Missing Files` write what they return as a table. A test shows at most 50 lines, and 50 rows of either kind;
-    once these three have shown 50 rows in a test, the next one writes only how many there are.
+    once these three keywords have shown 50 rows in a test, the next one writes only how many there are.
 
     == Beside OperatingSystem ==
 
@@ -87,7 +87,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
 
     == Several processes ==
 
-    With pabot each process has servers of its own. Leave ``port`` at 0, and the system gives each of them its own port.
+    With pabot each process has its own servers. Leave ``port`` at 0, and the system gives each of them its own port.
     """
 
     @reads_text
@@ -126,15 +126,15 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         - ``peer``: the board's address: the server listens, and URLs point, on the side that faces it.
         - ``advertise``: what URLs say instead: ``http://host:port/prefix``, ``host:port`` or ``host``.
         - ``listing``: whether a directory without an index.html answers with a list; default: yes.
-        - ``dot_files``: whether files with a leading dot are served that others put there; default: no.
-        - ``read_only``: change nothing in ``root_dir``, which must be there; default: no.
-        - ``only``: serve these files and directories of ``root_dir``, and nothing beside them.
+        - ``dot_files``: whether to serve files with a leading dot that others put there; default: no.
+        - ``read_only``: change nothing in ``root_dir``, which must exist; default: no.
+        - ``only``: serve these files and directories of ``root_dir``, and nothing else.
         - ``digests``: whether ``NAME.sha256`` answers with the digest of a file; default: yes.
         - ``max_records``: how many requests `Get Requests` remembers; default: 1000.
         - ``max_connections``: the most connections at a time; default: what fits the limit of descriptors.
         - ``lost_after``: after how long without a sign of life a board is taken for lost; default: 30 seconds.
         - ``strict_peer``: whether a ``peer`` on no network of this host is an error, not a warning; default: no.
-        - ``more_hosts``: where to listen as well, on the same port; URLs are not made of these.
+        - ``more_hosts``: where else to listen, on the same port; URLs are not made of these.
         """
         self.servers = Servers(settings_of(locals()), auto_close)
         self.transfers_log = TransfersLog()
@@ -145,13 +145,13 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     def start_test(self, data: running.TestCase, result: result.TestCase) -> None:
         """Begin the test's table."""
         self._test = data
-        self.ended()  # what has ended before is not its own
+        self.ended()  # what ended before is not part of this test
         self.transfers_log.begin()
 
     def end_test(self, data: running.TestCase, result: result.TestCase) -> None:
         """Write the test's table, then end what is to end with the test.
 
-        Robot calls this once for each name under which a suite has the library; the first call counts.
+        Robot calls this once for each name under which a suite imports the library; the first call counts.
         """
         if self._test is not data:
             return
@@ -168,7 +168,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
         PYTHON_LOG.write()
 
     def close(self) -> None:
-        """Leave Python's logging alone: Robot has ended."""
+        """Stop listening to Python's logging: Robot has ended."""
         PYTHON_LOG.end()
 
     def start_library_keyword(
@@ -180,7 +180,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
     def end_library_keyword(
         self, data: running.Keyword, implementation: running.LibraryKeyword, result: result.Keyword
     ) -> None:
-        """Name an argument that is misspelt, where Robot has refused the call in words of its own."""
+        """Name a misspelt argument if Robot has refused the call in its own words."""
         if result.failed and not self.has_begun and implementation.owner.instance is self:
             result.message = misspelt(data.args, implementation.args) or result.message
 

@@ -20,7 +20,7 @@ _LACKS = re.compile(r"(\w+) is (?:misconfigured|empty|required|not specified)|mi
 
 
 def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Operator | None:
-    """Return the operator that a keyword's arguments describe, if any. Raises InvalidArgument where they make none."""
+    """Return the operator that a keyword's arguments describe, if any. Raises InvalidArgument if they are invalid."""
     if service is None:
         if options:
             raise InvalidArgument(f"{_named(options)} is not an argument; a service's options go with operator=NAME")
@@ -33,7 +33,7 @@ def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Ope
 
 
 def new_operator(service: str, options: dict[str, str]) -> opendal.Operator:
-    """Make an operator of an OpenDAL service, asking nothing of it yet. Raises InvalidArgument if it makes none."""
+    """Make an operator of an OpenDAL service, asking nothing of it yet. Raises InvalidArgument if that fails."""
     try:
         return opendal.Operator(service, **options)
     except _REFUSALS as error:
@@ -44,7 +44,7 @@ def new_operator(service: str, options: dict[str, str]) -> opendal.Operator:
 
 
 def _reason(text: str, options: dict[str, str]) -> str:
-    """Return why OpenDAL refuses, and by its name the option that is missing."""
+    """Return why OpenDAL refuses, with the name of an option that is missing."""
     reason = " ".join((text.partition("=> ")[2] or text).partition("Context:")[0].split())
     lacks = _LACKS.search(reason)
     option = lacks and (lacks[1] or lacks[2])

@@ -1,6 +1,6 @@
-"""What Python's logging has of httpserve, in Robot's log.
+"""Brings what httpserve writes to Python's logging into Robot's log.
 
-Robot takes records of Python's logging only from the thread of the keywords, and most of ours are written in others.
+Robot takes records of Python's logging only from the thread of the keywords, and most of ours come from others.
 They are kept here until a keyword ends.
 
 Knows Python's logging and Robot's. Knows no keyword. Bounded, as a board may cause a record with each request.
@@ -19,8 +19,8 @@ from httpserve.base.text import Hint, counted, worded
 from httpserve.robot.words import argument
 
 MOST_RECORDS = 50  # at a time; as many warnings again
-_OF_ROBOT = {"MainThread", "RobotFrameworkTimeoutThread"}  # it listens to these by their names
-_ACCESS = "httpserve.access"  # the log has lines of its own about transfers
+_OF_ROBOT = {"MainThread", "RobotFrameworkTimeoutThread"}  # Robot listens to these, by name
+_ACCESS = "httpserve.access"  # Robot's log has its own lines about transfers
 
 
 class PythonLog(logging.Handler):

@@ -53,9 +53,9 @@ class ServerKeywords(Keywords):
         """Starts a server, makes it the current one, and returns its URL, without a ``/`` at the end.
 
         Returns when a request would be answered. A server of that alias that was stopped starts again with its settings
-        and files; one that runs stays as it is. Other settings than it has are refused, and would cost its files: a
-        server whose port has to stay after `Stop HTTP Server` needs ``port`` at its first start. Fails when the port is
-        taken or no interface has the address.
+        and files; one that runs stays as it is. Different settings are refused, as they would cost its files: a
+        server that must keep its port after `Stop HTTP Server` needs ``port`` at its first start. Fails when the port
+        is taken or no interface has the address.
 
         ``alias`` names the server for `Switch HTTP Server` and for the argument ``server=`` of every keyword.
         ``wait_for_address`` is how long to wait for an address that is not there yet, such as that of a USB network;
@@ -99,7 +99,7 @@ class ServerKeywords(Keywords):
         | Start HTTP Server    alias=two
         | Stop All HTTP Servers
         """
-        self.tell()  # what the servers know ends with them
+        self.tell()  # the servers' records end with them
         self.servers.close_all()
 
     @keyword("Switch HTTP Server", "server")
@@ -137,7 +137,7 @@ class ServerKeywords(Keywords):
     def get_server_url(self, peer: Address | None = None, server: str | None = None) -> str:
         """Returns the URL of the server as a board sees it, without a ``/`` at the end. Does not block.
 
-        ``peer`` is the address of the board that will use it, where it is not that of the server's settings.
+        ``peer`` is the address of the board that will use the URL, if it is not that of the server's settings.
         ``server`` is an alias; default: the current server. Fails when the server does not run.
 
         Example:
@@ -185,7 +185,7 @@ def _report(client: HttpServerClient) -> Report:
 
 
 def _where() -> tuple[str, str | None]:
-    """Return the names of the suite and of the test that run, None for no test."""
+    """Return the names of the running suite and test, None for no test."""
     robot = BuiltIn()
     if not robot.robot_running:
         return "", None

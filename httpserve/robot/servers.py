@@ -1,6 +1,6 @@
 """The servers of a run of Robot: by alias, the current one, and which suite or test each belongs to.
 
-Knows when a server ends. Knows nothing of keywords, and of Robot only its cache of connections and the names of suites.
+Knows when a server ends. Knows nothing of keywords; of Robot, only its cache of connections and the names of suites.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NoServer(ServerNotRunning):
 class NamedServer:
     """A server, its settings, and what started it: `test` is None for a suite's setup.
 
-    `since` is the number of its last event that Robot's log has.
+    `since` is the number of its last event that is in Robot's log.
     """
 
     alias: str
@@ -53,7 +53,7 @@ class Servers:
     ) -> NamedServer:
         """Start a server, or the one of that alias again, and make it the current one.
 
-        Blocks until it answers. Raises InvalidArgument where there is one of that alias that has other settings.
+        Blocks until it answers. Raises InvalidArgument if the server of that alias has other settings.
         """
         server, before = self._find(alias), self._cache.current
         merged = {**(self._defaults if server is None else server.settings), **settings}
@@ -90,7 +90,7 @@ class Servers:
         return server
 
     def note(self, alias: str | None, name: str) -> str:
-        """Return which server a failure about a file is of, and which others have the file where this one has not."""
+        """Return which server a failure about a file is of, and which others have the file if this one has not."""
         this, others = self.get(alias), []
         with suppress(HttpServeError):  # a name that no file can have
             if not this.client.storage.exists(name):
@@ -99,7 +99,7 @@ class Servers:
         return f" (on server {this.alias!r}{there})"
 
     def _find(self, alias: str) -> NamedServer | None:
-        """Return the server of an alias. The cache alone would take `1` for its first server, whatever its alias."""
+        """Return the server of an alias. The cache itself would take `1` for its first server, whatever its alias."""
         return next((server for server in self._cache if eq(server.alias, alias)), None)
 
     def switch(self, alias: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What Robot's log says of transfers: a line for each that has ended, and one table for each test.
+"""What Robot's log says about transfers: a line for each that has ended, and one table for each test.
 
 Knows records. Does not know who writes it where. Bounded: a thousand requests do not make a thousand lines.
 """
@@ -111,7 +111,7 @@ class TransfersLog:
 
 
 def line(answer: Answer) -> str:
-    """Return what the log says of an answer that has ended."""
+    """Return what the log says about an answer that has ended."""
     record = answer.request
     asked = " ".join(_shown(part) for part in (record.method, record.target, record.range) if part)
     amount = f"{record.bytes:,} bytes in {record.seconds:.3f} s"
@@ -130,7 +130,7 @@ def plain(name: str) -> str:
 
 
 def state_of(record: RequestRecord) -> str:
-    """Return how a transfer ended; for an answer without a file's content also its status."""
+    """Return how a transfer ended; for an answer without content of a file, also its status."""
     if record.status in _OF_FILES and record.method != "HEAD":
         return record.outcome
     try:

@@ -1,4 +1,4 @@
-"""How a suite says what a message names as an argument.
+"""How a suite writes the arguments that a message names.
 
 Knows hints. Knows nothing of keywords and of who shows the message.
 """
