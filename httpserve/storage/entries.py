@@ -1,4 +1,4 @@
-"""What is in a root, in opendal's words: what `stat` tells of one entry, and which entries lists show.
+"""What is in a root, in opendal's words: what `stat` says about one entry, and which entries lists show.
 
 Knows directories and their entries. Does not know how users write paths; names
 are checked ones.
@@ -20,7 +20,7 @@ from httpserve.errors import InvalidName
 from httpserve.storage.directory.places import Ground
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Names = list[str]  # for the class that has a method of the name `list`; what it returns shows itself as a Listing
+Names = list[str]  # for the class with a method named `list`; what that returns shows itself as a Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def listed(ground: Ground, name: str, *, is_directory: bool, recursive: bool) ->
 
 
 def _entries(ground: Ground, name: str, links: set[str]) -> Names | None:
-    """Return what is in a directory and can be asked for, and add to *links*; None when there is no such directory."""
+    """Return what is in a directory and can be asked for, and add to *links*; None if there is no such directory."""
     found = []
     try:
         with ground.directory(name) as directory:

@@ -1,4 +1,4 @@
-"""The file objects of `storage.open`: Python's binary files, with the methods of Jumpstarter's besides.
+"""The file objects of `storage.open`: Python's binary files, with the methods of Jumpstarter's in addition.
 
 Knows versions that are read, and versions on their way in. Does not know where in the root anything is.
 """
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class _WrongDirection(Unsupported, io.UnsupportedOperation):
-    """What Python's own files raise when a reader is written to, and ours as well."""
+    """What Python's own files, and ours as well, raise when a reader is written to."""
 
 
 class StorageFile(io.BufferedIOBase):
     """A file on the server, open for reading or for writing.
 
-    Every method blocks for the disk only, except `write_from_path` and `read_into_path`, which block for
-    the other end as well: at most the storage's timeout without a byte.
+    Every method blocks only for the disk, except `write_from_path` and `read_into_path`, which also block for
+    the other end: at most the storage's timeout without a byte.
     """
 
     mode: str
@@ -103,7 +103,7 @@ class ReadFile(StorageFile):
         super().__init__(file.name, timeout)
         self._file = file
         try:
-            # The descriptor is the OpenFile's: an object that is forgotten then gives no ResourceWarning.
+            # The OpenFile owns the descriptor, so a forgotten object gives no ResourceWarning.
             with translating("open", file.name):
                 self._buffer = io.BufferedReader(io.FileIO(file.fd, "rb", closefd=False))
         except BaseException:
@@ -168,14 +168,14 @@ class ReadFile(StorageFile):
 
     @contextlib.contextmanager
     def _reading(self, operation: str, how: str = "") -> Iterator[None]:
-        """Let only errors of ours out of a call of Python's own file."""
+        """Let only our own errors out of a call to Python's own file."""
         self._check()
         try:
             yield
         except TypeError as error:
             raise InvalidType(f"{operation} {self.name!r}{how}: {error}") from None
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):  # no such place, as before the beginning
+            if error.errno not in (errno.EINVAL, errno.EOVERFLOW):  # no such position, such as one before the beginning
                 raise translated(error, operation, self.name) from error
             raise InvalidArgument(f"{operation} {self.name!r}{how}: {error}") from error
         except (ValueError, OverflowError) as error:
@@ -191,7 +191,7 @@ class ReadFile(StorageFile):
         """Close the file. Harmless when called again."""
         self._buffer.close()
         self._file.close()
-        super().close()  # last: an interrupt before it leaves what another call can close
+        super().close()  # last: after an interrupt before this, another call can still close
 
 
 class ReadAsSource:
@@ -215,11 +215,11 @@ class ReadAsSource:
             raise CopyFailed(f"{self.label} changed while it was read", self.label)
 
     def close(self) -> None:
-        """Leave the file open: it is its opener's."""
+        """Leave the file open: it belongs to its opener."""
 
 
 class WriteFile(StorageFile):
-    """A new version of a file: seen by nobody before `close`, and then whole.
+    """A new version of a file: nobody sees it before `close`, and then all of it is seen.
 
     A write that fails, a `with` block that is left by an exception, and an object that is forgotten publish
     nothing.
@@ -249,7 +249,7 @@ class WriteFile(StorageFile):
 
         Raises:
             StorageError: the disk is full or fails; nothing will be published.
-            InvalidType: *data* is no bytes; as with Python's own files nothing was written, and writing can go on.
+            InvalidType: *data* is not bytes; as with Python's own files nothing was written, and writing can go on.
         """
         try:
             view = memoryview(data).cast("B")
@@ -260,7 +260,7 @@ class WriteFile(StorageFile):
             self._check_good("write")
             try:
                 self._incoming.write(view)
-            except BaseException:  # a Ctrl-C too: how much of it was written is not known
+            except BaseException:  # a Ctrl-C too: it is not known how much was written
                 self._fail()
                 raise
             self._digest.update(view)
@@ -312,8 +312,8 @@ class WriteFile(StorageFile):
         else:
             self.discard()
 
-    # In place of IOBase's, which would close, that is publish: a version that is forgotten discards itself. It does
-    # nothing, and is C: what a signal raises in a finalizer of Python's is lost.
+    # In place of IOBase's, which would close, that is publish: a forgotten version discards itself. This one does
+    # nothing, and is in C: what a signal raises in a Python finalizer is lost.
     __del__ = object.__init__
 
     def _check_good(self, operation: str) -> None:
@@ -321,13 +321,13 @@ class WriteFile(StorageFile):
             raise StorageError(f"{operation} {self.name!r}: nothing is published, as a write failed before", self.name)
 
     def _fail(self) -> None:
-        # Without the lock: giving up must not wait for a write that hangs.
+        # Without the lock: giving up must not wait for a hanging write.
         self._has_failed = True
         self._incoming.discard()
 
 
 class WriteAsSink:
-    """The end of a `WriteFile`, as the sink of a copy: commits nothing, and begins again where it began."""
+    """The end of a `WriteFile`, as the sink of a copy: commits nothing, and restarts where it began."""
 
     def __init__(self, file: WriteFile) -> None:
         self._file = file

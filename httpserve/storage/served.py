@@ -1,4 +1,4 @@
-"""What is served, as a protocol: the site goes by it, wherever the files live.
+"""What is served, as a protocol: the site relies on it, wherever the files live.
 
 Knows which version a file is. Knows no disk: a directory implements it with descriptors (`directory/`), and another
 place of files may implement it with a stream.
@@ -13,20 +13,20 @@ from typing import NamedTuple, Protocol, Self
 from httpserve.errors import StorageError
 from httpserve.plan import RegionFile, Repeatable
 
-# A change within a clock tick of the last one leaves the same times behind. Those of ext3 come in whole seconds.
+# A change within a clock tick of the last one leaves the same times behind. On ext3 times are in whole seconds.
 SETTLED_SECONDS = 2.0
 
 
 class DiskBusy(StorageError):
-    """So many requests wait for a disk already that another one would only take a thread."""
+    """So many requests already wait for a disk that another one would only take a thread."""
 
 
 class DigestPending(StorageError):
-    """The digest of a file is not known yet: it is being computed, or the file has changed just now."""
+    """The digest of a file is not known yet: it is being computed, or the file has just changed."""
 
 
 class Identity(NamedTuple):
-    """One version of a file: what changes as soon as its bytes may have changed."""
+    """Identifies one version of a file: it changes as soon as the bytes may have changed."""
 
     device: int
     inode: int
@@ -42,7 +42,7 @@ class Identity(NamedTuple):
 class FileVersion(Protocol):
     """One version of a file: its name on the server, which version, and the digest that it came in with, if any.
 
-    It `shares_second` with the version before if their times of change differ in less than HTTP can say.
+    It `shares_second` with the version before if their times of change differ by less than HTTP can say.
     """
 
     @property
@@ -88,18 +88,18 @@ class Served(Protocol):
 
         Raises:
             NotFound: There is none.
-            IsADirectory: The name is a directory's.
+            IsADirectory: The name is that of a directory.
             NotPermitted: It cannot be read, or is a device, a fifo or the like.
             InvalidName: A symlink leads out of what is served.
             StorageError: The disk fails.
         """
 
     def open_to_serve(self, name: str, *, may_block: bool) -> ServedFile | None:
-        """Open a file for an answer; None where that might take a wait, and the caller *may_block* not.
+        """Open a file for an answer; None if that might take a wait, unless the caller *may_block*.
 
         Raises:
-            DiskBusy: So many requests wait for this disk already that another one would only take a thread.
-            StorageError: What else `status` raises.
+            DiskBusy: So many requests already wait for this disk that another one would only take a thread.
+            StorageError: Whatever else `status` raises.
         """
 
     def digest(self, name: str, identity: Identity, seconds: float | None) -> str | None:
@@ -116,7 +116,7 @@ class Served(Protocol):
         """
 
     def again(self, file: ServedFile) -> Repeatable | None:
-        """Return how to have the version that *file* is once more; None where that cannot be said."""
+        """Return how to get the same version as *file* once more; None if that cannot be said."""
 
     def entries(self, name: str, is_wanted: Callable[[str], bool]) -> list[Entry]:
         """Return what is in a directory and can be asked for, as far as its last component *is_wanted*.
@@ -125,9 +125,9 @@ class Served(Protocol):
 
         Raises:
             NotFound: There is none.
-            NotADirectory: It is none.
-            StorageError: What else `open_to_serve` raises.
+            NotADirectory: It is not a directory.
+            StorageError: Whatever else `open_to_serve` raises.
         """
 
     def came_in(self, name: str) -> bool:
-        """Tell whether what is under that name, a file or a directory, came in through us."""
+        """Tell whether what has that name, a file or a directory, came in through us."""

@@ -1,8 +1,8 @@
 """What an answer says about itself: its head, the sizes of its chunks, its trailer, by the letter of RFC 9112.
 
 A stream in, data or an error out. Knows no socket, and nothing of what is done with the content. http.client takes the
-end of a connection for the end of a head, drops every field behind a line without a colon, and reads a chunk size as
-int() does: each of these makes a part of a file look like the whole.
+end of a connection for the end of a head, drops every field after a line without a colon, and reads a chunk size as
+int() does: each of these makes a part of a file look like the whole file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 # 15 digits, as no file has more bytes; blanks are allowed only before an extension.
 _CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
-# One that came twice would be read as one value, or as the first of them.
+# A field that came twice would be read as one value, or as the first of them.
 _ONCE = ("content-length", "transfer-encoding", "location")
 
 
@@ -79,14 +79,14 @@ def read_chunk_size(stream: BufferedIOBase) -> int:
 
 
 def read_chunk_end(stream: BufferedIOBase) -> None:
-    """Read the line end behind a chunk. Blocks as *stream* does, and raises as `read_head` does."""
+    """Read the line end after a chunk. Blocks as *stream* does, and raises as `read_head` does."""
     end = stream.read(2)
     if end != b"\r\n":
         raise CutAnswer if b"\r\n".startswith(end) else MalformedAnswer("a chunk is longer than it says")
 
 
 def read_trailer(stream: BufferedIOBase) -> None:
-    """Read the fields behind the last chunk, which are of no use here. Blocks and raises as `read_head` does."""
+    """Read the fields after the last chunk, which are not needed here. Blocks and raises as `read_head` does."""
     _read_fields(stream, MOST_HEAD_BYTES, "its trailer")
 
 

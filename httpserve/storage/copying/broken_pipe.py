@@ -1,4 +1,4 @@
-"""Keeps a connection that is gone from ending the process by SIGPIPE, where a script has set that to its default.
+"""Keeps a lost connection from ending the process by SIGPIPE, where a script has set that to its default.
 
 Knows the signal mask of a thread. Knows nothing of connections.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def sigpipe_held() -> Iterator[None]:
-    """Let writes in the block fail with EPIPE, and kill nothing. The mask is restored.
+    """Let writes in the block fail with EPIPE, without killing the process. The mask is restored.
 
     Python ignores SIGPIPE. Tools whose output is piped often set it to SIG_DFL, so that `tool | head` ends quietly.
     send() without MSG_NOSIGNAL, as Python and OpenSSL call it, raises it for sockets as well.

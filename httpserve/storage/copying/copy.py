@@ -1,4 +1,4 @@
-"""Copies a source into a sink whole or not at all, with SHA-256 beside it; and a source out to a path.
+"""Copies a source into a sink whole or not at all, computing its SHA-256; and a source out to a path.
 
 Knows what a copy promises (digest, progress, no litter), threads and chunks. Knows nothing of how an end is read or
 written, nor of names on the server.
@@ -29,9 +29,9 @@ from httpserve.storage.copying.opening import check_operator, checked_path
 from httpserve.storage.copying.operator import OperatorSink
 
 COPY_CHUNK_BYTES = 256 * 1024  # stays in a processor's cache; Ctrl-C is felt within one chunk
-# A call for each chunk costs as much as to hash a few KiB, so short reads are gathered up to this.
+# A call for each chunk costs as much as hashing a few KiB, so short reads are gathered up to this.
 LEAST_CHUNK_BYTES = 64 * 1024
-# Seconds that a copy which was given up waits for its thread; longer is only one that sits in opendal.
+# Seconds that an abandoned copy waits for its thread; only one inside opendal takes longer.
 GRACE = 0.2
 
 T = TypeVar("T")
@@ -75,17 +75,17 @@ def copy_out(
 ) -> None:
     """Copy all of *read* to *dst* on *operator*, or locally. Blocks until done; a Ctrl-C ends it at once.
 
-    What was there before stays whole until the new is complete, on an operator as far as its service can do that.
-    Directories that are missing are made. *read* stays open. A remote service may take no byte for *timeout* seconds.
+    What was there before stays whole until the new file is complete, on an operator as far as its service can do that.
+    Missing directories are made. *read* stays open. A remote service may take no byte for *timeout* seconds.
 
     Raises:
-        InvalidType, InvalidArgument: Nothing can be written to *dst*, as a URL, or *operator* or *timeout* cannot be.
+        InvalidType, InvalidArgument: *dst* cannot be written to, such as a URL, or *operator* or *timeout* is invalid.
         CopyFailed: *read* cannot be read, or *dst* cannot be written.
     """
     path = checked_path(dst, "dst")
     check_operator(operator)
     checked_seconds("timeout", timeout)
-    # A local file may be called so; who means that can say ./ before it. A key on an operator may, too.
+    # A local file may have such a name: then write ./ before it. A key on an operator may have one, too.
     if is_url(path) and (operator is None or path.lower().startswith(("http://", "https://"))):
         raise InvalidArgument(
             f"dst {redacted_url(path)!r} is a URL, and nothing is uploaded to one; pass an opendal operator for its "
@@ -104,7 +104,7 @@ def copy_out(
     if read.interruptible and isinstance(sink, FileSink):
         job(_unreported)
     else:
-        # A discard on an operator may wait as any other call there, so it is left to the job.
+        # A discard on an operator may wait, like any other call there, so it is left to the job.
         _interruptibly(job, _unreported, sink.discard if isinstance(sink, FileSink) else lambda: None)
 
 
@@ -123,7 +123,7 @@ def _hashed(source: Source, sink: ReadableSink, report: Report) -> str:
             pass
         finally:
             digest.is_given_up = True
-            digest.end()  # one call of C, so no signal keeps it from the thread
+            digest.end()  # one C call, so no signal keeps it from the thread
             if digest.thread is not None:
                 digest.thread.wait()
         sink.restart()
@@ -138,7 +138,7 @@ def _pump(source: Source, sink: Sink, report: Report) -> None:
 
 
 def _pump_once(source: Source, sink: Sink, report: Report, follow: Callable[[memoryview, int], None]) -> None:
-    """Write what *source* has to *sink*, and report the bytes so far at each chunk and at the end."""
+    """Write all of *source* to *sink*, and report the bytes so far at each chunk and at the end."""
     reported: tuple[int, int | None] | None = None
     whole = 0
     for chunk, whole in _chunks(source):
@@ -178,12 +178,12 @@ class _Digest:
         self._hashed = 0
         self._written: SimpleQueue[int | None] = SimpleQueue()  # None: the end
         self.thread: Aside[None] | None = None  # from the second chunk on
-        self._has_thread = False  # where the system has one for it
+        self._has_thread = False  # whether the system had one to give
         self.end = partial(self._written.put, None)  # lets the thread end; harmless when repeated
         self.is_given_up = False
 
     def follow(self, chunk: memoryview, written: int) -> None:
-        """Hash *chunk*, which was written last, the end of the first *written* bytes. Returns at once."""
+        """Hash *chunk*, which was written last and ends the first *written* bytes. Returns at once."""
         if self.thread is None and written > len(chunk):
             self.thread = Aside(self._hash, "httpserve:sha256")
             self._has_thread = self.thread.start()
@@ -194,7 +194,7 @@ class _Digest:
             self._hashed = written
 
     def hexdigest(self) -> str:
-        """Return the digest of all that was written, after waiting for the rest. Raises what was wrong with it."""
+        """Return the digest of all that was written, after waiting for the rest. Raises what went wrong with it."""
         self.end()
         if self.thread is not None:
             self.thread.wait()
@@ -203,7 +203,7 @@ class _Digest:
         return self._sha256.hexdigest()
 
     def _hash(self) -> None:
-        # Opened and closed here, where no signal interrupts: a number that two threads close is another file's.
+        # Opened and closed here, where no signal interrupts: a number closed by two threads may be another file's.
         fd = self._sink.reader()
         try:
             buffer = memoryview(bytearray(COPY_CHUNK_BYTES))
@@ -218,7 +218,7 @@ class _Digest:
             try:
                 os.close(fd)
             except OSError as error:
-                # Perhaps the only word of it: a disk tells who closes first that it could not keep what was written.
+                # Perhaps the only report: a disk tells only the first to close that it could not keep the bytes.
                 raise self._sink.refused(error) from error
 
 
@@ -239,10 +239,10 @@ class _Abandoned(Exception):
 
 
 def _interruptibly(job: Callable[[Report], T], report: Report, abandon: Callable[[], object]) -> T:
-    """Run *job* in a thread, and wait for it here so that Ctrl-C is felt, which opendal does not feel.
+    """Run *job* in a thread, and wait for it here so that Ctrl-C works, which it does not inside opendal.
 
-    The job is handed a function to report with, which ends it once nobody waits any more. It may still be under way,
-    for as long as opendal does not return, when *abandon* is called: a signal or *report* has ended the wait.
+    The job is given a function to report with, which ends it once nobody waits any more. *abandon* is called when a
+    signal or *report* has ended the wait; the job may then still be under way, until opendal returns.
     """
     events: SimpleQueue[tuple[int, int | None] | None] = SimpleQueue()  # None: the job has ended
     is_waited_for = True

@@ -1,6 +1,6 @@
 """The two ends of a copy: what a source and a sink must do.
 
-Knows what they promise each other. Knows none of them.
+Knows what they promise each other. Knows no particular one.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ class Source(Protocol):
 
     @property
     def label(self) -> str:
-        """What messages call it; userinfo and query of a URL are replaced by an ellipsis."""
+        """The name for it in messages; userinfo and query of a URL are replaced by an ellipsis."""
 
     @property
     def size(self) -> int | None:
-        """The bytes it said it has; None where it does not say."""
+        """The number of bytes that it claims to have; None if it does not say."""
 
     @property
     def interruptible(self) -> bool:
-        """Whether Ctrl-C ends a read that waits."""
+        """Whether Ctrl-C ends a waiting read."""
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill *buffer* with what comes next, perhaps in part. Blocks for it; 0 is the end."""
+        """Fill *buffer*, perhaps partly, with what comes next. Blocks until something comes; 0 is the end."""
 
     def finish(self) -> None:
         """Raise CopyFailed unless what was read is whole and of one version. May ask the source once more."""
@@ -62,10 +62,10 @@ class ReadableSink(Sink, Protocol):
         """Where the copy begins in it."""
 
     def reader(self) -> int:
-        """Return a descriptor to read it back by, the caller's to close. Fails once the sink was discarded."""
+        """Return a descriptor for reading it back, which the caller closes. Fails once the sink was discarded."""
 
     def refused(self, error: OSError) -> Exception:
-        """Return the error of a sink whose bytes the disk does not take."""
+        """Return the error for a sink whose bytes the disk does not take."""
 
 
 def temporary_beside(path: str) -> str:

@@ -1,6 +1,6 @@
 """Sends a request target byte for byte, which requests and urllib3 would rewrite ('%2f' becomes '%2F').
 
-Knows URLs, requests' adapters and urllib3's pools. Knows nothing of answers but which class reads them.
+Knows URLs, requests' adapters and urllib3's pools. Knows nothing of answers except which class reads them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from httpserve.storage.copying.messages import redacted_url
 from httpserve.storage.copying.strict_response import StrictResponse
 
 _URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+(?=[/?#]|\Z))([^#]*)", re.IGNORECASE)
-# What else a host may be called is for requests to say; some versions of it look up even one with blanks.
+# Other names of hosts are left to requests to judge; some of its versions look up even one with blanks.
 _AUTHORITY = re.compile(r"(?:\[[^\[\]\x00-\x20\x7f]+\]|[^\[\]:\x00-\x20\x7f]+)(?::([0-9]*))?")
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _NOT_SENT_AS_IS = re.compile(r"[^\x21-\x7e]+")
@@ -35,7 +35,7 @@ class UrlParts(NamedTuple):
 
     @property
     def origin(self) -> tuple[str, str]:
-        """Scheme and host with port; what one may show credentials to is in one origin."""
+        """Scheme and host with port; credentials may be shown only within one origin."""
         host = self.authority.lower()
         if not re.search(r":\d+$", host):
             host = f"{host.rstrip(':')}:{_DEFAULT_PORTS[self.scheme]}"
@@ -43,7 +43,7 @@ class UrlParts(NamedTuple):
 
 
 def address_of(url: str) -> UrlParts:
-    """Take *url* apart; what no request line can carry is percent-encoded, all else stays. Raises InvalidArgument."""
+    """Take *url* apart; what a request line cannot carry is percent-encoded, the rest stays. Raises InvalidArgument."""
     match = _URL.match(url)
     if match is None:
         raise InvalidArgument(f"{redacted_url(url)} is not an http or https URL")
@@ -63,14 +63,14 @@ def address_of(url: str) -> UrlParts:
 
 
 def redirected(base: UrlParts, location: str) -> UrlParts:
-    """Return where *location*, as `requests` gives the field, leads to from *base*. Raises InvalidArgument.
+    """Return where *location*, the field as `requests` gives it, leads from *base*. Raises InvalidArgument.
 
     Credentials stay with the origin they were for, and follow its step from http to https.
     """
     # http.client decodes fields as ISO 8859-1; what is on the wire is UTF-8 or already encoded.
     location = location.encode("latin-1").decode("utf-8", "surrogateescape").strip()
     if not _URL.match(location):
-        # Only a relative one goes through urljoin, which takes a path apart and puts it together again.
+        # Only a relative URL goes through urljoin, which takes a path apart and puts it together again.
         try:
             location = urljoin(f"{base.scheme}://{base.authority}{base.target}", location)
         except ValueError:
@@ -87,7 +87,7 @@ def redirected(base: UrlParts, location: str) -> UrlParts:
 class ExactAdapter(HTTPAdapter):
     """Connects as requests does, and sends the target that the request's URL holds, one request at a time.
 
-    What urllib3 gets to see, logs, and names in its errors, is the path without the query.
+    urllib3 sees, logs, and names in its errors only the path without the query.
     """
 
     target = "/"
@@ -104,7 +104,7 @@ class ExactAdapter(HTTPAdapter):
 
 
 class _ExactTarget:
-    """Put before a connection class of urllib3: sends its adapter's target, and reads answers by RFC 9112."""
+    """A base to put before a connection class of urllib3: sends the adapter's target, reads answers by RFC 9112."""
 
     adapter: ExactAdapter
     response_class = StrictResponse

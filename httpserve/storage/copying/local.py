@@ -27,7 +27,7 @@ _ONLY_HTTP = Message(
 
 
 def _where_missing(path: str) -> str:
-    """Say where a source was looked for, and what is there that is like it."""
+    """Say where a source was looked for, and what similar path exists."""
     if path.startswith("~"):
         return "a ~ is not replaced; pass os.path.expanduser(src)"
     try:
@@ -40,7 +40,7 @@ def _where_missing(path: str) -> str:
 
 
 class FileSource:
-    """A local file, read without opendal: no runtime to start, and names that opendal would change work."""
+    """A local file, read without opendal: there is no runtime to start, and names that opendal would change work."""
 
     interruptible = True
 
@@ -54,7 +54,7 @@ class FileSource:
             found = os.fstat(self._file.fileno())
         except OSError as error:
             self.close()
-            # Ours says all that theirs does of what is missing. Theirs shows the path, which may be a URL with secrets.
+            # Our error says as much as Python's, which shows the path, and that may be a URL with secrets.
             is_known = error.errno == errno.ENOENT or redacted_url(path) != path
             raise self._error(error) from (None if is_known else error)
         except UnicodeEncodeError as error:
@@ -116,8 +116,8 @@ class FileSink:
         except UnicodeEncodeError as error:
             raise _no_path(path, "dst", error) from None
         self._temporary: str | None = None
-        self._may_be_placed = False  # an interrupt may come between the replacing and the note of it
-        self._lock = threading.Lock()  # guards _fd: a descriptor closed during a write may be another's by then
+        self._may_be_placed = False  # an interrupt may come between the replacement and noting it
+        self._lock = threading.Lock()  # guards _fd: a descriptor closed during a write may soon be another file's
         self._fd = -1
         self._file = Descriptor()  # owns _fd
         try:
@@ -152,7 +152,7 @@ class FileSink:
             with self._lock:
                 if self._file.closed:
                     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-                self._close()  # before all else: a disk may have taken the bytes, and refuse them only now
+                self._close()  # first: a disk may have taken the bytes, and refuse them only now
             self._may_be_placed = True
             if self._temporary is not None:
                 os.replace(self._temporary, self._path)
@@ -200,9 +200,9 @@ class FileSink:
 
 
 class _Settled(FileSink):
-    """A target with which all is done. Its finalizer is C: what a signal raises in one of Python's is lost."""
+    """A target that is finished. Its finalizer is in C: what a signal raises in a Python finalizer is lost."""
 
     __del__ = object.__init__
 
     def discard(self) -> None:
-        """Do nothing: it was removed, or is in its place."""
+        """Do nothing: the file was removed, or is in its place."""

@@ -1,6 +1,6 @@
 """What people read about a source: its errors, with no secret in them.
 
-Knows the errors of ours and what a URL looks like. Knows nothing of how a source is read.
+Knows our errors and what a URL looks like. Knows nothing of how a source is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from httpserve.base.text import Message, printable
 from httpserve.errors import CopyFailed, CopyIsADirectory, CopyNotPermitted, SourceNotFound, SourceStalled
 
-MOST_SAID = 500  # characters of what a server, or opendal, says of a failure
+MOST_SAID = 500  # characters of what a server, or opendal, says about a failure
 
 # The authority runs to the first '/', '?' or '#'; userinfo is all of it up to the last '@' (RFC 3986, 3.2).
 _URL_LIKE = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z][A-Za-z0-9+.-]+:/)/*")
@@ -30,7 +30,7 @@ def redacted(text: str) -> str:
 
 
 def redacted_url(url: str) -> str:
-    """Return one URL, whatever blanks it has in it, with an ellipsis for its userinfo, query and fragment."""
+    """Return one URL, even one with blanks in it, with an ellipsis for its userinfo, query and fragment."""
     match = _URL_LIKE.match(url)
     if match is None:
         return url
@@ -44,7 +44,7 @@ def redacted_url(url: str) -> str:
 
 
 def is_url(text: str) -> bool:
-    """Tell whether *text* begins as a URL does, or as what a path object makes of one: 's3:/bucket'."""
+    """Tell whether *text* begins like a URL, or like one that a path object has changed: 's3:/bucket'."""
     return _URL_LIKE.match(text) is not None
 
 
@@ -82,12 +82,12 @@ def stalled(label: str, timeout: float, part: str = "") -> SourceStalled:
 
 
 def changed(label: str) -> CopyFailed:
-    """Return the error for a source that became another while it was read."""
+    """Return the error for a source that changed while it was read."""
     return CopyFailed(f"{label} changed while it was copied; copy it once it is complete", label)
 
 
 def check_whole(label: str, count: int, size: int | None) -> None:
-    """Raise CopyFailed where *count* bytes came of a source that said it has *size*."""
+    """Raise CopyFailed unless the *count* of bytes that came is the *size* that the source claimed, if any."""
     if size is not None and count != size:
         which = "less" if count < size else "more"
         raise CopyFailed(f"{label} gave {count} bytes, {which} than the {size} that it said it has", label)

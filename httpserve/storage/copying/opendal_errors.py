@@ -46,7 +46,7 @@ _WORDS_OF_KIND = {
 
 
 def kind_of(error: BaseException) -> str:
-    """Return the opendal kind of *error*, as 'NotFound'; 'Unexpected' for what has none."""
+    """Return the opendal kind of *error*, such as 'NotFound'; 'Unexpected' if it has none."""
     name = type(error).__name__
     if name not in _KINDS:
         match = _FIRST_WORD.match(str(error))
@@ -62,7 +62,7 @@ def number_of(error: BaseException) -> int | None:
 
 
 def is_stall(error: BaseException) -> bool:
-    """Tell whether *error* is a TimeoutLayer's: no byte for the time allowed."""
+    """Tell whether *error* is a TimeoutLayer's: no byte in the time allowed."""
     return "timeout reached" in str(error)
 
 

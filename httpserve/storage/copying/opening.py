@@ -23,7 +23,7 @@ _HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
 def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float) -> Source:
     """Open an http(s) URL, a path on *operator*, or a local path, for the caller to close.
 
-    Blocks until it answers, at most about *timeout* seconds; for so long it may send no byte later on, either.
+    Blocks until it answers, at most about *timeout* seconds, which is also how long it may later send no byte.
 
     Raises:
         InvalidType, InvalidArgument: No source can be made from that, such as an AsyncOperator.
@@ -33,7 +33,7 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
     check_operator(operator)
     checked_seconds("timeout", timeout)
     if _HTTP_URL.match(path):
-        # Here, because requests takes 100 ms to import and most never need it.
+        # Imported here, because requests takes 100 ms to import and most scripts never need it.
         from httpserve.storage.copying.url import HttpSource
 
         return HttpSource(path, timeout=timeout)
@@ -43,7 +43,7 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
 
 
 def checked_path(path: object, argument: str) -> str:
-    """Return *path* as a str. Raises InvalidType for what is none, InvalidArgument for a NUL in it."""
+    """Return *path* as a str. Raises InvalidType if it is not a path, InvalidArgument for a NUL in it."""
     if isinstance(path, os.PathLike):
         path = os.fspath(path)
     if not isinstance(path, str):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opendal.file import File
     from opendal.types import Metadata
 
-UPLOAD_PART_BYTES = 8 * 1024 * 1024  # of a store that takes parts; 10,000 of them are the limit of S3
+UPLOAD_PART_BYTES = 8 * 1024 * 1024  # for a store that takes parts; S3 takes at most 10,000 of them
 UPLOADS_AT_ONCE = 4
 
 _log = logger("httpserve.storage")
@@ -75,7 +75,7 @@ class OperatorSource:
         try:
             now = self._operator.stat(self._path)
         except OPENDAL_ERRORS:
-            # Every byte that it said it had is here; that it went away since does not matter.
+            # Every byte that it claimed to have is here; if it has gone since, that does not matter.
             _log.debug("%s was read, and cannot be asked whether it changed meanwhile", self.label)
             return
         if _tags(now) != _tags(self._before):
@@ -83,7 +83,7 @@ class OperatorSource:
 
     def close(self) -> None:
         self._closed = True
-        # A reader that is inside opendal closes it when it comes back.
+        # A reader that is inside opendal closes the file when it comes back.
         if self._reading.acquire(blocking=False):
             try:
                 self._file.close()
@@ -91,7 +91,7 @@ class OperatorSource:
                 self._reading.release()
 
     def _stat(self) -> Metadata | None:
-        """Ask what the source is; None where the service cannot say, as an HTTP server that refuses HEAD."""
+        """Ask what the source is; None if the service cannot say, such as an HTTP server that refuses HEAD."""
         try:
             metadata = self._operator.stat(self._path)
         except OPENDAL_ERRORS as error:
@@ -111,7 +111,7 @@ def _tags(metadata: Metadata) -> tuple[object, ...]:
 class OperatorSink:
     """A path on an opendal operator, written beside it where the service can rename.
 
-    Elsewhere it is written itself: such a store shows nothing of a writer that is dropped, or not yet closed.
+    Elsewhere it is written directly: such a store shows nothing of a writer that is dropped, or not yet closed.
     """
 
     def __init__(self, path: str, operator: opendal.Operator, *, timeout: float) -> None:
@@ -142,7 +142,7 @@ class OperatorSink:
         self._temporary = self._file = None
 
     def discard(self) -> None:
-        # To close the writer would publish what there is; to drop it does not.
+        # Closing the writer would publish what there is; dropping it does not.
         self._file = None
         if self._temporary is not None:
             temporary, self._temporary = self._temporary, None
@@ -165,7 +165,7 @@ class OperatorSink:
 
 
 def operator_path(path: str, argument: str) -> str:
-    """Return *path* for an operator. Raises InvalidArgument where opendal would take another one, or none."""
+    """Return *path* for an operator. Raises InvalidArgument if opendal would use another path, or none."""
     if path != path.strip():
         raise InvalidArgument(f"{argument} {path!r} has blanks at an end, which opendal strips; remove them")
     try:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import NamedTuple
 
-# Of more digits than 18 no file has bytes, nor Python's int() a use.
+# No file has more bytes than 18 digits can say, and int() is of no use for more.
 _CONTENT_RANGE = re.compile(r"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 # What any form of a date is made of. Years, zones and hours of twenty digits are sifted out by what reads it.
@@ -68,9 +68,9 @@ def part_of(fields: Mapping[str, str]) -> Part | None:
 
 
 def how_to_resume(status: int, fields: Mapping[str, str], asked: int | None, held: Representation) -> Resume:
-    """Decide what an answer is worth to one who holds the first bytes of *held*.
+    """Decide what an answer is worth to a copy that holds the first bytes of *held*.
 
-    *asked*: the offset in bytes from which the content was asked for; None where all of it was.
+    *asked*: the offset in bytes from which the content was asked for; None if all of it was.
     """
     if status == 200:
         return Resume.ANEW
@@ -86,7 +86,7 @@ def _continues(fields: Mapping[str, str], asked: int | None, held: Representatio
     if part is None or part.start != asked:
         return False
     if part.total is None and held.size is None:
-        return False  # then nothing would say where it ends
+        return False  # then nothing would say where the content ends
     if part.total is not None and held.size is not None and part.total != held.size:
         return False
     return fields.get("ETag", held.etag) == held.etag
@@ -104,7 +104,7 @@ def _validator(fields: Mapping[str, str]) -> str | None:
     modified = _seconds(fields.get("Last-Modified"))
     if modified is None:
         return None
-    # RFC 9110, 8.8.2.2: one of the same second as the answer may be of two versions.
+    # RFC 9110, 8.8.2.2: a date in the same second as the answer may belong to two versions.
     answered = _seconds(fields.get("Date"))
     return fields["Last-Modified"] if modified < (time.time() if answered is None else answered) else None
 

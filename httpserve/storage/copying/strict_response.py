@@ -1,7 +1,7 @@
 """A response for http.client that is whole and well formed, or an error.
 
 Knows http.client's classes and the timeout of a socket. What an error means for the source is decided in url.py. The
-errors here are no OSError and no HTTPException, which urllib3 and requests would wrap until nobody can tell them apart.
+errors here are neither OSError nor HTTPException, which urllib3 and requests would wrap beyond recognition.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _ODD_EXPIRY = re.compile(r";\s*expires\s*=[^;]*[0-9]{5}[^;]*", re.IGNORECASE)
 
 
 class SlowAnswer(Exception):
-    """A part that is not content came so slowly that it would never end. Says which part."""
+    """A part that is not content came so slowly that it might never end. Says which part."""
 
 
 class StrictResponse(http.client.HTTPResponse):
     """What a connection of http.client or urllib3 makes of an answer. Raises MalformedAnswer, CutAnswer, SlowAnswer."""
 
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:  # Any: a socket, of ssl or urllib3 as well
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:  # Any: a socket, also one of ssl or urllib3
         super().__init__(sock, *args, **kwargs)
         self._source = _TimedReader(self.fp.detach(), sock)
         self.fp = io.BufferedReader(self._source)
-        # From here on, as the answer of a proxy to CONNECT is read without `begin`.
+        # From here on, because a proxy's answer to CONNECT is read without `begin`.
         self._source.hurry("the head of its answer")
 
     def begin(self, **_limits: Any) -> None:  # Any: newer versions of Python may say how many fields
@@ -56,14 +56,14 @@ class StrictResponse(http.client.HTTPResponse):
             self.fp = _Content(self.fp, self._source, head)  # type: ignore[assignment]  # what is used of it is there
 
     def flush(self) -> None:
-        """Do nothing. Theirs asks the stream, and one that an interrupt has closed raises: that would be the error."""
+        """Do nothing. http.client's asks the stream; if an interrupt has closed that, it would raise another error."""
 
 
 def _message(head: Head) -> http.client.HTTPMessage:
     message = http.client.HTTPMessage()
     for name, value in head.fields:
         if name.lower() in ("transfer-encoding", "content-encoding"):
-            continue  # the one is taken off here, the other stays on; urllib3 is not to look at either
+            continue  # the one is undone here, the other stays on; urllib3 is to see neither field
         if name.lower() == "set-cookie":
             value = _ODD_EXPIRY.sub("", value)
         message[name] = value
@@ -81,7 +81,7 @@ class _TimedReader(io.RawIOBase):
         self._part = ""
 
     def hurry(self, part: str) -> None:
-        """Let what comes next arrive within the socket's timeout after its first byte. *part* is what it is."""
+        """Have what comes next arrive within the socket's timeout after its first byte. *part* says what it is."""
         self._until = math.inf
         self._part = part
 
@@ -124,7 +124,7 @@ class _Content(io.BufferedIOBase):
         self._stream = stream
         self._source = source
         self._left = head.length  # bytes until its end, or until that of the chunk that is being read
-        self._may_go_on = head.framing is Framing.CHUNKED  # behind these
+        self._may_go_on = head.framing is Framing.CHUNKED  # after these
         self._has_begun = False
 
     def readable(self) -> bool:
@@ -148,7 +148,7 @@ class _Content(io.BufferedIOBase):
         return b"".join(parts)
 
     def _find_chunk(self) -> bool:
-        """Read on to where there is content. Tells whether there is more of it."""
+        """Read on to where there is content. Returns whether there is more."""
         self._source.hurry("the frame of a chunk")
         if self._has_begun:
             read_chunk_end(self._stream)

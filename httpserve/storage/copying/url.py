@@ -1,7 +1,7 @@
 """Reads an http(s) URL as a source, and resumes it where it breaks off.
 
 Knows requests, redirects and how a download is resumed. Knows nothing of where the bytes go. It imports
-requests, so it is imported on first use only.
+requests, so it is itself imported only on first use.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from httpserve.storage.copying.strict_response import SlowAnswer
 RESUME_TRIES = 5
 FIRST_PAUSE = 0.1  # seconds; doubles with each try
 MAX_REDIRECTS = 20
-# What urllib3 holds when a connection is reset is lost and fetched again, so it is to be little.
+# What urllib3 holds when a connection is reset is lost and fetched again, so it should be little.
 READ_BYTES = 64 * 1024
-# A resumed answer that brought this much shows that the source is worth as many tries again.
+# A resumed answer that brought this much shows that the source is worth the same number of tries again.
 PROGRESS_BYTES = 256 * 1024
 
-# What requests and below it raise where a connection ends, or cannot be made.
+# What requests, and what is below it, raise when a connection ends or cannot be made.
 _BREAKS = (
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
@@ -72,8 +72,8 @@ class HttpSource:
         self._session.mount("https://", self._adapter)
         self._response: requests.Response | None = None
         self._offset = 0  # bytes of the representation that were read
-        self._stop: int | None = None  # how many it will be at the end of this answer, where that was said
-        self._furthest = 0  # of them, how many at the last break-off
+        self._stop: int | None = None  # the offset at the end of this answer, where that was said
+        self._furthest = 0  # the offset at the last break-off
         self._tries = 0  # resumptions since there was progress
         self._held = Representation(None, None, None)
         try:
@@ -112,7 +112,7 @@ class HttpSource:
         if self._response is None:
             raise unreadable(self.label, "it is closed")
         with self._border():
-            # Any Content-Encoding stays: what is staged are the bytes that are there.
+            # Any Content-Encoding stays: the bytes are staged as they are.
             data: bytes = self._response.raw.read(count, decode_content=False)
         end = self._offset + len(data)
         if self._stop is not None and end > self._stop:
@@ -131,7 +131,7 @@ class HttpSource:
         self._stop = self._held.size
 
     def _resume(self, broken: _BrokenOff) -> None:
-        """Find an answer that goes on where the last broke off. Raises SourceChanged when it starts over."""
+        """Find an answer that goes on where the last one broke off. Raises SourceChanged when it starts over."""
         if self._offset >= self._furthest + PROGRESS_BYTES:
             self._tries = 0
         self._furthest = max(self._furthest, self._offset)
@@ -178,7 +178,7 @@ class HttpSource:
             raise unreadable(self.label, "it is closed")
 
     def _get(self, offset: int | None) -> requests.Response:
-        """Ask for the content from *offset* on, following redirects. The answer is to be dropped by _drop."""
+        """Ask for the content from *offset* on, following redirects. The caller drops the answer by _drop."""
         self._drop()
         address = self._address
         for _ in range(MAX_REDIRECTS + 1):
@@ -209,7 +209,7 @@ class HttpSource:
 
     @contextlib.contextmanager
     def _border(self) -> Iterator[None]:
-        """Make ours of what requests and below it raise, and of what our own response raises through them."""
+        """Turn what requests and the layers below it raise, and what our own response raises, into our errors."""
         try:
             with sigpipe_held():
                 yield

@@ -32,7 +32,7 @@ from httpserve.storage.served import Identity
 
 SECOND_NS = 1_000_000_000
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
-LARGE_BYTES = 16 * 1024 * 1024  # from here on the system takes a while to free what a file took
+LARGE_BYTES = 16 * 1024 * 1024  # from this size on the system takes a while to free what a file took
 
 
 class Listeners(NamedTuple):
@@ -45,7 +45,7 @@ class Listeners(NamedTuple):
 class Changes:
     """The files under one directory. Safe from any number of threads; names are checked ones.
 
-    What reads (`version`, `forget_missing`, `created`) waits for no change that is under way.
+    Methods that read (`version`, `forget_missing`, `created`) wait for no change that is under way.
     """
 
     def __init__(self, path: str, journal: Journal | None, listeners: Listeners) -> None:
@@ -56,18 +56,18 @@ class Changes:
         self.disks = Disks(path)
         self.digests = Digests()
         # Guards _underway, _journal, _closed, and changes to created, which is read without it. Held over the one
-        # system call that each record is of, so that several threads with the same name are recorded in the order the
-        # disk saw them; a disk may take seconds for that, so that nobody may wait for it who serves.
+        # system call that each record describes, so that threads with the same name are recorded in the order that
+        # the disk saw them; a disk may take seconds for this, so serving threads must not wait for this lock.
         self._lock = RLock()
-        # What is put under a name right now, but for the time that the move gives it.
+        # What is being put under a name right now, except for the time that the move gives it.
         self._coming: dict[str, Version] = {}
         self._journal = journal
         self._listeners = listeners
-        self._underway: dict[str, weakref.ref[Incoming]] = {}  # by temporary; one that is forgotten discards itself
+        self._underway: dict[str, weakref.ref[Incoming]] = {}  # by temporary; a forgotten one discards itself
         self._closed = False
 
     def version(self, key: str, identity: Identity) -> Version | None:
-        """Return what is on record of that version; of a file that is put in place right now, too."""
+        """Return what is on record about that version, even of a file that is being put in place right now."""
         for _ in range(2):  # while we looked at one, it may have been noted in the other
             version = self.created.versions.get(key)
             if version is not None and version.identity == identity:
@@ -78,7 +78,7 @@ class Changes:
         return None
 
     def forget_missing(self, name: str) -> None:
-        """Forget the version of a file that other hands removed; another time, if a change is under way."""
+        """Forget the version of a file that others removed; do it another time, if a change is under way."""
         if name in self.created.versions and self._lock.acquire(blocking=False):
             try:
                 if not os.path.lexists(self.prefix + name):
@@ -99,7 +99,7 @@ class Changes:
             incoming = Incoming(name, place, journal.enter(), None if journal.file is None else journal, self)
             self._underway[incoming.temporary] = weakref.ref(incoming)
             try:
-                if self._closed:  # after that: either close() finds it there, or we find it closed
+                if self._closed:  # after registering: either close() finds it there, or we find it closed
                     self._check_open()
                 incoming.create()
             except BaseException:  # a Ctrl-C too: nobody else knows the temporary yet
@@ -114,7 +114,7 @@ class Changes:
     ) -> Identity:
         """Put a finished version in its place, and record it. For `Incoming` only."""
         place, key = incoming.place, incoming.place.key
-        with _freed_later(place), self._lock, sigint_held():  # which would keep what is put in place from the record
+        with _freed_later(place), self._lock, sigint_held():  # a signal would keep what is put in place off the record
             if self._closed:
                 self._check_open()
             before = place.look()
@@ -143,7 +143,7 @@ class Changes:
             self._journal.leave(littered=incoming.is_litter)
 
     def close(self) -> None:
-        """Discard what is on its way in. What comes later is refused. Raises OSError once all are discarded."""
+        """Discard what is on its way in. What comes later is refused. Raises an OSError only after discarding all."""
         failed: OSError | None = None
         with self._lock:
             self._closed = True
@@ -153,7 +153,7 @@ class Changes:
             if incoming is not None:
                 try:
                     incoming.discard()
-                except OSError as error:  # of a file system that is gone; the others are to be discarded too
+                except OSError as error:  # the file system is gone; the others must be discarded too
                     failed = error
         if failed is not None:
             raise failed
@@ -164,7 +164,7 @@ class Changes:
             self._journal.close(remove=remove)
 
     def renew_locks(self) -> None:
-        """Do as `Root.renew_locks`."""
+        """Do what `Root.renew_locks` says."""
         self._lock = RLock()
         self.digests.begin_anew()
         if self._journal is not None:
@@ -175,7 +175,7 @@ class Changes:
         with self._changing("create_dir", name) as place:
             is_directory = place.is_directory()
             if place.found is not None and stat.S_ISLNK(place.found.st_mode):
-                with contextlib.suppress(OSError):  # else it leads nowhere, or in a circle
+                with contextlib.suppress(OSError):  # otherwise it leads nowhere, or in a circle
                     is_directory = stat.S_ISDIR(self.ground.status(place.key).st_mode)
             if is_directory:
                 with self._lock:
@@ -193,7 +193,7 @@ class Changes:
         self._listeners.after_removal()
 
     def remove_all(self, name: str) -> None:
-        """Remove a file, or a directory and all in it, no matter who made it; of the root only what is in it."""
+        """Remove a file, or a directory and all in it, no matter who made it; for the root, only what is in it."""
         with self._changing("remove_all", name) as place:
             if place.is_directory():
                 emptying = _EmptyingInRoot(self.ground)
@@ -209,7 +209,7 @@ class Changes:
         self._listeners.after_removal()
 
     def rename(self, source: str, target: str) -> None:
-        """Move a file or directory in one step over what is under *target*."""
+        """Move a file or directory in one step over whatever is at *target*."""
         with self._changing("rename", source, target) as old, Place(self.ground, target) as new:
             if old.found is None:
                 raise old.lack()
@@ -241,7 +241,7 @@ class Changes:
         with self._lock:
             self._check_open()
             if self._journal is None:
-                with sigint_held():  # which would lose what was just made
+                with sigint_held():  # a signal would lose what was just made
                     self._journal = Journal(self.path)
             return self._journal
 
@@ -251,7 +251,7 @@ class Changes:
             try:
                 action()
             except FileNotFoundError:
-                pass  # the directory has gone since, as one that was made for a file does
+                pass  # the directory has gone since, as those made for a file do
             else:
                 return
         with self._lock:  # else another thread may find the new directories empty, and remove them
@@ -267,8 +267,8 @@ class Changes:
 
     def _mkdir(self, place: Place, part: str, kind: Origin) -> None:
         key = f"{place.directory}/{part}" if place.directory else part
-        with self._lock, sigint_held():  # which would keep it from the record
-            self._check_open()  # what came into being after the end would not be removed
+        with self._lock, sigint_held():  # a signal would keep it off the record
+            self._check_open()  # what is made after the end would not be removed
             place.check_stays()
             if kind is Origin.PARENT and self._journal is not None:
                 self._journal.make_directory(key, part, place.fd)
@@ -283,7 +283,7 @@ class Changes:
             self.created.marks[key] = Mark(kind, found.st_dev, found.st_ino, generation, number)
 
     def _move(self, old: Place, new: Place, target: str) -> None:
-        with _freed_later(new), self._lock, sigint_held():  # likewise
+        with _freed_later(new), self._lock, sigint_held():  # a signal would keep it off the record
             self._check_open()
             before = new.look()
             is_ours = before is None or self.created.made(new, before)
@@ -349,7 +349,7 @@ def _remove(place: Place) -> None:
 
 
 def _freed_later(place: Place) -> contextlib.AbstractContextManager[None]:
-    """Have the system free what a large file takes at the end of a block, not where it loses its name in it."""
+    """Have the system free what a large file takes at the end of a block, not when it loses its name in it."""
     found = place.found
     is_large = found is not None and stat.S_ISREG(found.st_mode) and found.st_size >= LARGE_BYTES
     return _held_open(place) if is_large else contextlib.nullcontext()

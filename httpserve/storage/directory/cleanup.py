@@ -16,7 +16,7 @@ log = logger("httpserve.storage")
 
 
 def remove_created(created: Created, ground: Ground) -> None:
-    """Remove the files on record, and the directories on record that are empty then."""
+    """Remove the files on record, and the directories on record that are then empty."""
     known = created.marks.copy()  # a change that began before the end may still forget one
     for name in sorted(known, reverse=True):  # what is in a directory sorts after it
         try:
@@ -47,7 +47,7 @@ def _remove_one(name: str, mark: Mark, version: Version | None, place: Place) ->
         except OSError:
             log.info("left directory %s: it is not empty", name)
     else:
-        now = place.look()  # as short before the removal as can be
+        now = place.look()  # as close to the removal as possible
         if now is not None and Identity.of(now) == Identity.of(found):
             place.check_stays()
             os.unlink(place.last, dir_fd=place.fd)
@@ -56,7 +56,7 @@ def _remove_one(name: str, mark: Mark, version: Version | None, place: Place) ->
 
 
 def remove_empty(made: Iterable[tuple[str, Inode]]) -> None:
-    """Remove directories, the last one first, up to the first that is not empty, or not what was made there."""
+    """Remove directories, the last one first, up to the first that is not empty, or not the one made there."""
     for path, inode in reversed(list(made)):
         try:
             is_ours = Inode.at(path) == inode

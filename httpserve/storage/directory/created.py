@@ -1,6 +1,6 @@
-"""What came into being through us: the record that cleaning up is done by.
+"""What was made through us: the record that the cleanup goes by.
 
-Knows names, and which file on the disk was meant by each. Does not change the disk. Its owner's lock guards it.
+Knows names, and which file on the disk each one meant. Does not change the disk. Its owner's lock guards it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Version:
 
     identity: Identity
     sha256: str | None
-    shares_second: bool = False  # with the version before: their times of change differ in less than HTTP can say
+    shares_second: bool = False  # with the version before: their times of change differ by less than HTTP can say
 
 
 class Origin(Enum):
@@ -50,19 +50,19 @@ class Mark:
     device: int
     inode: int
     generation: Generation = None
-    held: Held | None = None  # keeps the number of a directory from being given anew, where there is no generation
+    held: Held | None = None  # keeps the number of a directory from being reused, where there is no generation
 
     @property
     def is_directory(self) -> bool:
         return self.kind in (Origin.DIRECTORY, Origin.PARENT)
 
     def may_be(self, found: os.stat_result) -> bool:
-        """Say whether *found* may be that thing: by its number, which may have been given anew since."""
+        """Say whether *found* may be that thing: by its number, which may have been reused since."""
         same = (self.device, self.inode) == (found.st_dev, found.st_ino)
         return same and self.is_directory == stat.S_ISDIR(found.st_mode)
 
     def is_of(self, place: Place, found: os.stat_result, version: Version | None) -> Sure:
-        """Say whether *found*, which is at *place*, is that thing; *version* is what is on record of its bytes."""
+        """Say whether *found*, which is at *place*, is that thing; *version* is what is on record about its bytes."""
         if not self.may_be(found):
             return Sure.THEIRS
         if self.held is not None:
@@ -78,7 +78,7 @@ _ASKED_FOR = (Origin.FILE, Origin.DIRECTORY)
 
 
 class Created:
-    """Marks and versions by name. Everything is bounded by the names that are there."""
+    """Marks and versions by name. Everything is bounded by the number of names."""
 
     def __init__(self) -> None:
         self.marks: dict[str, Mark] = {}
@@ -94,7 +94,7 @@ class Created:
         return name in self.versions or (mark is not None and mark.is_directory)
 
     def file(self, name: str, version: Version, *, is_ours: bool, generation: Generation = None) -> None:
-        """Record a new version of *name*. It *is_ours* unless it went over what was there before."""
+        """Record a new version of *name*. It *is_ours* unless it replaced something."""
         kind = Origin.FILE if is_ours else Origin.OVERWRITTEN
         self.marks[name] = Mark(kind, version.identity.device, version.identity.inode, generation)
         self.versions[name] = version
@@ -106,19 +106,19 @@ class Created:
             self.marks[name] = replace(mark, kind=Origin.DIRECTORY)
 
     def forget(self, name: str, *, unless: Callable[[str], bool] = lambda name: False) -> None:
-        """Forget a name and all below it, as it is gone; *unless* says what is not."""
+        """Forget a name and all below it, as they are gone; *unless* says which are not."""
         for known in self._within(name):
             if not unless(known):
                 self.marks.pop(known, None)
                 self.versions.pop(known, None)
 
     def below(self, source: str, target: str) -> dict[str, Version]:
-        """Return the versions on record under *source* and below it, by the names that a move to *target* gives."""
+        """Return the versions on record at *source* and below it, by the names that a move to *target* gives."""
         within = ((name, self.versions.get(name)) for name in self._within(source))
         return {target + name[len(source) :]: version for name, version in within if version is not None}
 
     def move(self, source: str, target: str, *, is_ours: bool) -> None:
-        """Follow a rename. It *is_ours* where nothing was under *target* until now, or something of ours.
+        """Follow a rename. It *is_ours* if nothing was at *target* until now, or something of ours.
 
         What was there before stays on record as such under its new name.
         """
@@ -140,7 +140,7 @@ class Created:
                 self.versions[name] = Version(new, version.sha256, version.shares_second)
 
     def made(self, place: Place, found: os.stat_result) -> bool:
-        """Say whether *found*, which is at *place*, was made by us where nothing was."""
+        """Say whether *found*, which is at *place*, was made by us where there was nothing."""
         mark = self.marks.get(place.key)
         if mark is None or mark.kind is Origin.OVERWRITTEN or not mark.may_be(found):
             return False

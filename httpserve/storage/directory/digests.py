@@ -1,7 +1,7 @@
-"""The SHA-256 of files that came in without one: computed when somebody asks for it first, and kept.
+"""The SHA-256 of files that came in without one: computed when it is first asked for, and kept.
 
-Knows versions of files, and a thread for each disk that reads them for whoever may wait only for a while. Does not know
-where files lie: who asks says how to open one.
+Knows versions of files, and a thread for each disk that reads them for those who may wait only for a while. Does not
+know where files lie: the caller says how to open one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from httpserve.storage.served import SETTLED_SECONDS, Identity
 
 log = logger("httpserve.storage")
 
-AT_ONCE_BYTES = 1 << 20  # of a file that is read by who asks: that takes about a millisecond
-# No lower priority: such a thread would sleep while a busy host lets others run, and the interpreter's lock with it,
-# which the boards' threads need. While a chunk is read, and while it is hashed, that lock is free.
+AT_ONCE_BYTES = 1 << 20  # of a file that the caller's thread reads, in about a millisecond
+# No lower priority: such a thread would sleep while a busy host runs others, and keep the interpreter's lock, which the
+# boards' threads need. While a chunk is read, and while it is hashed, that lock is free.
 CHUNK_BYTES = 1 << 20
 MOST_KEPT = 4096
 MOST_WAITING = 64  # for files of one disk; each takes a thread
@@ -52,8 +52,8 @@ class Digests:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Go on in a forked child, where the threads are not."""
-        # Guards the fields below. The collector may close the root in a thread that has it.
+        """Go on in a forked child, which does not have the threads."""
+        # Guards the fields below. The collector may close the root in a thread that holds it.
         self._lock = threading.RLock()
         self._awaited: dict[Identity, _Awaited] = {}
         self._threads: dict[int, threading.Thread] = {}  # by device
@@ -70,14 +70,14 @@ class Digests:
     ) -> str | None:
         """Return the hexadecimal digest of that very version of a file.
 
-        Blocks for at most *seconds*, and until it is read where it is small; where *seconds* is None as long as it
-        takes to read it, in this thread, or until *stop* is open.
+        Blocks for at most *seconds*, and until a small file is read; if *seconds* is None, for as long as it takes
+        to read the file in this thread, or until *stop* is open.
 
         Returns:
-            None where it is another version by now, or where *seconds* did not suffice. Ask again.
+            None if it is another version by now, or *seconds* were not enough. Ask again.
 
         Raises:
-            StorageError: The disk fails, or what else *opened* raises.
+            StorageError: The disk fails; or whatever else *opened* raises.
         """
         known = self._known.get(identity)
         if known is not None:
@@ -99,7 +99,7 @@ class Digests:
     def rest(self) -> None:
         """Give up what is being computed, and begin nothing before `go_on`. Blocks for a moment.
 
-        Only who may wait without end gets the digest of a large file meanwhile. Harmless when repeated.
+        Meanwhile only a caller that may wait without end gets the digest of a large file. Harmless when repeated.
         """
         with self._lock:
             threads, self._threads = self._threads, {}
@@ -119,7 +119,7 @@ class Digests:
                 self._stop = Latch()
 
     def _begun(self, name: str, identity: Identity, opened: Callable[[], OpenFile]) -> _Awaited | None:
-        """Have a thread compute a digest; None where it rests, too many wait for its disk, or there is no thread."""
+        """Have a thread compute a digest; None if it rests, too many wait for its disk, or there is no thread."""
         device = identity.device
         with self._lock:
             if self._stop.is_open:
@@ -144,7 +144,7 @@ class Digests:
     def _awaited_of(self, device: int) -> list[_Awaited]:
         return [one for one in self._awaited.values() if one.identity.device == device]
 
-    # In a thread of its own
+    # In its own thread
 
     def _run(self, device: int, stop: Latch) -> None:
         block_signals()
@@ -167,7 +167,7 @@ class Digests:
             awaited.is_over.open()
 
     def _compute(self, awaited: _Awaited, stop: Latch) -> None:
-        # Else all of it would have to be read once more: a digest is kept only of what had rested when it was read.
+        # Else all of it would have to be read again: a digest is kept only for what had rested when it was read.
         stop.wait(_seconds_to_rest(awaited.identity))
         self._read(awaited.identity, awaited.opened, stop, has_rested=True)
 
@@ -177,7 +177,7 @@ class Digests:
         return self._read(identity, opened, stop, has_rested=_seconds_to_rest(identity) <= 0)
 
     def _read(self, identity: Identity, opened: Callable[[], OpenFile], stop: Latch, *, has_rested: bool) -> str | None:
-        """Return the digest of a version, and keep it if that *has_rested*; None where it has changed."""
+        """Return the digest of a version, and keep it if the file *has_rested*; None if it has changed."""
         with contextlib.closing(opened()) as file, translating("read", file.name):
             if file.identity != identity:
                 return None
@@ -194,13 +194,13 @@ class Digests:
 def _seconds_to_rest(identity: Identity) -> float:
     """Return for how long a change may still leave the same times behind; 0 or less: it would show.
 
-    It shows too where the clock was set back since the last change.
+    It also shows if the clock was set back since the last change.
     """
     return SETTLED_SECONDS - abs(time.time() - identity.ctime_ns / 1e9)
 
 
 def _hashed(fd: int, stop: Latch) -> str | None:
-    """Return the digest of all from the position to the end; None when it is to stop."""
+    """Return the digest of everything from the position to the end; None when told to stop."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(CHUNK_BYTES))
     with io.FileIO(fd, closefd=False) as reader:

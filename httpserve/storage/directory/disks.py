@@ -1,9 +1,9 @@
-"""Which files may be asked for without a thread of one's own, and how many requests wait for one disk.
+"""Which files may be opened without a separate thread, and how many requests wait for one disk.
 
 Knows names, devices, mounts and the clock. Opens no file of the root.
 
 A disk may sleep, a network file system may hang, a program behind FUSE may do as it likes. What is local to this
-kernel and has answered about this very name just now answers at once; anything else is asked in a thread.
+kernel and has just answered about this very name answers at once; anything else is asked in a thread.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from time import monotonic
 from httpserve.base.slots import Slots
 from httpserve.storage.served import DiskBusy
 
-# Where each change is made by this kernel, and shows in the times of the file before the writer goes on. What is
-# mounted from another machine, or from a program, tells of a change when it likes.
+# Here each change is made by this kernel, and shows in the times of the file before the writer goes on. What is
+# mounted from another machine, or from a program, reports a change when it likes.
 LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs"})
 RECENT_SECONDS = 2.0
 MOST_NAMES = 4096
-MOUNTS_SECONDS = 1.0  # for so long the list of mounts is right
-MOST_PARTS = 1000  # of a path with its symlinks; longer ones, as those in a circle, lead nowhere
+MOUNTS_SECONDS = 1.0  # how long the list of mounts is taken to be right
+MOST_PARTS = 1000  # of a path with its symlinks; longer ones, such as those in a circle, lead nowhere
 MOST_WAITING = 64  # requests for files of one file system that may wait for it; each takes a thread
 
 
@@ -34,7 +34,7 @@ class Disks:
         self._slots = Slots(MOST_WAITING)  # by mount point, and whether it is for a list
         # Replaced or touched in one step of the interpreter:
         self._answered: dict[str, float] = {}  # when a thread last had an answer about a name that is local
-        self._local: dict[int, tuple[float, bool]] = {}  # by device, which is given anew after an unmount
+        self._local: dict[int, tuple[float, bool]] = {}  # by device, whose number is reused after an unmount
         self._mounts: tuple[float, frozenset[str]] = (0.0, frozenset())
 
     def just_answered(self, name: str) -> bool:
@@ -43,7 +43,7 @@ class Disks:
         return at is not None and monotonic() - at < RECENT_SECONDS
 
     def note(self, name: str, fd: int, device: int) -> None:
-        """Note that a file was opened, in a thread that might wait."""
+        """Note that a file was opened, in a thread that was allowed to wait."""
         now = monotonic()
         known = self._local.get(device)
         if known is None or now - known[0] > RECENT_SECONDS:
@@ -55,12 +55,12 @@ class Disks:
 
     @contextlib.contextmanager
     def waiting(self, name: str, *, for_list: bool = False) -> Iterator[None]:
-        """Count a request that may wait for the disk of a file, or of a directory. Raises DiskBusy where too many do.
+        """Count a request that may wait for the disk of a file, or of a directory. Raises DiskBusy if too many do.
 
-        One *for_list* asks for all that is in a directory, so also for what is mounted there. Such requests are counted
-        apart: they must not take the places of those for files.
+        One *for_list* asks for all that is in a directory, including what is mounted there. Such requests are counted
+        separately: they must not take the places of those for files.
         """
-        with self._place(name, ("", False)):  # to find out which disk it is takes the root's own
+        with self._place(name, ("", False)):  # finding out which disk it is takes the root's own disk
             mount = self._mount_of(name)
         with self._place(name, (mount, for_list)):
             yield
@@ -77,7 +77,7 @@ class Disks:
     def _mount_of(self, name: str) -> str:
         """Return the first mount point on the way to what a name leads to, symlinks followed; empty: the root's disk.
 
-        Looks at nothing behind a mount point: that disk may hang. What is mounted above the root is the root's own way.
+        Looks at nothing behind a mount point: that disk may hang. What is mounted above the root counts as the root's.
         """
         at, mounts = self._mounts
         now = monotonic()
@@ -106,7 +106,7 @@ class Disks:
 def file_system(fd: int) -> str:
     """Return the type of the file system that an open file lies on, empty where this system does not tell.
 
-    An overlay is of the type of the first of its layers that is not local: it waits for all of them.
+    An overlay has the type of its first layer that is not local, since it waits for all of them.
     """
     try:
         with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
@@ -128,7 +128,7 @@ def _layered_type(fields: list[str], mounts: list[list[str]]) -> str:
         for layer in option.partition("=")[2].split(":")
     ]
     for layer in layers:
-        # What cannot be seen from here, as in most containers, is the host's own.
+        # A layer that cannot be seen from here, as in most containers, is the host's own.
         below = [one for one in mounts if one is not fields and f"{layer}/".startswith(f"{one[4].rstrip('/')}/")]
         if below:
             nearest = max(below, key=lambda one: len(one[4]))

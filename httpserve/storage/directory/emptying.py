@@ -20,7 +20,7 @@ InUse = Callable[[int, list[str]], bool]
 
 
 class Emptying:
-    """How a tree is emptied: what stays, and what becomes of errors. This is for one of which all can be removed."""
+    """How a tree is emptied: what stays, and what becomes of errors. This one is for a tree that can go completely."""
 
     def kept(self, fd: int, names: list[str]) -> Container[str]:
         """Return which of the *names* in an open directory stay."""
@@ -38,10 +38,10 @@ class Emptying:
         raise error
 
     def run(self, name: str, within: int) -> None:
-        """Remove what is in a directory, but for what others put there meanwhile. Raises OSError."""
+        """Remove what is in a directory, except what others put there meanwhile. Raises OSError."""
         fds = Descriptors()  # where we are
         # The directories above: which, and what is left to do there after the one of that name in it. None of them is
-        # open, as a tree may be deeper than descriptors last.
+        # open, as a tree may be deeper than there are descriptors.
         above: list[tuple[os.stat_result, str, list[str]]] = []
         try:
             fds.take(name, _LIST, within)
@@ -64,7 +64,7 @@ class Emptying:
             fds.close()
 
     def _directories(self, fd: int) -> list[str]:
-        """Remove what is no directory; return the directories."""
+        """Remove what is not a directory; return the directories."""
         with sigint_held(), os.scandir(fd) as entries:
             found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
         kept = self.kept(fd, list(found))
@@ -74,7 +74,7 @@ class Emptying:
         return [name for name, is_dir in found.items() if is_dir and name not in kept and self.is_entered(fd, name)]
 
     def _enter(self, fds: Descriptors, name: str) -> bool:
-        """Open a directory in the first one; remove what has come in its place, which is none."""
+        """Open a directory in the first one; if something else has taken its place, remove that."""
         try:
             fds.take(name, _LIST, fds[0])
         except FileNotFoundError:
@@ -88,7 +88,7 @@ class Emptying:
         return True
 
     def remove(self, remove: Callable[..., None], name: str, fd: int) -> None:
-        """Remove what is in an open directory, unless something is in it. *remove*: `os.rmdir` or `os.unlink`."""
+        """Remove one entry of an open directory, unless something is in it. *remove*: `os.rmdir` or `os.unlink`."""
         self.check(fd)
         try:
             remove(name, dir_fd=fd)
@@ -114,7 +114,7 @@ class _AsFarAsPossible(Emptying):
     def is_entered(self, fd: int, name: str) -> bool:
         try:
             os.rmdir(name, dir_fd=fd)
-        except OSError as error:  # a mount point is busy, also one of the same file system
+        except OSError as error:  # a mount point is busy, even one of the same file system
             return error.errno in (errno.ENOTEMPTY, errno.EEXIST)
         return False
 
@@ -123,10 +123,10 @@ class _AsFarAsPossible(Emptying):
 
 
 def emptied(top: int, keep: str = "", is_in_use: InUse = lambda fd, names: False) -> bool:
-    """Remove all in the open directory *top* that can be; return whether nothing is left in it. Raises no OSError.
+    """Remove all that can be from the open directory *top*; return whether nothing is left in it. Raises no OSError.
 
-    The name *keep* in *top* is left. *is_in_use* is asked with each directory and the names in it; what is in use is
-    left with all in it.
+    The name *keep* in *top* is left. *is_in_use* is asked about each directory and the names in it; what is in use is
+    left with all that is in it.
     """
     with contextlib.suppress(OSError):  # the file system is gone, or what we are in may not be read
         _AsFarAsPossible(top, keep, is_in_use).run(".", top)

@@ -1,6 +1,6 @@
-"""What tells a thing on the disk from an earlier one under the same number, which file systems give anew.
+"""What tells a file or directory from an earlier one with the same number, as file systems reuse numbers.
 
-Knows what Linux says of generations. Does not know who made what.
+Knows what Linux says about generations. Does not know who made what.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from collections.abc import Callable
 
 Generation = int | bytes | None
 
-MOST_HELD = 128  # descriptors that only keep numbers from being given anew
+MOST_HELD = 128  # descriptors that only keep numbers from being reused
 
 _GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION of linux/fs.h
 _EMPTY_PATH, _HANDLE_FID = 0x1000, 0x200  # AT_EMPTY_PATH, AT_HANDLE_FID of linux/fcntl.h
 _MOST_HANDLE_BYTES = 128  # MAX_HANDLE_SZ
 _HANDLE_HEAD = struct.Struct("Ii")  # struct file_handle: the size of what follows, and its type
 _BLANK = _HANDLE_HEAD.pack(_MOST_HANDLE_BYTES, 0) + bytes(_MOST_HANDLE_BYTES)
-_OVERLAY = 0xF8  # OVL_FILEID_V1: has the handle of the file in the upper directory in it
+_OVERLAY = 0xF8  # OVL_FILEID_V1: contains the handle of the file in the upper directory
 _TMPFS = (1, 12)  # a generation, and a number of 64 bits
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def generation_of(fd: int) -> Generation:
-    """Return what tells an open file or directory from an earlier one under its number; None where nothing does."""
+    """Return what tells an open file or directory from an earlier one with its number; None if nothing does."""
     if sys.platform != "linux":  # pragma: no cover - only Linux tells generations
         return None
     try:
@@ -49,7 +49,7 @@ def generation_at(name: str, fd: int, found: os.stat_result) -> Generation:
         return None
     try:
         own = os.open(name or ".", _LOOK, dir_fd=fd)
-    except OSError:  # not to be read by this user, lent to another program, or gone
+    except OSError:  # unreadable for this user, leased to another program, or gone
         return None
     try:
         same = os.path.samestat(os.fstat(own), found)
@@ -61,9 +61,9 @@ def generation_at(name: str, fd: int, found: os.stat_result) -> Generation:
 
 
 def _handle_of(fd: int) -> bytes | None:
-    """Return the kernel's handle of an open file, where it has a generation in it that lasts.
+    """Return the kernel's handle of an open file, if it contains a generation that lasts.
 
-    Those of other file systems may hold the number alone, or a generation that is forgotten with the page cache.
+    Those of other file systems may hold only the number, or a generation that is forgotten with the page cache.
     """
     handle = bytearray(_BLANK)
     if not _name_to_handle()(fd, handle):
@@ -76,7 +76,7 @@ def _handle_of(fd: int) -> bytes | None:
 @functools.cache
 def _name_to_handle() -> Callable[[int, bytearray], bool]:
     """Return what fills in the handle of an open file, or says that there is none."""
-    import ctypes  # on first use: most file systems do without
+    import ctypes  # on first use: most file systems do not need it
 
     try:
         call = ctypes.CDLL(None).name_to_handle_at
@@ -84,11 +84,11 @@ def _name_to_handle() -> Callable[[int, bytearray], bool]:
         return lambda fd, handle: False
 
     struct_handle = ctypes.c_char * (_HANDLE_HEAD.size + _MOST_HANDLE_BYTES)
-    mount = ctypes.byref(ctypes.c_int())  # which nobody asks for
+    mount = ctypes.byref(ctypes.c_int())  # which nobody needs
 
     def fill(fd: int, handle: bytearray) -> bool:
         buffer = struct_handle.from_buffer(handle)
-        # Linux before 6.5 knows no handles that only tell files apart; the kernel's ways may be shut in a container.
+        # Linux before 6.5 knows no handles that only tell files apart; a container may forbid the call.
         failed = call(fd, b"", buffer, mount, _EMPTY_PATH | _HANDLE_FID) and call(fd, b"", buffer, mount, _EMPTY_PATH)
         return not failed
 
@@ -96,7 +96,7 @@ def _name_to_handle() -> Callable[[int, bytearray], bool]:
 
 
 class Held:
-    """A descriptor that does nothing but keep the number of a directory from being given anew."""
+    """A descriptor that only keeps the number of a directory from being reused."""
 
     __slots__ = ("__weakref__", "_fd")
 

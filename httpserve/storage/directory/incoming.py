@@ -1,4 +1,4 @@
-"""A new version of a file on its way in: a temporary sibling, then one step.
+"""A new version of a file on its way in: a temporary sibling, then put in place in one step.
 
 Knows one descriptor, and one temporary in an open directory. Its owner publishes it and keeps the record.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 COPY_BYTES = 16 * 1024 * 1024  # of one copy_file_range: Ctrl-C is felt in between
 WRITE_BYTES = 256 * 1024  # larger writes were slower on ext4
-# What file systems say that set no times, or not for everybody.
+# Errors of file systems that cannot set times, or not for everybody.
 NOT_DATED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL)
 NOT_COPIED_INSIDE = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
@@ -71,7 +71,7 @@ class Incoming:
         self._owner = owner
         self._pid = os.getpid()
         self._file = Descriptor()
-        # Guards _state, _writer, _file; held over the replacing, which no discard may split. Reentrant, as
+        # Guards _state, _writer, _file; held over the replacement, which no discard may split. Reentrant, as
         # a finalizer may come in the middle of it.
         self._lock = RLock()
         self._state = State.OPEN
@@ -80,7 +80,7 @@ class Incoming:
         place.leave_to_owner()
 
     def create(self) -> None:
-        """Make the temporary file, with the mode that the umask gives, and its directory where that is missing."""
+        """Make the temporary file, with the mode that the umask gives, and its directory if that is missing."""
         with self._lock:  # a discard closes the directory
             if self._state is not State.OPEN:  # close() of the root may have discarded it before it was there
                 self._refuse()
@@ -92,10 +92,10 @@ class Incoming:
         self._file.open(self.temporary, "x+b", opener=partial(os.open, mode=0o666, dir_fd=self.place.fd))
 
     def reader(self) -> int:
-        """Return another descriptor of the temporary, to read it back by, in a thread that no signal interrupts.
+        """Return another descriptor of the temporary, for reading it back in a thread that no signal interrupts.
 
-        Its close may be the first to report bytes that the disk has refused since they were written, and then the only
-        one: `refused` turns that into an error.
+        Its close may be the first, and then the only one, to report bytes that the disk has refused since they were
+        written: `refused` turns that into an error.
         """
         with self._lock:
             if self._state is not State.OPEN:
@@ -103,7 +103,7 @@ class Incoming:
             return os.dup(self._file.fileno())
 
     def refused(self, error: OSError) -> Exception:
-        """Return the error of a version whose bytes the disk does not take."""
+        """Return the error for a version whose bytes the disk does not take."""
         return translated(error, "write", self.name, directory=self.place.ground.path)
 
     def write(self, data: Buffer) -> None:
@@ -148,7 +148,7 @@ class Incoming:
             self._end()
 
     def commit(self, sha256: str | None) -> Identity:
-        """Put the version in its place in one step; until now there was the old one, whole. Raises StorageError.
+        """Put the version in its place in one step; until then the whole old one is there. Raises StorageError.
 
         *sha256*: the hexadecimal digest of all bytes, where one was computed.
         """
@@ -159,7 +159,7 @@ class Incoming:
                 written, generation = os.fstat(self._file.fileno()), generation_of(self._file.fileno())
                 if generation is None:
                     written = _made_older(self._file.fileno(), written)
-                self._file.close()  # before all else: a disk may have taken the bytes, and refuse them only now
+                self._file.close()  # first: a disk may have taken the bytes, and refuse them only now
                 identity = self._owner.publish(self, written, generation, sha256)
                 self._state = State.COMMITTED
                 self.place.close()
@@ -180,12 +180,12 @@ class Incoming:
             is_published = self._state is State.COMMITTED
             if not is_published:
                 self._state = State.DISCARDED
-                # Else the writer closes it: a number that is in use must not be given anew. The writer itself was
+                # Else the writer closes it: a number that is in use must not be reused. The writer itself was
                 # interrupted before or after the write.
                 if self._writer in (0, caller):
                     with suppress(OSError):  # nobody wants the bytes any more
                         self._file.close()
-                if self._pid == os.getpid():  # in a forked child it is the parent's, which goes on writing it
+                if self._pid == os.getpid():  # in a forked child the file is the parent's, which goes on writing it
                     try:
                         self.place.unlink_beside(self.temporary)
                     except (FileNotFoundError, NotADirectoryError):
@@ -231,22 +231,22 @@ class Incoming:
 
 
 class _Settled(Incoming):
-    """A version with which all is done. Its finalizer is C: what a signal raises in one of Python's is lost."""
+    """A version that is finished. Its finalizer is in C: what a signal raises in a Python finalizer is lost."""
 
     __del__ = object.__init__
 
     def discard(self) -> None:
-        """Do nothing: it was removed, or published."""
+        """Do nothing: the temporary was removed, or published."""
 
     def __exit__(self, *raised: object) -> None:
-        """Likewise."""
+        """Do nothing."""
 
 
 def _made_older(fd: int, written: os.stat_result) -> os.stat_result:
-    """Set the time of change back by a nanosecond, where nothing else tells this file from a later one.
+    """Set the time of change back by a nanosecond, if nothing else tells this file from a later one.
 
-    A file that is made under its number once it is gone is no older than the move that puts it in its place. The clock
-    of file systems ticks every few milliseconds: without that, both might have the same times.
+    A file that gets its number once it is gone is no older than the move that puts this one in its place. The clock of
+    file systems ticks every few milliseconds: without this step, both might have the same times.
     """
     try:
         os.utime(fd, ns=(written.st_atime_ns, written.st_mtime_ns - 1))

@@ -1,7 +1,7 @@
-"""Which file or directory it is, whatever its name, and whatever had its number before.
+"""Identifies a file or directory, whatever its name, and whatever had its number before.
 
 Knows the system's numbers, and the time of birth, which nobody can set: neither `cp -a` nor tar nor rsync gives a
-copy the birth of its original, and a number that is given anew comes with a later one. Does not know what for.
+copy the birth of its original, and a reused number comes with a later one. Does not know what this is for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Inode(NamedTuple):
 
     @classmethod
     def at(cls, directory: str) -> Self:
-        """Return what a directory is, and not what a symlink means. Raises OSError."""
+        """Return which directory is at a path, not following a symlink. Raises OSError."""
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             return cls.of(fd)
@@ -41,7 +41,7 @@ class Inode(NamedTuple):
             os.close(fd)
 
     def is_at(self, name: str, where: int | None = None) -> bool:
-        """Say whether *name*, in the directory *where*, is a link to it while somebody has it open. Never raises."""
+        """Say whether *name*, in the directory *where*, is a link to it; somebody has it open. Never raises."""
         try:
             found = os.stat(name, dir_fd=where, follow_symlinks=False)
         except OSError:
@@ -58,7 +58,7 @@ def _birth(fd: int, found: os.stat_result) -> int:
 
 @functools.cache
 def _statx() -> Callable[[int], int]:
-    """Return what asks Linux for a birth. Loads ctypes, for which who changes nothing need not wait."""
+    """Return what asks Linux for a birth. Loads ctypes, which a program that changes nothing need not wait for."""
     try:
         import ctypes
 

@@ -1,6 +1,6 @@
 """The journal of a root: what must be removed if this process is killed in the middle of a write.
 
-Knows what is on record, and how to sweep what the dead have left in a root. Does not know what is being written.
+Knows what is on record, and how to sweep what dead processes left in a root. Does not know what is being written.
 A journal is a lock file: one that is locked has a living owner, and a copy of one removes nothing.
 """
 
@@ -25,13 +25,13 @@ from httpserve.storage.directory.lock_file import DIRECTORY, NOFOLLOW, LockFile
 
 log = logger("httpserve.storage")
 
-SUFFIX = "journal"  # of a root: beside the names of what is in it
+SUFFIX = "journal"  # of a root's: it lies beside the names of what is in the root
 _FILE, _DIRECTORY, _END = b"F", b"D", b"\0"
-# A directory is made with the sticky bit and loses it when its inode is on record: so one that is empty and has it, and
-# that a journal says was about to be made, was made by the process that was killed in between.
+# A directory is made with the sticky bit and loses it when its inode is on record. So if it is empty and has the bit,
+# and a journal says that it was about to be made, the process that was killed in between has made it.
 _UNFINISHED = stat.S_ISVTX
 _MADE_RECORD = re.compile(rb"M([0-9]{1,20}) ([0-9]{1,20}) ([0-9]{1,20}) (.+)", re.DOTALL)
-# Nothing is there, or something else, or others have put something into it.
+# There is nothing, or something else, or others have put something into it.
 _NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -39,12 +39,12 @@ class Journal:
     """What is under way in one opened root. Safe from any number of threads.
 
     Attributes:
-        file: Where it is written down; None once it is closed, where files cannot be locked, and for a private root,
-            which is swept whole.
+        file: Where this is written down; None once closed, where files cannot be locked, and for a private root, which
+            is swept as a whole.
     """
 
     def __init__(self, root: str, token: str | None = None) -> None:
-        """Make one in *root*. Raises OSError. Given a *token*, which no other has, it writes nothing down."""
+        """Make a journal in *root*. Raises OSError. Given a *token*, which no other has, it writes nothing down."""
         self._root = root
         self.file: LockFile | None = None
         if token is None:
@@ -55,11 +55,11 @@ class Journal:
         self._lock = RLock()
         self._underway = 0
         self._counter = 0
-        self._littered = False  # something could not be removed: the next to open the root tries again
+        self._littered = False  # something could not be removed: the next process to open the root tries again
         self._pid = os.getpid()
 
     def enter(self) -> str:
-        """Announce a change, which `leave` ends. Returns a name for its temporary file, which no other has."""
+        """Announce a change, which `leave` ends. Returns a unique name for its temporary file."""
         with self._lock:
             self._underway += 1
             self._counter += 1
@@ -81,7 +81,7 @@ class Journal:
             device, number, birth = Inode.of(fd)
             self._note(f"M{device} {number} {birth} ".encode() + os.fsencode(key))
             os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & ~_UNFINISHED)
-        except BaseException:  # a Ctrl-C too: it would stay as it is
+        except BaseException:  # a Ctrl-C too: the directory would stay as it is
             with contextlib.suppress(OSError):
                 os.rmdir(place, dir_fd=where)
             raise
@@ -89,7 +89,7 @@ class Journal:
             os.close(fd)
 
     def leave(self, *, littered: bool = False) -> None:
-        """End a change. When nothing is under way, nothing is left to remember, except litter that had to stay."""
+        """End a change. When nothing is under way, there is nothing to remember, except litter that had to stay."""
         with self._lock:
             self._underway -= 1
             self._littered |= littered
@@ -97,7 +97,7 @@ class Journal:
             if self._underway == 0 and self.file is not None and mine and not self._littered:
                 try:
                     os.ftruncate(self.file.fd, 0)
-                except OSError as error:  # the file system is gone; what is on record too long does no harm
+                except OSError as error:  # the file system is gone; a record that is kept too long does no harm
                     log.debug("the journal of %s cannot be emptied: %s", self._root, error)
 
     def renew_lock(self) -> None:
@@ -125,13 +125,13 @@ class Journal:
             if self.file is not None:
                 fd, record = self.file.fd, text + _END
                 written = os.write(fd, record)
-                if written < len(record):  # the disk is full, and what followed half a record would belong to it
+                if written < len(record):  # the disk is full; what followed half a record would belong to it
                     os.ftruncate(fd, os.fstat(fd).st_size - written)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def sweep(root: str) -> None:
-    """Remove the litter of dead owners from *root*. Looks at the root itself only, walks nowhere, and never raises."""
+    """Remove the litter of dead owners from *root*. Looks only at the root itself, does not walk, and never raises."""
     try:
         with lock_file.opened(root, DIRECTORY) as where:
             for file in lock_file.of_the_dead(where, SUFFIX):
@@ -145,12 +145,12 @@ def _sweep_one(root: str, where: int, file: LockFile) -> None:
     with open(file.fd, "rb", closefd=False) as reader:
         # What follows the last end mark was cut off before the thing itself was made.
         records = reader.read().split(_END)[:-1]
-    directories: dict[str, Inode | None] = {}  # None: it was about to be made
+    directories: dict[str, Inode | None] = {}  # None: the directory was about to be made
     is_clean = True
     for record in records:
         kind, path = record[:1], os.fsdecode(record[1:])
         if kind == _FILE and temporary.fullmatch(path.rpartition("/")[2]):
-            # No other has that name: it holds the token of a journal that nobody has copied.
+            # Nothing else has that name: it holds the token of a journal that nobody has copied.
             is_clean &= _swept(root, where, path, lambda name, fd: os.unlink(name, dir_fd=fd))
         elif kind == _DIRECTORY:
             directories[path] = None

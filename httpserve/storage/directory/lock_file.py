@@ -1,8 +1,8 @@
-"""A file that says whose something is: locked while its owner lives, and named after itself.
+"""A file that says who owns something: locked while its owner lives, and named after itself.
 
 Its name holds a digest of its own inode and of the directory that it was made in. So a copy of it, or one that was
-restored from an archive, does not answer to its name and speaks for nothing. It is named once it is locked: nobody
-finds one that is not, except those of the dead. Knows files and locks. Does not know what is owned.
+restored from an archive, does not match its name and proves nothing. It is named once it is locked: nobody finds
+one that is not, except those of dead owners. Knows files and locks. Does not know what is owned.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logger("httpserve.storage")
 
 
 class LockFile(NamedTuple):
-    """One that this process has open and locked. `salt`, the first half of its `token`, it keeps when it is moved."""
+    """One that this process has open and locked. It keeps `salt`, the first half of its `token`, when it is moved."""
 
     token: str
     name: str
@@ -50,7 +50,7 @@ class LockFile(NamedTuple):
             os.unlink(self.name, dir_fd=where)
 
     def moved(self, where: int, to: int, suffix: str, home: str = "") -> LockFile:
-        """Move it from one directory to another in one step, and return it as it is called there. Raises OSError."""
+        """Move it from one directory to another in one step, and return it under its name there. Raises OSError."""
         token = _token(self.salt, self.inode, to, home)
         name = f"{RESERVED_PREFIX}{token}.{suffix}"
         os.rename(self.name, name, src_dir_fd=where, dst_dir_fd=to)
@@ -68,12 +68,12 @@ def opened(path: str, flags: int = _PLACE, within: int | None = None) -> Iterato
 
 
 def made(where: int, suffix: str) -> LockFile | None:
-    """Make one in a directory; None where files cannot be locked. Needs no room on the disk but an entry."""
+    """Make one in a directory; None where files cannot be locked. Needs no room on the disk except an entry."""
     try:
         fd = os.open(".", _FLAGS | os.O_TMPFILE, 0o600, dir_fd=where)
         return _named(where, suffix, fd, f"/proc/self/fd/{fd}", is_link=True)
     except (AttributeError, OSError):  # NFS and FUSE have no files without a name; or /proc is not there
-        path = f"{RESERVED_PREFIX}{secrets.token_hex(8)}.new"  # which nobody looks for
+        path = f"{RESERVED_PREFIX}{secrets.token_hex(8)}.new"  # a name that nobody looks for
         fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=where)
         try:
             return _named(where, suffix, fd, path, is_link=False)
@@ -94,7 +94,7 @@ def _named(where: int, suffix: str, fd: int, path: str, *, is_link: bool) -> Loc
         inode = Inode.of(fd)
         token = _token(secrets.token_hex(SALT_CHARACTERS // 2), inode, where, "")
         name = f"{RESERVED_PREFIX}{token}.{suffix}"
-        if is_link:  # with a src_dir_fd, since Python follows the link in /proc only then
+        if is_link:  # with a src_dir_fd, since only then does Python follow the link in /proc
             os.link(path, name, src_dir_fd=where, dst_dir_fd=where, follow_symlinks=True)
         else:
             os.rename(path, name, src_dir_fd=where, dst_dir_fd=where)
@@ -106,24 +106,24 @@ def _named(where: int, suffix: str, fd: int, path: str, *, is_link: bool) -> Loc
 
 
 def _token(salt: str, inode: Inode, where: int, home: str) -> str:
-    """Return what is in the name of such a file in that directory. *home*: what else it is to answer for."""
-    # No birth of the directory: on overlayfs that is another one before and after the first change in it.
+    """Return what is in the name of such a file in that directory. *home*: what else it is to stand for."""
+    # Without the birth of the directory: on overlayfs that differs before and after the first change in it.
     directory = os.fstat(where)
     text = f"{salt} {tuple(inode)} {directory.st_dev} {directory.st_ino} {home}"
     return salt + hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
 
 
 def found(names: Iterable[str], suffix: str) -> list[str]:
-    """Return those of *names* that are like a lock file's."""
+    """Return those of *names* that look like a lock file's."""
     return [name for name in names if (match := _NAME.fullmatch(name)) is not None and match[2] == suffix]
 
 
 def of_the_dead(where: int, suffix: str, home: str = "") -> Iterator[LockFile]:
-    """Give those in a directory that are this user's and whose owner is dead, each of them locked for its turn."""
+    """Give those in a directory that belong to this user and whose owner is dead, each locked during its turn."""
     for name in found(os.listdir(where), suffix):
         try:
             fd = _opened(where, name)
-        except OSError:  # its owner ends just now, or it is another user's
+        except OSError:  # its owner is just ending, or it is another user's
             continue
         try:
             file = _verified(where, name, fd, home)
@@ -145,7 +145,7 @@ def _verified(where: int, name: str, fd: int, home: str) -> LockFile | None:
     if match is None or not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or not _lockable(fd):
         return None
     inode = Inode.of(fd)
-    if not inode.is_at(name, where):  # its owner has ended in between
+    if not inode.is_at(name, where):  # its owner ended in between
         return None
     token = match[1]
     if _token(token[:SALT_CHARACTERS], inode, where, home) != token:
@@ -163,7 +163,7 @@ def _lockable(fd: int) -> bool:
 
 
 def is_locked(where: int, name: str) -> bool:
-    """Say whether a file has an owner that lives. Never raises."""
+    """Say whether a file has a living owner. Never raises."""
     try:
         fd = _opened(where, name)
     except OSError:

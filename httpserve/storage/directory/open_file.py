@@ -14,7 +14,7 @@ import time
 
 from httpserve.storage.served import Identity
 
-# A fifo without a writer must not hold up the server.
+# A fifo without a writer must not block the server.
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 MOST_LOOKS = 5
 BETWEEN_LOOKS_SECONDS = 0.001
@@ -25,9 +25,9 @@ class WouldBlock(BlockingIOError):
 
 
 class OpenFile:
-    """A regular file that is open for reading, and which version of it: a `FileVersion`.
+    """A regular file that is open for reading, and which version it is: a `FileVersion`.
 
-    It closes *fd*; *path* is what was opened, and had so many *links*.
+    It closes *fd*; *path* is what was opened, and had this number of *links*.
     """
 
     __slots__ = ("_has_path", "_path", "_seen", "fd", "identity", "name", "sha256", "shares_second")
@@ -58,20 +58,20 @@ class OpenFile:
         return self.identity.device
 
     def unchanged(self) -> bool:
-        """Say whether the bytes that were read until now are of the version that was opened. Raises OSError.
+        """Say whether the bytes read so far are those of the version that was opened. Raises OSError.
 
-        Size and mtime do not tell it alone, as mtime can be set back; ctime cannot. A file that is replaced, deleted,
-        renamed or linked while it is sent gets another ctime, too, and its bytes stay: each look is compared with the
-        one before, and what shows in the file's names is no change. That takes some milliseconds.
+        Size and mtime alone do not tell, as mtime can be set back; ctime cannot. A file that is replaced, deleted,
+        renamed or linked while it is sent also gets another ctime, but its bytes stay: each look is compared with the
+        one before, and what shows in the file's names is not a change. This takes some milliseconds.
         """
         seen = _look(self.fd)
         return seen == self._seen or self._is_only_called_otherwise(seen)
 
     def _is_only_called_otherwise(self, seen: tuple[int, int, int, int]) -> bool:
-        """Say whether a file that has changed somehow since the last look has other names, and the same bytes."""
+        """Say whether a file that has changed somehow since the last look has other names, but the same bytes."""
         if seen[:2] != self._seen[:2]:
             return False
-        # The kernel notes a name that is gone and the ctime one after the other: tmpfs sets the ctime first, ext4 last.
+        # The kernel updates the number of names and the ctime one after the other: tmpfs the ctime first, ext4 last.
         for _ in range(MOST_LOOKS):
             time.sleep(BETWEEN_LOOKS_SECONDS)
             before, seen = seen, _look(self.fd)
@@ -103,7 +103,7 @@ class OpenFile:
 
 
 class _Closed(OpenFile):
-    """A file that is closed. Its finalizer is C: what a signal raises in one of Python's is lost."""
+    """A file that is closed. Its finalizer is in C: what a signal raises in a Python finalizer is lost."""
 
     __slots__ = ()
 
@@ -117,7 +117,7 @@ def _look(fd: int) -> tuple[int, int, int, int]:
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file for reading. Nothing else is opened: a fifo's writer would take us for its reader.
+    """Open a regular file for reading, and nothing else: a fifo's writer would take us for its reader.
 
     Raises:
         Irregular: it is something else.
@@ -134,7 +134,7 @@ def open_regular(path: str) -> int:
 
 def wait_for_lease(path: str) -> None:
     """Wait until a regular file can be opened at once, at most for the kernel's lease-break-time (45 seconds)."""
-    with io.FileIO(path, opener=_waiting):  # which a Ctrl-C does not lose
+    with io.FileIO(path, opener=_waiting):  # a Ctrl-C does not lose this one
         pass
 
 
@@ -143,13 +143,13 @@ def _waiting(path: str, flags: int) -> int:
     try:
         if not stat.S_ISREG(mode := os.fstat(look).st_mode):
             raise Irregular(mode)
-        return os.open(f"/proc/self/fd/{look}", flags)  # the very file that was looked at: it may be waited for
+        return os.open(f"/proc/self/fd/{look}", flags)  # the very file that was looked at: waiting for it is safe
     finally:
         os.close(look)
 
 
 def close_read(fd: int) -> None:
-    """Close a descriptor that was only read from: what the disk says then is of no matter any more."""
+    """Close a descriptor that was only read from: what the disk reports then no longer matters."""
     try:
         os.close(fd)
     except OSError as error:
@@ -158,7 +158,7 @@ def close_read(fd: int) -> None:
 
 
 class Irregular(OSError):
-    """What is of a mode that no regular file has."""
+    """Something other than a regular file."""
 
     def __init__(self, mode: int) -> None:
         if stat.S_ISDIR(mode):

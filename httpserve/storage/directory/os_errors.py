@@ -48,7 +48,7 @@ def translated(
 ) -> StorageError | InvalidName:
     """Return our error for one of the system's. *operation*, *name* and *target* begin its message.
 
-    Of a full disk it says more where the *directory* is known that lies on it.
+    For a full disk it says more if a *directory* on that disk is known.
     """
     number = error.errno or 0
     if number in _NAMES:
@@ -75,7 +75,7 @@ def _way_out(directory: str) -> str:
 
 
 def raise_translated(error: OSError, operation: str, name: str, target: str | None = None) -> NoReturn:
-    """Raise our error for one of the system's that is being handled; one of ours as it is."""
+    """Raise our error for the system's error that is being handled; raise one of ours as it is."""
     if isinstance(error, HttpServeError):
         raise error
     raise translated(error, operation, name, target) from error

@@ -1,4 +1,4 @@
-"""Where names lead: a walk from the root's own directory, one component at a time, which no symlink leads out of.
+"""Where names lead: a walk from the root's own directory, one component at a time, that no symlink can lead outside.
 
 Knows directories as open descriptors, so that what is swapped meanwhile is seen or does not matter. Does not know what
 is done there, nor who did what.
@@ -19,17 +19,17 @@ from httpserve.errors import InvalidName
 from httpserve.storage.directory.open_file import real_path
 from httpserve.storage.served import Entry
 
-PATH_BYTES = 4096  # PATH_MAX of Linux: a longer path could be written by steps, and never be opened at once
+PATH_BYTES = 4096  # PATH_MAX of Linux: a longer path could be written in steps, but never be opened at once
 MOST_DETOURS = 40  # over symlinks, as many as the kernel takes; and over directories that somebody moves meanwhile
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-PASS = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY  # takes no permission to read, as a path takes none
+PASS = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY  # needs no permission to read, as a path needs none
 LIST = os.O_RDONLY | _DIRECTORY
 
 OUTSIDE = "a symlink leads out of the root"
 
 
 class Ground:
-    """The directory that all names are in. Holds nothing open: it may be moved, and another mounted over it."""
+    """The directory that all names are in. Holds nothing open: it may be moved, or another mounted over it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class Ground:
         return self.prefix + key if key else self.path
 
     def status(self, name: str) -> os.stat_result:
-        """Return what is under a checked name, following symlinks as far as they stay in the root. Opens no file.
+        """Return what is at a checked name, following symlinks as far as they stay in the root. Opens no file.
 
         Raises InvalidName where one leads out, FileNotFoundError or NotADirectoryError where nothing is.
         """
@@ -59,7 +59,7 @@ class Ground:
 
     @contextlib.contextmanager
     def directory(self, name: str) -> Iterator[Directory]:
-        """Give what is in a directory, which stays open in the block. Raises what `status` does."""
+        """Give what is in a directory, which stays open in the block. Raises what `status` raises."""
         with Place(self, name, follow=True) as place:
             yield Directory(place)
 
@@ -91,15 +91,15 @@ class Place:
     Attributes:
         fd: The directory that it lies in, or the nearest one above that is there; -1 once closed.
         directory: The name of that directory, without detours over symlinks; empty for the root.
-        missing: The directories below it that are not there, outermost first; of the first a file may be there.
+        missing: The directories below it that do not exist, outermost first; in place of the first there may be a file.
         last: The last component; empty for the root itself.
-        found: What was there, a symlink perhaps; None: nothing.
+        found: What was there, perhaps a symlink; None: nothing.
     """
 
     __slots__ = ("_fds", "_lack", "directory", "fd", "found", "ground", "last", "missing")
 
     def __init__(self, ground: Ground, name: str, *, follow: bool = False) -> None:
-        """Walk to a checked name; *follow* a symlink that it is, too. Raises InvalidName where one leads out."""
+        """Walk to a checked name; *follow* it, too, if it is a symlink. Raises InvalidName where one leads out."""
         self._fds = Descriptors()  # owns fd
         self.fd = -1
         self.ground = ground
@@ -141,7 +141,7 @@ class Place:
         return self.look()
 
     def lack(self) -> OSError:
-        """Return the system's error for a name under which nothing is."""
+        """Return the system's error for a name at which there is nothing."""
         return OSError(self._lack, os.strerror(self._lack))
 
     def is_directory(self) -> bool:
@@ -151,13 +151,13 @@ class Place:
     def enter(self, part: str, flags: int = PASS) -> None:
         """Go one directory further down; where *part* is empty, open the same directory anew."""
         self._fds.take(part or ".", flags, self.fd)
-        self.fd = self._fds[-1]  # before the other is closed: its number may be another's then
+        self.fd = self._fds[-1]  # before the other is closed: its number may then be reused
         self._fds.drop()
         if part:
             self.directory = f"{self.directory}/{part}" if self.directory else part
 
     def check_stays(self) -> None:
-        """Raise FileNotFoundError unless the directory lies where it lay: its descriptor would lead out of the root."""
+        """Raise FileNotFoundError unless the directory lies where it lay: its descriptor could lead out of the root."""
         if not _lies_at(self.fd, self.ground.path_of(self.directory)):
             raise FileNotFoundError(errno.ENOENT, "its directory was moved or removed meanwhile")
 
@@ -167,7 +167,7 @@ class Place:
         self._fds.close()
 
     def unlink_beside(self, last: str) -> None:
-        """Remove what lies in the same directory, as far as the mount lets that through which names lead there now."""
+        """Remove what lies in the same directory, as far as the mount through which names lead there allows that."""
         try:
             now = Place(self.ground, self.beside(last))
         except (OSError, InvalidName):
@@ -178,7 +178,7 @@ class Place:
             os.unlink(last, dir_fd=now.fd if same else self.fd)
 
     def leave_to_owner(self) -> None:
-        """Be closed by `close` alone: the owner has a finalizer that needs the directory."""
+        """Be closed only by `close`: the owner has a finalizer that needs the directory."""
         self._fds.leave_open()
 
     def __enter__(self) -> Place:
@@ -206,7 +206,7 @@ class Place:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
     def _step(self, asked: str, name: str, follow: bool) -> str | None:
-        """Go to *name* as far as no symlink is met; return the name to go on with where one is."""
+        """Go to *name* until a symlink is met; then return the name to go on with."""
         *parts, self.last = name.split("/")
         self.missing = ()
         self._lack = errno.ENOENT
@@ -223,7 +223,7 @@ class Place:
                 break
         if self.directory:
             where = self._where()
-            if where is None:  # somebody moves directories about: perhaps another is there by now
+            if where is None:  # somebody moves directories: perhaps another is there by now
                 return name
             self.directory = where
         self.found = self.look()
@@ -233,12 +233,12 @@ class Place:
         return (name if target is None else target) if follow else None
 
     def _where(self) -> str | None:
-        """Return the name that the open directory has by now; None when it is gone, or out of the root."""
+        """Return the name that the open directory has by now; None when it is gone, or outside the root."""
         expected = self.ground.path_of(self.directory)
         real = real_path(self.fd, expected)
         if real == expected:
             return self.directory
-        # Some file systems take a name in either case, and tell one of them.
+        # Some file systems accept a name in either case, but report one of them.
         if self.ground.holds(real) and _lies_at(self.fd, real) and os.path.isdir(real):
             return self.ground.key(real)
         return None
@@ -250,7 +250,7 @@ class Place:
             return False
 
     def _target(self, asked: str, part: str) -> str | None:
-        """Return where a symlink leads; None when it has gone meanwhile. Only a hint where to walk next."""
+        """Return where a symlink leads; None when it has gone meanwhile. Only a hint of where to walk next."""
         try:
             real = os.path.realpath(self.ground.path_of(f"{self.directory}/{part}" if self.directory else part))
         except OSError:  # from the second of the two looks that it takes at each symlink
@@ -287,7 +287,7 @@ class Directory:
         yield from found
 
     def entries(self, is_wanted: Callable[[str], bool]) -> list[Entry]:
-        """Do as `Served.entries` says."""
+        """Do what `Served.entries` says."""
         found = []
         for one in self:
             if not is_name(one.name) or not is_wanted(one.name):

@@ -1,8 +1,8 @@
 """The private root of a server that was given none: made in the directory for temporary files, and removed on close.
 
-A lock file says whose it is. That is made beside it, moves into it as soon as it is there, and out again before it
-goes: so whenever its owner is killed, one of them is found that answers for it. The directory itself is known by its
-descriptor: whatever takes its name is left alone. Does not know what is served.
+A lock file says whose it is. This is made beside the directory, moved into it once it exists, and out again before it
+is removed: so whenever the owner is killed, a lock file for the directory is found. The directory itself is known by
+its descriptor: whatever takes its name is left alone. Does not know what is served.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from httpserve.storage.directory.lock_file import DIRECTORY, NOFOLLOW, SALT_CHAR
 log = logger("httpserve.storage")
 
 _PREFIX = "httpserve-"  # followed by the salt of its lock file
-_OUTSIDE, _INSIDE = "making.journal", "private.journal"  # the suffixes of the lock file beside and in it
+_OUTSIDE, _INSIDE = "making.journal", "private.journal"  # the suffixes of the lock file beside it and in it
 _NAME = re.compile(re.escape(_PREFIX) + f"[0-9a-f]{{{SALT_CHARACTERS}}}")
 
 
@@ -30,7 +30,7 @@ class PrivateDirectory:
     """One that this process has made. `path` is its real path; `token` is in the name of no other."""
 
     def __init__(self, parent: str) -> None:
-        """Make it in *parent*. Raises OSError, and leaves nothing then."""
+        """Make it in *parent*. If this raises OSError, nothing is left."""
         self._parent = os.path.realpath(parent)
         self._fd: int | None = None  # None: closed
         self._file: LockFile | None = None  # None: closed, or files cannot be locked
@@ -48,7 +48,7 @@ class PrivateDirectory:
     def _make(self, where: int) -> None:
         try:
             os.mkdir(self._name, 0o700, dir_fd=where)
-        except BaseException:  # there may be one of that name, which is somebody's
+        except BaseException:  # there may be one of that name, which is someone else's
             if self._file is not None:
                 self._file.unlink(where)
             raise
@@ -76,7 +76,7 @@ class PrivateDirectory:
         self.release()
 
     def release(self) -> None:
-        """Give it up as it is, as a forked child does, whose parent goes on. Never raises."""
+        """Give it up as it is, as a forked child does while its parent goes on. Never raises."""
         fds = [self._fd, None if self._file is None else self._file.fd]
         self._fd = self._file = None
         for fd in fds:
@@ -86,15 +86,15 @@ class PrivateDirectory:
 
 
 def _home(where: int, name: str) -> str:
-    """Return what the lock file in a private root answers for besides that: one that was moved is somebody's."""
+    """Return what else the lock file in a private root stands for: a root that was moved belongs to somebody."""
     parent = os.fstat(where)
     return f"{parent.st_dev} {parent.st_ino} {name}"
 
 
 def _remove_empty(where: int, file: LockFile) -> bool:
-    """Remove the private root that *file*, beside it, answers for, if nothing is in it, and then the file.
+    """Remove the private root that *file*, beside it, stands for, if it is empty, and then the file.
 
-    Return whether it is gone: else it was not made, or has a lock file in it that answers for it.
+    Return whether it is gone: else it was not made, or has a lock file in it that stands for it.
     """
     try:
         os.rmdir(_PREFIX + file.salt, dir_fd=where)
@@ -109,7 +109,7 @@ def _removed(where: int, name: str, fd: int, file: LockFile | None, is_in_use: I
     """Remove a private root with all in it; return False if some of it has to stay. Raises OSError.
 
     It is *name* in the directory *where*, with the lock *file* in it. *fd* is a descriptor of it, from when it was made
-    or looked at: what has its name, and is not that, is left. What is in use stays.
+    or looked at: anything else with its name is left. What is in use stays.
     """
     if not Inode.of(fd).is_at(name, where):
         log.info("left the temporary directory %s: it was removed, moved, or replaced by another", name)
@@ -139,7 +139,7 @@ def sweep(parent: str) -> None:
 def _sweep_one(parent: str, where: int, name: str) -> None:
     try:
         root = os.open(name, DIRECTORY | NOFOLLOW, dir_fd=where)
-    except OSError:  # it goes just now, is another user's, or no directory
+    except OSError:  # it is just going, is another user's, or is not a directory
         return
     try:
         for file in lock_file.of_the_dead(root, _INSIDE, _home(where, name)):
@@ -154,5 +154,5 @@ def _sweep_one(parent: str, where: int, name: str) -> None:
 
 
 def _is_in_use(where: int, names: list[str]) -> bool:
-    """Say whether somebody who lives has this directory, of a private root, for a root: a forked child does."""
+    """Say whether a living process, such as a forked child, uses this directory of a private root as its root."""
     return any(lock_file.is_locked(where, name) for name in lock_file.found(names, journal.SUFFIX))

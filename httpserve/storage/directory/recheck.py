@@ -13,7 +13,7 @@ from httpserve.storage.served import SETTLED_SECONDS, FileVersion, Identity
 
 
 class Recheck:
-    """One version of a file, to be had again where that takes no wait for its disk."""
+    """One version of a file, to be read again if that needs no wait for its disk."""
 
     __slots__ = ("_identity", "_just_answered", "_name", "_path", "_sha256")
 
@@ -34,7 +34,7 @@ class Recheck:
             return False
         try:
             length = _read_into(fd, into)
-            found = os.fstat(fd)  # after the read: what has not changed until now was not changed before either
+            found = os.fstat(fd)  # after the read: what is unchanged now was unchanged during it
         except OSError:
             return False
         finally:
@@ -44,7 +44,7 @@ class Recheck:
     def is_unchanged(self) -> bool:
         """Tell whether it is there as before; False also where its disk may sleep.
 
-        Where `change_would_show`, the bytes that were read then are still right.
+        If `change_would_show` held, the bytes that were read then are still right.
         """
         if not self._just_answered(self._name):
             return False
@@ -52,7 +52,7 @@ class Recheck:
             found = os.stat(self._path)
         except OSError:
             return False
-        # An Identity compares as a tuple; making one takes longer than all the rest of this line.
+        # An Identity compares as a tuple; making one takes longer than the rest of this line.
         own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         return own == self._identity
 

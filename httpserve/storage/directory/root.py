@@ -1,6 +1,6 @@
 """The directory that is served: opened, read from, and cleaned up on close.
 
-Knows when it is open, and how a file is opened for reading. Does not know how it is changed, nor where bytes come from.
+Knows when it is open, and how a file is opened for reading. Does not know how it is changed, or where bytes come from.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ from httpserve.storage.served import Entry, FileVersion, Identity, Status
 log = logger("httpserve.storage")
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_Own = tuple[int, int, int, int, int]  # an Identity that was not made one yet
+_Own = tuple[int, int, int, int, int]  # the values of an Identity, not yet made into one
 
-VERIFIED_NAMES = 4096  # of how many files we remember that no symlink led out to them
+VERIFIED_NAMES = 4096  # for how many files we remember that no symlink led out to them
 
 
 class Root:
-    """A directory to serve, which implements `Served`. Safe from any number of threads; blocks for the disk only."""
+    """A directory to serve, which implements `Served`. Safe from any number of threads; blocks only for the disk."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class Root:
         """Remember *path*; nothing on the disk is touched before `open`. Raises InvalidArgument or NotFound.
 
         Args:
-            path: the directory, made when it is missing; None: a private temporary one, gone on close.
+            path: the directory, made if it is missing; None: a private temporary one, removed on close.
             remove_created: remove on close what was created, and nothing else.
-            read_only: change nothing in the directory, which must be there; it need not be writable.
+            read_only: change nothing in the directory, which must exist but need not be writable.
             listeners: what is called at changes.
         """
         self._given = None if path is None else _absolute(path)
@@ -99,7 +99,7 @@ class Root:
     # From opening to closing
 
     def open(self) -> Self:
-        """Make the directory where it is missing, and remove what killed processes left. Harmless when open.
+        """Make the directory if it is missing, and remove what killed processes left. Harmless when open.
 
         Return itself. Raises RootUnusable where the path is not a directory that can be written.
         """
@@ -131,12 +131,12 @@ class Root:
                 lost = lost or error
             if lost is None:
                 self._clean(tree, own)
-            else:  # removing would fail at each name, or not come back
+            else:  # removing would fail at each name, or hang
                 _release(tree, own)
                 log.warning("left what was put into %s: %s", tree.path, lost)
 
     def _clean(self, tree: Changes, own: private.PrivateDirectory | None) -> None:
-        """Remove what came into being since it was opened, and nothing else."""
+        """Remove what was created since the root was opened, and nothing else."""
         if own is not None:
             own.remove()
         elif self._remove_created:
@@ -146,7 +146,7 @@ class Root:
             cleanup.remove_empty(self._made)
 
     def renew_locks(self) -> None:
-        """Make the locks anew in a forked child: a thread that is not there may hold them."""
+        """Make the locks anew in a forked child: a thread that does not exist there may hold them."""
         self._lock = threading.Lock()
         if self._tree is not None:
             self._tree.renew_locks()
@@ -165,7 +165,7 @@ class Root:
         try:
             parent = tempfile.gettempdir()
             private.sweep(parent)
-            with sigint_held():  # which would lose what was just made
+            with sigint_held():  # a signal would lose what was just made
                 self._private = made = private.PrivateDirectory(parent)
         except OSError as error:
             reason = f"no temporary directory could be made in {parent} ({error.strerror}); pass a directory"
@@ -207,8 +207,8 @@ class Root:
             try:
                 os.mkdir(path)
             except FileExistsError:
-                if not os.path.isdir(path):  # else another process made it just now
-                    os.stat(path)  # raises what keeps it from being one, such as a file system that is gone
+                if not os.path.isdir(path):  # else another process has just made it
+                    os.stat(path)  # raises what keeps it from being a directory, such as a lost file system
                     raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a directory") from None
             else:
                 self._made.append((path, Inode.at(path)))
@@ -235,7 +235,7 @@ class Root:
     # Reading
 
     def status(self, name: str) -> Status:
-        """Do as `Served.status` says: one look at a regular file, unless its version is new."""
+        """Do what `Served.status` says: one look at a regular file, unless its version is new."""
         tree = self._tree or self._served(name)
         try:
             found = os.stat(tree.prefix + name)
@@ -243,7 +243,7 @@ class Root:
             _raise_unopened(tree, name, error)
         own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         known = self._known(tree, name, own)
-        if known is None:  # it may be unreadable, or lie outside: an opening tells, once for each version
+        if known is None:  # it may be unreadable, or lie outside: opening it tells, once for each version
             with contextlib.closing(self.open_file(name)) as file:
                 return Status(name, file.identity, file.sha256, file.shares_second)
         return Status(name, known.identity, known.sha256, known.shares_second)
@@ -251,16 +251,16 @@ class Root:
     def open_file(self, name: str) -> OpenFile:
         """Open a regular file for reading by its checked name, and nothing else. Raises what `Served.status` does.
 
-        Waits only while another program is to give up a lease on it: as long as the kernel lets that (45 seconds).
+        Waits only until another program gives up a lease on the file, for as long as the kernel allows (45 seconds).
         """
         while True:
             file = None
             try:
-                with sigint_held():  # which would lose the number of a descriptor that was opened
+                with sigint_held():  # a signal would lose the number of an open descriptor
                     file = self._open_file(name)
             except WouldBlock:
                 pass
-            except BaseException:  # the Ctrl-C that was held comes at the end of the block
+            except BaseException:  # the Ctrl-C that was held is raised at the end of the block
                 if file is not None:
                     file.close()
                 raise
@@ -282,10 +282,10 @@ class Root:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise Irregular(found.st_mode)
-            # An Identity compares as a tuple; making one takes as long as all the rest here.
+            # An Identity compares as a tuple; making one takes as long as the rest of this.
             own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             version = self._known(tree, name, own) or self._verified_version(tree, name, fd, own)
-        except BaseException as error:  # whatever it is, nobody else knows the number
+        except BaseException as error:  # whatever it is, only this function knows the number
             close_read(fd)
             if isinstance(error, OSError):
                 raise_translated(error, "open", name)
@@ -294,7 +294,7 @@ class Root:
         return OpenFile(fd, name, version.identity, version.sha256, path, found.st_nlink, shares_second=shares_second)
 
     def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile | None:
-        """Do as `Served.open_to_serve` says: in a serving thread, where no Ctrl-C comes."""
+        """Do what `Served.open_to_serve` says: in a serving thread, where no Ctrl-C comes."""
         tree = self._tree or self._served(name)
         disks = tree.disks
         if not may_block:
@@ -310,12 +310,12 @@ class Root:
         return file
 
     def again(self, file: FileVersion) -> Recheck | None:
-        """Do as `Served.again` says; None when the root is closed."""
+        """Do what `Served.again` says; None when the root is closed."""
         tree = self._tree
         return None if tree is None else Recheck(tree.prefix + file.name, file, tree.disks)
 
     def entries(self, name: str, is_wanted: Callable[[str], bool]) -> list[Entry]:
-        """Do as `Served.entries` says."""
+        """Do what `Served.entries` says."""
         tree = self._current()
         with (
             tree.disks.waiting(name, for_list=True),
@@ -331,7 +331,7 @@ class Root:
         return tree
 
     def _known(self, tree: Changes, name: str, own: _Own) -> Version | None:
-        """Return a version that was seen to lie in the root, with what is on record of it."""
+        """Return a version that was seen to lie in the root, with what is on record about it."""
         version = tree.created.versions.get(name)
         if version is not None and version.identity == own:
             return version
@@ -341,7 +341,7 @@ class Root:
         return tree.version(known[1], known[0].identity) or known[0]
 
     def _verified_version(self, tree: Changes, name: str, fd: int, own: _Own) -> Version:
-        """See that no symlink leads out to an open file, once for each of its versions."""
+        """Make sure that no symlink led outside to an open file, once for each of its versions."""
         real = real_path(fd, tree.prefix + name)
         if not tree.ground.holds(real):
             raise InvalidName(name, "a symlink leads out of the root")
@@ -351,12 +351,12 @@ class Root:
         return tree.version(key, version.identity) or version
 
     def came_in(self, name: str) -> bool:
-        """Do as `Served.came_in` says."""
+        """Do what `Served.came_in` says."""
         tree = self._tree
         return tree is not None and tree.created.holds(name)
 
     def digest(self, name: str, identity: Identity, seconds: float | None, stop: Latch | None = None) -> str | None:
-        """Do as `Served.digest` says. Where *seconds* is None, it gives up once *stop* is open."""
+        """Do what `Served.digest` says. If *seconds* is None, this gives up once *stop* is open."""
         tree = self._tree or self._served(name)
         return tree.digests.of(name, identity, partial(self.open_file, name), seconds, stop)
 
@@ -373,7 +373,7 @@ class Root:
             tree.digests.go_on()
 
     def digest_on_record(self, name: str, identity: Identity) -> str | None:
-        """Return the hexadecimal SHA-256 of that version, when it came in through us with one."""
+        """Return the hexadecimal SHA-256 of that version, if it came in through us with one."""
         tree = self._tree
         version = None if tree is None else tree.created.versions.get(name)
         return version.sha256 if version is not None and version.identity == identity else None
@@ -414,8 +414,8 @@ def _release(tree: Changes, own: private.PrivateDirectory | None) -> None:
 
 
 def _unreachable(path: str) -> OSError | None:
-    """Return why nothing can be removed in a directory; None also where there is none."""
-    ask = getattr(os, "statvfs", os.stat)  # a stat may be answered from what the kernel remembers
+    """Return why nothing can be removed in a directory; None if there is no reason, or no directory."""
+    ask = getattr(os, "statvfs", os.stat)  # the kernel may answer a stat from its cache
     try:
         ask(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -25,7 +25,7 @@ LIKENESS = 0.6
 def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
     """Return names of files under a directory that can be asked for, without those with a leading dot.
 
-    What is nearest to the top comes first, and no more than `most` entries are looked at.
+    Those nearest to the top come first, and no more than `most` entries are looked at.
     """
     top = Ground(os.path.realpath(path))
     found: list[str] = []
@@ -52,7 +52,7 @@ def names_in(path: str, most: int = MOST_NAMES) -> list[str]:
 
 
 def _is_file(within: Directory, entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a file, or a symlink to one in the directory; what leads out is answered by 404."""
+    """Tell whether an entry is a file, or a symlink to one in the directory; one that leads out gets a 404."""
     try:
         if not entry.is_symlink():
             return entry.is_file(follow_symlinks=False)
@@ -62,7 +62,7 @@ def _is_file(within: Directory, entry: os.DirEntry[str]) -> bool:
 
 
 class SimilarNames:
-    """SimilarNames that exist, ready to be compared with others."""
+    """Names that exist, ready to be compared with others."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._parts = {name: _parts(name.lower()) for name in names}
@@ -91,5 +91,5 @@ def _last(name: str) -> str:
 
 
 def _parts(name: str) -> frozenset[str]:
-    """Return the pairs of letters of a name, of which names that are alike have many in common."""
+    """Return the pairs of letters of a name; similar names have many in common."""
     return frozenset(map("".join, pairwise(f"/{name}/")))
