@@ -40,7 +40,7 @@ LOOKS = (  # in the order of the report
 
 
 def examine(situation: Situation) -> Report:
-    """Examine everything. Blocks for some milliseconds, at most about 2 s where the server does not answer."""
+    """Examine everything. Blocks for some milliseconds, at most about 2 s if the server does not answer."""
     if situation.bound is None:
         other = listener(situation.host, situation.peer, situation.port)
         if other is not None:

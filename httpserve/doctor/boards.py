@@ -67,7 +67,7 @@ def _routed(situation: Situation, route: Route) -> Finding:
 
 def _answers_on(situation: Situation, source: str) -> bool:
     if situation.bound in ("0.0.0.0", "::"):
-        return True  # of another family perhaps, but then on the same interface: see get_url(peer=)
+        return True  # perhaps of another family, but then on the same interface: see get_url(peer=)
     interface = {here.interface for here in interfaces() if here.host == source}
     return any(here.interface in interface for here in situation.urls)
 
@@ -105,7 +105,7 @@ def _seen(situation: Situation, route: Route) -> Iterator[Finding]:
 
 
 def look_at_missing(situation: Situation) -> Iterator[Finding]:
-    """Say what was asked for last that is not there."""
+    """Say which names that do not exist were asked for last."""
     if not situation.missing:
         return
     # Once each, in the order in which they were last asked for.

@@ -37,7 +37,7 @@ class Machine:
     wsl: int = 0  # the version
     container: str = ""
     hypervisor: str = ""
-    has_user_network: bool = False  # an address of that of QEMU or VirtualBox, which lets only forwarded ports in
+    has_user_network: bool = False  # an address in that of QEMU or VirtualBox, which lets in only forwarded ports
 
 
 _USER_NETWORK = "10.0.2."
@@ -68,7 +68,7 @@ def _exists(path: Path) -> bool:
 
 
 def wsl_version(root: Path = _ROOT) -> int:
-    """Return 1 or 2 in the Windows Subsystem for Linux, else 0. Only version 2 has a network of its own."""
+    """Return 1 or 2 in the Windows Subsystem for Linux, else 0. Only version 2 has its own network."""
     release = _text(root / "proc/sys/kernel/osrelease")
     if "microsoft" not in release.lower():
         return 0
@@ -178,7 +178,7 @@ def _nft_rules(program: str) -> str | None:
 
 
 def _iptables(root: Path) -> Firewall | None:
-    tables = _text(root / "proc/net/ip_tables_names")  # of the old kind, and for root alone
+    tables = _text(root / "proc/net/ip_tables_names")  # of the old kind, and only for root
     if tables:
         return Firewall("iptables", True, f"the kernel has its tables {', '.join(tables.split())}")
     is_there = _program(root, "iptables")

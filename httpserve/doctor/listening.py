@@ -20,7 +20,7 @@ from httpserve.network.urls import url_host
 
 SELF_TEST_SECONDS = 1.5  # for all addresses together; each takes some milliseconds
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a wildcard answers when there is nothing else
-MOST_ADDRESSES = 8  # that are asked, and given as URLs; hosts of containers have hundreds
+MOST_ADDRESSES = 8  # asked, and given as URLs, at most; hosts of containers have hundreds
 
 
 def look_at_server(situation: Situation) -> Iterator[Finding]:
@@ -30,7 +30,7 @@ def look_at_server(situation: Situation) -> Iterator[Finding]:
 
 
 def look_at_start(situation: Situation) -> Iterator[Finding]:
-    """Say whether another server has the port. The other findings are about that one then."""
+    """Say whether another server has the port. If so, the other findings are about that server."""
     other = situation.other
     if other is None:
         return
@@ -54,7 +54,7 @@ def look_at_bind(situation: Situation) -> Iterator[Finding]:
         return
     own = situation.urls[0] if situation.urls else None
     if own is None:
-        # Where the system tells the names of no interfaces, its list is not complete.
+        # If the system does not tell the names of interfaces, its list is not complete.
         status = "fail" if all(here.interface for here in interfaces()) else "warn"
         step = "see whether the board's network is up: the server goes on by itself when the address is back"
         yield Finding(status, "bind", f"listens on {where}, which no interface has any more", step, data)

@@ -1,6 +1,6 @@
-"""Finds the process that listens on a port already, usually the server in question.
+"""Finds the process that already listens on a port, usually the server in question.
 
-Knows that a taken port cannot be bound, and what Linux says of sockets and processes. Sends nothing to the other
+Knows that a taken port cannot be bound, and what Linux says about sockets and processes. Sends nothing to the other
 server, which would count it as a board.
 """
 
@@ -31,7 +31,7 @@ _WORD_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class PortOwner:
-    """Another process that listens. `host` is its address; `pid` is 0 and `program` empty where they are unknown."""
+    """Another process that listens. `host` is its address; `pid` is 0 and `program` empty if unknown."""
 
     host: str
     port: int
@@ -68,7 +68,7 @@ def listener(host: str | None, peer: str | None, port: int) -> PortOwner | None:
 
 
 def _sockets(wanted: str, port: int) -> Iterator[_Socket]:
-    """Give the sockets that listen on a port and are in the way of an address, the one with that address first."""
+    """Give the sockets that listen on a port and block an address, the one with that address first."""
     bare = wanted.partition("%")[0]
     there = [one for table, family in _TABLES.items() for one in _listening(table, family, port)]
     near = [one for one in there if bare in _WILDCARDS or one.host in (bare, *_WILDCARDS)]
@@ -88,7 +88,7 @@ def _listening(table: str, family: socket.AddressFamily, port: int) -> Iterator[
 
 
 def _in_network_order(address: bytes) -> bytes:
-    """Turn words of 32 bits round where the processor writes their low end first."""
+    """Reverse the bytes of 32-bit words if the processor is little-endian."""
     if sys.byteorder == "big":
         return address
     return b"".join(address[at : at + _WORD_BYTES][::-1] for at in range(0, len(address), _WORD_BYTES))

@@ -19,7 +19,7 @@ class Finding:
         check: What was examined, one word such as `bind`, `url` or `firewall`. Several findings may have the same.
         message: The result, with its values.
         next_step: What to do; empty if there is nothing to do.
-        data: The same values for programs, as JSON has them.
+        data: The same values for programs, as JSON types.
     """
 
     status: str

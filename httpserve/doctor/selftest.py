@@ -1,6 +1,6 @@
 """Sends our own server requests as boards do, and says which answers do not suit boards.
 
-Knows what boot loaders and updaters need of a head. Does not know the served files: it asks for content of its own,
+Knows what boot loaders and updaters need in a head. Does not know the served files: it asks for its own content,
 which leaves no record.
 """
 

@@ -1,4 +1,4 @@
-"""A server and what is known of it, for all checks of the doctor.
+"""A server and what is known about it, for all checks of the doctor.
 
 Knows the client's settings and records, and which addresses are this host's.
 """
@@ -19,19 +19,19 @@ from httpserve.records.model import Missing, RequestRecord
 
 @dataclass(frozen=True)
 class Situation:
-    """A server, and what is known of it. `host`, `peer` and `advertise` are as the client's arguments."""
+    """A server, and what is known about it. `host`, `peer` and `advertise` are the client's arguments."""
 
     host: str | None
     peer: str | None
     advertise: str | None
-    port: int  # that it listens on, or would
-    bound: str | None  # the address that it listens on; None: it does not run
+    port: int  # that it listens on, or would listen on
+    bound: str | None  # the address that it listens on; None if it does not run
     since: float  # when it was started, in seconds since the epoch
     requests: tuple[RequestRecord, ...]  # the latest
     missing: tuple[Missing, ...]
     connections: Mapping[str, int]  # how many each address has made
-    probe: Callable[[bytes], AbstractContextManager[str]]  # serves content for a while, and gives its name
-    other: PortOwner | None = None  # that listens there while ours does not run; `bound` is its address then
+    probe: Callable[[bytes], AbstractContextManager[str]]  # serves content during a block, and gives its name
+    other: PortOwner | None = None  # listens there while ours does not run; `bound` is then its address
 
     @cached_property
     def own(self) -> frozenset[str]:
@@ -55,7 +55,7 @@ class Situation:
 
 
 def times(count: int) -> str:
-    """Return `once`, or such as `3 times`."""
+    """Return `once`, or for example `3 times`."""
     return "once" if count == 1 else f"{count} times"
 
 

@@ -31,5 +31,5 @@ def log_access(record: RequestRecord) -> None:
 
 
 def _in_quotes(text: str) -> str:
-    """Return a text that ends where its quotes do, as nginx writes it: else a board could say the rest of the line."""
+    """Return a text that cannot end its quotes, as nginx writes it: else a board could write the rest of the line."""
     return text.replace('"', "\\x22")

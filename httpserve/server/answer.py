@@ -23,11 +23,11 @@ log = logger("httpserve.server")
 
 Fields = list[tuple[str, str]]
 
-_OURS = ("connection", "date", "keep-alive", "transfer-encoding")  # fields that are not an app's to set (PEP 3333)
+_OURS = ("connection", "date", "keep-alive", "transfer-encoding")  # fields that an app must not set (PEP 3333)
 
 
 class Answer:
-    """What an app has said: the beginning of an answer, and its content.
+    """What an app has returned: the beginning of an answer, and its content.
 
     Args:
         status: The status line without the version.
@@ -59,7 +59,7 @@ class Answer:
         self._fields += b"Transfer-Encoding: chunked\r\n"
 
     def end(self, head: Head | None, *, close: bool) -> bytes:
-        """Return the fields but for the Date field, and the empty line."""
+        """Return the fields except the Date field, and the empty line."""
         if close:
             return self._fields + b"Connection: close\r\n\r\n"
         if head is not None and head.http_10:
@@ -68,7 +68,7 @@ class Answer:
 
 
 def refusal(refused: Refused, *, body_wanted: bool = True) -> Answer:
-    """Return an answer that says why there is no other."""
+    """Return an answer that says why the request was refused."""
     status = f"{refused.status} {HTTPStatus(refused.status).phrase}"
     text = f"{status}: {refused.reason}\n".encode()
     fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
@@ -79,7 +79,7 @@ class _StartResponse:
     """The callable of PEP 3333 by which an app says how its answer begins."""
 
     fields: Fields = []  # noqa: RUF012 - a tuple is none, and nobody adds to it
-    has_begun = False  # content has come, so it is too late for another beginning
+    has_begun = False  # content has come, so it is too late to begin again
     status = ""
 
     # Any: what sys.exc_info() returns.
@@ -105,7 +105,7 @@ def call_app(
         head: The request's head.
         client: The client's address.
         client_port: The client's port.
-        read: As of `RequestBody`; None where the request has no content.
+        read: As for `RequestBody`; None if the request has no content.
         at_once: Whether the app may not block; then the answer may be `NEEDS_THREAD`.
     """
     start_response = _StartResponse()
@@ -133,11 +133,11 @@ def call_app(
 
 
 def _answer_of(body: Iterable[bytes], said: _StartResponse, head: Head, close: Callable[[], None]) -> Answer:
-    """Return the answer of an app that knows no plans: what it has in memory as it is, all else as it comes."""
+    """Return the answer of an app that knows no plans: what is in memory as it is, the rest as it comes."""
     try:
         is_whole = isinstance(body, list | tuple)
         pieces = filter(None, body)
-        first = next(pieces, b"")  # a generator calls `start_response` no sooner
+        first = next(pieces, b"")  # a generator does not call `start_response` earlier
         if not all(isinstance(piece, bytes) for piece in (body if is_whole else (first,))):
             raise TypeError("the app's answer is made of something else than bytes")
         said.has_begun = True
@@ -155,7 +155,7 @@ def _answer_of(body: Iterable[bytes], said: _StartResponse, head: Head, close: C
             else:
                 plan = Plan((Stream(chain((first,), pieces), length, close),), length)
         answer = Answer(said.status, fields, plan)
-    except BaseException:  # whatever the app raises: WSGI has its body closed all the same
+    except BaseException:  # whatever the app raises: WSGI demands that its body is closed
         close()
         raise
     if not plan.steps or is_whole:
@@ -166,7 +166,7 @@ def _answer_of(body: Iterable[bytes], said: _StartResponse, head: Head, close: C
 
 
 def _beginning(said: _StartResponse) -> tuple[int, Fields, int | None]:
-    """Return the status, the fields that leave, and how long the content shall be, or raise what is wrong with them."""
+    """Return the status, the fields to send, and the length of the content, or raise what is wrong with them."""
     if not said.status:
         raise ValueError("the app has not called start_response")
     fields = [(name, value) for name, value in said.fields if name.lower() not in _OURS]
@@ -178,13 +178,13 @@ def _beginning(said: _StartResponse) -> tuple[int, Fields, int | None]:
     lengths = [value for name, value in fields if name.lower() == "content-length"]
     if len(lengths) > 1 or not all(value.isascii() and value.isdigit() for value in lengths):
         raise ValueError(f"Content-Length is {', '.join(lengths)!r}")
-    if status == 204:  # which has none (RFC 9110 8.6)
+    if status == 204:  # has no Content-Length (RFC 9110 8.6)
         fields = [field for field in fields if field[0].lower() != "content-length"]
     return status, fields, int(lengths[0]) if lengths else None
 
 
 def _close(body: object, shared: Shared) -> None:
-    """Tell an app's body that no more of it is wanted."""
+    """Tell an app's body that no more is wanted."""
     close = getattr(body, "close", None)
     if close is not None:
         try:

@@ -25,13 +25,13 @@ from httpserve.server.state import NEVER, Need, State
 log = logger("httpserve.server")
 
 RECEIVE_BYTES = 8192
-FREE_HEAD_BYTES = 1024  # of a head that has begun; what is longer is taken from the budget of all heads
+FREE_HEAD_BYTES = 1024  # of a head that has begun; what exceeds this is taken from the budget of all heads
 SMALL_BYTES = 128 * 1024  # an answer up to here leaves with its head, from memory
 MOST_UNWANTED_BYTES = 1024 * 1024  # of a request's content that is read and thrown away
 LEAST_RATE = 500.0  # bytes a second of content that an app reads, beyond the time that a head may take
-MOST_EMPTY_LINES = 8  # before a request line (RFC 9112 2.2 asks for one at least)
+MOST_EMPTY_LINES = 8  # before a request line (RFC 9112 2.2 asks for at least one)
 
-# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
+# Looking up a member of an Enum takes a tenth of the time under its own name (before Python 3.12).
 _INPUT, _IDLE, _READING, _LINGERING = Need.INPUT, State.IDLE, State.READING, State.LINGERING
 
 
@@ -39,9 +39,9 @@ class Connection:
     """One client's connection. Owned by one thread at a time.
 
     Attributes:
-        delivery: What its answers leave by.
+        delivery: What sends its answers.
         idle_since: When the last answer had been handed over.
-        scheduled: The leader's: when it looks at the deadline next.
+        scheduled: The leader's: when it will next look at the deadline.
         watched: The leader's: what its poller watches the descriptor for.
     """
 
@@ -65,11 +65,11 @@ class Connection:
         self.scheduled = NEVER
         self.watched = 0
         self._shared = shared
-        self._buffer = b""  # what has come and was not read
-        self._charged = 0  # to the budget of all heads
+        self._buffer = b""  # what has come and has not been parsed
+        self._charged = 0  # to the budget of all heads, in bytes
         self._content: Content | None = None  # of the latest request, as long as more of it may come
-        self._head: Head | None = None  # that waits for its answer
-        self._is_last = False  # the answer to it is the last one
+        self._head: Head | None = None  # one that waits for its answer
+        self._is_last = False  # whether the answer to it is the last one
         self._raw_head = b""
 
     def is_idle(self) -> bool:
@@ -128,7 +128,7 @@ class Connection:
                 if head is None:
                     if self._buffer and delivery.state is _IDLE:
                         delivery.enter(_READING, now + self._shared.limits.head)
-                    elif not self._buffer and delivery.state is _READING:  # it was an empty line
+                    elif not self._buffer and delivery.state is _READING:  # all that came were empty lines
                         delivery.enter(_IDLE, delivery.deadline)
                     return _INPUT
                 if head.content_length:
@@ -141,7 +141,7 @@ class Connection:
                 return need
 
     def _charge(self, wanted: int) -> None:
-        """Take what a head that has begun needs from what all of them may take, and give back what it had."""
+        """Take what a head that has begun needs from the budget of all heads, and give back what it had taken."""
         heads = self._shared.heads
         heads.give_back(self._charged)
         self._charged = 0
@@ -186,15 +186,15 @@ class Connection:
         if not (head.keep_alive and is_framed) or shared.stopping or self._cannot_drain(head):
             self._end_with(head)
         if content is not None:
-            content.is_held = False  # a go-ahead would stand in the middle of the answer
+            content.is_held = False  # a go-ahead would appear in the middle of the answer
         exchange = Exchange(delivery, head.noted, answer.status, plan.length or 0, plan.subject, wall, now)
         try:
             small = in_memory(plan, SMALL_BYTES, may_block=not at_once)
-        except (BlockingIOError, ChangedWhileSent):  # read it again, but not for ever, and not while others wait
+        except (BlockingIOError, ChangedWhileSent):  # read it again, but not for ever, nor while others wait
             plan.close()
             if at_once:
                 return self._needs_thread(head)
-            delivery.receipts.begin(exchange, 0)  # who was asked and gave nothing is on record, too
+            delivery.receipts.begin(exchange, 0)  # on record too, although nothing is sent
             return delivery.abandon(now)
         except ReadFailed as failed:
             plan.close()
@@ -207,23 +207,23 @@ class Connection:
         if small is None:
             delivery.begin(start, plan, exchange, is_chunked=answer.is_chunked)
             return Need.THREAD if at_once else delivery.send_on(now) or self._finish(now)
-        plan.close()  # before it leaves: a user whose board has it may unmount the disk
+        plan.close()  # before the answer leaves: once the board has it, the user may unmount the disk
         repeatable = plan.repeatable
-        has_content = head.content_length or head.expects_continue  # which must be read, or the connection be closed
+        has_content = head.content_length or head.expects_continue  # it must be read, or the connection closed
         if repeatable is not None and answer.status == 200 and not has_content and not shared.stopping:
             repeat = Repeat(repeatable, head, answer.line, end, exchange.length, plan.subject)
             shared.repeats.remember(self._raw_head, repeat)
         return delivery.send_at_once(start + small, len(start), exchange, now, repeatable) or self._finish(now)
 
     def _cannot_read(self, failed: ReadFailed, head: Head) -> Answer:
-        """Answer with an error in place of a file that the disk does not give."""
+        """Answer with an error in place of a file that the disk does not deliver."""
         name, cause = failed.name, failed.cause.strerror or failed.cause
         message = "%s cannot be read (%s), which %s asked for"
         self._shared.log.say(log, logging.WARNING, message, name, cause, self.delivery.client)
         return refusal(Refused(500, "the file cannot be read"), body_wanted=head.method != "HEAD")
 
     def _answer_again(self, repeat: Repeat, raw_head: bytes, now: float, wall: float, all_arrived: bool) -> Need | None:
-        """Answer what was answered before. None when the app has to be asked."""
+        """Give the same answer as before. None when the app has to be asked."""
         shared, delivery = self._shared, self.delivery
         if shared.stopping or (not all_arrived and delivery.receipts.is_full):
             return None
@@ -244,12 +244,12 @@ class Connection:
         """Make the answer to this request the last one."""
         self._is_last = True
         if not head.http_10:
-            # The FIN goes with the data: a segment less. U-Boot's first wget, which speaks HTTP/1.0, overlooks such a
+            # The FIN goes with the data: one segment less. U-Boot's first wget, which speaks HTTP/1.0, overlooks such a
             # FIN until it is sent again (net/tcp.c: "cause standalone FIN").
             self.delivery.flags = MORE
 
     def _read_content(self, content: Content, at_once: bool) -> bytes:
-        """Return more of a request's content, which the app waits for; empty at its end. Raises ContentFailed."""
+        """Return more of the request's content that the app waits for; empty at its end. Raises ContentFailed."""
         if at_once:
             raise RuntimeError("content is read by a thread of its own: answer NEEDS_THREAD first")
         try:
@@ -285,14 +285,14 @@ class Connection:
         return received
 
     def _cannot_drain(self, head: Head) -> bool:
-        """Tell whether a request's content is too much to be thrown away, or may never come."""
+        """Tell whether a request's content is too long to read and throw away, or may never come."""
         content = self._content
         if content is None or content.done:
             return head.expects_continue and content is None
         return content.is_held or content.left > MOST_UNWANTED_BYTES
 
     def proceed(self, now: float, wall: float) -> Need:
-        """Go on with whatever the last call left, and block where that is needed."""
+        """Go on with whatever the last call left, and block if necessary."""
         if self.delivery.state is State.SENDING:
             need = self.delivery.send_on(now) or self._finish(self._shared.clock())
             if need is not None:
@@ -300,7 +300,7 @@ class Connection:
         return self.serve(now, wall, False)
 
     def _finish(self, now: float) -> Need | None:
-        """Go on after the whole answer was handed over. None when more can be done at once."""
+        """Go on after the whole answer was handed over. None if more can be done at once."""
         content, shared, delivery = self._content, self._shared, self.delivery
         if content is not None and content.done:  # the app has read it
             self._buffer = content.rest
@@ -315,17 +315,17 @@ class Connection:
             return None if self._buffer else _INPUT
         received, self._buffer = self._buffer, b""
         content.taken = 0
-        delivery.enter(State.DRAINING, now + shared.limits.head)  # for all of it, however it drips
+        delivery.enter(State.DRAINING, now + shared.limits.head)  # for all of it, however slowly it drips
         return self._drain(received, now)
 
     def _drain(self, received: bytes, now: float) -> Need | None:
-        """Throw content away that nobody wants. None when it has ended and the next request has begun."""
+        """Throw away content that nobody wants. None when it has ended and the next request has begun."""
         content = self._content
         assert content is not None
         try:
             content.feed(received)
             is_too_much = content.taken > MOST_UNWANTED_BYTES
-        except Refused:  # the request has had its answer
+        except Refused:  # the request has already had its answer
             is_too_much = True
         if is_too_much and not content.done:
             return self.delivery.send_fin(now, is_read=False)
@@ -353,7 +353,7 @@ class Connection:
         return delivery.send_at_once(whole, len(start), exchange, now) or self._finish(now) or Need.GONE
 
     def on_deadline(self, now: float, wall: float, at_once: bool) -> Need:
-        """Decide what becomes of a connection whose deadline has come."""
+        """Decide what happens to a connection whose deadline has come."""
         delivery = self.delivery
         state, receipts = delivery.state, delivery.receipts
         if state is State.PAUSED:
@@ -386,7 +386,7 @@ class Connection:
     def release(self) -> None:
         """Close the socket of a connection that is gone, and let go of whatever its client has sent.
 
-        A deadline that is still on a list keeps the connection itself for a while.
+        A deadline that is still on a list keeps the connection itself alive for a while.
         """
         if self._charged:
             self._charge(0)

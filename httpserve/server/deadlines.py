@@ -1,6 +1,6 @@
 """When connections are to be looked at next: a heap that stays as small as there are connections.
 
-Knows connections by their deadlines. Knows no clock. The leader's alone.
+Knows connections by their deadlines. Knows no clock. Only the leader uses it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import heapq
 from httpserve.server.connection import Connection
 from httpserve.server.state import NEVER
 
-FEW_STALE = 256  # entries that nobody needs any more and that are not worth a sweep
+FEW_STALE = 256  # entries that nobody needs any more, but too few to be worth a sweep
 
 
 class Deadlines:
@@ -18,7 +18,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Connection]] = []
-        self._serial = 0  # no two entries compare their connections
+        self._serial = 0  # makes entries differ before their connections are compared
         self._stale = 0
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class Deadlines:
         heapq.heappush(self._heap, (deadline, self._serial, connection))
 
     def forget(self, connection: Connection) -> None:
-        """Look at a connection no more. Harmless when repeated."""
+        """No longer look at a connection. Harmless when repeated."""
         if connection.scheduled == NEVER:
             return
         connection.scheduled = NEVER
@@ -43,11 +43,11 @@ class Deadlines:
             self._stale = 0
 
     def soonest(self, default: float) -> float:
-        """Return when something may be due, or `default` where nothing ever is."""
+        """Return when something may next be due, or `default` if nothing is."""
         return self._heap[0][0] if self._heap else default
 
     def take_due(self, now: float) -> Connection | None:
-        """Return a connection whose entry is due, which it loses thereby; None where none is."""
+        """Remove an entry that is due, and return its connection; None if none is due."""
         while self._heap and self._heap[0][0] <= now:
             due, _, connection = heapq.heappop(self._heap)
             if due == connection.scheduled:

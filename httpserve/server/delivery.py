@@ -27,16 +27,16 @@ from httpserve.server.state import MOVES, NEVER, Need, State
 
 log = logger("httpserve.server")
 
-SETTLE_SECONDS = 0.02  # how often to look whether a client that asks on and on has acknowledged something
+SETTLE_SECONDS = 0.02  # how often to look whether a client that keeps asking has acknowledged something
 HALF_CLOSED_SECONDS = 0.2
 DISK_BUSY_SECONDS = 0.1  # look again whether fewer threads wait for a disk
-ACKNOWLEDGED_SECONDS = 0.05  # when a line of the log waits for an acknowledgment, look so soon after an answer
-MOMENT_SECONDS = 0.05  # a thread waits for so long until a client has taken more
+ACKNOWLEDGED_SECONDS = 0.05  # when a log line waits for an acknowledgment, look this soon after an answer
+MOMENT_SECONDS = 0.05  # how long a thread waits until a client has taken more
 CONTENT_BYTES = 64 * 1024  # of a request's content, received at a time
 GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
 
-# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
+# Looking up a member of an Enum takes a tenth of the time under its own name (before Python 3.12).
 _HANDED_OVER, _LEAVING, _UNDER_WAY = Progress.HANDED_OVER, Progress.LEAVING, Progress.UNDER_WAY
 _SECONDS_TO_LOOK = {State.SETTLING: SETTLE_SECONDS, State.HALF_CLOSED: HALF_CLOSED_SECONDS}
 _FIN_SENT = (State.LINGERING, State.HALF_CLOSED)
@@ -50,10 +50,10 @@ class Delivery:
         client_port: The client's port.
         deadline: Until when the state may last, by the server's clock.
         fd: The socket's descriptor.
-        flags: Of an answer that leaves in one send.
+        flags: Those for an answer that leaves in one send.
         receipts: The answers that are not known to have arrived.
         sock: The socket, which does not block.
-        state: What the connection does.
+        state: What the connection is doing.
     """
 
     __slots__ = (
@@ -94,7 +94,7 @@ class Delivery:
         self._progress_at = now
 
     def enter(self, state: State, deadline: float) -> None:
-        """Move to a state that may last until a deadline. Raises RuntimeError where no connection moves so."""
+        """Move to a state that may last until a deadline. Raises RuntimeError if that move is not allowed."""
         if state not in MOVES[self.state]:
             raise RuntimeError(f"a connection that is {self.state.name} does not become {state.name}")
         self.state = state
@@ -104,7 +104,7 @@ class Delivery:
 
     @property
     def local(self) -> str:
-        """The address of ours that the client asked."""
+        """Our address that the client connected to."""
         if self._local is None:
             try:
                 self._local = plain_address(self.sock.getsockname()[0])
@@ -128,7 +128,7 @@ class Delivery:
 
         Where the system does not tell, everything counts until a next request or a close proves it.
         """
-        fin_sent = self.state in _FIN_SENT  # asked first: another thread sends it meanwhile
+        fin_sent = self.state in _FIN_SENT  # asked first: another thread may send it meanwhile
         queued = tcp.outstanding(self.fd)
         return queued - 1 if fin_sent and queued else queued  # a FIN counts as one
 
@@ -136,7 +136,7 @@ class Delivery:
         """Return how many bytes of all that was handed to the kernel the client has acknowledged, heads included."""
         if self._cut_at is not None:
             return self._cut_at
-        position = self.receipts.position()  # asked first: more leaves meanwhile, and no byte may count too early
+        position = self.receipts.position()  # asked first: more may leave meanwhile, and no byte may count too early
         return position - self.outstanding()
 
     # What the owner asks
@@ -144,7 +144,7 @@ class Delivery:
     def has_arrived(self) -> bool:
         """Tell whether answers wait for their receipt, and the client has everything.
 
-        What it sends proves nothing where the kernel tells.
+        Where the kernel tells, what the client sends proves nothing.
         """
         if self.receipts.latest is None:
             return False
@@ -178,7 +178,7 @@ class Delivery:
             raise TimeoutError from None
 
     def send_go_ahead(self) -> None:
-        """Say that the content of a request may come. Raises OSError where it cannot be said."""
+        """Say that the content of a request may come. Raises OSError if that cannot be sent."""
         self.receipts.skip(self.sock.send(GO_AHEAD))
 
     # Sending. None: the whole answer was handed over.
@@ -199,7 +199,7 @@ class Delivery:
             start: Where its content begins.
             exchange: Its record.
             now: The time.
-            repeatable: Where to have the content from if the socket does not take all of it.
+            repeatable: Where to get the content if the socket does not take all of it.
             all_arrived: Whether the client has all that left before.
         """
         shared = self._shared
@@ -230,7 +230,7 @@ class Delivery:
         return self._wait_for_room(now)
 
     def begin(self, start: bytes, plan: Plan, exchange: Exchange, *, is_chunked: bool) -> None:
-        """Take an answer that `send_on` is to send. Until it is out whole, the end of the connection is a reset."""
+        """Take an answer that `send_on` is to send. Until all of it is out, the end of the connection is a reset."""
         tcp.reset_on_close(self.sock, True)
         self.receipts.begin(exchange, len(start))
         is_short = exchange.length <= tcp.SEND_QUEUE_BYTES  # so no byte may be borrowed
@@ -240,14 +240,14 @@ class Delivery:
         self.enter(State.SENDING, NEVER)
 
     def hurry(self) -> None:
-        """Do not wait for the client in the next call: the only thread there is makes it."""
+        """Do not wait for the client in the next call: the only thread makes that call."""
         self._progress_at = -NEVER
 
     def send_on(self, now: float) -> Need | None:
         """Send what is left of the answer."""
         outgoing = self._outgoing
         assert outgoing is not None
-        # A client that took long to make room gets no thread to wait for it next time.
+        # For a client that took long to make room, no thread waits next time.
         patience = MOMENT_SECONDS if now - self._progress_at < MOMENT_SECONDS else 0.0
         if self.receipts.latest is None:  # written off: the server has ended meanwhile
             return self.abandon(now)
@@ -266,7 +266,7 @@ class Delivery:
         finally:
             if disk is not None:
                 slots.give_back(disk)
-        now = clock()  # it may have taken minutes
+        now = clock()  # sending may have taken minutes
         if ended is Sent.NO_ROOM:
             return self._wait_for_room(now)
         if ended is Sent.PAUSE:
@@ -294,7 +294,7 @@ class Delivery:
                 return ended
 
     def _comes_within(self, patience: float, room: tcp.Room) -> bool:
-        """Wait for a quick client, unless as many threads wait already as may."""
+        """Wait for a quick client, unless as many threads as allowed are already waiting."""
         slots = self._shared.slots
         if not patience or not slots.acquire(blocking=False):
             return room.comes_within(0.0)
@@ -314,17 +314,17 @@ class Delivery:
         return Need.ROOM
 
     def _watch_progress(self, now: float) -> None:
-        """Begin to look whether the client acknowledges anything."""
+        """Begin to check whether the client acknowledges anything."""
         self._outstanding, self._progress_at = self.outstanding(), now
 
     def wait_until_settled(self, now: float) -> Need:
-        """Answer no more until the client has acknowledged some of the answers."""
+        """Send no more answers until the client has acknowledged some."""
         self.enter(State.SETTLING, now + SETTLE_SECONDS)
         self._watch_progress(now)
         return Need.TIME
 
     def _hold(self) -> bool:
-        """Take what the answer needs of the memory that slow clients may take together."""
+        """Take what the answer needs from the memory that all slow clients may use."""
         assert self._outgoing is not None
         held, shared = self._outgoing.held_bytes(), self._shared
         if not shared.bodies.take(held):
@@ -334,14 +334,14 @@ class Delivery:
         return True
 
     def _cannot_read(self, failed: ReadFailed, handed: int) -> Need:
-        """End an answer whose file the disk does not give: the board must see that, and so must the user."""
+        """End an answer whose file the disk does not deliver: the board must see that, and so must the user."""
         message = "%s cannot be read (%s); its download by %s was reset after %d bytes"
         cause = failed.cause.strerror or failed.cause
         self._shared.log.say(log, logging.WARNING, message, failed.name, cause, self.client, handed)
         return self.abandon(self._shared.clock(), End.FAILED)
 
     def _cannot_stream(self, error: StreamFailed) -> Need:
-        """End an answer whose app does not give what it has promised; where the client is to blame, it knows."""
+        """End an answer whose app does not give what it promised; if the client is to blame, the client knows."""
         if not isinstance(error.__cause__, ContentFailed):
             message = "the app failed in the middle of an answer, which was reset:\n%s"
             self._shared.log.say(log, logging.ERROR, message, traceback_lines())
@@ -362,19 +362,19 @@ class Delivery:
 
         Args:
             now: The time.
-            is_read: Whether everything was read that the client sends.
+            is_read: Whether everything that the client sends has been read.
         """
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             return self.close(now, end_by(error))
-        # Not before: the FIN would be taken for sent, and one byte too many for acknowledged.
+        # Not before: the FIN would count as sent, and one byte too many as acknowledged.
         self.enter(State.LINGERING, now + self._shared.limits.linger)
         self._watch_progress(now)
         if self._outstanding == 0 and is_read:
             self.receipts.arrived(now)
             return self.close(now)
-        # A close while input is unread would reset the connection before the client has read our answer.
+        # Closing with unread input would reset the connection before the client has read our answer.
         return Need.INPUT
 
     def on_end_of_input(self, now: float, *, is_read: bool) -> Need:
@@ -386,12 +386,12 @@ class Delivery:
             return self.close(now)
         if self.state is not State.LINGERING and self.send_fin(now, is_read=is_read) is Need.GONE:
             return Need.GONE
-        # The end of input would be reported for ever, so look at what is acknowledged by the clock.
+        # The end of input would be reported for ever, so check at intervals what is acknowledged.
         self.enter(State.HALF_CLOSED, now + HALF_CLOSED_SECONDS)
         return Need.TIME
 
     def look(self, now: float) -> Need:
-        """Give up a client that is gone, or takes nothing more; one that takes anything at all may go on."""
+        """Give up on a client that is gone, or takes nothing more; one that takes anything at all may go on."""
         limits, state = self._shared.limits, self.state
         if tcp.is_lost(self.sock, limits.lost):
             return self.abandon(now, End.LOST)
@@ -421,10 +421,10 @@ class Delivery:
     def wind_up(self, now: float, *, is_read: bool) -> Need:
         """End a quiet connection of a server that stops, once the client has what the kernel still sends for us."""
         if self.receipts.latest is None or not tcp.TELLS_OUTSTANDING:
-            try:  # so that it ends also where a child between fork and exec has a copy of the socket
+            try:  # so that it also ends if a child between fork and exec has a copy of the socket
                 self.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass  # it is over already
+                pass  # it is already over
             return self.close(now)
         if self.state not in _FIN_SENT:
             return self.send_fin(now, is_read=is_read)
@@ -439,22 +439,22 @@ class Delivery:
         """Settle the records, where `end` is for what was under way. Harmless when repeated. Leaves the socket open."""
         self._drop_outgoing()
         if self.receipts.latest is not None:
-            # What looks like the client's doing is ours where another thread has cut the connection.
+            # What looks like the client's doing is ours if another thread has cut the connection.
             self.receipts.ended(self.acknowledged(), now, end if self._cut_at is None else End.CUT)
         if self.state is not State.GONE:
             self.enter(State.GONE, NEVER)
         return Need.GONE
 
-    # The only calls that another thread than the owner may make
+    # The only calls that a thread other than the owner may make
 
     def interrupt(self) -> None:
         """Reset the connection under a thread that is in a send, or waits for a disk."""
         if self._cut_at is None:
-            self._cut_at = self.acknowledged()  # a socket that was reset tells nothing any more
+            self._cut_at = self.acknowledged()  # a socket that was reset no longer tells anything
             tcp.reset_now(self.sock)
 
     def write_off(self, now: float) -> None:
-        """Settle the records of an interrupted connection whose thread does not come back: it waits for a disk."""
+        """Settle the records of an interrupted connection whose thread does not come back, as it waits for a disk."""
         self.receipts.ended(self.acknowledged(), now, End.CUT)
 
 
@@ -466,7 +466,7 @@ def _opened(repeatable: Repeatable | None) -> Plan | None:
 
 
 def end_by(error: OSError) -> End:
-    """Return how a connection ended that fails with this error."""
+    """Return how a connection that fails with this error ended."""
     return End.LOST if error.errno in _UNREACHABLE else End.RESET
 
 

@@ -1,4 +1,4 @@
-"""Leader and followers: one thread polls and answers what cannot block, others take over what can.
+"""Leader and followers: one thread polls and answers what cannot block, others take over what may.
 
 Knows connections by their needs, and threads. Knows no HTTP.
 
@@ -34,17 +34,17 @@ from httpserve.server.state import NEVER, Need
 log = logger("httpserve.server")
 
 FOLLOW_SECONDS = 10.0  # a spare thread without work ends after this
-EVICTED_PART = 32  # of all connections at once: looking for the longest idle takes a while among thousands
+EVICTED_PART = 32  # of all connections at once: finding the longest idle among thousands takes a while
 ACCEPT_AT_ONCE = 64  # connections taken per poll, so that those already there get their turn
 LONGEST_POLL_SECONDS = 3600.0
 RETRY_ACCEPT_SECONDS = 0.1  # out of descriptors: look again then, rather than spin
 ACKNOWLEDGMENT_POLL_SECONDS = 0.005
 MOST_THREADS = 512  # each takes memory; connections that need one more wait
 MOST_TRACEBACKS = 10
-INTERRUPT_SECONDS = 0.15  # threads that send have noticed by then; the others wait for a disk, and their boards for us
-LET_GO_SECONDS = 0.5  # a thread that does not come back for so long after the end waits for a disk
+INTERRUPT_SECONDS = 0.15  # sending threads have noticed by then; the others wait for a disk, and their boards for us
+LET_GO_SECONDS = 0.5  # a thread that is not back this long after the end is waiting for a disk
 
-# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
+# Looking up a member of an Enum takes a tenth of the time under its own name (before Python 3.12).
 _INPUT, _ROOM, _THREAD, _GONE = Need.INPUT, Need.ROOM, Need.THREAD, Need.GONE
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -65,7 +65,7 @@ class Leader:
         listeners: The listening sockets, not blocking.
         shared: What its connections share.
         poller: Closed by `run` at the end.
-        name: How its threads are called.
+        name: What its threads are called.
     """
 
     def __init__(self, listeners: Sequence[socket.socket], shared: Shared, poller: Poller, name: str) -> None:
@@ -73,7 +73,7 @@ class Leader:
         self._shared = shared
         self._poller = poller
         self._name = name
-        # Touched by the leader alone:
+        # Touched only by the leader:
         self._clock = shared.clock
         self._now, self._wall = self._clock(), time.time()
         self._ready: deque[tuple[int, int]] = deque()
@@ -84,7 +84,7 @@ class Leader:
         self._warned: set[str] = set()
         self._tracebacks = 0
         self._awaits_acknowledgments = False
-        self.has_cut = False  # an answer was under way when everything had to end
+        self.has_cut = False  # whether an answer was under way when everything had to end
         self._connections: dict[int, Connection] = {}
         self._working: set[Connection] = set()  # other threads own these
         # Touched by every thread, each touch one step of the interpreter:
@@ -101,7 +101,7 @@ class Leader:
     # From any thread
 
     def drain(self) -> None:
-        """Take no more connections, and end each one as soon as its answer is out."""
+        """Take no more connections, and end each existing one as soon as its answer is out."""
         self._enter(Phase.DRAINING)
 
     def cut(self) -> None:
@@ -121,12 +121,12 @@ class Leader:
         self._poller.wake()
 
     def threads(self) -> list[threading.Thread]:
-        """Return the threads that were started beside the one in `run`."""
+        """Return the threads that were started in addition to the one in `run`."""
         with self._lock:
             return list(self._threads)
 
     def never_ran(self) -> None:
-        """Free what a leader holds that no thread has run."""
+        """Free what a leader holds if no thread has run it."""
         self._poller.close()
 
     def abandon_in_child(self) -> None:
@@ -189,13 +189,13 @@ class Leader:
         return True
 
     def _work(self, connection: Connection) -> None:
-        """Serve a connection, and give it back to the leader, which alone watches and schedules."""
+        """Serve a connection, and give it back to the leader, which alone does the watching and scheduling."""
         try:
             need = connection.proceed(self._clock(), time.time())
         except Exception as error:  # noqa: BLE001 - a fault on one connection must not cost the others their server
             need = self._failed(connection, error)
         with self._lock:
-            is_over = self._phase is Phase.OVER  # nobody leads any more: this thread was away for too long
+            is_over = self._phase is Phase.OVER  # nobody leads any more: this thread was away too long
             if not is_over:
                 self._returned.append((connection, need))
         if is_over:
@@ -231,7 +231,7 @@ class Leader:
                     return connection
             if self._returned:
                 self._take_back()
-            # What is due is due by the time of the last poll: whatever had come by then was looked at before.
+            # Dueness is judged by the time of the last poll: whatever had come by then was looked at first.
             if self._accept_again or self._parked or self._deadlines.soonest(NEVER) <= self._now:
                 connection = self._expire(self._now) or self._unpark()
                 if connection is not None:
@@ -283,7 +283,7 @@ class Leader:
         if need is _GONE:
             self._connections.pop(connection.delivery.fd, None)
             self._deadlines.forget(connection)
-            connection.release()  # not before: its descriptor is the next connection's
+            connection.release()  # not before: the next connection may get its descriptor
             return None
         if need is _THREAD:
             self._working.add(connection)
@@ -325,7 +325,7 @@ class Leader:
         for at in range(ACCEPT_AT_ONCE):
             if len(self._connections) >= self._shared.limits.connections:
                 if at > 0:
-                    return None  # nobody may be waiting any more: only the poller says so without taking one
+                    return None  # perhaps nobody waits any more: only the poller can tell without taking one
                 if not self._make_room():
                     self._pause_accepting()
                     return None
@@ -371,7 +371,7 @@ class Leader:
         return bool(longest_first)
 
     def _pause_accepting(self) -> None:
-        """Let new connections wait in the backlog until one ends, and look again soon in any case."""
+        """Let new connections wait in the backlog until one ends, and in any case look again soon."""
         if not self._accept_again:
             for fd in self._listeners:
                 self._poller.drop(fd)
@@ -387,7 +387,7 @@ class Leader:
     def _seconds_to_wait(self, now: float) -> float:
         soonest = self._deadlines.soonest(now + LONGEST_POLL_SECONDS)
         if self._awaits_acknowledgments:
-            soonest = now + ACKNOWLEDGMENT_POLL_SECONDS  # nothing signals one
+            soonest = now + ACKNOWLEDGMENT_POLL_SECONDS  # nothing signals an acknowledgment
         if self._accept_again:
             soonest = min(soonest, self._accept_again)
         return max(0.0, soonest - now)
@@ -397,7 +397,7 @@ class Leader:
         if self._accept_again and now >= self._accept_again and self._phase is Phase.SERVING:
             self._accept_again = 0.0
             self._watch_listeners()
-        for _ in range(len(self._deadlines)):  # each once, whatever deadline it takes next
+        for _ in range(len(self._deadlines)):  # each once, whatever deadline it gets next
             connection = self._deadlines.take_due(now)
             if connection is None:
                 break
@@ -433,14 +433,14 @@ class Leader:
     def _close_listeners(self) -> None:
         while self._listeners:
             fd, listener = self._listeners.popitem()
-            if listener.fileno() < 0:  # `stop` has waited too long for this thread, and closed it
+            if listener.fileno() < 0:  # `stop` waited too long for this thread, and closed the listener
                 continue
             try:
                 if not self._accept_again:
                     self._poller.drop(fd)
                 listener.shutdown(socket.SHUT_RDWR)  # a child between fork and exec has a copy that listens, too
             except OSError:
-                pass  # closed just now, or a system that does not do that to a listening socket
+                pass  # just closed, or the system cannot do that to a listening socket
             listener.close()
 
     def _cut_all(self, now: float) -> None:
@@ -461,7 +461,7 @@ class Leader:
             else:
                 self.has_cut = True
                 self._apply(connection, connection.delivery.abandon(now))
-        for connection in self._parked:  # which no thread has
+        for connection in self._parked:  # no thread has these
             self._working.discard(connection)
         self._parked.clear()
         self._awaits_acknowledgments = bool(self._connections)

@@ -14,7 +14,7 @@ FEWEST_CONNECTIONS = 16
 MOST_CONNECTIONS = 16_384  # by default: each may take a KiB or two of memory
 MOST_BODY_BYTES = 32 * 1024 * 1024  # of content in memory that waits for clients to take it
 MOST_HEAD_BYTES = 16 * 1024 * 1024  # of heads that have begun and not ended
-MANY_DESCRIPTORS = 1024  # with more, not every connection will want a file at the same time
+MANY_DESCRIPTORS = 1024  # with more than this, not every connection will need a file at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class Limits:
 
     Attributes:
         timeout: An answer that makes no progress is given up after this.
-        lost: A client that acknowledges nothing any more is given up after this.
-        head: A head must be complete so long after its first byte, however it drips.
+        lost: A client that no longer acknowledges anything is given up after this.
+        head: A head must be complete this long after its first byte, however slowly it drips.
         idle: A connection without a request is closed after this.
-        short_idle: When connections are short, an idle one is kept for this at least: iPXE comes back after 10 s.
-        linger: After our close, for the client's own.
+        short_idle: When connections are scarce, an idle one is kept at least this long: iPXE comes back after 10 s.
+        linger: How long to wait, after our close, for the client's.
         connections: The most connections at a time; more wait in the backlog.
     """
 
@@ -41,7 +41,7 @@ class Limits:
 
     @property
     def look(self) -> float:
-        """How often to look whether a client goes on taking what was sent."""
+        """How often to check whether a client still takes what was sent."""
         return min(self.lost / 12, self.timeout / 4, self.idle)
 
 
@@ -68,7 +68,7 @@ class Budget:
         self._taken = 0
 
     def take(self, count: int) -> bool:
-        """Take some; False, and nothing taken, where not so many are left. The first taker gets any number."""
+        """Take some; False, with nothing taken, if too few are left. The first taker gets any number."""
         with self._lock:
             if self._taken and self._taken + count > self._most:
                 return False

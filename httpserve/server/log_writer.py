@@ -1,4 +1,4 @@
-"""Writes lines to logs in a thread of its own, so that a handler which blocks holds up nobody.
+"""Writes lines to logs in its own thread, so that a blocking handler holds nobody up.
 
 Knows loggers and one thread. Does not know what the lines are about.
 """
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from httpserve.base.log import logger, say
 from httpserve.base.threads import Latch, block_signals
 
-MOST_LINES = 10_000  # that wait to be written; the log says only how many came beyond
+MOST_LINES = 10_000  # waiting to be written; of more, the log says only how many there were
 FLUSH_SECONDS = 1.0  # for what is left at the end
-LINGER_SECONDS = 1.0  # the thread ends when it had nothing to do for so long
+LINGER_SECONDS = 1.0  # the thread ends when it has had nothing to do for this long
 
 log = logger("httpserve.server")
 
@@ -24,7 +24,7 @@ class LogWriter:
     """Lines that wait to be written. Safe from any thread; nothing but `close` blocks.
 
     Args:
-        name: How its thread is called.
+        name: What its thread is called.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,12 +36,12 @@ class LogWriter:
         self._is_closed = False
 
     def say(self, logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
-        """Write a line, soon, if anybody reads it. Its arguments must not change any more."""
+        """Write a line soon, if anybody reads it. Its arguments must no longer change."""
         if logger.isEnabledFor(level):
             self.write(lambda: say(logger, level, message, *arguments))
 
     def write(self, line: Callable[[], object]) -> None:
-        """Have a function called that writes a line: soon, and in the order of the calls."""
+        """Have a function that writes a line called: soon, and in the order of the calls."""
         with self._lock:
             if self._lines.qsize() >= MOST_LINES:
                 self._dropped += 1

@@ -1,4 +1,4 @@
-"""Carries a plan out on a socket: sendfile for regions, send for bytes, and where it stopped.
+"""Carries out a plan on a socket: sendfile for regions, send for bytes; remembers where it stopped.
 
 Knows sockets and plans. Knows no requests. Where the socket takes nothing for a moment the call ends, and the next one
 goes on from there.
@@ -16,15 +16,15 @@ from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, ReadFailed, Regi
 from httpserve.records.exchange import Exchange, State
 from httpserve.server.pacing import Pace
 
-SENDFILE_BYTES = 1024 * 1024  # progress is seen, and a changed file noticed, once in so many bytes
+SENDFILE_BYTES = 1024 * 1024  # progress is seen, and a changed file noticed, once in this many bytes
 PIECE_BYTES = 128 * 1024  # of what is copied
 MORE = getattr(socket, "MSG_MORE", 0)
 _NOTHING = memoryview(b"")
 _LAST_CHUNK = memoryview(b"0\r\n\r\n")
 STEP_BYTES = 200  # about what a step takes in memory
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0)
-_NOT_TOLD = (errno.EOPNOTSUPP, errno.EINVAL)  # by file systems that cannot say what is in memory
-# What the network says; anything else is the disk's. ENOTCONN may be either: a FUSE without its daemon says so, too.
+_NOT_TOLD = (errno.EOPNOTSUPP, errno.EINVAL)  # from file systems that cannot say what is in memory
+# Errors of the network; any other is the disk's. ENOTCONN may be either: a FUSE without its daemon gives it, too.
 _OF_SOCKETS = (
     errno.EPIPE,
     errno.ECONNRESET,
@@ -60,16 +60,16 @@ class Outgoing:
     """One answer on its way out.
 
     sendfile gives the kernel references to the pages of the file, not copies: as long as the kernel has them, a change
-    of the file in its place changes them too. So the last bytes of an answer, as many as may be borrowed at a time,
-    leave as copies, and the last piece only after a look whether the file has changed. By then what left by reference
-    has been copied, or the answer is cut: a mixture never completes.
+    of the file in place changes them too. So the last bytes of an answer, as many as may be borrowed at a time, leave
+    as copies, and the last piece only after a check whether the file has changed. By then what left by reference has
+    been copied, or else the answer is cut: a mixture never completes.
 
     Args:
         head: The status line and the fields.
         plan: The content; closed by `close`.
         exchange: Its record, which counts what the kernel takes.
-        borrowed: How many of the last bytes that sendfile sends may be pages of the file still.
-        sent: How many bytes have left already, of the head and of a single step.
+        borrowed: How many of the last bytes that sendfile sends may still be pages of the file.
+        sent: How many bytes have already left, of the head and of a single step.
         is_chunked: Whether streams leave in chunks (RFC 9112 7.1).
 
     Attributes:
@@ -110,9 +110,9 @@ class Outgoing:
         self._left = length - self._at
         self._is_chunked = is_chunked
         self._piece: memoryview | None = _NOTHING  # of a stream; None: it has ended
-        self._frame = _NOTHING  # what is to leave of it next
-        self._framed = (0, 0)  # how many bytes of the frame are none of the content, and how many are
-        self._by_reference = self._left - borrowed if hasattr(os, "sendfile") else 0  # how much of it may leave so
+        self._frame = _NOTHING  # what of it is to leave next
+        self._framed = (0, 0)  # how many bytes of the frame are not content, and how many are
+        self._by_reference = self._left - borrowed if hasattr(os, "sendfile") else 0  # how much may leave so
         self.exchange = exchange
         self.pause = 0.0
 
@@ -134,11 +134,11 @@ class Outgoing:
         return held + sum(STEP_BYTES + (len(step.data) if type(step) is Data else 0) for step in steps)
 
     def send(self, sock: socket.socket, pace: Pace) -> Sent:
-        """Send on until the end, or until the socket, which does not block, takes no more.
+        """Continue sending until the end, or until the socket, which does not block, takes no more.
 
         Raises:
             OSError: The connection is over.
-            ReadFailed: The disk does not give the file.
+            ReadFailed: The disk does not deliver the file.
             StreamFailed: A stream ends too early, or raises.
         """
         steps = self._plan.steps
@@ -207,7 +207,7 @@ class Outgoing:
             while self._frame:
                 self._frame = self._frame[sock.send(self._frame) :]
             framed, self._framed = self._framed, (0, 0)
-            exchange.at += framed[0]  # what is no content counts as before it
+            exchange.at += framed[0]  # what is not content counts as before it
             exchange.handed += framed[1]
             self._left -= framed[1]
             pace.add(framed[1])
@@ -215,11 +215,11 @@ class Outgoing:
                 return
 
     def _next_frame(self, stream: Stream) -> bool:
-        """Have something to send of a stream. False: it has ended."""
+        """Get something to send from a stream. False: it has ended."""
         piece = self._piece
         if piece is not None and not piece:
             piece = self._next_piece(stream)
-        elif piece is None:  # its last chunk has left
+        elif piece is None:  # the last chunk has left
             self._piece = _NOTHING
             return False
         if piece is None:
@@ -236,7 +236,7 @@ class Outgoing:
         return True
 
     def _next_piece(self, stream: Stream) -> memoryview | None:
-        """Return what comes next, and nothing beyond the length of the stream; None at its end."""
+        """Return what comes next, but nothing beyond the length of the stream; None at its end."""
         left = None if stream.length is None else stream.length - self._at
         try:
             piece = memoryview(next(filter(None, stream.pieces), b""))
@@ -269,13 +269,13 @@ class Outgoing:
 
 
 def _send_file(socket_fd: int, region: Region, offset: int, count: int) -> int:
-    """Do as os.sendfile. Raises `ReadFailed` for an error that is the disk's, and the socket's own as it is."""
+    """Do what os.sendfile does. Raises `ReadFailed` for an error of the disk, and the socket's own as they are."""
     try:
         return os.sendfile(socket_fd, region.file.fd, offset, count)
     except BlockingIOError:
         raise
     except OSError as error:
-        read_at(region, offset, min(count, PIECE_BYTES))  # which tells whose error it is
+        read_at(region, offset, min(count, PIECE_BYTES))  # this tells whose error it is
         if error.errno not in _OF_SOCKETS:
             raise ReadFailed(region.file.name, error) from error
         raise
@@ -293,8 +293,8 @@ def in_memory(plan: Plan, most: int, *, may_block: bool = True) -> bytes | None:
 
     Raises:
         ChangedWhileSent: A file is another version by now.
-        ReadFailed: The disk does not give a file.
-        BlockingIOError: It takes a wait for a disk, and may not block.
+        ReadFailed: The disk does not deliver a file.
+        BlockingIOError: This needs a wait for a disk, and may not block.
     """
     if plan.length is None or plan.length > most:
         return None
@@ -316,9 +316,9 @@ def _read(region: Region, may_block: bool) -> bytes:
     try:
         count = os.preadv(region.file.fd, [buffer], region.offset, _AT_ONCE)
     except OSError as error:
-        if error.errno in _NOT_TOLD:  # it has just answered; that is all that is known
+        if error.errno in _NOT_TOLD:  # the disk has just answered; nothing more is known
             return read_at(region, region.offset, region.length)
-        raise BlockingIOError(errno.EAGAIN, "not in memory") from error  # a thread that may block meets the error
+        raise BlockingIOError(errno.EAGAIN, "not in memory") from error  # a thread that may block gets the error
     if count < region.length:
         raise BlockingIOError(errno.EAGAIN, "not in memory")
     if not _is_unchanged(region):

@@ -11,10 +11,10 @@ import time
 from httpserve.server import tcp
 from httpserve.server.shared import Shared
 
-# While somebody asks for small files, a large one leaves no faster than this for a MiB, 250 MB/s: else those
-# that receive it on the same machine keep the processors, and each small answer waits for them.
+# While somebody asks for small files, a large one leaves no faster than this for a MiB, 250 MB/s: else clients
+# that receive it on the same machine keep the processors busy, and each small answer waits for them.
 GIVE_WAY_SECONDS = 0.004
-ASKED_SECONDS = 0.02  # for so long after a small answer others may follow
+ASKED_SECONDS = 0.02  # how long after a small answer others may follow
 PACE_BYTES = 1024 * 1024
 
 
@@ -50,6 +50,6 @@ class Pace:
                 self._is_quick = True
                 tcp.queue_more(self._sock)
             if now - shared.small_at < ASKED_SECONDS:
-                time.sleep(GIVE_WAY_SECONDS - took)  # small answers get the processor: nothing is waited for
+                time.sleep(GIVE_WAY_SECONDS - took)  # gives small answers the processor; not a wait for an event
                 now = self.now()
         self._began = now

@@ -12,9 +12,9 @@ from collections import deque
 from typing import Protocol
 
 READ = 1
-WRITE = 4  # the values of EPOLLIN and EPOLLOUT
+WRITE = 4  # as EPOLLIN and EPOLLOUT
 EITHER = READ | WRITE
-NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may have given SIGPIPE its default, which ends it
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may have set SIGPIPE to its default, which ends it
 
 
 class Poller(Protocol):
@@ -63,7 +63,7 @@ class _Waker:
 
 
 class EpollPoller:
-    """Linux: another thread's changes count at once, also for a poll that waits already."""
+    """Linux: another thread's changes count at once, even for a poll that is already waiting."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -90,7 +90,7 @@ class EpollPoller:
 
 
 class SelectorPoller:
-    """Elsewhere: the polling thread makes all changes, since a selector may not notice those behind its back."""
+    """Elsewhere: the polling thread makes all changes, since a selector may not notice those made behind its back."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()

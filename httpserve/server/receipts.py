@@ -10,9 +10,9 @@ from httpserve.plan import ASIDE, PROBE
 from httpserve.records.exchange import End, Exchange, State
 from httpserve.server.shared import Shared
 
-MOST_UNSETTLED = 256  # answers of one connection; a client that asks on waits until it has acknowledged some
-MOST_OPEN = 20_000  # of all connections; beyond it each has one
-# A member of an Enum is looked up in a tenth of the time under a name of its own (before Python 3.12).
+MOST_UNSETTLED = 256  # answers of one connection; a client that asks for more waits until it has acknowledged some
+MOST_OPEN = 20_000  # of all connections; beyond this, each may have one
+# Looking up a member of an Enum takes a tenth of the time under its own name (before Python 3.12).
 _COMPLETED = End.COMPLETED
 _HANDED_OVER = State.HANDED_OVER
 
@@ -29,7 +29,7 @@ class Receipts:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._begin = 0  # where the head of the latest answer begins, in all the bytes of the connection
-        self._between = 0  # how many bytes have left since the latest answer, and are of none
+        self._between = 0  # how many bytes have left since the latest answer that belong to none
         self._earlier: list[Exchange] = []
         self.latest: Exchange | None = None
 
@@ -60,7 +60,7 @@ class Receipts:
         shared.ledger.begin(exchange)
 
     def skip(self, count: int) -> None:
-        """Count bytes that leave before the next answer, and are none of it."""
+        """Count bytes that leave before the next answer and are not part of it."""
         self._between += count
 
     def position(self) -> int:
@@ -71,11 +71,11 @@ class Receipts:
         if latest.state is _HANDED_OVER:
             return latest.at + latest.length
         handed = latest.handed
-        return latest.at + handed if handed else self._begin  # of a head nobody counts how much has left
+        return latest.at + handed if handed else self._begin  # nobody counts how much of a head has left
 
     @property
     def is_full(self) -> bool:
-        """Whether the client has asked on so often that it must acknowledge something first."""
+        """Whether the client has asked so often that it must first acknowledge something."""
         earlier = self._earlier
         return bool(earlier) and (len(earlier) >= MOST_UNSETTLED or self._shared.ledger.open_count > MOST_OPEN)
 

@@ -1,6 +1,6 @@
-"""Answers that are given again, under the very bytes of their requests, without a call of the app.
+"""Answers that are given again, keyed by the exact bytes of their requests, without calling the app.
 
-Knows bytes and descriptors, and how a plan's content is read again. Knows no sockets. For the leader alone, but for
+Knows bytes and descriptors, and how a plan's content is read again. Knows no sockets. Only for the leader, except
 `remember`.
 """
 
@@ -15,8 +15,8 @@ from httpserve.server.request_head import Head
 MOST_REPEATS = 1024
 MOST_REPEATED_BYTES = 132 * 1024
 MOST_STORED_BYTES = 8 * 1024 * 1024
-STORED_AT = 2  # an answer is stored when it is given again for this time in one second
-DATE_BYTES = 64  # more than a Date field takes
+STORED_AT = 2  # an answer is stored when it is given again this many times in one second
+DATE_BYTES = 64  # more than a Date field needs
 LENT_FROM_BYTES = 16 * 1024  # copying less takes no longer than lending it
 
 
@@ -37,7 +37,7 @@ class StoredAnswer:
         self.length = length
 
     def read(self) -> bytes:
-        """Return the answer. Raises OSError when it cannot be had whole."""
+        """Return the answer. Raises OSError if not all of it can be read."""
         data = os.pread(self.fd, self.length, self.offset)
         if len(data) < self.length:
             raise OSError("a stored answer is incomplete")
@@ -51,8 +51,8 @@ class AnswerStore:
     """Whole answers that are stored for a moment: small ones as bytes, others in a file without a name.
 
     What leaves a file by sendfile is not copied: the socket borrows its pages. So no byte of this file is written
-    twice, and it is not cut short, which would be felt across a fork: it is closed, and another one begun. Pages that
-    are under way live on.
+    twice, and it is not truncated, which would affect a forked process: it is closed, and another one begun. Pages
+    that are under way live on.
 
     Args:
         most: How many bytes it holds.
@@ -86,7 +86,7 @@ class AnswerStore:
         return StoredAnswer(self._fd, offset, written) if written == len(whole) else bytes(whole)
 
     def forget(self) -> None:
-        """Give up all that is stored: nothing that `keep` returned may be used any more. Harmless when repeated."""
+        """Give up all that is stored: nothing that `keep` returned may be used afterwards. Harmless when repeated."""
         fd, self._fd = self._fd, -1
         self._stored = self._written = 0
         if fd >= 0:
@@ -94,19 +94,19 @@ class AnswerStore:
 
 
 class Repeat:
-    """How to answer a request whose very bytes came before.
+    """How to answer a request whose exact bytes came before.
 
     Args:
         repeatable: Where the content comes from.
         head: What the bytes mean.
         line: The status line.
-        end: The fields behind the Date field, up to the empty line.
+        end: The fields after the Date field, up to the empty line.
         length: The length of the content.
-        subject: What the record says of it.
+        subject: What the record says about it.
 
     Attributes:
         start: Where the content of `whole` begins.
-        whole: The whole answer, for as long as the Date field is right and `repeatable` stands. None: to be read.
+        whole: The whole answer, for as long as the Date field and `repeatable` are right. None: to be read.
     """
 
     __slots__ = ("_date", "_end", "_given", "_line", "head", "length", "repeatable", "start", "subject", "whole")
@@ -131,7 +131,7 @@ class Repeat:
         return len(self._line) + DATE_BYTES + len(self._end) + self.length <= MOST_REPEATED_BYTES
 
     def read(self, into: memoryview, date: bytes) -> memoryview | None:
-        """Return the answer with content that is read anew; None when it is another one by now."""
+        """Return the answer with freshly read content; None if it is another one by now."""
         start = self._line + date + self._end
         self.start = len(start)
         whole = into[: self.start + self.length]
@@ -170,7 +170,7 @@ class Repeats:
             self._by_head[raw_head] = repeat
 
     def read(self, raw_head: bytes, repeat: Repeat, date: bytes, wall: float) -> Whole | None:
-        """Return a whole answer with content that is read anew; None when the app has to be asked."""
+        """Return a whole answer with freshly read content; None if the app has to be asked."""
         whole = repeat.read(self._buffer, date)
         if whole is None:
             self._by_head.pop(raw_head, None)
@@ -183,7 +183,7 @@ class Repeats:
         return whole
 
     def forget_whole(self) -> None:
-        """Give up the whole answers, and read each anew. Harmless when repeated."""
+        """Give up the whole answers, and read each again. Harmless when repeated."""
         for repeat in self._stored:
             repeat.whole = None
         self._stored.clear()

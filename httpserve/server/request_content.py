@@ -1,4 +1,4 @@
-"""The content of a request, as it arrives: where it ends, and what of it is data.
+"""The content of a request, as it arrives: where it ends, and which bytes of it are data.
 
 Bytes in, bytes out, by the grammar of RFC 9112 section 7.1. Knows no socket.
 """
@@ -58,12 +58,12 @@ class Content:
 
     @property
     def left(self) -> int:
-        """How much is to come at least."""
+        """How many bytes are still to come at least."""
         return self._left
 
     @property
     def rest(self) -> bytes:
-        """What came behind the end of the content: the beginning of the next request."""
+        """What came after the end of the content: the beginning of the next request."""
         return self._buffer
 
     def feed(self, received: bytes) -> bytes:

@@ -19,13 +19,13 @@ from httpserve.records.model import Fields
 MOST_LINE_BYTES = 16 * 1024
 MOST_HEAD_BYTES = 64 * 1024
 MOST_FIELDS = 200
-# Of each request a record keeps so much at most, whatever a client sends.
+# The most that a record keeps of a request, whatever a client sends.
 NOTED_TARGET = 1536
 NOTED_FIELD = 512
 NOTED_BLOCK_BYTES = 3072
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-# Bytes above 0x7F are no part of the grammar, but U-Boot sends a path as it was typed.
+# Bytes above 0x7F are not part of the grammar, but U-Boot sends a path as it was typed.
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _VISIBLE = rb"[!-~\x80-\xff]"
 # Possessive (*+), as two runs of blanks that could share theirs cost the square of their length.
@@ -36,7 +36,7 @@ _METHOD = re.compile(_TOKEN.decode("ascii"))
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
 _HOST = re.compile(
     rb"(?:"
-    rb"\[[0-9A-Fa-f:.]+(?:%(?:25)?[0-9A-Za-z._~-]+)?\]"  # http.client before 3.13 sends the zone as it stands
+    rb"\[[0-9A-Fa-f:.]+(?:%(?:25)?[0-9A-Za-z._~-]+)?\]"  # http.client before 3.13 sends the zone unchanged
     rb"|\[v[0-9A-Fa-f]+\.[0-9A-Za-z._~!$&'()*+,;=:-]+\]"
     rb"|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*+"
     rb")(?::[0-9]*)?"
@@ -44,7 +44,7 @@ _HOST = re.compile(
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
-CHUNKED = -1  # the length of content that says itself where it ends
+CHUNKED = -1  # the length of content that itself says where it ends
 
 
 class Refused(Exception):
@@ -62,8 +62,8 @@ class Noted:
     Attributes:
         method: The method.
         target: The target as it came, cut where it is very long.
-        range: The value of the Range field, likewise.
-        user_agent: The value of the User-Agent field, likewise.
+        range: The value of the Range field, cut likewise.
+        user_agent: The value of the User-Agent field, cut likewise.
     """
 
     __slots__ = ("_block", "method", "range", "target", "user_agent")
@@ -83,7 +83,7 @@ class Noted:
 
 
 class NotedFields(Mapping[str, str]):
-    """The fields of a request by names of any case, kept as the bytes that came: a tenth of the memory."""
+    """The fields of a request by names of any case, kept as the bytes that came, in a tenth of the memory."""
 
     __slots__ = ("_block",)
 
@@ -157,7 +157,7 @@ class _Target(NamedTuple):
 
 
 def parse(data: bytes) -> Head:
-    """Return the head that `data` is, the empty line at its end included. Raises `Refused`."""
+    """Parse `data`, which includes the empty line at its end, and return the head. Raises `Refused`."""
     line, _, block = data.partition(b"\r\n")
     method, target, minor = _request_line(line)
     http_10 = minor == b"0"
@@ -202,7 +202,7 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _fields(block: bytes) -> tuple[dict[bytes, list[bytes]], dict[str, str]]:
-    """Return the values of each field, by its name in small letters, and what the WSGI environ says of them."""
+    """Return the values of each field, by its name in lower case, and what the WSGI environ says of them."""
     lines = block.split(b"\r\n")[:-2]  # the field block ends with the empty line
     if len(lines) > MOST_FIELDS:
         raise Refused(431, f"more than {MOST_FIELDS} fields")
@@ -214,7 +214,7 @@ def _fields(block: bytes) -> tuple[dict[bytes, list[bytes]], dict[str, str]]:
             raise Refused(400, "a header field is malformed")
         name, value = match.groups()
         fields.setdefault(name.lower(), []).append(value)
-        if b"_" in name:  # it would be taken for the name with a hyphen
+        if b"_" in name:  # it would be mistaken for the name with a hyphen
             continue
         key = name.decode("ascii").upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
@@ -264,7 +264,7 @@ def _content_length(lengths: Sequence[bytes], codings: Sequence[bytes], http_10:
         if lengths:
             raise Refused(400, "both Content-Length and Transfer-Encoding")
         names = [name.strip(b" \t").lower() for name in b",".join(codings).split(b",")]
-        # RFC 9112 6.3: where chunked is not the last one, the content has no end that could be found.
+        # RFC 9112 6.3: if chunked is not the last one, the end of the content cannot be found.
         if names[-1] != b"chunked" or b"chunked" in names[:-1]:
             raise Refused(400, "the transfer coding is not chunked, so the content has no end")
         if len(names) > 1:
@@ -278,12 +278,12 @@ def _content_length(lengths: Sequence[bytes], codings: Sequence[bytes], http_10:
 
 
 def check(data: bytes, *, is_whole: bool = False) -> None:
-    """Refuse what can never become a head, and is none, whether it has an end or not. Raises `Refused`."""
+    """Refuse what is not, and can never become, a head, whether it has an end or not. Raises `Refused`."""
     if data.count(b"\n") != data.count(b"\r\n"):
         raise Refused(400, "a line ends with LF alone; HTTP lines end with CRLF")
     line, ends, _ = data[: MOST_LINE_BYTES + 2].partition(b"\r\n")
     if ends and not is_whole:
-        _request_line(line)  # HTTP/0.9 has nothing behind it that one could wait for
+        _request_line(line)  # HTTP/0.9 has nothing after it to wait for
     line_end = MOST_LINE_BYTES + len(b"\r\n")
     if len(data) >= line_end and data.find(b"\r\n", 0, line_end) < 0:
         raise Refused(414, f"the request line is longer than {MOST_LINE_BYTES} bytes")
@@ -292,13 +292,13 @@ def check(data: bytes, *, is_whole: bool = False) -> None:
 
 
 def describe(data: bytes) -> Noted:
-    """Return what can be said of a head that was refused: its method and target as far as they can be made out.
+    """Return what can be said about a refused head: its method and target as far as they can be made out.
 
-    Where it does not begin with a method, that is empty, and the target is the whole first line.
+    If it does not begin with a method, the method is empty, and the target is the whole first line.
     """
     line = data[:MOST_DESCRIBED_BYTES].lstrip(b"\r\n").partition(b"\r\n")[0].decode("latin-1")
     method, _, rest = line.partition(" ")
-    if not (rest and _METHOD.fullmatch(method)):  # a reader would take anything for a method
+    if not (rest and _METHOD.fullmatch(method)):  # otherwise anything could pass for a method
         method, rest = "", f"{line} "
     return Noted(method, rest.rpartition(" ")[0] or rest, "", "", b"")
 

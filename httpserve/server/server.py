@@ -32,7 +32,7 @@ from httpserve.server.tcp import Listener
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-log = logger("httpserve.client")  # which has the other lines about starts and stops
+log = logger("httpserve.client")  # the other lines about starts and stops go there too
 
 JOIN_SECONDS = 1.0
 
@@ -45,11 +45,11 @@ class Server(ThreadedWSGIServer):
     """Serves a WSGI app on listening sockets.
 
     Args:
-        sockets: The listening sockets, of one port; the server takes them over. The first one gives it its address.
+        sockets: The listening sockets, on one port; the server takes them over, and its address is the first one's.
         app: The WSGI app.
         ledger: Where exchanges are recorded.
         limits: How long things may take.
-        clock: Returns the time by which they are timed, in seconds. Where it is turned, `wake` follows.
+        clock: Returns the time by which they are timed, in seconds. After changing it, call `wake`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Server(ThreadedWSGIServer):
             taken.callback(self.server_close)
             self._others = [Listener(sock) for sock in sockets[1:]]
             self.socket = Listener(self.socket)
-            self.host = host  # as the socket has it: names were resolved before
+            self.host = host  # as the socket has it: names are already resolved
             self._ledger = ledger
             self._log = LogWriter(f"httpserve:{port}-log")
             local = None if host in ("0.0.0.0", "::") or self._others else host
@@ -96,7 +96,7 @@ class Server(ThreadedWSGIServer):
         }
 
     def start(self) -> None:
-        """Serve in a background thread. A request would be answered from now on: the socket listens already."""
+        """Serve in a background thread. Requests are answered from now on: the socket already listens."""
         self._thread = threading.Thread(target=self._leader.run, name=f"httpserve:{self.port}", daemon=True)
         self._thread.start()
 
@@ -106,7 +106,7 @@ class Server(ThreadedWSGIServer):
         return self._thread is not None and self._thread.ident is not None
 
     def wake(self) -> None:
-        """Look at once which deadlines have come."""
+        """Check at once which deadlines have come."""
         self._leader.wake()
 
     def owns(self, thread: threading.Thread) -> bool:
@@ -157,7 +157,7 @@ class Server(ThreadedWSGIServer):
             listener.close()
 
     def _join(self, until: float) -> None:
-        """Wait for all threads but those that wait for a disk: they end by themselves when it answers."""
+        """Wait for all threads except those that wait for a disk: they end by themselves when it answers."""
         for thread in [self._thread, *self._leader.threads()]:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))

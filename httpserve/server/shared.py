@@ -1,4 +1,4 @@
-"""What all connections of one server share: the app, the ledger, the clock, and what they take from together.
+"""What all connections of one server share: the app, the ledger, the clock, and common budgets.
 
 Knows the time of day. Knows no sockets.
 """
@@ -33,7 +33,7 @@ class Shared:
         app: The WSGI app. One with an attribute `plans` that is true answers `NEEDS_THREAD` rather than block.
         ledger: Where exchanges are recorded.
         environ: What the WSGI environ says of the server.
-        local: Our address, None where it is another one for each connection.
+        local: Our address; None if it differs between connections.
         limits: How long things may take.
         log: Writes what is logged.
         clock: Returns the time by which everything here is timed, in seconds.
@@ -63,8 +63,8 @@ class Shared:
         self.disks = Slots(MOST_SENDING)
         self.slots = threading.BoundedSemaphore(MOST_WAITING)
         self.stopping = False
-        self.cutting = False  # what is under way is to end at once
-        self.small_at = float("-inf")  # when a small answer left last
+        self.cutting = False  # whether what is under way is to end at once
+        self.small_at = float("-inf")  # when a small answer last left
         self.logs_access = False
         self.wall = 0.0  # the time of day at the leader's last look
         self.date = b""  # the Date field
@@ -72,7 +72,7 @@ class Shared:
         self._second = -1  # of `date`
 
     def log_access(self, exchange: Exchange) -> None:
-        """Have the line written about an exchange that is over."""
+        """Have the log line about an exchange that is over written."""
         self.log.write(lambda: log_access(self.ledger.record(exchange)))
 
     def look_around(self, wall: float) -> None:
@@ -81,7 +81,7 @@ class Shared:
         self.wall = wall
         second = int(wall)
         if second != self._second:
-            if second < self._second:  # set back: no Last-Modified may be later than Date (RFC 9110 8.8.2.1)
+            if second < self._second:  # clock set back: no Last-Modified may be later than Date (RFC 9110 8.8.2.1)
                 self.repeats.forget()
             else:
                 self.repeats.forget_whole()
@@ -91,8 +91,8 @@ class Shared:
     def date_now(self) -> bytes:
         """Return the Date field as it is now.
 
-        What the app says of a file may be of a later second than the leader's last look, and no Last-Modified may be
-        later than Date (RFC 9110 8.8.2.1).
+        What the app says about a file may be of a later second than the leader's last look, and no Last-Modified may
+        be later than Date (RFC 9110 8.8.2.1).
         """
         second = int(time.time())
         return _date_field(second) if second > self._second else self.date

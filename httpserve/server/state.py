@@ -1,6 +1,6 @@
 """The states of a connection, the moves between them, and what a connection needs before it can go on.
 
-All that is known of states is in this file. It does not know what makes a connection move.
+Everything about states is in this file. It does not know what makes a connection move.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ NEVER = float("inf")
 
 
 class State(IntEnum):
-    """What a connection does. An answer that leaves in one send makes no move."""
+    """What a connection is doing. An answer that leaves in one send makes no move."""
 
     IDLE = auto()  # nothing of a request has come
     READING = auto()  # a head has begun
@@ -19,8 +19,8 @@ class State(IntEnum):
     SENDING = auto()
     PAUSED = auto()  # in the middle of an answer, until a deadline
     SETTLING = auto()  # the client has asked so often that it must acknowledge some answers first
-    DRAINING = auto()  # content comes that nobody reads
-    LINGERING = auto()  # our FIN has left, the client's has not come
+    DRAINING = auto()  # content that nobody reads is coming
+    LINGERING = auto()  # our FIN has left, but the client's has not come
     HALF_CLOSED = auto()  # both have left, and the client does not have everything yet
     GONE = auto()
 

@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection, and how listening sockets are set up.
+"""What the kernel knows about a TCP connection, and how listening sockets are set up.
 
 Knows socket options. Knows no HTTP.
 """
@@ -21,13 +21,13 @@ except ImportError:  # pragma: no cover - Windows
 
 BACKLOG = 1024
 TELLS_OUTSTANDING = sys.platform == "linux"
-# What may be queued ahead of what is in flight: little for a slow board, of which there may be a thousand; all that the
-# send buffer takes for a quick one, without which a download on the same machine is a sixth slower.
+# What may be queued ahead of what is in flight: little for a slow board, as there may be a thousand; for a quick one
+# all that the send buffer takes, without which a download on the same machine is a sixth slower.
 NOT_SENT_BYTES = 128 * 1024
 QUICK_NOT_SENT_BYTES = 64 * 1024 * 1024
 
 _NOTHING = array("i", [0])
-_SIOCOUTQ = termios.TIOCOUTQ if TELLS_OUTSTANDING else 0  # they are one number
+_SIOCOUTQ = termios.TIOCOUTQ if TELLS_OUTSTANDING else 0  # both have the same number
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _FIN_ON_CLOSE = struct.pack("ii", 0, 0)
 _UNSPECIFIED = bytes(16)  # a struct sockaddr of the family AF_UNSPEC
@@ -44,7 +44,7 @@ def outstanding(fd: int) -> int:
     """
     if not TELLS_OUTSTANDING:
         return sys.maxsize
-    count = _NOTHING[:]  # fcntl writes into an array in half the time in which it makes bytes
+    count = _NOTHING[:]  # fcntl fills an array in half the time that it takes to make bytes
     try:
         fcntl.ioctl(fd, _SIOCOUTQ, count)
     except OSError:
@@ -53,7 +53,7 @@ def outstanding(fd: int) -> int:
 
 
 def reset_on_close(sock: socket.socket, wanted: bool) -> None:
-    """Say whether the end of the socket, by a kill -9 as well, is a reset of the connection or a FIN."""
+    """Set whether the end of the socket, even by a kill -9, resets the connection or sends a FIN."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE if wanted else _FIN_ON_CLOSE)
     except OSError:
@@ -61,7 +61,7 @@ def reset_on_close(sock: socket.socket, wanted: bool) -> None:
 
 
 def reset_now(sock: socket.socket) -> None:
-    """Reset a connection that another thread uses, which then fails. The descriptor stays open, and its owner's."""
+    """Reset a connection that another thread uses, which then fails. The descriptor stays open and with its owner."""
     reset_on_close(sock, True)
     try:
         import ctypes
@@ -81,12 +81,12 @@ class Room:
         self._poll.register(fd, select.POLLOUT)
 
     def comes_within(self, seconds: float) -> bool:
-        """Wait until the socket takes more, or is over; False when it is not so in time."""
+        """Wait until the socket takes more, or is over; False if neither happens in time."""
         return bool(self._poll.poll(seconds * 1000))
 
 
 def wait_for_input(fd: int, seconds: float) -> None:
-    """Wait until a socket has something to read, or is over, at most for so long."""
+    """Wait until a socket has something to read, or is over, for at most `seconds`."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     poll.poll(seconds * 1000)
@@ -95,7 +95,7 @@ def wait_for_input(fd: int, seconds: float) -> None:
 def is_lost(sock: socket.socket, seconds: float) -> bool:
     """Tell whether the other end has left what was sent unanswered for nearly `seconds`.
 
-    Not TCP_USER_TIMEOUT: it also ends the connection of a board that is alive and takes nothing for a while, since it
+    Not TCP_USER_TIMEOUT: it also ends the connection of a board that is alive but takes nothing for a while, because it
     is busy erasing its flash. Such a board answers the probes of its closed window, a dead one does not. One probe
     may be under way, or have been lost.
     """
@@ -111,7 +111,7 @@ def is_lost(sock: socket.socket, seconds: float) -> bool:
 
 
 def is_over(sock: socket.socket) -> bool:
-    """Tell whether the connection has ended for both sides: by a reset, which a socket that nobody reads hides."""
+    """Tell whether the connection has ended for both sides: by a reset, which an unread socket hides."""
     if not TELLS_OUTSTANDING:
         return False
     try:
@@ -123,7 +123,7 @@ def is_over(sock: socket.socket) -> bool:
 class Listener(socket.socket):
     """A listening socket that takes over another one's descriptor, and accepts in half the time.
 
-    `accept` asks for family and type, which socket looks up among the members of Enums each time.
+    `accept` asks for family and type, which `socket` looks up in Enums each time.
     """
 
     family: Any = None
@@ -137,7 +137,7 @@ class Listener(socket.socket):
 
 
 def listen(sock: socket.socket, lost_seconds: float) -> None:
-    """Let a bound socket listen, with what every connection inherits from it. Raises what the system raises."""
+    """Make a bound socket listen, with options that every connection inherits. Raises what the system raises."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     _set_probes(sock, lost_seconds)
@@ -165,7 +165,7 @@ def _set_probes(sock: socket.socket, lost_seconds: float) -> None:
     for option, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", count)):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    # Probes of a closed window back off to two minutes by default: too seldom to tell who is lost.
+    # Probes of a closed window back off to two minutes by default: too rare to tell who is lost.
     milliseconds = int(min(120.0, max(1.0, lost_seconds / 8)) * 1000)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, milliseconds)
@@ -174,9 +174,9 @@ def _set_probes(sock: socket.socket, lost_seconds: float) -> None:
 
 
 def borrowed_bytes(sock: socket.socket) -> int:
-    """Return how many of the bytes that sendfile hands over last may still be pages of the file afterwards.
+    """Return how many of the last bytes that sendfile hands over may still be pages of the file afterwards.
 
-    Those that the send queue holds. What leaves by hardware is copied; on one machine, be it by the loopback or into a
+    These are what the send queue holds. What leaves by hardware is copied; on one machine, over loopback or into a
     container, the pages themselves wait in the receiver's queue, acknowledged, until it has read them.
     """
     return SEND_QUEUE_BYTES if _leaves_by_hardware(sock) else SEND_QUEUE_BYTES + _RECEIVE_QUEUE_BYTES
@@ -186,7 +186,7 @@ def _leaves_by_hardware(sock: socket.socket) -> bool:
     is_ipv4 = sock.family == socket.AF_INET
     level, wanted, options, at = (socket.IPPROTO_IP, 8, 9, 16) if is_ipv4 else (socket.IPPROTO_IPV6, 49, 6, 32)
     try:
-        # IP_PKTINFO and IP_PKTOPTIONS, or their like of IPv6: of TCP, they tell by which interface the client came.
+        # IP_PKTINFO and IP_PKTOPTIONS, or those of IPv6: for TCP, they tell which interface the client came by.
         sock.setsockopt(level, wanted, 1)
         (index,) = struct.unpack_from("i", sock.getsockopt(level, options, 128), at)
         sock.setsockopt(level, wanted, 0)
@@ -196,7 +196,7 @@ def _leaves_by_hardware(sock: socket.socket) -> bool:
 
 
 def is_hardware(interface: str, within: str = "/sys/class/net") -> bool:
-    """Tell whether what an interface sends leaves this machine, and is copied thereby. Raises OSError."""
+    """Tell whether what an interface sends leaves this machine, and so is copied. Raises OSError."""
     path = f"{within}/{interface}"
     if os.path.exists(f"{path}/device"):
         return True
@@ -217,6 +217,6 @@ def _most_queued(name: str) -> int:
         return 6 * 1024 * 1024  # Linux's default for the larger of both
 
 
-# The queue takes one more segment when it is nearly full, and the last piece is read while it is.
+# The queue takes one more segment when it is nearly full, and the last piece is read in that state.
 SEND_QUEUE_BYTES = _most_queued("tcp_wmem") + 256 * 1024
 _RECEIVE_QUEUE_BYTES = _most_queued("tcp_rmem")

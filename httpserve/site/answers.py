@@ -1,4 +1,4 @@
-"""Answers: a file whole or in ranges, what there is not, what is refused. Each is a status, fields and a plan.
+"""Answers: a file whole or in ranges, what does not exist, what is refused. Each is a status, fields and a plan.
 
 Knows representations and plans. Does not know which answer a request gets, and opens nothing.
 """
@@ -38,7 +38,7 @@ class Response(NamedTuple):
 
 
 def whole(file: File, representation: Representation, again: Repeatable | None) -> Response:
-    """Answer with all of a file, which `again` says how to have again."""
+    """Answer with all of a file; `again` says how to get it again."""
     size = representation.validators.size
     plan = Plan((_part(file, 0, size),), size, representation.subject, representation.raw, again)
     return Response(200, representation.whole, plan)
@@ -50,16 +50,16 @@ def head_of_whole(representation: Representation) -> Response:
 
 
 def not_modified(representation: Representation) -> Response:
-    """Answer who has this version already."""
+    """Answer a client that already has this version."""
     return Response(304, representation.common, Plan((), 0, _subject(representation, ())))
 
 
 def unsatisfiable(representation: Representation, method: str) -> Response:
-    """Answer a request whose ranges all lie behind the end."""
+    """Answer a request whose ranges all lie beyond the end."""
     size = representation.validators.size
     fields = [("Content-Range", f"bytes */{size}"), ("Accept-Ranges", "bytes")]
     response = text(416, f"the file has {size} bytes", method, fields)
-    response.plan.subject = _subject(representation, ())  # on record it is one about this file
+    response.plan.subject = _subject(representation, ())  # on record it is a request for this file
     return response
 
 
@@ -87,8 +87,8 @@ def one_range(file: File, representation: Representation, wanted: ByteRange) -> 
 
 
 def many_ranges(file: File, representation: Representation, ranges: tuple[ByteRange, ...]) -> Response:
-    """Answer with several parts of a file, each with a head of its own (RFC 9110 14.6)."""
-    # Hexadecimal digits alone: zchunk pastes it into a regular expression, SWUpdate splits at '='.
+    """Answer with several parts of a file, each with its own head (RFC 9110 14.6)."""
+    # Only hexadecimal digits: zchunk pastes it into a regular expression, SWUpdate splits at '='.
     boundary = secrets.token_hex(12)
     before = f"\r\n--{boundary}\r\nContent-Type: {representation.media_type}\r\nContent-Range: bytes ".encode("ascii")
     total = representation.validators.size
@@ -112,7 +112,7 @@ def many_ranges(file: File, representation: Representation, ranges: tuple[ByteRa
 
 
 def moved(path: str, query: str, method: str) -> Response:
-    """Send a client to another path, relative to the one that it has asked for."""
+    """Send a client to another path, relative to the one that it asked for."""
     target = f"{url_path(path)}?{query}" if query else url_path(path)
     return text(301, f"the directory is {target}", method, [("Location", target), ("Cache-Control", "no-cache")])
 
@@ -127,12 +127,12 @@ def other_method(method: str) -> Response:
 
 
 def not_found(method: str) -> Response:
-    """Answer for a name that no file has, or none that is shown."""
+    """Answer for a name that no file has, or only one that is not shown."""
     return text(404, "there is no such file", method)
 
 
 def not_found_page(name: str, near: Sequence[str], root: str, method: str) -> Response:
-    """Answer a person's browser as `not_found` does, with links to names that are there; *root* begins them."""
+    """Answer a person's browser as `not_found` does, with links to names that exist; *root* begins them."""
     links = "".join(
         f'<li><a href="{escape(root + url_path(f"/{other}"))}">/{escape(other)}</a></li>' for other in (*near, "")
     )
@@ -152,5 +152,5 @@ def text(status: int, reason: str, method: str, fields: Fields = ()) -> Response
 
 
 def content(body: bytes, method: str) -> Plan:
-    """Return the plan of what is in memory."""
+    """Return a plan for what is in memory."""
     return Plan((), 0) if method == "HEAD" else Plan((Data(body),), len(body))

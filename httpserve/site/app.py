@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 log = logger("httpserve.server")
 
-MOST_NAMES = 4096  # names and representations kept in memory; both are made anew when needed
-MOST_KEPT_NAME = 256  # the length of a path that is kept: what nobody serves may be of any length
+MOST_NAMES = 4096  # names and representations kept in memory; both are made again when needed
+MOST_KEPT_NAME = 256  # the length of a path that is kept: a path that names no file may be of any length
 INDEX = "index.html"
 FAVICON = "favicon.ico"
 
@@ -46,8 +46,8 @@ class Site:
     Args:
         served: Where the files live.
         listing: Whether a directory without an index.html answers with what is in it.
-        dot_files: Whether names with a component that begins with a dot are served though others put them there.
-        only: The one file to serve, or all files and directories to serve; None for all that there is.
+        dot_files: Whether to serve names with a component that begins with a dot even if others put them there.
+        only: The one file to serve, or all files and directories to serve; None for everything.
         digests: Whether `NAME.sha256` answers with the digest of a file that is served.
     """
 
@@ -69,9 +69,9 @@ class Site:
         parts = [name.split("/") for name in self.only]
         self._above_only = {"/".join(one[:depth]) for one in parts for depth in range(len(one))}
         self._digests = digests
-        # Returns for names that are not there those that are and are like them; may block for the disk.
+        # Returns, for names that do not exist, similar ones that do; may block for the disk.
         self.nearest: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda missing: {}
-        self._has_warned = False  # that the descriptors ran out
+        self._has_warned = False  # about running out of descriptors
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
         self._representations: dict[str, Representation] = {}
@@ -111,7 +111,7 @@ class Site:
         return NEEDS_THREAD if file is None else self._file(file, environ)
 
     def _failed(self, error: InvalidName | StorageError, environ: Environ) -> Response | HandOver:
-        """Answer where there is nothing to send: 404 for what is not there, 5xx for what the system refuses."""
+        """Answer when there is nothing to send: 404 for what does not exist, 5xx for what the system refuses."""
         method = environ["REQUEST_METHOD"]
         if isinstance(error, InvalidName | NotPermitted):
             if _may_block(environ, logging.INFO):
@@ -159,7 +159,7 @@ class Site:
         return self._dot_files or "/." not in within or self._served.came_in(name)
 
     def _named(self, name: str) -> str | None:
-        """Return which of `only` a name is, or lies in; None: none."""
+        """Return which entry of `only` a name is, or lies in; None: none."""
         return next((one for one in self.only if name == one or name.startswith(f"{one}/")), None)
 
     def _hidden(self, name: str) -> str:
@@ -172,9 +172,9 @@ class Site:
     # Files
 
     def representation(self, name: str) -> Representation:
-        """Return what is known of a file as it is now. Costs one look at it, unless its version is new.
+        """Return what is known about a file as it is now. Costs one look at it, unless its version is new.
 
-        Raises what `Served.status` raises, and NotFound for a file that is there and that no request is answered with.
+        Raises what `Served.status` raises, and NotFound for a file that exists but that no request is answered with.
         """
         try:
             found: FileVersion = self._served.status(name)
@@ -188,7 +188,7 @@ class Site:
         return self._represent(found, is_given=False)
 
     def _missing(self, name: str, environ: Environ) -> Response | HandOver:
-        """Answer for a name that no file has, or none that is shown."""
+        """Answer for a name that no file has, or only one that is not shown."""
         probe = self._probes.get(name)
         if probe is not None:
             response = self._file(probe, environ)
@@ -205,7 +205,7 @@ class Site:
             return self._file(digest, environ)
         if not _is_browser(environ):
             return answers.not_found(environ["REQUEST_METHOD"])
-        if name == FAVICON:  # which it asks for by itself: nobody misses it
+        if name == FAVICON:  # a browser asks for it by itself: nobody misses it
             response = answers.not_found(environ["REQUEST_METHOD"])
             response.plan.subject = ASIDE
             return response
@@ -213,11 +213,11 @@ class Site:
         return answers.not_found_page(name, near, environ.get("SCRIPT_NAME", ""), environ["REQUEST_METHOD"])
 
     def _may_have_digest(self, name: str) -> bool:
-        """Tell whether the digest may be shown that a name asks for which no file has."""
+        """Tell whether the digest that a name asks for may be shown; no file has that name."""
         return self._digests and self._is_shown(name.removesuffix(SUFFIX))
 
     def _represent(self, file: FileVersion, *, is_given: bool) -> Representation:
-        """Return what is known of one version of a file.
+        """Return what is known about one version of a file.
 
         A version whose validators were given to a client while other hands may have been writing is never again one
         to resume from; until then it may come to rest.
@@ -251,7 +251,7 @@ class Site:
         else:
             decision = conditional.WHOLE
         if decision.kind is Answer.WHOLE and is_get:
-            # Nothing here depends on who asks, so a server may give the very same answer to all who ask with these
+            # Nothing here depends on the client, so a server may give the very same answer to all requests of these
             # bytes.
             again = None if isinstance(file, MemoryFile) else self._served.again(file)
             return answers.whole(file, representation, again)
@@ -273,7 +273,7 @@ class Site:
 
     @contextmanager
     def probe(self, data: bytes) -> Iterator[str]:
-        """Answer with *data* under a name that nobody guesses, as with a file, until the block ends.
+        """Answer with *data* under a name that nobody can guess, as with a file, until the block ends.
 
         No record is made of such answers, so no wait takes them for a board's.
         """
@@ -305,7 +305,7 @@ class Site:
         return self._list(name, environ) if may_block else NEEDS_THREAD
 
     def _index(self, name: str, file: File, environ: Environ) -> Response | HandOver:
-        """Answer with a directory's index. A browser is sent to the name with a slash, or its relative links break."""
+        """Answer with a directory's index. A browser is sent to the name with a slash; else relative links break."""
         if not name or environ.get("PATH_INFO", "").endswith("/") or not _is_browser(environ):
             return self._file(file, environ)
         file.close()
@@ -330,7 +330,7 @@ class Site:
 
 
 def _decoded(path: str) -> str:
-    """Return the name that a path of WSGI means; empty: the root's. Raises InvalidName."""
+    """Return the name that a WSGI path means; empty: the root's. Raises InvalidName."""
     try:
         text = path.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:
@@ -339,10 +339,10 @@ def _decoded(path: str) -> str:
 
 
 def _is_browser(environ: Environ) -> bool:
-    """Tell whether a person looks: every browser says that it is Mozilla, and no client of a board does."""
+    """Tell whether a person is looking: every browser says that it is Mozilla, and no client of a board does."""
     return str(environ.get("HTTP_USER_AGENT", "")).startswith("Mozilla/")
 
 
 def _may_block(environ: Environ, level: int) -> bool:
-    """Tell whether this request must not wait, and a handler of what is logged at a level might."""
+    """Tell whether this request must not wait, but a handler of what is logged at a level might."""
     return bool(environ.get(MAY_NOT_BLOCK)) and log.isEnabledFor(level)

@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import NamedTuple
 
-MOST_RANGES = 2048  # zchunk asks for 255, SWUpdate for as many as 32 KiB of text hold
+MOST_RANGES = 2048  # zchunk asks for 255, SWUpdate for as many as fit into 32 KiB of text
 MOST_RANGES_AT_ONCE = 16
 MOST_BYTES_AT_ONCE = 256  # of one field
 MOST_DATE_BYTES = 40
-MOST_DIGITS = 39  # of both ends of one range; Python takes long for long numbers
+MOST_DIGITS = 39  # of both ends of one range; Python is slow with long numbers
 MOST_OVERLAPS = 1  # RFC 9110 14.2: more than two ranges that overlap are a broken client, or an attack
-PART_BYTES = 150  # about what a part of a multipart answer costs besides its bytes
+PART_BYTES = 150  # about what a part of a multipart answer costs in addition to its bytes
 
-# Possessive (*+) throughout: what two repetitions can share costs the square of its length where nothing matches.
+# Possessive (*+) throughout: what two repetitions can share costs the square of its length if nothing matches.
 _ETAG = r'(?:W/)?"[!#-~\x80-\xff]*+"'
 _ETAGS = re.compile(rf"[ \t,]*+{_ETAG}(?:[ \t]*+,[ \t,]*+{_ETAG})*+[ \t,]*+")
 _ONE_ETAG = re.compile(_ETAG)
@@ -79,9 +79,9 @@ class Decision:
 class Validators(NamedTuple):
     """A representation as far as conditions go: a strong ETag, the time in whole seconds, the size.
 
-    The date is weak where the version before has the same (RFC 9110 8.8.2.2): nobody can tell by it which one is meant.
-    Where `may_resume` is false, other hands may have been writing while the validators were given out, so that a part
-    which is asked for under them may be of other bytes than the part before.
+    The date is weak if the version before has the same one (RFC 9110 8.8.2.2): it does not tell which one is meant.
+    If `may_resume` is false, others may have been writing while the validators were given out, so that a part
+    which is asked for under them may not fit the part before.
     """
 
     etag: str
@@ -95,7 +95,7 @@ WHOLE = Decision(Answer.WHOLE)
 
 
 def takes_long(fields: Mapping[str, str]) -> bool:
-    """Tell whether `decide`, and an answer as it says, may take more than a moment."""
+    """Tell whether `decide`, or an answer as it decides, may take more than a moment."""
     wanted = fields.get("HTTP_RANGE")
     if wanted is not None and wanted.count(",") >= MOST_RANGES_AT_ONCE:
         return True
@@ -128,7 +128,7 @@ def decide(fields: Mapping[str, str], validators: Validators, *, is_get: bool) -
         if limit is not None and validators.modified <= limit and not is_weak:
             return Decision(Answer.NOT_MODIFIED)
     wanted = fields.get("HTTP_RANGE")
-    if wanted is None or not is_get:  # RFC 9110 14.2: a server ignores Range for other methods than GET
+    if wanted is None or not is_get:  # RFC 9110 14.2: a server ignores Range for methods other than GET
         return WHOLE
     if_range = fields.get("HTTP_IF_RANGE")
     if if_range is not None and not _is_same(if_range, validators):
@@ -149,7 +149,7 @@ def _matches(value: str, etag: str, *, weak: bool) -> bool:
 
 
 def _seconds(value: str) -> int | None:
-    """Return an HTTP date in any of its three forms as seconds since the epoch; None for what is no date."""
+    """Return an HTTP date in any of its three forms as seconds since the epoch; None for what is not a date."""
     text = value.strip(" \t")
     if len(text) > MOST_DATE_BYTES:
         return None

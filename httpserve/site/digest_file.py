@@ -12,8 +12,8 @@ from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted
 from httpserve.storage.served import DigestPending, FileVersion, Identity, Served, Status
 
 SUFFIX = ".sha256"
-# Most clients on boards do not ask again after a 503, so one that must be read is waited for: two seconds until a file
-# that was just written has rested, and as many to read one or two GB. Their own patience is 15 s and more.
+# Most clients on boards do not ask again after a 503, so the answer waits: two seconds until a file that was just
+# written has rested, and two more to read one or two GB. The clients' own patience is 15 s and more.
 WAIT_SECONDS = 4.0
 
 
@@ -34,13 +34,13 @@ class MemoryFile:
 
 
 def probe_file(name: str, data: bytes, time_ns: int) -> MemoryFile:
-    """Return a file that no disk has, of a time in ns since the epoch."""
+    """Return a file that is on no disk, with a time in ns since the epoch."""
     identity = Identity(0, 0, len(data), time_ns, time_ns)
     return MemoryFile(Status(name, identity, hashlib.sha256(data).hexdigest(), shares_second=False), data)
 
 
 def digest_version(served: Served, name: str) -> Status | None:
-    """Return which version of a digest `name`, with the suffix, asks for; None where there is no file to have one.
+    """Return which version of a digest `name`, with the suffix, asks for; None if there is no file for it.
 
     Costs one look at the file.
 
@@ -52,12 +52,12 @@ def digest_version(served: Served, name: str) -> Status | None:
 
 
 def digest_file(served: Served, name: str) -> MemoryFile | None:
-    """Return the digest that `name`, with the suffix, asks for; None where there is no file to have one.
+    """Return the digest that `name`, with the suffix, asks for; None if there is no file for it.
 
-    Blocks for at most WAIT_SECONDS where it is to be computed.
+    Blocks for at most WAIT_SECONDS if the digest has to be computed.
 
     Raises:
-        DigestPending: That did not suffice.
+        DigestPending: That was not enough.
         StorageError: The disk fails.
         InvalidName: A symlink leads out of what is served by now.
     """
@@ -81,10 +81,10 @@ def _file_of(served: Served, name: str) -> Status | None:
 
 
 def _version(name: str, file: Status) -> Status:
-    """Return which version the digest of a file is: a new one for each of the file's.
+    """Return the version of the digest of a file: a new one for each version of the file.
 
-    Its validators are known before it is, and stay the same: only where the file came in with a digest are they made of
-    this one's own.
+    Its validators are known before the digest is, and stay the same: only if the file came in with a digest are they
+    made from it.
     """
     line = _line(file.sha256 or 64 * "0", file.name)
     own = hashlib.sha256(line).hexdigest() if file.sha256 is not None else None

@@ -22,7 +22,7 @@ from httpserve.storage.served import Entry
 # JSON has no charset, but clients ask for one.
 _JSON = ("application/json", "application/json; charset=utf-8")
 _OFFERED = ("text/html", *_JSON)
-# Of an Accept field; browsers send 8 members in 200 bytes. Each member takes werkzeug as long as a small file takes us.
+# Of an Accept field; browsers send 8 members in 200 bytes. Each costs werkzeug as much time as a small file costs us.
 MOST_ACCEPT_BYTES = 1024
 MOST_ACCEPT_MEMBERS = 32
 _quoted_as_it_is = json.JSONEncoder(ensure_ascii=False).encode
@@ -37,7 +37,7 @@ _TABLE = """<h1>{crumbs}</h1>
 {rows}
 </tbody>
 </table>"""
-# Sorts and filters what is there. Without it the page has the same links in the same order.
+# Sorts and filters the list. Without it the page has the same links in the same order.
 _SCRIPT = """
 const body = document.querySelector("tbody"), heads = [...document.querySelectorAll("th")];
 const rows = [...body.rows].filter(row => row.cells[0].textContent != "../");
@@ -86,7 +86,7 @@ def wants_json(accept: str) -> bool:
 
 def as_json(entries: list[Entry]) -> bytes:
     """Return the listing as a JSON array of objects with name, type, size in bytes and mtime in seconds."""
-    rows = [  # written by hand, as json takes twice as long for ten thousand of one form
+    rows = [  # written by hand, as json takes twice as long for ten thousand rows
         f'{{"name": {_quoted(name)}, "type": "directory", "size": null, "mtime": {modified!r}}}'
         if is_dir
         else f'{{"name": {_quoted(name)}, "type": "file", "size": {size}, "mtime": {modified!r}}}'
@@ -116,7 +116,7 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
 
 
 def _crumbs(name: str, prefix: str) -> str:
-    """Return the way from the root to a directory, a link for each above it."""
+    """Return the path from the root to a directory, with a link for each directory above it."""
     parts = ["", *name.split("/")] if name else [""]
     links = [escape(url_path(prefix + "../" * above)) for above in range(len(parts) - 1, 0, -1)]
     return "".join(
@@ -126,7 +126,7 @@ def _crumbs(name: str, prefix: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    """Return a name as JSON. Letters stay as they are for a reader at a terminal, which gets no control characters."""
+    """Return a name as JSON. Letters stay readable at a terminal, which gets no control characters."""
     return _quoted_as_it_is(name) if name.isprintable() else _quoted_in_ascii(name)
 
 
@@ -134,7 +134,7 @@ def _quoted(name: str) -> str:
 def _moment(second: int) -> str:
     try:
         return datetime.fromtimestamp(second, UTC).isoformat(" ")[: len("2026-01-31 12:00:00")]
-    except (OverflowError, ValueError, OSError):  # file systems know more years than dates do
+    except (OverflowError, ValueError, OSError):  # file systems know more years than `datetime` does
         return ""
 
 

@@ -1,6 +1,6 @@
-"""What is known of one version of a file before it is sent: validators, type and ready-made fields.
+"""What is known about one version of a file before it is sent: validators, type and ready-made fields.
 
-Knows which version a file is. Opens none, and knows no request.
+Knows which version a file is. Opens no file, and knows no request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from httpserve.plan import Piece, Subject
 from httpserve.site.conditional import Validators
 from httpserve.storage.served import SETTLED_SECONDS, FileVersion, Identity
 
-# The same types on every machine: no file of the system is asked. Nor are there content codings: `.img.gz`
+# The same types on every machine: no system file is consulted. Nor are there content codings: `.img.gz`
 # is a gzip file, not an image with a coding, as a board must not inflate it.
 _TYPES = dict(mimetypes.MimeTypes(filenames=()).types_map[True])
 for _type, _suffixes in {
@@ -50,8 +50,8 @@ class Representation(NamedTuple):
 
     Attributes:
         identity: Which version.
-        sha256: Its digest in hexadecimal, when it came in through us.
-        validators: What conditions are decided by.
+        sha256: Its digest in hexadecimal, if it came in through us.
+        validators: What decides conditions.
         media_type: The value of Content-Type.
         common: The fields that a 200, 206 and 304 share.
         whole: All fields of a 200.
@@ -70,10 +70,10 @@ class Representation(NamedTuple):
 
 
 def represent(file: FileVersion) -> Representation:
-    """Return what is known of one version of a file."""
+    """Return what is known about one version of a file."""
     identity = file.identity
     # RFC 9110 8.8.2.1: no Last-Modified in the future, whatever the clock did since. A file system may also
-    # say years that no date has.
+    # have years that no date has.
     modified = max(0, min(identity.mtime_ns // 1_000_000_000, int(time.time())))
     etag = f'"{file.sha256 or _fingerprint(identity)}"'
     kind = media_type(file.name)
