@@ -11,13 +11,13 @@ from httpserve.errors import InvalidArgument
 
 StrPath = str | os.PathLike[str]
 
-MOST_BITS = 256  # of a number that a message shows
+MOST_BITS = 256  # of the largest number that a message shows
 AHEAD_SECONDS = 86400.0  # of `since`: a clock may be set back after it was read; milliseconds are thousands of years
 _SINCE = "in seconds since the epoch, as time.time() gives"
 
 
 def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
-    """Return a duration that one can wait for as float seconds, else raise InvalidArgument; `zero`: 0 is one."""
+    """Return a duration to wait for as float seconds, else raise InvalidArgument; `zero`: 0 is allowed."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         is_long_enough = value > 0 or (zero and value == 0)
         if is_long_enough and value <= threading.TIMEOUT_MAX:  # an int may be too large for a float
@@ -27,7 +27,7 @@ def checked_seconds(name: str, value: object, *, zero: bool = False) -> float:
 
 
 def checked_count(name: str, value: object) -> int:
-    """Return a number of things from 1 on, of no more than can be kept in memory, else raise InvalidArgument."""
+    """Return a number of things, from 1 to what fits in memory, else raise InvalidArgument."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize:
         return value
     limit = f", at most {sys.maxsize}" if isinstance(value, int) and value > sys.maxsize else ""
@@ -35,7 +35,7 @@ def checked_count(name: str, value: object) -> int:
 
 
 def checked_since(since: object) -> float | None:
-    """Return a time that has come, in seconds since the epoch, or None. Raises InvalidArgument for what is neither."""
+    """Return a time in the past, in seconds since the epoch, or None. Raises InvalidArgument for anything else."""
     if since is None:
         return None
     if isinstance(since, bool) or not isinstance(since, int | float) or not since >= 0:
@@ -46,7 +46,7 @@ def checked_since(since: object) -> float | None:
 
 
 def quoted_value(value: object) -> str:
-    """Return what was given as a message shows it, in one line that is not too long."""
-    if isinstance(value, int) and value.bit_length() > MOST_BITS:  # of very many digits Python makes no text
+    """Return a value as a message shows it, in one line that is not too long."""
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:  # Python makes no text of very many digits
         return f"a number of {value.bit_length()} bits"
     return repr(value)

@@ -31,16 +31,16 @@ def shown(error: BaseException, text: str) -> list[str]:
 
     only = Exception(text)  # without what the error was raised from
     only.__notes__ = getattr(error, "__notes__", [])
-    users: Any = list(_users(traceback.extract_tb(error.__traceback__)))  # a list, for which this formatter is, too
+    users: Any = list(_users(traceback.extract_tb(error.__traceback__)))  # a list, which this formatter takes, too
     *lines, sentence = ListTB.structured_traceback(shell().InteractiveTB, type(error), only, users, 0)
     return [line.rstrip() for line in (sentence, *lines[1:])]
 
 
 def fold(error: object, note: Callable[[], str] | None = None) -> None:
-    """Have IPython show an interrupt as it shows errors of ours, with a note. Does nothing elsewhere."""
+    """Have IPython show an interrupt as it shows our errors, with a note. Does nothing elsewhere."""
     if not isinstance(error, KeyboardInterrupt) or shell() is None:
         return
-    # IPython asks each error for it. This one must not refer to itself: its traceback would keep servers alive.
+    # IPython asks each error for this. The interrupt must not refer to itself: its traceback would keep servers alive.
     error._render_traceback_ = _interrupt  # type: ignore[attr-defined]
     if note is not None and (text := note()):
         error.add_note(text)
@@ -52,7 +52,7 @@ def _interrupt() -> list[str]:
 
 
 def _users(frames: list[FrameSummary]) -> Iterator[FrameSummary]:
-    """Leave out IPython's frames, ours, and those of installed packages and of Python that ours have called."""
+    """Leave out IPython's frames, ours, and those of installed packages and of Python that ours called."""
     import sysconfig
 
     installed = tuple({*sysconfig.get_paths().values(), "<frozen "})

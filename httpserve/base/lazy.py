@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return the `__getattr__` and the `__dir__` of a package that loads its public names, of these modules, on use."""
+    """Return the `__getattr__` and `__dir__` of a package that loads its public names, from these modules, on use."""
     namespace = vars(sys.modules[package])
     module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names.split()}
 

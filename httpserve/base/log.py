@@ -1,4 +1,4 @@
-"""The loggers of this package. They escape what strangers chose, before any handler of the user's sees it.
+"""The loggers of this package. They escape what strangers chose, before any of the user's handlers sees it.
 
 Knows logging. Does not know who logs what.
 """
@@ -41,7 +41,7 @@ def logger(name: str) -> logging.Logger:
 
 
 def warn(log: logging.Logger, text: str, *values: object) -> None:
-    """Log a warning, and print it to stderr where nobody has set up logging, as Python does for loggers of scripts."""
+    """Log a warning, and print it to stderr if nobody has set up logging, as Python does for loggers of scripts."""
     log.warning(text, *values)
     if logging.lastResort is not None and log.isEnabledFor(logging.WARNING) and not _is_heard(log):
         record = log.makeRecord(log.name, logging.WARNING, __file__, 0, f"httpserve: {text}", values, None)
@@ -50,7 +50,7 @@ def warn(log: logging.Logger, text: str, *values: object) -> None:
 
 
 def _is_heard(log: logging.Logger) -> bool:
-    """Tell whether a record of this logger comes to a handler that does something with it."""
+    """Tell whether a record of this logger reaches a handler that does something with it."""
     logger: logging.Logger | None = log
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
@@ -72,11 +72,11 @@ def _shown(value: object) -> object:
         return value
     text = str(value)
     shown = printable(text, MOST_CHARACTERS)
-    return value if shown == text else shown  # an exception stays one for handlers that look at it
+    return value if shown == text else shown  # an exception stays an exception for handlers that look at it
 
 
 def say(logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
-    """Log, and go on if a handler of the user's raises: boards need the server. Blocks as long as the handlers do."""
+    """Log, and go on if one of the user's handlers raises: boards need the server. Blocks as long as the handlers."""
     try:
         logger.log(level, message, *arguments)
     except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001, S110 - there is nowhere left to log it

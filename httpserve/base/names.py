@@ -11,7 +11,7 @@ import re
 
 from httpserve.errors import InvalidName, InvalidType
 
-RESERVED_PREFIX = ".httpserve-"  # temporaries and journals; no request and no listing sees them
+RESERVED_PREFIX = ".httpserve-"  # temporaries and journals, which no request or listing shows
 COMPONENT_BYTES = 255  # NAME_MAX of every file system in common use
 MOST_CHARACTERS = 4095  # PATH_MAX of Linux, which no system in common use exceeds, in bytes and with a NUL at the end
 MOST_COMPONENTS = 255  # each costs a look at the disk where symlinks are followed
@@ -28,7 +28,7 @@ def is_reserved(component: str) -> bool:
 
 
 def checked_name(raw: str | os.PathLike[str], *, directory: bool = False) -> str:
-    """Return the normal form of a name that users, URLs or operators give. Does not block or touch the disk.
+    """Return the normal form of a name from users, URLs or operators. Neither blocks nor touches the disk.
 
     The normal form has no leading `/`, no trailing `/`, and no empty or `.` component.
 
@@ -38,8 +38,8 @@ def checked_name(raw: str | os.PathLike[str], *, directory: bool = False) -> str
 
     Raises:
         InvalidName: the name leads out of the root, would come back changed, is one of our own
-            temporaries, is longer or deeper than the disk could hold, or (without *directory*) is a directory's.
-        InvalidType: it is neither text nor a path.
+            temporaries, is longer or deeper than the disk could hold, or (without *directory*) means a directory.
+        InvalidType: the name is neither text nor a path.
     """
     text = raw if isinstance(raw, str) else _text_of(raw)
     if len(text) > MOST_CHARACTERS:  # before any work that grows with it
@@ -84,7 +84,7 @@ def _check_text(text: str, name: str) -> None:
         raise InvalidName(text, "it contains a NUL")
     if "\\" in name:
         raise InvalidName(text, "it contains a backslash; components are parted by '/'")
-    # str.strip() removes all that Rust calls White_Space, and U+001C to U+001F as well.
+    # str.strip() removes everything that Rust calls White_Space, and U+001C to U+001F as well.
     if name != name.strip():
         raise InvalidName(text, "it begins or ends with a blank")
 

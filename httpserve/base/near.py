@@ -1,4 +1,4 @@
-"""What lies on the disk and is like a path that does not exist, for messages.
+"""Finds a path on the disk that is like one that does not exist, for messages.
 
 Knows directories. Knows no names on the server.
 """
@@ -9,7 +9,7 @@ import os
 
 
 def nearest_path(path: str) -> str | None:
-    """Return the path of what lies beside this one on the disk and has the name most like it; None where nothing is."""
+    """Return the path beside this one on the disk whose name is most like it; None if there is none."""
     import difflib  # only where something is wrong
 
     above, name = os.path.split(path.rstrip(os.sep))

@@ -1,6 +1,6 @@
-"""Reports progress to a function of the user's, or with a bar.
+"""Reports progress to the user's function, or with a bar.
 
-Knows tqdm, if it is installed. Does not know what progresses.
+Knows tqdm, if it is installed. Does not know what makes progress.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def reporter(progress: Progress) -> Iterator[Report]:
     """Give the function that reports as *progress* says, for the time of the block. Never blocks.
 
     Raises:
-        MissingExtra: tqdm is not installed, which a bar needs.
+        MissingExtra: a bar needs tqdm, which is not installed.
         InvalidType: *progress* is neither a function, True, False nor None.
     """
     if progress is None or progress is False:
@@ -51,7 +51,7 @@ def _bar() -> Iterator[Report]:
 
         def report(copied: int, total: int | None) -> None:
             if total != bar.total:
-                bar.reset(total)  # a notebook's bar learns its length by nothing else
+                bar.reset(total)  # nothing else tells a notebook's bar its length
             bar.update(copied - bar.n)
 
         yield report

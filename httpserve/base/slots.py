@@ -10,7 +10,7 @@ from collections.abc import Hashable
 
 
 class Slots:
-    """At most so many seats for each key. Safe from any thread; waits for nothing."""
+    """A limited number of seats for each key. Safe from any thread; waits for nothing."""
 
     def __init__(self, most: int) -> None:
         self._lock = threading.Lock()

@@ -16,13 +16,13 @@ from httpserve.base.text import counted, moment, printable, size
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-MOST_ROWS = 50  # of a table: the newest; a notebook is saved with all that it shows
+MOST_ROWS = 50  # of a table: the newest; a notebook is saved with everything that it shows
 MOST_LINES = 20  # in a terminal
 MOST_NAMES = 200  # of a listing
 MOST_BOUND = 40  # the most characters of one value in a terminal
 MOST_IN_CELL = 200  # and on a page
 
-# Each cell has its style, because a widget's tables have no style of the notebook's, and Robot's log has none at all.
+# Each cell has its style, because a widget's tables do not get the notebook's, and Robot's log has none at all.
 _TEXT = Markup(' style="text-align:left;padding:.3em .6em"')
 _NUMBER = Markup(' style="text-align:right;padding:.3em .6em;white-space:nowrap"')
 
@@ -39,7 +39,7 @@ def joined(pieces: Iterable[Markup]) -> Markup:
 
 
 def code(text: str) -> Markup:
-    """Return a text to copy: one click marks all of it."""
+    """Return a text to copy: one click selects all of it."""
     return html('<code style="user-select:all">{}</code>', text)
 
 
@@ -53,7 +53,7 @@ class Column(NamedTuple):
 def html_table(
     columns: Sequence[Column], rows: Iterable[Sequence[object]], *, caption: str = "", border: bool = False
 ) -> Markup:
-    """Return a table as HTML, all of it escaped; with lines between cells for pages that have no style for tables."""
+    """Return a table as escaped HTML; with lines between cells for pages that have no style for tables."""
     styles = [_NUMBER if column.is_number else _TEXT for column in columns]
     lines = [[html("<th{}>{}</th>", style, column.heading) for style, column in zip(styles, columns, strict=True)]]
     lines += [[html("<td{}>{}</td>", style, cell) for style, cell in zip(styles, row, strict=True)] for row in rows]
@@ -79,7 +79,7 @@ def text_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list
 
 
 def facts_html(facts: Iterable[tuple[str, object]]) -> Markup:
-    """Return what is known of one thing as a table of two columns, escaped: what it is, and its value."""
+    """Return what is known about one thing as a table of two columns, escaped: a label, and its value."""
     row = html("<tr><th{0}>{{}}</th><td{0}>{{}}</td></tr>", _TEXT)
     return html("<table>{}</table>", joined(html(row, *fact) for fact in facts))
 
@@ -143,7 +143,7 @@ class Records(_Shown, tuple[T_co, ...]):
         return super().__getitem__(index)
 
 
-# Of a finding's status, and of how an answer ended: each can be read on white and on black.
+# For a finding's status and an answer's outcome: each can be read on white and on black.
 _OK, _WARN, _FAIL = "#30a46c", "#c77c02", "#e5484d"
 _COLOURS = {"ok": _OK, "warn": _WARN, "fail": _FAIL, "completed": _OK, "lost": _FAIL, "failed": _FAIL}
 _COLOURS |= dict.fromkeys(("closed", "reset", "cut"), _WARN)
@@ -173,11 +173,11 @@ _COLUMNS = {
 }
 _OF_EVENTS = {"number", "time", "kind", "client", "name", "status", "acknowledged", "total", "state"}
 _PARTS = ("transfer", "request", "download", "missing")  # of events
-FIRST_ERROR = 400  # of the codes of answers
+FIRST_ERROR = 400  # among status codes
 
 
 def as_html(records: Sequence[object], most: int = MOST_ROWS, *, border: bool = False) -> Markup:
-    """Return a table of the latest of records or events, all of it escaped; `border` is that of `html_table`."""
+    """Return a table of the latest records or events, all of it escaped; `border` is that of `html_table`."""
     latest = records[-most:] if most else []
     if not latest:
         return Markup("" if records else "<em>nothing yet</em>")
@@ -202,7 +202,7 @@ def as_text(records: Sequence[object], most: int = MOST_LINES) -> str:
 
 def _shown_of(records: Sequence[object]) -> dict[str, Column]:
     hidden = {"name"} if hasattr(records[-1], "target") else set()
-    if hasattr(records[-1], "acknowledged"):  # a transfer is a file's
+    if hasattr(records[-1], "acknowledged"):  # a transfer is always of a file
         hidden = {"method", "target"}
     if hasattr(records[-1], "kind"):  # an event may be about anything
         hidden = _COLUMNS.keys() - _OF_EVENTS
@@ -211,7 +211,7 @@ def _shown_of(records: Sequence[object]) -> dict[str, Column]:
 
 
 def _of(record: object, name: str) -> Any:  # of any attribute
-    """Return an attribute of a record, or of the record that an event has; None where neither has it."""
+    """Return an attribute of a record, or of the record in an event; None if neither has it."""
     parts = [record, *(getattr(record, part, None) for part in _PARTS)]
     values = (getattr(part, name, None) for part in parts)
     return next((value for value in values if value is not None), None)
@@ -267,7 +267,7 @@ class Listing(list[str]):
 
 
 def report_html(findings: Iterable[tuple[str, str, str, str]]) -> Markup:
-    """Return a table of findings, escaped: of each its status, what was looked at, what was found, and what to do."""
+    """Return a table of findings, escaped: for each its status, what was looked at, what was found, and what to do."""
     columns = [Column("status"), Column("check"), Column("found")]
     return html_table(columns, ([coloured(status), check, _found(*found)] for status, check, *found in findings))
 

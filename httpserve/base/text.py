@@ -17,10 +17,10 @@ _LONGEST_REST = 9
 
 
 def printable(text: str, most: int | None = None) -> str:
-    """Return a text with all that does not print escaped as Python writes it: `\\n`, `\\x1b`, `\\u202e`, `\\udcff`.
+    """Return a text with what is unprintable escaped as Python writes it: `\\n`, `\\x1b`, `\\u202e`, `\\udcff`.
 
     The result has one line, nothing invisible, and nothing that a terminal obeys. Harmless when repeated, as it leaves
-    backslashes alone. So a backslash may begin an escape or be one of the text; use `escaped` where that matters.
+    backslashes alone. So a backslash may begin an escape or belong to the text; use `escaped` where that matters.
 
     Args:
         text: Anything, lone surrogates too.
@@ -32,7 +32,7 @@ def printable(text: str, most: int | None = None) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text as `printable` does, but so that no two texts look the same. Not to be repeated.
+    """Return a text as `printable` does, but so that no two texts look the same. Must not be repeated.
 
     It doubles a backslash that would read as the beginning of an escape.
     """
@@ -62,7 +62,7 @@ UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def size(count: float, least: str = "B") -> str:
-    """Return a number of bytes in the unit that suits it; `least` is what the smallest unit is called."""
+    """Return a number of bytes in the unit that suits it; `least` is the name of the smallest unit."""
     for unit, bytes_of_unit in UNITS:
         if count >= bytes_of_unit:
             return f"{count / bytes_of_unit:.1f} {unit}"
@@ -70,7 +70,7 @@ def size(count: float, least: str = "B") -> str:
 
 
 def amounts(received: int, total: int) -> str:
-    """Return how much of how much, in the unit that suits the total."""
+    """Return `received` of `total` bytes, in the unit that suits the total."""
     for unit, bytes_of_unit in UNITS:
         if total >= 10 * bytes_of_unit:
             return f"{received // bytes_of_unit} of {-(-total // bytes_of_unit)} {unit}"
@@ -95,7 +95,7 @@ def clock(seconds: float) -> str:
 def _local(seconds: float, form: str) -> str:
     try:
         return time.strftime(form, time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):  # a year that the calendar has not
+    except (OverflowError, ValueError, OSError):  # a year that the calendar does not have
         return str(seconds)
 
 
@@ -130,7 +130,7 @@ class InPython(str):
 
 
 class Message(str):
-    """A printable text with a value for each `{}` that remembers its hints. As a `str` it has the words of Python."""
+    """A printable text with a value for each `{}`, which remembers its hints. As a `str` it is worded for Python."""
 
     parts: tuple[str | Hint, ...]
 
@@ -148,7 +148,7 @@ class Message(str):
 
 
 def in_python(text: str) -> Message:
-    """Return a message about calls of Python, for which every other interface has words of its own."""
+    """Return a message about Python calls, for which every other interface has its own words."""
     return Message("{}", InPython(text))
 
 
@@ -161,7 +161,7 @@ def worded(message: str, word: Callable[[Hint], str]) -> str:
 
 
 def url_path(name: str) -> str:
-    """Return a checked name as a path for URLs: all but `/` and RFC 3986's unreserved characters is encoded.
+    """Return a checked name as a path for URLs: everything but `/` and RFC 3986's unreserved characters is encoded.
 
     Some of these are legal in a path, but shells, globbing clients (curl) and form decoders read them differently.
     """

@@ -1,7 +1,8 @@
 """Runs what must not stop half way, although handlers of signals may raise at any moment in the main thread.
 
-A Ctrl-C raises KeyboardInterrupt there, a timeout of Robot or pytest another class by SIGALRM, and other handlers
-anything, more than once. What takes long runs in another thread, and the main one only waits for it (`run_shielded`).
+A Ctrl-C raises KeyboardInterrupt there, a timeout of Robot or pytest raises another class by SIGALRM, and other
+handlers raise anything, more than once. What takes long runs in another thread, and the main one only waits for it
+(`run_shielded`).
 A few steps that belong together run while signals are held (`sigint_held`).
 
 A Ctrl-C can interrupt the wait for a `Latch` at any moment without harm. In `Condition.wait` and `Event.wait` a
@@ -35,20 +36,20 @@ _OF_THE_THREAD = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT} 
 
 
 def block_signals() -> None:
-    """Leave signals to the main thread: one that another thread takes ends no sleep of the script's.
+    """Leave signals to the main thread: one that another thread takes does not end a sleep in the script.
 
-    SIGPIPE is among them: a script that has it at its default, to end by it, does not mean a board's connection.
+    SIGPIPE is among them: a script that lets it end the process, its default, does not mean a board's connection.
     """
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OF_THE_THREAD)
 
 
 class GivenUp(Exception):
-    """A body raises it when it hurried and did not do its work. The caller gets the interrupt."""
+    """Raised by a body that hurried and did not do its work. The caller gets the interrupt."""
 
 
 class Aside(Generic[T]):
-    """A body in a thread of its own, of that name, which the main thread may start and wait for while signals raise."""
+    """A body in its own thread, of that name, which the main thread may start and wait for while signals raise."""
 
     def __init__(self, body: Callable[[], T], name: str) -> None:
         self._body = body
@@ -62,7 +63,7 @@ class Aside(Generic[T]):
     def start(self) -> bool:
         """Let the body begin. Harmless when repeated; False where the system has no thread for it."""
         if not self._has_begun:
-            with sigint_held():  # an exception in between would leave a thread of which nobody knows
+            with sigint_held():  # an exception in between would leave a thread that nobody knows of
                 try:
                     self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                     self._thread.start()
@@ -86,7 +87,7 @@ class Aside(Generic[T]):
         return True
 
     def result(self) -> T:
-        """Return or raise what the body did."""
+        """Return or raise what the body returned or raised."""
         error, self.error = self.error, None  # else it would hold its own traceback
         if error is not None:
             try:
@@ -153,8 +154,8 @@ def _waited_out(
     """Start a body and wait for its end. Return the latest interrupt, with each one before it as context."""
     has_hurried = True
     while True:
-        # An exception may also come on the way back to the head of a loop, outside of its `try`. Hence two loops: in
-        # the outer one no signal is left that came with the first.
+        # An exception may also come on the way back to the head of a loop, outside its `try`. Hence two loops: in
+        # the outer one no signal that came with the first is left.
         try:
             while True:
                 try:
@@ -192,7 +193,7 @@ def _pass_on(handler: _Handler, number: int, frame: FrameType | None) -> object:
 
 
 class _Gate(partial[object]):
-    """`_pass_on` to a handler. Being made by C, it costs no call of Python's."""
+    """`_pass_on` to a handler. As it is made in C, it costs no Python call."""
 
     noted: ClassVar[dict[int, FrameType | None] | None] = None  # None: no signals are held
 
@@ -200,8 +201,8 @@ class _Gate(partial[object]):
 class sigint_held:
     """Put off a Ctrl-C to the end of a block, and every other signal that has a handler of Python's.
 
-    At the end the handler of that time gets the signal. Signals without such a handler do what they always do: nothing,
-    or the end of the process. Does nothing in threads other than the main one, which get no signals, nor in a block
+    The handler that is set at the end gets the signal. Signals without such a handler do what they always do: nothing,
+    or end the process. Does nothing in threads other than the main one, which get no signals, nor in a block
     within another. Costs some microseconds.
     """
 
@@ -216,7 +217,7 @@ class sigint_held:
         try:
             for number, handler in zip(NUMBERS, map(getsignal, NUMBERS), strict=True):
                 if callable(handler):
-                    # A gate is there already if an exception of a signal cut short the end of another block.
+                    # There is already a gate if an exception from a signal cut short the end of another block.
                     gate = self._gates[number] = handler if isinstance(handler, _Gate) else _Gate(_pass_on, handler)
                     set_handler(number, gate)
         except BaseException:  # from the handler of a signal that has no gate yet
@@ -230,7 +231,7 @@ class sigint_held:
             for number, gate in self._gates.items():
                 if getsignal(number) is gate:  # else somebody has set another handler in the block
                     set_handler(number, gate.args[0])
-        except BaseException:  # from the handler of a signal that has no gate any more
+        except BaseException:  # from the handler of a signal that no longer has a gate
             for number, gate in self._gates.items():
                 if getsignal(number) is gate:
                     set_handler(number, gate.args[0])
@@ -263,7 +264,7 @@ _renewed: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.Weak
 def renew_in_child(thing: T, renew: Callable[[T], object]) -> None:
     """Have `renew(thing)` called in each forked child, before anything else, as long as the thing is alive.
 
-    A child has one thread: what another thread of its parent holds or does there, nobody will give back or finish.
+    A child has one thread: nobody there gives back or finishes what another thread of its parent holds or does.
     """
     _renewed[thing] = renew
 

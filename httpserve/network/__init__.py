@@ -1,1 +1,1 @@
-"""Under which address boards reach this host: its interfaces, routes and names."""
+"""At which address boards reach this host: its interfaces, routes and names."""

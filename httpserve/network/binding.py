@@ -1,4 +1,4 @@
-"""Binds sockets and lets them listen, or raises one of our errors that says why that cannot be.
+"""Binds sockets and makes them listen, or raises one of our errors that says why that is impossible.
 
 Knows sockets and the system's errors. Does not know what a listening socket is set up with.
 """
@@ -44,7 +44,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def listening(hosts: Sequence[str], port: int, listen: Callable[[socket.socket], None]) -> list[socket.socket]:
-    """Return sockets that listen on these hosts, all on one port; *listen* lets one of them do so.
+    """Return sockets that listen on these hosts, all on one port; *listen* makes one of them listen.
 
     Blocks and raises as `bind` does; then no socket is left. For port 0 several ports are tried until one is free on
     every host.
@@ -88,7 +88,7 @@ def _bound(endpoint: Endpoint) -> socket.socket:
 
 
 def bind_error(error: OSError, host: str, port: int) -> AddressError:
-    """Return our error for one that `bind` or `listen` raised. Does not block.
+    """Return our error for an error that `bind` or `listen` raised. Does not block.
 
     With SO_REUSEADDR two sockets can be bound to one port; the second one fails when it listens.
     """
@@ -118,7 +118,7 @@ def _in_use(host: str, port: int) -> str:
 
 
 def first_free_port() -> int:
-    """Return the lowest port on which every user may listen."""
+    """Return the lowest port that every user may listen on."""
     try:
         return int(_FIRST_FREE_PORT.read_text())
     except (OSError, ValueError):  # not Linux, or a sandbox

@@ -19,7 +19,7 @@ from httpserve.network.urls import url_from_advertise, url_host
 
 log = logger("httpserve.network")
 
-_DISCARD_PORT = 9  # RFC 863; any port but 0 does, as nothing is sent
+_DISCARD_PORT = 9  # RFC 863; any port but 0 will do, as nothing is sent
 _V4, _V6 = socket.AF_INET, socket.AF_INET6
 _WILDCARDS = ("0.0.0.0", "::")
 _MORE = "more_hosts"  # the name of an argument
@@ -75,8 +75,8 @@ def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False)
 
     It is *host*; else the address that faces *peer* (for a link-local IPv6 peer an IPv4 or global address of that
     interface if it has one, as a URL then needs no zone); else the source of the default route; else an address of an
-    interface that is up, a real card before a virtual one, link-local last; else 127.0.0.1. One line of the log tells
-    of a choice among several. *is_awaited* says that the caller waits for the network of *peer* to come up: until then
+    interface that is up, a real card before a virtual one, link-local last; else 127.0.0.1. One line of the log reports
+    a choice among several. *is_awaited* says that the caller waits for the network of *peer* to come up: until then
     packets to it go to the default router, whose address would be the wrong one.
 
     Raises:
@@ -108,12 +108,12 @@ def listen_host(host: str | None, peer: str | None, *, is_awaited: bool = False)
 
 
 def check_peer(bound_host: str, peer: str, *, is_strict: bool) -> None:
-    """Warn where a board at *peer* will hardly reach what listens on *bound_host*: in the log, else on stderr.
+    """Warn if a board at *peer* is unlikely to reach what listens on *bound_host*: in the log, else on stderr.
 
     Does not block for addresses; a name takes as long as the resolver.
 
     Raises:
-        AddressNotFound: It *is_strict*, and there is something to warn of.
+        AddressNotFound: *is_strict* is set, and there is something to warn about.
     """
     error = obstacle(bound_host, peer)
     if error is None:
@@ -126,7 +126,7 @@ def check_peer(bound_host: str, peer: str, *, is_strict: bool) -> None:
 
 
 def obstacle(bound_host: str, peer: str) -> AddressNotFound | None:
-    """Return what says why a board at *peer* will hardly reach what listens on *bound_host*; None where it may.
+    """Return why a board at *peer* is unlikely to reach what listens on *bound_host*; None if it may reach it.
 
     Does not block for addresses; a name takes as long as the resolver.
     """
@@ -137,7 +137,7 @@ def obstacle(bound_host: str, peer: str) -> AddressNotFound | None:
 
 
 def _detour(bound_host: str, target: Endpoint, source: str) -> AddressNotFound | None:
-    """Say what keeps packets of *target* from coming here."""
+    """Say what keeps packets from *target* from coming here."""
     try:
         route = route_to(target)
     except OSError:  # the interface went away meanwhile
@@ -188,7 +188,7 @@ def _facing_host(bound_host: str, peer: str | None) -> str:
 def answering(bound_host: str) -> list[InterfaceAddress]:
     """Return the addresses of this host on which a socket bound to *bound_host* answers other hosts, best first.
 
-    Empty for a wildcard where there is nothing but loopback, and for an address that no interface has (any more).
+    Empty for a wildcard if there is only loopback, and for an address that no interface has (any more).
     """
     if bound_host in _WILDCARDS:
         return _candidates(_answering(bound_host))
@@ -261,7 +261,7 @@ def _log_choice(candidates: list[InterfaceAddress]) -> None:
     if not candidates:
         return
     chosen, *rest = candidates
-    # Another family on the same interface leads to the same boards, so it is no choice to tell of.
+    # Another family on the same interface leads to the same boards, so it is not a choice to report.
     others = [str(o) for o in rest if o.interface != chosen.interface or o.family == chosen.family]
     if others:
         log.info("chose %s; others are %s; %s or %s chooses", chosen, ", ".join(others), Hint("peer"), Hint("host"))

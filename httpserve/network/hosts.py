@@ -32,7 +32,7 @@ class Endpoint:
 
 
 def checked_port(port: object) -> int:
-    """Return *port* if it is an int of 0 to 65535, else raise InvalidArgument."""
+    """Return *port* if it is an int from 0 to 65535, else raise InvalidArgument."""
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= LAST_PORT:
         text = "{} is not an int of 0 to {}; {} lets the system choose"
         raise InvalidArgument(text, Hint("port", port), LAST_PORT, Hint("port", 0))
@@ -91,7 +91,7 @@ def checked_peer(peer: object) -> str:
 
 
 def numeric_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return the number of an address, wrapped IPv4 unwrapped; raises ValueError for what is none."""
+    """Return the number of an address, wrapped IPv4 unwrapped; raises ValueError for anything else."""
     address = ipaddress.ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address
 
@@ -109,12 +109,12 @@ def is_numeric(host: str) -> bool:
 def resolve(host: str, port: int = 0, *, what: str = "host") -> list[Endpoint]:
     """Return where *host* is, IPv4 first. Does not block for an address; for a name as long as the resolver.
 
-    Brackets are stripped, and IPv4 wrapped in IPv6 is unwrapped. A host may also be an interface, whose first address
-    it is then, a link-local one last. *what* is the argument's name, for the messages.
+    Brackets are stripped, and IPv4 wrapped in IPv6 is unwrapped. A host may also be an interface, which then means
+    its first address, a link-local one last. *what* is the argument's name, for the messages.
 
     Raises:
         InvalidArgument: *host* is malformed, or link-local IPv6 without a zone where several would fit.
-        AddressNotFound: The name does not resolve, the zone is no interface, or the interface has no address.
+        AddressNotFound: The name does not resolve, the zone is not an interface, or the interface has no address.
     """
     bare = checked_host(host, what)
     if bare.lower().rstrip(".") == "localhost":  # RFC 6761, 6.3: never a matter for the resolver
@@ -157,12 +157,12 @@ def _unresolved(bare: str, what: str, error: OSError | UnicodeError) -> str:
 
 
 def _lookup(bare: str, port: int) -> Iterable[Endpoint]:
-    # As bytes, Python leaves the codec for international names (milliseconds to import) alone.
+    # As bytes: Python then does not import the codec for international names, which takes milliseconds.
     text = bare.encode("ascii") if bare.isascii() else bare
     try:
         answers = socket.getaddrinfo(text, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
-        if ":" in bare:  # an address, with a zone that is no interface
+        if ":" in bare:  # an address, with a zone that is not an interface
             raise
         answers = socket.getaddrinfo(text, port, type=socket.SOCK_STREAM)
     for family, _, _, _, sockaddr in answers:

@@ -73,12 +73,12 @@ class InterfaceAddress:
 
     @property
     def is_virtual(self) -> bool:
-        """True where the name is one of a container, virtual machine or VPN interface, or of loopback."""
+        """True if the name is that of a container, virtual machine or VPN interface, or of loopback."""
         return _VIRTUAL.match(self.interface) is not None
 
     @property
     def is_usb(self) -> bool:
-        """True where the name is one of a USB network interface."""
+        """True if the name is that of a USB network interface."""
         return _USB.match(self.interface) is not None
 
     def reaches(self, address: str) -> bool:
@@ -88,7 +88,7 @@ class InterfaceAddress:
 
     @property
     def network(self) -> str:
-        """The network of this interface, such as `192.168.7.0/24`; empty where the system does not tell."""
+        """The network of this interface, such as `192.168.7.0/24`; empty if the system does not tell."""
         if not self.prefix_length:
             return ""
         return str(ipaddress.ip_network(f"{self.network_of or self.address}/{self.prefix_length}", strict=False))
@@ -112,8 +112,8 @@ class InterfaceAddress:
 def interfaces() -> list[InterfaceAddress]:
     """List the addresses of this host, in the kernel's order, IPv4 first.
 
-    Does not block on Linux (0.1 ms). Without netlink and psutil it asks the resolver: the names of interfaces are empty
-    then, and only the host's main addresses are in the list.
+    Does not block on Linux (0.1 ms). Without netlink and psutil it asks the resolver: the names of interfaces are then
+    empty, and only the host's main addresses are in the list.
     """
     if sys.platform == "linux":
         try:
@@ -132,7 +132,7 @@ def source_address(family: socket.AddressFamily, sockaddr: tuple[Any, ...]) -> s
     """Return the address that packets to *sockaddr* leave from, with the zone if it is link-local IPv6.
 
     Does not block and sends nothing: connecting a UDP socket only asks the routing table. Raises the
-    OSError of the system where no route leads there.
+    system's OSError if no route leads there.
     """
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(sockaddr)
@@ -154,7 +154,7 @@ def host_of(sockaddr: tuple[Any, ...]) -> str:  # Any: what socket functions ret
     return host
 
 
-# Documentation networks (RFC 5737, RFC 3849) are on nobody's interface: only the default route leads there.
+# Documentation networks (RFC 5737, RFC 3849) are on no interface: only the default route leads there.
 _FAR_AWAY = {socket.AF_INET: ("203.0.113.1", 9), socket.AF_INET6: ("2001:db8:ffff::1", 9, 0, 0)}
 
 

@@ -1,7 +1,7 @@
 """Lists that the Linux kernel keeps, asked for over rtnetlink(7).
 
-Knows the messages and their attributes. Does not know what is in the lists. Struct layouts and numbers are of
-linux/netlink.h and linux/rtnetlink.h.
+Knows the messages and their attributes. Does not know what is in the lists. Struct layouts and numbers are those
+of linux/netlink.h and linux/rtnetlink.h.
 """
 
 from __future__ import annotations

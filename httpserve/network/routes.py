@@ -1,4 +1,4 @@
-"""Says where packets to a board go, and whether the kernel has ever heard of it.
+"""Says where packets to a board go, and whether the kernel has ever heard of the board.
 
 Reads the routing table and the list of neighbours; sends nothing. Does not know which address suits a board.
 """
@@ -50,7 +50,7 @@ def route_to(target: Endpoint) -> Route:
 
 
 def is_near(target: Endpoint) -> bool:
-    """Tell whether *target* is on a network of this host that is up, with no router between. Does not block."""
+    """Tell whether *target* is on a network of this host that is up, with no router in between. Does not block."""
     zone = target.host.partition("%")[2]
     return any(
         here.family == target.family and here.is_up and here.reaches(target.host)
@@ -77,7 +77,7 @@ _NUD_ANSWERED = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, pro
 
 
 def neighbours() -> list[Neighbour]:
-    """List the hosts that the kernel has talked to, or tried to. Empty where it does not say, as outside Linux.
+    """List the hosts that the kernel has talked to, or tried to. Empty if it does not say, as outside Linux.
 
     Blocks for microseconds. An entry goes away some minutes after the last packet.
     """

@@ -59,7 +59,7 @@ def url_from_advertise(advertise: object, port: int) -> str:
 
 
 def _advertised_host(match: re.Match[str]) -> str | None:
-    """Return the host as the URL says it, or None if it is no host that a board could mean."""
+    """Return the host as the URL has it, or None if it is not a host that a board could use."""
     name: str | None = match["name"]
     if name is not None and not name.rstrip(".").rpartition(".")[2].isdigit():  # else it claims to be IPv4
         return name

@@ -1,1 +1,1 @@
-"""What a notebook has of its own: the live table, and cells that run again."""
+"""What only a notebook has: the live table, and cells that run again."""

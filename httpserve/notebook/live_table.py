@@ -42,9 +42,9 @@ class Watched(Protocol):
     @property
     def is_running(self) -> bool: ...
     @property
-    def transfers(self) -> Sequence[Any]: ...  # records, of which `tables` knows what to show
+    def transfers(self) -> Sequence[Any]: ...  # records, which `tables` knows how to show
     @property
-    def missing(self) -> Sequence[Any]: ...  # likewise; blocks while the disk lists names
+    def missing(self) -> Sequence[Any]: ...  # records too; blocks while the disk lists names
     def events(self, since: int, timeout: float, kinds: Sequence[str]) -> Sequence[Any]: ...  # each has a number
     def get_url(self) -> str: ...
 
@@ -52,12 +52,12 @@ class Watched(Protocol):
 class Watch:
     """A live table of transfers in the output of one cell. It ends with the server, or at its `close`.
 
-    A thread of its own reads the client's events twice a second, and shows the transfers when there were any. What it
-    shows goes to the place where it began, whatever other cells run meanwhile. It does not keep the client alive.
+    Its thread reads the client's events twice a second, and shows the transfers when there were any. What it shows
+    goes to the place where it began, whatever other cells run meanwhile. It does not keep the client alive.
     """
 
     def __init__(self, client: Watched) -> None:
-        """Show the table as it is now; `start` lets it go on. Returns at once.
+        """Show the table as it is now; `start` keeps it up to date. Returns at once.
 
         Raises:
             HttpServeError: This is not a notebook.
@@ -76,7 +76,7 @@ class Watch:
         self._transfers = client.transfers
         self._missing: Sequence[Any] | None = None  # until the thread has looked
         self._place = _place(shell, self._bundle("live"))
-        with sigint_held():  # as below: what a signal raises inside of a Thread breaks it
+        with sigint_held():  # as below: an exception from a signal inside a Thread breaks it
             self._thread = threading.Thread(target=self._go_on, name="httpserve-watch", daemon=True)
 
     def start(self) -> None:
@@ -154,19 +154,19 @@ class Watch:
         return f"<Watch of {self._url}, {'live' if self.is_live else 'ended'}>"
 
     def _ipython_display_(self) -> None:
-        if self._shell.execution_count != self._cell:  # in the cell that made it, it is shown already
+        if self._shell.execution_count != self._cell:  # in the cell that made the table, it is shown already
             self._shell.display_pub.publish({"text/plain": repr(self)})
 
 
 def _has_stopped(client: Watched, happened: Sequence[Any]) -> bool:
-    """Tell whether no more will come: not before what was under way at a stop has ended, too."""
-    return any(one.kind == "stopped" for one in happened) or not (  # where so much came that it is forgotten
+    """Tell whether no more will come: after a stop, only once what was under way has ended, too."""
+    return any(one.kind == "stopped" for one in happened) or not (  # so much came that the event is forgotten
         client.is_running or any(one.state == UNDER_WAY for one in client.transfers)
     )
 
 
 def _parted(transfers: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Return those that are under way, in the order of the table, and the others, in that of time."""
+    """Return the transfers under way, in the order of the table, and the others, in the order of time."""
     under_way = sorted((one for one in transfers if one.state == UNDER_WAY), key=_order)
     return under_way, [one for one in transfers if one.state != UNDER_WAY]
 
@@ -195,7 +195,7 @@ def _sums(transfers: Sequence[Any]) -> tuple[int, int, float]:
 
 def _place(shell: Any, first: Bundle) -> Callable[[Bundle], None]:
     """Show something below the running cell, and return what changes it later, from any thread."""
-    # This publisher, whatever a cell that captures its output puts there meanwhile. A change goes to where its
+    # This publisher, whatever a cell that captures its output installs meanwhile. A change goes to where its
     # display_id was shown, whichever cell runs then, and is saved with the notebook. A widget ends with the kernel.
     publisher = shell.display_pub
     transient = {"display_id": f"httpserve-{uuid.uuid4().hex}"}

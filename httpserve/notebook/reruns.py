@@ -1,10 +1,10 @@
-"""Lets a cell that runs again have its port: a start in IPython closes the server of this process that holds it.
+"""Lets a cell that runs again have its port: a start in IPython closes this process's server that holds it.
 
-A script's old object ends when its variable gets another one. In IPython it often lives on, since the history of
-outputs keeps what a cell has shown, and a traceback what it went through. Its server would keep the port, and the cell
-would work once.
+A script's old object ends when its variable gets a new one. In IPython it often lives on, since the history of
+outputs keeps what a cell has shown, and a traceback keeps its frames. Its server would keep the port, and the cell
+would work only once.
 
-Knows whether this is IPython. Does not know what a server is, beyond that it runs, has an address and can be closed.
+Knows whether this is IPython. Of a server it knows only that it runs, has an address and can be closed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Server(Protocol):
 
 
 def make_room(servers: Iterable[Server], error: PortInUse) -> bool:
-    """Close that of these servers which holds the port of a cell's start. False where there is none to close.
+    """Close the one of these servers that holds the port of a cell's start. False if there is none to close.
 
-    Does nothing outside of IPython, nor in threads other than the one of the cells. Blocks as `close` does.
+    Does nothing outside IPython, nor in any thread but the one that runs the cells. Blocks as `close` does.
     """
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None or threading.current_thread() is not threading.main_thread():
