@@ -19,7 +19,7 @@ from httpserve.cli.signals import Signals
 from tests.cases import each
 from tests.interfaces.command import END_SECONDS, end, fetch, first_line
 from tests.interfaces.conftest import Run, Start
-from tests.server.wire import eventually, script
+from tests.server.wire import eventually, script, sleeps
 
 
 def everything_in(folder: Path) -> dict[str, bytes | None]:
@@ -265,6 +265,7 @@ def test_port_file_of_a_killed_server_is_gone_before_anything_that_takes_time(
         asking, _ = source.accept()
         with asking:
             assert not file.exists()
+            eventually(lambda: sleeps(process, 5), "it waits")  # a signal just before that would be felt after it
             assert end(process) == (1, "", "httpserve: ended by a signal before SRC was copied\n")
 
 
