@@ -9,11 +9,11 @@ Knows whether this is IPython. Of a server it knows only that it runs, has an ad
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterable
 from typing import Protocol
 
+from httpserve.base.ipython import shell
 from httpserve.base.log import logger
 from httpserve.errors import PortInUse
 
@@ -37,8 +37,7 @@ def make_room(servers: Iterable[Server], error: PortInUse) -> bool:
 
     Does nothing outside IPython, nor in any thread but the one that runs the cells. Blocks as `close` does.
     """
-    ipython = sys.modules.get("IPython")
-    if ipython is None or ipython.get_ipython() is None or threading.current_thread() is not threading.main_thread():
+    if shell() is None or threading.current_thread() is not threading.main_thread():
         return False
     for server in servers:
         if server.is_running and server.get_port() == error.port:
