@@ -13,7 +13,6 @@ from typing import Protocol
 
 READ = 1
 WRITE = 4  # as EPOLLIN and EPOLLOUT
-EITHER = READ | WRITE
 NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may have set SIGPIPE to its default, which ends it
 
 
