@@ -165,7 +165,7 @@ def wait_for_download(
     try:
         return RecordList(_wait(claims, terms, counts))
     except KeyboardInterrupt as error:
-        fold(error, partial(_how_far, terms, counts))
+        fold(error, partial(_what_they_had, terms, counts))
         raise
     finally:
         if begun is not None:
@@ -207,7 +207,7 @@ def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[Downlo
                 pace.begin_anew()
 
 
-def _how_far(terms: DownloadTerms, counts: Counting) -> str:
+def _what_they_had(terms: DownloadTerms, counts: Counting) -> str:
     """Return how much the awaited clients had; empty if only a user's function knows who they are."""
     if terms.boards.predicate is not None:
         return ""
