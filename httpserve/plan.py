@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, overload
 
 NUMBERS = 1 << 32  # how many values an item of array("I") can have
+PAUSE_SECONDS = 0.02  # how often `Wait.is_over` is asked
 READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time
 
 
@@ -81,13 +82,25 @@ class Stream(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """A pause before the next step, in seconds."""
+    """A pause before the next step. It takes no thread.
+
+    Attributes:
+        seconds: How long; infinity for as long as the client stays.
+        is_over: Asked now and then: whether it ends now, however many seconds are left.
+    """
 
     seconds: float
+    is_over: Callable[[], bool] | None = None
+
+
+NO_WAIT = Wait(0.0)
 
 
 class Abort(NamedTuple):
-    """The end of the connection in the middle of the answer: an orderly close, or a reset."""
+    """The end of the connection in the middle of the answer: an orderly close, or a reset.
+
+    It comes once the client has acknowledged all that left before it.
+    """
 
     reset: bool = False
 
@@ -151,6 +164,18 @@ class Subject(NamedTuple):
 PROBE, ASIDE = Subject("", "", 0, ()), Subject("", "", 0, ())
 
 
+class Met(NamedTuple):
+    """What was asked for to happen to an answer, for the record.
+
+    Attributes:
+        fault: The faults that it met, as text; empty if none.
+        rules: By which rules of the user it is as it is.
+    """
+
+    fault: str
+    rules: tuple[object, ...]
+
+
 class Repeatable(Protocol):
     """How to give the very same answer once more."""
 
@@ -178,27 +203,37 @@ class Plan:
         raw_fields: The header fields as bytes, ready to send, where they were made already.
         repeatable: How to answer the very same request again, from any client: a server may ask this instead of the
             app. None where the answer depends on the client, or where requests are counted.
+
+    Attributes:
+        before: How long to wait before the head leaves; None: not at all.
+        is_last: Whether the connection ends with this answer, as nothing else tells where the content ends.
+        met: What was asked for to happen to this answer; None: nothing.
+        sources: The steps that hold what `close` closes, and what takes memory. Steps may be many more, and made as
+            they are wanted.
     """
 
-    __slots__ = ("length", "raw_fields", "repeatable", "steps", "subject")
+    __slots__ = ("before", "is_last", "length", "met", "raw_fields", "repeatable", "sources", "steps", "subject")
 
     def __init__(
         self,
-        steps: tuple[Step, ...],
+        steps: Sequence[Step],
         length: int | None,
         subject: Subject | None = None,
         raw_fields: bytes | None = None,
         repeatable: Repeatable | None = None,
     ) -> None:
-        self.steps = steps
+        self.steps = self.sources = steps
         self.length = length
         self.subject = subject
         self.raw_fields = raw_fields
         self.repeatable = repeatable
+        self.before: Wait | None = None
+        self.is_last = False
+        self.met: Met | None = None
 
     def close(self) -> None:
         """Close the files of all regions, and all streams. Harmless when repeated."""
-        for step in self.steps:
+        for step in self.sources:
             if type(step) is Region:
                 step.file.close()
             elif type(step) is Stream and step.close is not None:
@@ -206,6 +241,8 @@ class Plan:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the body as bytes. Raises what `read_at` raises."""
+        if self.before is not None:
+            _pause(self.before)
         for step in self.steps:
             if isinstance(step, Data):
                 yield step.data
@@ -214,9 +251,24 @@ class Plan:
             elif isinstance(step, Stream):
                 yield from step.pieces
             elif isinstance(step, Wait):
-                time.sleep(step.seconds)  # a server that does not know plans gave this answer its own thread
+                _pause(step)
             else:
                 raise ChangedWhileSent("this answer is cut on purpose")
+
+
+class Response(NamedTuple):
+    """One answer: its status, its header fields, and its content as a plan."""
+
+    status: int
+    fields: Sequence[tuple[str, str]]
+    plan: Plan
+
+
+def _pause(wait: Wait) -> None:
+    """Block until a wait is over: a server that does not know plans has given this answer a thread of its own."""
+    until = time.monotonic() + wait.seconds
+    while time.monotonic() < until and not (wait.is_over is not None and wait.is_over()):
+        time.sleep(max(0.0, min(PAUSE_SECONDS, until - time.monotonic())))
 
 
 def _pieces_of(region: Region) -> Iterator[bytes]:

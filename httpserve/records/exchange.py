@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from httpserve.base.text import escaped
-from httpserve.plan import Piece, Subject
+from httpserve.plan import Met, Piece, Subject
 from httpserve.records.model import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
@@ -147,6 +147,12 @@ class Exchange:
     state: State = State.UNDER_WAY
     unacked_at: float = 0.0  # when somebody last saw that not all that was handed over was acknowledged
     claims: tuple[Claim, ...] = ()
+    met: Met | None = None  # what was asked for to happen to the answer
+
+    @property
+    def fault(self) -> str:
+        """The faults that the answer met, as text; empty if none."""
+        return self.met.fault if self.met is not None else ""
 
     @property
     def is_over(self) -> bool:
@@ -189,6 +195,7 @@ class Exchange:
             outcome=self._outcome(sent),
             fields=self.head.fields,
             known=self.link.known,
+            fault=self.fault,
         )
 
     def transfer(self, now: float) -> Transfer:
@@ -221,6 +228,7 @@ class Exchange:
             user_agent=escaped(self.head.user_agent),
             state=state,
             known=link.known,
+            fault=self.fault,
         )
         if was_over and len(made.ranges) <= MOST_KEPT_RANGES:  # asked first: it may have ended meanwhile
             self.snapshot = made

@@ -70,6 +70,7 @@ class RequestRecord(Record):
             anything, are read as ISO 8859-1: escape these characters before showing them.
         known: How it is known what the client has received: `acked` by its TCP, or only `handed_over` to the
             system, on systems that tell no more (what is not `completed` may then be less).
+        fault: The faults that you asked for and the answer met, such as `Cut(0.5)`; empty if none.
     """
 
     time: float
@@ -88,6 +89,7 @@ class RequestRecord(Record):
     outcome: str
     fields: Mapping[str, str] = field(default_factory=Fields, repr=False, compare=False)
     known: str = ACKED
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Transfer(Record):
         user_agent: The value of the User-Agent field.
         state: As the `outcome` of a request's record; `completed` once all is acknowledged.
         known: As in a request's record.
+        fault: As in a request's record.
     """
 
     time: float
@@ -134,6 +137,7 @@ class Transfer(Record):
     user_agent: str
     state: str
     known: str
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ def log_access(record: RequestRecord) -> None:
     say(
         access,
         logging.INFO,
-        '%s "%s" %d %d bytes %.3f s "%s"%s%s',
+        '%s "%s" %d %d bytes %.3f s "%s"%s%s%s',
         record.client,
         _in_quotes(f"{record.method} {record.target}" if record.method else record.target),
         record.status,
@@ -27,6 +27,7 @@ def log_access(record: RequestRecord) -> None:
         _in_quotes(record.user_agent),
         f" range {record.range}" if record.range else "",
         "" if record.completed else f" {record.outcome}",
+        f" fault {record.fault}" if record.fault else "",
     )
 
 

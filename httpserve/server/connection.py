@@ -183,11 +183,11 @@ class Connection:
         self._head = None
         plan = answer.plan
         is_framed = plan.length is not None or answer.is_chunked
-        if not (head.keep_alive and is_framed) or shared.stopping or self._cannot_drain(head):
+        if plan.is_last or not (head.keep_alive and is_framed) or shared.stopping or self._cannot_drain(head):
             self._end_with(head)
         if content is not None:
             content.is_held = False  # a go-ahead would appear in the middle of the answer
-        exchange = Exchange(delivery, head.noted, answer.status, plan.length or 0, plan.subject, wall, now)
+        exchange = _exchange(delivery, head, answer, wall, now)
         try:
             small = in_memory(plan, SMALL_BYTES, may_block=not at_once)
         except (BlockingIOError, ChangedWhileSent):  # read it again, but not for ever, nor while others wait
@@ -201,7 +201,7 @@ class Connection:
             answer = self._cannot_read(failed, head)
             plan = answer.plan
             small = b"".join(plan)
-            exchange = Exchange(delivery, head.noted, answer.status, plan.length or 0, plan.subject, wall, now)
+            exchange = _exchange(delivery, head, answer, wall, now)
         end = answer.end(head, close=self._is_last)
         start = answer.line + shared.date_now() + end
         if small is None:
@@ -357,8 +357,7 @@ class Connection:
         delivery = self.delivery
         state, receipts = delivery.state, delivery.receipts
         if state is State.PAUSED:
-            delivery.enter(State.SENDING, NEVER)
-            return Need.THREAD
+            return delivery.rest(now)
         if state is State.SENDING:
             return delivery.look(now)
         is_settled = delivery.is_settled(now)
@@ -393,3 +392,10 @@ class Connection:
         self._buffer = self._raw_head = b""
         self._content = self._head = None
         self.delivery.sock.close()
+
+
+def _exchange(delivery: Delivery, head: Head, answer: Answer, wall: float, now: float) -> Exchange:
+    plan = answer.plan
+    exchange = Exchange(delivery, head.noted, answer.status, plan.length or 0, plan.subject, wall, now)
+    exchange.met = plan.met
+    return exchange

@@ -12,7 +12,7 @@ import os
 import socket
 
 from httpserve.base.log import logger, traceback_lines
-from httpserve.plan import Data, Plan, ReadFailed, Region, Repeatable
+from httpserve.plan import NO_WAIT, PAUSE_SECONDS, Data, Plan, ReadFailed, Region, Repeatable, Wait
 from httpserve.records.exchange import ClosedLink, End, Exchange
 from httpserve.records.exchange import State as Progress
 from httpserve.records.model import ACKED, HANDED_OVER
@@ -29,6 +29,7 @@ log = logger("httpserve.server")
 
 SETTLE_SECONDS = 0.02  # how often to look whether a client that keeps asking has acknowledged something
 HALF_CLOSED_SECONDS = 0.2
+GONE_SECONDS = 0.25  # how often to look in a pause whether the client has left
 DISK_BUSY_SECONDS = 0.1  # look again whether fewer threads wait for a disk
 ACKNOWLEDGED_SECONDS = 0.05  # when a log line waits for an acknowledgment, look this soon after an answer
 MOMENT_SECONDS = 0.05  # how long a thread waits until a client has taken more
@@ -63,6 +64,8 @@ class Delivery:
         "_local",
         "_outgoing",
         "_outstanding",
+        "_pause",
+        "_paused_until",
         "_progress_at",
         "_shared",
         "client",
@@ -91,6 +94,8 @@ class Delivery:
         self._held = 0  # bytes of the budget for answers that wait
         self._outgoing: Outgoing | None = None
         self._outstanding = 0
+        self._pause = NO_WAIT
+        self._paused_until = now
         self._progress_at = now
 
     def enter(self, state: State, deadline: float) -> None:
@@ -253,8 +258,7 @@ class Delivery:
             return self.abandon(now)
         clock, disk, slots = self._shared.clock, outgoing.disk(), self._shared.disks
         if disk is not None and not slots.take(disk):
-            self.enter(State.PAUSED, now + DISK_BUSY_SECONDS)
-            return Need.TIME
+            return self._begin_pause(Wait(DISK_BUSY_SECONDS), now)
         try:
             ended = self._send_while_there_is_room(outgoing, patience)
         except ReadFailed as failed:
@@ -270,8 +274,9 @@ class Delivery:
         if ended is Sent.NO_ROOM:
             return self._wait_for_room(now)
         if ended is Sent.PAUSE:
-            self.enter(State.PAUSED, now + outgoing.pause)
-            return Need.TIME
+            return self._begin_pause(outgoing.pause, now)
+        if outgoing.is_cut_on_purpose and self._shared.cutting is False and self.outstanding():
+            return self._begin_pause(Wait(SETTLE_SECONDS), now)  # what left before must arrive: a reset drops it
         self._drop_outgoing()
         if ended is Sent.RESET:
             return self.abandon(now)
@@ -312,6 +317,32 @@ class Delivery:
         self._watch_progress(now)
         self.deadline = now + self._shared.look_seconds
         return Need.ROOM
+
+    def _begin_pause(self, wait: Wait, now: float) -> Need:
+        """Give the thread back until a wait in the middle of the answer is over."""
+        self._pause, self._paused_until = wait, now + wait.seconds
+        self.enter(State.PAUSED, self._next_rest(now))
+        return Need.TIME
+
+    def _next_rest(self, now: float) -> float:
+        return min(self._paused_until, now + (GONE_SECONDS if self._pause.is_over is None else PAUSE_SECONDS))
+
+    def rest(self, now: float) -> Need:
+        """Go on after a pause that is over, else look whether the client is still there.
+
+        A client that has said its last word meanwhile has left: nothing is on its way to it that would tell.
+        """
+        is_over = self._pause.is_over
+        if now >= self._paused_until or (is_over is not None and is_over()):
+            self.enter(State.SENDING, NEVER)
+            return Need.THREAD
+        if tcp.is_lost(self.sock, self._shared.limits.lost):
+            return self.abandon(now, End.LOST)
+        if tcp.has_left(self.sock):
+            error = tcp.error_of(self.sock)
+            return self.close(now, End.CLOSED if error is None else end_by(error))
+        self.deadline = self._next_rest(now)
+        return Need.TIME
 
     def _watch_progress(self, now: float) -> None:
         """Begin to check whether the client acknowledges anything."""

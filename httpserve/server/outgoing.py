@@ -12,7 +12,7 @@ import socket
 import sys
 from enum import Enum, auto
 
-from httpserve.plan import Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Stream, Wait, read_at
+from httpserve.plan import NO_WAIT, Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Stream, Wait, read_at
 from httpserve.records.exchange import Exchange, State
 from httpserve.server.pacing import Pace
 
@@ -74,11 +74,12 @@ class Outgoing:
 
     Attributes:
         exchange: The record.
-        pause: How many seconds to wait after `Sent.PAUSE`.
+        pause: What to wait for after `Sent.PAUSE`.
     """
 
     __slots__ = (
         "_at",
+        "_before",
         "_by_reference",
         "_frame",
         "_framed",
@@ -113,23 +114,30 @@ class Outgoing:
         self._frame = _NOTHING  # what of it is to leave next
         self._framed = (0, 0)  # how many bytes of the frame are not content, and how many are
         self._by_reference = self._left - borrowed if hasattr(os, "sendfile") else 0  # how much may leave so
+        self._before = plan.before
         self.exchange = exchange
-        self.pause = 0.0
+        self.pause = NO_WAIT
 
     def close(self) -> None:
         """Close the plan. Harmless when repeated."""
         self._plan.close()
 
+    @property
+    def is_cut_on_purpose(self) -> bool:
+        """Whether what comes next is an `Abort`."""
+        steps = self._plan.steps
+        return self._index < len(steps) and isinstance(steps[self._index], Abort)
+
     def disk(self) -> int | None:
         """Return the disk that the content comes from; None where it is in memory."""
-        for step in self._plan.steps:
+        for step in self._plan.sources:
             if type(step) is Region:
                 return step.file.disk
         return None
 
     def held_bytes(self) -> int:
         """Return about how much memory this answer takes while it waits for the client."""
-        steps = self._plan.steps
+        steps = self._plan.sources
         held = len(self._head) + len(self._frame) + len(self._piece or b"")
         return held + sum(STEP_BYTES + (len(step.data) if type(step) is Data else 0) for step in steps)
 
@@ -142,6 +150,9 @@ class Outgoing:
             StreamFailed: A stream ends too early, or raises.
         """
         steps = self._plan.steps
+        if self._before is not None:
+            self.pause, self._before = self._before, None
+            return Sent.PAUSE
         try:
             while self._head:
                 self._head = self._head[sock.send(self._head, self._more(0)) :]
@@ -158,7 +169,7 @@ class Outgoing:
                 self._index += 1
                 self._at = 0
                 if isinstance(step, Wait):
-                    self.pause = step.seconds
+                    self.pause = step
                     return Sent.PAUSE
         except BlockingIOError:
             return Sent.NO_ROOM
@@ -296,7 +307,7 @@ def in_memory(plan: Plan, most: int, *, may_block: bool = True) -> bytes | None:
         ReadFailed: The disk does not deliver a file.
         BlockingIOError: This needs a wait for a disk, and may not block.
     """
-    if plan.length is None or plan.length > most:
+    if plan.length is None or plan.length > most or plan.before is not None:
         return None
     parts = []
     for step in plan.steps:

@@ -33,7 +33,7 @@ _FIN_ON_CLOSE = struct.pack("ii", 0, 0)
 _UNSPECIFIED = bytes(16)  # a struct sockaddr of the family AF_UNSPEC
 _TCP_RTO_MAX_MS = 44
 _TCP_INFO_BYTES = 60
-_TCP_CLOSE = 7  # a state, in include/net/tcp_states.h
+_TCP_CLOSE, _TCP_CLOSE_WAIT, _TCP_LAST_ACK = 7, 8, 9  # states, in include/net/tcp_states.h
 _RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED = 2, 3, 56  # offsets in struct tcp_info
 
 
@@ -118,6 +118,23 @@ def is_over(sock: socket.socket) -> bool:
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
     except OSError:
         return True
+
+
+def has_left(sock: socket.socket) -> bool:
+    """Tell whether the client has ended its side, or the connection is over. Does not need to read what it sent."""
+    if not TELLS_OUTSTANDING:
+        return False
+    try:
+        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    except OSError:
+        return True
+    return state in (_TCP_CLOSE, _TCP_CLOSE_WAIT, _TCP_LAST_ACK)
+
+
+def error_of(sock: socket.socket) -> OSError | None:
+    """Return why a connection is over, once; None if the client ended it in good order."""
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return OSError(number, os.strerror(number)) if number else None
 
 
 class Listener(socket.socket):

@@ -1,4 +1,4 @@
-"""Answers: a file whole or in ranges, what does not exist, what is refused. Each is a status, fields and a plan.
+"""Answers: a file whole or in ranges, what does not exist, what is refused.
 
 Knows representations and plans. Does not know which answer a request gets, and opens nothing.
 """
@@ -9,10 +9,9 @@ import secrets
 from collections.abc import Sequence
 from html import escape
 from http import HTTPStatus
-from typing import NamedTuple
 
 from httpserve.base.text import url_path
-from httpserve.plan import Data, Piece, Pieces, Plan, Region, Repeatable, Step, Subject
+from httpserve.plan import Data, Piece, Pieces, Plan, Region, Repeatable, Response, Step, Subject
 from httpserve.site.conditional import ByteRange
 from httpserve.site.digest_file import MemoryFile
 from httpserve.site.page import page
@@ -25,16 +24,7 @@ STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HT
 # RFC 9110 15.5.17; Python before 3.13 has the phrase of an older one.
 STATUS_LINES[416] = "416 Range Not Satisfiable"
 
-Fields = Sequence[tuple[str, str]]
 File = ServedFile | MemoryFile
-
-
-class Response(NamedTuple):
-    """One answer: its status, its header fields, and its content as a plan."""
-
-    status: int
-    fields: Fields
-    plan: Plan
 
 
 def whole(file: File, representation: Representation, again: Repeatable | None) -> Response:
@@ -144,7 +134,7 @@ def not_found_page(name: str, near: Sequence[str], root: str, method: str) -> Re
     return Response(404, fields, content(body, method))
 
 
-def text(status: int, reason: str, method: str, fields: Fields = ()) -> Response:
+def text(status: int, reason: str, method: str, fields: Sequence[tuple[str, str]] = ()) -> Response:
     """Answer with a status and a line that says why."""
     body = f"{STATUS_LINES[status]}: {reason}\n".encode()
     kind = ("Content-Type", "text/plain; charset=utf-8")

@@ -18,9 +18,9 @@ from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
 from httpserve.base.text import Hint, Message
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
-from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver
+from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Response
 from httpserve.site import answers, conditional
-from httpserve.site.answers import File, Response
+from httpserve.site.answers import File
 from httpserve.site.conditional import Answer
 from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file, digest_version, probe_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
