@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from httpserve.base.progress import Progress
     from httpserve.base.text import Hint
     from httpserve.client.client import HttpServerClient
+    from httpserve.client.faults import FaultHandle, Hold
     from httpserve.doctor import Finding, Report
     from httpserve.errors import (
         AddressError,
@@ -61,6 +62,7 @@ else:  # what pytest's plugin imports at every start must cost nothing
         "base.progress": "Progress",
         "base.text": "Hint",
         "client.client": "HttpServerClient",
+        "client.faults": "FaultHandle Hold",
         "doctor": "Finding Report",
         "errors": "AddressError AddressNotFound AlreadyExists CopyFailed CopyIsADirectory CopyNotPermitted "
         "DigestMismatch HttpServeError InvalidArgument InvalidName InvalidType IsADirectory MissingExtra "
@@ -96,9 +98,11 @@ __all__ = [
     "Event",
     "ExpectedDownload",
     "ExpectedRequest",
+    "FaultHandle",
     "Finding",
     "ForgottenEvent",
     "Hint",
+    "Hold",
     "HttpServeError",
     "HttpServerClient",
     "InvalidArgument",

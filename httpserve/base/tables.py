@@ -165,13 +165,15 @@ _COLUMNS = {
     "seconds": Column("seconds", True),
     "state": Column("state"),
     "outcome": Column("state"),
+    "fault": Column("fault"),
     "nearest": Column("nearest names"),
     "mode": Column("kind"),
     "content_length": Column("size", True),
     "last_modified": Column("changed"),
     "etag": Column("ETag"),
 }
-_OF_EVENTS = {"number", "time", "kind", "client", "name", "status", "acknowledged", "total", "state"}
+_OF_EVENTS = {"number", "time", "kind", "client", "name", "status", "acknowledged", "total", "state", "fault"}
+_RARE = {"fault"}  # what has a column only where there is one
 _PARTS = ("transfer", "request", "download", "missing")  # of events
 FIRST_ERROR = 400  # among status codes
 
@@ -206,8 +208,12 @@ def _shown_of(records: Sequence[object]) -> dict[str, Column]:
         hidden = {"method", "target"}
     if hasattr(records[-1], "kind"):  # an event may be about anything
         hidden = _COLUMNS.keys() - _OF_EVENTS
-    known = (name for name in _COLUMNS if name not in hidden and any(_of(one, name) is not None for one in records))
-    return {name: _COLUMNS[name] for name in known}
+    values = {name: [_of(one, name) for one in records] for name in _COLUMNS if name not in hidden}
+    return {
+        name: _COLUMNS[name]
+        for name, found in values.items()
+        if (any(found) if name in _RARE else any(value is not None for value in found))
+    }
 
 
 def _of(record: object, name: str) -> Any:  # of any attribute

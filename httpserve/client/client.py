@@ -20,6 +20,7 @@ from httpserve.base.tables import Records
 from httpserve.base.text import in_python, url_path
 from httpserve.base.threads import Latch, run_shielded
 from httpserve.client.board_commands import Target, Value, command, compares_digest, fetches_directory
+from httpserve.client.faults import FaultHandle, Faults, Hold
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.summary import Summary
 from httpserve.client.wait_arguments import WaitTerms
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     import opendal
 
     from httpserve.doctor import Report
+    from httpserve.faults import Fault
     from httpserve.notebook.live_table import Watch
 
 log = logger("httpserve.client")
@@ -168,6 +170,7 @@ class HttpServerClient:
         owner = _Owner()
         self._storage = Storage(root, timeout=self._timeout, owner=owner)
         self._owner = owner
+        self._faults = Faults(site.rules, self._log, self._life)
         self._summary = Summary(self._life, root, self._log, ways)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # must not refer to this object, or it would live for ever
@@ -229,6 +232,7 @@ class HttpServerClient:
             self._watch.server_end = "the server was closed"
         if self._life.close(STOP_SECONDS):
             log.info("stopped")
+        self._site.rules.end()
 
     def __enter__(self) -> Self:
         self.start()
@@ -600,6 +604,75 @@ class HttpServerClient:
         """
         return ExpectedRequest(self._claims, self._terms.request(name, method, status, client, timeout))
 
+    # Wrong on purpose
+
+    def fault(
+        self,
+        name: StrPath | None,
+        *faults: Fault,
+        times: int | None = None,
+        after: int = 0,
+        client: str | None = None,
+        method: str | None = None,
+        seed: int | str | None = None,
+    ) -> FaultHandle:
+        """Let answers be wrong on purpose, from now on. Does not block; the server need not run.
+
+        It stays in force over `stop`, until it is cleared, has had its `times`, or the client is closed. If several are
+        for the same request, the latest one holds. Only answers that a fault changes count: a `Cut(0.5)` does not
+        concern a request for the first quarter.
+
+        Args:
+            name: A name, in any spelling, whether there is such a file or not; or a pattern of names, in which `*`, `?`
+                and `[...]` stand for other characters; None: every request.
+            faults: Faults of `httpserve.faults`. They apply in this order.
+            times: How many answers they change; None: all.
+            after: How many answers they would change are let through first; default 0.
+            client: The address of the board; None: any.
+            method: Such as `GET`; None: any.
+            seed: Decides what faults leave to chance: with the same one, the same requests meet the same faults. None:
+                a new one, which `seed` of the handle tells.
+
+        Returns:
+            A handle, which is also a context manager that clears them.
+
+        Raises:
+            InvalidArgument: A value is invalid, or `Refuse`, which knows no name, comes with one or with other faults.
+            InvalidType: Something is not a fault.
+            InvalidName: No file can have that name.
+        """
+        return self._faults.add(name, faults, times=times, after=after, client=client, method=method, seed=seed)
+
+    @property
+    def faults(self) -> tuple[FaultHandle, ...]:
+        """The faults in force, the oldest first. Does not block."""
+        return self._faults.in_force()
+
+    def clear_faults(self) -> None:
+        """End all faults. Does not block; harmless when repeated. What is under way goes on as it began."""
+        self._faults.clear()
+
+    def hold(self, name: StrPath | None, at: int | float = 0.5, client: str | None = None) -> Hold:
+        """Let answers stop before one byte until they are released, from now on. Does not block.
+
+        What is held takes no thread. The server does not give it up, but a board that leaves, or is lost, ends it. The
+        board's own time-outs go on.
+
+        Args:
+            name: As for `fault`.
+            at: Before which byte of the file: its number, a fraction (a float from 0.0 to 1.0; default 0.5), or,
+                negative, counted from the end. 0: before the head.
+            client: The address of the board; None: any.
+
+        Returns:
+            A handle with `wait` and `release`. Used with `with`, it releases at the end of the block.
+
+        Raises:
+            InvalidArgument: A value is invalid.
+            InvalidName: No file can have that name.
+        """
+        return self._faults.hold(name, at, client)
+
     # Why nothing arrives
 
     def doctor(self) -> Report:
@@ -744,6 +817,8 @@ def _listen(
     sockets = listening(hosts, port, partial(tcp.listen, lost_seconds=limits.lost))
     bound = sockets[0].getsockname()[1]
     try:
-        return Server(sockets, site, exchanges, limits)
+        server = Server(sockets, site, exchanges, limits)
+        site.rules.follow(server)
+        return server
     except OSError as error:  # out of descriptors
         raise bind_error(error, hosts[0], bound) from error

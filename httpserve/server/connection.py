@@ -10,7 +10,7 @@ import socket
 from functools import partial
 
 from httpserve.base.log import logger
-from httpserve.plan import ChangedWhileSent, HandOver, ReadFailed
+from httpserve.plan import ChangedWhileSent, HandOver, Met, ReadFailed
 from httpserve.records.exchange import Exchange
 from httpserve.server.answer import Answer, call_app, refusal
 from httpserve.server.delivery import Delivery, end_by
@@ -351,6 +351,12 @@ class Connection:
         start = answer.line + shared.date + answer.end(None, close=True)
         whole = start + b"".join(answer.plan)
         return delivery.send_at_once(whole, len(start), exchange, now) or self._finish(now) or Need.GONE
+
+    def refuse(self, met: Met, now: float, wall: float, at_once: bool) -> Need:
+        """Reset the connection before anything is read. It is on record, with the status 0."""
+        delivery = self.delivery
+        delivery.receipts.begin(Exchange(delivery, describe(b""), 0, 0, None, wall, now, met=met), 0)
+        return delivery.abandon(now)
 
     def on_deadline(self, now: float, wall: float, at_once: bool) -> Need:
         """Decide what happens to a connection whose deadline has come."""

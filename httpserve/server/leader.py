@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from functools import partial
 
 from httpserve.base.log import logger, traceback_lines
 from httpserve.base.threads import Latch, block_signals
@@ -322,6 +323,7 @@ class Leader:
             self._poller.watch(fd, READ)
 
     def _accept(self, listener: socket.socket) -> Connection | None:
+        refuse = self._shared.refuse
         for at in range(ACCEPT_AT_ONCE):
             if len(self._connections) >= self._shared.limits.connections:
                 if at > 0:
@@ -349,7 +351,9 @@ class Leader:
                 return None
             self._connections[connection.delivery.fd] = connection
             self._shared.ledger.connected(connection.delivery, self._wall)
-            taken = self._apply(connection, self._guarded(connection, connection.on_input))
+            met = refuse(client) if refuse is not None else None
+            first = connection.on_input if met is None else partial(connection.refuse, met)
+            taken = self._apply(connection, self._guarded(connection, first))
             if taken is not None:
                 return taken
         return None

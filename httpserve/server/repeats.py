@@ -7,6 +7,7 @@ Knows bytes and descriptors, and how a plan's content is read again. Knows no so
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from httpserve.plan import Repeatable, Subject
 from httpserve.server.request_head import MOST_KEPT_BYTES as MOST_REPEATED_HEAD_BYTES
@@ -148,6 +149,10 @@ class Repeat:
         return self._given == STORED_AT and self.repeatable.change_would_show(wall)
 
 
+def _found_nothing(raw_head: bytes) -> None:
+    return None
+
+
 class Repeats:
     """The answers that one server gives again.
 
@@ -157,10 +162,14 @@ class Repeats:
 
     def __init__(self) -> None:
         self._by_head: dict[bytes, Repeat] = {}
-        self.find = self._by_head.get
+        self.find: Callable[[bytes], Repeat | None] = self._by_head.get
         self._buffer = memoryview(bytearray(MOST_REPEATED_BYTES))
         self._store = AnswerStore()
         self._stored: list[Repeat] = []
+
+    def pause(self, is_paused: bool) -> None:
+        """Find nothing as long as this is so. Safe from any thread."""
+        self.find = _found_nothing if is_paused else self._by_head.get
 
     def remember(self, raw_head: bytes, repeat: Repeat) -> None:
         """Keep how to answer a request that comes with these bytes."""

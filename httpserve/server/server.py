@@ -75,6 +75,7 @@ class Server(ThreadedWSGIServer):
             self._log = LogWriter(f"httpserve:{port}-log")
             local = None if host in ("0.0.0.0", "::") or self._others else host
             shared = Shared(app, ledger, self._environ(host, port), local, limits, self._log, clock)
+            self._repeats = shared.repeats
             self._leader = Leader([self.socket, *self._others], shared, best_poller(), f"httpserve:{port}")
             taken.pop_all()
             sockets[0].close()
@@ -104,6 +105,10 @@ class Server(ThreadedWSGIServer):
     def is_started(self) -> bool:
         """Whether the thread was started."""
         return self._thread is not None and self._thread.ident is not None
+
+    def pause_repeats(self, is_paused: bool) -> None:
+        """Ask the app for each answer as long as this is so. Holds for every request that is read from now on."""
+        self._repeats.pause(is_paused)
 
     def wake(self) -> None:
         """Check at once which deadlines have come."""

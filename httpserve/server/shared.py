@@ -13,6 +13,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from httpserve.base.slots import Slots
+from httpserve.plan import Met
 from httpserve.records.exchange import Exchange
 from httpserve.records.log import ExchangeLog
 from httpserve.server.access_log import access, log_access
@@ -30,7 +31,8 @@ class Shared:
     """What all connections of a server share.
 
     Args:
-        app: The WSGI app. One with an attribute `plans` that is true answers `NEEDS_THREAD` rather than block.
+        app: The WSGI app. One with an attribute `plans` that is true answers `NEEDS_THREAD` rather than block. One with
+            a method `refuse` says of a client whether its connection is refused.
         ledger: Where exchanges are recorded.
         environ: What the WSGI environ says of the server.
         local: Our address; None if it differs between connections.
@@ -51,6 +53,7 @@ class Shared:
     ) -> None:
         self.app = app
         self.app_blocks = not getattr(app, "plans", False)
+        self.refuse: Callable[[str], Met | None] | None = getattr(app, "refuse", None)
         self.ledger = ledger
         self.environ = environ
         self.local = local

@@ -24,6 +24,12 @@ STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HT
 # RFC 9110 15.5.17; Python before 3.13 has the phrase of an older one.
 STATUS_LINES[416] = "416 Range Not Satisfiable"
 
+
+def status_line(status: int) -> str:
+    """Return a status with its phrase. One that nobody knows has none."""
+    return STATUS_LINES.get(status) or f"{status} "
+
+
 File = ServedFile | MemoryFile
 
 

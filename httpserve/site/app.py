@@ -18,13 +18,15 @@ from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
 from httpserve.base.text import Hint, Message
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
-from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Response
+from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Met, Response
 from httpserve.site import answers, conditional
+from httpserve.site.altered import SHORTENED, Request, altered, refusal, shortened
 from httpserve.site.answers import File
 from httpserve.site.conditional import Answer
 from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file, digest_version, probe_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
 from httpserve.site.representation import Representation, represent
+from httpserve.site.rules import Rule, Rules
 from httpserve.storage.served import DigestPending, DiskBusy, FileVersion, Served
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ class Site:
         self._digests = digests
         # Returns, for names that do not exist, similar ones that do; may block for the disk.
         self.nearest: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda missing: {}
+        self.rules = Rules()
         self._has_warned = False  # about running out of descriptors
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
@@ -79,13 +82,43 @@ class Site:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
-        response = self._respond(environ)
+        response = self._respond_by_rules(environ) if self.rules.all else self._respond(environ)
         if isinstance(response, HandOver):
             # Only a server that sets MAY_NOT_BLOCK gets this, and knows it.
             return response  # type: ignore[return-value]
         # A copy: a server may change what it is given.
-        start_response(answers.STATUS_LINES[response.status], list(response.fields))
+        start_response(answers.status_line(response.status), list(response.fields))
         return response.plan
+
+    # Rules of the user
+
+    def _respond_by_rules(self, environ: Environ) -> Response | HandOver:
+        try:
+            name = _decoded(environ.get("PATH_INFO", ""))
+        except InvalidName:
+            name = None
+        asked = Request(name, environ.get("REMOTE_ADDR", ""), environ["REQUEST_METHOD"])
+        if name in self._probes or not self.rules.find(asked, Rule):
+            return self._respond(environ)
+        return NEEDS_THREAD if environ.get(MAY_NOT_BLOCK) else altered(self.rules, self, asked, environ)
+
+    def answer(self, environ: Environ) -> Response:
+        """Return the answer to a request, whatever the rules. It may block for the disk."""
+        response = self._respond(environ)
+        assert isinstance(response, Response)
+        return response
+
+    def answer_with(self, file: MemoryFile, environ: Environ) -> Response:
+        """Return the answer to a request that is taken to be for this file, whatever the rules."""
+        response = self._file(file, environ)
+        assert isinstance(response, Response)
+        return response
+
+    def refuse(self, client: str) -> Met | None:
+        """Return by which rule a connection of a client is to be refused; None if it is not."""
+        return refusal(self.rules, client) if self.rules.all else None
+
+    # Files, directories and what does not exist
 
     def _respond(self, environ: Environ) -> Response | HandOver:
         method = environ["REQUEST_METHOD"]
@@ -240,6 +273,8 @@ class Site:
 
     def _file(self, file: File, environ: Environ) -> Response | HandOver:
         representation = self._represent(file, is_given=True)
+        if SHORTENED in environ:
+            representation = shortened(representation, environ[SHORTENED])
         is_get = environ["REQUEST_METHOD"] == "GET"
         for field in conditional.FIELDS:
             if field in environ:

@@ -1,0 +1,43 @@
+"""Wrong on purpose: the faults that `HttpServerClient.fault` puts into answers. Each is a frozen dataclass.
+
+A place in a file (`at`, `to`) is a byte number, a fraction (a float from 0.0 to 1.0), or, negative, counted from the
+end. It is always a place in the whole file, so that a cut at 0.5 comes at the same byte whichever ranges are asked.
+"""
+
+from httpserve.faults.fault import Chance, Fault, Sequence
+from httpserve.faults.kinds import (
+    Corrupt,
+    Cut,
+    Headers,
+    IgnoreRange,
+    NoLength,
+    Redirect,
+    Refuse,
+    Slow,
+    Stale,
+    Stall,
+    Status,
+    Truncate,
+    WrongLength,
+    WrongRange,
+)
+
+__all__ = [
+    "Chance",
+    "Corrupt",
+    "Cut",
+    "Fault",
+    "Headers",
+    "IgnoreRange",
+    "NoLength",
+    "Redirect",
+    "Refuse",
+    "Sequence",
+    "Slow",
+    "Stale",
+    "Stall",
+    "Status",
+    "Truncate",
+    "WrongLength",
+    "WrongRange",
+]

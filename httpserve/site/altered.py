@@ -1,0 +1,209 @@
+"""Answers that are wrong on purpose, or held: which rule a request meets, and what becomes of its answer.
+
+Knows rules and faults. Does not know how a request is answered without them, nor who asked for the rules.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from httpserve.faults import Fault, Refuse, Slow
+from httpserve.faults.fault import RANGES, About, Ask, Draw
+from httpserve.faults.kinds import paused
+from httpserve.faults.steps import At, position
+from httpserve.plan import Met, Piece, Response, Wait
+from httpserve.site.digest_file import MemoryFile, probe_file
+from httpserve.site.representation import Representation
+from httpserve.site.rules import Rule, Rules
+
+SHORTENED = "httpserve.shortened"  # in the environ: where the file is to end
+
+Environ = dict[str, Any]
+
+
+class Request(NamedTuple):
+    """What a rule chooses a request by."""
+
+    name: str | None
+    client: str
+    method: str
+
+
+@dataclass(eq=False)
+class FaultRule(Rule):
+    """Faults that answers are to meet, in this order. What is left to chance depends on the seed."""
+
+    faults: tuple[Fault, ...]
+    _: KW_ONLY
+    seed: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.made = time.time_ns()
+
+    def drawn(self, asked: Request, key: str) -> list[Fault]:
+        """Return the faults that a request meets; `key` makes it the same request again."""
+        turn = self.turn(asked.client, asked.name or "")
+        draw = Draw(turn, f"{key}|{self.turn(asked.client, key, 'again')}", self.seed)
+        drawn = (fault.drawn(draw, str(index)) for index, fault in enumerate(self.faults))
+        return [fault for fault in drawn if fault is not None]
+
+
+class RefusalRule(FaultRule):
+    """Connections that are to be refused: nothing is known of them but the client."""
+
+
+@dataclass(eq=False)
+class HoldRule(Rule):
+    """Where answers are to wait until they are released."""
+
+    at: At
+    is_released: Callable[[], bool]
+
+
+class Stop:
+    """Where a hold keeps one answer. Its wait asks it, so it knows when the answer has come there."""
+
+    def __init__(self, rule: HoldRule) -> None:
+        self.rule = rule
+        self.is_reached = False
+        self.wait = Wait(float("inf"), self.ask)
+
+    def ask(self) -> bool:
+        """Tell whether the answer may go on."""
+        self.is_reached = True
+        return self.rule.is_released()
+
+
+class Answers(Protocol):
+    """How requests are answered without rules."""
+
+    def answer(self, environ: Environ) -> Response:
+        """Return the answer to a request."""
+
+    def answer_with(self, file: MemoryFile, environ: Environ) -> Response:
+        """Return the answer to a request for this file."""
+
+
+def altered(rules: Rules, answers: Answers, asked: Request, environ: Environ) -> Response:
+    """Return the answer to a request, with the faults and holds that it meets: the latest of the faults, all holds."""
+    response = answers.answer(environ)
+    for rule in rules.find(asked, FaultRule):
+        if not isinstance(rule, RefusalRule):
+            response = _Altering(rule, answers, asked, environ).done(response)
+            break
+    for hold in rules.find(asked, HoldRule):
+        assert isinstance(hold, HoldRule)
+        stop = Stop(hold)
+        held = paused(response, hold.at, stop.wait)
+        if held is not None:
+            response = _noted(held, "", hold, stop)
+    return response
+
+
+def refusal(rules: Rules, client: str) -> Met | None:
+    """Return by which rule a connection of a client is to be refused; None if it is not."""
+    asked = Request(None, client, "")
+    for rule in rules.find(asked, RefusalRule):
+        assert isinstance(rule, RefusalRule)
+        drawn = rule.drawn(asked, "")
+        is_refused = any(isinstance(fault, Refuse) for fault in drawn)
+        return Met(repr(Refuse()), (rule,)) if is_refused and rule.take() else None
+    return None
+
+
+def shortened(representation: Representation, to: At) -> Representation:
+    """Return what is known about a file as if it ended earlier. Its digest is not told: nothing may tell."""
+    size = min(representation.validators.size, position(to, representation.validators.size))
+    told = {"Content-Length": str(size)}
+    common = tuple(one for one in representation.common if one[0] != "Repr-Digest")
+    whole = tuple((name, told.get(name, value)) for name, value in representation.whole if name != "Repr-Digest")
+    return representation._replace(
+        validators=representation.validators._replace(size=size),
+        common=common,
+        whole=whole,
+        raw="".join(map("%s: %s\r\n".__mod__, whole)).encode("ascii"),
+        subject=representation.subject._replace(pieces=(Piece(0, 0, size),)),
+    )
+
+
+class _Altering:
+    """The faults of one rule on the way into one answer."""
+
+    def __init__(self, rule: Rule, answers: Answers, asked: Request, environ: Environ) -> None:
+        assert isinstance(rule, FaultRule)
+        self._rule = rule
+        self._answers = answers
+        self._asked = asked
+        self._environ = environ
+        self._about = About(
+            asked.method,
+            asked.name or "",
+            "HTTP_RANGE" in environ,
+            environ.get("SERVER_PROTOCOL") == "HTTP/1.0",
+            f"{rule.seed}|{asked.name}",
+        )
+        self._met: list[Fault] = []
+
+    def done(self, response: Response) -> Response:
+        """Return the answer with the faults, or as it is if they make no difference, or the rule lets it through."""
+        environ, asked = self._environ, self._asked
+        drawn = self._rule.drawn(asked, f"{asked.method} {environ.get('PATH_INFO')} {environ.get('HTTP_RANGE')}")
+        made = self._answered_otherwise(drawn, response)
+        for fault in sorted(drawn, key=lambda one: isinstance(one, Slow)):  # which lets no other see the steps
+            other = fault.altered(made, self._about)
+            if other is not None:
+                made = other
+                self._met.append(fault)
+        is_new = made.plan.sources is not response.plan.sources
+        if not self._met or not self._rule.take():
+            if is_new:
+                made.plan.close()
+            return response
+        if is_new:
+            response.plan.close()
+        made.plan.repeatable = None
+        return _noted(made, ", ".join(map(repr, self._met)), self._rule)
+
+    def _answered_otherwise(self, drawn: list[Fault], response: Response) -> Response:
+        """Return the answer to what the request is taken to ask for."""
+        ask, asking = Ask(), []
+        for fault in drawn:
+            other = fault.asked(ask, self._about)
+            if other is not None:
+                ask = other
+                asking.append(fault)
+        if not asking:
+            return response
+        made = self._answer_to(ask)
+        if (made.status, made.fields) == (response.status, response.fields):
+            made.plan.close()
+            return response
+        self._met += asking
+        return made
+
+    def _answer_to(self, ask: Ask) -> Response:
+        environ = {name: value for name, value in self._environ.items() if not (ask.ignores_range and name in RANGES)}
+        if ask.shortened is not None:
+            environ[SHORTENED] = ask.shortened
+        if ask.stale is None:
+            return self._answers.answer(environ)
+        if isinstance(ask.stale, bytes):
+            file = probe_file(self._asked.name or "", ask.stale, self._rule.made)
+            return self._answers.answer_with(file, environ)
+        environ["PATH_INFO"] = f"/{ask.stale}".encode().decode("latin-1")
+        made = self._answers.answer(environ)
+        subject = made.plan.subject
+        made.plan.subject = subject and subject._replace(name=self._asked.name or "")
+        return made
+
+
+def _noted(response: Response, fault: str, *by: object) -> Response:
+    """Note in an answer what it has met, after what it had met before."""
+    met = response.plan.met or Met("", ())
+    response.plan.met = Met(", ".join(filter(None, (met.fault, fault))), (*met.rules, *by))
+    return response
