@@ -47,6 +47,7 @@ class Content:
         self._next = _Next.SIZE if self._chunked else (_Next.DATA if length else _Next.NOTHING)
         self._left = 0 if self._chunked else length
         self._buffer = b""
+        self._at = 0  # in it: what comes before was taken
         self._trailer_bytes = 0
         self.taken = 0
         self.waited = 0.0
@@ -76,6 +77,8 @@ class Content:
         data: list[bytes] = []
         while not self.done and self._step(data):
             pass
+        self._buffer = self._buffer[self._at :]
+        self._at = 0
         return b"".join(data)
 
     def _step(self, data: list[bytes]) -> bool:
@@ -97,8 +100,9 @@ class Content:
         return True
 
     def _take_data(self, data: list[bytes]) -> bool:
-        piece, self._buffer = self._buffer[: self._left], self._buffer[self._left :]
+        piece = self._buffer[self._at : self._at + self._left]
         data.append(piece)
+        self._at += len(piece)
         self._left -= len(piece)
         self.taken += len(piece)
         if self._left:
@@ -107,17 +111,19 @@ class Content:
         return True
 
     def _take_line(self) -> bytes | None:
-        line, end, rest = self._buffer.partition(b"\r\n")
-        begun = line if end else line.removesuffix(b"\r")
+        buffer, at = self._buffer, self._at
+        longest = at + MOST_LINE_BYTES + len(b"\r\n")
+        end = buffer.find(b"\r\n", at, longest)
+        begun = buffer[at:longest].removesuffix(b"\r") if end < 0 else buffer[at:end]
         if self._next is _Next.DATA_END and begun:
             raise Refused(400, "a chunk is longer than its size")
         if len(begun) > MOST_LINE_BYTES or b"\n" in begun:
             raise Refused(400, "a line of the chunked content is malformed")
-        if not end:
+        if end < 0:
             return None
-        self._buffer = rest
-        self.taken += len(line) + len(end)
-        return line
+        self._at = end + len(b"\r\n")
+        self.taken += self._at - at
+        return begun
 
     def _take_trailer(self, line: bytes) -> None:
         self._trailer_bytes += len(line)
