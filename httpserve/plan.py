@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 NUMBERS = 1 << 32  # how many values an item of array("I") can have
 PAUSE_SECONDS = 0.02  # how often `Wait.is_over` is asked
@@ -310,6 +313,32 @@ class HandOver:
     A server that sets `MAY_NOT_BLOCK` in the environ of a request gets this one
     object instead of a body when the answer takes more than a moment.
     """
+
+
+class Intake(Protocol):
+    """What takes the content of a request as it comes. Each call may block, and none waits for the client.
+
+    `answer` or `cut` is the last call.
+    """
+
+    def write(self, data: bytes) -> bool:
+        """Take the next bytes; False: no more are wanted, and `answer` says why."""
+
+    def answer(self, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer the request, as an app does."""
+
+    def cut(self, how: str, status: int = 0) -> None:
+        """Give up, as no more comes: how that happened, in a word, and with which status it was answered, if at all."""
+
+
+class Receive(HandOver):
+    """The answer of an app that wants the content of a request first, and no thread while the client is silent.
+
+    An app that sees no `MAY_NOT_BLOCK` in the environ reads `wsgi.input` instead.
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self.intake = intake
 
 
 NEEDS_THREAD = HandOver()

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from httpserve.base.log import logger, traceback_lines
-from httpserve.plan import MAY_NOT_BLOCK, Data, HandOver, Plan, Stream
+from httpserve.plan import MAY_NOT_BLOCK, Data, HandOver, Intake, Plan, Stream
 from httpserve.server.request_body import ContentFailed, RequestBody
 from httpserve.server.request_head import Head, Refused
 from httpserve.server.shared import Shared
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 log = logger("httpserve.server")
 
@@ -108,7 +111,6 @@ def call_app(
         read: As for `RequestBody`; None if the request has no content.
         at_once: Whether the app may not block; then the answer may be `NEEDS_THREAD`.
     """
-    start_response = _StartResponse()
     environ = {
         **shared.environ,
         **head.environ,
@@ -117,8 +119,22 @@ def call_app(
         "wsgi.input": io.BytesIO() if read is None else RequestBody(read),
         MAY_NOT_BLOCK: at_once,
     }
+    return _asked(shared, head, partial(shared.app, environ))
+
+
+def answer_of_intake(shared: Shared, head: Head, intake: Intake) -> Answer:
+    """Ask an intake, which has all the content that it wants."""
+    answer = _asked(shared, head, intake.answer)
+    assert isinstance(answer, Answer), "an intake has had its thread"
+    return answer
+
+
+def _asked(
+    shared: Shared, head: Head, ask: Callable[[StartResponse], Iterable[bytes]]
+) -> Answer | HandOver:
+    start_response = _StartResponse()
     try:
-        said: Any = shared.app(environ, start_response)
+        said: Any = ask(start_response)
         if isinstance(said, HandOver):
             return said
         if isinstance(said, Plan):

@@ -10,11 +10,13 @@ import socket
 from functools import partial
 
 from httpserve.base.log import logger
-from httpserve.plan import ChangedWhileSent, HandOver, Met, ReadFailed
-from httpserve.records.exchange import Exchange
+from httpserve.plan import ChangedWhileSent, HandOver, Met, ReadFailed, Receive
+from httpserve.records.exchange import End, Exchange
 from httpserve.server.answer import Answer, call_app, refusal
 from httpserve.server.delivery import Delivery, end_by
 from httpserve.server.outgoing import MORE, in_memory
+from httpserve.server.receiving import RECEIVE_BYTES as CONTENT_BYTES
+from httpserve.server.receiving import Receiving
 from httpserve.server.repeats import Repeat, Whole
 from httpserve.server.request_body import ContentFailed
 from httpserve.server.request_content import Content
@@ -52,6 +54,7 @@ class Connection:
         "_head",
         "_is_last",
         "_raw_head",
+        "_receiving",
         "_shared",
         "delivery",
         "idle_since",
@@ -71,6 +74,7 @@ class Connection:
         self._head: Head | None = None  # one that waits for its answer
         self._is_last = False  # whether the answer to it is the last one
         self._raw_head = b""
+        self._receiving: Receiving | None = None  # content that an app wants
 
     def is_idle(self) -> bool:
         """Tell whether the connection waits for a request, and no byte of one has come."""
@@ -179,7 +183,17 @@ class Connection:
         read = partial(self._read_content, content, at_once) if content is not None else None
         answer = call_app(shared, head, delivery.client, delivery.client_port, read, at_once)
         if isinstance(answer, HandOver):
-            return self._needs_thread(head)
+            if not isinstance(answer, Receive):
+                return self._needs_thread(head)
+            content = self._content = content or Content(0)
+            self._receiving = Receiving(head, content, answer.intake, delivery, shared, wall)
+            delivery.enter(State.RECEIVING, NEVER)
+            return Need.THREAD if at_once else self._receive_on(self._receiving)
+        return self._give(answer, head, now, now, wall, at_once)
+
+    def _give(self, answer: Answer, head: Head, began: float, now: float, wall: float, at_once: bool) -> Need | None:
+        """Send an answer to the request that came with a head, at those times."""
+        shared, delivery, content = self._shared, self.delivery, self._content
         self._head = None
         plan = answer.plan
         is_framed = plan.length is not None or answer.is_chunked
@@ -187,7 +201,7 @@ class Connection:
             self._end_with(head)
         if content is not None:
             content.is_held = False  # a go-ahead would appear in the middle of the answer
-        exchange = _exchange(delivery, head, answer, wall, now)
+        exchange = _exchange(delivery, head, answer, wall, began)
         try:
             small = in_memory(plan, SMALL_BYTES, may_block=not at_once)
         except (BlockingIOError, ChangedWhileSent):  # read it again, but not for ever, nor while others wait
@@ -201,7 +215,7 @@ class Connection:
             answer = self._cannot_read(failed, head)
             plan = answer.plan
             small = b"".join(plan)
-            exchange = _exchange(delivery, head, answer, wall, now)
+            exchange = _exchange(delivery, head, answer, wall, began)
         end = answer.end(head, close=self._is_last)
         start = answer.line + shared.date_now() + end
         if small is None:
@@ -291,8 +305,38 @@ class Connection:
             return head.expects_continue and content is None
         return content.is_held or content.left > MOST_UNWANTED_BYTES
 
+    # Content that an app wants
+
+    def _receive_on(self, receiving: Receiving) -> Need | None:
+        """Take what has come of the content, and give the answer if that is all. None once the answer has left."""
+        shared, delivery, head = self._shared, self.delivery, receiving.head
+        received, self._buffer = self._buffer, b""
+        try:
+            if not receiving.take(received):
+                return Need.CONTENT
+            self._receiving = None
+            answer = receiving.answer()
+        except Refused as refused:
+            self._receiving = None
+            receiving.cut(End.CUT.value, refused.status)
+            answer = refusal(refused)
+        except OSError as error:
+            self._receiving = None
+            end = End.CUT if shared.cutting else end_by(error)
+            receiving.cut(end.value)
+            return delivery.abandon(shared.clock()) if shared.cutting else delivery.close(shared.clock(), end)
+        if not receiving.content.done:
+            self._end_with(head)
+        return self._give(answer, head, receiving.began, shared.clock(), receiving.wall, False)
+
     def proceed(self, now: float, wall: float) -> Need:
         """Go on with whatever the last call left, and block if necessary."""
+        if self._receiving is not None:
+            need = self._receive_on(self._receiving)
+            if need is not None:
+                return need
+        elif self.delivery.state is _LINGERING:
+            return self._linger(now)
         if self.delivery.state is State.SENDING:
             need = self.delivery.send_on(now) or self._finish(self._shared.clock())
             if need is not None:
@@ -306,7 +350,7 @@ class Connection:
             self._buffer = content.rest
             content = self._content = None
         if self._is_last:
-            return delivery.send_fin(now, is_read=self._is_read())
+            return self._end(now)
         self.idle_since = now
         delivery.deadline = now + (delivery.next_look(now) if shared.logs_access else shared.look_seconds)
         if delivery.state is not _IDLE:
@@ -318,6 +362,30 @@ class Connection:
         delivery.enter(State.DRAINING, now + shared.limits.head)  # for all of it, however slowly it drips
         return self._drain(received, now)
 
+    def _end(self, now: float) -> Need:
+        """Say that this was the last answer. What of its request still comes is thrown away, for a while: a reset could
+        take the answer from the client.
+        """
+        self.idle_since = now
+        need = self.delivery.send_fin(now, is_read=self._is_read())
+        return Need.CONTENT if need is _INPUT and self._content is not None else need
+
+    def _linger(self, now: float) -> Need:
+        """Throw away what the client still sends after our end."""
+        delivery, shared = self.delivery, self._shared
+        until = self.idle_since + shared.limits.head
+        try:
+            while delivery.sock.recv(CONTENT_BYTES):
+                now = shared.clock()
+                if now >= until:
+                    return delivery.close(now)
+                delivery.deadline = min(until, now + shared.limits.linger)
+        except BlockingIOError:
+            return Need.CONTENT
+        except OSError as error:
+            return delivery.close(now, end_by(error))
+        return delivery.on_end_of_input(now, is_read=True)
+
     def _drain(self, received: bytes, now: float) -> Need | None:
         """Throw away content that nobody wants. None when it has ended and the next request has begun."""
         content = self._content
@@ -328,7 +396,7 @@ class Connection:
         except Refused:  # the request has already had its answer
             is_too_much = True
         if is_too_much and not content.done:
-            return self.delivery.send_fin(now, is_read=False)
+            return self._end(now)
         if not content.done:
             return _INPUT
         self._content = None
@@ -362,6 +430,8 @@ class Connection:
         """Decide what happens to a connection whose deadline has come."""
         delivery = self.delivery
         state, receipts = delivery.state, delivery.receipts
+        if state is State.RECEIVING:
+            return Need.THREAD
         if state is State.PAUSED:
             return delivery.rest(now)
         if state is State.SENDING:
@@ -395,8 +465,10 @@ class Connection:
         """
         if self._charged:
             self._charge(0)
+        if self._receiving is not None:
+            self._receiving.cut(End.CUT.value)
         self._buffer = self._raw_head = b""
-        self._content = self._head = None
+        self._content = self._head = self._receiving = None
         self.delivery.sock.close()
 
 

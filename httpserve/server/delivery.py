@@ -157,8 +157,8 @@ class Delivery:
         return queued == 0 or (queued == 1 and self.state in _FIN_SENT) or not tcp.TELLS_OUTSTANDING
 
     def is_quiet(self) -> bool:
-        """Tell whether no answer is on its way into the kernel."""
-        return self._outgoing is None
+        """Tell whether no answer is on its way into the kernel, and no content on its way in."""
+        return self._outgoing is None and self.state is not State.RECEIVING
 
     def is_settled(self, now: float) -> bool:
         """Tell whether the client has acknowledged all that it asked for."""

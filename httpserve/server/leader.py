@@ -46,7 +46,10 @@ INTERRUPT_SECONDS = 0.15  # sending threads have noticed by then; the others wai
 LET_GO_SECONDS = 0.5  # a thread that is not back this long after the end is waiting for a disk
 
 # Looking up a member of an Enum takes a tenth of the time under its own name (before Python 3.12).
-_INPUT, _ROOM, _THREAD, _GONE = Need.INPUT, Need.ROOM, Need.THREAD, Need.GONE
+_INPUT, _CONTENT, _ROOM = Need.INPUT, Need.CONTENT, Need.ROOM
+_THREAD, _GONE = Need.THREAD, Need.GONE
+_EVENTS = READ | WRITE
+_READ_BY_THREAD = READ | 8  # a bit that no poller knows
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -256,7 +259,7 @@ class Leader:
         connection = self._connections.get(fd)
         if connection is None or not connection.watched:  # the event was about what had this descriptor before
             return None
-        if connection.watched == WRITE:
+        if connection.watched != READ:
             return self._apply(connection, Need.THREAD)
         try:
             need = connection.on_input(self._now, self._wall, True)
@@ -274,7 +277,7 @@ class Leader:
 
     def _apply(self, connection: Connection, need: Need) -> Connection | None:
         """Give a connection what it needs; return it when that is this thread."""
-        events = READ if need is _INPUT else WRITE if need is _ROOM else 0
+        events = READ if need is _INPUT else WRITE if need is _ROOM else _READ_BY_THREAD if need is _CONTENT else 0
         if connection.watched != events:
             if connection.watched:
                 self._poller.drop(connection.delivery.fd)
@@ -309,7 +312,7 @@ class Leader:
 
     def _watch(self, connection: Connection, events: int) -> bool:
         try:
-            self._poller.watch(connection.delivery.fd, events)
+            self._poller.watch(connection.delivery.fd, events & _EVENTS)
         except OSError:  # epoll has limits of its own
             self._warn_once("the system lets no more connections be watched; those beyond are reset")
             return False

@@ -16,6 +16,7 @@ class State(IntEnum):
     IDLE = auto()  # nothing of a request has come
     READING = auto()  # a head has begun
     ANSWERING = auto()  # a head is complete, and its answer takes a thread
+    RECEIVING = auto()  # content is coming that an app wants
     SENDING = auto()
     PAUSED = auto()  # in the middle of an answer, until a deadline
     SETTLING = auto()  # the client has asked so often that it must acknowledge some answers first
@@ -25,12 +26,13 @@ class State(IntEnum):
     GONE = auto()
 
 
-_AFTER_REQUEST = (State.ANSWERING, State.SENDING, State.SETTLING)
+_AFTER_REQUEST = (State.ANSWERING, State.RECEIVING, State.SENDING, State.SETTLING)
 _AFTER_ANSWER = (State.DRAINING, State.LINGERING)
 MOVES = {
     State.IDLE: frozenset({State.READING, *_AFTER_REQUEST, *_AFTER_ANSWER, State.HALF_CLOSED, State.GONE}),
     State.READING: frozenset({State.IDLE, *_AFTER_REQUEST, *_AFTER_ANSWER, State.HALF_CLOSED, State.GONE}),
-    State.ANSWERING: frozenset({State.IDLE, State.SENDING, *_AFTER_ANSWER, State.GONE}),
+    State.ANSWERING: frozenset({State.IDLE, State.RECEIVING, State.SENDING, *_AFTER_ANSWER, State.GONE}),
+    State.RECEIVING: frozenset({State.IDLE, State.SENDING, *_AFTER_ANSWER, State.GONE}),
     State.SENDING: frozenset({State.IDLE, State.PAUSED, *_AFTER_ANSWER, State.GONE}),
     State.PAUSED: frozenset({State.SENDING, State.GONE}),
     State.SETTLING: frozenset({State.ANSWERING, State.LINGERING, State.GONE}),
@@ -45,6 +47,7 @@ class Need(Enum):
     """What a connection needs before it can go on."""
 
     INPUT = auto()
+    CONTENT = auto()  # input that a thread takes
     THREAD = auto()
     ROOM = auto()
     TIME = auto()  # until its deadline, whatever comes

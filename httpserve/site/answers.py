@@ -21,8 +21,12 @@ from httpserve.storage.served import ServedFile
 ALLOW = "GET, HEAD, OPTIONS"
 _KNOWN_METHODS = {"POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
-# RFC 9110 15.5.17; Python before 3.13 has the phrase of an older one.
-STATUS_LINES[416] = "416 Range Not Satisfiable"
+# RFC 9110 15.5; Python before 3.13 has the phrases of an older one.
+STATUS_LINES |= {
+    413: "413 Content Too Large",
+    416: "416 Range Not Satisfiable",
+    422: "422 Unprocessable Content",
+}
 
 
 def status_line(status: int) -> str:

@@ -18,7 +18,7 @@ from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
 from httpserve.base.text import Hint, Message
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
-from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Met, Response
+from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Met, Receive, Response
 from httpserve.site import answers, conditional
 from httpserve.site.altered import SHORTENED, Request, altered, refusal, shortened
 from httpserve.site.answers import File
@@ -27,6 +27,7 @@ from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file, digest_v
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
 from httpserve.site.representation import Representation, represent
 from httpserve.site.rules import Rule, Rules
+from httpserve.site.uploads import Uploads, take_all
 from httpserve.storage.served import DigestPending, DiskBusy, FileVersion, Served
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ log = logger("httpserve.server")
 MOST_NAMES = 4096  # names and representations kept in memory; both are made again when needed
 MOST_KEPT_NAME = 256  # the length of a path that is kept: a path that names no file may be of any length
 INDEX = "index.html"
+UPLOADING = ("PUT", "POST")
 FAVICON = "favicon.ico"
 
 Environ = dict[str, Any]
@@ -71,6 +73,7 @@ class Site:
         parts = [name.split("/") for name in self.only]
         self._above_only = {"/".join(one[:depth]) for one in parts for depth in range(len(one))}
         self._digests = digests
+        self.uploads = Uploads(served)
         # Returns, for names that do not exist, similar ones that do; may block for the disk.
         self.nearest: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda missing: {}
         self.rules = Rules()
@@ -84,6 +87,8 @@ class Site:
         """Answer one request (PEP 3333)."""
         response = self._respond_by_rules(environ) if self.rules.all else self._respond(environ)
         if isinstance(response, HandOver):
+            if isinstance(response, Receive) and MAY_NOT_BLOCK not in environ:
+                return take_all(response.intake, environ, start_response)
             # Only a server that sets MAY_NOT_BLOCK gets this, and knows it.
             return response  # type: ignore[return-value]
         # A copy: a server may change what it is given.
@@ -100,6 +105,8 @@ class Site:
         asked = Request(name, environ.get("REMOTE_ADDR", ""), environ["REQUEST_METHOD"])
         if name in self._probes or not self.rules.find(asked, Rule):
             return self._respond(environ)
+        if asked.method in UPLOADING and isinstance(response := self._respond(environ), HandOver):
+            return response
         return NEEDS_THREAD if environ.get(MAY_NOT_BLOCK) else altered(self.rules, self, asked, environ)
 
     def answer(self, environ: Environ) -> Response:
@@ -123,7 +130,8 @@ class Site:
     def _respond(self, environ: Environ) -> Response | HandOver:
         method = environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
-            return answers.other_method(method)
+            is_upload = method in UPLOADING and self.uploads.is_open
+            return self.uploads.respond(environ) if is_upload else answers.other_method(method)
         path = environ.get("PATH_INFO", "")
         name = self._names.get(path)
         try:

@@ -80,6 +80,22 @@ class Entry(NamedTuple):
     modified: float
 
 
+class NewVersion(Protocol):
+    """A new version of a file on its way in, which nobody sees before `commit`. One thread at a time writes to it."""
+
+    def write(self, data: bytes) -> None:
+        """Append bytes. Blocks while the disk does. Raises StorageError."""
+
+    def sha256(self) -> str:
+        """Return the hexadecimal digest of all that was written, and wait for it. Raises StorageError."""
+
+    def commit(self) -> None:
+        """Put it in its place in one step. Raises StorageError."""
+
+    def discard(self) -> None:
+        """Remove what came. Harmless when repeated, and after a commit."""
+
+
 class Served(Protocol):
     """Where files live. Names are checked ones; every method may block for the disk."""
 
@@ -131,3 +147,15 @@ class Served(Protocol):
 
     def came_in(self, name: str) -> bool:
         """Tell whether what has that name, a file or a directory, came in through us."""
+
+    def receive(self, name: str) -> NewVersion:
+        """Begin a new version of a file that a client sends; directories on the way to it are made.
+
+        Raises:
+            NotPermitted: Nothing may be written there.
+            IsADirectory: The name is that of a directory.
+            NotADirectory: A part of it is a file.
+            InvalidName: A symlink leads out of what is served.
+            DiskBusy: So many requests already wait for this disk that another one would only take a thread.
+            StorageError: The disk fails.
+        """

@@ -44,6 +44,7 @@ from httpserve.storage.directory.open_file import (
 )
 from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import Ground
+from httpserve.storage.directory.received import Received
 from httpserve.storage.directory.recheck import Recheck
 from httpserve.storage.served import Entry, FileVersion, Identity, Status
 
@@ -388,6 +389,12 @@ class Root:
     def incoming(self, name: str) -> Incoming:
         """Begin a new version of a file in a temporary sibling. Its parents are made."""
         return self.changes.incoming(name)
+
+    def receive(self, name: str) -> Received:
+        """Do what `Served.receive` says."""
+        changes = self.changes
+        with changes.disks.waiting(name):
+            return Received(changes.incoming(name))
 
 
 def _why_unusable(given: str, error: OSError) -> str:

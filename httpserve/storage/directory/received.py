@@ -1,0 +1,140 @@
+"""A new version of a file that somebody sends, hashed while it comes.
+
+Knows one incoming version, and threads. Does not know who sends it. Where much comes within a moment, a thread of its
+own reads back what was written and hashes it, as a put does: then both processors work. It ends as soon as nothing
+comes, so a slow sender has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from queue import Empty, SimpleQueue
+
+from httpserve.base.threads import block_signals
+from httpserve.storage.directory.incoming import Incoming
+
+QUICK_BYTES = 1024 * 1024  # written within QUICK_SECONDS: worth a thread
+QUICK_SECONDS = 0.1
+HASH_BYTES = 256 * 1024  # stays in a processor's cache
+
+
+class Received:
+    """Implements `NewVersion`. One thread writes, asks for the digest and commits; any may discard."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self._written = 0
+        self._recent = (0.0, 0)  # since when, and how much had been written by then
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0  # of what was written
+        self._lock = threading.Lock()  # guards _follower
+        self._follower: threading.Thread | None = None
+        self._more: SimpleQueue[bool] = SimpleQueue()  # False: the end
+        self._is_given_up = False
+        self._error: OSError | None = None  # of the follower
+
+    def write(self, data: bytes) -> None:
+        """Do what `NewVersion.write` says."""
+        self._incoming.write(data)
+        self._written += len(data)
+        with self._lock:
+            if self._follower is not None:
+                self._more.put(True)
+                return
+        if self._hashed + len(data) == self._written:
+            self._sha256.update(data)
+            self._hashed = self._written
+        else:  # the follower has ended in between
+            self._catch_up()
+        self._follow_if_quick()
+
+    def sha256(self) -> str:
+        """Do what `NewVersion.sha256` says."""
+        self._end_follower()
+        if self._error is not None:
+            raise self._incoming.refused(self._error) from self._error
+        self._catch_up()
+        return self._sha256.hexdigest()
+
+    def commit(self) -> None:
+        """Do what `NewVersion.commit` says, with the digest."""
+        self._incoming.commit(self.sha256())
+
+    def discard(self) -> None:
+        """Do what `NewVersion.discard` says."""
+        self._is_given_up = True
+        self._more.put(False)
+        self._incoming.discard()
+
+    def _follow_if_quick(self) -> None:
+        since, before = self._recent
+        now = time.monotonic()
+        if now - since > QUICK_SECONDS:
+            self._recent = (now, self._written)
+        elif self._written - before >= QUICK_BYTES:
+            thread = threading.Thread(target=self._follow, name="httpserve:sha256", daemon=True)
+            self._follower = thread
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads
+                self._follower = None
+
+    def _end_follower(self) -> None:
+        with self._lock:
+            follower = self._follower
+        if follower is not None:
+            self._more.put(False)
+            follower.join()
+
+    def _catch_up(self) -> None:
+        """Hash in this thread what was written and not hashed yet."""
+        if self._hashed == self._written:
+            return
+        try:
+            self._read_back(self._incoming.reader())
+        except OSError as error:
+            raise self._incoming.refused(error) from error
+
+    def _read_back(self, fd: int) -> None:
+        """Hash what was written so far, and close the descriptor."""
+        try:
+            self._hash(fd)
+        finally:
+            os.close(fd)
+
+    def _hash(self, fd: int) -> None:
+        while self._hashed < self._written and not self._is_given_up:
+            data = os.pread(fd, min(HASH_BYTES, self._written - self._hashed), self._hashed)
+            if not data:
+                raise OSError("it has become shorter")
+            self._sha256.update(data)
+            self._hashed += len(data)
+
+    # In the follower
+
+    def _follow(self) -> None:
+        block_signals()
+        try:
+            fd = self._incoming.reader()
+            try:
+                self._hash_until_silence(fd)
+            finally:
+                os.close(fd)  # perhaps the only report: a disk tells only the first to close that it lost bytes
+        except OSError as error:
+            self._error = error
+        finally:
+            with self._lock:
+                self._follower = None
+
+    def _hash_until_silence(self, fd: int) -> None:
+        while True:
+            self._hash(fd)
+            try:
+                if not self._more.get(timeout=QUICK_SECONDS):
+                    self._hash(fd)
+                    return
+            except Empty:
+                return
