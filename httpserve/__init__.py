@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from httpserve.base.text import Hint
     from httpserve.client.client import HttpServerClient
     from httpserve.client.faults import FaultHandle, Hold
+    from httpserve.client.uploads import AcceptedUploads, ExpectedUpload, UploadClient
     from httpserve.doctor import Finding, Report
     from httpserve.errors import (
         AddressError,
@@ -48,9 +49,10 @@ if TYPE_CHECKING:
         ProgressEvent,
         RequestEvent,
         ServerEvent,
+        UploadEvent,
         VersionEvent,
     )
-    from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
+    from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, UploadRecord
     from httpserve.records.terms import Client, Clients, Until
     from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest
     from httpserve.storage.entries import Metadata
@@ -63,6 +65,7 @@ else:  # what pytest's plugin imports at every start must cost nothing
         "base.text": "Hint",
         "client.client": "HttpServerClient",
         "client.faults": "FaultHandle Hold",
+        "client.uploads": "AcceptedUploads ExpectedUpload UploadClient",
         "doctor": "Finding Report",
         "errors": "AddressError AddressNotFound AlreadyExists CopyFailed CopyIsADirectory CopyNotPermitted "
         "DigestMismatch HttpServeError InvalidArgument InvalidName InvalidType IsADirectory MissingExtra "
@@ -70,8 +73,8 @@ else:  # what pytest's plugin imports at every start must cost nothing
         "SourceNotFound SourceStalled StorageError SystemFailure Unsupported WaitTimeout",
         "notebook.live_table": "Watch",
         "records.events": "ConnectionEvent DownloadEvent Event ForgottenEvent MissingEvent ProgressEvent RequestEvent "
-        "ServerEvent VersionEvent",
-        "records.model": "DownloadRecord Missing RequestRecord Transfer",
+        "ServerEvent UploadEvent VersionEvent",
+        "records.model": "DownloadRecord Missing RequestRecord Transfer UploadRecord",
         "records.terms": "Client Clients Until",
         "records.waits.blocks": "ExpectedDownload ExpectedRequest",
         "storage.entries": "Metadata",
@@ -83,6 +86,7 @@ else:  # what pytest's plugin imports at every start must cost nothing
 __version__ = "0.1.0"
 
 __all__ = [
+    "AcceptedUploads",
     "AddressError",
     "AddressNotFound",
     "AlreadyExists",
@@ -98,6 +102,7 @@ __all__ = [
     "Event",
     "ExpectedDownload",
     "ExpectedRequest",
+    "ExpectedUpload",
     "FaultHandle",
     "Finding",
     "ForgottenEvent",
@@ -137,6 +142,9 @@ __all__ = [
     "Transfer",
     "Unsupported",
     "Until",
+    "UploadClient",
+    "UploadEvent",
+    "UploadRecord",
     "VersionEvent",
     "WaitTimeout",
     "Watch",

@@ -23,6 +23,7 @@ from httpserve.client.board_commands import Target, Value, command, compares_dig
 from httpserve.client.faults import FaultHandle, Faults, Hold
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.summary import Summary
+from httpserve.client.uploads import MAX_BYTES, AcceptedUploads, ExpectedUpload, UploadClient, Uploads
 from httpserve.client.wait_arguments import WaitTerms
 from httpserve.client.ways import Ways
 from httpserve.errors import (
@@ -42,7 +43,7 @@ from httpserve.network.interfaces import with_zone
 from httpserve.records.claims import Claims
 from httpserve.records.events import Event, checked_kinds
 from httpserve.records.log import MOST_RECORDS, ExchangeLog
-from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, name_asked
+from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, UploadRecord, name_asked
 from httpserve.records.terms import IDLE_SECONDS, Client, Clients, RequestFilter, Until, address, boards
 from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, reported
 from httpserve.records.waits.download import wait_for_download
@@ -171,6 +172,8 @@ class HttpServerClient:
         self._storage = Storage(root, timeout=self._timeout, owner=owner)
         self._owner = owner
         self._faults = Faults(site.rules, self._log, self._life)
+        nearest = self._terms.nearest
+        self._uploads = Uploads(site, self._claims, self._life, ways, nearest, root, read_only=read_only)
         self._summary = Summary(self._life, root, self._log, ways)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # must not refer to this object, or it would live for ever
@@ -233,6 +236,7 @@ class HttpServerClient:
         if self._life.close(STOP_SECONDS):
             log.info("stopped")
         self._site.rules.end()
+        self._uploads.end()
 
     def __enter__(self) -> Self:
         self.start()
@@ -418,7 +422,7 @@ class HttpServerClient:
                 are gone.
             timeout: Seconds to wait; None: for ever; 0: return what there is.
             kinds: Which events: one kind or several of `started`, `stopped`, `connected`, `begun`, `progress`, `ended`,
-                `downloaded`, `missing`, `version` and `forgotten`; None: all.
+                `downloaded`, `uploaded`, `missing`, `version` and `forgotten`; None: all.
 
         Raises:
             InvalidArgument: There is no such kind, or `since` is not the number of an event.
@@ -603,6 +607,98 @@ class HttpServerClient:
         no wait.
         """
         return ExpectedRequest(self._claims, self._terms.request(name, method, status, client, timeout))
+
+    # Back from the board
+
+    def accept_uploads(
+        self, name: StrPath, max_bytes: int = MAX_BYTES, *, overwrite: bool = False, count: int | None = None
+    ) -> AcceptedUploads:
+        """Let boards send a file, from now on. Does not block; the server need not run.
+
+        A board sends it by PUT or POST to its URL, or by a form (multipart/form-data). It is stored in one step once
+        all of it has come, and is then part of `storage`, served, and removed by `close` like a file that was put.
+        Nothing else is accepted. This stays in force over `stop`, until it is closed, has taken `count` uploads, or the
+        client is closed. If several fit a name, the latest one counts.
+
+        Args:
+            name: A name on the server; or a directory, such as `logs/`, for any file below it. `/` is for any file.
+            max_bytes: The most bytes that one request may bring; default 64 MiB.
+            overwrite: Whether an upload may replace a file that is there.
+            count: How many uploads are taken; None: any number.
+
+        Returns:
+            A handle with `close`, which is also a context manager.
+
+        Raises:
+            InvalidName: No file can have that name.
+            InvalidArgument: A value is invalid, or the name would not be served (`only`).
+            NotPermitted: The directory is served read-only.
+        """
+        return self._uploads.accept(name, max_bytes, overwrite=overwrite, count=count)
+
+    def expect_upload(
+        self,
+        name: StrPath,
+        timeout: float | None = None,
+        *,
+        max_bytes: int = MAX_BYTES,
+        overwrite: bool = False,
+        client: UploadClient | None = None,
+    ) -> ExpectedUpload:
+        """Accept a file for a `with` block, and wait at its end until it is there.
+
+        The call itself, and entering, return at once. Only what comes inside the block counts. If the block raises, the
+        exception propagates and there is no wait. Afterwards the file is accepted no more.
+
+        Args:
+            name: As for `accept_uploads`.
+            timeout: Seconds to wait at the end of the block; None: for ever.
+            max_bytes: The most bytes that one request may bring; default 64 MiB.
+            overwrite: Whether it may replace a file that is there.
+            client: The address of the board, or a function of the `UploadRecord` that returns whether it counts; None:
+                any board.
+
+        Returns:
+            A context manager whose `record` has the upload after the block.
+
+        Raises:
+            ServerNotRunning: The server does not run.
+            InvalidName: No file can have that name.
+            InvalidArgument: A value is invalid, or the name would not be served (`only`).
+            NotPermitted: The directory is served read-only.
+        """
+        return self._uploads.expect(name, timeout, max_bytes, overwrite=overwrite, client=client)
+
+    def wait_for_upload(
+        self,
+        name: StrPath,
+        timeout: float | None = None,
+        *,
+        client: UploadClient | None = None,
+        since: float | None = None,
+    ) -> UploadRecord:
+        """Block until a board has sent a file that was accepted, and it is in its place. A Ctrl-C ends it at once.
+
+        An upload that came before this call counts. Each is returned by one wait, the oldest first.
+
+        Args:
+            name: A name on the server, or a directory, such as `logs/`, for any file below it.
+            timeout: Seconds to wait; None: for ever.
+            client: The address of the board, or a function that is called with each `UploadRecord` and returns whether
+                it counts; None: any board.
+            since: Count uploads since this time, in seconds since the epoch, whatever earlier waits returned.
+
+        Raises:
+            WaitTimeout: It did not come in time; the message says what did.
+            ServerNotRunning: The server does not run, or was stopped meanwhile.
+            InvalidName: No file can have that name.
+        """
+        return self._uploads.wait(name, timeout, client, checked_since(since))
+
+    @property
+    def uploads(self) -> tuple[UploadRecord, ...]:
+        """The latest uploads, completed or not, oldest first; at most `max_records`. Blocks for a moment only."""
+        return Records(self._uploads.records())
 
     # Wrong on purpose
 

@@ -18,14 +18,22 @@ from httpserve.errors import InvalidArgument
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import as_coverage, record
 from httpserve.records.exchange import Exchange, recorded, seen
-from httpserve.records.model import UNDER_WAY, DownloadRecord, Missing, RequestRecord, Transfer, name_asked
+from httpserve.records.model import (
+    UNDER_WAY,
+    DownloadRecord,
+    Missing,
+    RequestRecord,
+    Transfer,
+    UploadRecord,
+    name_asked,
+)
 
 STARTED, STOPPED = "started", "stopped"
 CONNECTED = "connected"
 BEGUN, PROGRESS, ENDED = "begun", "progress", "ended"
-DOWNLOADED, MISSING, VERSION = "downloaded", "missing", "version"
+DOWNLOADED, UPLOADED, MISSING, VERSION = "downloaded", "uploaded", "missing", "version"
 FORGOTTEN = "forgotten"
-KINDS = (STARTED, STOPPED, CONNECTED, BEGUN, PROGRESS, ENDED, DOWNLOADED, MISSING, VERSION, FORGOTTEN)
+KINDS = (STARTED, STOPPED, CONNECTED, BEGUN, PROGRESS, ENDED, DOWNLOADED, UPLOADED, MISSING, VERSION, FORGOTTEN)
 
 PROGRESS_SECONDS = 0.5  # the least time between two events of the progress of one transfer
 EVENTS_PER_RECORD = 3  # remembered at least: a request with its connection makes that many
@@ -42,7 +50,7 @@ class Event:
             out where a newer event of the progress of a transfer has replaced an older one.
         time: When it happened, in seconds since the epoch.
         kind: What happened, one of `started`, `stopped`, `connected`, `begun`, `progress`, `ended`, `downloaded`,
-            `missing`, `version` and `forgotten`.
+            `uploaded`, `missing`, `version` and `forgotten`.
     """
 
     number: int
@@ -121,6 +129,17 @@ class DownloadEvent(Event):
     """
 
     download: DownloadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class UploadEvent(Event):
+    """A client has `uploaded` a file, or has begun to and not come to the end: `upload.completed` tells.
+
+    Attributes:
+        upload: What has come.
+    """
+
+    upload: UploadRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +328,7 @@ _MADE_OF_ATTRIBUTES: dict[str, Callable[..., Event]] = {
     STOPPED: ServerEvent,
     CONNECTED: ConnectionEvent,
     PROGRESS: ProgressEvent,
+    UPLOADED: UploadEvent,
     VERSION: VersionEvent,
     FORGOTTEN: ForgottenEvent,
 }

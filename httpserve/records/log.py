@@ -18,11 +18,12 @@ from itertools import islice, takewhile
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.plan import ASIDE, PROBE
 from httpserve.records.downloads import Downloads
-from httpserve.records.events import CONNECTED, EVENTS_PER_RECORD, MISSING, VERSION, Entry, EventLog
+from httpserve.records.events import CONNECTED, EVENTS_PER_RECORD, MISSING, UPLOADED, VERSION, Entry, EventLog
 from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, Link, State, recorded, seen
-from httpserve.records.model import UNDER_WAY, RequestRecord, Transfer
+from httpserve.records.model import UNDER_WAY, RequestRecord, Transfer, UploadRecord
 from httpserve.records.selection import Selection
 from httpserve.records.terms import asked_for
+from httpserve.records.uploads import KeptUploads
 
 MOST_RECORDS = 1000
 MOST_ADDRESSES = 1000
@@ -62,6 +63,8 @@ class ExchangeLog:
         self._await_downloads: dict[str | None, set[Waiter]] = {}  # those who wait for one, by name
         self._await_requests: dict[str | None, set[Waiter]] = {}
         self._await_events: dict[str | None, set[Waiter]] = {}
+        self.uploads = KeptUploads(most)
+        self._await_uploads: dict[str | None, set[Waiter]] = {}
         self._events = EventLog(EVENTS_PER_RECORD * most)
         # What takes in each answer that is over, by name. A forgotten wait ends its selection.
         self._followers: dict[str, weakref.WeakSet[Selection]] = {}
@@ -194,6 +197,14 @@ class ExchangeLog:
                 for selection in self._followers.get(subject.name, ()):
                     selection.feed(exchange)
         if self._await_events:
+            self._wake_for_event()
+
+    def uploaded(self, record: UploadRecord) -> None:
+        """Take in an upload that is over, whether it has completed or not."""
+        with sigint_held(), self._lock:
+            number = self._events.add(UPLOADED, (record.time + record.seconds, record))
+            self.uploads.add(record, number)
+            _wake(self._await_uploads, None)
             self._wake_for_event()
 
     # Who is woken by what
@@ -448,7 +459,7 @@ class ExchangeLog:
     def wake(self) -> None:
         """Let everybody who waits look again."""
         with sigint_held(), self._lock:
-            for among in (self._await_downloads, self._await_requests, self._await_events):
+            for among in (self._await_downloads, self._await_requests, self._await_uploads, self._await_events):
                 for about in list(among):
                     _wake(among, about)
 
@@ -459,6 +470,10 @@ class ExchangeLog:
     def await_request(self, name: str | None) -> Waiter:
         """Return what opens when something is asked for that may have this name (None: any)."""
         return self._join(self._await_requests, name)
+
+    def await_upload(self) -> Waiter:
+        """Return what opens when an upload is over."""
+        return self._join(self._await_uploads, None)
 
     def _join(self, among: dict[str | None, set[Waiter]], about: str | None) -> Waiter:
         waiter = Waiter(among, about)
@@ -483,6 +498,7 @@ class ExchangeLog:
         self._lock = threading.Lock()
         self._await_downloads = {}
         self._await_requests = {}
+        self._await_uploads = {}
         self._await_events = {}
         self._events.close(time.time())
         self.waits = weakref.WeakSet()

@@ -5,12 +5,16 @@ Does not know where the figures come from.
 
 from __future__ import annotations
 
+import builtins
+import hashlib
+import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from httpserve.base.tables import Record
 from httpserve.base.text import printable
+from httpserve.errors import NotFound
 
 ACKED, HANDED_OVER = "acked", "handed_over"
 UNDER_WAY = "under way"
@@ -183,6 +187,70 @@ class DownloadRecord(Record):
     total: int
     known: str = ACKED
     shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord(Record):
+    """A file that a client has sent, or as much of it as has come.
+
+    What the client chose is escaped as in a request's record, except `name`.
+
+    Attributes:
+        name: The name on the server.
+        client: The client's address.
+        bytes: How many bytes of the file have come.
+        sha256: Their SHA-256 in hexadecimal; empty unless `completed`.
+        seconds: From the request until the file was in its place, or until the end.
+        content_type: The value of the Content-Type field, for a file in a form that of its part.
+        filename: The name that a form gives the file; empty without a form.
+        user_agent: The value of the User-Agent field.
+        completed: Whether the file is in its place. Otherwise nothing was put there.
+        outcome: `completed`, or how it ended: `refused` by the server (`status` says why), `closed` or `reset` by the
+            client, `lost` (it no longer answered), `cut` by the server, which stopped.
+        status: The status code of the answer; 0 if there was none.
+        time: When it was begun, in seconds since the epoch.
+        file: The path of the file on this host; empty unless `completed`.
+    """
+
+    name: str
+    client: str
+    bytes: int
+    sha256: str
+    seconds: float
+    content_type: str
+    filename: str
+    user_agent: str
+    completed: bool
+    outcome: str = "completed"
+    status: int = 201
+    time: float = 0.0
+    file: str = field(default="", repr=False)
+
+    def path(self) -> pathlib.Path:
+        """Return the path of the file on this host. It is that of the name, so a later upload may replace the file.
+
+        Raises:
+            NotFound: The upload did not complete.
+        """
+        if not self.completed:
+            raise NotFound(f"the upload of {self.name!r} by {self.client} did not complete ({self.outcome})", self.name)
+        return pathlib.Path(self.file)
+
+    def read(self) -> builtins.bytes:
+        """Return the content, as it came. Blocks while the disk does.
+
+        Raises:
+            NotFound: The upload did not complete, or the file is gone, or is another one by now.
+        """
+        try:
+            data = self.path().read_bytes()
+        except FileNotFoundError as error:
+            if isinstance(error, NotFound):
+                raise
+            raise NotFound(f"the upload {self.name!r} was removed since", self.name) from None
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise NotFound(f"the upload {self.name!r} was replaced since: the file has another SHA-256", self.name)
+        return data
 
 
 def name_asked(target: str) -> str:

@@ -199,6 +199,10 @@ class Site:
             within = name[len(top) :]
         return self._dot_files or "/." not in within or self._served.came_in(name)
 
+    def may_serve(self, name: str) -> bool:
+        """Tell whether a file of this name, or those below a directory of this name, may be served at all."""
+        return not self.only or self._named(name) is not None
+
     def _named(self, name: str) -> str | None:
         """Return which entry of `only` a name is, or lies in; None: none."""
         return next((one for one in self.only if name == one or name.startswith(f"{one}/")), None)

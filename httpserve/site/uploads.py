@@ -122,6 +122,11 @@ class Uploads:
         with self._lock:
             self._accepted = tuple(one for one in self._accepted if one is not accepted)
 
+    def close_all(self) -> None:
+        """Begin nothing any more."""
+        with self._lock:
+            self._accepted = ()
+
     def is_accepted(self, accepted: Accepted) -> bool:
         """Tell whether this still takes anything."""
         return accepted in self._accepted
@@ -268,11 +273,6 @@ class _Taken:
         self._request = request
         self._part = part
 
-    def write(self, data: bytes) -> None:
-        """Append bytes."""
-        self.bytes += len(data)
-        self.version.write(data)
-
     def upload(self, outcome: str, status: int) -> Upload:
         """Return what there is to say of it."""
         environ = self._request.environ
@@ -395,10 +395,12 @@ class _Request:
         self.uploads.begin(taken)
 
     def _append(self, data: bytes) -> None:
+        taken = self._files[-1]
+        taken.bytes += len(data)
         if len(data) > self._left:
             raise self._too_much()
         self._left -= len(data)
-        self._files[-1].write(data)
+        taken.version.write(data)
 
     def _take_form(self, form: Form, data: bytes) -> None:
         try:
