@@ -91,9 +91,10 @@ class Fault:
         shown = []
         for one in fields(self):  # type: ignore[arg-type]
             value = getattr(self, one.name)
-            if one.default is MISSING:
+            default = one.default if one.default_factory is MISSING else one.default_factory()
+            if default is MISSING:
                 shown.append(repr(value))
-            elif value != one.default:
+            elif value != default:
                 shown.append(f"{one.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 

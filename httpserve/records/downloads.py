@@ -65,7 +65,7 @@ class Downloads:
         coverage = entry.partial.get(client) if entry.partial else None
         if coverage is not None and is_older(exchange, subject.validator, coverage):
             return None
-        if whole and exchange.status == 200:
+        if whole and exchange.status == 200 and exchange.met is None:  # else its pieces say what counts
             if done is not None and exchange.began < done.ended:
                 entry.shared.add(client)
             if coverage is None and isinstance(done, Exchange):  # nearly always so when a board asks again

@@ -92,17 +92,17 @@ class Answers(Protocol):
 def altered(rules: Rules, answers: Answers, asked: Request, environ: Environ) -> Response:
     """Return the answer to a request, with the faults and holds that it meets: the latest of the faults, all holds."""
     response = answers.answer(environ)
-    for rule in rules.find(asked, FaultRule):
-        if not isinstance(rule, RefusalRule):
-            response = _Altering(rule, answers, asked, environ).done(response)
-            break
+    rule = next((one for one in rules.find(asked, FaultRule) if not isinstance(one, RefusalRule)), None)
+    altering = None if rule is None else _Altering(rule, answers, asked, environ)
+    if altering is not None:
+        response = altering.done(response)
     for hold in rules.find(asked, HoldRule):
         assert isinstance(hold, HoldRule)
         stop = Stop(hold)
         held = paused(response, hold.at, stop.wait)
         if held is not None:
             response = _noted(held, "", hold, stop)
-    return response
+    return response if altering is None else altering.slowed(response)
 
 
 def refusal(rules: Rules, client: str) -> Met | None:
@@ -118,7 +118,9 @@ def refusal(rules: Rules, client: str) -> Met | None:
 
 def shortened(representation: Representation, to: At) -> Representation:
     """Return what is known about a file as if it ended earlier. Its digest is not told: nothing may tell."""
-    size = min(representation.validators.size, position(to, representation.validators.size))
+    size = position(to, representation.validators.size)
+    if size >= representation.validators.size:
+        return representation
     told = {"Content-Length": str(size)}
     common = tuple(one for one in representation.common if one[0] != "Repr-Digest")
     whole = tuple((name, told.get(name, value)) for name, value in representation.whole if name != "Repr-Digest")
@@ -148,16 +150,17 @@ class _Altering:
             f"{rule.seed}|{asked.name}",
         )
         self._met: list[Fault] = []
+        self._slow: list[Slow] = []
 
     def done(self, response: Response) -> Response:
         """Return the answer with the faults, or as it is if they make no difference, or the rule lets it through."""
         environ, asked = self._environ, self._asked
         drawn = self._rule.drawn(asked, f"{asked.method} {environ.get('PATH_INFO')} {environ.get('HTTP_RANGE')}")
         made = self._answered_otherwise(drawn, response)
-        for fault in sorted(drawn, key=lambda one: isinstance(one, Slow)):  # which lets no other see the steps
+        for fault in drawn:
             other = fault.altered(made, self._about)
             if other is not None:
-                made = other
+                made = made if isinstance(fault, Slow) else other
                 self._met.append(fault)
         is_new = made.plan.sources is not response.plan.sources
         if not self._met or not self._rule.take():
@@ -167,7 +170,15 @@ class _Altering:
         if is_new:
             response.plan.close()
         made.plan.repeatable = None
+        self._slow = [fault for fault in self._met if isinstance(fault, Slow)]
         return _noted(made, ", ".join(map(repr, self._met)), self._rule)
+
+    def slowed(self, response: Response) -> Response:
+        """Return the answer at the rate of its faults. Last: the steps are so many that nobody else looks at them."""
+        if not self._slow:
+            return response
+        slowest = min(self._slow, key=lambda fault: fault.rate)
+        return slowest.altered(response, self._about) or response
 
     def _answered_otherwise(self, drawn: list[Fault], response: Response) -> Response:
         """Return the answer to what the request is taken to ask for."""
