@@ -129,9 +129,7 @@ def answer_of_intake(shared: Shared, head: Head, intake: Intake) -> Answer:
     return answer
 
 
-def _asked(
-    shared: Shared, head: Head, ask: Callable[[StartResponse], Iterable[bytes]]
-) -> Answer | HandOver:
+def _asked(shared: Shared, head: Head, ask: Callable[[StartResponse], Iterable[bytes]]) -> Answer | HandOver:
     start_response = _StartResponse()
     try:
         said: Any = ask(start_response)
