@@ -69,6 +69,23 @@ def size(count: float, least: str = "B") -> str:
     return f"{count:.0f} {least}"
 
 
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(?:([KMGT])(I?)(B?)|B)?", re.IGNORECASE)
+
+
+def bytes_of(text: str) -> int:
+    """Return a size in bytes: a number, or a number with a unit such as `10 MiB`, `10 MB` or `10M` (MiB).
+
+    Raises ValueError, which says what to write.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or (found[3] and not found[4]):
+        raise ValueError(f"{text!r} is not a size: write a number of bytes, or one with a unit such as 10 MiB")
+    number, prefix, is_binary, has_name = found.groups()
+    power = " KMGT".index(prefix.upper()) if prefix else 0
+    unit = (1024 if is_binary or not has_name else 1000) ** power
+    return int(float(number) * unit) if "." in number else int(number) * unit
+
+
 def amounts(received: int, total: int) -> str:
     """Return `received` of `total` bytes, in the unit that suits the total."""
     for unit, bytes_of_unit in UNITS:

@@ -23,11 +23,8 @@ from robot.api import TypeInfo
 from robot.running.arguments import ArgumentSpec
 
 from httpserve import ExpectedDownload, InvalidArgument
+from httpserve.base.text import bytes_of
 
-UNITS = {"": 1, "B": 1}
-UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)}
-UNITS |= {f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)}
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Z]?I?B?)", re.IGNORECASE)
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *%")
 _NAMED = re.compile(r"([A-Za-z]\w*)=")
 _WORDS = ("all", "started", "idle")
@@ -152,28 +149,9 @@ def _until(text: str) -> str | float | int:
     if re.fullmatch(r"[0-9]*\.[0-9]+", text):
         return float(text)
     try:
-        return to_bytes(text)
+        return bytes_of(text)
     except ValueError:
         raise ValueError("write all, started, idle, a part such as 50 %, or an amount such as 10 MiB") from None
-
-
-def to_bytes(text: str) -> int:
-    """Return a size in bytes: a number, or a number with a unit such as `10 MiB`, `10 MB` or `10M` (MiB)."""
-    amount = _AMOUNT.fullmatch(text.strip())
-    unit = "" if amount is None else _unit(amount[2])
-    if amount is None or unit not in UNITS:
-        raise ValueError(f"{text!r} is not a size: write a number of bytes, or one with a unit such as 10 MiB")
-    size = float(amount[1]) * UNITS[unit] if "." in amount[1] else int(amount[1]) * UNITS[unit]
-    return int(size)
-
-
-def _unit(text: str) -> str:
-    letter = text[:1].upper()
-    if text.upper() == "B":
-        return "B"
-    if len(text) == 1:
-        return f"{letter}iB"
-    return letter + text[1:].replace("I", "i").replace("b", "B")
 
 
 def to_clients(value: object) -> Clients:

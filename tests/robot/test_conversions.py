@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.robot.conversions import to_address, to_addresses, to_bytes, to_clients, to_source, to_until
+from httpserve.base.text import bytes_of
+from httpserve.robot.conversions import to_address, to_addresses, to_clients, to_source, to_until
 from tests.cases import each
 
 
@@ -27,13 +28,13 @@ from tests.cases import each
     ],
 )
 def test_size_is_a_number_with_a_unit(text: str, size: int) -> None:
-    assert to_bytes(text) == size
+    assert bytes_of(text) == size
 
 
 @each("text", ["", "MiB", "-1", "1 MiBit", "ten", "1,000", "1 XB"])
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="such as 10 MiB"):
-        to_bytes(text)
+        bytes_of(text)
 
 
 @each(

@@ -19,7 +19,7 @@ MOST_NAMES = 18  # in the package's own folder
 # room -> the rooms that it may import from, besides itself. A room is a folder, or a module at the top; one with a dot
 # is a part of another, with a row of its own. A longer name as an entry is that module alone.
 PUBLIC = "httpserve"
-FOR_PEOPLE = {PUBLIC, "base.text", "base.tables"}
+FOR_PEOPLE = {PUBLIC, "faults", "base.text", "base.tables"}
 TABLE: dict[str, set[str]] = {
     "errors": {"base.text", "base.tables", "base.ipython"},  # which know nothing
     "plan": set(),
