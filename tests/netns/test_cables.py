@@ -101,6 +101,19 @@ def test_a_board_whose_cable_is_back_gets_the_file_at_the_next_try(
     assert [asked.outcome for asked in client.requests] == ["lost", "completed"]
 
 
+def test_a_held_board_whose_cable_is_pulled_is_lost(network: Network, serve: Serve, tmp_path: Path) -> None:
+    client = serve(peer="192.168.7.2", lost_after=LOST_SECONDS)
+    url = sparse(client, network, tmp_path)
+    with client.hold("image") as hold:
+        network.board.start("curl", "-sS", "-o", "/dev/null", url)
+        assert hold.wait(PATIENCE_SECONDS).acknowledged == BIG_BYTES // 2  # nothing is on its way that would tell
+
+        network.pull(network.board)
+
+        eventually(lambda: hold.hits[0].outcome != "under way", "the loss")
+    assert (hold.hits[0].outcome, hold.hits[0].bytes) == ("lost", BIG_BYTES // 2)
+
+
 def test_a_pulled_cable_of_one_board_is_nothing_to_another(network: Network, serve: Serve, tmp_path: Path) -> None:
     client = serve(host="0.0.0.0", lost_after=LOST_SECONDS)
     sparse(client, network, tmp_path)
