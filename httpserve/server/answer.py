@@ -10,23 +10,16 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from httpserve.base.log import logger, traceback_lines
+from httpserve.base.wsgi import Fields, StartResponse, heard
 from httpserve.plan import MAY_NOT_BLOCK, Data, HandOver, Intake, Plan, Stream
 from httpserve.server.request_body import ContentFailed, RequestBody
 from httpserve.server.request_head import Head, Refused
 from httpserve.server.shared import Shared
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse
-
 log = logger("httpserve.server")
-
-Fields = list[tuple[str, str]]
-
-_OURS = ("connection", "date", "keep-alive", "transfer-encoding")  # fields that an app must not set (PEP 3333)
 
 
 class Answer:
@@ -78,26 +71,6 @@ def refusal(refused: Refused, *, body_wanted: bool = True) -> Answer:
     return Answer(status, fields, Plan((Data(text),), len(text)) if body_wanted else Plan((), 0))
 
 
-class _StartResponse:
-    """The callable of PEP 3333 by which an app says how its answer begins."""
-
-    fields: Fields = []  # noqa: RUF012 - a tuple is none, and nobody adds to it
-    has_begun = False  # content has come, so it is too late to begin again
-    status = ""
-
-    # Any: what sys.exc_info() returns.
-    def __call__(self, status: str, fields: Fields, exc_info: Any = None, /) -> Callable[[bytes], object]:
-        if exc_info is not None and self.has_begun:
-            raise exc_info[1]
-        self.status = status
-        self.fields = fields
-        return _no_write
-
-
-def _no_write(data: bytes) -> object:
-    raise NotImplementedError("the write callable of PEP 3333 is not offered; return the body")
-
-
 def call_app(
     shared: Shared, head: Head, client: str, client_port: int, read: Callable[[], bytes] | None, at_once: bool
 ) -> Answer | HandOver:
@@ -130,13 +103,13 @@ def answer_of_intake(shared: Shared, head: Head, intake: Intake) -> Answer:
 
 
 def _asked(shared: Shared, head: Head, ask: Callable[[StartResponse], Iterable[bytes]]) -> Answer | HandOver:
-    start_response = _StartResponse()
+    start_response = StartResponse()
     try:
         said: Any = ask(start_response)
         if isinstance(said, HandOver):
             return said
         if isinstance(said, Plan):
-            return Answer(start_response.status, start_response.fields, said)
+            return _framed(Answer(start_response.status, start_response.fields, said), head)
         return _answer_of(said, start_response, head, partial(_close, said, shared))
     except ContentFailed as failed:
         return refusal(failed.refused)
@@ -146,55 +119,22 @@ def _asked(shared: Shared, head: Head, ask: Callable[[StartResponse], Iterable[b
         return refusal(Refused(500, "the server failed on this request"), body_wanted=head.method != "HEAD")
 
 
-def _answer_of(body: Iterable[bytes], said: _StartResponse, head: Head, close: Callable[[], None]) -> Answer:
+def _answer_of(body: Iterable[bytes], said: StartResponse, head: Head, close: Callable[[], None]) -> Answer:
     """Return the answer of an app that knows no plans: what is in memory as it is, the rest as it comes."""
-    try:
-        is_whole = isinstance(body, list | tuple)
-        pieces = filter(None, body)
-        first = next(pieces, b"")  # a generator does not call `start_response` earlier
-        if not all(isinstance(piece, bytes) for piece in (body if is_whole else (first,))):
-            raise TypeError("the app's answer is made of something else than bytes")
-        said.has_begun = True
-        status, fields, promised = _beginning(said)
-        if head.method == "HEAD" or status in (204, 304):
-            plan = Plan((), 0)
-        else:
-            length = sum(map(len, body)) if is_whole else None if first else 0
-            if promised is None and length is not None:
-                fields.append(("Content-Length", str(length)))
-            elif promised != length:
-                is_whole, length = False, promised
-            if is_whole or not (first or length):
-                plan = Plan(tuple(Data(piece) for piece in body if piece), length)
-            else:
-                plan = Plan((Stream(chain((first,), pieces), length, close),), length)
-        answer = Answer(said.status, fields, plan)
-    except BaseException:  # whatever the app raises: WSGI demands that its body is closed
-        close()
-        raise
-    if not plan.steps or is_whole:
-        close()
-    elif plan.length is None and not head.http_10:
+    found = heard(body, said, close, is_head=head.method == "HEAD")
+    if found.pieces is None:
+        plan = Plan(tuple(map(Data, found.whole)), found.length)
+    else:
+        plan = Plan((Stream(found.pieces, found.length, close),), found.length)
+    return _framed(Answer(found.status, found.fields, plan), head)
+
+
+def _framed(answer: Answer, head: Head) -> Answer:
+    """Have an answer leave in chunks where nothing else tells where its content ends."""
+    plan = answer.plan
+    if plan.length is None and not plan.is_last and not head.http_10:
         answer.chunk()
     return answer
-
-
-def _beginning(said: _StartResponse) -> tuple[int, Fields, int | None]:
-    """Return the status, the fields to send, and the length of the content, or raise what is wrong with them."""
-    if not said.status:
-        raise ValueError("the app has not called start_response")
-    fields = [(name, value) for name, value in said.fields if name.lower() not in _OURS]
-    if any("\n" in text or "\r" in text for text in (said.status, *chain.from_iterable(fields))):
-        raise ValueError("the status or a field has more than one line")
-    status = int(said.status[:3])
-    if status < 200:
-        raise ValueError(f"{status} is no status of a whole answer")
-    lengths = [value for name, value in fields if name.lower() == "content-length"]
-    if len(lengths) > 1 or not all(value.isascii() and value.isdigit() for value in lengths):
-        raise ValueError(f"Content-Length is {', '.join(lengths)!r}")
-    if status == 204:  # has no Content-Length (RFC 9110 8.6)
-        fields = [field for field in fields if field[0].lower() != "content-length"]
-    return status, fields, int(lengths[0]) if lengths else None
 
 
 def _close(body: object, shared: Shared) -> None:
