@@ -167,16 +167,33 @@ class Subject(NamedTuple):
 PROBE, ASIDE = Subject("", "", 0, ()), Subject("", "", 0, ())
 
 
+class Own:
+    """What a record tells of an answer that a user's own code has made.
+
+    Attributes:
+        content: What came with the request, as far as records keep it.
+        error: What went wrong in that code, as text; empty if nothing has. It may come while the answer is sent.
+    """
+
+    __slots__ = ("content", "error")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.error = ""
+
+
 class Met(NamedTuple):
     """What was asked for to happen to an answer, for the record.
 
     Attributes:
         fault: The faults that it met, as text; empty if none.
         rules: By which rules of the user it is as it is.
+        own: What there is to tell of a user's own answer; None: it is none.
     """
 
     fault: str
     rules: tuple[object, ...]
+    own: Own | None = None
 
 
 class Repeatable(Protocol):
@@ -342,4 +359,6 @@ class Receive(HandOver):
 
 
 NEEDS_THREAD = HandOver()
+# In the environ of a request: whether the app may not block, and what tells whether the server ends all answers.
 MAY_NOT_BLOCK = "httpserve.at_once"
+IS_CUTTING = "httpserve.is_cutting"

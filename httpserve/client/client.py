@@ -20,8 +20,9 @@ from httpserve.base.tables import Records
 from httpserve.base.text import in_python, url_path
 from httpserve.base.threads import Latch, run_shielded
 from httpserve.client.board_commands import Target, Value, command, compares_digest, fetches_directory
-from httpserve.client.faults import FaultHandle, Faults, Hold
+from httpserve.client.faults import FaultHandle, Faults, Handle, Hold
 from httpserve.client.lifecycle import Lifecycle
+from httpserve.client.own_answers import OwnAnswers
 from httpserve.client.summary import Summary
 from httpserve.client.uploads import MAX_BYTES, AcceptedUploads, ExpectedUpload, UploadClient, Uploads
 from httpserve.client.wait_arguments import WaitTerms
@@ -59,10 +60,13 @@ from httpserve.storage.facade import Storage
 
 if TYPE_CHECKING:
     import opendal
+    from _typeshed.wsgi import WSGIApplication
 
+    from httpserve.client.own_answers import FieldsGiven
     from httpserve.doctor import Report
     from httpserve.faults import Fault
     from httpserve.notebook.live_table import Watch
+    from httpserve.site.own_answers import Answer
 
 log = logger("httpserve.client")
 
@@ -174,6 +178,7 @@ class HttpServerClient:
         self._faults = Faults(site.rules, self._log, self._life)
         nearest = self._terms.nearest
         self._uploads = Uploads(site, self._claims, self._life, ways, nearest, root, read_only=read_only)
+        self._own_answers = OwnAnswers(site.rules, self._log, self._timeout)
         self._summary = Summary(self._life, root, self._log, ways)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # must not refer to this object, or it would live for ever
@@ -768,6 +773,70 @@ class HttpServerClient:
             InvalidName: No file can have that name.
         """
         return self._faults.hold(name, at, client)
+
+    # Answers of your own
+
+    def respond(
+        self,
+        path: StrPath | None,
+        answer: Answer,
+        *,
+        method: str | None = None,
+        status: int = 200,
+        headers: FieldsGiven | None = None,
+        times: int | None = None,
+        timeout: float | None = None,
+    ) -> Handle:
+        """Answer requests for a path with this instead of a file, from now on. Does not block; the server need not run.
+
+        It stays in force over `stop`, until it is cleared, has had its `times`, or the client is closed; then the file
+        of that name shows again, or 404. Of several for the same request the latest holds. Faults and holds apply to
+        these answers as to any other. A request may have content, 16 MiB at most; its record has the first 64 KiB.
+
+        Args:
+            path: The path as text, such as `/api/status`, without a query; or a pattern, in which `*` and `[...]` stand
+                for other characters. A `/` at its end matters, one at its beginning does not. None: every request.
+            answer: Bytes, text, a dict (sent as JSON), None (204, no content); or a function, which is called with
+                werkzeug's `Request` in a thread of its own, and returns one of these, a list (sent as JSON) or a
+                werkzeug `Response`. A list or tuple is one of these after the other: each client gets the first one
+                first, and the last one stays. So a list as JSON is in a list of its own: `[[1, 2]]`.
+            method: Such as `POST`; None: any.
+            status: The status of the answer, unless a function returns a `Response`; default 200.
+            headers: Further fields, by name, likewise.
+            times: How many requests it is for; None: all.
+            timeout: Seconds that the function may take, before the client gets 504; None: as in the constructor.
+
+        Returns:
+            A handle, which is also a context manager that ends it. Its `hits` are the records of the requests.
+
+        Raises:
+            InvalidArgument: A value is invalid, or a path has a query.
+            InvalidType: Something cannot be an answer.
+        """
+        return self._own_answers.respond(
+            path, answer, method=method, status=status, headers=headers, times=times, timeout=timeout
+        )
+
+    def mount(self, prefix: StrPath, wsgi_app: WSGIApplication, *, timeout: float | None = None) -> Handle:
+        """Let a WSGI app (one of Flask, for example) answer for a path and all below it. Does not block.
+
+        The app runs in a thread of its own for each request. It gets the prefix as SCRIPT_NAME, and the rest of the
+        path as PATH_INFO. All else is as for `respond`.
+
+        Args:
+            prefix: The path, such as `/api`; `/`: everything.
+            wsgi_app: The app.
+            timeout: Seconds that it may take until its answer begins, before the client gets 504, and then for each
+                piece of it; None: as in the constructor.
+
+        Returns:
+            A handle, which is also a context manager that ends it.
+
+        Raises:
+            InvalidArgument: The prefix is no path.
+            InvalidType: That is no app.
+        """
+        return self._own_answers.mount(prefix, wsgi_app, timeout=timeout)
 
     # Why nothing arrives
 

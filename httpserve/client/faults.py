@@ -23,7 +23,7 @@ from httpserve.faults.steps import At
 from httpserve.records.exchange import Exchange
 from httpserve.records.log import ExchangeLog
 from httpserve.records.model import RequestRecord, Transfer
-from httpserve.records.terms import address, method_named
+from httpserve.records.terms import address, asked_for, method_named
 from httpserve.site.altered import FaultRule, HoldRule, RefusalRule, Stop
 from httpserve.site.rules import GLOB, Rule, Rules
 
@@ -41,7 +41,7 @@ class Handle:
 
     def __repr__(self) -> str:
         rule = self._rule
-        what = ", ".join(map(repr, rule.faults)) if isinstance(rule, FaultRule) else type(rule).__name__
+        what = ", ".join(map(repr, rule.faults)) if isinstance(rule, FaultRule) else rule.word
         left = "" if rule.remaining is None else f", {counted(rule.remaining, 'time')} left"
         return f"<{what} for {'everything' if rule.name is None else rule.name}{left}>"
 
@@ -119,7 +119,7 @@ class Hold(Handle):
         return Records(one.transfer(now) for one in self._met() if self._is_held(one))
 
     def _is_held(self, exchange: Exchange) -> bool:
-        if exchange.is_over or exchange.met is None or exchange.subject is None:
+        if exchange.is_over or exchange.met is None:
             return False
         stops = [one for one in exchange.met.rules if isinstance(one, Stop) and one.rule is self._rule]
         is_there = any(one.is_reached for one in stops)
@@ -161,7 +161,7 @@ class Hold(Handle):
     def _timeout(self, timeout: float) -> WaitTimeout:
         name = self.name or "any file"
         with self._log.held():
-            known = [one for one in self._log.from_number(0) if one.subject is not None]
+            known = [one for one in self._log.from_number(0) if one.subject is not None or one.met is not None]
         known = [one for one in known if self._rule.is_for(_Of(one))]
         text = f"no answer about {name!r} came to the hold at {self._rule.at!r} in {timeout:g} s"
         if not known:
@@ -185,7 +185,7 @@ class _Of:
     """An exchange as a rule looks at a request."""
 
     def __init__(self, exchange: Exchange) -> None:
-        self.name = exchange.subject.name if exchange.subject is not None else None
+        self.name = self.path = asked_for(exchange)
         self.client = exchange.link.client
         self.method = exchange.head.method
 

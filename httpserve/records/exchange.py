@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from httpserve.base.text import escaped
 from httpserve.plan import Met, Piece, Subject
-from httpserve.records.model import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer
+from httpserve.records.model import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer, name_asked
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
 SAMPLE_SECONDS = 0.5  # between two looks at how fast a transfer is
@@ -178,13 +178,15 @@ class Exchange:
         received = self.received()
         ended = self.ended or now
         sent = self.has_all(received)
+        target = escaped(self.head.target)
+        own = self.met.own if self.met is not None else None
         return RequestRecord(
             time=self.wall,
             client=self.link.client,
             client_port=self.link.client_port,
             local=self.link.local,
             method=escaped(self.head.method),
-            target=escaped(self.head.target),
+            target=target,
             status=self.status,
             range=escaped(self.head.range),
             bytes=self.length if sent else received,
@@ -196,15 +198,17 @@ class Exchange:
             fields=self.head.fields,
             known=self.link.known,
             fault=self.fault,
+            query=target.partition("?")[2],
+            content=own.content if own is not None else b"",
+            error=own.error if own is not None else "",
         )
 
     def transfer(self, now: float) -> Transfer:
-        """Return this exchange, which has a subject, as a transfer. For `seen`, or under the log's lock."""
+        """Return this exchange as a transfer. For `seen`, or under the log's lock."""
         if isinstance(self.snapshot, Transfer):
             return self.snapshot
         was_over = self.is_over
         subject, link = self.subject, self.link
-        assert subject is not None
         acknowledged = self.received()
         has_all = acknowledged == self.length and self.has_all(acknowledged)
         state = self._outcome(has_all)
@@ -212,14 +216,14 @@ class Exchange:
         seconds = (ended or now) - self.began
         made = Transfer(
             time=self.wall,
-            name=subject.name,
+            name=subject.name if subject is not None else name_asked(self.head.target),
             client=link.client,
             client_port=link.client_port,
             local=link.local,
             method=escaped(self.head.method),
             target=escaped(self.head.target),
             status=self.status,
-            ranges=_ranges(subject.pieces) if self.status == 206 else (),
+            ranges=_ranges(subject.pieces) if subject is not None and self.status == 206 else (),
             sent=self.handed,
             acknowledged=acknowledged,
             total=self.length,

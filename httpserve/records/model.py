@@ -16,6 +16,7 @@ from httpserve.base.tables import Record
 from httpserve.base.text import printable
 from httpserve.errors import NotFound
 
+_Bytes = bytes  # records have a field of that name
 ACKED, HANDED_OVER = "acked", "handed_over"
 UNDER_WAY = "under way"
 
@@ -71,10 +72,14 @@ class RequestRecord(Record):
         outcome: `completed`, `under way`, or how it ended before it was complete: `closed` or `reset` by the client,
             `lost` (it no longer answered), `cut` by the server, `failed` (the server could not read the file).
         fields: The fields of the request as they came, by names of any case. Bytes from 0x80 on, which may mean
-            anything, are read as ISO 8859-1: escape these characters before showing them.
+            anything, are read as ISO 8859-1: escape these characters before showing them. What lets somebody in
+            (Authorization, Cookie, X-Api-Key and the like) has `…` for its value.
         known: How it is known what the client has received: `acked` by its TCP, or only `handed_over` to the
             system, on systems that tell no more (what is not `completed` may then be less).
         fault: The faults that you asked for and the answer met, such as `Cut(0.5)`; empty if none.
+        query: What follows the `?` in the target, as it came.
+        content: What came with a request that an answer of your own is for (`respond`, `mount`): the first 64 KiB.
+        error: What went wrong in an answer of your own: a traceback, or that it took too long; empty if nothing did.
     """
 
     time: float
@@ -94,6 +99,9 @@ class RequestRecord(Record):
     fields: Mapping[str, str] = field(default_factory=Fields, repr=False, compare=False)
     known: str = ACKED
     fault: str = ""
+    query: str = ""
+    content: _Bytes = field(default=b"", repr=False)
+    error: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,12 @@ MOST_FIELDS = 200
 NOTED_TARGET = 1536
 NOTED_FIELD = 512
 NOTED_BLOCK_BYTES = 3072
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+# Fields whose values let somebody in, in lower case: no record has them.
+SECRET = {
+    *("authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token", "x-access-token"),
+    *("private-token", "x-csrf-token", "x-amz-security-token"),
+}
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # Bytes above 0x7F are not part of the grammar, but U-Boot sends a path as it was typed.
@@ -92,8 +98,8 @@ class NotedFields(Mapping[str, str]):
 
     def _fields(self) -> Fields:
         lines = self._block.decode("latin-1").split("\r\n")
-        pairs = (line.partition(":") for line in lines if line)
-        return Fields((name.lower(), value.strip(" \t")) for name, _, value in pairs)
+        pairs = ((name.lower(), value) for name, _, value in (line.partition(":") for line in lines if line))
+        return Fields((name, ELLIPSIS if name in SECRET else value.strip(" \t")) for name, value in pairs)
 
     def __getitem__(self, name: str) -> str:
         return self._fields()[name]
@@ -112,7 +118,7 @@ class NotedFields(Mapping[str, str]):
 
 
 def _shortened(text: str, most: int) -> str:
-    return f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return f"{text[: most - 1]}{ELLIPSIS}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from httpserve.base.slots import Slots
-from httpserve.plan import Met
+from httpserve.plan import IS_CUTTING, Met
 from httpserve.records.exchange import Exchange
 from httpserve.records.log import ExchangeLog
 from httpserve.server.access_log import access, log_access
@@ -55,7 +55,6 @@ class Shared:
         self.app_blocks = not getattr(app, "plans", False)
         self.refuse: Callable[[str], Met | None] | None = getattr(app, "refuse", None)
         self.ledger = ledger
-        self.environ = environ
         self.local = local
         self.limits = limits
         self.look_seconds = limits.look
@@ -67,6 +66,7 @@ class Shared:
         self.slots = threading.BoundedSemaphore(MOST_WAITING)
         self.stopping = False
         self.cutting = False  # whether what is under way is to end at once
+        self.environ = {**environ, IS_CUTTING: lambda: self.cutting}
         self.small_at = float("-inf")  # when a small answer last left
         self.logs_access = False
         self.wall = 0.0  # the time of day at the leader's last look

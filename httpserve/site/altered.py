@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from httpserve.faults import Fault, Refuse, Slow
 from httpserve.faults.fault import RANGES, About, Ask, Draw
 from httpserve.faults.kinds import paused
-from httpserve.faults.steps import At, position
+from httpserve.faults.steps import At, changed, position, replaced, split
 from httpserve.plan import Met, Piece, Response, Wait
 from httpserve.site.digest_file import MemoryFile, probe_file
 from httpserve.site.representation import Representation
@@ -31,6 +31,7 @@ class Request(NamedTuple):
     name: str | None
     client: str
     method: str
+    path: str = ""
 
 
 @dataclass(eq=False)
@@ -61,6 +62,8 @@ class RefusalRule(FaultRule):
 class HoldRule(Rule):
     """Where answers are to wait until they are released."""
 
+    word = "hold"
+
     at: At
     is_released: Callable[[], bool]
 
@@ -89,11 +92,19 @@ class Answers(Protocol):
         """Return the answer to a request for this file."""
 
 
-def altered(rules: Rules, answers: Answers, asked: Request, environ: Environ) -> Response:
-    """Return the answer to a request, with the faults and holds that it meets: the latest of the faults, all holds."""
-    response = answers.answer(environ)
+def altered(rules: Rules, answers: Answers, asked: Request, environ: Environ, own: Response | None = None) -> Response:
+    """Return the answer to a request, with the faults and holds that it meets: the latest of the faults, all holds.
+
+    Args:
+        rules: What is in force.
+        answers: Who answers.
+        asked: The request.
+        environ: The same.
+        own: An answer of the user's own, in place of that of `answers`.
+    """
+    response = answers.answer(environ) if own is None else own
     rule = next((one for one in rules.find(asked, FaultRule) if not isinstance(one, RefusalRule)), None)
-    altering = None if rule is None else _Altering(rule, answers, asked, environ)
+    altering = None if rule is None else _Altering(rule, answers, asked, environ, own)
     if altering is not None:
         response = altering.done(response)
     for hold in rules.find(asked, HoldRule):
@@ -133,11 +144,23 @@ def shortened(representation: Representation, to: At) -> Representation:
     )
 
 
+def _ended(response: Response, to: At | None) -> Response:
+    """Return an answer that ends earlier, and says so, if its length is known; else the same."""
+    length = response.plan.length
+    size = None if to is None or length is None else min(length, position(to, length))
+    if size is None or size == length:
+        return response
+    before, _ = split(response.plan.steps, size)
+    ended = changed(response, before, length=size)
+    return ended._replace(fields=replaced(ended, "content-length", str(size)))
+
+
 class _Altering:
     """The faults of one rule on the way into one answer."""
 
-    def __init__(self, rule: Rule, answers: Answers, asked: Request, environ: Environ) -> None:
+    def __init__(self, rule: Rule, answers: Answers, asked: Request, environ: Environ, own: Response | None) -> None:
         assert isinstance(rule, FaultRule)
+        self._own = own
         self._rule = rule
         self._answers = answers
         self._asked = asked
@@ -169,6 +192,7 @@ class _Altering:
             return response
         if is_new:
             response.plan.close()
+            made.plan.met = response.plan.met
         made.plan.repeatable = None
         self._slow = [fault for fault in self._met if isinstance(fault, Slow)]
         return _noted(made, ", ".join(map(repr, self._met)), self._rule)
@@ -191,6 +215,8 @@ class _Altering:
         if not asking:
             return response
         made = self._answer_to(ask)
+        if made is response:
+            return response
         if (made.status, made.fields) == (response.status, response.fields):
             made.plan.close()
             return response
@@ -202,7 +228,7 @@ class _Altering:
         if ask.shortened is not None:
             environ[SHORTENED] = ask.shortened
         if ask.stale is None:
-            return self._answers.answer(environ)
+            return self._answers.answer(environ) if self._own is None else _ended(self._own, ask.shortened)
         if isinstance(ask.stale, bytes):
             file = probe_file(self._asked.name or "", ask.stale, self._rule.made)
             return self._answers.answer_with(file, environ)
@@ -216,5 +242,5 @@ class _Altering:
 def _noted(response: Response, fault: str, *by: object) -> Response:
     """Note in an answer what it has met, after what it had met before."""
     met = response.plan.met or Met("", ())
-    response.plan.met = Met(", ".join(filter(None, (met.fault, fault))), (*met.rules, *by))
+    response.plan.met = Met(", ".join(filter(None, (met.fault, fault))), (*met.rules, *by), met.own)
     return response

@@ -25,6 +25,7 @@ from httpserve.site.answers import File
 from httpserve.site.conditional import Answer
 from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file, digest_version, probe_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
+from httpserve.site.own_answers import WholeContent, asked_path, has_content, own_answer, own_rules
 from httpserve.site.representation import Representation, represent
 from httpserve.site.rules import Rule, Rules
 from httpserve.site.uploads import Uploads, take_all
@@ -98,16 +99,31 @@ class Site:
     # Rules of the user
 
     def _respond_by_rules(self, environ: Environ) -> Response | HandOver:
+        path = environ.get("PATH_INFO", "")
         try:
-            name = _decoded(environ.get("PATH_INFO", ""))
+            name = _decoded(path)
         except InvalidName:
             name = None
-        asked = Request(name, environ.get("REMOTE_ADDR", ""), environ["REQUEST_METHOD"])
-        if name in self._probes or not self.rules.find(asked, Rule):
+        asked = Request(name, environ.get("REMOTE_ADDR", ""), environ["REQUEST_METHOD"], asked_path(path))
+        rules = self.rules.find(asked, Rule)
+        if name in self._probes or not rules:
             return self._respond(environ)
-        if asked.method in UPLOADING and isinstance(response := self._respond(environ), HandOver):
+        own = None
+        if own_answers := own_rules(rules, self._accepted_since(asked)):
+            if environ.get(MAY_NOT_BLOCK):
+                return NEEDS_THREAD
+            if has_content(environ):
+                intake = WholeContent(self, environ)
+                return intake.too_much() or Receive(intake)
+            own = own_answer(own_answers, asked, environ)
+        if own is None and asked.method in UPLOADING and isinstance(response := self._respond(environ), HandOver):
             return response
-        return NEEDS_THREAD if environ.get(MAY_NOT_BLOCK) else altered(self.rules, self, asked, environ)
+        return NEEDS_THREAD if environ.get(MAY_NOT_BLOCK) else altered(self.rules, self, asked, environ, own)
+
+    def _accepted_since(self, asked: Request) -> float:
+        """Return when what a request sends was asked for as an upload, by the clock of rules; 0 if it was not."""
+        accepted = self.uploads.for_name(asked.name) if asked.name and asked.method in UPLOADING else None
+        return 0.0 if accepted is None else accepted.since
 
     def answer(self, environ: Environ) -> Response:
         """Return the answer to a request, whatever the rules. It may block for the disk."""

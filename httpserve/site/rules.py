@@ -6,11 +6,12 @@ Knows names, clients and numbers. Does not know what a rule does to an answer. S
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from httpserve.base.threads import renew_in_child, sigint_held
 
@@ -27,6 +28,8 @@ class Asked(Protocol):
     def client(self) -> str: ...
     @property
     def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
 
 
 @dataclass(eq=False)
@@ -42,6 +45,8 @@ class Rule:
         after: How many it lets through first.
     """
 
+    word: ClassVar = "rule"  # for people
+
     rules: Rules
     name: str | None
     _: KW_ONLY
@@ -51,21 +56,18 @@ class Rule:
     after: int = 0
 
     def __post_init__(self) -> None:
+        self.since = time.monotonic()
         self.remaining = self.times
         self._to_pass = self.after
         self._turns: dict[tuple[str, ...], int] = {}
 
     def is_for(self, asked: Asked) -> bool:
         """Tell whether a request is one that the rule is for, as far as that shows before the answer."""
-        return (
-            self.client in (None, asked.client)
-            and self.method in (None, asked.method)
-            and (self.name is None or (asked.name is not None and self._is_name(asked.name)))
-        )
+        return self.client in (None, asked.client) and self.method in (None, asked.method) and self.is_for_name(asked)
 
-    def _is_name(self, name: str) -> bool:
-        assert self.name is not None
-        return name == self.name or (not GLOB.isdisjoint(self.name) and fnmatchcase(name, self.name))
+    def is_for_name(self, asked: Asked) -> bool:
+        """Tell whether a request is for a name that the rule is for."""
+        return self.name is None or (asked.name is not None and fits(asked.name, self.name))
 
     def turn(self, *key: str) -> int:
         """Return how many requests with this key came before this one."""
@@ -90,6 +92,11 @@ class Rule:
         if self.remaining == 0:
             self.rules.remove(self)
         return True
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Tell whether a name is a pattern, or one of those that it stands for."""
+    return name == pattern or (not GLOB.isdisjoint(pattern) and fnmatchcase(name, pattern))
 
 
 class Pausable(Protocol):

@@ -78,6 +78,7 @@ class Accepted:
         self.max_bytes = max_bytes
         self.overwrite = overwrite
         self.left = count
+        self.since = time.monotonic()
 
     def takes(self, name: str) -> bool:
         """Tell whether a file of this name may be sent."""

@@ -41,6 +41,7 @@ def test_a_record_says_who_asked_what_and_got_what(log: ExchangeLog) -> None:
             completed=True,
             name="f",
             outcome="completed",
+            query="q",
         ),
     )
 

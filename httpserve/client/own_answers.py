@@ -1,0 +1,121 @@
+"""Answers of a script's own in place of files: checks what it says, and puts it in force.
+
+Knows rules of the site. Does not know how a request is answered.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from httpserve.base.arguments import StrPath, checked_count, checked_seconds, quoted_value
+from httpserve.base.fields import checked_fields
+from httpserve.client.faults import Handle
+from httpserve.errors import InvalidArgument, InvalidType
+from httpserve.records.log import ExchangeLog
+from httpserve.records.terms import method_named
+from httpserve.site.own_answers import AnswerRule, Given, Made, MountRule, given
+from httpserve.site.rules import Rules
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+    from httpserve.site.own_answers import Answer
+
+    FieldsGiven = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+class OwnAnswers:
+    """The answers of one server that are no files.
+
+    Args:
+        rules: Those of its site.
+        log: Its log.
+        timeout: How long an answer may take if nothing else is said, in seconds.
+    """
+
+    def __init__(self, rules: Rules, log: ExchangeLog, timeout: float) -> None:
+        self._rules = rules
+        self._log = log
+        self._timeout = timeout
+
+    def respond(
+        self,
+        path: StrPath | None,
+        answer: Answer,
+        *,
+        method: str | None,
+        status: int,
+        headers: FieldsGiven | None,
+        times: int | None,
+        timeout: float | None,
+    ) -> Handle:
+        """Do what `HttpServerClient.respond` does."""
+        if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 999:
+            raise InvalidArgument(f"status must be from 200 to 999, not {quoted_value(status)}")
+        fields = checked_fields("headers", headers)
+        rule = AnswerRule(
+            self._rules,
+            None if path is None else _pattern("respond", path),
+            self._seconds(timeout),
+            [_prepared(one, status, fields) for one in _one_after_the_other(answer)],
+            method=None if method is None else method_named(method),
+            times=None if times is None else checked_count("times", times),
+        )
+        self._rules.add(rule)
+        return Handle(self._rules, rule, self._log)
+
+    def mount(self, prefix: StrPath, wsgi_app: WSGIApplication, *, timeout: float | None) -> Handle:
+        """Do what `HttpServerClient.mount` does."""
+        if not callable(wsgi_app):
+            raise InvalidType(
+                f"mount() takes a WSGI app, which is called with environ and start_response: {wsgi_app!r}"
+            )
+        path = _path("mount", prefix).rstrip("/")
+        rule = MountRule(self._rules, path, self._seconds(timeout), wsgi_app)
+        self._rules.add(rule)
+        return Handle(self._rules, rule, self._log)
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else checked_seconds("timeout", timeout)
+
+
+def _path(what: str, path: StrPath) -> str:
+    """Return a path as rules have it. Raises InvalidType or InvalidArgument."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise InvalidType(f"{what}() takes a path on the server, such as '/api/status', not {path!r}")
+    if "://" in text:
+        raise InvalidArgument(f"{what}() takes the path alone, not a URL: {text!r}")
+    if not text.isprintable():
+        raise InvalidArgument(f"no client can ask for {text!r}: it has characters that do not print")
+    return text.lstrip("/")
+
+
+def _pattern(what: str, path: StrPath) -> str:
+    text = _path(what, path)
+    if "?" in text or "#" in text:
+        raise InvalidArgument(
+            f"{what}() takes a path without a query: {text!r} has '?' or '#'. An answer that is a function sees the "
+            "query as request.args; '[!/]' stands for any one character"
+        )
+    return text
+
+
+def _one_after_the_other(answer: object) -> list[object]:
+    """Return the answers that are meant: those of a list, or this one."""
+    if not isinstance(answer, list | tuple):
+        return [answer]
+    if not answer:
+        raise InvalidArgument("a list is one answer after the other, and this one is empty; [[]] is an empty JSON list")
+    for one in answer:
+        if isinstance(one, bool | int | float):
+            raise InvalidArgument(
+                f"a list is one answer after the other, and {one!r} is none; write [[...]] for a JSON list"
+            )
+    return list(answer)
+
+
+def _prepared(answer: object, status: int, fields: tuple[tuple[str, str], ...]) -> Given | Made:
+    return Made(answer, status, fields) if callable(answer) else given(answer, status, fields)
