@@ -111,7 +111,7 @@ def checked_fault(fault: Any, what: str) -> Fault:
 class Sequence(Fault):
     """One fault after the other: the first for a client's first request for a name, and so on. The last one stays.
 
-    Reproduces a server that recovers: a gateway answers 502 until what is behind it is up, then all is well.
+    Reproduces a server that recovers: nginx answers 502 until hawkBit behind it is up, then all is well.
 
     Args:
         faults: The faults, None for an answer without one: `Sequence([Status(500), Status(500), None])`.
@@ -140,7 +140,8 @@ class Sequence(Fault):
 class Chance(Fault):
     """A fault that only some requests meet.
 
-    Reproduces a bad link: one download in ten breaks. With the same seed, the same requests meet it.
+    Reproduces LTE at the edge of its cell: one download in ten breaks, and no two runs are alike. Here the same seed
+    means the same requests.
 
     Args:
         p: How likely it is, from 0.0 to 1.0.

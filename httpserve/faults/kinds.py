@@ -176,8 +176,8 @@ class Cut(Fault):
 class Corrupt(Fault):
     """Bits are flipped; length and validators are those of the true file.
 
-    Reproduces bad memory or flash in a mirror, or a proxy that replaces bytes: TCP's checksum is right, and only a
-    digest or a signature tells. A wait never takes such a download for a whole one.
+    Reproduces what apt reports as "Hash Sum mismatch" behind proxies that scan or compress, and bad memory in a mirror:
+    TCP's checksum is right, and only a digest or a signature tells. A wait never takes such a download for a whole one.
 
     Args:
         at: Which byte of the representation.
@@ -250,8 +250,9 @@ def _xor_pieces(pieces: Iterator[bytes], flips: bytes) -> Iterator[bytes]:
 class Truncate(Fault):
     """The file is shorter, and the head agrees: nothing in the answer tells.
 
-    Reproduces an upload to a mirror that broke off, or a full disk behind a build server: the length is that of the
-    stump, and so are the ranges. Only a digest, or a length from elsewhere, tells.
+    Reproduces a cache that serves a file before it has all of it (npm-proxy-cache, issue 62), and an upload to a mirror
+    that broke off: the length is that of the stump, and so are the ranges. Only a digest, or a length from elsewhere,
+    tells.
 
     Args:
         to: How much there is of it.
@@ -271,7 +272,8 @@ class Truncate(Fault):
 class WrongLength(Fault):
     """Content-Length says more or less than comes, and the connection ends with the answer.
 
-    Reproduces a script that counts characters for bytes, or a proxy that unpacks a gzip and keeps the old length.
+    Reproduces a server that counts characters for bytes (Node's `res.setHeader` with a string's length), and a proxy
+    that unpacks a gzip and keeps the old length. urllib3 before 2.0 took a short answer for the whole one.
 
     Args:
         by: How many bytes too many it says; negative: too few.
@@ -318,8 +320,9 @@ class IgnoreRange(Fault):
 class WrongRange(Fault):
     """A request for one range gets another one, which begins `by` bytes later; Content-Range tells where.
 
-    Reproduces caches that align ranges to their own blocks: a client that does not compare Content-Range with what it
-    asked for writes the bytes to the wrong place. A wait counts none of them.
+    Reproduces caches that align ranges to their own blocks (nginx logs "unexpected range in slice response" when its
+    own upstream does so): a client that does not compare Content-Range with what it asked for writes the bytes to the
+    wrong place. A wait counts none of them.
 
     Args:
         by: How many bytes later; negative: earlier.
@@ -411,8 +414,8 @@ def _moved(piece: Piece, moves: list[tuple[int, int]], end: int) -> Iterator[Pie
 class Status(Fault):
     """Another status in place of the answer.
 
-    Reproduces a gateway whose backend is away (502, 503 with Retry-After), a rate limit (429), a token that has run
-    out (403), a file that was moved (404).
+    Reproduces S3's 503 "Slow Down", nginx's 502 while hawkBit behind it starts, GitHub's rate limit (429), a token that
+    has run out (403). U-Boot prints "Transfer Successful" for a 404 too.
 
     Args:
         code: From 200 to 999.
@@ -442,8 +445,8 @@ class Status(Fault):
 class Redirect(Fault):
     """The client is sent elsewhere.
 
-    Reproduces a download server that hands over to a mirror, a captive portal, or, to its own path, a loop. U-Boot,
-    GRUB, EDK2, the Raspberry Pi and plain curl do not follow.
+    Reproduces GitHub's releases, which lie in another store (302), S3's 307 to a bucket's region, a captive portal, or,
+    to its own path, a loop. U-Boot, GRUB, EDK2, the Raspberry Pi and plain curl do not follow.
 
     Args:
         to: The value of Location: a URL, or a path on this server such as `/other/fw.bin`.
@@ -503,8 +506,8 @@ class Stale(Fault):
 class Refuse(Fault):
     """The connection is reset before a byte is read.
 
-    Reproduces a server that is down, or a firewall that answers for it. As nothing is read, only `client=` can choose:
-    the name is None.
+    Reproduces a load balancer without a healthy target (AWS NLB), Docker's proxy before the container listens, a
+    firewall that answers for a server. As nothing is read, only `client=` can choose: the name is None.
     """
 
 
@@ -512,8 +515,9 @@ class Refuse(Fault):
 class Headers(Fault):
     """Other fields, sent as they are given.
 
-    Reproduces servers that say less, or say it otherwise: no Accept-Ranges, an ETag without quotes, a name in lower
-    case, an empty value. Date and Connection are the server's own.
+    Reproduces Envoy, which writes names in lower case (GRUB and U-Boot find no `content-length`), an empty value (which
+    EDK2 fails on, issue 7443), nginx's 206 without Accept-Ranges, an ETag without quotes. Date and Connection are the
+    server's own.
 
     Args:
         set: Fields by name. One that is there gets the name and the value given here.
@@ -550,8 +554,11 @@ class Headers(Fault):
         if fields == list(response.fields):
             return None
         other = with_fields(response, fields)
-        length = field_of(response, "content-length")
-        other.plan.is_last |= length is not None and field_of(other, "content-length") != length
+        length, told = field_of(response, "content-length"), field_of(other, "content-length")
+        if told != length and length is not None:
+            other.plan.is_last = True
+        if told not in (length, None):  # nobody knows what the client takes
+            other.plan.subject = counting(other.plan.subject, ())
         return other
 
 

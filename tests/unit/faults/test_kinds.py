@@ -325,7 +325,9 @@ def test_headers_are_sent_as_they_are_given(file: OpenFile) -> None:
     assert other.fields == [("Content-Length", "200"), ("etag", ""), ("X-New", "1")]
     assert (other.plan.is_last, other.plan.raw_fields, body_of(other)) == (False, None, CONTENT)
     assert met(Headers(drop="content-length"), whole(file)).plan.is_last
-    assert met(Headers({"Content-Length": "7"}), whole(file)).plan.is_last
+    lying = met(Headers({"Content-Length": "7"}), whole(file))
+    assert (lying.plan.is_last, counted(lying)) == (True, [])
+    assert counted(met(Headers({"content-length": str(SIZE)}), whole(file))) == [(0, SIZE)]
     assert Headers(drop=["X-New"]).altered(whole(file), GET) is None
 
 
