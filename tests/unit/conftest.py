@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A deadline would measure the machine, and a database would leave a folder behind. Fuzzing searches for longer.
-settings.register_profile("httpserve", max_examples=40, deadline=None, database=None)
+# The examples of a test are the same in every run, and nothing measures the machine; a database would leave a folder
+# behind. Fuzzing searches for longer.
+settings.register_profile(
+    "httpserve",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("httpserve")
