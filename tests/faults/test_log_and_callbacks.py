@@ -204,7 +204,10 @@ def test_a_handler_that_blocks_holds_up_the_answers_that_it_logs_and_no_others(
             assert wire.ask("/image").body == IMAGE
 
 
-def test_a_handler_that_blocks_does_not_keep_the_server_from_stopping(bench: HttpServerClient) -> None:
+def test_a_handler_that_blocks_does_not_keep_the_server_from_stopping(
+    bench: HttpServerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpserve.server.log_writer.FLUSH_SECONDS", 0.1)  # in vain
     bench.storage.write_bytes("full", b"small")
     handler = Full()
     with handled("httpserve.access", handler), Wire(bench.get_port()) as wire:

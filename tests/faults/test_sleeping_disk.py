@@ -112,6 +112,7 @@ def test_a_digest_that_waits_for_a_disk_holds_up_neither_others_nor_the_stop(
 ) -> None:
     monkeypatch.setattr("httpserve.storage.directory.digests.SETTLED_SECONDS", 0.0)
     monkeypatch.setattr("httpserve.site.digest_file.WAIT_SECONDS", 1e9)
+    monkeypatch.setattr("httpserve.storage.directory.digests.JOIN_SECONDS", 0.1)  # in vain
     with bench.asleep("read", f"/{bench.mount}/bad.sha256", MANY) as waiting:
         with bench.wire() as quick:
             assert quick.ask("/big.sha256").body.startswith(hashlib.sha256(pattern(BIG_BYTES)).hexdigest().encode())
@@ -123,7 +124,10 @@ def test_a_digest_that_waits_for_a_disk_holds_up_neither_others_nor_the_stop(
 
 
 @pytest.mark.parametrize("operation", ["open", "read"])
-def test_a_server_stops_while_a_disk_does_not_answer(bench: Bench, operation: str) -> None:
+def test_a_server_stops_while_a_disk_does_not_answer(
+    bench: Bench, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpserve.server.server.JOIN_SECONDS", 0.1)  # in vain
     fault = bench.disk.fault(operation, "bad", block=True)
     with bench.wire() as wire:
         wire.get(f"/{bench.mount}/bad")

@@ -8,6 +8,8 @@ import pytest
 
 from tests.notebook.kernel import PRELUDE, Kernel, kernel_in
 
+SOON = "from httpserve.notebook import live_table; live_table.SECONDS = 0.05; del live_table"  # between two looks
+
 
 @pytest.fixture(scope="session")
 def running_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
@@ -23,7 +25,7 @@ def running_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]
 @pytest.fixture
 def kernel(running_kernel: Kernel) -> Iterator[Kernel]:
     """A kernel with no variables but what the prelude defines; what a test's cells have made is gone afterwards."""
-    running_kernel.printed(PRELUDE)
+    running_kernel.printed(f"{PRELUDE}\n{SOON}")
     running_kernel.messages.clear()
     yield running_kernel
     running_kernel.forget()

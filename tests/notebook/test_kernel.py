@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
@@ -13,6 +14,7 @@ import pytest
 from tests.cases import each
 from tests.copying.raw_server import End, RawServer, answer
 from tests.notebook.kernel import PRELUDE, Kernel, Message, kernel_in
+from tests.server.wire import unmeasured
 
 START = "client = HttpServerClient(host='127.0.0.1')\nclient.start()\nclient.storage.write_bytes('image', bytes(5000))"
 FIND_ROOT = "import glob; ROOT, = glob.glob(tempfile.gettempdir() + '/httpserve-*')"
@@ -27,7 +29,10 @@ SOON_SECONDS = 15.0  # at once, on a machine that has much to do
 
 
 @pytest.fixture(scope="module")
-def unmeasured_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+def unmeasured_kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    if unmeasured() == dict(os.environ):
+        yield request.getfixturevalue("running_kernel")
+        return
     with kernel_in(tmp_path_factory.mktemp("k"), measured=False) as kernel:
         yield kernel
 
@@ -241,7 +246,7 @@ def test_watch_ends_with_what_the_records_say_of_a_download_that_a_stop_has_cut(
     )
     kernel.listen(lambda message: ">all 2<" in changes(message, place) and ">128.0 MiB<" in changes(message, place))
     kernel.listen(lambda message: "not there" in changes(message, place) and ">image</td>" in changes(message, place))
-    kernel.printed("client.stop(1.5)")
+    kernel.printed("client.stop(0.2)")
     kernel.listen(lambda message: "the server was stopped" in changes(message, place))
 
     last = [page for page in (changes(message, place) for message in kernel.messages) if page][-1]
@@ -272,13 +277,15 @@ for board in boards:
     kernel.printed("for board in boards: board.close()\nclient.stop(0)")
 
 
-def test_watch_goes_on_beside_a_cell_that_captures_its_output(kernel: Kernel) -> None:
+def test_watch_goes_on_beside_a_cell_that_captures_its_output(kernel: Kernel, tmp_path: Path) -> None:
     kernel.printed(START)
     (view,) = kernel.run("client.watch()").outputs
     place = view["transient"]["display_id"]
 
-    number = kernel.begin("%%capture captured\nfetch(client, 'image')\ntime.sleep(1.5)")
+    shown = f"os.path.exists({str(tmp_path / 'shown')!r})"
+    number = kernel.begin(f"%%capture captured\nfetch(client, 'image')\neventually(lambda: {shown})")
     kernel.listen(lambda message: ">image</td>" in changes(message, place))
+    (tmp_path / "shown").touch()
     kernel.end(number)
 
     assert kernel.printed("print(captured.outputs)") == "[]"
