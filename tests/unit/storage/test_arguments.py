@@ -12,6 +12,7 @@ import pytest
 from httpserve.errors import HttpServeError, InvalidArgument, InvalidName, InvalidType
 from httpserve.storage.directory.root import Root
 from httpserve.storage.facade import Storage
+from tests.cases import each
 
 
 class OddPath:
@@ -77,8 +78,8 @@ METHODS: dict[str, Callable[[Storage, Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("odd", ODD, ids=IDS)
 @pytest.mark.parametrize("method", METHODS)
+@each("odd", ODD, ids=IDS)
 def test_what_is_no_path_mode_or_algorithm_is_an_error_of_ours(storage: Storage, method: str, odd: Any) -> None:
     with pytest.raises((InvalidType, InvalidArgument, InvalidName)) as caught:
         METHODS[method](storage, odd)
@@ -86,8 +87,8 @@ def test_what_is_no_path_mode_or_algorithm_is_an_error_of_ours(storage: Storage,
     str(caught.value).encode()
 
 
-@pytest.mark.parametrize("odd", ODD, ids=IDS)
 @pytest.mark.parametrize("method", ["read", "read1", "readinto", "readline", "peek", "seek", "whence", "write"])
+@each("odd", ODD, ids=IDS)
 def test_what_the_files_cannot_do_anything_with_is_an_error_of_ours(storage: Storage, method: str, odd: Any) -> None:
     with storage.open("f", "rb") as file, storage.open("g", "wb") as written:
         try:
@@ -104,7 +105,7 @@ def test_what_the_files_cannot_do_anything_with_is_an_error_of_ours(storage: Sto
     assert storage.read_bytes("f") == b"content"
 
 
-@pytest.mark.parametrize("path", ["", "/", "\0", "a\0b", "..", "../f", "a/../f", "\ud800", " f", "a\\b", "x" * 300])
+@each("path", ["", "/", "\0", "a\0b", "..", "../f", "a/../f", "\ud800", " f", "a\\b", "x" * 300])
 def test_what_can_be_no_name_of_a_file_is_an_error_of_ours_in_each_mode(storage: Storage, path: str) -> None:
     for mode in ("rb", "wb", "x", None, 7):
         with pytest.raises(HttpServeError) as caught:
