@@ -238,8 +238,8 @@ def _load() -> None:
 def _load_pytest() -> None:
     from _pytest.config import default_plugins
 
-    for name in default_plugins:
-        importlib.import_module(f"_pytest.{name}")
+    for name in [*(f"_pytest.{name}" for name in default_plugins), "execnet", "requests"]:  # what plugins load
+        importlib.import_module(name)
 
 
 def _keep_loaded() -> None:
@@ -283,13 +283,40 @@ def _run(job: dict[str, Any], streams: list[int]) -> None:
     sys.path[:2] = [first, *path, str(REPOSITORY)]
     sys.argv = [kind if kind != "file" else what, *job["arguments"]]
     main = sys.modules["__main__"].__dict__
-    if kind == "-m":
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
-    elif kind == "-c":
-        exec(what, main)
+    try:
+        if kind == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        elif kind == "-c":
+            exec(what, main)
+        else:
+            main["__file__"] = what
+            exec(compile(Path(what).read_bytes(), what, "exec"), main)
+    except SystemExit as end:
+        status = 0 if end.code is None else end.code
+        if not isinstance(status, int):
+            raise
     else:
-        main["__file__"] = what
-        exec(compile(Path(what).read_bytes(), what, "exec"), main)
+        status = 0
+    _end(main, status)
+    sys.exit(status)
+
+
+def _end(main: dict[str, Any], status: int) -> None:
+    """End as Python does, but leave to the system what is shared with the parent, whose copying takes most of the time.
+
+    Return where that is not all that there is to it: where other threads run, or nobody takes what was printed.
+    """
+    if len(sys._current_frames()) > 1:
+        return
+    atexit._run_exitfuncs()
+    main.clear()
+    gc.collect()  # says which sockets and files were left open
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(status & 0xFF)
 
 
 def _output(number: int, before: TextIO) -> TextIO:

@@ -15,7 +15,7 @@ PUBLIC_ALL_THE_SAME = {
     "_asdict", "_fields", "_replace",  # named tuples have no other names for them
     "_exit", "_current_frames", "_is_gil_enabled",  # of os and sys
     "_actions",  # of argparse, which has no other list of its options
-    "_execute_child", "_close_pipe_fds",  # of subprocess, see tests/warm.py
+    "_execute_child", "_close_pipe_fds", "_run_exitfuncs",  # of subprocess and atexit, see tests/warm.py
 }  # fmt: skip
 IN_SCRIPT = re.compile(r"\b(?:client|bench|http|storage|root|server)\._[a-z]\w*")
 FAIL = {"raises", "warns", "fail", "assert_outcomes", "fnmatch_lines", "check_call"}  # of pytest and others
