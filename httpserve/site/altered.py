@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from httpserve.faults import Fault, Refuse, Slow
+from httpserve.faults import Fault, Redirect, Refuse, Slow, Status
 from httpserve.faults.fault import RANGES, About, Ask, Draw
 from httpserve.faults.kinds import paused
 from httpserve.faults.steps import At, changed, position, replaced, split
-from httpserve.plan import Met, Piece, Response, Wait
+from httpserve.plan import Intake, Met, Piece, Plan, Response, Wait
+from httpserve.site.answers import status_line
 from httpserve.site.digest_file import MemoryFile, probe_file
 from httpserve.site.representation import Representation
 from httpserve.site.rules import Rule, Rules
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 SHORTENED = "httpserve.shortened"  # in the environ: where the file is to end
 
@@ -92,28 +96,62 @@ class Answers(Protocol):
         """Return the answer to a request for this file."""
 
 
-def altered(rules: Rules, answers: Answers, asked: Request, environ: Environ, own: Response | None = None) -> Response:
-    """Return the answer to a request, with the faults and holds that it meets: the latest of the faults, all holds.
+class Meeting:
+    """What one request meets: the faults of the latest rule for it, and all holds. Drawn once, when it is made.
 
     Args:
         rules: What is in force.
         answers: Who answers.
         asked: The request.
         environ: The same.
-        own: An answer of the user's own, in place of that of `answers`.
     """
-    response = answers.answer(environ) if own is None else own
-    rule = next((one for one in rules.find(asked, FaultRule) if not isinstance(one, RefusalRule)), None)
-    altering = None if rule is None else _Altering(rule, answers, asked, environ, own)
-    if altering is not None:
-        response = altering.done(response)
-    for hold in rules.find(asked, HoldRule):
-        assert isinstance(hold, HoldRule)
-        stop = Stop(hold)
-        held = paused(response, hold.at, stop.wait)
-        if held is not None:
-            response = _noted(held, "", hold, stop)
-    return response if altering is None else altering.slowed(response)
+
+    def __init__(self, rules: Rules, answers: Answers, asked: Request, environ: Environ) -> None:
+        found = (one for one in rules.find(asked, FaultRule) if not isinstance(one, RefusalRule))
+        self._altering = next((_Altering(one, answers, asked, environ) for one in found), None)
+        self._holds = rules.find(asked, HoldRule)
+
+    @property
+    def comes_instead(self) -> bool:
+        """Whether another answer is to come in place of the one that there would be, which nobody need make then."""
+        return self._altering is not None and any(isinstance(one, Status | Redirect) for one in self._altering.drawn)
+
+    def altered(self, response: Response, own: Response | None = None) -> Response:
+        """Return an answer with what it meets. `own`: it is the user's own, and nothing else can be asked for."""
+        altering = self._altering
+        if altering is not None:
+            response = altering.done(response, own)
+        for hold in self._holds:
+            assert isinstance(hold, HoldRule)
+            stop = Stop(hold)
+            held = paused(response, hold.at, stop.wait)
+            if held is not None:
+                response = _noted(held, "", hold, stop)
+        return response if altering is None else altering.slowed(response)
+
+
+class FaultyIntake:
+    """The intake of an upload whose answer meets something."""
+
+    def __init__(self, intake: Intake, meeting: Meeting) -> None:
+        self.write = intake.write
+        self.cut = intake.cut
+        self._intake = intake
+        self._meeting = meeting
+
+    def answer(self, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer as the intake does, but for what the answer meets."""
+        said: list[Any] = []
+
+        def note(status: str, fields: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
+            said[:] = int(status[:3]), fields
+            return said.append  # nobody writes
+
+        plan = self._intake.answer(note)
+        assert isinstance(plan, Plan)
+        response = self._meeting.altered(Response(said[0], said[1], plan))
+        start_response(status_line(response.status), list(response.fields))
+        return response.plan
 
 
 def refusal(rules: Rules, client: str) -> Met | None:
@@ -158,9 +196,9 @@ def _ended(response: Response, to: At | None) -> Response:
 class _Altering:
     """The faults of one rule on the way into one answer."""
 
-    def __init__(self, rule: Rule, answers: Answers, asked: Request, environ: Environ, own: Response | None) -> None:
+    def __init__(self, rule: Rule, answers: Answers, asked: Request, environ: Environ) -> None:
         assert isinstance(rule, FaultRule)
-        self._own = own
+        self._own: Response | None = None
         self._rule = rule
         self._answers = answers
         self._asked = asked
@@ -172,15 +210,16 @@ class _Altering:
             environ.get("SERVER_PROTOCOL") == "HTTP/1.0",
             f"{rule.seed}|{asked.name}",
         )
+        key = f"{asked.method} {environ.get('PATH_INFO')} {environ.get('HTTP_RANGE')}"
+        self.drawn = rule.drawn(asked, key)
         self._met: list[Fault] = []
         self._slow: list[Slow] = []
 
-    def done(self, response: Response) -> Response:
+    def done(self, response: Response, own: Response | None) -> Response:
         """Return the answer with the faults, or as it is if they make no difference, or the rule lets it through."""
-        environ, asked = self._environ, self._asked
-        drawn = self._rule.drawn(asked, f"{asked.method} {environ.get('PATH_INFO')} {environ.get('HTTP_RANGE')}")
-        made = self._answered_otherwise(drawn, response)
-        for fault in drawn:
+        self._own = own
+        made = self._answered_otherwise(self.drawn, response)
+        for fault in self.drawn:
             other = fault.altered(made, self._about)
             if other is not None:
                 made = made if isinstance(fault, Slow) else other

@@ -20,7 +20,7 @@ from httpserve.base.text import Hint, Message
 from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
 from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Met, Receive, Response
 from httpserve.site import answers, conditional
-from httpserve.site.altered import SHORTENED, Request, altered, refusal, shortened
+from httpserve.site.altered import SHORTENED, FaultyIntake, Meeting, Request, refusal, shortened
 from httpserve.site.answers import File
 from httpserve.site.conditional import Answer
 from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file, digest_version, probe_file
@@ -28,7 +28,7 @@ from httpserve.site.listing import as_html, as_json, in_order, wants_json
 from httpserve.site.own_answers import WholeContent, asked_path, has_content, own_answer, own_rules
 from httpserve.site.representation import Representation, represent
 from httpserve.site.rules import Rule, Rules
-from httpserve.site.uploads import Uploads, take_all
+from httpserve.site.uploads import REFUSED, Uploads, take_all
 from httpserve.storage.served import DigestPending, DiskBusy, FileVersion, Served
 
 if TYPE_CHECKING:
@@ -117,8 +117,25 @@ class Site:
                 return intake.too_much() or Receive(intake)
             own = own_answer(own_answers, asked, environ)
         if own is None and asked.method in UPLOADING and isinstance(response := self._respond(environ), HandOver):
-            return response
-        return NEEDS_THREAD if environ.get(MAY_NOT_BLOCK) else altered(self.rules, self, asked, environ, own)
+            return self._faulty_upload(response, asked, environ) if isinstance(response, Receive) else response
+        if environ.get(MAY_NOT_BLOCK):
+            return NEEDS_THREAD
+        meeting = Meeting(self.rules, self, asked, environ)
+        return meeting.altered(self.answer(environ) if own is None else own, own)
+
+    def _faulty_upload(self, receive: Receive, asked: Request, environ: Environ) -> Response | HandOver:
+        """Take an upload whose answer meets something. Another answer comes at once, and nothing is kept.
+
+        Its client sends the same again after a 503, and must not find that it is there already.
+        """
+        meeting = Meeting(self.rules, self, asked, environ)
+        if not meeting.comes_instead:
+            return Receive(FaultyIntake(receive.intake, meeting))
+        instead = meeting.altered(answers.text(201, "created", asked.method))
+        if instead.plan.met is None:  # the rule lets this one through
+            return receive
+        receive.intake.cut(REFUSED, instead.status)
+        return instead
 
     def _accepted_since(self, asked: Request) -> float:
         """Return when what a request sends was asked for as an upload, by the clock of rules; 0 if it was not."""

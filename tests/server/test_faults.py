@@ -456,3 +456,33 @@ def test_a_wait_begun_before_the_fault_gets_the_download_after_it(
         get(bench)
 
         assert waiting.result(10).bytes == SIZE
+
+
+# Uploads
+
+
+def send(bench: HttpServerClient, data: bytes) -> int:
+    return requests.put(bench.get_url("log"), data=data, timeout=PATIENT).status_code
+
+
+def test_an_upload_that_meets_another_answer_is_not_kept_and_may_be_sent_again(bench: HttpServerClient) -> None:
+    bench.accept_uploads("log")
+    with bench.fault("log", Sequence([Status(503), Redirect("/other"), None]), method="PUT") as fault:
+        found = [
+            requests.put(bench.get_url("log"), data=DATA, timeout=PATIENT, allow_redirects=False) for _ in range(3)
+        ]
+
+        assert [one.status_code for one in found] == [503, 302, 201]
+        assert [hit.fault for hit in fault.hits] == ["Status(503)", "Redirect('/other')"]
+    assert [(one.completed, one.bytes) for one in bench.uploads if one.completed] == [(True, SIZE)]
+    assert bench.storage.read_bytes("log") == DATA
+
+
+def test_the_answer_to_an_upload_meets_faults_and_holds(bench: HttpServerClient) -> None:
+    bench.accept_uploads("log", overwrite=True)
+    with bench.fault("log", Cut(0, "reset"), times=1), pytest.raises(requests.RequestException):
+        send(bench, b"1")
+    assert bench.storage.read_bytes("log") == b"1"
+    with bench.fault("log", Status(503), after=1, times=1):
+        assert [send(bench, data) for data in (b"2", b"3", b"4")] == [204, 503, 204]
+    assert bench.storage.read_bytes("log") == b"4"
