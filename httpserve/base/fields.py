@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from httpserve.errors import InvalidArgument, InvalidType
 
+Fields = tuple[tuple[str, str], ...]  # each a name and a value
+
 # What only the server can say, as it knows how an answer leaves.
 FRAMING = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -18,7 +20,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 def checked_fields(
     what: str, given: Mapping[str, str] | Iterable[tuple[str, str]] | None, ours: Collection[str] = FRAMING
-) -> tuple[tuple[str, str], ...]:
+) -> Fields:
     """Return fields as pairs. Raises InvalidType or InvalidArgument.
 
     Args:

@@ -22,7 +22,7 @@ from httpserve.base.threads import Latch, run_shielded
 from httpserve.client.board_commands import Target, Value, command, compares_digest, fetches_directory
 from httpserve.client.faults import FaultHandle, Faults, Handle, Hold
 from httpserve.client.lifecycle import Lifecycle
-from httpserve.client.own_answers import OwnAnswers
+from httpserve.client.own_answers import OwnAnswers, fields_of_file
 from httpserve.client.summary import Summary
 from httpserve.client.uploads import MAX_BYTES, AcceptedUploads, ExpectedUpload, UploadClient, Uploads
 from httpserve.client.wait_arguments import WaitTerms
@@ -879,6 +879,8 @@ class HttpServerClient:
         sha256: str | None = None,
         progress: Progress = None,
         timeout: float | None = None,
+        headers: FieldsGiven | None = None,
+        content_type: str | None = None,
     ) -> str:
         """Put a file where boards can fetch it, in one step. Blocks until the copy is complete.
 
@@ -892,6 +894,9 @@ class HttpServerClient:
                 file's name after them, as `sha256sum` prints it.
             progress: Called with the bytes so far and the total (None when unknown) at each chunk; True: a bar.
             timeout: Seconds after which a remote source that sends nothing times out; default: as in the constructor.
+            headers: Further fields of answers with this file, by name, or others in place of what is said otherwise
+                (`Cache-Control`). They hold until the file is put again, or changed.
+            content_type: What Content-Type says; None: what the name tells.
 
         Returns:
             The URL of the file.
@@ -899,6 +904,7 @@ class HttpServerClient:
         Raises:
             ServerNotRunning: Nothing listens; no byte was copied.
             InvalidName: No file can have that name.
+            InvalidArgument: A field cannot be sent, or is the server's to say, such as Content-Length or ETag.
             SourceNotFound: The source does not exist.
             SourceStalled: The source sent nothing for `timeout` seconds.
             DigestMismatch: The bytes do not have the digest `sha256`.
@@ -906,8 +912,9 @@ class HttpServerClient:
             StorageError: The served directory failed.
         """
         server = self._running("put_file")
+        fields = fields_of_file(headers, content_type)
         try:
-            self._storage.store(dst, src, operator, sha256=sha256, progress=progress, timeout=timeout)
+            self._storage.store(dst, src, operator, sha256=sha256, progress=progress, timeout=timeout, fields=fields)
         except (StorageError, CopyFailed) as error:
             if self._life.running() is not server:
                 raise ServerNotRunning(f"the server was stopped before {os.fspath(dst)!r} was put") from error

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from httpserve.base.arguments import StrPath, checked_count, checked_seconds, quoted_value
-from httpserve.base.fields import checked_fields
+from httpserve.base.fields import FRAMING, Fields, checked_fields
 from httpserve.client.faults import Handle
 from httpserve.errors import InvalidArgument, InvalidType
 from httpserve.records.log import ExchangeLog
@@ -81,6 +81,22 @@ class OwnAnswers:
         return self._timeout if timeout is None else checked_seconds("timeout", timeout)
 
 
+_OF_FILES = FRAMING | {"accept-ranges", "content-range", "etag", "last-modified", "repr-digest"}
+
+
+def fields_of_file(headers: FieldsGiven | None, content_type: str | None) -> Fields:
+    """Return what answers with a file are to say besides. Raises InvalidArgument or InvalidType."""
+    fields = checked_fields("headers", headers, _OF_FILES)
+    if content_type is not None:
+        fields += checked_fields("content_type", {"Content-Type": content_type})
+    kinds = [value for name, value in fields if name.lower() == "content-type"]
+    if len(kinds) > 1:
+        raise InvalidArgument(f"the file can have one Content-Type, not {kinds!r}")
+    if kinds and not ("/" in kinds[0] and kinds[0].isascii()):
+        raise InvalidArgument(f"content_type must be a media type, such as 'text/plain', not {kinds[0]!r}")
+    return fields
+
+
 def _path(what: str, path: StrPath) -> str:
     """Return a path as rules have it. Raises InvalidType or InvalidArgument."""
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
@@ -117,5 +133,5 @@ def _one_after_the_other(answer: object) -> list[object]:
     return list(answer)
 
 
-def _prepared(answer: object, status: int, fields: tuple[tuple[str, str], ...]) -> Given | Made:
+def _prepared(answer: object, status: int, fields: Fields) -> Given | Made:
     return Made(answer, status, fields) if callable(answer) else given(answer, status, fields)

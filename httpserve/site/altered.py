@@ -177,7 +177,7 @@ def shortened(representation: Representation, to: At) -> Representation:
         validators=representation.validators._replace(size=size),
         common=common,
         whole=whole,
-        raw="".join(map("%s: %s\r\n".__mod__, whole)).encode("ascii"),
+        raw="".join(map("%s: %s\r\n".__mod__, whole)).encode("latin-1"),
         subject=representation.subject._replace(pieces=(Piece(0, 0, size),)),
     )
 

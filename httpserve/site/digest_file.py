@@ -20,7 +20,7 @@ WAIT_SECONDS = 4.0
 class MemoryFile:
     """A file that lies in memory: one version, as an open file is."""
 
-    __slots__ = ("data", "identity", "name", "sha256", "shares_second")
+    __slots__ = ("data", "fields", "identity", "name", "sha256", "shares_second")
 
     def __init__(self, version: FileVersion, data: bytes) -> None:
         self.name = version.name
@@ -28,6 +28,7 @@ class MemoryFile:
         self.identity = version.identity
         self.sha256 = version.sha256
         self.shares_second = version.shares_second
+        self.fields = version.fields
 
     def close(self) -> None:
         """Do nothing: no descriptor is held."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from httpserve.base.fields import Fields
 from httpserve.base.log import Lines, logger, say
 from httpserve.base.text import printable
 from httpserve.errors import InvalidArgument, InvalidType
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 log = logger("httpserve.server")
 
 Environ = dict[str, Any]
-Fields = tuple[tuple[str, str], ...]
 
 MOST_CONTENT_BYTES = 16 * 1024 * 1024  # of a request that an answer of a user's own is for; it is kept in memory
 NOTED_CONTENT_BYTES = 64 * 1024  # of it, in a record

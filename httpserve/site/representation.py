@@ -76,7 +76,8 @@ def represent(file: FileVersion) -> Representation:
     # have years that no date has.
     modified = max(0, min(identity.mtime_ns // 1_000_000_000, int(time.time())))
     etag = f'"{file.sha256 or _fingerprint(identity)}"'
-    kind = media_type(file.name)
+    given = {name.lower(): value for name, value in file.fields}
+    kind = given.get("content-type") or media_type(file.name)
     common: tuple[tuple[str, str], ...] = (
         ("Accept-Ranges", "bytes"),
         ("ETag", etag),
@@ -86,8 +87,11 @@ def represent(file: FileVersion) -> Representation:
     if file.sha256 is not None:
         digest = base64.b64encode(bytes.fromhex(file.sha256)).decode("ascii")
         common = (*common, ("Repr-Digest", f"sha-256=:{digest}:"))  # RFC 9530
+    if given:
+        common = tuple(one for one in common if one[0].lower() not in given)
+        common += tuple(one for one in file.fields if one[0].lower() != "content-type")
     whole = (("Content-Type", kind), ("Content-Length", str(identity.size)), *common)
-    raw = "".join(map("%s: %s\r\n".__mod__, whole)).encode("ascii")
+    raw = "".join(map("%s: %s\r\n".__mod__, whole)).encode("latin-1")
     subject = Subject(file.name, etag, identity.size, (Piece(0, 0, identity.size),))
     has_rested = file.sha256 is not None or time.time() - identity.mtime_ns / 1e9 >= SETTLED_SECONDS
     validators = Validators(etag, modified, identity.size, not file.shares_second, has_rested)

@@ -36,7 +36,7 @@ from httpserve.storage.directory.os_errors import translating
 from httpserve.storage.directory.root import Root
 from httpserve.storage.entries import Metadata, Names, listed
 from httpserve.storage.files import ReadFile, StorageFile, WriteFile
-from httpserve.storage.served import Identity
+from httpserve.storage.served import Fields, Identity
 
 if TYPE_CHECKING:
     from opendal.capability import Capability
@@ -118,6 +118,7 @@ class Storage:
         sha256: str | None = None,
         progress: Callable[[int, int | None], object] | bool | None = None,
         timeout: float | None = None,
+        fields: Fields = (),
     ) -> str:
         """Copy a file into the root as `write_from_path` does, and return its SHA-256 in hexadecimal.
 
@@ -137,8 +138,10 @@ class Storage:
                 raise SourceNotFound(Message("{}{}", str(error), swapped), error.source) from None
             raise
         try:
+            incoming = self._root.incoming(name)
+            incoming.fields = fields
             # No `with`: a copy discards what it does not commit.
-            return copy_in(source, self._root.incoming(name), sha256=sha256, progress=progress)
+            return copy_in(source, incoming, sha256=sha256, progress=progress)
         except CopyFailed as error:
             error.name = error.name or name
             raise

@@ -17,6 +17,9 @@ from httpserve.plan import RegionFile, Repeatable
 SETTLED_SECONDS = 2.0
 
 
+Fields = tuple[tuple[str, str], ...]  # header fields, each a name and a value
+
+
 class DiskBusy(StorageError):
     """So many requests already wait for a disk that another one would only take a thread."""
 
@@ -57,6 +60,10 @@ class FileVersion(Protocol):
     @property
     def shares_second(self) -> bool: ...
 
+    @property
+    def fields(self) -> Fields:
+        """What its answers say besides what the server says by itself, or in place of that."""
+
 
 class Status(NamedTuple):
     """What `Served.status` found."""
@@ -65,6 +72,7 @@ class Status(NamedTuple):
     identity: Identity
     sha256: str | None
     shares_second: bool
+    fields: Fields = ()
 
 
 class ServedFile(FileVersion, RegionFile, Protocol):

@@ -19,8 +19,11 @@ import requests
 
 from httpserve import (
     CopyFailed,
+    HttpServeError,
     HttpServerClient,
+    InvalidArgument,
     InvalidName,
+    InvalidType,
     IsADirectory,
     ServerNotRunning,
     SourceNotFound,
@@ -360,3 +363,46 @@ def test_a_source_that_is_not_there_says_where_it_was_looked_for_and_what_is(
         with pytest.raises(SourceNotFound) as caught:
             bench.put_file(dst, src)
         assert (str(caught.value), caught.value.source, caught.value.__cause__) == (message, repr(src), None)
+
+
+def test_fields_of_a_file_travel_with_each_answer_until_it_is_another_version(
+    bench: HttpServerClient, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(CONTENT)
+    fields = {"X-Release": "7", "cache-control": "max-age=60"}
+    url = bench.put_file("f.bin", tmp_path / "f", headers=fields, content_type="application/vnd.fw")
+
+    def said(method: str = "GET", **fields: str) -> tuple[int, str | None, str | None, str | None]:
+        answer = requests.request(method, url, headers=fields, timeout=20)
+        named = (answer.headers.get(name) for name in ("X-Release", "Cache-Control", "Content-Type"))
+        return (answer.status_code, *named)  # type: ignore[return-value]
+
+    ours = ("7", "max-age=60", "application/vnd.fw")
+    assert said() == said() == said("HEAD") == (200, *ours)
+    assert said(Range="bytes=5-9") == (206, *ours)
+    assert said(**{"If-None-Match": "*"}) == (304, "7", "max-age=60", None)
+    bench.storage.rename("f.bin", "g.bin")
+    url = bench.get_url("g.bin")
+    assert said() == (200, *ours)
+    bench.put_file("g.bin", tmp_path / "f")
+    assert said() == (200, None, "no-cache", "application/octet-stream")
+
+
+def test_fields_that_a_file_cannot_have_are_refused_before_a_byte_is_copied(
+    bench: HttpServerClient, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(CONTENT)
+    refused: list[tuple[dict[str, object], type[HttpServeError], str]] = [
+        ({"headers": {"A": "b\r\nC: d"}}, InvalidArgument, "one line"),
+        ({"headers": {"content-length": "3"}}, InvalidArgument, "cannot be set"),
+        ({"headers": {"ETag": '"a"'}}, InvalidArgument, "cannot be set"),
+        ({"headers": {"A:": "b"}}, InvalidArgument, "no name"),
+        ({"headers": {"A": 3}}, InvalidType, "as text"),
+        ({"content_type": "text"}, InvalidArgument, "media type"),
+        ({"content_type": "a/b", "headers": {"content-type": "c/d"}}, InvalidArgument, "one Content-Type"),
+    ]
+
+    for given, error, part in refused:
+        with pytest.raises(error, match=part):
+            bench.put_file("f", tmp_path / "f", **given)  # type: ignore[arg-type]
+    assert not bench.storage.exists("f")

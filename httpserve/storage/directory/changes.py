@@ -12,6 +12,7 @@ import os
 import stat
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from threading import RLock
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import LIST, Ground, Place
-from httpserve.storage.served import Identity
+from httpserve.storage.served import Fields, Identity
 
 SECOND_NS = 1_000_000_000
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -74,7 +75,7 @@ class Changes:
                 return version
             coming = self._coming.get(key)
             if coming is not None and coming.identity[:-1] == identity[:-1]:
-                return Version(identity, coming.sha256, coming.shares_second)
+                return replace(coming, identity=identity)
         return None
 
     def forget_missing(self, name: str) -> None:
@@ -120,12 +121,12 @@ class Changes:
             before = place.look()
             is_ours = before is None or self.created.made(place, before)
             self._listeners.before_publish(incoming.name)
-            self._coming[key] = _version(written, before, sha256)
+            coming = self._coming[key] = _version(written, before, sha256, incoming.fields)
             try:
                 # The move changes ctime, and network file systems settle mtime only when a file is closed.
                 found = place.replace(incoming.temporary) or written
                 same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
-                version = _version(found if same else written, before, sha256)
+                version = _version(found, before, sha256, incoming.fields) if same else coming
                 self.created.file(key, version, is_ours=is_ours, generation=generation)
             finally:
                 self._coming.pop(key, None)
@@ -333,10 +334,10 @@ class _EmptyingInRoot(Emptying):
             raise FileNotFoundError(errno.ENOENT, "its directory was moved meanwhile")
 
 
-def _version(found: os.stat_result, before: os.stat_result | None, sha256: str | None) -> Version:
+def _version(found: os.stat_result, before: os.stat_result | None, sha256: str | None, fields: Fields) -> Version:
     shares_second = before is not None and before.st_mtime_ns // SECOND_NS == found.st_mtime_ns // SECOND_NS
     own = Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return Version(own, sha256, shares_second)
+    return Version(own, sha256, shares_second, fields)
 
 
 def _remove(place: Place) -> None:

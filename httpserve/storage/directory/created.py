@@ -13,16 +13,17 @@ from enum import Enum
 
 from httpserve.storage.directory.generations import Generation, Held, generation_at
 from httpserve.storage.directory.places import Place
-from httpserve.storage.served import Identity
+from httpserve.storage.served import Fields, Identity
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A file that came in through us: which version, and its digest where one was computed."""
+    """A file that came in through us: which version, its digest where one was computed, and the fields it came with."""
 
     identity: Identity
     sha256: str | None
     shares_second: bool = False  # with the version before: their times of change differ by less than HTTP can say
+    fields: Fields = ()
 
 
 class Origin(Enum):
@@ -137,7 +138,7 @@ class Created:
         if version is not None:
             new = Identity.of(found)
             if new[:-1] == version.identity[:-1]:
-                self.versions[name] = Version(new, version.sha256, version.shares_second)
+                self.versions[name] = replace(version, identity=new)
 
     def made(self, place: Place, found: os.stat_result) -> bool:
         """Say whether *found*, which is at *place*, was made by us where there was nothing."""

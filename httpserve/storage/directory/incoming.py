@@ -22,7 +22,7 @@ from httpserve.storage.directory.generations import Generation, generation_of
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.os_errors import translated
 from httpserve.storage.directory.places import Place
-from httpserve.storage.served import Identity
+from httpserve.storage.served import Fields, Identity
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -67,6 +67,7 @@ class Incoming:
         self.place = place
         self.temporary = temporary
         self.start = 0  # where a copy into it begins
+        self.fields: Fields = ()  # what answers with it are to say
         self._journal = journal
         self._owner = owner
         self._pid = os.getpid()

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 
-from httpserve.storage.served import Identity
+from httpserve.storage.served import Fields, Identity
 
 # A fifo without a writer must not block the server.
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -30,7 +30,7 @@ class OpenFile:
     It closes *fd*; *path* is what was opened, and had this number of *links*.
     """
 
-    __slots__ = ("_has_path", "_path", "_seen", "fd", "identity", "name", "sha256", "shares_second")
+    __slots__ = ("_has_path", "_path", "_seen", "fd", "fields", "identity", "name", "sha256", "shares_second")
 
     def __init__(
         self,
@@ -42,12 +42,14 @@ class OpenFile:
         links: int,
         *,
         shares_second: bool = False,
+        fields: Fields = (),
     ) -> None:
         self.fd = fd
         self.name = name
         self.identity = identity
         self.sha256 = sha256
         self.shares_second = shares_second
+        self.fields = fields
         self._path = path
         self._has_path = True  # at the last look: whether the path led here
         self._seen = (identity.mtime_ns, identity.size, identity.ctime_ns, links)  # at the last look

@@ -246,8 +246,8 @@ class Root:
         known = self._known(tree, name, own)
         if known is None:  # it may be unreadable, or lie outside: opening it tells, once for each version
             with contextlib.closing(self.open_file(name)) as file:
-                return Status(name, file.identity, file.sha256, file.shares_second)
-        return Status(name, known.identity, known.sha256, known.shares_second)
+                return Status(name, file.identity, file.sha256, file.shares_second, file.fields)
+        return Status(name, known.identity, known.sha256, known.shares_second, known.fields)
 
     def open_file(self, name: str) -> OpenFile:
         """Open a regular file for reading by its checked name, and nothing else. Raises what `Served.status` does.
@@ -291,8 +291,8 @@ class Root:
             if isinstance(error, OSError):
                 raise_translated(error, "open", name)
             raise
-        shares_second = version.shares_second
-        return OpenFile(fd, name, version.identity, version.sha256, path, found.st_nlink, shares_second=shares_second)
+        own, sha256, second, fields = version.identity, version.sha256, version.shares_second, version.fields
+        return OpenFile(fd, name, own, sha256, path, found.st_nlink, shares_second=second, fields=fields)
 
     def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile | None:
         """Do what `Served.open_to_serve` says: in a serving thread, where no Ctrl-C comes."""
