@@ -416,8 +416,11 @@ class _Request:
             raise Rejected(400, str(error)) from None
 
     def _publish(self) -> Response:
-        if self._form is not None and not self._form.is_over:
-            raise Rejected(400, "the form ends before its last part does")
+        if self._form is not None:
+            try:
+                self._form.finish()
+            except ValueError as error:
+                raise Rejected(400, str(error)) from None
         if not self._files:
             raise Rejected(400, "the form has no file in it")
         try:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from tests.fuzz.conditions import check_conditions
 from tests.fuzz.contents import check_content
+from tests.fuzz.forms import check_form
 from tests.fuzz.heads import check_head
 from tests.fuzz.names import names
 from tests.fuzz.plans import plans
 
 CORPUS = Path(__file__).parent / "corpus"
-NAMES = ("head", "content", "conditions", "plans", "names")
+NAMES = ("head", "content", "form", "conditions", "plans", "names")
 
 Check = Callable[[bytes], str]
 
@@ -29,7 +30,12 @@ def check_of(name: str) -> Iterator[Check]:
         yield check
 
 
-_PURE: dict[str, Check] = {"head": check_head, "content": check_content, "conditions": check_conditions}
+_PURE: dict[str, Check] = {
+    "head": check_head,
+    "content": check_content,
+    "form": check_form,
+    "conditions": check_conditions,
+}
 _ON_DISK: dict[str, Callable[[Path], AbstractContextManager[Check]]] = {"plans": plans, "names": names}
 
 
