@@ -215,6 +215,107 @@ def test_simulated_uboot_asks_as_the_real_one_does() -> None:
     assert printed.replace(b"\r", b"").endswith(b"Transfer Successful\nBytes transferred = 4 (4 hex)\ngot 4\n=> ")
 
 
+def test_rauc_polling_holds_one_board_back_and_spares_another_what_it_has() -> None:
+    output = run("rauc_polling.py")
+
+    assert output == (
+        "board-7: 204\nboard-8: 200 100004 bytes\nboard-8 again: 304\n"
+        "board-7 polled: 204\nboard-8 polled: 302\nboard-8 polled: 302\n"
+    )
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("rauc", "openssl", "mksquashfs"))), reason="no RAUC, or no bundle for it"
+)
+def test_rauc_reads_the_bundle_that_it_was_sent_to(tmp_path: Path) -> None:
+    manifest = "[update]\ncompatible=board\nversion=1.2\n[image.rootfs]\nfilename=rootfs.img\n"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "manifest.raucm").write_text(manifest)
+    (tmp_path / "in" / "rootfs.img").write_bytes(os.urandom(8192))
+    pair, bundle = [f"--{name}={tmp_path / name}.pem" for name in ("cert", "key")], str(tmp_path / "b.raucb")
+    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", f"{tmp_path}/key.pem", "-out", f"{tmp_path}/cert.pem"]
+    for line in (
+        ["openssl", "req", "-x509", *key, "-subj", "/CN=bench"],
+        ["rauc", "bundle", *pair, str(tmp_path / "in"), bundle],
+    ):
+        subprocess.run(line, check=True, capture_output=True, timeout=END_SECONDS)
+
+    output = run("rauc_polling.py", bundle, "1.2")
+
+    assert "RAUC reads RAUC_MF_VERSION='1.2'\n" in output
+    assert output.endswith("rauc polled: 302\n")
+
+
+def test_hawkbit_ddi_hears_that_the_simulated_board_is_done() -> None:
+    output = run("hawkbit_ddi.py")
+
+    feedback = "feedback: proceeding none\nfeedback: closed success\nthe board has fetched 100,004 bytes\n"
+    assert output.endswith(feedback)
+
+
+HAWKBIT = os.environ.get("HTTPSERVE_TEST_RAUC_HAWKBIT") or shutil.which("rauc-hawkbit-updater")
+HAWKBIT_CONFIGURATION = """
+[client]
+hawkbit_server = {server}
+ssl = false
+tenant_id = DEFAULT
+target_name = board
+auth_token = secret
+bundle_download_location = {directory}/bundle.raucb
+retry_wait = 5
+connect_timeout = 20
+timeout = 20
+[device]
+product = board
+"""
+
+
+@pytest.mark.skipif(HAWKBIT is None, reason="rauc-hawkbit-updater is not installed")
+def test_hawkbit_ddi_leads_rauc_hawkbit_updater_to_the_bundle_and_hears_how_it_ends(tmp_path: Path) -> None:
+    assert HAWKBIT is not None
+    (tmp_path / "b").write_bytes(os.urandom(100_000))
+    with started("hawkbit_ddi.py", tmp_path / "b") as script:
+        assert script.stdout is not None
+        server = script.stdout.readline().split("/")[2]
+        configuration = HAWKBIT_CONFIGURATION.format(server=server, directory=tmp_path)
+        (tmp_path / "c").write_text(configuration)
+        nobody = {"DBUS_STARTER_BUS_TYPE": "session", "DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/none"}
+        line = [HAWKBIT, "-r", "-c", str(tmp_path / "c")]
+        board = subprocess.run(line, env={**os.environ, **nobody}, capture_output=True, text=True, timeout=END_SECONDS)
+        output, errors = script.communicate(timeout=END_SECONDS)
+
+    assert "HTTP request failed" not in f"{board.stdout}{board.stderr}"
+    assert re.fullmatch(
+        r"feedback: proceeding none Download complete.*\nfeedback: proceeding none File checksum OK\.\n"
+        r"feedback: closed failure .*\nthe board has fetched 100,000 bytes\n",  # there is no RAUC to install it
+        output,
+    )
+    assert (script.returncode, errors) == (0, "")
+
+
+def test_android_ota_tells_offset_and_size_and_sees_just_those_bytes_arrive() -> None:
+    output = run("android_ota.py")
+
+    assert re.fullmatch(
+        r"the payload is right: True\n127\.0\.0\.1 has 300,000 of 300,4\d\d bytes, from \d+ on\n", output
+    )
+
+
+def test_ipxe_per_mac_gives_each_machine_its_own_script() -> None:
+    output = run("ipxe_per_mac.py")
+
+    assert re.fullmatch(
+        r"chain http://127\.0\.0\.1:\d+/boot\.ipxe\?mac=\$\{net0/mac\}\n"
+        r"kernel /debian/vmlinuz .*\nkernel /rescue/vmlinuz .*\n"
+        r"mac=52:54:00:12:34:56 200\nmac=52:54:00:12:34:57 200\n",
+        output,
+    )
+
+
+def test_esp_idf_ota_sends_the_file_to_a_board_that_lacks_it_and_304_to_one_that_has_it() -> None:
+    assert run("esp_idf_ota.py") == "a board with 1.0: 200 200001\na board with 1.1: 304 0\n1.0 302\n1.1 304\n"
+
+
 def test_each_example_has_a_test_here() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
 
