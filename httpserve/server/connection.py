@@ -16,7 +16,7 @@ from httpserve.server.answer import Answer, call_app, refusal
 from httpserve.server.delivery import Delivery, end_by
 from httpserve.server.outgoing import MORE, in_memory
 from httpserve.server.receiving import RECEIVE_BYTES as CONTENT_BYTES
-from httpserve.server.receiving import Receiving
+from httpserve.server.receiving import EndedEarly, Receiving
 from httpserve.server.repeats import Repeat, Whole
 from httpserve.server.request_body import ContentFailed
 from httpserve.server.request_content import Content
@@ -318,12 +318,12 @@ class Connection:
             answer = receiving.answer()
         except Refused as refused:
             self._receiving = None
-            receiving.cut(End.CUT.value, refused.status)
+            receiving.cut(End.CLOSED if isinstance(refused, EndedEarly) else End.CUT, refused.status)
             answer = refusal(refused)
         except OSError as error:
             self._receiving = None
             end = End.CUT if shared.cutting else end_by(error)
-            receiving.cut(end.value)
+            receiving.cut(end)
             return delivery.abandon(shared.clock()) if shared.cutting else delivery.close(shared.clock(), end)
         if not receiving.content.done:
             self._end_with(head)
@@ -466,7 +466,7 @@ class Connection:
         if self._charged:
             self._charge(0)
         if self._receiving is not None:
-            self._receiving.cut(End.CUT.value)
+            self._receiving.cut(End.CUT)
         self._buffer = self._raw_head = b""
         self._content = self._head = self._receiving = None
         self.delivery.sock.close()

@@ -6,6 +6,7 @@ Knows the content's end, the socket and the clock. Does not know what becomes of
 from __future__ import annotations
 
 from httpserve.plan import Intake
+from httpserve.records.exchange import End
 from httpserve.server import tcp
 from httpserve.server.answer import Answer, answer_of_intake
 from httpserve.server.delivery import Delivery
@@ -18,6 +19,13 @@ RECEIVE_BYTES = 256 * 1024  # at a time
 QUICK_BYTES = 64 * 1024  # a client that has sent this much in one turn is likely to send more within a moment
 MOMENT_SECONDS = 0.05
 LEAST_RATE = 500.0  # bytes a second that a client must send, beyond the time that it may be silent
+
+
+class EndedEarly(Refused):
+    """The client has sent the end before all of the content."""
+
+    def __init__(self) -> None:
+        super().__init__(400, "the content ended before its end")
 
 
 class Receiving:
@@ -87,7 +95,7 @@ class Receiving:
                 self._be_silent()
                 return False
             if not received:
-                raise Refused(400, "the content ended before its end")
+                raise EndedEarly
             if self._silent_until != NEVER:
                 content.waited += shared.clock() - self._silent_since
                 self._silent_until = NEVER
@@ -120,6 +128,6 @@ class Receiving:
         """Return what the intake answers."""
         return answer_of_intake(self._shared, self.head, self._intake)
 
-    def cut(self, how: str, status: int = 0) -> None:
-        """Tell the intake that no more comes."""
-        self._intake.cut(how, status)
+    def cut(self, end: End, status: int = 0) -> None:
+        """Tell the intake that no more comes: why, and with which status that was answered, if at all."""
+        self._intake.cut(end.value, status)

@@ -40,7 +40,7 @@ log = logger("httpserve.server")
 Environ = dict[str, Any]
 
 READ_BYTES = 64 * 1024
-COMPLETED, REFUSED = "completed", "refused"
+COMPLETED, REFUSED, CUT = "completed", "refused", "cut"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SCARCE = (errno.EMFILE, errno.ENFILE)
 
@@ -352,7 +352,7 @@ class _Request:
 
     def cut(self, how: str, status: int = 0) -> None:
         """Publish nothing, and note what has come."""
-        self._end(REFUSED if status else how, status)
+        self._end(REFUSED if how == CUT and status else how, status)
 
     def _reject(self, error: Rejected | StorageError | InvalidName) -> None:
         self._rejected = error if isinstance(error, Rejected) else _rejection(error)

@@ -195,7 +195,7 @@ def test_client_that_closes_or_resets_in_the_middle_is_cut() -> None:
         eventually(lambda: len(app.cuts) == 2, "both were cut")
 
     assert status == 400
-    assert app.cuts == [("cut", 400), ("reset", 0)]
+    assert app.cuts == [("closed", 400), ("reset", 0)]
 
 
 def test_intake_that_wants_no_more_is_answered_in_the_middle_and_the_client_sees_that() -> None:
