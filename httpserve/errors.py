@@ -204,8 +204,8 @@ class WaitTimeout(SystemFailure, TimeoutError):
         timeout: How many seconds the wait was given.
         happened: What did happen: `nobody connected`, `nothing asked`, `asked by others`, `asked for other names`,
             `HEAD only`, `not modified`, `range beyond the end`, `rejected`, `returned before`, `older version`,
-            `asked too early`, `under way`, `stopped` (it was started, and stopped at byte `received` of `total`), or
-            `ranges missing`. docs/waiting.md explains each.
+            `asked too early`, `refused`, `under way`, `stopped` (it was started, and stopped at byte `received` of
+            `total`), or `ranges missing`. docs/waiting.md explains each.
         received: How many different bytes the client with the most has.
         total: The size of the file.
         missing: The (start, stop) pairs that this client lacks, stop exclusive.
@@ -214,6 +214,7 @@ class WaitTimeout(SystemFailure, TimeoutError):
         obstacles: What keeps boards away, as far as that is known at no cost: the server listens on loopback, or `peer`
             is on no network of this host.
         next_step: What to do; empty where that depends on the board.
+        faults: What you asked for to go wrong, such as `Cut(0.5)`, as far as it met answers that the wait was about.
     """
 
     number = errno.ETIMEDOUT
@@ -232,6 +233,7 @@ class WaitTimeout(SystemFailure, TimeoutError):
         peer: str | None = None,
         obstacles: tuple[str, ...] = (),
         next_step: str = "",
+        faults: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.name = name
@@ -244,6 +246,7 @@ class WaitTimeout(SystemFailure, TimeoutError):
         self.peer = peer
         self.obstacles = obstacles
         self.next_step = next_step
+        self.faults = faults
 
     def _repr_html_(self) -> str:
         from httpserve.base.tables import code, facts_html, html
@@ -271,6 +274,7 @@ class WaitTimeout(SystemFailure, TimeoutError):
             ("timeout", f"{self.timeout:g} s"),
             ("what happened", self.happened),
             ("received", amounts(self.received, self.total) if self.total else ""),
+            ("wrong on purpose", ", ".join(self.faults)),
             ("missing bytes", ", ".join(missing[:MOST_RANGES]) + more),
             ("URL", self.url or ""),
             ("peer", self.peer or ""),

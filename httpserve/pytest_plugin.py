@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from pluggy import Result
 
-    from httpserve import HttpServerClient
+    from httpserve import FaultHandle, Hold, HttpServerClient, RequestRecord, Transfer
 
 MOST_LINES = 40  # of each kind in a report; the latest are kept
 MOST_CHARACTERS = 200  # of a text that a board chose
@@ -109,6 +109,21 @@ def pytest_runtest_makereport(
             report.sections.append((f"httpserve: {client!r}", _account(client, item.stash.get(BEGAN, 0.0))))
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """End the faults and holds that a test asks for itself, also of a server that outlives it; fixtures end theirs."""
+    before = {handle for client in _clients(item) for handle in _asked_for(client)}
+    yield
+    for client in _clients(item):
+        for handle in _asked_for(client):
+            if handle not in before:
+                handle.clear()
+
+
+def _asked_for(client: HttpServerClient) -> tuple[FaultHandle | Hold, ...]:
+    return *client.faults, *client.holds
+
+
 def _clients(item: pytest.Item) -> list[HttpServerClient]:
     """Return the servers of a test: those of our fixtures, and those that the user's own fixtures return."""
     if "httpserve.client.client" not in sys.modules:
@@ -138,15 +153,18 @@ def _account(client: HttpServerClient, began: float) -> str:
     def shown(*parts: str) -> str:
         return " ".join(printable(part, MOST_CHARACTERS) for part in parts if part)
 
+    def fault(record: RequestRecord | Transfer) -> str:
+        return f", on purpose: {shown(record.fault)}" if record.fault else ""
+
     requests = [
         f"{clock(one.time)} {one.client} {shown(one.method, one.target, one.range)}: {one.status}, {one.bytes} bytes "
-        f"in {one.seconds:.3f} s, {one.outcome} ({shown(one.user_agent) or 'no user agent'})"
+        f"in {one.seconds:.3f} s, {one.outcome}{fault(one)} ({shown(one.user_agent) or 'no user agent'})"
         for one in client.requests
         if one.time + one.seconds >= began
     ]
     transfers = [
         f"{clock(one.time)} {one.client} {shown(one.name)}: {one.acknowledged} of {one.total} bytes arrived, "
-        f"{size(one.rate)}/s, {one.state}"
+        f"{size(one.rate)}/s, {one.state}{fault(one)}"
         for one in client.transfers
         if one.time + one.seconds >= began
     ]

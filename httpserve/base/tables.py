@@ -244,6 +244,8 @@ def _value(record: object, name: str, most: int) -> str:
             return f"{value:.3f}"
         case "rate":
             return f"{size(value)}/s"
+        case "status" | "method" | "target" if not value:  # a connection that was refused on purpose
+            return "none"
         case "bytes" | "acknowledged" | "total" | "content_length":
             return size(value)
         case "mode":  # of opendal's

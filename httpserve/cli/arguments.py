@@ -12,11 +12,14 @@ import re
 import shlex
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from httpserve import HttpServeError, __version__
 from httpserve.base.text import Hint, Message, printable, worded
 from httpserve.cli.paths import COMMANDS, what_to_serve
+
+if TYPE_CHECKING:
+    from httpserve.faults import Said
 
 EXIT_ERROR = 1
 LAST_PORT = 65535
@@ -48,7 +51,7 @@ EXAMPLES = {
         "httpserve board.img --command u-boot --qr",
         "httpserve build/ --exit-after zImage --exit-after board.img,2 --timeout 600",
         "httpserve zImage board.dtb modules/  (these three, and nothing beside them)",
-        "httpserve put build/zImage boot/zImage --exit-after-download",
+        "httpserve build/ --fault 'board.img=cut@50%,times=2'",
     ),
     "put": (
         "httpserve put build/zImage boot/zImage --exit-after boot/zImage,3",
@@ -89,6 +92,7 @@ class Options(argparse.Namespace):
     listing: bool = True
     dot_files: bool = False
     timeout: float | None
+    faults: list[Said]
     port_file: str | None
     command: list[str]
     qr: bool
@@ -259,7 +263,7 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
 
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    what = "address or interface to listen on, such as eth0; repeatable"
+    what = "listen on an address, or that of eth0; repeatable"
     add("-b", "--bind", action="append", default=[], dest="addresses", metavar="ADDRESS", help=what)
     what = "listen there (default: a free port)"
     add("-p", "--port", type=port_number, dest="given_port", metavar="PORT", help=what)
@@ -276,6 +280,9 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     awaited = add("--exit-after", type=exit_after, action="append", default=[], metavar="NAME[,N]", help=what)
     awaited.completer = _names_served  # type: ignore[attr-defined]  # where argcomplete looks
     add("--timeout", type=seconds, metavar="S", help="give up after S seconds in total (needs --exit-after)")
+    what = "be wrong on purpose, as a.img=cut@0.5; repeatable"
+    wrong = add("--fault", type=fault, action="append", default=[], dest="faults", metavar="[NAME=]FAULT", help=what)
+    wrong.completer = _names_and_faults  # type: ignore[attr-defined]  # where argcomplete looks
     add("--port-file", metavar="F", help="write the port to F when ready, remove F at the end")
     what = "say what to type on the board: u-boot, wget, ..."
     command = add("--command", type=tool, action="append", default=[], metavar="CLIENT", help=what)
@@ -334,11 +341,23 @@ def exit_after(text: str) -> ExitAfter:
     return ExitAfter(name, boards)
 
 
+def fault(text: str) -> Said:
+    """Read `NAME=FAULT`, or a fault for every request."""
+    from httpserve.faults import parse_named  # only where there are faults
+
+    try:
+        return parse_named(text)
+    except HttpServeError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 # Messages
 
 
 def option(hint: Hint) -> str:
     """Return how a shell says what a message names as an argument, such as `-b 0.0.0.0` for `host='0.0.0.0'`."""
+    if hint.option == "faults":
+        return "a run without --fault"
     names = {"host": "-b", "more_hosts": "-b", "port": "-p", "doctor": "httpserve doctor"}
     name = names.get(hint.option, f"--{hint.option.replace('_', '-')}")
     if hint.value is None:
@@ -391,6 +410,14 @@ def _paths_and_commands(prefix: str, **_: Any) -> Iterable[str]:
 
     commands = [command for command in COMMANDS if command.startswith(prefix)]
     return [*commands, *argcomplete.completers.FilesCompleter()(prefix)]
+
+
+def _names_and_faults(prefix: str, parsed_args: Any, **_: Any) -> Iterable[str]:  # Any: what argcomplete passes
+    """Give names of what is served, and behind a name the faults."""
+    from httpserve.faults.grammar import KINDS
+
+    name, is_named, _kind = prefix.partition("=")
+    return [f"{name}={kind}" for kind in KINDS] if is_named else _names_served(prefix, parsed_args)
 
 
 def _names_served(prefix: str, parsed_args: Any, **_: Any) -> Iterable[str]:  # Any: what argcomplete passes

@@ -40,19 +40,19 @@ KINDS = {
     "listening": Kind("From now on a request is answered.", ("url", "host", "port", "path", "pid", "version")),
     "command": Kind("What to type on the board (--command).", ("tool", "name", "text")),
     "request": Kind(
-        "Something was asked for.",
-        ("client", "client_port", "local", "method", "target", "status", "range", "name", "user_agent"),
+        "Something was asked for, or, with the status 0, a connection was refused on purpose.",
+        ("client", "client_port", "local", "method", "target", "status", "range", "name", "user_agent", "fault"),
     ),
     "transfer-started": Kind(
         "The content of a file is on its way, whole or in ranges.",
-        (*SHARED, "client_port", "local", "method", "target", "status", "ranges", "total", "user_agent"),
+        (*SHARED, "client_port", "local", "method", "target", "status", "ranges", "total", "user_agent", "fault"),
     ),
     "transfer-progress": Kind(
-        "More of it has arrived, or nothing does any more; twice a second at most.", (*SHARED, *AMOUNTS)
+        "More of it has arrived, or nothing does any more; twice a second at most.", (*SHARED, *AMOUNTS, "fault")
     ),
     "transfer-ended": Kind(
         "It is over: completed, closed or reset by the client, lost, cut, or unknown where too much came after it.",
-        (*SHARED, *AMOUNTS, "state", "known"),
+        (*SHARED, *AMOUNTS, "state", "known", "fault"),
     ),
     "download": Kind(
         "A client has every byte of a file, by one transfer or by several.",

@@ -19,7 +19,17 @@ from rich.text import Text
 
 from httpserve.base.text import counted, printable
 from httpserve.cli.keyboard import Keyboard
-from httpserve.cli.screen import Lines, Sentence, amount, amounts, duration, is_stalled, percent, time_of_day
+from httpserve.cli.screen import (
+    Lines,
+    Sentence,
+    amount,
+    amounts,
+    duration,
+    is_stalled,
+    on_purpose,
+    percent,
+    time_of_day,
+)
 from httpserve.cli.stream import COLUMNS, ROWS, Stream
 
 if TYPE_CHECKING:
@@ -37,7 +47,7 @@ GREEN, RED, YELLOW, DIM, BOLD = map(Style.parse, ("green", "red", "yellow", "dim
 OF_WORDS = {
     "completed": GREEN,
     **dict.fromkeys(("not there", "stalled", "unknown"), YELLOW),
-    **dict.fromkeys(("closed", "reset", "lost", "cut"), RED),
+    **dict.fromkeys(("closed", "reset", "lost", "cut", "refused"), RED),
 }
 
 LEAST_NAME, LEAST_BAR, MOST_BAR = 12, 10, 40  # more than the label of a sum has
@@ -77,7 +87,8 @@ class Row(NamedTuple):
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Row:
         """Return the row of a transfer that has begun, or goes on."""
-        name, got, rate = printable(fields["name"]), fields.get("acknowledged", 0), fields.get("rate", 0)
+        name = f"{printable(fields['name'])}{on_purpose(fields)}"
+        got, rate = fields.get("acknowledged", 0), fields.get("rate", 0)
         return cls(name, fields["client"], got, fields["total"], rate, is_stalled(fields))
 
     @classmethod

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
 LINES_SECONDS = 5.0  # between two plain lines about the progress of one transfer
-OF_ENDS = {"transfer-started", "transfer-ended"}
+OF_ENDS = {"request", "transfer-started", "transfer-ended"}
+OF_FILES = (200, 206)  # statuses
+MOST_OF_FAULT = 200  # characters
 Ranges = Sequence[Sequence[int]]
 REPEAT_SECONDS, MOST_REPEAT_SECONDS = 5.0, 300.0  # in which repeated requests for what is missing are only counted
 
@@ -66,7 +68,10 @@ class Lines:
         now, fields = time.monotonic(), self._with_ranges(event)
         if event.kind not in self._kinds:
             return
-        if event.kind == "missing":
+        if event.kind == "request":
+            if not (fields["fault"] and is_without_file(fields)):  # the line of a transfer says it
+                return
+        elif event.kind == "missing":
             if not self._repeats.is_first(fields["client"], fields["name"], now):
                 return
         elif event.kind == "download":
@@ -214,7 +219,28 @@ def _ended(fields: Mapping[str, Any]) -> Sentence:
 
 
 def _of_transfer(fields: Mapping[str, Any], word: str, after: str) -> Sentence:
-    return Sentence(_which(fields["ranges"]), printable(fields["name"]), f" to {fields['client']}: ", word, after)
+    return Sentence(
+        *(_which(fields["ranges"]), printable(fields["name"]), f" to {fields['client']}: ", word),
+        f"{after}{on_purpose(fields)}",
+    )
+
+
+def _asked(fields: Mapping[str, Any]) -> Sentence:
+    """Say how a request was answered that has met a fault and got no file."""
+    if not fields["status"]:
+        return Sentence(f"{fields['client']} connected: ", "", "", "refused", on_purpose(fields))
+    asked = f'{fields["client"]} asked for "'
+    return Sentence(asked, shown(fields["name"]), '": answer ', str(fields["status"]), on_purpose(fields))
+
+
+def on_purpose(fields: Mapping[str, Any]) -> str:
+    """Say which fault on purpose there was, if any."""
+    return f", on purpose: {printable(fields['fault'], MOST_OF_FAULT)}" if fields.get("fault") else ""
+
+
+def is_without_file(fields: Mapping[str, Any]) -> bool:
+    """Tell whether the answer to a request is no transfer."""
+    return fields["status"] not in OF_FILES or fields["method"] == "HEAD"
 
 
 def _which(ranges: Ranges) -> str:
@@ -237,6 +263,7 @@ def _missing(fields: Mapping[str, Any]) -> Sentence:
 
 
 SENTENCES: dict[str, Callable[[Mapping[str, Any]], Sentence]] = {
+    "request": _asked,
     "transfer-started": lambda fields: _of_transfer(fields, "started", f", {amount(fields['total'])}"),
     "transfer-progress": _progress,
     "transfer-ended": _ended,

@@ -175,6 +175,7 @@ class ServeCommand:
             return None
         served = what_to_serve(options.paths)
         self._awaited = {served.name_of(name): boards for name, boards in self._awaited.items()}
+        options.faults = [said._replace(name=said.name and served.name_of(said.name)) for said in options.faults]
         if options.is_port_bare and not options.quiet:
             self._lines.say(f"httpserve: serving {printable(served.directory)!r} at port {options.port}")
         return served
@@ -182,6 +183,8 @@ class ServeCommand:
     def _begin(self, client: HttpServerClient) -> None:
         """Start the server, and put what it has to serve: all that may take long before a board can ask."""
         options = self._options
+        for said in options.faults:
+            client.fault(said.name, *said.faults, **said.terms)
         if options.wait_for_address and self._err.is_terminal and not options.quiet:
             where = options.bind or (options.peer and f"the network of {options.peer}") or "an address"
             self._lines.begin(f"waiting up to {options.wait_for_address:g} s for {printable(where)}")

@@ -774,6 +774,11 @@ class HttpServerClient:
         """
         return self._faults.hold(name, at, client)
 
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """The holds in force, the oldest first. Does not block."""
+        return self._faults.holds()
+
     # Answers of your own
 
     def respond(

@@ -12,8 +12,8 @@ from typing import Self
 from httpserve.base.arguments import StrPath, checked_count, checked_seconds, quoted_value
 from httpserve.base.names import checked_name
 from httpserve.base.tables import Records
-from httpserve.base.text import counted
-from httpserve.base.threads import Latch
+from httpserve.base.text import counted, printable
+from httpserve.base.threads import Latch, sigint_held
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.errors import InvalidArgument, ServerNotRunning, WaitTimeout
 from httpserve.faults import Fault, Refuse
@@ -29,6 +29,7 @@ from httpserve.site.rules import GLOB, Rule, Rules
 
 FIRST_LOOK_SECONDS = 0.002  # an acknowledgment makes no event
 LAST_LOOK_SECONDS = 0.02
+MOST_CHARACTERS = 200  # of the faults of an answer, in a message
 
 
 class Handle:
@@ -41,9 +42,8 @@ class Handle:
 
     def __repr__(self) -> str:
         rule = self._rule
-        what = ", ".join(map(repr, rule.faults)) if isinstance(rule, FaultRule) else rule.word
         left = "" if rule.remaining is None else f", {counted(rule.remaining, 'time')} left"
-        return f"<{what} for {'everything' if rule.name is None else rule.name}{left}>"
+        return f"<{rule} for {'everything' if rule.name is None else rule.name}{left}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Handle) and other._rule is self._rule
@@ -171,7 +171,9 @@ class Hold(Handle):
         got = last.received()
         told = self._log.record(last)
         text = f"{text}: the last one, {told.method} by {told.client}, has {got} of {last.length} bytes, {told.outcome}"
-        return WaitTimeout(text, name, timeout, happened="under way", received=got, total=last.length)
+        faults = (told.fault,) if told.fault else ()
+        text += f"; on purpose: {printable(told.fault, MOST_CHARACTERS)}" if faults else ""
+        return WaitTimeout(text, name, timeout, happened="under way", received=got, total=last.length, faults=faults)
 
     def release(self) -> None:
         """Let what is held go on, and hold nothing any more. Harmless when repeated."""
@@ -197,6 +199,7 @@ class Faults:
         self._rules = rules
         self._log = log
         self._life = life
+        self._held: tuple[Hold, ...] = ()
 
     def add(
         self,
@@ -234,8 +237,15 @@ class Faults:
         released = Latch()
         where = None if client is None else address(client)
         rule = HoldRule(self._rules, pattern(name), checked_at("at", at), lambda: released.is_open, client=where)
+        hold = Hold(self._rules, rule, self._log, self._life, released)
         self._rules.add(rule)
-        return Hold(self._rules, rule, self._log, self._life, released)
+        with sigint_held(), self._rules.lock:
+            self._held = (*self.holds(), hold)
+        return hold
+
+    def holds(self) -> tuple[Hold, ...]:
+        """Return the holds in force, the oldest first."""
+        return tuple(one for one in self._held if one.remaining != 0)
 
     def in_force(self) -> tuple[FaultHandle, ...]:
         """Return the faults in force, the oldest first."""
@@ -259,8 +269,8 @@ def _kind(name: StrPath | None, faults: tuple[Fault, ...]) -> type[FaultRule]:
         return FaultRule
     if name is not None:
         raise InvalidArgument(
-            f"Refuse resets connections before anything is read, so it cannot know the name {name!r}: pass None, and "
-            "client= for one board"
+            f"Refuse resets connections before anything is read, so it cannot know the name {name!r}: give no "
+            "name, and client= for one board"
         )
     if not all(refusals):
         raise InvalidArgument("Refuse reads no request, so it goes with no other fault: ask for each by itself")

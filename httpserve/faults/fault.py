@@ -14,6 +14,7 @@ from httpserve.errors import InvalidArgument, InvalidType
 from httpserve.faults.steps import At
 from httpserve.plan import Response
 
+MOST_SHOWN = 100  # characters, or bytes, of a value
 RANGES = ("HTTP_RANGE", "HTTP_IF_RANGE")
 
 
@@ -93,10 +94,16 @@ class Fault:
             value = getattr(self, one.name)
             default = one.default if one.default_factory is MISSING else one.default_factory()
             if default is MISSING:
-                shown.append(repr(value))
+                shown.append(_shown(value))
             elif value != default:
-                shown.append(f"{one.name}={value!r}")
+                shown.append(f"{one.name}={_shown(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as records show it: a version of a file may have millions of bytes."""
+    is_long = isinstance(value, bytes | str) and len(value) > MOST_SHOWN
+    return f"<{len(value)} {'bytes' if isinstance(value, bytes) else 'characters'}>" if is_long else repr(value)
 
 
 def checked_fault(fault: Any, what: str) -> Fault:

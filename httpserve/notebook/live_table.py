@@ -31,6 +31,7 @@ COLUMNS = [
     *(Column("state"), Column("client"), Column("file")),
     *(Column(heading, is_number=True) for heading in ("part", "received", "of", "rate")),
 ]
+FAULT = Column("fault")  # where there is one
 _ADDED = ("acknowledged", "total", "rate")
 
 Bundle = dict[str, str]  # what to show, by media type
@@ -139,9 +140,14 @@ class Watch:
             states.append((UNDER_WAY, _bar(under_way)))
             left_out = f"and {more} more under way" if more > 0 else ""
             rows.append([f"all {len(under_way)}", left_out, *_amounts(under_way)])
+        columns = list(COLUMNS)
+        if any(one.fault for one in shown):
+            columns.append(FAULT)
+            faults = [one.fault for one in shown]
+            rows = [[*row, fault] for row, fault in zip(rows, [*faults, ""], strict=False)]
         title = f"{len(under_way)} under way, {len(self._transfers)} in all, {state}"
-        table = html_table(COLUMNS, [[bar, *row] for (_, bar), row in zip(states, rows, strict=True)])
-        lines = text_table(COLUMNS, [[word, *map(printable, row)] for (word, _), row in zip(states, rows, strict=True)])
+        table = html_table(columns, [[bar, *row] for (_, bar), row in zip(states, rows, strict=True)])
+        lines = text_table(columns, [[word, *map(printable, row)] for (word, _), row in zip(states, rows, strict=True)])
         page = html('<div style="margin-bottom:.4em"><code>{}</code>: {}</div>', self._url, title)
         page += table if rows else as_html(())
         before = len(over) - MOST_SHOWN

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from httpserve.records.coverage import Coverage
 from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, End, Exchange, State, claimed_bytes, recorded
 from httpserve.records.log import ExchangeLog
-from httpserve.records.model import DownloadRecord, RequestRecord
+from httpserve.records.model import DownloadRecord, RequestRecord, name_asked
 from httpserve.records.selection import MOST_TAKEN_IN, Selection, add_underway
 from httpserve.records.terms import Boards, RequestFilter
 
@@ -30,6 +30,8 @@ class Instead(NamedTuple):
     returned: list[str]  # whose downloads or requests an earlier wait has returned, since the last new version
     silent: list[str]  # who has connected, and is not known to have asked for anything
     early: Sequence[str] = ()  # who asked for the current version before the time that counts
+    refused: Sequence[str] = ()  # whose connection was refused on purpose
+    met: Sequence[tuple[str, str]] = ()  # each client with each fault on purpose that its answers about the name met
     cut: Sequence[str] = ()  # whose answer with an older version was cut, as happens if that is changed in place
 
 
@@ -218,7 +220,12 @@ class Claims:
             return _clients(one for one in exchanges if boards.may_be(one.link.client))
 
         requests, silent = self.log.records(_unlike(others)), self._silent(known)
-        return Instead(requests, clients(older), clients(returned), silent, clients(early), clients(cut))
+        met = _met((one for one in [*older, *others] if selection.is_since(one)), name)
+        return Instead(
+            *(requests, clients(older), clients(returned), silent, clients(early), _refused(others)),
+            met=[(client, fault) for client, fault in met if boards.may_be(client)],
+            cut=clients(cut),
+        )
 
     def _silent(self, known: Iterable[Exchange]) -> list[str]:
         """Return who has connected, except the clients of the known exchanges."""
@@ -267,14 +274,13 @@ class Claims:
         past: dict[str, int] = {}
         if since is None:
             past = {one.link.client: one.number for one in counting if _is_claimed(one, asked)}
-        requests = self.log.records(
-            _unlike(
-                one
-                for one in counting
-                if one.number > past.get(one.link.client, 0) and (since is None or one.wall >= since)
-            )
-        )
-        return Instead(requests, [], list(past), self._silent(known))
+        left = [
+            one
+            for one in counting
+            if one.number > past.get(one.link.client, 0) and (since is None or one.wall >= since)
+        ]
+        requests, met = self.log.records(_unlike(left)), _met(left, asked.name)
+        return Instead(requests, [], list(past), self._silent(known), refused=_refused(left), met=met)
 
 
 def _put(claim: Claim, one: Claimable) -> None:
@@ -294,6 +300,20 @@ def _is_about(exchange: Exchange, name: str) -> bool:
 
 def _is_of(exchange: Exchange, name: str, validator: str) -> bool:
     return exchange.subject is not None and exchange.subject[:2] == (name, validator)
+
+
+def _refused(exchanges: Iterable[Exchange]) -> list[str]:
+    return _clients(one for one in exchanges if not one.status)
+
+
+def _met(exchanges: Iterable[Exchange], name: str | None) -> list[tuple[str, str]]:
+    """Return who met which faults, at a request for this name (None: any), or without one."""
+
+    def is_about_it(one: Exchange) -> bool:
+        return name is None or not one.status or _is_about(one, name) or name_asked(one.head.target) == name
+
+    found = [one for one in exchanges if one.fault and is_about_it(one)]
+    return list(dict.fromkeys((one.link.client, one.fault) for one in found))
 
 
 def _clients(exchanges: Iterable[Exchange]) -> list[str]:

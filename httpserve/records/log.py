@@ -119,7 +119,7 @@ class ExchangeLog:
     def _begin(self, exchange: Exchange) -> None:
         self._events.add_begin(exchange)
         self._log.append(exchange)
-        if exchange.status == 404:
+        if exchange.status == 404 and exchange.subject is None:  # else it is there, and a fault says that it is not
             self._missing.append(exchange)
             self._events.add(MISSING, exchange)
         self._open.add(exchange)

@@ -76,7 +76,8 @@ class RequestRecord(Record):
             (Authorization, Cookie, X-Api-Key and the like) has `…` for its value.
         known: How it is known what the client has received: `acked` by its TCP, or only `handed_over` to the
             system, on systems that tell no more (what is not `completed` may then be less).
-        fault: The faults that you asked for and the answer met, such as `Cut(0.5)`; empty if none.
+        fault: The faults and holds that you asked for and the answer met, such as `Cut(0.5)` or `Hold(0.5)`; empty if
+            none.
         query: What follows the `?` in the target, as it came.
         content: What came with a request that an answer of your own is for (`respond`, `mount`): the first 64 KiB.
         error: What went wrong in an answer of your own: a traceback, or that it took too long; empty if nothing did.

@@ -18,6 +18,7 @@ from httpserve.base.text import clock, counted, printable
 
 MOST_LINES = 50  # in a test
 MOST_ROWS = 50  # in a table
+MOST_FAULTS = 5  # in a row
 MOST_CHARACTERS = 200  # of a name: a board may ask for anything
 _COLUMNS = (
     *(Column("server"), Column("name"), Column("client")),
@@ -43,17 +44,20 @@ class _Row:
     began: float = math.inf
     ended: float = 0.0
     state: str = ""
+    faults: tuple[str, ...] = ()  # that any of them met
 
     def add(self, record: RequestRecord) -> None:
         self.times += 1
         self.bytes += record.bytes
         self.began = min(self.began, record.time)
         self.ended = max(self.ended, record.time + record.seconds)
-        self.state = state_of(record)
+        self.state = end_of(record)
+        if record.fault and record.fault not in self.faults and len(self.faults) < MOST_FAULTS:
+            self.faults = (*self.faults, record.fault)
 
     def cells(self) -> list[str]:
         times = [f"{self.bytes:,}", clock(self.began), f"{self.ended - self.began:.3f}"]
-        return [*times, self.state, f"{self.times:,}"]
+        return [*times, f"{self.state}{on_purpose(self.faults)}", f"{self.times:,}"]
 
 
 class TransfersLog:
@@ -82,7 +86,7 @@ class TransfersLog:
         first = 0 if len({alias for alias, _, _ in self._rows}) > 1 else 1  # one server needs no column
         rows = [[*key, *row.cells()][first:] for key, row in self._rows.items()]
         if len(rows) > 1:
-            rows.append(["total", *[""] * (2 - first), *replace(self._total, state="").cells()])
+            rows.append(["total", *[""] * (2 - first), *replace(self._total, state="", faults=()).cells()])
         notes = [
             (self._rows_left_out, "more requests for other names or by other clients"),
             (self._lines_left_out, "more transfers have no line of their own in this test"),
@@ -103,7 +107,7 @@ class TransfersLog:
     def _add(self, answers: Sequence[Answer]) -> None:
         for _, alias, record in answers:
             self._total.add(record)
-            key = (printable(alias), _shown(name_of(record)) or "/", record.client)
+            key = (printable(alias), _shown(name_of(record)) or ("/" if record.status else "any"), record.client)
             if key in self._rows or len(self._rows) < MOST_ROWS:
                 self._rows.setdefault(key, _Row()).add(record)
             else:
@@ -115,8 +119,8 @@ def line(answer: Answer) -> str:
     record = answer.request
     asked = " ".join(_shown(part) for part in (record.method, record.target, record.range) if part)
     amount = f"{record.bytes:,} bytes in {record.seconds:.3f} s"
-    alias = printable(answer.alias)
-    return f"{clock(answer.time)} {alias}: {record.client} {asked}: {amount}, {state_of(record)}"
+    alias, faults = printable(answer.alias), on_purpose([record.fault] if record.fault else [])
+    return f"{clock(answer.time)} {alias}: {record.client} {asked or 'connected'}: {amount}, {end_of(record)}{faults}"
 
 
 def name_of(record: RequestRecord) -> str:
@@ -129,8 +133,15 @@ def plain(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def state_of(record: RequestRecord) -> str:
-    """Return how a transfer ended; for an answer without content of a file, also its status."""
+def on_purpose(faults: Sequence[str]) -> str:
+    """Return what follows the end of a transfer that has met faults which a suite asked for."""
+    return f", on purpose: {', '.join(map(_shown, faults))}" if faults else ""
+
+
+def end_of(record: RequestRecord) -> str:
+    """Return how a transfer ended; for an answer without content of a file, its status."""
+    if not record.status:
+        return "refused"
     if record.status in _OF_FILES and record.method != "HEAD":
         return record.outcome
     try:

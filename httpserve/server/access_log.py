@@ -15,6 +15,9 @@ access = logger("httpserve.access")
 
 def log_access(record: RequestRecord) -> None:
     """Write one line to `httpserve.access`."""
+    if not record.status:
+        say(access, logging.INFO, "%s connection refused fault %s", record.client, record.fault)
+        return
     say(
         access,
         logging.INFO,

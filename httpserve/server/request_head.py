@@ -306,7 +306,7 @@ def describe(data: bytes) -> Noted:
     method, _, rest = line.partition(" ")
     if not (rest and _METHOD.fullmatch(method)):  # otherwise anything could pass for a method
         method, rest = "", f"{line} "
-    return Noted(method, rest.rpartition(" ")[0] or rest, "", "", b"")
+    return Noted(method, (rest.rpartition(" ")[0] or rest) if line else "", "", "", b"")
 
 
 MOST_DESCRIBED_BYTES = 200

@@ -50,6 +50,9 @@ class FaultRule(Rule):
         super().__post_init__()
         self.made = time.time_ns()
 
+    def __str__(self) -> str:
+        return ", ".join(map(repr, self.faults))
+
     def drawn(self, asked: Request, key: str) -> list[Fault]:
         """Return the faults that a request meets; `key` makes it the same request again."""
         turn = self.turn(asked.client, asked.name or "")
@@ -66,10 +69,11 @@ class RefusalRule(FaultRule):
 class HoldRule(Rule):
     """Where answers are to wait until they are released."""
 
-    word = "hold"
-
     at: At
     is_released: Callable[[], bool]
+
+    def __str__(self) -> str:
+        return f"Hold({self.at!r})"
 
 
 class Stop:
@@ -126,7 +130,7 @@ class Meeting:
             stop = Stop(hold)
             held = paused(response, hold.at, stop.wait)
             if held is not None:
-                response = _noted(held, "", hold, stop)
+                response = _noted(held, str(hold), hold, stop)
         return response if altering is None else altering.slowed(response)
 
 

@@ -61,6 +61,9 @@ class Rule:
         self._to_pass = self.after
         self._turns: dict[tuple[str, ...], int] = {}
 
+    def __str__(self) -> str:
+        return self.word
+
     def is_for(self, asked: Asked) -> bool:
         """Tell whether a request is one that the rule is for, as far as that shows before the answer."""
         return self.client in (None, asked.client) and self.method in (None, asked.method) and self.is_for_name(asked)

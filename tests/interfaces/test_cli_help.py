@@ -175,6 +175,8 @@ def completed(tmp_path: Path) -> Completed:
         ("httpserve -d build --exit-after boot/", {"boot/a.dtb"}),
         ("httpserve build/zImage board.img --exit-after ", {"build/", "board.img"}),
         ("httpserve put board.img x/y --exit-after ", {"x/y"}),
+        ("httpserve build --fault z", {"zImage"}),
+        ("httpserve build --fault zImage=c", {"cut", "corrupt"}),
     ],
 )
 def test_shell_completes(completed: Completed, line: str, expected: set[str]) -> None:

@@ -80,6 +80,20 @@ def test_the_last_line_is_the_sum_and_says_where_nothing_moves() -> None:
         ]
 
 
+def test_what_is_wrong_on_purpose_stands_behind_the_name() -> None:
+    with screen(120) as (terminal, lines):
+        lines.tell(progress(1, "fitImage", "192.168.7.2", rate=0, fault="Stall(0.5, None)"))
+        lines.refresh()
+        (live,) = terminal.lines()
+        lines.tell(
+            Event("request", {"client": "192.168.7.3", "status": 0, "method": "", "name": "", "fault": "Refuse()"})
+        )
+        lines.refresh()
+
+        assert live.startswith("fitImage, on purpose: Stall(0.5, None)  192.168.7.2  ")
+        assert terminal.lines()[0].endswith("192.168.7.3 connected: refused, on purpose: Refuse()")
+
+
 def test_a_narrow_terminal_keeps_names_apart_and_the_label_of_the_sum_whole() -> None:
     with screen(60) as (terminal, lines):
         for number in range(15):

@@ -29,6 +29,7 @@ EARLY = "asked too early"
 BEYOND = "range beyond the end"
 STOPPED = "stopped"
 RANGES = "ranges missing"
+REFUSED = "refused"
 
 _DOCTOR = Message("{} looks for the reason", Hint("doctor"))
 NEXT_STEPS = {
@@ -44,7 +45,10 @@ NEXT_STEPS = {
     EARLY: "let the board ask inside the block, or later than since=",
     BEYOND: "delete the board's copy, or let the board ask without a range",
     RANGES: 'for a client that never takes all there is until="idle"',
+    REFUSED: "",
 }
+_FAULTS_END = Message("faults on purpose end with {}", Hint("faults"))
+_HOLD = "Hold("  # how the faults of an answer name a hold
 # For a download that has stopped, by how its last answer ended
 STEPS_BY_END = {
     "closed": "look on the board why it gave up: its memory, its disk, or its own timeout",
@@ -88,6 +92,20 @@ class Outcome(NamedTuple):
     received: int = 0
     missing: tuple[tuple[int, int], ...] = ()
     next_step: str = ""
+    faults: tuple[str, ...] = ()
+
+    def on_purpose(self, met: Sequence[tuple[str, str]]) -> Outcome:
+        """Return the same with the faults that were asked for, and who met them."""
+        if not met:
+            return self
+        faults = tuple(dict.fromkeys(fault for _, fault in met))
+        clients: dict[str, list[str]] = {}
+        for client, fault in met:
+            clients.setdefault(client, []).append(printable(fault, MOST_CHARACTERS))
+        told = _listed([f"{client} met {_listed(ones)}" for client, ones in clients.items()])
+        is_held = all(fault.startswith(_HOLD) for fault in faults)
+        step = "release the hold" if is_held else _FAULTS_END
+        return self._replace(text=f"{self.text}; on purpose: {told}", next_step=step, faults=faults)
 
     def error(self, wanted: str, name: str, timeout: float, way: Way, total: int = 0) -> WaitTimeout:
         """Return the error of a wait during which that happened."""
@@ -109,6 +127,7 @@ class Outcome(NamedTuple):
             peer=way.peer,
             obstacles=way.obstacles,
             next_step=self.next_step,
+            faults=self.faults,
         )
 
 
@@ -144,7 +163,11 @@ class FailedWait(NamedTuple):
 
 
 def happened(case: FailedWait) -> Outcome:
-    """Return what happened in place of what was wanted."""
+    """Return what happened in place of what was wanted, and what was asked for to happen."""
+    return _happened(case).on_purpose(case.instead.met)
+
+
+def _happened(case: FailedWait) -> Outcome:
     mine = {client: coverage for client, coverage in case.coverages.items() if case.boards.may_be(client)}
     enough = [client for client, coverage in mine.items() if case.has_enough(coverage)]
     short = {client: one for client, one in mine.items() if client not in enough and one.received()}
@@ -192,6 +215,9 @@ def _nothing_came(case: FailedWait, enough: Collection[str]) -> tuple[str, str]:
     if early:
         text = f"{nothing} in the time that counts; {_listed(early)} did before"
         return EARLY, "; ".join([text, *elsewhere])
+    refused = [client for client in case.instead.refused if case.boards.may_be(client) and client not in enough]
+    if refused:
+        return REFUSED, "; ".join([f"{nothing}; {_were_refused(refused)}", *elsewhere])
     if not case.connected:
         return NOBODY, NOBODY
     text = f"{nothing}, nor for anything else{_seen(case, awaited, enough)}"
@@ -239,7 +265,7 @@ def not_asked(
 ) -> Outcome:
     """Return what was asked for in place of the request that was waited for, which the user's function `rejected`."""
     word, text = _not_asked(instead, connected, nearest, rejected)
-    return Outcome(word, text, next_step=NEXT_STEPS[word])
+    return Outcome(word, text, next_step=NEXT_STEPS[word]).on_purpose(instead.met)
 
 
 def _not_asked(
@@ -255,10 +281,16 @@ def _not_asked(
             RETURNED,
             f"nobody asked for anything since; an earlier wait has returned what {_listed(instead.returned)} asked",
         )
+    if instead.refused:
+        return REFUSED, f"nobody asked for anything; {_were_refused(instead.refused)}"
     if not connected:
         return NOBODY, NOBODY
     silent = f": {_listed(instead.silent)} connected, but sent no request" if instead.silent else ""
     return NOTHING, f"nobody asked for anything{silent}"
+
+
+def _were_refused(clients: Sequence[str]) -> str:
+    return f"{_listed(clients)} connected, and {'was' if len(clients) == 1 else 'were'} refused"
 
 
 def _request(one: RequestRecord) -> str:
