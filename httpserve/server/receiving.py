@@ -104,13 +104,12 @@ class Receiving:
         try:
             return self._delivery.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
-            slots = self._shared.slots
-            if not quick or not slots.acquire(blocking=False):
+            if not quick or not self._shared.slots.acquire(blocking=False):
                 raise
         try:
             tcp.wait_for_input(self._delivery.fd, MOMENT_SECONDS)
         finally:
-            slots.release()
+            self._shared.slots.release()
         return self._delivery.sock.recv(RECEIVE_BYTES)
 
     def _be_silent(self) -> None:

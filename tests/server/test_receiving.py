@@ -149,20 +149,6 @@ def test_silent_client_is_answered_when_the_time_is_over(seconds: float) -> None
     assert (answer.status, rest, app.cuts) == (408, b"", [("cut", 408)])
 
 
-def test_client_that_drips_is_answered_when_the_time_for_all_of_it_is_over() -> None:
-    app = Taking()
-    with Limited(Limits(timeout=10.0), app=app, clock=Clock()) as server, server.wire() as wire:
-        wire.send(HEAD + b"Content-Length: 100000\r\n\r\n")
-        for count in range(1, 8):
-            wire.send(b"x")
-            eventually(lambda count=count: len(app.taken) == count or wire.has_input(), "it came")  # type: ignore[misc]
-            server.turn(4.0)
-        status = wire.answer().status
-
-    assert status == 408
-    assert len(app.taken) < 6
-
-
 MALFORMED = {
     b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n": 400,
     b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n": 400,
