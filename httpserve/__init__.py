@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from httpserve.base.progress import Progress
     from httpserve.base.text import Hint
     from httpserve.client.client import HttpServerClient
-    from httpserve.client.faults import FaultHandle, Hold
+    from httpserve.client.faults import FaultHandle, Handle, Hold
     from httpserve.client.uploads import AcceptedUploads, ExpectedUpload, UploadClient
     from httpserve.doctor import Finding, Report
     from httpserve.errors import (
@@ -64,7 +64,7 @@ else:  # what pytest's plugin imports at every start must cost nothing
         "base.progress": "Progress",
         "base.text": "Hint",
         "client.client": "HttpServerClient",
-        "client.faults": "FaultHandle Hold",
+        "client.faults": "FaultHandle Handle Hold",
         "client.uploads": "AcceptedUploads ExpectedUpload UploadClient",
         "doctor": "Finding Report",
         "errors": "AddressError AddressNotFound AlreadyExists CopyFailed CopyIsADirectory CopyNotPermitted "
@@ -106,6 +106,7 @@ __all__ = [
     "FaultHandle",
     "Finding",
     "ForgottenEvent",
+    "Handle",
     "Hint",
     "Hold",
     "HttpServeError",

@@ -25,7 +25,7 @@ from httpserve.site.answers import File
 from httpserve.site.conditional import Answer
 from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file, digest_version, probe_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
-from httpserve.site.own_answers import WholeContent, asked_path, has_content, own_answer, own_rules
+from httpserve.site.own_answers import Memory, WholeContent, asked_path, has_content, own_answer, own_rules
 from httpserve.site.representation import Representation, represent
 from httpserve.site.rules import Rule, Rules
 from httpserve.site.uploads import REFUSED, Uploads, take_all
@@ -78,6 +78,7 @@ class Site:
         # Returns, for names that do not exist, similar ones that do; may block for the disk.
         self.nearest: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda missing: {}
         self.rules = Rules()
+        self._memory = Memory()  # for content that answers of a user's own are given
         self._has_warned = False  # about running out of descriptors
         # Caches of pure results; the interpreter makes each touch one step.
         self._names: dict[str, str] = {}
@@ -113,8 +114,8 @@ class Site:
             if environ.get(MAY_NOT_BLOCK):
                 return NEEDS_THREAD
             if has_content(environ):
-                intake = WholeContent(self, environ)
-                return intake.too_much() or Receive(intake)
+                intake = WholeContent(self, environ, self._memory)
+                return intake.refusal() or Receive(intake)
             own = own_answer(own_answers, asked, environ)
         if own is None and asked.method in UPLOADING and isinstance(response := self._respond(environ), HandOver):
             return self._faulty_upload(response, asked, environ) if isinstance(response, Receive) else response

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ log = logger("httpserve.server")
 Environ = dict[str, Any]
 
 MOST_CONTENT_BYTES = 16 * 1024 * 1024  # of a request that an answer of a user's own is for; it is kept in memory
+MOST_BYTES_IN_ALL = 128 * 1024 * 1024  # of all such requests at a time
 NOTED_CONTENT_BYTES = 64 * 1024  # of it, in a record
 NOTED_ERROR_CHARACTERS = 8192
 CONTENT = "httpserve.content"  # in the environ: the whole content of the request
@@ -209,46 +211,80 @@ def has_content(environ: Environ) -> bool:
     )
 
 
+class Memory:
+    """What the content of requests may take in all. Safe from any thread."""
+
+    def __init__(self, most: int = MOST_BYTES_IN_ALL) -> None:
+        self._left = most
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> bool:
+        """Take so many bytes; False: there are not that many left."""
+        with self._lock:
+            if count > self._left:
+                return False
+            self._left -= count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """Give back what was taken."""
+        with self._lock:
+            self._left += count
+
+
 class WholeContent:
     """An intake that keeps the content of a request in memory, and then lets the site answer.
 
     Args:
         site: The site.
         environ: The request.
+        memory: What all such requests share.
     """
 
-    def __init__(self, site: WSGIApplication, environ: Environ) -> None:
+    def __init__(self, site: WSGIApplication, environ: Environ, memory: Memory) -> None:
         self._site = site
         self._environ = environ
+        self._memory = memory
         self._content = bytearray()
+        self._has_room = True
         self._is_too_much = int(environ.get("CONTENT_LENGTH") or 0) > MOST_CONTENT_BYTES
 
-    def too_much(self) -> Response | None:
+    def refusal(self) -> Response | None:
         """Return the answer to a request with more content than is kept; None if it has no more than that."""
-        if not self._is_too_much:
-            return None
-        reason = f"{MOST_CONTENT_BYTES} bytes are the most that is taken here"
-        return answers.text(413, reason, self._environ["REQUEST_METHOD"])
+        method = self._environ["REQUEST_METHOD"]
+        if self._is_too_much:
+            return answers.text(413, f"{MOST_CONTENT_BYTES} bytes are the most that is taken here", method)
+        if not self._has_room:
+            return answers.text(503, "too many clients send content", method, [("Retry-After", "1")])
+        return None
 
     def write(self, data: bytes) -> bool:
         """Take the next bytes; False: no more are wanted, as there are too many."""
-        self._content += data
-        self._is_too_much = len(self._content) > MOST_CONTENT_BYTES
-        return not self._is_too_much
+        self._is_too_much = len(self._content) + len(data) > MOST_CONTENT_BYTES
+        self._has_room = not self._is_too_much and self._memory.take(len(data))
+        if self._has_room:
+            self._content += data
+        return self._has_room
 
     def answer(self, start_response: StartResponse) -> Iterable[bytes]:
         """Answer the request, as an app does."""
-        refused = self.too_much()
+        refused = self.refusal()
         if refused is not None:
+            self.cut("refused")
             start_response(answers.status_line(refused.status), list(refused.fields))
             return refused.plan
         content = bytes(self._content)
         environ = {name: value for name, value in self._environ.items() if name not in _OF_CONTENT}
         known = {CONTENT: content, "CONTENT_LENGTH": str(len(content)), "wsgi.input": io.BytesIO(content)}
-        return self._site({**environ, **known}, start_response)
+        try:
+            return self._site({**environ, **known}, start_response)
+        finally:
+            self.cut("answered")
 
     def cut(self, how: str, status: int = 0) -> None:
-        """Do nothing: nobody was told of it."""
+        """Let go of what has come: nobody was told of it."""
+        self._memory.give_back(len(self._content))
+        self._content.clear()
 
 
 _OF_CONTENT = ("HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", MAY_NOT_BLOCK)
