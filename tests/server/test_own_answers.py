@@ -349,7 +349,7 @@ def test_faults_and_holds_apply_to_own_answers(bench: HttpServerClient) -> None:
 
     assert (cut.body[1:], cut.body[:1] != b"0") == (b"1234", True)
     assert fault.hits[0].fault == "Status(503)"
-    assert [hit.fault for hit in handle.hits] == ["Truncate(4)", "Status(503)", "", "Cut(0.5), Corrupt(0)", ""]
+    assert [hit.fault for hit in handle.hits] == ["Truncate(4)", "Status(503)", "", "Cut(0.5), Corrupt(0)", "Hold(3)"]
     assert handle.hits[0].completed
 
 
