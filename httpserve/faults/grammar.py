@@ -201,7 +201,9 @@ def _read(value: _Value, key: str, given: object) -> Any:
         raise InvalidArgument(f"cannot read {key.replace('_', '-')}={given!r} as {value.written}") from None
 
 
-def _place(text: str) -> int | float:
+def place_of(text: str) -> int | float:
+    """Return a place in a file, such as `50%`, `0.5`, `64KiB` or `-1`. Raises ValueError for what is none."""
+    text = text.strip()
     percent = re.fullmatch(r"([0-9.]+) *%", text)
     if percent:
         return float(percent[1]) / 100
@@ -238,8 +240,8 @@ def _fields_set(text: str) -> dict[str, str]:
 
 
 _YES_OR_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_AT = _Value("AT", _place, "4096, 64KiB, 50%, 0.5, or -1 from the end")
-_CHANCE = _Value("P, such as 10% or 0.1", lambda text: float(_place(text)))
+_AT = _Value("AT", place_of, "4096, 64KiB, 50%, 0.5, or -1 from the end")
+_CHANCE = _Value("P, such as 10% or 0.1", lambda text: float(place_of(text)))
 _REPEATED = {"set", "drop"}
 VALUES = {
     "rate": _Value("RATE", lambda text: bytes_of(text.removesuffix("/s")), "64KiB, in a second"),

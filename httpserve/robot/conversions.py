@@ -22,8 +22,9 @@ import opendal
 from robot.api import TypeInfo
 from robot.running.arguments import ArgumentSpec
 
-from httpserve import ExpectedDownload, InvalidArgument
+from httpserve import ExpectedDownload, Hold, InvalidArgument
 from httpserve.base.text import bytes_of
+from httpserve.faults.grammar import place_of
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *%")
 _NAMED = re.compile(r"([A-Za-z]\w*)=")
@@ -107,6 +108,26 @@ class Awaited:
     value: str | ExpectedDownload
 
 
+@dataclass(frozen=True)
+class Place:
+    """A place in a file.
+
+    A part such as ``50%`` or ``0.5``, a byte such as ``4096`` or ``64 KiB``, or ``-1`` from the end.
+    """
+
+    value: float | int
+
+    def __repr__(self) -> str:  # as libdoc shows a default
+        return f"{self.value:.0%}" if isinstance(self.value, float) else str(self.value)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What `Hold Download` returned, or the name that it was given."""
+
+    value: str | Hold
+
+
 def to_address(value: object) -> Address:
     text = str(value).strip()
     return Address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
@@ -178,6 +199,21 @@ def to_awaited(value: object) -> Awaited:
     raise ValueError("write a name on the server, or give what Expect Download returned")
 
 
+def to_place(value: str | float | int) -> Place:
+    try:
+        return Place(place_of(value) if isinstance(value, str) else value)
+    except ValueError:
+        raise ValueError("write a part such as 50%, a byte such as 4096 or 64 KiB, or -1 from the end") from None
+
+
+def to_held(value: object) -> Held:
+    if isinstance(value, Hold):
+        return Held(value)
+    if isinstance(value, str | os.PathLike):
+        return Held(os.fspath(value))
+    raise ValueError("give what Hold Download returned, or the name that it was given")
+
+
 # What `@library` takes. Each converter's text for libdoc is that of its class.
 Converter = Callable[[Any], Any] | Callable[[Any, Any], Any]  # Any: as Robot has it
 
@@ -190,6 +226,8 @@ CONVERTERS: dict[type, Converter] = {
     Clients: to_clients,
     Service: to_service,
     Awaited: to_awaited,
+    Place: to_place,
+    Held: to_held,
 }
 
 

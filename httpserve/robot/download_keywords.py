@@ -199,7 +199,7 @@ class DownloadKeywords(Keywords):
             name,
             method=method,
             status=status,
-            client=_address(client),
+            client=board_address(client),
             timeout=None if timeout is None else seconds(timeout),
             since=_epoch(since),
         )
@@ -221,7 +221,7 @@ class DownloadKeywords(Keywords):
         | File Should Have Been Downloaded    boot/cmdline.txt
         """
         # 1.0, not "all": a wait for a part uses nothing up. since=0: what earlier waits have returned counts too.
-        self.client(server).wait_for_download(name, 0, until=1.0, client=_address(client), since=0)
+        self.client(server).wait_for_download(name, 0, until=1.0, client=board_address(client), since=0)
 
     @keyword("File Should Not Have Been Requested", "board", "check")
     def file_should_not_have_been_requested(
@@ -242,7 +242,7 @@ class DownloadKeywords(Keywords):
         found = self.servers.get(server)
         if not plain(name):
             raise InvalidName(name, "it is empty, or the root itself, and a file is meant")
-        asked = found.client.requests_for(_no_url(name), client=_address(client))
+        asked = found.client.requests_for(_no_url(name), client=board_address(client))
         if asked:
             shown = ", ".join(
                 f"{printable(record.method, MOST_CHARACTERS)} by {record.client} ({record.status})"
@@ -275,7 +275,7 @@ class DownloadKeywords(Keywords):
         | ${requests}=    Get Requests    boot/cmdline.txt
         | Should Be Equal    ${requests[0].method}    GET
         """
-        return self.shown(self.client(server).requests_for(_no_url(name), client=_address(client)))
+        return self.shown(self.client(server).requests_for(_no_url(name), client=board_address(client)))
 
     @keyword("Get Transfers", "board")
     def get_transfers(
@@ -295,7 +295,7 @@ class DownloadKeywords(Keywords):
         | ${transfers}=    Get Transfers    boot/cmdline.txt
         | Should Be Equal    ${transfers[0].state}    completed
         """
-        board = _address(client)
+        board = board_address(client)
         known = self.client(server)
         known.requests_for(_no_url(name))  # refuses what cannot be a name
         wanted = None if name is None else plain(name)
@@ -322,7 +322,7 @@ class DownloadKeywords(Keywords):
         | ${missing}=    Get Missing Files
         | Should Be Equal    ${missing[0].nearest[0]}    boot/cmdline.txt
         """
-        board = _address(client)
+        board = board_address(client)
         return self.shown(missing for missing in self.client(server).missing if board in (None, missing.client))
 
 
@@ -335,8 +335,8 @@ def _terms(
         "timeout": None if timeout is None else seconds(timeout),
         "until": until.value,
         "idle": seconds(idle),
-        "client": _address(client),
-        "clients": boards if isinstance(boards, int) else [_address(one, CLIENTS) for one in boards],
+        "client": board_address(client),
+        "clients": boards if isinstance(boards, int) else [board_address(one, CLIENTS) for one in boards],
     }
 
 
@@ -344,7 +344,7 @@ def _epoch(since: datetime | None) -> float | None:
     return None if since is None else since.timestamp()
 
 
-def _address(client: str | None, what: str = CLIENT) -> str | None:
+def board_address(client: str | None, what: str = CLIENT) -> str | None:
     """Return a board's address as records have it, however it is written."""
     if client is None:
         return None

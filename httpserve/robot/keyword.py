@@ -74,6 +74,14 @@ class Keywords:
         return found
 
 
+def where() -> tuple[str, str | None]:
+    """Return the names of the running suite and test, None for no test."""
+    robot = BuiltIn()
+    if not robot.robot_running:
+        return "", None
+    return robot.get_variable_value("${SUITE NAME}"), robot.get_variable_value("${TEST NAME}")
+
+
 class Found(list[T]):
     """A list of records that the log shows as a table, also when a suite logs it."""
 

@@ -18,6 +18,7 @@ from robot.version import VERSION
 from httpserve import __version__
 from httpserve.robot.conversions import CONVERTERS, Address, Addresses, AutoClose, Names, misspelt, reads_text
 from httpserve.robot.download_keywords import DownloadKeywords
+from httpserve.robot.fault_keywords import FaultKeywords
 from httpserve.robot.file_keywords import FileKeywords
 from httpserve.robot.python_log import PYTHON_LOG
 from httpserve.robot.server_keywords import ServerKeywords
@@ -26,7 +27,7 @@ from httpserve.robot.transfers_log import TransfersLog
 
 
 @library(scope="GLOBAL", version=__version__, converters=CONVERTERS, doc_format="ROBOT", listener="SELF")
-class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
+class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords):
     """Serves files over HTTP to the boards on a test bench, and knows that they have them.
 
     == A first suite ==
@@ -71,6 +72,11 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords):
 
     ``auto_close`` decides: ``SUITE`` (default), ``TEST`` or ``MANUAL``. When a server ends, its port is free, and what
     was put on it is removed.
+
+    == Wrong on purpose ==
+
+    `Inject Fault` lets answers be wrong, as those of a bad network are, and `Hold Download` lets them stop at one byte.
+    In a test, or its setup, they end with the test; in a suite setup they end with the suite. The log names them.
 
     == The log ==
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from robot.api import logger
-from robot.libraries.BuiltIn import BuiltIn
 
 from httpserve import HttpServerClient, Report
 from httpserve.base.text import worded
 from httpserve.robot.conversions import Address, Addresses, Names, seconds
-from httpserve.robot.keyword import Keywords, keyword, show_link
+from httpserve.robot.keyword import Keywords, keyword, show_link, where
 from httpserve.robot.servers import DEFAULT_ALIAS, settings_of
 from httpserve.robot.words import argument
 
@@ -68,7 +67,7 @@ class ServerKeywords(Keywords):
         | Start HTTP Server    alias=second    listing=no    wait_for_address=5 s
         """
         settings = settings_of(locals())
-        suite, test = _where()
+        suite, test = where()
         url = self.servers.start(alias, settings, seconds(wait_for_address), suite, test).client.get_url()
         show_link(url)
         return url
@@ -182,11 +181,3 @@ def _report(client: HttpServerClient) -> Report:
             for finding in client.doctor().findings
         )
     )
-
-
-def _where() -> tuple[str, str | None]:
-    """Return the names of the running suite and test, None for no test."""
-    robot = BuiltIn()
-    if not robot.robot_running:
-        return "", None
-    return robot.get_variable_value("${SUITE NAME}"), robot.get_variable_value("${TEST NAME}")

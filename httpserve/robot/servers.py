@@ -1,15 +1,17 @@
 """The servers of a run of Robot: by alias, the current one, and which suite or test each belongs to.
 
-Knows when a server ends. Knows nothing of keywords; of Robot, only its cache of connections and the names of suites.
+Knows when a server ends, and what was asked of it for a while. Knows nothing of keywords; of Robot, only its cache of
+connections and the names of suites.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
 from robot.utils import ConnectionCache, eq
 
@@ -40,6 +42,14 @@ class NamedServer:
     since: int = 0
 
 
+class Lasting(NamedTuple):
+    """What was asked of a server in a suite or a test, and how it ends: `test` is None for a suite's setup."""
+
+    end: Callable[[], None]
+    suite: str
+    test: str | None
+
+
 class Servers:
     """All servers of a run. Aliases ignore case and spaces, as in Robot's other libraries."""
 
@@ -47,6 +57,7 @@ class Servers:
         self._defaults = defaults
         self._auto_close = auto_close
         self._cache: ConnectionCache[NamedServer] = ConnectionCache()
+        self._lasting: list[Lasting] = []
 
     def start(
         self, alias: str, settings: Settings, wait_for_address: float, suite: str, test: str | None
@@ -117,14 +128,26 @@ class Servers:
         for server in self.all():
             self._close(server)
 
+    def end_with(self, end: Callable[[], None], suite: str, test: str | None) -> None:
+        """Have something end with the running test, or, outside of one, with the suite."""
+        self._lasting.append(Lasting(end, suite, test))
+
+    def _end(self, is_over: Callable[[Lasting], bool]) -> None:
+        for one in self._lasting:
+            if is_over(one):
+                one.end()  # harmless when repeated
+        self._lasting = [one for one in self._lasting if not is_over(one)]
+
     def test_ended(self) -> None:
-        """Close what tests started, with `auto_close=TEST`."""
+        """End what was asked for in the test. Close what tests started, with `auto_close=TEST`."""
+        self._end(lambda one: one.test is not None)
         for server in self.all():
             if self._auto_close is AutoClose.TEST and server.test is not None:
                 self._close(server)
 
     def suite_ended(self, suite: str) -> None:
-        """Close what the suite and its tests started, except with `auto_close=MANUAL`."""
+        """End what was asked for in the suite. Close what it and its tests started, except with `auto_close=MANUAL`."""
+        self._end(lambda one: one.suite == suite)
         for server in self.all():
             if self._auto_close is not AutoClose.MANUAL and server.suite == suite:
                 self._close(server)

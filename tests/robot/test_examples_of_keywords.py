@@ -34,6 +34,11 @@ KEYWORDS = (
     "Stop All HTTP Servers",
     "Run HTTP Doctor",
     "Create Operator",
+    "Inject Fault",
+    "Clear Faults",
+    "Hold Download",
+    "Wait For Held Download",
+    "Release Download",
 )
 
 
