@@ -41,9 +41,12 @@ class Handle:
         self._log = log
 
     def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def __str__(self) -> str:
         rule = self._rule
         left = "" if rule.remaining is None else f", {counted(rule.remaining, 'time')} left"
-        return f"<{rule} for {'everything' if rule.name is None else rule.name}{left}>"
+        return f"{rule} for {'everything' if rule.name is None else rule.name}{left}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Handle) and other._rule is self._rule

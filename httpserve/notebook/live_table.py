@@ -46,6 +46,10 @@ class Watched(Protocol):
     def transfers(self) -> Sequence[Any]: ...  # records, which `tables` knows how to show
     @property
     def missing(self) -> Sequence[Any]: ...  # records too; blocks while the disk lists names
+    @property
+    def faults(self) -> Sequence[object]: ...
+    @property
+    def holds(self) -> Sequence[object]: ...
     def events(self, since: int, timeout: float, kinds: Sequence[str]) -> Sequence[Any]: ...  # each has a number
     def get_url(self) -> str: ...
 
@@ -75,6 +79,7 @@ class Watch:
         self._shell = shell
         self._since = max((one.number for one in client.events(0, 0, KINDS)), default=0)
         self._transfers = client.transfers
+        self._in_force = _in_force(client)
         self._missing: Sequence[Any] | None = None  # until the thread has looked
         self._place = _place(shell, self._bundle("live"))
         with sigint_held():  # as below: an exception from a signal inside a Thread breaks it
@@ -126,7 +131,8 @@ class Watch:
                 self._missing = client.missing
         if happened:
             self._since = happened[-1].number
-        if happened or ends or (is_first and self._missing):
+        before, self._in_force = self._in_force, self._in_force if client is None else _in_force(client)
+        if happened or ends or (is_first and self._missing) or before != self._in_force:
             self._place(self._bundle(ends or "live"))
         return ends
 
@@ -134,17 +140,14 @@ class Watch:
         under_way, over = _parted(self._transfers)
         shown = sorted([*under_way[:MOST_SHOWN], *over[-MOST_SHOWN:]], key=_order)
         states = [(one.state, _bar([one]) if one.state == UNDER_WAY else coloured(one.state)) for one in shown]
-        rows = [[one.client, one.name, *_amounts([one])] for one in shown]
+        rows = [[one.client, one.name, *_amounts([one]), one.fault] for one in shown]
         if len(under_way) > 1:
             more = len(under_way) - MOST_SHOWN
             states.append((UNDER_WAY, _bar(under_way)))
             left_out = f"and {more} more under way" if more > 0 else ""
-            rows.append([f"all {len(under_way)}", left_out, *_amounts(under_way)])
-        columns = list(COLUMNS)
-        if any(one.fault for one in shown):
-            columns.append(FAULT)
-            faults = [one.fault for one in shown]
-            rows = [[*row, fault] for row, fault in zip(rows, [*faults, ""], strict=False)]
+            rows.append([f"all {len(under_way)}", left_out, *_amounts(under_way), ""])
+        columns = [*COLUMNS, FAULT] if any(one.fault for one in shown) else COLUMNS
+        rows = [row[: len(columns) - 1] for row in rows]
         title = f"{len(under_way)} under way, {len(self._transfers)} in all, {state}"
         table = html_table(columns, [[bar, *row] for (_, bar), row in zip(states, rows, strict=True)])
         lines = text_table(columns, [[word, *map(printable, row)] for (word, _), row in zip(states, rows, strict=True)])
@@ -154,6 +157,8 @@ class Watch:
         page += html("<div>and {} that ended before</div>", before) if before > 0 else ""
         missing = as_html(self._missing, MOST_MISSING) if self._missing else ""
         page += html('<div style="margin-top:.4em">asked for, and not there:</div>{}', missing) if missing else ""
+        if self._in_force:
+            page += html('<div style="margin-top:.4em">wrong on purpose: {}</div>', "; ".join(self._in_force))
         return {"text/html": page, "text/plain": "\n".join([f"{self._url}: {title}", *(lines if rows else [])])}
 
     def __repr__(self) -> str:
@@ -162,6 +167,11 @@ class Watch:
     def _ipython_display_(self) -> None:
         if self._shell.execution_count != self._cell:  # in the cell that made the table, it is shown already
             self._shell.display_pub.publish({"text/plain": repr(self)})
+
+
+def _in_force(client: Watched) -> list[str]:
+    """Return what is asked for to be wrong."""
+    return [str(one) for one in (*client.faults, *client.holds)]
 
 
 def _has_stopped(client: Watched, happened: Sequence[Any]) -> bool:

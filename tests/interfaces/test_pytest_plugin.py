@@ -137,6 +137,26 @@ def test_that_passes_before(board):
 
 def test_on_a_server_of_my_own(board):
     assert fetch(board("late")) == 200
+
+@pytest.fixture(scope="session")
+def faulty(bench):
+    from httpserve.faults import Status
+
+    bench.fault("of-the-fixture", Status(410))
+    return bench
+
+def test_that_is_wrong_on_purpose(faulty):
+    from httpserve.faults import Status
+
+    faulty.storage.write_bytes("a", b"firmware")
+    faulty.fault("a", Status(503))
+    faulty.hold("b")
+    assert fetch(faulty.get_url("a")) == b"firmware"
+
+def test_that_is_not(faulty):
+    assert fetch(faulty.get_url("a")) == b"firmware"
+    assert fetch(faulty.get_url("of-the-fixture")) == 410
+    assert not faulty.holds
 """
 STRANGERS = """
 import os, socket
@@ -235,6 +255,15 @@ def test_report_has_what_came_during_the_test_to_a_server_of_a_fixture_of_ones_o
     failed.fnmatch_lines(["*- httpserve: <HttpServerClient running *", "requests: 1", "* GET /late: 404, *"])
     assert failed.str().count("- httpserve: ") == 1
     assert "early" not in failed.str()
+
+
+def test_what_a_test_asks_for_to_be_wrong_is_in_its_report_and_ends_with_it(done: pytest.RunResult) -> None:
+    ended = dict(ends(done, "test_6_session"))
+
+    report(done, "test_that_is_wrong_on_purpose").fnmatch_lines(
+        ["* GET /a: 503, 0 bytes in * s, completed, on purpose: Status(503) (Python-urllib/*"]
+    )
+    assert ended["test_that_is_not"] == "PASSED"
 
 
 def test_report_prints_whatever_strangers_sent(done: pytest.RunResult) -> None:

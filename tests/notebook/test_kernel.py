@@ -261,6 +261,8 @@ def test_watch_has_a_bar_for_ten_boards_and_one_for_all(kernel: Kernel) -> None:
     kernel.printed("client.storage.write_bytes('big', bytes(64 << 20)); PLACE = '127.0.0.1', client.get_port()")
     kernel.printed("""
 import socket
+from httpserve.faults import Slow
+fault = client.fault('big', Slow(99), client='127.0.0.2')
 boards = [socket.create_connection(PLACE, source_address=(f'127.0.0.{n}', 0)) for n in range(13, 1, -1)]
 for board in boards:
     board.sendall(b'GET /big HTTP/1.1\\r\\nHost: bench\\r\\n\\r\\n')
@@ -274,6 +276,8 @@ for board in boards:
         *("all 12", "and 2 more under way"),
     ]
     assert page.count("<progress") == 11
+    assert page.count(">Slow(99)<") == 1
+    assert "wrong on purpose: Slow(99) for big<" in page
     kernel.printed("for board in boards: board.close()\nclient.stop(0)")
 
 
