@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
+NOTED_CONTENT_BYTES = 64 * 1024  # of the content of a request, in its record
 NUMBERS = 1 << 32  # how many values an item of array("I") can have
 PAUSE_SECONDS = 0.02  # how often `Wait.is_over` is asked
 READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time
@@ -168,17 +169,21 @@ PROBE, ASIDE = Subject("", "", 0, ()), Subject("", "", 0, ())
 
 
 class Own:
-    """What a record tells of an answer that a user's own code has made.
+    """What a record tells of a request whose content somebody has asked for.
+
+    Args:
+        content: What came with the request, as far as it is known to whoever answers it.
 
     Attributes:
-        content: What came with the request, as far as records keep it.
-        error: What went wrong in that code, as text; empty if nothing has. It may come while the answer is sent.
+        content: The beginning of it, as much as records keep.
+        error: What went wrong in a user's code that makes the answer, as text; empty if nothing has. It may come while
+            the answer is sent.
     """
 
     __slots__ = ("content", "error")
 
     def __init__(self, content: bytes) -> None:
-        self.content = content
+        self.content = content[:NOTED_CONTENT_BYTES]
         self.error = ""
 
 
@@ -188,7 +193,7 @@ class Met(NamedTuple):
     Attributes:
         fault: The faults that it met, as text; empty if none.
         rules: By which rules of the user it is as it is.
-        own: What there is to tell of a user's own answer; None: it is none.
+        own: What there is to tell of the content of the request, and of what answered it; None: nobody asked for it.
     """
 
     fault: str

@@ -6,8 +6,9 @@ Knows rules of the site. Does not know how a request is answered.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 from httpserve.base.arguments import StrPath, checked_count, checked_seconds, quoted_value
 from httpserve.base.fields import FRAMING, Fields, checked_fields
@@ -15,7 +16,7 @@ from httpserve.client.faults import Handle
 from httpserve.errors import InvalidArgument, InvalidType
 from httpserve.records.log import ExchangeLog
 from httpserve.records.terms import method_named
-from httpserve.site.own_answers import AnswerRule, Given, Made, MountRule, given
+from httpserve.site.own_answers import AnswerRule, Given, Made, MountRule, OwnRule, given
 from httpserve.site.rules import Rules
 
 if TYPE_CHECKING:
@@ -24,6 +25,28 @@ if TYPE_CHECKING:
     from httpserve.site.own_answers import Answer
 
     FieldsGiven = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+class _Function:
+    """What a script has given to be called. It may hold the client, which must not live for ever for that.
+
+    So the rule, which the server holds, knows it weakly, and what the client holds keeps it.
+    """
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def call_weakly(self) -> Callable[..., Any]:
+        """Return what calls it as long as it is kept."""
+        kept = ref(self)
+
+        def call(*values: object) -> object:
+            function = kept()
+            if function is None:
+                raise RuntimeError("the HttpServerClient that had this function is gone")
+            return function._call(*values)
+
+        return call
 
 
 class OwnAnswers:
@@ -39,6 +62,7 @@ class OwnAnswers:
         self._rules = rules
         self._log = log
         self._timeout = timeout
+        self._functions: WeakKeyDictionary[OwnRule, list[_Function]] = WeakKeyDictionary()  # of each rule
 
     def respond(
         self,
@@ -55,16 +79,23 @@ class OwnAnswers:
         if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 999:
             raise InvalidArgument(f"status must be from 200 to 999, not {quoted_value(status)}")
         fields = checked_fields("headers", headers)
+        functions: list[_Function] = []
+        answers: list[Given | Made] = []
+        for one in _one_after_the_other(answer):
+            if callable(one):
+                functions.append(_Function(one))
+                answers.append(Made(functions[-1].call_weakly(), status, fields))
+            else:
+                answers.append(given(one, status, fields))
         rule = AnswerRule(
             self._rules,
             None if path is None else _pattern("respond", path),
             self._seconds(timeout),
-            [_prepared(one, status, fields) for one in _one_after_the_other(answer)],
+            answers,
             method=None if method is None else method_named(method),
             times=None if times is None else checked_count("times", times),
         )
-        self._rules.add(rule)
-        return Handle(self._rules, rule, self._log)
+        return self._in_force(rule, functions)
 
     def mount(self, prefix: StrPath, wsgi_app: WSGIApplication, *, timeout: float | None) -> Handle:
         """Do what `HttpServerClient.mount` does."""
@@ -73,7 +104,11 @@ class OwnAnswers:
                 f"mount() takes a WSGI app, which is called with environ and start_response: {wsgi_app!r}"
             )
         path = _path("mount", prefix).rstrip("/")
-        rule = MountRule(self._rules, path, self._seconds(timeout), wsgi_app)
+        function = _Function(wsgi_app)
+        return self._in_force(MountRule(self._rules, path, self._seconds(timeout), function.call_weakly()), [function])
+
+    def _in_force(self, rule: OwnRule, functions: list[_Function]) -> Handle:
+        self._functions[rule] = functions
         self._rules.add(rule)
         return Handle(self._rules, rule, self._log)
 
@@ -131,7 +166,3 @@ def _one_after_the_other(answer: object) -> list[object]:
                 f"a list is one answer after the other, and {one!r} is none; write [[...]] for a JSON list"
             )
     return list(answer)
-
-
-def _prepared(answer: object, status: int, fields: Fields) -> Given | Made:
-    return Made(answer, status, fields) if callable(answer) else given(answer, status, fields)

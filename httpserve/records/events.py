@@ -58,7 +58,10 @@ class Event:
     kind: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the attributes as what JSON knows: str, int, float, bool, None, and lists and dicts of these."""
+        """Return the attributes as what JSON knows: str, int, float, bool, None, and lists and dicts of these.
+
+        The content of a request is read as UTF-8; what is none is escaped as Python writes it.
+        """
         found: dict[str, Any] = _plain(self)
         return found
 
@@ -362,6 +365,8 @@ def _plain(value: object) -> Any:
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(one) for one in value]
     return value

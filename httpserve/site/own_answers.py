@@ -40,7 +40,6 @@ Environ = dict[str, Any]
 
 MOST_CONTENT_BYTES = 16 * 1024 * 1024  # of a request that an answer of a user's own is for; it is kept in memory
 MOST_BYTES_IN_ALL = 128 * 1024 * 1024  # of all such requests at a time
-NOTED_CONTENT_BYTES = 64 * 1024  # of it, in a record
 NOTED_ERROR_CHARACTERS = 8192
 CONTENT = "httpserve.content"  # in the environ: the whole content of the request
 _NO_CONTENT = (204, 304)
@@ -194,7 +193,7 @@ def own_answer(rules: Iterable[OwnRule], asked: Asked, environ: Environ) -> Resp
     """
     for rule in rules:
         if rule.take():
-            own = Own(environ.get(CONTENT, b"")[:NOTED_CONTENT_BYTES])
+            own = Own(environ.get(CONTENT, b""))
             response = rule.answer(asked, environ, own)
             response.plan.met = Met("", (rule,), own)
             return response

@@ -26,7 +26,18 @@ from httpserve.errors import (
     NotPermitted,
     StorageError,
 )
-from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, HandOver, Intake, Plan, Receive, Response
+from httpserve.plan import (
+    MAY_NOT_BLOCK,
+    NEEDS_THREAD,
+    NOTED_CONTENT_BYTES,
+    HandOver,
+    Intake,
+    Met,
+    Own,
+    Plan,
+    Receive,
+    Response,
+)
 from httpserve.site import answers
 from httpserve.site.content_digest import ContentDigest, Mismatch, field_value
 from httpserve.site.form import FRAMING_BYTES, Form, Part, boundary_of
@@ -304,6 +315,7 @@ class _Request:
         self._form = None if wanted.boundary is None else Form(wanted.boundary)
         self._files: list[_Taken] = []
         self._rejected: Rejected | None = None
+        self._noted = bytearray()  # what a record keeps of the content
         if "HTTP_CONTENT_RANGE" in environ:  # RFC 9110 14.5
             raise Rejected(400, "parts of a file are not taken; send the whole")
         most = wanted.max_bytes + (FRAMING_BYTES if self._form else 0)
@@ -325,6 +337,8 @@ class _Request:
 
     def write(self, data: bytes) -> bool:
         """Take the next bytes of the content; False: no more are wanted."""
+        if len(self._noted) < NOTED_CONTENT_BYTES:
+            self._noted += data[:NOTED_CONTENT_BYTES]
         try:
             self._digest.update(data)
             if self._form is None:
@@ -347,6 +361,7 @@ class _Request:
             self._end(REFUSED, self._rejected.status)
             response = self._rejected.response(self.environ["REQUEST_METHOD"])
         assert response is not None
+        response.plan.met = Met("", (), Own(bytes(self._noted)))
         start_response(answers.status_line(response.status), list(response.fields))
         return response.plan
 

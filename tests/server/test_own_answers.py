@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import re
@@ -21,7 +22,8 @@ from werkzeug.wrappers import Request, Response
 from httpserve import HttpServerClient, InvalidArgument, InvalidType
 from httpserve.client.faults import Handle
 from httpserve.faults import Corrupt, Cut, Status, Truncate
-from httpserve.site.own_answers import MOST_CONTENT_BYTES, NOTED_CONTENT_BYTES
+from httpserve.plan import NOTED_CONTENT_BYTES
+from httpserve.site.own_answers import MOST_CONTENT_BYTES
 from tests.cases import each
 from tests.server.wire import Wire, eventually
 
@@ -34,7 +36,8 @@ def ask(bench: HttpServerClient, path: str, method: str = "GET", **more: Any) ->
 
 def echoed(request: Request) -> dict[str, object]:
     """Answer with what came."""
-    return {"content": request.get_data(as_text=True), "query": request.args, "path": request.path}
+    data = request.get_data().decode("latin-1")
+    return {"content": data, "query": request.args, "path": request.path, "token": request.headers.get("Authorization")}
 
 
 @each(
@@ -159,12 +162,16 @@ def test_a_function_sees_the_request_and_the_record_keeps_what_came(bench: HttpS
     said = ask(bench, "/feedback?id=3", "POST", data="done", headers=secret)
     chunked = ask(bench, "/feedback", "PUT", data=iter([b"in ", b"chunks"]))
 
-    assert said.json() == {"content": "done", "query": {"id": "3"}, "path": "/feedback"}
+    token = secret["Authorization"]
+    assert said.json() == {"content": "done", "query": {"id": "3"}, "path": "/feedback", "token": token}
     assert chunked.json()["content"] == "in chunks"
-    first, second = handle.hits
+    assert ask(bench, "/feedback", "PUT", headers=secret, data=b"\xff").status_code == 200
+    first, second, _ = handle.hits
     assert (first.query, first.content, first.error, second.content) == ("id=3", b"done", "", b"in chunks")
     assert (first.fields["authorization"], first.fields["cookie"], first.fields["x-board"]) == ("…", "…", "7")
     assert "s3cret" not in f"{first!r}{first}{dict(first.fields)}"
+    told = [json.loads(json.dumps(event.as_dict())) for event in bench.events(0, timeout=0, kinds="begun")]
+    assert [event["request"]["content"] for event in told] == ["done", "in chunks", "\\xff"]
 
 
 def test_content_is_bounded_in_the_record_and_too_much_of_it_is_refused_before_it_comes(
@@ -392,7 +399,27 @@ def test_of_an_upload_and_an_own_answer_for_the_same_name_the_later_one_counts(b
     bench.respond("/result.xml", "first")
     with bench.accept_uploads("result.xml"):
         assert ask(bench, "/result.xml", "PUT", data=b"<a/>").status_code == 201
+        assert bench.requests[-1].content == b"<a/>"
         with bench.respond("/result.xml", "mine", method="PUT", times=1):
             assert [ask(bench, "/result.xml", "PUT", data=b"<b/>").text[:4] for _ in range(2)] == ["mine", "409 "]
     assert ask(bench, "/result.xml").text == "first"
     assert bench.storage.read_bytes("result.xml") == b"<a/>"
+
+
+def lost() -> int:
+    """Start a server whose functions hold its client, lose that, and return the port."""
+    client = HttpServerClient(host="127.0.0.1")
+    client.start()
+    client.respond("/x", lambda request: client.get_url())
+    client.mount("/y", lambda environ, start_response: [client.get_url().encode()])
+    assert ask(client, "/x").text == client.get_url()
+    return client.get_port()
+
+
+def test_a_function_that_holds_the_client_does_not_keep_it_from_ending_once_nobody_else_does() -> None:
+    port = lost()
+
+    gc.collect()
+
+    with pytest.raises(ConnectionError), Wire(port) as wire:
+        wire.ask("/x")
