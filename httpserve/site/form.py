@@ -65,8 +65,12 @@ class Form:
             raise ValueError("the form ends before its last part does")
 
     def _events(self, data: bytes) -> Iterator[Part | bytes]:
-        if not self._is_over:  # what comes after the last part means nothing (RFC 2046 5.1.1)
-            self._decoder.receive_data(data)
+        decoder = self._decoder
+        if decoder.state is State.DATA and not decoder.buffer and self._delimiter not in data:
+            if data and self._is_file:
+                yield data  # the decoder would copy it several times
+        elif not self._is_over:  # what comes after the last part means nothing (RFC 2046 5.1.1)
+            decoder.receive_data(data)
             while (event := self._next()) is not None:
                 yield event
 
