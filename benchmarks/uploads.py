@@ -1,7 +1,8 @@
 """How fast a file comes in, against its digest alone: `python -m benchmarks.uploads [MIB]`.
 
 curl sends a file to a server in a process of its own, which stores it and computes its SHA-256; `hashlib.file_digest`
-reads the same file alone. In turns, as a machine is not always as fast. What the server's memory grows by is printed too.
+reads the same file alone. In turns, as a machine is not always as fast. By how much the server's memory grows is
+printed too. Needs two processors that nobody else uses.
 """
 
 from __future__ import annotations

@@ -47,10 +47,8 @@ DESCRIPTIONS = {
 
 EXAMPLES = {
     "": (
-        "httpserve build/ --peer 192.168.7.2",
-        "httpserve board.img --command u-boot --qr",
+        "httpserve board.img --peer 192.168.7.2 --command u-boot",
         "httpserve build/ --exit-after zImage --exit-after board.img,2 --timeout 600",
-        "httpserve zImage board.dtb modules/  (these three, and nothing beside them)",
         "httpserve build/ --fault 'board.img=cut@50%,times=2'",
     ),
     "put": (
@@ -93,6 +91,8 @@ class Options(argparse.Namespace):
     dot_files: bool = False
     timeout: float | None
     faults: list[Said]
+    upload: str | None = None  # empty: anywhere
+    max_upload: int | None = None
     port_file: str | None
     command: list[str]
     qr: bool
@@ -156,6 +156,8 @@ def _check_exit(parser: argparse.ArgumentParser, options: Options) -> None:
         options.exit_after = [ExitAfter(options.dst, 1)]
     if options.timeout is not None and not options.exit_after:
         parser.error("--timeout needs --exit-after: it says how long to wait for that")
+    if options.max_upload is not None and options.upload is None:
+        parser.error("--max-upload needs --upload: it says how much one upload may bring")
     is_file_known = options.src is not None or options.exit_after or not all(map(os.path.isdir, options.paths))
     if options.command and not is_file_known:
         parser.error("--command needs to know the file: give one as PATH, or by --exit-after NAME")
@@ -190,6 +192,10 @@ def serve_parser() -> argparse.ArgumentParser:
     _add_serving(parser)
     parser.add_argument("--no-listing", action="store_false", dest="listing", help="do not list what is in directories")
     parser.add_argument("--dot-files", action="store_true", help="serve names with a leading dot too")
+    what = "let boards send files into SUBDIR (default: anywhere)"
+    parser.add_argument("--upload", nargs="?", const="", metavar="[SUBDIR]", help=what)
+    what = "the most that one file may have (default: 64M)"
+    parser.add_argument("--max-upload", type=byte_count, metavar="SIZE", help=what)
     parser.add_argument("--version", action="version", version=f"httpserve {__version__}", help="print the version")
     parser.set_defaults(src=None, dst="", sha256=None, exit_after_download=False)
     return parser
@@ -306,6 +312,15 @@ def port_number(text: str) -> int:
     if is_port(text):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a port: a whole number from 0 to {LAST_PORT}")
+
+
+def byte_count(text: str) -> int:
+    """Read a number of bytes above 0, or of the units that K, M and G stand for."""
+    match = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(?:iB|B)?)?", text, re.IGNORECASE)
+    count = int(match[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[(match[2] or "").upper()] if match else 0
+    if count:
+        return count
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes above 0, such as 64M")
 
 
 def seconds(text: str) -> float:

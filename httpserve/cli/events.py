@@ -20,13 +20,14 @@ from httpserve import (
     ProgressEvent,
     RequestEvent,
     Transfer,
+    UploadEvent,
 )
 from httpserve import Event as ClientEvent
 
 UNDER_WAY, UNKNOWN = "under way", "unknown"
 SHARED = ("id", "name", "client")
 AMOUNTS = ("sent", "acknowledged", "total", "rate", "seconds")
-SHOWN = ("begun", "progress", "ended", "downloaded", "missing", "forgotten")
+SHOWN = ("begun", "progress", "ended", "downloaded", "uploaded", "missing", "forgotten")
 
 
 class Kind(NamedTuple):
@@ -57,6 +58,11 @@ KINDS = {
     "download": Kind(
         "A client has every byte of a file, by one transfer or by several.",
         ("name", "client", "bytes", "total", "seconds", "user_agent", "ranges", "known", "shared"),
+    ),
+    "upload": Kind(
+        "A board has sent a file (--upload), or has begun to: the outcome is completed, refused by the server, "
+        "closed or reset by the client, lost or cut.",
+        ("name", "client", "bytes", "sha256", "seconds", "content_type", "filename", "user_agent", "outcome", "status"),
     ),
     "missing": Kind(
         "What is not there was asked for, or is hidden by its leading dot; nearest are names that are there.",
@@ -115,6 +121,8 @@ class EventFeed:
                 yield _event("transfer-ended", event.transfer, event.time, event.exchange)
             case DownloadEvent():
                 yield _event("download", event.download, event.time)
+            case UploadEvent():
+                yield _event("upload", event.upload, event.time)
             case MissingEvent(missing=missing):
                 fields = {"client": missing.client, "name": missing.name, "nearest": missing.nearest}
                 yield Event("missing", {**fields, "hidden": self._is_hidden(missing.name)}, event.time)

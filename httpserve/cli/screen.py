@@ -81,7 +81,7 @@ class Lines:
             self._due.pop(fields["id"], None)
         elif event.kind == "transfer-progress" and now < self._due.get(fields["id"], now):
             return
-        else:
+        elif "id" in fields:
             self._due[fields["id"]] = now + LINES_SECONDS
         self._stays(event.time, SENTENCES[event.kind](fields))
 
@@ -262,12 +262,22 @@ def _missing(fields: Mapping[str, Any]) -> Sentence:
     return Sentence(f'{fields["client"]} asked for "', shown(fields["name"]), '", which is ', "not there", near)
 
 
+def _upload(fields: Mapping[str, Any]) -> Sentence:
+    if fields["outcome"] == "completed":
+        how = f", {amount(fields['bytes'])} in {fields['seconds']:.1f} s"
+    else:
+        status = f" ({fields['status']})" if fields["status"] else ""
+        how = f"{status} at {amount(fields['bytes'])}"
+    return Sentence("", printable(fields["name"]), f" from {fields['client']}: ", fields["outcome"], how)
+
+
 SENTENCES: dict[str, Callable[[Mapping[str, Any]], Sentence]] = {
     "request": _asked,
     "transfer-started": lambda fields: _of_transfer(fields, "started", f", {amount(fields['total'])}"),
     "transfer-progress": _progress,
     "transfer-ended": _ended,
     "download": _whole,
+    "upload": _upload,
     "missing": _missing,
 }
 

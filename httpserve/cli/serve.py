@@ -21,6 +21,7 @@ from httpserve import (
     DownloadRecord,
     HttpServeError,
     HttpServerClient,
+    InvalidArgument,
     IsADirectory,
     NotFound,
     PortInUse,
@@ -48,6 +49,7 @@ TELLING_SHARE = 8  # telling takes at most one part in so many of the time of a 
 MOST_REST_SECONDS = 0.25
 COPYING_SECONDS = 0.1  # between two texts about the progress of a copy
 STANDARD_INPUT = "/dev/stdin"
+MAX_UPLOAD_BYTES = 64 * 1024 * 1024
 LOOPBACK = "127.0.0.1"
 
 Ends = dict[str, Future[list[DownloadRecord]]]  # of the waits for names
@@ -375,8 +377,17 @@ def _screen(stream: Stream, *, tells_ends: bool) -> Lines:
 
 
 def client_for(served: Served | None, options: Options) -> HttpServerClient:
-    """Return a client that is not started, for what is served as it lies or for a private directory."""
-    return HttpServerClient(
+    """Return a client that is not started, for what is served as it lies or for a private directory.
+
+    Raises InvalidArgument or InvalidName where nothing can be uploaded to what --upload says.
+    """
+    upload = options.upload
+    only = () if served is None else served.names
+    if only and upload is not None:
+        if not upload.strip("/"):
+            raise InvalidArgument("--upload needs a SUBDIR where not all of a directory is served")
+        only = (*only, upload.strip("/"))
+    client = HttpServerClient(
         None if served is None else served.directory,
         options.bind,
         options.port,
@@ -386,9 +397,13 @@ def client_for(served: Served | None, options: Options) -> HttpServerClient:
         advertise=options.advertise,
         listing=options.listing,
         dot_files=options.dot_files,
-        read_only=served is not None,
-        only=None if served is None else served.names or None,
+        read_only=served is not None and upload is None,
+        remove_created_on_close=upload is None,
+        only=only or None,
     )
+    if upload is not None:
+        client.accept_uploads(f"{upload}/", options.max_upload or MAX_UPLOAD_BYTES)
+    return client
 
 
 def log_to(lines: Lines, options: Options) -> None:
