@@ -50,6 +50,7 @@ from httpserve.plan import (
 )
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_WHICH_BYTES = ("content-range", "content-encoding", "transfer-encoding")  # fields that say what the content is
 _SERVERS_OWN = ("connection", "date")  # fields that the server adds to each answer
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -557,7 +558,8 @@ class Headers(Fault):
         length, told = field_of(response, "content-length"), field_of(other, "content-length")
         if told != length and length is not None:
             other.plan.is_last = True
-        if told not in (length, None):  # nobody knows what the client takes
+        other_bytes = any(field_of(response, name) != field_of(other, name) for name in _WHICH_BYTES)
+        if told not in (length, None) or other_bytes:  # nobody knows what the client takes
             other.plan.subject = counting(other.plan.subject, ())
         return other
 

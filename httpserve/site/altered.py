@@ -255,7 +255,9 @@ class _Altering:
             if other is not None:
                 ask = other
                 asking.append(fault)
-        if not asking:
+        # What is not read is not asked for twice: it would be an upload once more, and a file is no answer to it.
+        is_file = self._own is None or ask.stale is not None
+        if not asking or (is_file and self._asked.method not in ("GET", "HEAD")):
             return response
         made = self._answer_to(ask)
         if made is response:

@@ -117,12 +117,16 @@ class Site:
                 intake = WholeContent(self, environ, self._memory)
                 return intake.refusal() or Receive(intake)
             own = own_answer(own_answers, asked, environ)
-        if own is None and asked.method in UPLOADING and isinstance(response := self._respond(environ), HandOver):
-            return self._faulty_upload(response, asked, environ) if isinstance(response, Receive) else response
+        made = own
+        if own is None and asked.method in UPLOADING:
+            response = self._respond(environ)
+            if isinstance(response, HandOver):
+                return self._faulty_upload(response, asked, environ) if isinstance(response, Receive) else response
+            made = response
         if environ.get(MAY_NOT_BLOCK):
             return NEEDS_THREAD
         meeting = Meeting(self.rules, self, asked, environ)
-        return meeting.altered(self.answer(environ) if own is None else own, own)
+        return meeting.altered(made or self.answer(environ), own)
 
     def _faulty_upload(self, receive: Receive, asked: Request, environ: Environ) -> Response | HandOver:
         """Take an upload whose answer meets something. Another answer comes at once, and nothing is kept.

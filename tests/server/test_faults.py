@@ -486,3 +486,15 @@ def test_the_answer_to_an_upload_meets_faults_and_holds(bench: HttpServerClient)
     with bench.fault("log", Status(503), after=1, times=1):
         assert [send(bench, data) for data in (b"2", b"3", b"4")] == [204, 503, 204]
     assert bench.storage.read_bytes("log") == b"4"
+
+
+def test_a_request_that_brings_content_is_answered_once_and_with_no_other_file(bench: HttpServerClient) -> None:
+    put(bench, "old", 100)
+    for fault in (Stale(b"old"), Stale("old"), Truncate(1)):
+        with bench.fault("log", fault) as handle:
+            assert send(bench, b"1") == 405
+            with bench.accept_uploads("log"):
+                assert [send(bench, data) for data in (b"1", b"2")] == [201, 409]
+            assert handle.hits == ()
+        bench.storage.delete("log")
+    assert [(one.bytes, one.status) for one in bench.uploads] == [(1, 201)] * 3

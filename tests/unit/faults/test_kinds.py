@@ -328,6 +328,9 @@ def test_headers_are_sent_as_they_are_given(file: OpenFile) -> None:
     lying = met(Headers({"Content-Length": "7"}), whole(file))
     assert (lying.plan.is_last, counted(lying)) == (True, [])
     assert counted(met(Headers({"content-length": str(SIZE)}), whole(file))) == [(0, SIZE)]
+    for unclear in (Headers({"Content-Range": "bytes 0-9/200"}), Headers(drop=["Content-Range"])):
+        assert counted(met(unclear, part(file, 10, 20))) == []
+    assert counted(met(Headers({"Transfer-Encoding": "chunked"}), whole(file))) == []
     assert Headers(drop=["X-New"]).altered(whole(file), GET) is None
 
 
