@@ -33,17 +33,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.soak_bench import NAMES, USERS
-from benchmarks.soak_boards import Boards, Note
-from benchmarks.soak_claims import Claim, Waited, false_claims, false_waits
+from benchmarks.soak_boards import Boards, Note, Odd
+from benchmarks.soak_claims import Claim, Waited, false_claims, false_waits, unexplained
 from benchmarks.soak_disk import Chaos
 from benchmarks.soak_kills import Kills
+from benchmarks.soak_uploads import Sent, Upload, false_uploads
 from tests import fuse
 
 ROUND_SECONDS = 15.0
 KILLS_PER_ROUND = 3
 CALM_SECONDS = 1.0  # of a round, in which the disk is a good one again
 PATIENCE_SECONDS = 100.0  # from the end of a round until all is at rest
-BOARDS = 5  # of each process
+BOARDS = 7  # of each process
 SIZES = (0, 1_000, 20_000, 300_000, 2_000_000)
 MIB = 1 << 20
 # The allocator keeps what peaks have left behind; a leak grows with every round.
@@ -51,12 +52,12 @@ GROWTH_BYTES = 8 * MIB
 FEWEST_ROUNDS = 8  # that tell a leak from what is filled
 SETTLING = 0.25  # of the rounds: until caches and records are full
 COMPLAINTS = 200  # that are printed
-WHOLE, CUT = "whole answers, every byte compared", "cut or refused"
 # What must not be, and how it is told apart from all else that went wrong.
 NONE_OF = {
     "wrong bytes": "that nobody put",
     "false claims": "a record ",
     "false waits": "a wait ",
+    "false uploads": "an upload ",
     "early ends": "that looks orderly",
     "files of the user's lost": "of the user's",
     "litter": "litter",
@@ -142,10 +143,10 @@ class Party:
     def rest(self) -> bool:
         """Wait until they rest, and take down what there is, and what is not so. Returns whether it lives."""
         told = self._hear()
-        notes = self._boards.stop()
+        found = self._boards.stop()
         if told is None:
             return False
-        self._compare(told["said"], notes)
+        self._compare(told["said"], *found)
         self.samples.rss.append(told["rss"])
         self.samples.descriptors.append(told["descriptors"])
         self.samples.threads.append(told["threads"])
@@ -154,7 +155,7 @@ class Party:
         print(
             f"{self.name}, round {len(self.samples.rss)}: {told['rss'] / MIB:.1f} MiB, "
             f"{told['descriptors']} descriptors, {told['threads']} threads, "
-            f"{len(told['wrong']) + len(self._boards.wrong) + len(self.samples.wrong)} wrong",
+            f"{len(told['wrong']) + len(self.samples.wrong)} wrong",
             flush=True,
         )
         return True
@@ -168,15 +169,20 @@ class Party:
         self._errors.seek(0)
         said = self._errors.read().decode().splitlines()
         self._errors.close()
-        self.samples.wrong += [f"stderr: {line}" for line in said] + self._boards.wrong + self._told["wrong"]
+        self.samples.wrong += [f"stderr: {line}" for line in said] + self._told["wrong"]
         self.done.update({f"boards: {what}": count for what, count in self._boards.done.items()})
         self.done.update({f"script: {what}": count for what, count in self._told["done"].items()})
         self.done.update({f"script: {what} raised": count for what, count in self._told["errors"].items()})
 
-    def _compare(self, said: dict[str, Any], notes: list[Note]) -> None:
+    def _compare(self, said: dict[str, Any], notes: list[Note], odd: list[Odd], sent: list[Sent]) -> None:
         claims = [Claim(token, *claimed) for token, claimed in said["claims"].items()]
         waits = [Waited(**waited) for waited in said["waits"]]
+        uploads, faults = [Upload(**upload) for upload in said["uploads"]], said["faults"]
         self.samples.wrong += false_claims(claims, notes) + false_waits(waits, notes)
+        self.samples.wrong += unexplained(odd, faults) + false_uploads(uploads, sent, faults)
+        self.done.update(f"answers with {fault.partition('(')[0]}" for met in faults.values() for fault in met)
+        self.done.update(f"boards: {one.kind}, as was asked for" for one in odd)
+        self.done.update(f"uploads{'' if upload.completed else ' not'} completed" for upload in uploads)
         self.done["records compared with what the board has"] += len(claims)
         self.done["waits that returned, compared with what the board has"] += len(waits)
 

@@ -27,9 +27,14 @@ from types import FrameType
 
 import opendal
 
+from benchmarks import soak_uploads
+from benchmarks.soak_faults import Mischief
 from httpserve import DownloadRecord, HttpServeError, HttpServerClient
 
 WORKERS = 8
+MISCHIEF = 2  # threads that put faults in force
+UPLOADERS = 2  # threads that take uploads
+MOST_RECORDS = 3000
 NAMES = ["images/0", "images/1", "images/2", "small"]
 USERS = {name: f"the user's own {name}".encode() * 500 for name in ("images/own", "own", "deep/own/notes")}
 FULL_BYTES = 100_000  # the largest file while the disk is "full"
@@ -51,6 +56,17 @@ class Refuses(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if random.random() < 0.05:
             raise OSError("the log is full")
+
+
+class Tracebacks(logging.Handler):
+    """Takes down what the server itself did wrong."""
+
+    def __init__(self, wrong: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._wrong = wrong
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._wrong.append(record.getMessage())
 
 
 class Bench:
@@ -80,16 +96,19 @@ class Bench:
         self._stalled = where / f"stalled-{root.parent.name}"
         os.mkfifo(self._stalled)
         self._kept_open = os.open(self._stalled, os.O_RDWR)
-        self._client = HttpServerClient(self._root, host="127.0.0.1", port=port)
+        self._client = HttpServerClient(self._root, host="127.0.0.1", port=port, max_records=MOST_RECORDS)
         self._taken_over: dict[str, bytes] = {}
         self._taking_over = (
             threading.Lock()
         )  # held by close(), too: it looks before it removes, and cannot do both at once
-        self._claims: dict[str, tuple[int, bool]] = {}
+        self._claims: dict[str, tuple[int, bool, str]] = {}
+        self._faults: dict[str, dict[str, None]] = {}  # by the token of an answer, and by where its connection is from
+        self._uploads: dict[str, dict[str, object]] = {}
         self._waits: list[dict[str, object]] = []
         self.done: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self._mischief = Mischief(self._client, NAMES, network)
+        self.wrong = self._mischief.wrong
         self._ways: list[Callable[[random.Random], object]] = [
             *[self.put] * 8,
             *[self.put_from_operator] * 2,
@@ -127,8 +146,16 @@ class Bench:
         """Do everything for so long. Returns, with the client closed, what it said that boards have."""
         until = time.monotonic() + seconds
         began = time.time()
-        chances = [random.Random(self._chance.random()) for _ in range(WORKERS)]
-        threads = [threading.Thread(target=self._work, args=(until, chance)) for chance in chances]
+        mischief = self._mischief
+        ways = [
+            *[(self._ways, self._rare)] * WORKERS,
+            *[(mischief.ways, mischief.ways)] * MISCHIEF,
+            *[(mischief.upload_ways, mischief.upload_ways)] * UPLOADERS,
+        ]
+        threads = [
+            threading.Thread(target=self._work, args=(until, random.Random(self._chance.random()), *some))
+            for some in ways
+        ]
         threads.append(threading.Thread(target=self._look_at_records, args=(until, began)))
         self._start()
         for thread in threads:
@@ -148,9 +175,14 @@ class Bench:
             self._look_once(began)
         self._client.close()
         self._see_what_is_the_users()
-        claims, self._claims = self._claims, {}
-        waits, self._waits = self._waits, []
-        return {"claims": claims, "waits": waits}
+        said: dict[str, object] = {
+            "claims": self._claims,
+            "waits": self._waits,
+            "faults": {key: list(faults) for key, faults in self._faults.items()},
+            "uploads": list(self._uploads.values()),
+        }
+        self._claims, self._waits, self._faults, self._uploads = {}, [], {}, {}
+        return said
 
     def look_for_litter(self) -> None:
         """Start and close once more, which removes what could not be removed, and see what is left."""
@@ -159,7 +191,7 @@ class Bench:
         left = {str(path.relative_to(self._beneath)) for path in self._beneath.rglob("*") if not path.is_dir()}
         litter = left - USERS.keys() - self._taken_over.keys()
         # What could not be removed on a disk that failed stays under its name, and is told in the log.
-        litter -= set(NAMES) if self._is_bad_disk else set()
+        litter -= {*NAMES, *soak_uploads.NAMES} if self._is_bad_disk else set()
         if litter:
             self.wrong.append(f"litter: {sorted(litter)}")
 
@@ -172,9 +204,15 @@ class Bench:
                 self.errors[type(error).__name__] += 1
                 time.sleep(LOOK_SECONDS)
 
-    def _work(self, until: float, chance: random.Random) -> None:
+    def _work(
+        self,
+        until: float,
+        chance: random.Random,
+        often: list[Callable[[random.Random], object]],
+        rare: list[Callable[[random.Random], object]],
+    ) -> None:
         while time.monotonic() < until:
-            way = chance.choice(self._rare if chance.random() < 0.005 else self._ways)
+            way = chance.choice(rare if chance.random() < 0.005 else often)
             try:
                 way(chance)
                 self.done[way.__name__] += 1
@@ -199,11 +237,34 @@ class Bench:
             time.sleep(LOOK_SECONDS)
 
     def _look_once(self, began: float) -> None:
+        held, self._mischief.held = self._mischief.held, []
+        for token, acknowledged, fault in held:
+            self._claim(token, acknowledged, completed=False, fault=fault)
         for record in self._client.requests:
             token = record.user_agent
-            if token and record.time >= began and record.known == "acked":
-                most, completed = self._claims.get(token, (0, False))
-                self._claims[token] = (max(most, record.bytes), completed or record.completed)
+            if record.time < began:
+                continue
+            if record.fault:
+                for key in (token, f"{record.client}:{record.client_port}"):
+                    self._faults.setdefault(key, {})[record.fault] = None
+            if record.known == "acked":
+                self._claim(token, record.bytes, completed=record.completed, fault=record.fault)
+        for upload in self._client.uploads:
+            if upload.time >= began:
+                self._uploads[upload.user_agent] = {
+                    "token": upload.user_agent, "client": upload.client, "name": upload.name, "bytes": upload.bytes,
+                    "sha256": upload.sha256, "completed": upload.completed,
+                }  # fmt: skip
+        for name in soak_uploads.NAMES:
+            with contextlib.suppress(FileNotFoundError):
+                data = (self._beneath / name).read_bytes()
+                if data != soak_uploads.sent_as(data):
+                    self.wrong.append(f"an upload in its place, {name}, is none that a board sent whole")
+
+    def _claim(self, token: str, acknowledged: int, *, completed: bool, fault: str) -> None:
+        if token:
+            most, was_completed, told = self._claims.get(token, (0, False, ""))
+            self._claims[token] = (max(most, acknowledged), was_completed or completed, fault or told)
 
     def _waited(self, records: DownloadRecord | list[DownloadRecord], *, is_plain: bool = False) -> None:
         at = time.time()
@@ -285,7 +346,8 @@ class Bench:
 
     def list(self, chance: random.Random) -> None:
         for name in self._client.storage.scan("/"):
-            if name not in {"/", "images/", "deep/", "deep/own/", "taken/", *NAMES, *USERS} and "taken/" not in name:
+            known = {"/", "images/", "deep/", "deep/own/", "taken/", "up/", *NAMES, *USERS, *soak_uploads.NAMES}
+            if name not in known and "taken/" not in name:
                 self.wrong.append(f"listed {name}")
 
     def wait(self, chance: random.Random) -> None:
@@ -392,6 +454,7 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # for whoever looks at one that hangs
     signal.signal(signal.SIGALRM, raise_timeout)
     bench = Bench(where, root, beneath, port, network, random.Random(seed))
+    logging.getLogger("httpserve.server").addHandler(Tracebacks(bench.wrong))
     for line in sys.stdin:
         said: dict[str, object] = {}
         if line.strip():

@@ -1,15 +1,26 @@
-"""What a server says that boards have, compared with what they have.
+"""What a server says that boards have, compared with what they have; and which oddities its faults explain.
 
-Knows the notes of boards. Does not know how either came to be.
+Knows the notes of boards, and the faults that records tell. Does not know how either came to be.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from benchmarks.soak_boards import Note
+from benchmarks.soak_boards import Note, Odd
+
+# Which faults explain what a board finds odd.
+EXPLAINS = {
+    "bytes": ("Corrupt", "Stale", "Status", "Headers"),
+    "short": ("Truncate", "Stale", "WrongLength", "Cut", "Headers"),
+    "early": ("Cut", "WrongLength", "Headers"),
+    "rubbish": ("WrongLength", "Headers", "Corrupt"),
+    "mixed": ("Corrupt", "Stale", "Truncate", "WrongLength", "WrongRange", "Cut", "Headers", "Status"),
+}
+UNFRAMED = ("WrongLength", "Headers")  # with which boards take more or less for the content than there is
+UNENDED = (*UNFRAMED, "NoLength")  # with which only the end of the connection may tell
 
 
 @dataclass(frozen=True)
@@ -20,11 +31,13 @@ class Claim:
         token: The request's.
         bytes: The most content that the board was said to have acknowledged.
         completed: Whether it was said to have it all.
+        fault: The faults that its answer was said to have met.
     """
 
     token: str
     bytes: int
     completed: bool
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,20 @@ class Waited:
     at: float
 
 
+def unexplained(found: Iterable[Odd], faults: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return what boards found odd, without what was asked for: `faults` has those of answers by token and by port."""
+    said = []
+    for odd in found:
+        met = [fault for key in odd.keys for fault in faults.get(key, ())]
+        if not _has(EXPLAINS[odd.kind], " ".join(met)):
+            said.append(f"{odd.text}, with {', '.join(met) or 'no fault'}")
+    return said
+
+
+def _has(kinds: Iterable[str], fault: str) -> bool:
+    return any(f"{kind}(" in fault for kind in kinds)
+
+
 def false_claims(claims: Iterable[Claim], notes: Iterable[Note]) -> list[str]:
     """Return what records said of requests that is not so."""
     by_token = {note.token: note for note in notes if note.token}
@@ -58,13 +85,16 @@ def false_claims(claims: Iterable[Claim], notes: Iterable[Note]) -> list[str]:
         note = by_token.get(claim.token)
         if note is None:
             said.append(f"a record of a request that no board sent: {claim}")
-        elif claim.bytes > note.got or (claim.completed and not note.is_whole):
+            continue
+        is_more = claim.bytes > note.got and not _has(UNFRAMED, claim.fault)
+        is_less = claim.completed and not note.is_whole and not _has(UNENDED, claim.fault)
+        if is_more or is_less:
             said.append(f"a record says more than the board has: {claim}, {note}")
     return said
 
 
 def false_waits(waits: Iterable[Waited], notes: Iterable[Note]) -> list[str]:
-    """Return the waits that returned though the board does not have what they say."""
+    """Return the waits that returned though the board does not have what they say, each byte as it was put."""
     notes = list(notes)
     by_token = {note.token: note for note in notes if note.token}
     by_file = defaultdict(list)
@@ -77,16 +107,16 @@ def false_waits(waits: Iterable[Waited], notes: Iterable[Note]) -> list[str]:
         if waited.token and (last is None or last.name != waited.name):
             said.append(f"a wait for what no board has asked: {waited}")
         elif _covered(parts) < waited.bytes:
-            said.append(f"a wait returned, and the board has {_covered(parts)} bytes: {waited}")
-        elif waited.is_single and last is not None and last.got < waited.bytes:
+            said.append(f"a wait returned, and the board has {_covered(parts)} bytes: {waited}, {parts[-2:]}")
+        elif waited.is_single and last is not None and _covered([last]) < waited.bytes:
             said.append(f"a wait returned before the board had it: {waited}, {last}")
     return said
 
 
 def _covered(notes: Iterable[Note]) -> int:
-    """Return how many bytes of a file have come, each counted once."""
+    """Return how many bytes of a file have come as they were put, each counted once."""
     reached = covered = 0
-    for start, stop in sorted((note.start, note.start + note.got) for note in notes if note.status in (200, 206)):
+    for start, stop in sorted(span for note in notes for span in note.right):
         covered += max(0, stop - max(start, reached))
         reached = max(reached, stop)
     return covered

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from benchmarks.soak_boards import Boards, Connection, Cut, Note
-from benchmarks.soak_claims import Claim, Waited, false_claims, false_waits
+from benchmarks import soak_uploads
+from benchmarks.soak_boards import UNKNOWN, Boards, Connection, Cut, Note, Odd, chunks, right_parts
+from benchmarks.soak_claims import Claim, Waited, false_claims, false_waits, unexplained
+from benchmarks.soak_uploads import Sending, Sent, Upload, content_of, false_uploads, sent_as
+from httpserve import HttpServerClient
 from tests.cases import each
+from tests.server.wire import Wire
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="addresses of 127.0.0.0/8, and socket filters")
 
 BYTES_ACKED = 120  # where it is in struct tcp_info
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
 BODY = bytes(range(250)) * 4000
-WHOLE = Note("t-0", "127.1.0.1", "image", 10.0, status=200, total=1000, length=1000, got=1000)
-PART = Note("t-1", "127.1.0.1", "image", 10.0, status=200, total=1000, length=1000, got=400)
-REST = Note("t-2", "127.1.0.1", "image", 10.0, status=206, start=400, total=1000, length=600, got=600)
+WHOLE = Note("t-0", "127.1.0.1", "image", 10.0, status=200, total=1000, length=1000, got=1000, right=((0, 1000),))
+PART = Note("t-1", "127.1.0.1", "image", 10.0, status=200, total=1000, length=1000, got=400, right=((0, 400),))
+REST = Note(
+    "t-2", "127.1.0.1", "image", 10.0, status=206, start=400, total=1000, length=600, got=600, right=((400, 1000),)
+)
+CORRUPT = replace(WHOLE, right=((0, 400), (401, 1000)))
 
 
 @pytest.fixture
@@ -100,15 +110,60 @@ def test_a_reset_inside_an_answer_is_no_orderly_end(listening: socket.socket) ->
     assert not board.early
 
 
-def test_bytes_that_nobody_put_are_told() -> None:
+@each(
+    ("status", "body", "got", "length", "right", "kind"),
+    [
+        (200, b"A" * 100, 100, 100, ((0, 100),), None),
+        (200, b"A" * 40, 40, 100, ((0, 40),), None),
+        (200, b"A" * 40, 40, UNKNOWN, ((0, 40),), None),
+        (200, b"A" * 40 + b"B" + b"A" * 59, 100, 100, ((0, 40), (41, 100)), "bytes"),
+        (200, b"A" * 99, 99, 99, ((0, 99),), "short"),
+        (200, b"B" * 12, 12, 12, (), "bytes"),
+        (404, b"B" * 12, 12, 12, (), None),
+    ],
+)
+def test_bytes_that_nobody_put_are_told_and_do_not_count(
+    status: int, body: bytes, got: int, length: int, right: tuple[tuple[int, int], ...], kind: str | None
+) -> None:
     boards = Boards(0, ["image"], [b"A" * 100], "127.1.0", 0, 0)
-    note = Note("", "127.1.0.1", "image", 10.0, status=200, total=100, length=100, got=100)
+    note = Note("", "127.1.0.1", "image", 10.0, status=status, total=100, length=length, got=got)
 
-    boards.check(note, b"A" * 100)
-    assert boards.wrong == []
-    boards.check(note, b"A" * 99 + b"B")
+    boards.check("127.1.0.1:5", note, body)
 
-    assert len(boards.wrong) == 1
+    assert note.right == right
+    assert [(odd.kind, odd.keys) for odd in boards.stop()[1]] == ([(kind, ("127.1.0.1:5",))] if kind else [])
+
+
+def test_what_came_right_is_what_lies_before_and_behind_what_is_wrong() -> None:
+    assert right_parts(b"0123456789", 2, b"2345") == ((2, 6),)
+    assert right_parts(b"0123456789", 2, b"2x45") == ((2, 3), (4, 6))
+    assert right_parts(b"0123456789", 8, b"89x") == ((8, 10),)
+    assert right_parts(b"0123456789", 0, b"") == ()
+
+
+def test_chunks_are_read_as_they_come() -> None:
+    assert chunks(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nnext", 0) == ([b"abc", b"de"], 20)
+    assert chunks(b"3\r\nab", 0) == ([b"ab"], None)
+    with pytest.raises(ValueError, match="does not end"):
+        chunks(b"3\r\nabcde\r\n", 0)
+
+
+@each(
+    ("kind", "fault", "is_told"),
+    [
+        ("bytes", "", True),
+        ("bytes", "Corrupt(0.5)", False),
+        ("bytes", "Slow(1000.0), Corrupt(0.5)", False),
+        ("bytes", "Cut(0.5)", True),
+        ("early", "Cut(0.5)", False),
+        ("early", "Corrupt(0.5)", True),
+        ("short", "Truncate(0.5)", False),
+    ],
+)
+def test_what_is_odd_is_wrong_unless_a_fault_explains_it(kind: str, fault: str, is_told: bool) -> None:
+    said = unexplained([Odd(kind, ("t-1",), "odd")], {"t-1": [fault], "t-2": ["Corrupt(1)"]})
+
+    assert bool(said) is is_told
 
 
 @each(
@@ -120,6 +175,8 @@ def test_bytes_that_nobody_put_are_told() -> None:
         (Claim("t-1", 401, completed=False), False),
         (Claim("t-1", 400, completed=True), False),
         (Claim("t-9", 0, completed=False), False),
+        (Claim("t-1", 400, completed=True, fault="WrongLength(600)"), True),
+        (Claim("t-1", 400, completed=True, fault="Corrupt(5)"), False),
     ],
 )
 def test_a_record_that_says_more_than_the_board_has_is_false(claim: Claim, is_true: bool) -> None:
@@ -137,6 +194,7 @@ def test_a_record_that_says_more_than_the_board_has_is_false(claim: Claim, is_tr
         ([WHOLE, PART], "t-1", True, 11.0, False),
         ([WHOLE], "t-0", True, 9.0, False),
         ([WHOLE], "t-9", True, 11.0, False),
+        ([CORRUPT], "t-0", True, 11.0, False),
     ],
 )
 def test_a_wait_that_returns_before_the_board_has_it_is_false(
@@ -145,3 +203,57 @@ def test_a_wait_that_returns_before_the_board_has_it_is_false(
     waited = Waited(token, "127.1.0.1", "image", 1000, 1000, is_single, at)
 
     assert (false_waits([waited], notes) == []) is is_true
+
+
+# What boards send
+
+
+def test_what_a_board_has_sent_tells_whether_it_is_whole() -> None:
+    content = content_of("t-1", 5000)
+
+    assert (len(content), sent_as(content), sent_as(content[:4000])) == (5000, content, content)
+    assert sent_as(b"anything") is None
+
+
+UPLOADED = Sent("t-0", "127.1.0.1", "up/0", 1000, "d1", is_whole=True, status=201)
+
+
+@each(
+    ("upload", "sent", "is_true"),
+    [
+        (Upload("t-0", "127.1.0.1", "up/0", 1000, "d1", completed=True), UPLOADED, True),
+        (Upload("t-0", "127.1.0.1", "up/0", 1000, "d2", completed=True), UPLOADED, False),
+        (Upload("t-0", "127.1.0.1", "up/0", 999, "d1", completed=True), UPLOADED, False),
+        (Upload("t-0", "127.1.0.1", "up/1", 1000, "d1", completed=True), UPLOADED, False),
+        (Upload("t-0", "127.1.0.1", "up/0", 1000, "d1", completed=True), replace(UPLOADED, is_whole=False), False),
+        (Upload("t-0", "127.1.0.1", "up/0", 400, "", completed=False), UPLOADED, False),
+        (Upload("t-0", "127.1.0.1", "up/0", 400, "", completed=False), replace(UPLOADED, status=0), True),
+        (Upload("t-9", "127.1.0.1", "up/0", 400, "", completed=False), replace(UPLOADED, status=0), False),
+    ],
+)
+def test_an_upload_that_is_not_what_the_board_sent_is_false(upload: Upload, sent: Sent, is_true: bool) -> None:
+    assert (false_uploads([upload], [sent], {}) == []) is is_true
+
+
+def test_what_boards_send_is_stored_where_all_of_it_was_sent_and_is_right(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    sent = [Sending(chance, f"t-{number}", "127.0.0.1") for number in range(30)]
+    with HttpServerClient(tmp_path, host="127.0.0.1") as client, client.accept_uploads("up/", overwrite=True):
+        for one in sent:
+            with Wire(client.get_port()) as wire:
+                wire.send(one.head)
+                if one.waits:
+                    assert wire.read_head().startswith(b"HTTP/1.1 100 ")
+                for piece in one.pieces():
+                    wire.send(piece)
+                if one.is_all:
+                    one.sent.status = int(wire.read_head().split()[1])
+
+        uploads = [
+            Upload(one.user_agent, one.client, one.name, one.bytes, one.sha256, one.completed) for one in client.uploads
+        ]
+
+    assert false_uploads(uploads, [one.sent for one in sent], {}) == []
+    assert {one.token for one in uploads if one.completed} == {one.sent.token for one in sent if one.sent.is_whole}
+    assert {one.sent.status for one in sent} == {0, 201, 204, 422}
+    assert {one.name for one in uploads} == set(soak_uploads.NAMES)
