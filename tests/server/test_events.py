@@ -24,6 +24,7 @@ from httpserve import (
     ServerEvent,
     VersionEvent,
 )
+from tests.cases import each
 from tests.server.waits import BIG, ONE, OTHER, PATIENT, SIZE, begin, fetch, fetch_part, halfway, put
 from tests.server.wire import Wire, eventually
 
@@ -110,6 +111,7 @@ def test_a_download_by_ranges_is_told_with_its_last(bench: HttpServerClient) -> 
     put(bench, size=100)
     fetch_part(bench, 0, 60, board=ONE)
     fetch_part(bench, 60, 100, board=ONE)
+    eventually(lambda: bench.events(0, timeout=0, kinds="downloaded"), "the end of the last one")
     fetch_part(bench, 0, 10, board=ONE)
 
     kinds = [event.kind for event in bench.events(0, timeout=0, kinds=("begun", "downloaded"))]
@@ -335,7 +337,7 @@ def test_an_event_is_json(bench: HttpServerClient) -> None:
 # Arguments
 
 
-@pytest.mark.parametrize(
+@each(
     ("since", "timeout", "kinds", "said"),
     [
         *((0, 0, kinds, "kinds must be one or several of started") for kinds in ("end", "", (), ["none"], 5, [1])),

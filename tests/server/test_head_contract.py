@@ -17,6 +17,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.server.limits import Limits
+from tests.cases import each
 from tests.server.wire import Answer, Wire, pattern
 
 SMALL = b"a kernel\n"
@@ -199,7 +200,7 @@ def test_h6_an_11_request_without_the_option_keeps_the_connection(wire: Wire) ->
 # H7
 
 
-@pytest.mark.parametrize(
+@each(
     "host",
     [
         *("", "192.168.7.1", "192.168.7.1:8000", "localhost:", "[fd00::1]", "[fd00::1]:8000", "some_board.local"),

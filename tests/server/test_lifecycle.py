@@ -659,7 +659,7 @@ def test_the_repr_says_the_state_and_where(client: HttpServerClient) -> None:
     assert client.get_url() in repr(client)
 
 
-@pytest.mark.parametrize(
+@each(
     ("argument", "value"),
     [
         *(("port", -1), ("port", 65536), ("port", "80"), ("timeout", 0), ("timeout", -1), ("timeout", "1")),

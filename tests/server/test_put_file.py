@@ -28,6 +28,7 @@ from httpserve import (
     ServerNotRunning,
     SourceNotFound,
 )
+from tests.cases import each
 from tests.copying.raw_server import End, RawServer, answer
 from tests.server.wire import Wire, eventually, pattern
 
@@ -117,7 +118,7 @@ def test_names_that_differ_in_their_encoding_are_different_files(bench: HttpServ
     assert [requests.get(url, timeout=10).content for url in urls] == [pattern(100, n) for n in range(6)]
 
 
-@pytest.mark.parametrize(
+@each(
     "name",
     [
         *("", "/", ".", "..", "../x", "a/../b", "a/..", "a/"),

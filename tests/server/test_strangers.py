@@ -14,6 +14,7 @@ import pytest
 
 from httpserve import CopyFailed, HttpServeError, HttpServerClient, WaitTimeout
 from tests import strangers
+from tests.cases import each
 from tests.copying.raw_server import Answer, RawServer
 from tests.server.wire import PATIENCE_SECONDS, eventually
 
@@ -169,8 +170,8 @@ def test_records_tables_pages_findings_and_errors_print(served: HttpServerClient
         assert repr(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in strangers.TEXTS if kind != "a line"])
 @pytest.mark.parametrize("where", ["reason", "Location", "after tries"])
+@each("kind", [kind for kind in strangers.TEXTS if kind != "a line"])
 def test_what_a_source_server_says_prints(
     bench: HttpServerClient, logged: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str, where: str
 ) -> None:

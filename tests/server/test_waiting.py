@@ -20,6 +20,7 @@ from httpserve import (
     InvalidType,
     NotFound,
 )
+from tests.cases import each
 from tests.server.waits import AT_ONCE, BIG, ONE, OTHER, PATIENT, SIZE, begin, fetch, halfway, put, vain
 from tests.server.wire import Wire, eventually, pattern
 
@@ -297,7 +298,7 @@ NO_TIMES = ["1", -1, True, float("nan"), b"0", float("inf"), 10**400, IN_MILLISE
 NO_PARTS = ["whole", "", 0, -1, 0.0, 1.1, -0.5, float("nan"), True, None, b"all"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("wanted", "error", "said"),
     [
         *(({"client": client}, InvalidArgument, "client") for client in ("board", "", f"{ONE}:80", "256.0.0.1", 5)),

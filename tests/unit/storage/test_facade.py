@@ -31,6 +31,7 @@ from httpserve.errors import (
 )
 from httpserve.storage.directory.root import Root
 from httpserve.storage.facade import Storage
+from tests.cases import each
 from tests.unit.storage.parts import in_threads, on_disk
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
@@ -260,7 +261,7 @@ EVERY_METHOD = [
 ]
 
 
-@pytest.mark.parametrize("call", EVERY_METHOD)
+@each("call", EVERY_METHOD)
 def test_every_method_refuses_names_that_leave_the_root_or_come_back_changed(
     storage: Storage, call: Callable[[Storage, str], object]
 ) -> None:
