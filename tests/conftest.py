@@ -17,7 +17,7 @@ from pathlib import Path
 import opendal
 import pytest
 
-from httpserve import HttpServerClient
+import httpserve  # whose parts are loaded when a test first uses them: who only hands out the tests needs none
 from tests import fuse
 
 JOIN_SECONDS = 20.0
@@ -126,9 +126,9 @@ def _nothing_is_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.fixture
-def bench() -> Iterator[HttpServerClient]:
+def bench() -> Iterator[httpserve.HttpServerClient]:
     """A started server on 127.0.0.1 with a private root."""
-    with HttpServerClient(host="127.0.0.1") as client:
+    with httpserve.HttpServerClient(host="127.0.0.1") as client:
         yield client
 
 

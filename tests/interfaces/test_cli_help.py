@@ -16,6 +16,8 @@ import pytest
 from httpserve.cli.arguments import EXAMPLES, PARSERS, invocation, parse
 from httpserve.cli.events import KINDS
 from httpserve.cli.paths import COMMANDS
+from tests import warm
+from tests.cases import each
 from tests.interfaces.command import END_SECONDS, end
 from tests.interfaces.conftest import REPOSITORY, Run, Start
 
@@ -114,8 +116,8 @@ def test_page_on_the_shell_tells_every_event_and_its_fields() -> None:
 # Completion
 
 BASH = """
-eval "$(register-python-argcomplete httpserve)"
-COMP_LINE=$1
+eval "$1"
+COMP_LINE=$2
 COMP_POINT=${#COMP_LINE}
 COMP_TYPE=9
 read -ra COMP_WORDS <<<"$COMP_LINE"
@@ -134,6 +136,8 @@ def completed(tmp_path: Path) -> Completed:
     pytest.importorskip("argcomplete", reason="argcomplete is not installed")
     if shutil.which("bash") is None:
         pytest.skip("bash is not installed")
+    register = [sys.executable, str(Path(sys.executable).with_name("register-python-argcomplete")), "httpserve"]
+    registered = warm.run(register, timeout=END_SECONDS).stdout
     (tmp_path / "board.img").touch()
     (tmp_path / "pump.img").touch()
     (tmp_path / "build" / "boot").mkdir(parents=True)
@@ -148,7 +152,7 @@ def completed(tmp_path: Path) -> Completed:
     def completed(line: str) -> set[str]:
         path = os.pathsep.join((str(tools), str(Path(sys.executable).parent), os.environ["PATH"]))
         shell = subprocess.run(
-            ["bash", "--norc", "-c", BASH, "bash", line],
+            ["bash", "--norc", "-c", BASH, "bash", registered, line],
             cwd=tmp_path,
             env={**os.environ, "PATH": path},
             capture_output=True,
@@ -161,7 +165,7 @@ def completed(tmp_path: Path) -> Completed:
     return completed
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "expected"),
     [
         ("httpserve --p", {"--peer", "--port", "--port-file", "--progress"}),
