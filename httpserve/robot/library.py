@@ -16,6 +16,7 @@ from robot.utils import escape
 from robot.version import VERSION
 
 from httpserve import __version__
+from httpserve.robot.answer_keywords import AnswerKeywords
 from httpserve.robot.conversions import CONVERTERS, Address, Addresses, AutoClose, Names, misspelt, reads_text
 from httpserve.robot.download_keywords import DownloadKeywords
 from httpserve.robot.fault_keywords import FaultKeywords
@@ -27,7 +28,7 @@ from httpserve.robot.transfers_log import TransfersLog
 
 
 @library(scope="GLOBAL", version=__version__, converters=CONVERTERS, doc_format="ROBOT", listener="SELF")
-class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords):
+class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, AnswerKeywords):
     """Serves files over HTTP to the boards on a test bench, and knows that they have them.
 
     == A first suite ==

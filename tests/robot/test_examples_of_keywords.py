@@ -39,6 +39,7 @@ KEYWORDS = (
     "Hold Download",
     "Wait For Held Download",
     "Release Download",
+    "Respond With",
 )
 
 
