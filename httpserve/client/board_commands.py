@@ -1,4 +1,4 @@
-"""What to type on a board: a table of templates, a line for each client that boards run.
+"""What to type on a board to fetch or to send a file: a table of templates, a line for each client that boards run.
 
 Knows how each console writes a command, and what its client cannot do. Does not know the server or its files: it is
 given a URL, and the digest where one is known.
@@ -49,6 +49,7 @@ class Template:
     ipv6: bool = True  # whether it can reach an IPv6 address
     tls: bool = True  # whether it can speak https
     directory: bool = False  # whether it fetches what is below a directory; else it fetches one file
+    sends: bool = False  # whether it sends a file instead
 
 
 # hash with a variable and test: `hash -v` would be shorter, but few boards have it. filesize is set first, since a
@@ -118,6 +119,25 @@ TEMPLATES: dict[str, Template] = {
     ),
 }
 
+# These send a file. U-Boot has no client that does.
+_FILE = {"file": ""}
+_PYTHON_SEND = (
+    "import sys,urllib.request as u;"
+    'print(u.urlopen(u.Request(sys.argv[1],open(sys.argv[2],"rb"),method="PUT")).read().decode())'
+)
+TEMPLATES |= {
+    "curl-upload": Template("curl -f -g -T {file} {url}", values=_FILE, sends=True),
+    "wget-upload": Template("wget -O - --post-file={file} {url}", values=_FILE, sends=True),
+    # It sends a file up to its first NUL, so it says which digest the whole has: then the server refuses a part.
+    "busybox-upload": Template(
+        'busybox wget -O - --header "Content-Digest: sha-256=:$(busybox sha256sum <{file} | busybox cut -c1-64 | '
+        'busybox xxd -r -p | busybox base64):" --post-file={file} {url}',
+        values=_FILE,
+        sends=True,
+    ),
+    "python-upload": Template(f"python3 -c {shlex.quote(_PYTHON_SEND)} {{url}} {{file}}", values=_FILE, sends=True),
+}
+
 _ADDRESS = re.compile(r"\$\{\w+\}|\$\w+|(?:0[xX])?[0-9A-Fa-f]+")
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 
@@ -133,6 +153,8 @@ def command(tool: str, wanted: Target, values: Mapping[str, Value]) -> str:
     words = {**_words_of_url(tool, template, wanted.url), **_words_of_values(tool, template, values)}
     if "output" in words:
         words["output"] = words.pop("device", "") or words["output"] or _checked("output", last)
+    if template.sends:
+        words["file"] = words["file"] or _checked("file", last)
     words["image"] = quote(_relative(last), safe="/")
     words["download"] = f"-u {wanted.url}"
     words["size"] = str(wanted.size)

@@ -292,7 +292,7 @@ class HttpServerClient:
     def command(
         self, name: StrPath, tool: str, *, peer: str | None = None, sha256: bool = True, **values: Value
     ) -> str:
-        """Return the command line that fetches a file, to type on a board. Blocks only to compute a digest.
+        """Return the command line that fetches or sends a file, to type on a board. Blocks only to compute a digest.
 
         The digest of a file that was put here is known. For a file that others put into the directory it is computed,
         which takes as long as reading the file once; a Ctrl-C ends this. The digest is then kept for that version,
@@ -303,13 +303,15 @@ class HttpServerClient:
 
         Args:
             name: The name on the server; for ostree that of the repository.
-            tool: u-boot, u-boot-lwip, ipxe, grub, wget, busybox, curl, rauc, swupdate, ostree or python.
+            tool: u-boot, u-boot-lwip, ipxe, grub, wget, busybox, curl, rauc, swupdate, ostree or python; to send a file
+                (see `accept_uploads`) curl-upload, wget-upload, busybox-upload or python-upload.
             peer: The board that will use the line; None: that of the constructor.
             sha256: Whether the line compares the digest, where the board's client can and the file is there. False
                 reads no file.
             values: `address=` (U-Boot; default `${loadaddr}`), `output=` (wget, busybox, curl, python; default the last
                 part of the name), `device=` (wget, busybox, curl; written instead of a file), `use=` (GRUB; default
-                `linux`), `ref=`, `remote=` and `repo=` (ostree).
+                `linux`), `ref=`, `remote=` and `repo=` (ostree), `file=` (those that send; default the last part of the
+                name).
 
         Raises:
             ServerNotRunning: Nothing listens.
@@ -332,7 +334,7 @@ class HttpServerClient:
             pass  # it need not be there yet
         except IsADirectory:
             if not fetches_directory(tool):
-                raise InvalidName(os.fspath(name), f"it is a directory, and {tool} fetches a file") from None
+                raise InvalidName(os.fspath(name), f"it is a directory, and {tool} is for a file") from None
         return command(tool, wanted, values)
 
     def _url(self, server: Server, path: StrPath, peer: str | None) -> str:

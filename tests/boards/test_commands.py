@@ -142,6 +142,36 @@ def test_a_line_leads_to_where_the_board_sees_us() -> None:
         assert f" http://127.0.0.1:{client.get_port()}/f" in client.command("f", "wget", peer="127.0.0.1")
 
 
+SENDERS = {"curl-upload": "curl", "wget-upload": "wget", "busybox-upload": "busybox", "python-upload": "python3"}
+
+
+@pytest.mark.parametrize("tool", SENDERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_sends_a_file(bench: HttpServerClient, board: Path, tool: str, name: str) -> None:
+    needs(SENDERS[tool])
+    content = noise(SIZE, 1).replace(b"\0", b"1")
+    (board / name.rpartition("/")[2]).write_bytes(content)
+
+    with bench.expect_upload(name, 5) as up:
+        done = type_line(bench.command(name, tool), cwd=board)
+        assert done.returncode == 0, done.stderr
+    again = type_line(bench.command(name, tool), cwd=board)
+
+    assert up.read() == content
+    assert again.returncode != 0
+
+
+def test_busybox_sends_no_part_of_a_file(bench: HttpServerClient, board: Path) -> None:
+    needs("busybox")
+    (board / "core").write_bytes(b"1\0002")
+    bench.accept_uploads("logs/")
+
+    done = type_line(bench.command("logs/core.1", "busybox-upload", file="core"), cwd=board)
+
+    assert done.returncode != 0
+    assert [one.status for one in bench.uploads] == [422]
+
+
 def test_what_no_line_can_be_made_for_is_refused(bench: HttpServerClient) -> None:
     with pytest.raises(InvalidArgument, match="u-boot-lwip"):
         bench.command("f", "tftp")

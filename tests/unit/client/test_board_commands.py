@@ -28,6 +28,8 @@ NAMES = [
     "*?[x]",
 ]
 SHELL_TOOLS = ["wget", "busybox", "curl", "rauc", "swupdate", "python", "ostree"]
+SENDERS = ["curl-upload", "wget-upload", "python-upload"]
+NESTED = ["busybox-upload"]  # what stands in $() has quotes of its own, which a real shell reads
 CONSOLES = ["u-boot", "u-boot-lwip", "ipxe", "grub"]
 NEEDED: dict[str, dict[str, Any]] = {"ostree": {"ref": "main"}}
 
@@ -38,6 +40,11 @@ def wanted(name: str = "boot/board.img", *, digest: bool = True, base: str = BAS
 
 def line(tool: str, name: str = "boot/board.img", *, digest: bool = True, base: str = BASE, **values: Any) -> str:
     return command(tool, wanted(name, digest=digest, base=base), {**NEEDED.get(tool, {}), **values})
+
+
+def elsewhere(tool: str) -> dict[str, Any]:
+    """Return values by which the file on the board has another name, where a tool takes any."""
+    return {key: "f" for key in ("output", "file") if key in TEMPLATES[tool].values}
 
 
 EXPECTED = {
@@ -73,6 +80,13 @@ EXPECTED = {
         "http://192.168.7.1:8080/boot/board.img && ostree pull --repo=/ostree/repo httpserve main",
         "",
     ),
+    "curl-upload": ("curl -f -g -T board.img http://192.168.7.1:8080/boot/board.img", ""),
+    "wget-upload": ("wget -O - --post-file=board.img http://192.168.7.1:8080/boot/board.img", ""),
+    "busybox-upload": (
+        'busybox wget -O - --header "Content-Digest: sha-256=:$(busybox sha256sum <board.img | busybox cut -c1-64 | '
+        'busybox xxd -r -p | busybox base64):" --post-file=board.img http://192.168.7.1:8080/boot/board.img',
+        "",
+    ),
 }
 
 
@@ -85,24 +99,22 @@ def test_the_line_of(tool: str) -> None:
 
 
 def test_each_tool_is_tested_here() -> None:
-    assert set(TEMPLATES) == {*EXPECTED, "python"} == {*SHELL_TOOLS, *CONSOLES}
+    assert set(TEMPLATES) == {*EXPECTED, "python", "python-upload"} == {*SHELL_TOOLS, *SENDERS, *NESTED, *CONSOLES}
 
 
 @each("tool", TEMPLATES)
 @each("name", NAMES)
 def test_a_line_stays_one_line_whatever_the_name(tool: str, name: str) -> None:
-    values: dict[str, Any] = {"output": "f"} if "output" in TEMPLATES[tool].values else {}
-
-    text = line(tool, name, **values)
+    text = line(tool, name, **elsewhere(tool))
 
     assert text.isprintable()
 
 
-@each("tool", SHELL_TOOLS)
+@each("tool", [*SHELL_TOOLS, *SENDERS])
 @each("name", NAMES)
 def test_a_shell_reads_the_same_words_whatever_the_name(tool: str, name: str) -> None:
     plain = shlex.split(line(tool, "x").replace("|", " ").replace("&&", " "))
-    values: dict[str, Any] = {"output": "f"} if "\n" in name and "output" in TEMPLATES[tool].values else {}
+    values = elsewhere(tool) if "\n" in name else {}
 
     words = shlex.split(line(tool, name, **values))
 
