@@ -78,6 +78,19 @@ def test_from_operator_puts_what_the_operator_has() -> None:
     assert "boot/zImage" in output
 
 
+def test_power_cut_comes_at_the_bytes_that_were_asked_for(tmp_path: Path) -> None:
+    image = tmp_path / "board.img"
+    image.write_bytes(os.urandom(1_000_000))
+
+    lines = run("power_cut.py", image).splitlines()
+
+    cuts = [re.fullmatch(r"power cut at byte ([\d,]+): the flash has ([\d,]+) bytes", line) for line in lines[:-1]]
+    numbers = [[int(number.replace(",", "")) for number in cut.groups()] for cut in cuts if cut]
+    assert [sent for sent, _ in numbers] == [1000, 500_000, 999_999]
+    assert all(flashed <= sent for sent, flashed in numbers)
+    assert lines[-1] == "the board has all 1,000,000 bytes, as they are on the server, after 3 power cuts"
+
+
 def printed_urls(process: subprocess.Popen[str], count: int) -> list[str]:
     assert process.stdout is not None
     return [process.stdout.readline().split("'")[1] for _ in range(count)]
