@@ -888,6 +888,8 @@ class HttpServerClient:
         timeout: float | None = None,
         headers: FieldsGiven | None = None,
         content_type: str | None = None,
+        decompress: bool | Literal["auto"] = False,
+        max_bytes: int | None = None,
     ) -> str:
         """Put a file where boards can fetch it, in one step. Blocks until the copy is complete.
 
@@ -904,6 +906,10 @@ class HttpServerClient:
             headers: Further fields of answers with this file, by name, or others in place of what is said otherwise
                 (`Cache-Control`). They hold until the file is put again, or changed.
             content_type: What Content-Type says; None: what the name tells.
+            decompress: True: the source is compressed by gzip, xz, bzip2 or zstd, and boards get what is in it; the
+                digest is of that. "auto": one that is not compressed is taken as it is. zstd needs the extra `[zstd]`
+                before Python 3.14.
+            max_bytes: The most that may come out of a compressed source; default: 16 GiB.
 
         Returns:
             The URL of the file.
@@ -915,13 +921,24 @@ class HttpServerClient:
             SourceNotFound: The source does not exist.
             SourceStalled: The source sent nothing for `timeout` seconds.
             DigestMismatch: The bytes do not have the digest `sha256`.
-            CopyFailed: The source failed in another way.
+            CopyFailed: The source failed in another way, or what is compressed is damaged, incomplete, larger than
+                `max_bytes`, or has something else behind it.
             StorageError: The served directory failed.
         """
         server = self._running("put_file")
         fields = fields_of_file(headers, content_type)
         try:
-            self._storage.store(dst, src, operator, sha256=sha256, progress=progress, timeout=timeout, fields=fields)
+            self._storage.store(
+                dst,
+                src,
+                operator,
+                sha256=sha256,
+                progress=progress,
+                timeout=timeout,
+                fields=fields,
+                decompress=decompress,
+                max_bytes=max_bytes,
+            )
         except (StorageError, CopyFailed) as error:
             if self._life.running() is not server:
                 raise ServerNotRunning(f"the server was stopped before {os.fspath(dst)!r} was put") from error

@@ -119,6 +119,8 @@ class Storage:
         progress: Callable[[int, int | None], object] | bool | None = None,
         timeout: float | None = None,
         fields: Fields = (),
+        decompress: bool | Literal["auto"] = False,
+        max_bytes: int | None = None,
     ) -> str:
         """Copy a file into the root as `write_from_path` does, and return its SHA-256 in hexadecimal.
 
@@ -137,6 +139,10 @@ class Storage:
                 swapped = InPython(f"; {dst!r} exists: the name on the server comes first, then the source")
                 raise SourceNotFound(Message("{}{}", str(error), swapped), error.source) from None
             raise
+        if decompress is not False or max_bytes is not None:
+            from httpserve.storage.copying.decompression import decompressed
+
+            source = decompressed(source, decompress, max_bytes)
         try:
             incoming = self._root.incoming(name)
             incoming.fields = fields
