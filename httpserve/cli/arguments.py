@@ -74,6 +74,7 @@ class Options(argparse.Namespace):
     src: str | None  # None but for `put`
     dst: str
     sha256: str | None
+    decompress: bool
     exit_after_download: bool
     addresses: list[str]  # of -b
     bind: str | None
@@ -197,7 +198,7 @@ def serve_parser() -> argparse.ArgumentParser:
     what = "the most that one file may have (default: 64M)"
     parser.add_argument("--max-upload", type=byte_count, metavar="SIZE", help=what)
     parser.add_argument("--version", action="version", version=f"httpserve {__version__}", help="print the version")
-    parser.set_defaults(src=None, dst="", sha256=None, exit_after_download=False)
+    parser.set_defaults(src=None, dst="", sha256=None, decompress=False, exit_after_download=False)
     return parser
 
 
@@ -208,6 +209,8 @@ def put_parser() -> argparse.ArgumentParser:
     parser.add_argument("dst", metavar="DST", help="its name on the server, such as boot/zImage")
     parser.add_argument("--exit-after-download", action="store_true", help="end once a board has it")
     parser.add_argument("--sha256", metavar="HEX", help="the digest that SRC must have")
+    what = "put what is in SRC, which gzip, xz, bzip2 or zstd has compressed"
+    parser.add_argument("--decompress", action="store_true", help=what)
     _add_where(parser)
     _add_serving(parser)
     return parser

@@ -209,7 +209,13 @@ class ServeCommand:
         self._copying(0, None)
         try:
             source = STANDARD_INPUT if src == "-" else src
-            client.put_file(options.dst, source, sha256=options.sha256, progress=self._copying)
+            client.put_file(
+                options.dst,
+                source,
+                sha256=options.sha256,
+                decompress=options.decompress,
+                progress=self._copying,
+            )
         except SourceNotFound as error:
             if not os.path.exists(options.dst):
                 raise

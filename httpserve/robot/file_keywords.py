@@ -26,6 +26,7 @@ class FileKeywords(Keywords):
         operator: Service | None = None,
         *,
         sha256: str | None = None,
+        decompress: bool = False,
         timeout: timedelta | None = None,
         server: str | None = None,
         **options: str,
@@ -38,6 +39,7 @@ class FileKeywords(Keywords):
         ``name`` is the name on the server, such as ``boot/Image``. ``source`` is a local path, an http(s) URL, or a
         path on ``operator``: what `Create Operator` returned, or an OpenDAL service such as ``s3``, with its options
         (``bucket=``, ``region=``, …) as further arguments. ``sha256`` is the digest that the bytes must have.
+        ``decompress=yes`` puts what is in a source that gzip, xz, bzip2 or zstd has compressed; the digest is of that.
         ``timeout`` is how long a remote source may send nothing; default: that of the server.
         ``server`` is an alias; default: the current server.
 
@@ -54,6 +56,7 @@ class FileKeywords(Keywords):
             source,
             operator_of(operator, options),
             sha256=sha256,
+            decompress=decompress,
             timeout=None if timeout is None else seconds(timeout),
         )
         show_link(url, f", {size(client.storage.stat(name).content_length)}")
