@@ -76,6 +76,40 @@ def test_a_limit_on_file_sizes_keeps_the_old_file_whole_and_leaves_no_litter(
     assert lines == ["StorageError EFBIG", *AFTERWARDS]
 
 
+UPLOADS = """
+client = HttpServerClient(root, host="127.0.0.1")
+client.start()
+client.accept_uploads("image", overwrite=True)
+client.storage.write_bytes("image", b"old")
+before = names(root)
+def sent(size):
+    connection = HTTPConnection("127.0.0.1", client.get_port(), timeout=10)
+    connection.request("PUT", "/image", iter([bytes(65536)] * (size >> 16)))
+    answer = connection.getresponse()
+    connection.close()
+    return answer.status, answer.reason
+{limit}
+tell(sent(8 << 20))
+tell(names(root) == before, fetched(client, "image") == (200, b"old"))
+tell(sent(1 << 20))
+tell([(one.outcome, one.status) for one in client.uploads])
+client.close()
+tell(names(root))
+"""
+SENT = ["(507, 'Insufficient Storage')", "True True", "(204, 'No Content')", "[('refused', 507), ('completed', 204)]"]
+
+
+@needs_mounts
+def test_upload_to_a_full_disk_is_refused_and_leaves_no_litter(tmp_path: Path, disk: Path) -> None:
+    assert ran(UPLOADS.format(limit=""), tmp_path, under=on_a_disk_of("3m", 100, disk)) == [*SENT, "[]"]
+
+
+def test_upload_beyond_a_limit_on_file_sizes_is_refused_and_leaves_no_litter(tmp_path: Path, disk: Path) -> None:
+    limit = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, {resource.RLIM_INFINITY}))"
+
+    assert ran(UPLOADS.format(limit=limit), tmp_path) == [*SENT, "[]"]
+
+
 WITHOUT_INODES = """
 client = HttpServerClient(root, host="127.0.0.1")
 client.start()
