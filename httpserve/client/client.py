@@ -872,6 +872,7 @@ class HttpServerClient:
                 missing=self.missing,
                 connections=self._log.connections(),
                 probe=self._site.probe,
+                faults=tuple(map(str, (*self.faults, *self.holds))),
             )
         )
 

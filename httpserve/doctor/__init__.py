@@ -11,6 +11,7 @@ from dataclasses import replace
 from httpserve.doctor.boards import look_at_connections, look_at_missing, look_at_route
 from httpserve.doctor.listening import (
     look_at_bind,
+    look_at_faults,
     look_at_port,
     look_at_self_test,
     look_at_server,
@@ -27,6 +28,7 @@ __all__ = ["Finding", "Report", "Situation", "examine"]
 LOOKS = (  # in the order of the report
     look_at_server,
     look_at_start,
+    look_at_faults,
     look_at_bind,
     look_at_port,
     look_at_urls,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from httpserve.base.text import Hint, InPython, Message
 from httpserve.doctor.report import Finding
@@ -39,6 +40,14 @@ def look_at_start(situation: Situation) -> Iterator[Finding]:
     message = f"port {other.port} of {other.host} is in use by {who}: what is said here is about that server"
     step = "if it is not the one that boards should ask, stop it, or take another port"
     yield Finding("ok", "start", message, step, data)
+
+
+def look_at_faults(situation: Situation) -> Iterator[Finding]:
+    """Say what was asked for to be wrong. The self-test meets none of it but refused connections."""
+    if situation.faults:
+        message = f"wrong on purpose: {'; '.join(situation.faults)}"
+        step = Message("{} ends faults; a hold ends when it is released", Hint("faults"))
+        yield Finding("warn", "faults", message, step, {"faults": list(situation.faults)})
 
 
 def look_at_bind(situation: Situation) -> Iterator[Finding]:
@@ -145,7 +154,9 @@ def look_at_self_test(situation: Situation) -> Iterator[Finding]:
     hosts = [here.host for here in situation.urls[:MOST_ADDRESSES]] or [_LOOPBACK.get(bound, bound)]
     with situation.probe(CONTENT) as name:
         for host in hosts:
-            yield _asked(host, situation.port, f"/{name}", deadline - time.monotonic())
+            found = _asked(host, situation.port, f"/{name}", deadline - time.monotonic())
+            is_in_doubt = situation.faults and found.status == "fail"
+            yield replace(found, next_step="end what is wrong on purpose, and ask again") if is_in_doubt else found
 
 
 def _asked(host: str, port: int, path: str, timeout: float) -> Finding:

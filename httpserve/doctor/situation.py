@@ -31,6 +31,7 @@ class Situation:
     missing: tuple[Missing, ...]
     connections: Mapping[str, int]  # how many each address has made
     probe: Callable[[bytes], AbstractContextManager[str]]  # serves content during a block, and gives its name
+    faults: tuple[str, ...] = ()  # what was asked for to be wrong, as texts
     other: PortOwner | None = None  # listens there while ours does not run; `bound` is then its address
 
     @cached_property

@@ -17,9 +17,9 @@ from typing import NamedTuple
 from httpserve.records.coverage import Coverage
 from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, End, Exchange, State, claimed_bytes, recorded
 from httpserve.records.log import ExchangeLog
-from httpserve.records.model import DownloadRecord, RequestRecord, name_asked
+from httpserve.records.model import DownloadRecord, RequestRecord
 from httpserve.records.selection import MOST_TAKEN_IN, Selection, add_underway
-from httpserve.records.terms import Boards, RequestFilter
+from httpserve.records.terms import Boards, RequestFilter, asked_for
 
 
 class Instead(NamedTuple):
@@ -279,8 +279,9 @@ class Claims:
             for one in counting
             if one.number > past.get(one.link.client, 0) and (since is None or one.wall >= since)
         ]
-        requests, met = self.log.records(_unlike(left)), _met(left, asked.name)
-        return Instead(requests, [], list(past), self._silent(known), refused=_refused(left), met=met)
+        mine = [one for one in left if asked.client in (None, one.link.client)]
+        requests, met = self.log.records(_unlike(left)), _met(mine, asked.name)
+        return Instead(requests, [], list(past), self._silent(known), refused=_refused(mine), met=met)
 
 
 def _put(claim: Claim, one: Claimable) -> None:
@@ -308,11 +309,7 @@ def _refused(exchanges: Iterable[Exchange]) -> list[str]:
 
 def _met(exchanges: Iterable[Exchange], name: str | None) -> list[tuple[str, str]]:
     """Return who met which faults, at a request for this name (None: any), or without one."""
-
-    def is_about_it(one: Exchange) -> bool:
-        return name is None or not one.status or _is_about(one, name) or name_asked(one.head.target) == name
-
-    found = [one for one in exchanges if one.fault and is_about_it(one)]
+    found = (one for one in exchanges if one.fault and (name is None or not one.status or asked_for(one) == name))
     return list(dict.fromkeys((one.link.client, one.fault) for one in found))
 
 

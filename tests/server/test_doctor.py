@@ -17,6 +17,7 @@ from httpserve import Finding, HttpServerClient, Report, WaitTimeout
 from httpserve.doctor.listening import look_at_self_test
 from httpserve.doctor.selftest import CONTENT
 from httpserve.doctor.situation import Situation
+from httpserve.faults import Cut, Refuse
 from httpserve.network.binding import first_free_port
 from tests.conftest import connections_at
 from tests.server.wire import Wire, eventually
@@ -185,6 +186,18 @@ def of_another(port: int) -> Situation:
 
 
 # A server that does not run
+
+
+def test_what_is_wrong_on_purpose_is_told(bench: HttpServerClient) -> None:
+    with bench.fault("Image", Cut(0.5)), bench.hold(None, 7):
+        report = bench.doctor()
+    with bench.fault(None, Refuse()):
+        refused = bench.doctor()
+
+    assert only(report, "faults").message == "wrong on purpose: Cut(0.5) for Image; Hold(7) for everything"
+    assert only(report, "self-test").status == "ok"
+    assert only(refused, "self-test").next_step == "end what is wrong on purpose, and ask again"
+    assert found(bench.doctor(), "faults") == []
 
 
 def test_a_server_that_was_not_started_is_told_so() -> None:

@@ -155,3 +155,15 @@ def test_log_and_tables_name_the_fault(bench: HttpServerClient, caplog: pytest.L
     assert table.splitlines()[-1].split()[3:6] == ["none", "none", "none"]
     assert table.endswith("  cut    Refuse()")
     assert str(bench.transfers[0]).endswith("state cut, fault Cut(1000)")
+
+
+def test_wait_for_an_upload_says_what_was_asked_for(bench: HttpServerClient) -> None:
+    with bench.accept_uploads("log.txt"), bench.fault("log.txt", Status(507)), Wire(bench.get_port()) as wire:
+        assert requests.put(bench.get_url("log.txt"), data=b"12345", timeout=PATIENT).status_code == 507
+        assert wire.ask("/Image").status == 200
+
+        error = vain(lambda: bench.wait_for_upload("log.txt", AT_ONCE))
+        other = vain(lambda: bench.wait_for_upload("log.txt", AT_ONCE, client=OTHER))
+
+    assert (error.faults, error.next_step, other.faults) == (("Status(507)",), STEP, ())
+    assert str(error).count("on purpose: 127.0.0.1 met Status(507)") == 1

@@ -96,7 +96,7 @@ class Outcome(NamedTuple):
 
     def on_purpose(self, met: Sequence[tuple[str, str]]) -> Outcome:
         """Return the same with the faults that were asked for, and who met them."""
-        if not met:
+        if not met or self.faults:
             return self
         faults = tuple(dict.fromkeys(fault for _, fault in met))
         clients: dict[str, list[str]] = {}

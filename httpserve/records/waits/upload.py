@@ -100,7 +100,16 @@ def _counting(known: Sequence[Kept], rejected: set[int], terms: UploadTerms, *, 
 
 
 def _happened(claims: Claims, terms: UploadTerms, known: Sequence[Kept], first: int, since: float | None) -> Outcome:
-    """Return what happened in place of an upload."""
+    """Return what happened in place of an upload, and what was asked for to happen."""
+    met: dict[tuple[str, str], None] = {}
+    for one in claims.find_requests(RequestFilter(), first, since)[0]:
+        is_meant = not one.status or terms.wanted.means(asked_for(one))
+        if one.fault and is_meant and terms.wanted.client in (None, one.link.client):
+            met[one.link.client, one.fault] = None
+    return _instead(claims, terms, known, first, since).on_purpose(list(met))
+
+
+def _instead(claims: Claims, terms: UploadTerms, known: Sequence[Kept], first: int, since: float | None) -> Outcome:
     underway = [one for one in terms.underway() if terms.wanted.fits(one)]
     if underway:
         most = max(underway, key=lambda one: one.bytes)
@@ -144,7 +153,7 @@ def _nothing_sent(
     claims: Claims, terms: UploadTerms, known: Sequence[Kept], first: int, since: float | None
 ) -> Outcome:
     instead = claims.instead_of_request(RequestFilter(method="PUT"), first, since)
-    outcome = not_asked(instead, claims.log.connections(), terms.nearest)
+    outcome = not_asked(instead._replace(met=()), claims.log.connections(), terms.nearest)
     returned = list(dict.fromkeys(one.record.client for one in known if one.is_claimed))
     if returned:
         text = f"an earlier wait has returned what {', '.join(returned[:MOST_NAMED])} sent; {outcome.text}"
