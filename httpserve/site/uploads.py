@@ -1,7 +1,7 @@
 """What clients may send: which names were asked for, and what takes the content of one request.
 
-Knows names, the protocol of what is served, and the fields of a request. Knows no sockets, no disk, and no threads: an
-intake is given the bytes as they come (`plan.Intake`).
+Knows names, the protocol of what is served, and the fields of a request. Knows no sockets and no disk: an intake is given
+the bytes as they come (`plan.Intake`), in any thread.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
 from httpserve.base.text import url_path
+from httpserve.base.threads import renew_in_child, sigint_held
 from httpserve.errors import (
     AlreadyExists,
     InvalidName,
@@ -114,8 +115,12 @@ class Uploads:
     def __init__(self, served: Served, ended: Callable[[Upload], object] = lambda upload: None) -> None:
         self.served = served
         self.ended = ended
-        self._lock = threading.Lock()  # guards _accepted and the counts in it
         self._accepted: tuple[Accepted, ...] = ()  # the latest first; replaced in one step
+        self._begin_anew()
+        renew_in_child(self, Uploads._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._lock = threading.Lock()  # guards _accepted and the counts in it
         self._publishing = threading.Lock()  # held from a look whether there is a file until one is in its place
         self._underway: set[_Taken] = set()  # each touch is one step of the interpreter
 
@@ -126,17 +131,17 @@ class Uploads:
 
     def accept(self, accepted: Accepted) -> None:
         """Take what is sent for a name from now on. Of several that fit, the latest counts."""
-        with self._lock:
+        with sigint_held(), self._lock:
             self._accepted = (accepted, *self._accepted)
 
     def close(self, accepted: Accepted) -> None:
         """Begin no more of them. Harmless when repeated."""
-        with self._lock:
+        with sigint_held(), self._lock:
             self._accepted = tuple(one for one in self._accepted if one is not accepted)
 
     def close_all(self) -> None:
         """Begin nothing any more."""
-        with self._lock:
+        with sigint_held(), self._lock:
             self._accepted = ()
 
     def is_accepted(self, accepted: Accepted) -> bool:
@@ -413,7 +418,7 @@ class _Request:
     def _append(self, data: bytes) -> None:
         taken = self._files[-1]
         taken.bytes += len(data)
-        if len(data) > self._left:
+        if len(data) > self._left or taken.bytes > taken.accepted.max_bytes:
             raise self._too_much()
         self._left -= len(data)
         taken.version.write(data)

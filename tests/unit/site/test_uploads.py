@@ -299,6 +299,15 @@ def test_latest_of_several_counts(bench: Bench) -> None:
     assert (first, second) == (413, 201)
 
 
+def test_file_of_a_form_may_have_as_much_as_its_own_name_may(bench: Bench) -> None:
+    bench.accept("logs/", max_bytes=1000)
+    bench.accept("logs/small", max_bytes=10)
+
+    answer = bench.send_form("/logs/", ('name="f"; filename="small"', bytes(11)))
+
+    assert (answer.status_code, bench.files()) == (413, {})
+
+
 def test_thread_is_asked_for_before_the_disk_is(bench: Bench) -> None:
     bench.accept("a")
 
