@@ -1,7 +1,7 @@
 """What clients may send: which names were asked for, and what takes the content of one request.
 
-Knows names, the protocol of what is served, and the fields of a request. Knows no sockets and no disk: an intake is given
-the bytes as they come (`plan.Intake`), in any thread.
+Knows names, the protocol of what is served, and the fields of a request. Knows no sockets and no disk: an intake is
+given the bytes as they come (`plan.Intake`), in any thread.
 """
 
 from __future__ import annotations
