@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from httpserve import __version__
 from httpserve.cli.arguments import DESCRIPTIONS, EXAMPLES, PARSERS, TOOLS, USAGE
 from httpserve.cli.events import KINDS
+from httpserve.faults import grammar
 
 SOURCE_COLUMNS = 72  # mandoc wants 80 at most, and escapes take some
 
@@ -50,6 +51,18 @@ WAITING = (
     ",1.",
     "--timeout counts from the start of the command. It limits the wait for an address and the copy of SRC too.",
     "The command then ends with 0. Other downloads that are under way are given 5 seconds to finish.",
+)
+
+FAULTS = (
+    "--fault lets answers be wrong on purpose, to see what an updater makes of it. NAME is a name on the server, the "
+    "path of a file that is served, or a pattern such as *.img; without NAME= it is every request. Of several for the "
+    "same name, the last one holds. The screen, the log and the events say which transfers met a fault.",
+    "FAULT is one of those below. Any of them takes chance=10%, and these for which answers it is: times=N, after=N "
+    "(so many are let through first), client=ADDRESS, method=METHOD, and seed=TEXT, with which the same requests meet "
+    "the same faults. Faults one after the other have ; between them, as in status@500;status@500;none, and faults at "
+    "once have +. A value with , ; or + in it stands in double quotes.",
+    "AT is a byte such as 4096 or 64KiB, a part such as 50% or 0.5, or, as -1, from the end. RATE is bytes in a second, "
+    "such as 64KiB. S is seconds, or a time such as 500ms or 2min; stall takes forever too. BYTES may be negative.",
 )
 
 STATUS = (
@@ -106,6 +119,13 @@ def paragraphs(texts: Iterable[str]) -> Iterator[str]:
         yield from filled(text)
 
 
+def faults() -> Iterator[str]:
+    """Give how each fault is written, and what it does."""
+    for name, kind in grammar.KINDS.items():
+        written, what = grammar.form(name).partition("; ")[0], str(kind.__doc__).partition("\n")[0]
+        yield from (".TP", f"\\fB{escaped(written)}\\fR", *filled(what.replace("`", "")))
+
+
 def option(action: argparse.Action) -> str:
     """Return an option as it is written: bold what is typed, italic what stands for something."""
     value = f" \\fI{escaped(str(action.metavar))}\\fR" if action.metavar else ""
@@ -141,6 +161,7 @@ def page() -> Iterator[str]:
         yield from (*paragraphs((DESCRIPTIONS[command], also)), *options(command, known))
     yield from (".SH OUTPUT", *paragraphs(OUTPUT))
     yield from (".SH WAITING", *paragraphs(WAITING))
+    yield from (".SH FAULTS", *paragraphs(FAULTS), *faults())
     yield ".SH EXIT STATUS"
     for code, meaning in STATUS:
         yield from (".TP", f"\\fB{code}\\fR", *filled(meaning))

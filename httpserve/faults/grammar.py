@@ -244,7 +244,7 @@ _AT = _Value("AT", place_of, "4096, 64KiB, 50%, 0.5, or -1 from the end")
 _CHANCE = _Value("P, such as 10% or 0.1", lambda text: float(place_of(text)))
 _REPEATED = {"set", "drop"}
 VALUES = {
-    "rate": _Value("RATE", lambda text: bytes_of(text.removesuffix("/s")), "64KiB, in a second"),
+    "rate": _Value("RATE", lambda text: bytes_of(text.removesuffix("/s")), "64KiB, for each second"),
     "at": _AT,
     "to": _AT,
     "redirect to": _Value("URL", str),
