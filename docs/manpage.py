@@ -61,8 +61,8 @@ FAULTS = (
     "(so many are let through first), client=ADDRESS, method=METHOD, and seed=TEXT, with which the same requests meet "
     "the same faults. Faults one after the other have ; between them, as in status@500;status@500;none, and faults at "
     "once have +. A value with , ; or + in it stands in double quotes.",
-    "AT is a byte such as 4096 or 64KiB, a part such as 50% or 0.5, or, as -1, from the end. RATE is bytes in a second, "
-    "such as 64KiB. S is seconds, or a time such as 500ms or 2min; stall takes forever too. BYTES may be negative.",
+    "AT is a byte such as 4096 or 64KiB, a part such as 50% or 0.5, or, as -1, from the end. RATE is bytes in a "
+    "second, such as 64KiB. S is seconds, or a time such as 500ms or 2min; stall takes forever too. BYTES may be negative.",
 )
 
 STATUS = (
