@@ -62,7 +62,8 @@ FAULTS = (
     "the same faults. Faults one after the other have ; between them, as in status@500;status@500;none, and faults at "
     "once have +. A value with , ; or + in it stands in double quotes.",
     "AT is a byte such as 4096 or 64KiB, a part such as 50% or 0.5, or, as -1, from the end. RATE is bytes in a "
-    "second, such as 64KiB. S is seconds, or a time such as 500ms or 2min; stall takes forever too. BYTES may be negative.",
+    "second, such as 64KiB. S is seconds, or a time such as 500ms or 2min; stall takes forever too. BYTES may "
+    "be negative.",
 )
 
 STATUS = (
