@@ -214,7 +214,8 @@ class Corrupt(Fault):
                     kept.add(offset + edge - start, edge, until)
         if steps is plan.steps:
             return None
-        return changed(response, steps, subject=counting(plan.subject, kept))
+        is_of_file = plan.subject is not None and plan.subject.pieces  # other content counts for nothing
+        return changed(response, steps, subject=counting(plan.subject, kept) if is_of_file else plan.subject)
 
     def _flipped(self, steps: _Sequence[Step], offset: int, numbers: range, seed: str) -> list[Step] | None:
         before, rest = split(steps, offset)
@@ -400,12 +401,13 @@ def _chunked(response: Response) -> Response:
     for piece in plan.subject.pieces if plan.subject is not None else ():
         for offset, start, stop in _moved(piece, moves, old):
             pieces.add(offset, start, stop)
-    return changed(response, steps, length=new + 5, subject=counting(plan.subject, pieces))
+    subject = counting(plan.subject, pieces) if moves else plan.subject  # an empty file has a piece, too
+    return changed(response, steps, length=new + 5, subject=subject)
 
 
 def _moved(piece: Piece, moves: list[tuple[int, int]], end: int) -> Iterator[Piece]:
     offset, start, stop = piece
-    for (begin, now), (until, _) in zip(moves, [*moves[1:], (end, 0)], strict=True):
+    for (begin, now), (until, _) in zip(moves, [*moves[1:], (end, 0)], strict=False):
         first, last = max(offset, begin), min(offset + stop - start, until)
         if first < last:
             yield Piece(now + first - begin, start + first - offset, start + last - offset)

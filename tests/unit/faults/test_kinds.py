@@ -233,6 +233,12 @@ def test_corrupt_is_the_same_for_the_same_seed_whichever_ranges_are_asked(file: 
     assert body_of(met(fault, part(file, 90, 150))) == again[90:150]
 
 
+def test_corrupt_content_that_is_not_of_a_file_counts_for_nothing(file: OpenFile) -> None:
+    corrupt = met(Corrupt(1), met(Status(200, body="instead"), whole(file)))
+
+    assert (body_of(corrupt)[:1], body_of(corrupt) == b"instead", counted(corrupt)) == (b"i", False, [])
+
+
 def test_corrupt_flips_bits_of_a_stream_too() -> None:
     flipped = body_of(met(Corrupt(1, 2), Response(200, [], Plan((Stream(iter([b"ab", b"cd"]), 4),), 4))))
 
@@ -285,6 +291,10 @@ def test_chunks_carry_the_same_bytes_and_the_record_knows_where(file: OpenFile) 
         for offset, start, stop in other.plan.subject.pieces if other.plan.subject else ():
             assert sent[offset : offset + stop - start] == CONTENT[start:stop]
         assert sum(stop - start for start, stop in counted(other)) == sum(b - a for a, b in counted(response))
+    empty = met(
+        NoLength(chunked=True), Response(200, fields(0), Plan((), 0, Subject("no", '"1"', 0, (Piece(0, 0, 0),))))
+    )
+    assert (body_of(empty), counted(empty)) == (b"0\r\n\r\n", [(0, 0)])
     assert met(NoLength(chunked=True), whole(file), GET._replace(is_http_10=True)).plan.is_last
     assert met(NoLength(chunked=True), head(), HEAD).plan.steps == ()
 
