@@ -171,9 +171,8 @@ class Bench:
             thread.join(JOIN_SECONDS)
             if thread.is_alive():
                 self.wrong.append("a thread hangs")
-        with contextlib.suppress(HttpServeError):
-            self._look_once(began)
         self._client.close()
+        self._look_once(began)
         self._see_what_is_the_users()
         said: dict[str, object] = {
             "claims": self._claims,

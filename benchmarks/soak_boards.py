@@ -32,6 +32,7 @@ SO_ATTACH_FILTER = 26
 PART_BYTES = 10_000
 UNKNOWN = sys.maxsize  # the length of content of which only the end tells it
 GO_AHEAD = b"HTTP/1.1 100 "
+MOST_WRONG = 1000  # bytes of an answer, of those that are told apart
 SAMPLES = 64  # bytes that tell to which file a part belongs
 WHOLE, PART = "whole answers, every byte compared", "parts of answers, every byte compared"
 RUBBISH = [
@@ -170,6 +171,7 @@ class Connection:
         try:
             self.sock.sendall(data)
         except OSError as error:
+            self._was_reset |= isinstance(error, ConnectionError)
             raise Cut from error
 
     def answer(self) -> tuple[Note, bytes]:
@@ -294,17 +296,20 @@ def chunks(data: bytes | bytearray, at: int) -> tuple[list[bytes], int | None]:
 
 
 def right_parts(content: bytes, start: int, body: bytes) -> tuple[tuple[int, int], ...]:
-    """Return which parts of a file came right, where what is wrong in them lies together."""
-    wanted = content[start : start + len(body)]
-    first = _agreeing(wanted, body)
-    if first == len(body):
-        return ((start, start + first),) if first else ()
-    after = _agreeing(wanted[::-1], body[::-1]) if len(wanted) == len(body) else 0
-    parts = ((start, start + first), (start + len(body) - after, start + len(body)))
-    return tuple(part for part in parts if part[0] < part[1])
+    """Return which parts of a file came right; what follows very many wrong bytes counts as wrong."""
+    wanted, came = memoryview(content)[start : start + len(body)], memoryview(body)
+    parts = []
+    at = wrong = 0
+    while at < len(wanted) and wrong < MOST_WRONG:
+        count = _agreeing(wanted[at:], came[at:])
+        if count:
+            parts.append((start + at, start + at + count))
+        at += count + 1
+        wrong += 1
+    return tuple(parts)
 
 
-def _agreeing(one: bytes, other: bytes) -> int:
+def _agreeing(one: memoryview, other: memoryview) -> int:
     """Return how many bytes at the beginning are the same."""
     low, high = 0, min(len(one), len(other))
     while low < high:
