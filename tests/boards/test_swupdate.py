@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
-from tests.boards.programs import digest, needs, noise, run, type_line
-
-DESCRIPTION = """software = {
-    version = "1";
-    hardware-compatibility: ["1.0"];
-    files: ({filename = "image"; path = "%s"; sha256 = "%s";});
-}
-"""
+from tests.boards.clients import DESCRIPTION, make_key, signed_update
+from tests.boards.programs import needs, noise, run, type_line
 
 
 @pytest.fixture
@@ -24,22 +18,10 @@ def update(tmp_path: Path) -> Path:
     needs("swupdate", "openssl", "cpio")
     if "--key" not in run("swupdate", "--help", cwd=tmp_path, ok=False).stdout:
         pytest.skip("this swupdate was built without signatures")
-    (tmp_path / "image").write_bytes(noise(300_000))
-    (tmp_path / "sw-description").write_text(DESCRIPTION % (tmp_path / "installed", digest(tmp_path / "image")))
-    subject = ["-subj", "/CN=bench", "-addext", "extendedKeyUsage=emailProtection"]
-    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem"]
-    run("openssl", "req", "-x509", *key, *subject, "-out", "cert.pem", cwd=tmp_path)
-    signer = ["-signer", "cert.pem", "-inkey", "key.pem", "-outform", "DER", "-nosmimecap", "-binary"]
-    run("openssl", "cms", "-sign", "-in", "sw-description", "-out", "sw-description.sig", *signer, cwd=tmp_path)
-    with open(tmp_path / "update.swu", "wb") as archive:
-        subprocess.run(
-            ["cpio", "--quiet", "-o", "-H", "crc"],
-            input=b"sw-description\nsw-description.sig\nimage\n",
-            stdout=archive,
-            cwd=tmp_path,
-            check=True,
-            timeout=30,
-        )
+    image = noise(300_000)
+    make_key(tmp_path)
+    description = DESCRIPTION.replace("installed", f"{tmp_path}/installed") % ("1", "%s")
+    (tmp_path / "update.swu").write_bytes(signed_update(tmp_path, image, description))
     return tmp_path / "update.swu"
 
 
@@ -56,7 +38,8 @@ def test_swupdate_installs_what_it_fetches(bench: HttpServerClient, tmp_path: Pa
     with bench.expect_download("update.swu", 10) as download:
         done = install(bench, tmp_path)
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    # Not its exit code: 2022.12 ends with 1 at times, when its processes end in another order.
+    assert "SWUPDATE successful" in done.stdout, done.stdout + done.stderr
     assert (tmp_path / "installed").read_bytes() == (tmp_path / "image").read_bytes()
     assert download.record.bytes == update.stat().st_size
     assert [(request.method, request.status) for request in bench.requests] == [("HEAD", 200), ("GET", 200)]
