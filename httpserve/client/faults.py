@@ -22,7 +22,7 @@ from httpserve.faults.kinds import checked_at
 from httpserve.faults.steps import At
 from httpserve.records.exchange import Exchange
 from httpserve.records.log import ExchangeLog
-from httpserve.records.model import RequestRecord, Transfer
+from httpserve.records.model import UNDER_WAY, RequestRecord, Transfer
 from httpserve.records.terms import address, asked_for, method_named
 from httpserve.site.altered import FaultRule, HoldRule, RefusalRule, Stop
 from httpserve.site.rules import GLOB, Rule, Rules
@@ -165,7 +165,12 @@ class Hold(Handle):
         name = self.name or "any file"
         with self._log.held():
             known = [one for one in self._log.from_number(0) if one.subject is not None or one.met is not None]
-        known = [one for one in known if self._rule.is_for(_Of(one))]
+        client = self._rule.client
+        known = [
+            one
+            for one in known
+            if self._rule.is_for(_Of(one)) or (not one.status and client in (None, one.link.client))
+        ]
         text = f"no answer about {name!r} came to the hold at {self._rule.at!r} in {timeout:g} s"
         if not known:
             happened = "nothing asked" if self._log.connections() else "nobody connected"
@@ -173,10 +178,15 @@ class Hold(Handle):
         last = known[-1]
         got = last.received()
         told = self._log.record(last)
-        text = f"{text}: the last one, {told.method} by {told.client}, has {got} of {last.length} bytes, {told.outcome}"
+        if told.status:
+            happened = UNDER_WAY if told.outcome == UNDER_WAY else "stopped"
+            far = f"the last one, {told.method} by {told.client}, has {got} of {last.length} bytes, {told.outcome}"
+        else:
+            happened, far = "refused", f"{told.client} connected, and was refused"
         faults = (told.fault,) if told.fault else ()
-        text += f"; on purpose: {printable(told.fault, MOST_CHARACTERS)}" if faults else ""
-        return WaitTimeout(text, name, timeout, happened="under way", received=got, total=last.length, faults=faults)
+        on_purpose = f"; on purpose: {printable(told.fault, MOST_CHARACTERS)}" if faults else ""
+        text = f"{text}: {far}{on_purpose}"
+        return WaitTimeout(text, name, timeout, happened=happened, received=got, total=last.length, faults=faults)
 
     def release(self) -> None:
         """Let what is held go on, and hold nothing any more. Harmless when repeated."""

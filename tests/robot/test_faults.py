@@ -90,6 +90,8 @@ Ways
     ${fault}=    Inject Fault    /a.bin    Wrong Length    by=${-1}
     Should Be Equal As Strings    ${fault.faults}    (WrongLength(-1),)
     ${fault}=    Inject Fault    a.bin    headers    set=ETag:    drop=Date2 Age
+    ${fault}=    Inject Fault    a.bin    cut@-1,how=reset,after=2    times=1
+    Should Be Equal As Strings    ${fault}    Cut(-1, how='reset') for a.bin, 1 time left
     ${hold}=    Hold Download    /a.bin    at=64 KiB
     Should Be Equal As Strings    ${hold}    Hold(65536) for a.bin
     Wait For Held Download    a.bin    timeout=20 ms

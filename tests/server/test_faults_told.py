@@ -117,8 +117,12 @@ def test_wait_for_a_hold_says_which_fault_came_in_between(bench: HttpServerClien
 
         error = vain(lambda: hold.wait(AT_ONCE))
 
-    assert error.faults == ("Cut(10), Hold(0.5)",)
-    assert str(error).endswith("on purpose: Cut(10), Hold(0.5)")
+    assert (error.happened, error.faults) == ("stopped", ("Cut(10), Hold(0.5)",))
+    assert str(error).endswith(" bytes, cut; on purpose: Cut(10), Hold(0.5)")
+    with bench.fault(None, Refuse()), bench.hold("Image", 0.5) as hold:
+        ask(bench)
+        refused = vain(lambda: hold.wait(AT_ONCE))
+    assert (refused.happened, refused.faults) == ("refused", ("Refuse()",))
 
 
 def test_long_values_are_counted_in_records(bench: HttpServerClient) -> None:
@@ -155,6 +159,9 @@ def test_log_and_tables_name_the_fault(bench: HttpServerClient, caplog: pytest.L
     assert table.splitlines()[-1].split()[3:6] == ["none", "none", "none"]
     assert table.endswith("  cut    Refuse()")
     assert str(bench.transfers[0]).endswith("state cut, fault Cut(1000)")
+    ended = [event.as_dict() for event in bench.events(0, 0, "ended")]
+    assert [event["request"]["fault"] for event in ended] == ["Cut(1000)", "Refuse()"]
+    assert ended[0]["transfer"]["fault"] == "Cut(1000)"
 
 
 def test_wait_for_an_upload_says_what_was_asked_for(bench: HttpServerClient) -> None:
