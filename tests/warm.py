@@ -60,11 +60,11 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, and return what it printed; *settings* are those of Popen."""
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
-    process = Popen([os.fspath(word) for word in command], **streams)
-    try:
-        output, errors = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
+    with Popen([os.fspath(word) for word in command], **streams) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 

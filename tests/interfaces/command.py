@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.server.wire import Wire
 
-END_SECONDS = 20
+END_SECONDS = 40
 
 Event = dict[str, Any]  # of JSON
 

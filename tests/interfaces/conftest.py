@@ -13,10 +13,11 @@ import pytest
 
 from httpserve.cli.main import main
 from tests import warm
+from tests.interfaces.command import END_SECONDS
 from tests.server.wire import unmeasured
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-END_SECONDS = 20
+
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
