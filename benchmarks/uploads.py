@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROUNDS = 7
+ROUNDS = 5
 LEAST_RATIO = 0.8
 MOST_GROWTH_MIB = 16
 WAYS = {

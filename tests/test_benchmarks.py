@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers, report
+from benchmarks import peers, report, uploads
 from benchmarks.cases import CASES, Case, Target
 from benchmarks.load import Generator, Sample
 from benchmarks.peers import running
@@ -129,3 +129,18 @@ def test_a_python_without_the_lock_takes_part_where_there_is_one(
     has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
     assert ("-m pip install" in (locked or "")) is has_lock
     assert peers.interpreter(peers.FREE_THREADED) == str(tmp_path / "python3.14t")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_uploads_are_measured_beside_the_digest_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(uploads, "ROUNDS", 1)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    (tmp_path / "sent").write_bytes(bytes(1 << 20))
+
+    uploads.measured(tmp_path / "sent", 1)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == list(uploads.WAYS)
+    assert all(" MiB/s, ratio " in line for line in lines)

@@ -71,6 +71,17 @@ def test_plain_script_waits_for_the_board_and_says_so(tmp_path: Path) -> None:
     assert (script.returncode, errors) == (0, "")
 
 
+def test_results_come_back_from_the_board() -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+
+    output = run("results.py")
+
+    assert output.startswith("127.0.0.1 ran 2 tests; failed: mounts\nlogs/dmesg.log: ")
+    assert "\nresults.xml: " in output
+    assert output.endswith("mmc0: error -110\n")
+
+
 def test_from_operator_puts_what_the_operator_has() -> None:
     output = run("from_operator.py")
 
