@@ -29,7 +29,7 @@ def boundary_of(content_type: str) -> bytes | None:
     kind, options = parse_options_header(content_type)
     if kind.lower() != "multipart/form-data":
         return None
-    boundary = options.get("boundary", "")
+    boundary = options.get("boundary") or ""  # werkzeug 2.2 has None for an empty one
     if not 0 < len(boundary) <= MOST_BOUNDARY or not boundary.isascii():
         raise ValueError("the Content-Type of a form needs a boundary of up to 70 characters")
     return boundary.encode("ascii")

@@ -294,3 +294,14 @@ def test_several_boards_send_at_once(bench: HttpServerClient) -> None:
     assert statuses == [201] * len(wires)
     assert {one.sha256 for one in bench.uploads} == {hashlib.sha256(content).hexdigest()}
     assert all(bench.storage.read_bytes(f"logs/{number}") == content for number in range(len(wires)))
+
+
+def test_file_comes_in_by_each_way_that_a_system_may_offer(site: HttpServerClient) -> None:
+    site.accept_uploads("logs/")
+    with Wire(site.get_port()) as wire:
+        wire.send(head("/logs/a", f"Content-Length: {len(CONTENT)}", "Expect: 100-continue"))
+        assert wire.read_exactly(len(GO_AHEAD)) == GO_AHEAD
+        wire.send(CONTENT + b"GET /logs/a HTTP/1.1\r\nHost: bench\r\n\r\n")
+        stored, got = wire.answer(), wire.answer()
+
+    assert (stored.status, got.body) == (201, CONTENT)
