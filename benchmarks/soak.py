@@ -1,9 +1,10 @@
 """`python -m benchmarks.soak --minutes M --seed N`: everything that can go wrong, mixed, and whether all of it is true.
 
-Two processes with one client each are put under load by their own threads (soak_bench) and by boards that compare
-every byte (soak_boards): one on a good disk, one on a disk that is slow, hangs and fails (soak_disk). Others are
-killed in the middle of their puts (soak_kills). Between two rounds all is at rest: memory, descriptors and threads are
-taken down, and what records and waits said is compared with what the boards have (soak_claims). Ends with a tally and
+Two processes with one client each are put under load by their own threads (soak_bench), with answers that are wrong on
+purpose (soak_faults), and by boards that compare every byte (soak_boards) and send files (soak_uploads): one on a good
+disk, one on a disk that is slow, hangs and fails (soak_disk). Others are killed in the middle of their puts
+(soak_kills). Between two rounds all is at rest: memory, descriptors and threads are taken down, and what records and
+waits said is compared with what the boards have and have sent (soak_claims, soak_uploads). Ends with a tally and
 a verdict, and with exit code 1 and the seed if anything grew, was lost, or was not so. Linux only; without FUSE there
 is no bad disk, and the tally says so.
 """

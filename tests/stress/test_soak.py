@@ -21,5 +21,5 @@ def test_a_soak_of_a_moment_tells_its_seed_and_what_must_not_be_and_ends_with_a_
     assert done.stdout.startswith("seed 17\n")
     assert done.stdout.endswith("\nflat\n")
     assert "| RSS, MiB |" in done.stdout
-    for what in ("wrong bytes", "false claims", "false waits", "files of the user's lost"):
+    for what in ("wrong bytes", "false claims", "false waits", "false uploads", "files of the user's lost"):
         assert f"| {what} | 0 |" in done.stdout
