@@ -13,7 +13,7 @@ import threading
 import time
 from queue import Empty, SimpleQueue
 
-from httpserve.base.threads import block_signals
+from httpserve.base.threads import JOIN_SECONDS, block_signals
 from httpserve.storage.directory.incoming import Incoming
 
 QUICK_BYTES = 1024 * 1024  # written within QUICK_SECONDS: worth a thread
@@ -66,7 +66,7 @@ class Received:
     def discard(self) -> None:
         """Do what `NewVersion.discard` says."""
         self._is_given_up = True
-        self._more.put(False)
+        self._end_follower(JOIN_SECONDS)  # which has the file open, and the disk may be unmounted next
         self._incoming.discard()
 
     def _follow_if_quick(self) -> None:
@@ -82,28 +82,25 @@ class Received:
             except RuntimeError:  # no more threads
                 self._follower = None
 
-    def _end_follower(self) -> None:
+    def _end_follower(self, seconds: float | None = None) -> None:
         with self._lock:
             follower = self._follower
         if follower is not None:
             self._more.put(False)
-            follower.join()
+            follower.join(seconds)
 
     def _catch_up(self) -> None:
         """Hash in this thread what was written and not hashed yet."""
         if self._hashed == self._written:
             return
         try:
-            self._read_back(self._incoming.reader())
+            fd = self._incoming.reader()
+            try:
+                self._hash(fd)
+            finally:
+                os.close(fd)
         except OSError as error:
             raise self._incoming.refused(error) from error
-
-    def _read_back(self, fd: int) -> None:
-        """Hash what was written so far, and close the descriptor."""
-        try:
-            self._hash(fd)
-        finally:
-            os.close(fd)
 
     def _hash(self, fd: int) -> None:
         while self._hashed < self._written and not self._is_given_up:
