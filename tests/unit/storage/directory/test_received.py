@@ -85,10 +85,13 @@ def test_disk_that_does_not_give_back_what_was_written_is_an_error(
     def fails(*arguments: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "pread", fails)
-    received.write(MUCH)
-    with pytest.raises(StorageError, match="input/output error"):
+    def go_on() -> None:
+        received.write(MUCH)
         received.commit()
+
+    monkeypatch.setattr(os, "pread", fails)
+    with pytest.raises(StorageError, match="input/output error"):
+        go_on()
     received.discard()
 
     assert not (Path(root.path) / "a").exists()
