@@ -6,6 +6,7 @@ QEMU and these builds are large, so nothing installs them for the tests: they ru
 from __future__ import annotations
 
 import os
+import runpy
 import select
 import subprocess
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import unquote
 
 import pytest
 
@@ -21,6 +23,7 @@ from tests.boards.programs import ENVIRONMENT, needs, noise
 
 UBOOT = Path(os.environ.get("HTTPSERVE_TEST_UBOOT", "/usr/lib/u-boot/qemu_arm64/u-boot.bin"))
 IPXE = Path(os.environ.get("HTTPSERVE_TEST_IPXE", "/usr/lib/ipxe/ipxe.lkrn"))
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ipxe_per_mac.py"
 NETWORK = ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n", "-nographic"]  # the host is 10.0.2.2
 NAME = "boot/disk image.img"
 SIZE = 1_000_000
@@ -143,3 +146,21 @@ def test_ipxe_fetches_by_its_line_and_again(bench: HttpServerClient, tmp_path: P
     assert record.bytes == SIZE
     assert record.user_agent.startswith("iPXE/")
     assert [request.status for request in bench.requests] == [200, 200]
+
+
+def test_ipxe_boots_the_script_for_its_mac_address(bench: HttpServerClient, tmp_path: Path) -> None:
+    needs("qemu-system-x86_64")
+    if not IPXE.exists():
+        pytest.skip(f"there is no {IPXE}; it is in the package ipxe")
+    asked = bench.respond("boot.ipxe", runpy.run_path(str(EXAMPLE))["script"])
+    bench.storage.write_bytes("debian/vmlinuz", noise(SIZE))
+    chain = f"chain {bench.get_url('boot.ipxe')}?mac=${{net0/mac}}"
+    (tmp_path / "script.ipxe").write_text(f"#!ipxe\ndhcp\n{chain} || echo end of it\n")
+
+    script = tmp_path / "script.ipxe"
+    with Console("qemu-system-x86_64", "-m", "256", "-kernel", IPXE, "-initrd", script, *NETWORK) as console:
+        console.until("end of it")  # there is no initrd for it
+
+    assert [(unquote(hit.query), hit.status) for hit in asked.hits] == [("mac=52:54:00:12:34:56", 200)]
+    assert bench.wait_for_download("debian/vmlinuz", 10).bytes == SIZE
+    assert bench.wait_for_request("debian/initrd.img", status=404, timeout=10).user_agent.startswith("iPXE/")

@@ -316,6 +316,26 @@ def test_an_app_that_gives_its_answer_piece_by_piece_is_heard_piece_by_piece(ben
     assert handle.hits[0].error.endswith("LookupError: in the middle")
 
 
+def test_an_app_that_stops_in_the_middle_of_its_answer_is_cut_at_its_deadline(bench: HttpServerClient) -> None:
+    go_on = threading.Event()
+
+    def stuck(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        yield b"a"
+        go_on.wait(20)
+        yield b"b"
+
+    handle = bench.mount("/stuck", stuck, timeout=0.1)
+    with Wire(bench.get_port()) as wire:
+        wire.get("/stuck")
+        wire.read_head()
+        assert wire.rest_until_any_end() == b"a"
+
+    eventually(lambda: handle.hits[0].error == "nothing came in 0.1 s")
+    go_on.set()
+    eventually(lambda: not any(thread.name == "httpserve:answer" for thread in threading.enumerate()))
+
+
 def test_an_app_whose_client_has_left_is_closed(bench: HttpServerClient) -> None:
     closed = threading.Event()
 
