@@ -292,6 +292,14 @@ _OF_CONTENT = ("HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", MAY_NOT_BLOCK)
 # Apps
 
 
+class _Failure(NamedTuple):
+    """What went wrong in an app: the status and the reason for the client, and the lines for the record and the log."""
+
+    status: int
+    reason: str
+    lines: list[str]
+
+
 def _ran(app: WSGIApplication, environ: Environ, seconds: float, own: Own) -> Response:
     """Return what an app answers, or that it failed: the client gets no word of why."""
     method, target = environ["REQUEST_METHOD"], environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
@@ -300,43 +308,39 @@ def _ran(app: WSGIApplication, environ: Environ, seconds: float, own: Own) -> Re
         found = thread.answer()
     except BaseException as error:  # noqa: BLE001 - sys.exit() too: it is the user's to see, and the thread goes on
         thread.close()
-        status, reason = _failure(error, f"{method} {target}", seconds, own)
-        return answers.text(status, reason, method)
+        failure = _failure(error, seconds, own)
+        text = Lines("\n".join(f"  {line}" for line in failure.lines))
+        say(log, logging.ERROR, "your answer to %s %s failed:\n%s", method, target, text)
+        return answers.text(failure.status, failure.reason, method)
     if found.pieces is None:
         plan = Plan(tuple(map(Data, found.whole)), found.length)
     else:
-        pieces = _watched(found.pieces, f"{method} {target}", seconds, own)
-        plan = Plan((Stream(pieces, found.length, thread.close),), found.length)
+        plan = Plan((Stream(_watched(found.pieces, seconds, own), found.length, thread.close),), found.length)
     return Response(int(found.status[:3]), found.fields, plan)
 
 
-def _watched(pieces: Iterator[bytes], request: str, seconds: float, own: Own) -> Iterator[bytes]:
-    """Yield what an app gives, and note what goes wrong."""
+def _watched(pieces: Iterator[bytes], seconds: float, own: Own) -> Iterator[bytes]:
+    """Yield what an app gives, and note what goes wrong. Whoever sends it logs that."""
     try:
         yield from pieces
     except BaseException as error:
         if not isinstance(error, GeneratorExit):
-            _failure(error, request, seconds, own)
+            _failure(error, seconds, own)
         raise
 
 
-def _failure(error: BaseException, request: str, seconds: float, own: Own) -> tuple[int, str]:
-    """Note for the record, and log, what went wrong; return the status and the reason that the client gets."""
+def _failure(error: BaseException, seconds: float, own: Own) -> _Failure:
+    """Return what went wrong, and note it for the record."""
     if isinstance(error, ServerEnds):
-        own.error = "the server was stopped before there was an answer"
-        return 503, "the server ends"
-    if isinstance(error, NotRun):
-        own.error = "the system had no thread for it"
-        say(log, logging.ERROR, "the own answer to %s was not made: the system has no thread for it", request)
-        return 503, "the server is busy"
-    if isinstance(error, TookTooLong):
-        own.error = f"nothing came in {seconds:g} s"
-        say(log, logging.ERROR, "the own answer to %s: nothing came from it in %g s", request, seconds)
-        return 504, "the answer takes too long"
-    lines = _traceback(error)
-    own.error = "\n".join(lines)[-NOTED_ERROR_CHARACTERS:]
-    say(log, logging.ERROR, "the own answer to %s failed:\n%s", request, Lines("\n".join(f"  {one}" for one in lines)))
-    return 500, "the server failed on this request"
+        found = _Failure(503, "the server ends", ["the server was stopped before the answer came"])
+    elif isinstance(error, NotRun):
+        found = _Failure(503, "the server is busy", ["the system had no thread for it"])
+    elif isinstance(error, TookTooLong):
+        found = _Failure(504, "the answer takes too long", [f"nothing came in {seconds:g} s"])
+    else:
+        found = _Failure(500, "the server failed on this request", _traceback(error))
+    own.error = "\n".join(found.lines)[-NOTED_ERROR_CHARACTERS:]
+    return found
 
 
 def _traceback(error: BaseException) -> list[str]:

@@ -76,9 +76,7 @@ def test_what_is_discarded_leaves_nothing(root: Root) -> None:
         received.write(b"x")
 
 
-def test_disk_that_does_not_give_back_what_was_written_is_an_error(
-    root: Root, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_that_does_not_give_back_what_was_written_is_an_error(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("httpserve.storage.directory.received.QUICK_SECONDS", 60.0)  # somebody follows, however slow
     received = filled(root, MUCH, HASH_BYTES)
 
