@@ -116,8 +116,8 @@ class HttpServerClient:
             host: Where to listen: an address, a name, or an interface such as `eth0`. None: the address that faces
                 `peer`, or without a peer that of the default route.
             port: The port to listen on; 0 lets the system choose.
-            timeout: Seconds after which a download that makes no progress, or a remote source that sends nothing,
-                times out.
+            timeout: Seconds after which a download that makes no progress, or a board or a remote source that sends
+                nothing, times out.
             remove_created_on_close: Whether `close` removes what this object created (never anything else).
             peer: The board's address: the server listens, and URLs point, on the side that faces it.
             advertise: What URLs contain instead: `http://host:port/prefix`, `host:port` or `host`.
@@ -642,6 +642,11 @@ class HttpServerClient:
             NotPermitted: The directory is served read-only.
         """
         return self._uploads.accept(name, max_bytes, overwrite=overwrite, count=count)
+
+    @property
+    def accepted_uploads(self) -> tuple[AcceptedUploads, ...]:
+        """What boards may send now, the oldest first. Does not block."""
+        return self._uploads.in_force()
 
     def expect_upload(
         self,

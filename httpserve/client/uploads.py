@@ -42,6 +42,12 @@ class AcceptedUploads:
         left = "" if self.remaining is None else f", {counted(self.remaining, 'upload')} left"
         return f"<accepts {self.name} up to {size(self.max_bytes)}{left}>"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AcceptedUploads) and other._accepted is self._accepted
+
+    def __hash__(self) -> int:
+        return hash(self._accepted)
+
     @property
     def name(self) -> str:
         """Which name may be sent; a directory, below which any name may be sent, ends in `/`."""
@@ -61,6 +67,8 @@ class AcceptedUploads:
     def close(self) -> None:
         """Begin no more of them. What is on its way in may come to its end. Harmless when repeated."""
         self._site.uploads.close(self._accepted)
+
+    clear = close  # as faults and holds have it
 
     def __enter__(self) -> Self:
         return self
@@ -175,6 +183,10 @@ class Uploads:
         """Return the latest uploads, oldest first."""
         with self._claims.log.held():
             return self._claims.log.uploads.records()
+
+    def in_force(self) -> tuple[AcceptedUploads, ...]:
+        """Return what may be sent now, the oldest first."""
+        return tuple(AcceptedUploads(self._site, one) for one in reversed(self._site.uploads.accepted))
 
     def end(self) -> None:
         """Accept nothing any more."""

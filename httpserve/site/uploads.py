@@ -110,51 +110,54 @@ class Uploads:
     Args:
         served: Where they go.
         ended: Called with each upload that is over, before its client has the answer.
+
+    Attributes:
+        accepted: What may be sent, the latest first.
     """
 
     def __init__(self, served: Served, ended: Callable[[Upload], object] = lambda upload: None) -> None:
         self.served = served
         self.ended = ended
-        self._accepted: tuple[Accepted, ...] = ()  # the latest first; replaced in one step
+        self.accepted: tuple[Accepted, ...] = ()  # replaced in one step
         self._begin_anew()
         renew_in_child(self, Uploads._begin_anew)
 
     def _begin_anew(self) -> None:
-        self._lock = threading.Lock()  # guards _accepted and the counts in it
+        self._lock = threading.Lock()  # guards accepted and the counts in it
         self._publishing = threading.Lock()  # held from a look whether there is a file until one is in its place
         self._underway: set[_Taken] = set()  # each touch is one step of the interpreter
 
     @property
     def is_open(self) -> bool:
         """Whether anything may be sent."""
-        return bool(self._accepted)
+        return bool(self.accepted)
 
     def accept(self, accepted: Accepted) -> None:
         """Take what is sent for a name from now on. Of several that fit, the latest counts."""
         with sigint_held(), self._lock:
-            self._accepted = (accepted, *self._accepted)
+            self.accepted = (accepted, *self.accepted)
 
     def close(self, accepted: Accepted) -> None:
         """Begin no more of them. Harmless when repeated."""
         with sigint_held(), self._lock:
-            self._accepted = tuple(one for one in self._accepted if one is not accepted)
+            self.accepted = tuple(one for one in self.accepted if one is not accepted)
 
     def close_all(self) -> None:
         """Begin nothing any more."""
         with sigint_held(), self._lock:
-            self._accepted = ()
+            self.accepted = ()
 
     def is_accepted(self, accepted: Accepted) -> bool:
         """Tell whether this still takes anything."""
-        return accepted in self._accepted
+        return accepted in self.accepted
 
     def for_name(self, name: str) -> Accepted | None:
         """Return what a file of this name may be sent for; None if nobody asked for it."""
-        return next((one for one in self._accepted if one.takes(name)), None)
+        return next((one for one in self.accepted if one.takes(name)), None)
 
     def below(self, directory: str) -> list[Accepted]:
         """Return what files below a directory may be sent for."""
-        return [one for one in self._accepted if one.takes_below(directory)]
+        return [one for one in self.accepted if one.takes_below(directory)]
 
     def underway(self) -> list[Upload]:
         """Return what is on its way in."""
@@ -206,14 +209,14 @@ class Uploads:
                     raise Rejected(409, "as many uploads as were asked for have come")
                 accepted.left -= 1
                 if not accepted.left:
-                    self._accepted = tuple(one for one in self._accepted if one is not accepted)
+                    self.accepted = tuple(one for one in self.accepted if one is not accepted)
 
     def _give_one_back(self, accepted: Accepted) -> None:
         with self._lock:
             if accepted.left is not None:
                 accepted.left += 1
-                if accepted not in self._accepted and accepted.left == 1:
-                    self._accepted = (accepted, *self._accepted)
+                if accepted not in self.accepted and accepted.left == 1:
+                    self.accepted = (accepted, *self.accepted)
 
 
 class _Wanted(NamedTuple):

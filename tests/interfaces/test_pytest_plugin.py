@@ -151,12 +151,14 @@ def test_that_is_wrong_on_purpose(faulty):
     faulty.storage.write_bytes("a", b"firmware")
     faulty.fault("a", Status(503))
     faulty.hold("b")
+    faulty.accept_uploads("c")
     assert fetch(faulty.get_url("a")) == b"firmware"
 
 def test_that_is_not(faulty):
     assert fetch(faulty.get_url("a")) == b"firmware"
     assert fetch(faulty.get_url("of-the-fixture")) == 410
     assert not faulty.holds
+    assert not faulty.accepted_uploads
 """
 STRANGERS = """
 import os, socket

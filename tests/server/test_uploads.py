@@ -195,6 +195,7 @@ def test_uploads_are_gone_on_close_unless_they_are_kept(tmp_path: Path) -> None:
 def test_full_count_and_a_closed_handle_accept_nothing(bench: HttpServerClient) -> None:
     url = bench.get_url("logs/a")
     counted = bench.accept_uploads("logs/", count=1)
+    in_force = bench.accepted_uploads
     statuses = [requests.put(url, data=b"1", timeout=PATIENT).status_code for _ in range(2)]
     with bench.accept_uploads("logs/b") as handle:
         names = [counted.name, handle.name]
@@ -205,6 +206,7 @@ def test_full_count_and_a_closed_handle_accept_nothing(bench: HttpServerClient) 
     assert (names, left, handle.remaining) == (["logs/", "logs/b"], [0, None], 0)
     assert repr(handle) == "<accepts logs/b up to 64.0 MiB, 0 uploads left>"
     counted.close()
+    assert (in_force, bench.accepted_uploads) == ((counted,), ())
 
 
 def test_what_is_accepted_outlives_a_stop_and_not_a_close() -> None:
