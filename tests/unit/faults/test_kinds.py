@@ -176,6 +176,7 @@ def test_a_stall_pauses_before_its_byte_and_before_the_head_at_the_very_first(fi
     assert met(Stall(0.0, 1.5), part(file, 0, 5)).plan.before == Wait(1.5)
     assert met(Stall(0, 1.5), part(file, 5, 10)).plan.before == Wait(1.5)
     assert Stall(-SIZE, 1.5).altered(part(file, 5, 10), GET) is None
+    assert Stall(0.5, 1).altered(met(Cut(0.25), whole(file)), GET) is None
 
 
 def test_a_slow_answer_is_the_same_in_parts_of_50_ms_with_pauses(file: OpenFile) -> None:
