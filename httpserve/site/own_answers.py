@@ -310,7 +310,8 @@ def _ran(app: WSGIApplication, environ: Environ, seconds: float, own: Own) -> Re
         thread.close()
         failure = _failure(error, seconds, own)
         text = Lines("\n".join(f"  {line}" for line in failure.lines))
-        say(log, logging.ERROR, "your answer to %s %s failed:\n%s", method, target, text)
+        level = logging.INFO if isinstance(error, ServerEnds) else logging.ERROR
+        say(log, level, "your answer to %s %s failed:\n%s", method, target, text)
         return answers.text(failure.status, failure.reason, method)
     if found.pieces is None:
         plan = Plan(tuple(map(Data, found.whole)), found.length)
