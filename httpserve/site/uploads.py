@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from httpserve.base.log import logger, say
@@ -382,7 +383,8 @@ class _Request:
 
     def _end(self, outcome: str, status: int) -> None:
         for taken in self._files:
-            taken.version.discard()
+            with suppress(OSError):  # the file system is gone: nothing can be removed there
+                taken.version.discard()
             self.uploads.end(taken, outcome, status)
 
     # Files
