@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from pluggy import Result
 
-    from httpserve import AcceptedUploads, FaultHandle, Hold, HttpServerClient, RequestRecord, Transfer
+    from httpserve import AcceptedUploads, Handle, HttpServerClient, RequestRecord, Transfer
 
 MOST_LINES = 40  # of each kind in a report; the latest are kept
 MOST_CHARACTERS = 200  # of a text that a board chose
@@ -111,7 +111,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """End what a test asks for (faults, holds, uploads), also of a server that outlives it; fixtures end theirs."""
+    """End what a test asks for (faults, holds, own answers, uploads), also of a server that outlives it."""
     before = {handle for client in _clients(item) for handle in _asked_for(client)}
     yield
     for client in _clients(item):
@@ -120,8 +120,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
                 handle.clear()
 
 
-def _asked_for(client: HttpServerClient) -> tuple[FaultHandle | Hold | AcceptedUploads, ...]:
-    return *client.faults, *client.holds, *client.accepted_uploads
+def _asked_for(client: HttpServerClient) -> tuple[Handle | AcceptedUploads, ...]:
+    return *client.faults, *client.holds, *client.own_answers, *client.accepted_uploads
 
 
 def _clients(item: pytest.Item) -> list[HttpServerClient]:

@@ -850,6 +850,11 @@ class HttpServerClient:
         """
         return self._own_answers.mount(prefix, wsgi_app, timeout=timeout)
 
+    @property
+    def own_answers(self) -> tuple[Handle, ...]:
+        """What `respond` and `mount` have put in force, the oldest first. Does not block."""
+        return self._own_answers.in_force()
+
     # Why nothing arrives
 
     def doctor(self) -> Report:

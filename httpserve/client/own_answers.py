@@ -112,6 +112,10 @@ class OwnAnswers:
         self._rules.add(rule)
         return Handle(self._rules, rule, self._log)
 
+    def in_force(self) -> tuple[Handle, ...]:
+        """Return those in force, the oldest first."""
+        return tuple(Handle(self._rules, one, self._log) for one in self._rules.all if isinstance(one, OwnRule))
+
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else checked_seconds("timeout", timeout)
 

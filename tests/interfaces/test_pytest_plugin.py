@@ -152,6 +152,7 @@ def test_that_is_wrong_on_purpose(faulty):
     faulty.fault("a", Status(503))
     faulty.hold("b")
     faulty.accept_uploads("c")
+    faulty.respond("d", "x")
     assert fetch(faulty.get_url("a")) == b"firmware"
 
 def test_that_is_not(faulty):
@@ -159,6 +160,7 @@ def test_that_is_not(faulty):
     assert fetch(faulty.get_url("of-the-fixture")) == 410
     assert not faulty.holds
     assert not faulty.accepted_uploads
+    assert not faulty.own_answers
 """
 STRANGERS = """
 import os, socket
