@@ -11,6 +11,7 @@ import hashlib
 import os
 import threading
 import time
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from httpserve.base.threads import JOIN_SECONDS, block_signals
@@ -19,6 +20,9 @@ from httpserve.storage.directory.incoming import Incoming
 QUICK_BYTES = 1024 * 1024  # written within QUICK_SECONDS: worth a thread
 QUICK_SECONDS = 0.1
 HASH_BYTES = 256 * 1024  # stays in a processor's cache
+# Who writes waits for the thread that hashes, which else would get too little of the processors beside the writer and a
+# sender on the same computer, and be far from its end when all has come.
+MOST_BEHIND_BYTES = 8 * 1024 * 1024
 
 
 class Received:
@@ -33,6 +37,8 @@ class Received:
         self._lock = threading.Lock()  # guards _follower
         self._follower: threading.Thread | None = None
         self._more: SimpleQueue[bool] = SimpleQueue()  # False: the end
+        self._is_awaited = False
+        self._caught_up: SimpleQueue[None] = SimpleQueue()
         self._is_given_up = False
         self._error: OSError | None = None  # of the follower
 
@@ -41,15 +47,17 @@ class Received:
         self._incoming.write(data)
         self._written += len(data)
         with self._lock:
-            if self._follower is not None:
+            is_followed = self._follower is not None
+            if is_followed:
                 self._more.put(True)
-                return
-        if self._hashed + len(data) == self._written:
+        if is_followed:
+            self._wait_for_follower()
+        elif self._hashed + len(data) == self._written:
             self._sha256.update(data)
             self._hashed = self._written
+            self._follow_if_quick()
         else:  # the follower has ended in between
             self._catch_up()
-        self._follow_if_quick()
 
     def sha256(self) -> str:
         """Do what `NewVersion.sha256` says."""
@@ -82,6 +90,12 @@ class Received:
             except RuntimeError:  # no more threads
                 self._follower = None
 
+    def _wait_for_follower(self) -> None:
+        while self._follower is not None and self._written - self._hashed > MOST_BEHIND_BYTES:
+            self._is_awaited = True
+            with suppress(Empty):
+                self._caught_up.get(timeout=QUICK_SECONDS)
+
     def _end_follower(self, seconds: float | None = None) -> None:
         with self._lock:
             follower = self._follower
@@ -109,6 +123,9 @@ class Received:
                 raise OSError("it has become shorter")
             self._sha256.update(data)
             self._hashed += len(data)
+            if self._is_awaited and self._written - self._hashed <= MOST_BEHIND_BYTES // 2:
+                self._is_awaited = False
+                self._caught_up.put(None)
 
     # In the follower
 
@@ -125,6 +142,7 @@ class Received:
         finally:
             with self._lock:
                 self._follower = None
+            self._caught_up.put(None)
 
     def _hash_until_silence(self, fd: int) -> None:
         while True:
