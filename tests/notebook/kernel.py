@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.05
 
 Message = dict[str, Any]  # as Jupyter defines it
 PRELUDE = """
-import os, tempfile, threading, time, urllib.request
+import gc, os, tempfile, threading, time, urllib.request
 from httpserve import HttpServerClient, PortInUse
 def fetch(client=None, name="", port=None):
     url = f"http://127.0.0.1:{port}" if client is None else client.get_url()
@@ -60,13 +60,15 @@ class Kernel:
         environment = dict(os.environ) if measured else unmeasured()
         environment.pop("HTTPSERVE_LINK", None)  # it would change what a client shows
         self.manager.start_kernel(cwd=str(where), env={**environment, "IPYTHONDIR": str(where), "TMPDIR": str(where)})
-        self._talk()
         self.messages: list[Message] = []  # all that came, in order
+        self._talk()
 
     def _talk(self) -> None:
         self._client = self.manager.client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=LONGEST_SECONDS)
+        self.printed(f"{PRELUDE}\ngc.freeze()")  # collecting need not look at all of IPython each time
+        self.messages.clear()
 
     def begin(self, code: str) -> str:
         """Run a cell, and return its number at once."""
