@@ -46,6 +46,13 @@ def can_be_bound(network: Network, port: int) -> bool:
     return network.bench.call(bind)
 
 
+def come_so_far(client: HttpServerClient) -> int:
+    """Return how much of the upload has come, as a wait in vain tells."""
+    with pytest.raises(WaitTimeout) as caught:
+        client.wait_for_upload("image", timeout=0)
+    return caught.value.received
+
+
 def test_a_cable_that_is_pulled_mid_transfer_is_told_as_lost(network: Network, serve: Serve, tmp_path: Path) -> None:
     client = serve(peer="192.168.7.2", lost_after=LOST_SECONDS)
     network.board.start("curl", "-sS", "--limit-rate", SLOW, "-o", "/dev/null", sparse(client, network, tmp_path))
@@ -63,6 +70,23 @@ def test_a_cable_that_is_pulled_mid_transfer_is_told_as_lost(network: Network, s
     with pytest.raises(WaitTimeout, match="the client did not answer any more") as caught:
         client.wait_for_download("image", timeout=0)
     assert (caught.value.happened, caught.value.received) == ("stopped", transfer.acknowledged)
+
+
+def test_a_cable_that_is_pulled_mid_upload_is_told_as_lost(network: Network, serve: Serve, tmp_path: Path) -> None:
+    client = serve(peer="192.168.7.2", lost_after=LOST_SECONDS)
+    client.accept_uploads("image")
+    (tmp_path / "image").write_bytes(bytes(SMALL_BYTES))
+    url = network.bench.call(lambda: client.get_url("image"))
+    network.board.start("curl", "-sS", "--limit-rate", "20k", "-T", str(tmp_path / "image"), url)
+    eventually(lambda: come_so_far(client), "the beginning")
+
+    network.pull(network.board)
+
+    eventually(lambda: client.uploads, "the loss")
+    (upload,) = client.uploads
+    assert (upload.outcome, upload.completed, upload.status) == ("lost", False, 0)
+    assert 0 < upload.bytes < SMALL_BYTES
+    assert not client.storage.exists("image")
 
 
 def test_a_cable_that_is_pulled_leaves_the_thread_and_the_port_free(
