@@ -151,8 +151,7 @@ class Party:
         self.samples.rss.append(told["rss"])
         self.samples.descriptors.append(told["descriptors"])
         self.samples.threads.append(told["threads"])
-        if told["ours"]:
-            self.samples.wrong.append(f"{told['ours']} threads of ours after close()")
+        self.samples.wrong += [f"a thread of ours after close(): {thread}" for thread in told["ours"]]
         print(
             f"{self.name}, round {len(self.samples.rss)}: {told['rss'] / MIB:.1f} MiB, "
             f"{told['descriptors']} descriptors, {told['threads']} threads, "

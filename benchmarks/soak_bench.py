@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,6 @@ from httpserve import DownloadRecord, HttpServeError, HttpServerClient
 WORKERS = 8
 MISCHIEF = 2  # threads that put faults in force
 UPLOADERS = 2  # threads that take uploads
-MOST_RECORDS = 3000
 NAMES = ["images/0", "images/1", "images/2", "small"]
 USERS = {name: f"the user's own {name}".encode() * 500 for name in ("images/own", "own", "deep/own/notes")}
 FULL_BYTES = 100_000  # the largest file while the disk is "full"
@@ -96,7 +96,7 @@ class Bench:
         self._stalled = where / f"stalled-{root.parent.name}"
         os.mkfifo(self._stalled)
         self._kept_open = os.open(self._stalled, os.O_RDWR)
-        self._client = HttpServerClient(self._root, host="127.0.0.1", port=port, max_records=MOST_RECORDS)
+        self._client = HttpServerClient(self._root, host="127.0.0.1", port=port)
         self._taken_over: dict[str, bytes] = {}
         self._taking_over = (
             threading.Lock()
@@ -421,16 +421,23 @@ def press_ctrl_c(felt: threading.Event) -> None:
         pause = AGAIN_SECONDS
 
 
-def at_rest() -> dict[str, int]:
-    """Return what this process has: bytes of memory, open descriptors, threads."""
+def at_rest() -> dict[str, object]:
+    """Return what this process has: bytes of memory, open descriptors, threads, and where those of ours are."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
         "rss": pages * resource.getpagesize(),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "threads": len(os.listdir("/proc/self/task")),
-        "ours": sum(thread.name.startswith("httpserve") for thread in threading.enumerate()),
+        "ours": [where_is(thread) for thread in threading.enumerate() if thread.name.startswith("httpserve")],
     }
+
+
+def where_is(thread: threading.Thread) -> str:
+    """Return the name of a thread, and what it calls, in a line."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    calls = reversed(traceback.extract_stack(frame)) if frame is not None else ()
+    return " < ".join([thread.name, *(f"{Path(call.filename).name}:{call.lineno} {call.name}" for call in calls)])
 
 
 def raise_timeout(number: int, frame: FrameType | None) -> None:

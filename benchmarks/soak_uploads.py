@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 NAMES = ["up/0", "up/1", "up/2"]
-SIZES = (100, 5_000, 60_000, 400_000)
-MOST_BYTES = (1_000, 1 << 20)  # that are accepted of one
-PIECE_BYTES = (100, 5_000, 70_000)
+SIZES = (100, 5_000, 60_000, 400_000, 3_000_000)
+MOST_BYTES = (1_000, 8 << 20)  # that are accepted of one
+PIECE_PARTS = (1, 7, 60)  # of the content, that are sent one after the other
 STORED = (201, 204)
 BOUNDARY = "----soak"
 
@@ -140,7 +140,7 @@ class Sending:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield what follows the head, or, sometimes, only the beginning of it."""
-        size = self._chance.choice(PIECE_BYTES)
+        size = len(self._body) // self._chance.choice(PIECE_PARTS) + 1
         for start in range(0, self._stop, size):
             piece = self._body[start : min(self._stop, start + size)]
             yield b"%x\r\n%b\r\n" % (len(piece), piece) if self._is_chunked else piece
