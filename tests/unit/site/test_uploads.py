@@ -332,6 +332,15 @@ def test_cut_upload_leaves_nothing_but_a_record(bench: Bench) -> None:
     assert bench.files() == {}
 
 
+def test_upload_that_takes_too_long_is_refused(bench: Bench) -> None:
+    bench.accept("a")
+    intake = intake_of(bench, "/a")
+
+    intake.cut("cut", 408)
+
+    assert [(one.outcome, one.status, one.bytes) for one in bench.ended] == [("refused", 408, 0)]
+
+
 def test_content_that_ends_too_early_under_another_server_is_refused(bench: Bench) -> None:
     bench.accept("a")
 
