@@ -204,6 +204,30 @@ def test_intake_that_wants_no_more_is_answered_in_the_middle_and_the_client_sees
     assert app.cuts == []
 
 
+def test_client_that_goes_on_sending_after_its_answer_is_ended_some_time() -> None:
+    app = Taking(most=10)
+    limits = Limits(head=5.0, linger=2.0)
+    with Limited(limits, app=app, clock=Clock()) as server, server.wire() as wire:
+        wire.send(HEAD + b"Content-Length: %d\r\n\r\n" % (1 << 40))
+        wire.send(bytes(1 << 20))
+        status = wire.answer().status
+        for _ in range(3):
+            wire.send(bytes(1 << 16))
+            server.turn(1.9)
+
+        eventually(lambda: is_ended(wire), "it was ended")
+
+    assert status == 413
+
+
+def is_ended(wire: Wire) -> bool:
+    try:
+        wire.send(bytes(1 << 16))
+    except ConnectionError:
+        return True
+    return False
+
+
 def test_server_that_stops_lets_content_come_to_its_end() -> None:
     app = Taking()
     with Limited(Limits(), app=app) as server, server.wire() as wire:
