@@ -22,7 +22,7 @@ QUICK_SECONDS = 0.1
 HASH_BYTES = 256 * 1024  # stays in a processor's cache
 # Who writes waits for the thread that hashes, which else would get too little of the processors beside the writer and a
 # sender on the same computer, and be far from its end when all has come.
-MOST_BEHIND_BYTES = 8 * 1024 * 1024
+MOST_BEHIND_BYTES = 32 * 1024 * 1024
 
 
 class Received:

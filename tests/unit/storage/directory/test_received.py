@@ -64,6 +64,17 @@ def test_who_pauses_after_much_has_no_thread_and_the_same_digest(root: Root) -> 
     received.discard()
 
 
+def test_who_is_far_ahead_waits_for_the_thread_that_hashes(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpserve.storage.directory.received.QUICK_SECONDS", 60.0)  # somebody follows, however slow
+    monkeypatch.setattr("httpserve.storage.directory.received.MOST_BEHIND_BYTES", HASH_BYTES)
+    received = filled(root, MUCH, 1 << 20)
+
+    sha256 = received.sha256()
+    received.discard()
+
+    assert sha256 == hashlib.sha256(MUCH).hexdigest()
+
+
 def test_what_is_discarded_leaves_nothing(root: Root) -> None:
     received = filled(root, MUCH, HASH_BYTES)
 
