@@ -110,6 +110,7 @@ def test_the_end_is_the_same_as_the_records_say(bench: HttpServerClient) -> None
 def test_a_download_by_ranges_is_told_with_its_last(bench: HttpServerClient) -> None:
     put(bench, size=100)
     fetch_part(bench, 0, 60, board=ONE)
+    eventually(lambda: bench.events(0, timeout=0, kinds="ended"), "the end of the first one")
     fetch_part(bench, 60, 100, board=ONE)
     eventually(lambda: bench.events(0, timeout=0, kinds="downloaded"), "the end of the last one")
     fetch_part(bench, 0, 10, board=ONE)
