@@ -552,7 +552,8 @@ class Boards:
     def _content_of(self, note: Note, body: bytes) -> bytes | None:
         """Return the file of which these bytes are a part, as most of them show; None: there is none."""
         if note.name in soak_uploads.NAMES:
-            return soak_uploads.sent_as(body) if note.is_whole or b"\n" in body else body
+            begins = b"\n" not in body  # its first line has not ended: there is more of it
+            return body + b"\n" if begins else soak_uploads.sent_as(body)
         places = range(0, len(body), max(1, len(body) // SAMPLES))
         told = self._contents.get(note.total)
         same, best = 0, b""

@@ -14,7 +14,7 @@ from benchmarks.soak_boards import Note, Odd
 # Which faults explain what a board finds odd.
 EXPLAINS = {
     "bytes": ("Corrupt", "Stale", "Status", "Headers"),
-    "short": ("Truncate", "Stale", "WrongLength", "Cut", "Headers"),
+    "short": ("Truncate", "Stale", "WrongLength", "Cut", "Status", "Headers"),
     "early": ("Cut", "WrongLength", "Headers"),
     "rubbish": ("WrongLength", "Headers", "Corrupt"),
     "mixed": ("Corrupt", "Stale", "Truncate", "WrongLength", "WrongRange", "Cut", "Headers", "Status"),

@@ -134,6 +134,15 @@ def test_bytes_that_nobody_put_are_told_and_do_not_count(
     assert [(odd.kind, odd.keys) for odd in boards.stop()[1]] == ([(kind, ("127.1.0.1:5",))] if kind else [])
 
 
+def test_the_beginning_of_what_a_board_has_sent_is_too_short_and_not_wrong() -> None:
+    boards = Boards(0, ["image"], [], "127.1.0", 0, 0)
+    content = content_of("t-1", 5000)
+    for size in (0, 1, 4000, 5000):
+        boards.check("", Note("t", "", "up/0", 10.0, status=200, total=size, length=size, got=size), content[:size])
+
+    assert [odd.kind for odd in boards.stop()[1]] == ["short"] * 3
+
+
 def test_what_came_right_is_what_lies_before_and_behind_what_is_wrong() -> None:
     assert right_parts(b"0123456789", 2, b"2345") == ((2, 6),)
     assert right_parts(b"0123456789", 2, b"2x45") == ((2, 3), (4, 6))
