@@ -13,7 +13,7 @@ from httpserve.base.log import logger
 from httpserve.plan import ChangedWhileSent, HandOver, Met, ReadFailed, Receive
 from httpserve.records.exchange import End, Exchange
 from httpserve.server.answer import Answer, call_app, refusal
-from httpserve.server.delivery import Delivery, end_by
+from httpserve.server.delivery import DISK_BUSY_SECONDS, Delivery, end_by
 from httpserve.server.outgoing import MORE, in_memory
 from httpserve.server.receiving import RECEIVE_BYTES as CONTENT_BYTES
 from httpserve.server.receiving import EndedEarly, Receiving
@@ -309,25 +309,37 @@ class Connection:
 
     def _receive_on(self, receiving: Receiving) -> Need | None:
         """Take what has come of the content, and give the answer if that is all. None once the answer has left."""
-        shared, delivery, head = self._shared, self.delivery, receiving.head
-        received, self._buffer = self._buffer, b""
+        shared, delivery = self._shared, self.delivery
+        if not shared.intakes.acquire(blocking=False):
+            delivery.deadline = shared.clock() + DISK_BUSY_SECONDS
+            return Need.TIME
         try:
-            if not receiving.take(received):
-                return Need.CONTENT
-            self._receiving = None
-            answer = receiving.answer()
-        except Refused as refused:
-            self._receiving = None
-            receiving.cut(End.CLOSED if isinstance(refused, EndedEarly) else End.CUT, refused.status)
-            answer = refusal(refused)
+            answer = self._answer_to_content(receiving)
         except OSError as error:
             self._receiving = None
             end = End.CUT if shared.cutting else end_by(error)
             receiving.cut(end)
             return delivery.abandon(shared.clock()) if shared.cutting else delivery.close(shared.clock(), end)
+        finally:
+            shared.intakes.release()
+        if answer is None:
+            return Need.CONTENT
         if not receiving.content.done:
-            self._end_with(head)
-        return self._give(answer, head, receiving.began, shared.clock(), receiving.wall, False)
+            self._end_with(receiving.head)
+        return self._give(answer, receiving.head, receiving.began, shared.clock(), receiving.wall, False)
+
+    def _answer_to_content(self, receiving: Receiving) -> Answer | None:
+        """Take what has come, and return the answer if that is all. Raises OSError where the connection is over."""
+        received, self._buffer = self._buffer, b""
+        try:
+            if not receiving.take(received):
+                return None
+            self._receiving = None
+            return receiving.answer()
+        except Refused as refused:
+            self._receiving = None
+            receiving.cut(End.CLOSED if isinstance(refused, EndedEarly) else End.CUT, refused.status)
+            return refusal(refused)
 
     def proceed(self, now: float, wall: float) -> Need:
         """Go on with whatever the last call left, and block if necessary."""

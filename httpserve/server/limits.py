@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass
 
 MOST_SENDING = 64  # threads in a send from one disk
+MOST_RECEIVING = 64  # threads that give content to an app, which may wait for a disk
 DESCRIPTORS_KEPT = 64  # for the user's script
 FEWEST_CONNECTIONS = 16
 MOST_CONNECTIONS = 16_384  # by default: each may take a KiB or two of memory

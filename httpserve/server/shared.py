@@ -17,7 +17,7 @@ from httpserve.plan import IS_CUTTING, Met
 from httpserve.records.exchange import Exchange
 from httpserve.records.log import ExchangeLog
 from httpserve.server.access_log import access, log_access
-from httpserve.server.limits import MOST_BODY_BYTES, MOST_HEAD_BYTES, MOST_SENDING, Budget, Limits
+from httpserve.server.limits import MOST_BODY_BYTES, MOST_HEAD_BYTES, MOST_RECEIVING, MOST_SENDING, Budget, Limits
 from httpserve.server.log_writer import LogWriter
 from httpserve.server.repeats import Repeats
 
@@ -63,6 +63,7 @@ class Shared:
         self.bodies = Budget(MOST_BODY_BYTES)
         self.heads = Budget(MOST_HEAD_BYTES)
         self.disks = Slots(MOST_SENDING)
+        self.intakes = threading.BoundedSemaphore(MOST_RECEIVING)
         self.slots = threading.BoundedSemaphore(MOST_WAITING)
         self.stopping = False
         self.cutting = False  # whether what is under way is to end at once

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, Data, HandOver, Plan, Receive
 from httpserve.server.limits import Limits
 from tests.cases import each
 from tests.conftest import our_threads
 from tests.server.limited import Clock, Limited
-from tests.server.wire import Wire, eventually, pattern
+from tests.server.wire import PATIENCE_SECONDS, Wire, eventually, pattern
 
 HEAD = b"PUT /f HTTP/1.1\r\nHost: bench\r\n"
 GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -202,6 +204,38 @@ def test_intake_that_wants_no_more_is_answered_in_the_middle_and_the_client_sees
 
     assert len(app.taken) < 1 << 20
     assert app.cuts == []
+
+
+class Stuck(Taking):
+    """An app whose intakes wait, as for a disk that hangs, until a test lets them go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def write(self, data: bytes) -> bool:
+        self.taken += data
+        assert self.goes_on.wait(PATIENCE_SECONDS)
+        return True
+
+
+def test_app_that_is_stuck_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpserve.server.shared.MOST_RECEIVING", 2)
+    app = Stuck()
+    with Limited(Limits(), app=app) as server:
+        wires = [server.wire() for _ in range(5)]
+        for wire in wires:
+            wire.send(HEAD + b"Content-Length: 3\r\n\r\nabc")
+        eventually(lambda: len(app.taken) == 6, "two of them wait")
+        with server.wire() as other:
+            got = other.ask("/g").body
+        still = len(app.taken)
+        app.goes_on.set()
+        answers = [wire.answer().status for wire in wires]
+        for wire in wires:
+            wire.close()
+
+    assert (got, still, answers) == (b"got", 6, [201] * 5)
 
 
 def test_client_that_goes_on_sending_after_its_answer_is_ended_some_time() -> None:

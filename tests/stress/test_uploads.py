@@ -15,7 +15,7 @@ from tests.server.wire import Wire, eventually
 BOARDS = 1000
 ROUNDS = 5
 DESCRIPTORS = 5  # of each: both ends of its connection, its temporary file, and the directory of that
-HANDFUL = 16
+HANDFUL = 32  # of 1000; as many as are at work at one moment, which is fewer where nothing else runs
 
 
 @pytest.mark.timeout(120)
