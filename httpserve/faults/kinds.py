@@ -111,7 +111,7 @@ class Stall(Fault):
     """Nothing comes for a while, then the answer goes on.
 
     Reproduces a mirror whose disk sleeps, or a NAT that has lost the connection: nothing moves, nobody says why.
-    busybox wget without -T waits for ever; U-Boot gives up by itself.
+    busybox wget without -T waits for ever; U-Boot's lwIP wget gives up after 15 s.
 
     Args:
         at: Before which byte of the representation; 0: before the head.
@@ -361,7 +361,7 @@ class NoLength(Fault):
     """The answer has no Content-Length.
 
     Reproduces servers that make their answers as they go. Without a length the end of the connection is the end of the
-    file, and a cut looks like it; U-Boot's wget and rauc-hawkbit need the length.
+    file, and a cut looks like it; U-Boot's lwIP wget and rauc-hawkbit need the length.
 
     Args:
         chunked: Send it in chunks (RFC 9112 7.1). HTTP/1.0 knows none: such a client gets it without.

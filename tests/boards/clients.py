@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from tests.boards import machines
+from tests.boards.machines import UBOOT
 from tests.boards.programs import digest, noise, run
 
 SIZE = 200_017
@@ -86,14 +88,15 @@ class Client:
 
     Attributes:
         name: As the matrix has it.
-        line: What is typed, with `{url}` for where to fetch from; or words, of which the last one is the URL.
+        line: What is typed, with `{url}` for where to fetch from; or words, of which the last one is what is fetched.
         programs: What has to be installed.
         make: Makes what it fetches.
         got: Where it leaves what it got.
-        command: The client of `HttpServerClient.command` whose line this is, in place of `line`.
-        is_single: Whether a host can run only one of it at a time.
-        tries: How often it may fail, where it does so at times without any fault.
+        command: The client of `HttpServerClient.command` whose line is typed, or is the last word.
+        at_once: How many of it may run at a time; 0: as many as of all others.
+        tries: How often it may fail or hang, where it does so at times without any fault.
         product: What its behaviour depends on the version of; empty: the first of its programs.
+        advertise: How it sees this host.
     """
 
     name: str
@@ -102,14 +105,16 @@ class Client:
     make: Callable[[Path], Content] = field(default=lambda _: FILE)
     got: str = "got"
     command: str = ""
-    is_single: bool = False
+    at_once: int = 0
     tries: int = 1
     product: str = ""
+    advertise: str | None = None
 
     @property
     def missing(self) -> str:
         """The first of its programs that is not installed here; empty: none."""
-        return next((program for program in self.programs if shutil.which(program) is None), "")
+        lacking = (one for one in self.programs if not (shutil.which(one) or ("/" in one and Path(one).is_file())))
+        return next(lacking, "")
 
     @property
     def version(self) -> tuple[str, str]:
@@ -125,7 +130,7 @@ class Client:
     def words(self, url: str, top: str, line: str) -> list[str]:
         """Return the command that fetches, as words; `line` is that of `command`."""
         if not isinstance(self.line, str):
-            return [*self.line, url]
+            return [*self.line, line or url]
         return ["sh", "-c", line or self.line.format(url=url, top=top)]
 
 
@@ -277,7 +282,7 @@ CHECKING = [
         ("swupdate", "openssl", "cpio"),
         swupdate,
         "installed",
-        is_single=True,  # it listens at an abstract name
+        at_once=1,  # it listens at an abstract name
         tries=3,  # 2022.12 fails in one run of twenty, when its processes end in another order
     ),
     Client(
@@ -286,5 +291,16 @@ CHECKING = [
         ("rauc", "mksquashfs", "openssl"),
         rauc,
         "tree/got",
+    ),
+]
+BOOTING = [
+    Client(
+        "U-Boot",
+        [sys.executable, machines.__file__],
+        ("qemu-system-aarch64", str(UBOOT)),
+        command="u-boot",
+        at_once=2,
+        tries=2,  # its console loses a line at times
+        advertise="10.0.2.2",
     ),
 ]

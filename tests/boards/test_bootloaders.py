@@ -7,66 +7,20 @@ from __future__ import annotations
 
 import os
 import runpy
-import select
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import unquote
 
 import pytest
 
 from httpserve import HttpServerClient
-from tests.boards.programs import ENVIRONMENT, needs, noise
+from tests.boards.machines import NETWORK, UBOOT, UBOOT_MACHINE, Console, to_prompt
+from tests.boards.programs import needs, noise
 
-UBOOT = Path(os.environ.get("HTTPSERVE_TEST_UBOOT", "/usr/lib/u-boot/qemu_arm64/u-boot.bin"))
 IPXE = Path(os.environ.get("HTTPSERVE_TEST_IPXE", "/usr/lib/ipxe/ipxe.lkrn"))
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ipxe_per_mac.py"
-NETWORK = ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n", "-nographic"]  # the host is 10.0.2.2
 NAME = "boot/disk image.img"
 SIZE = 1_000_000
-BOOT_SECONDS = 40.0
-
-
-class Console:
-    """A machine in QEMU, by its serial port."""
-
-    def __init__(self, *command: str | Path) -> None:
-        self._process = subprocess.Popen(
-            list(map(str, command)),
-            env=ENVIRONMENT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-        )
-        self._deadline = time.monotonic() + BOOT_SECONDS
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def type(self, text: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(text.encode())
-
-    def until(self, text: str) -> str:
-        """Return what the machine prints until it has printed a text."""
-        assert self._process.stdout is not None
-        seen = b""
-        while text.encode() not in seen:
-            ready = select.select([self._process.stdout], [], [], max(0, self._deadline - time.monotonic()))[0]
-            data = os.read(self._process.stdout.fileno(), 65536) if ready else b""
-            assert data, f"{text!r} did not come after {seen.decode(errors='replace')!r}"
-            seen += data
-        return seen.decode(errors="replace")
 
 
 @pytest.fixture
@@ -83,15 +37,8 @@ def uboot() -> Iterator[Console]:
     needs("qemu-system-aarch64")
     if not UBOOT.exists() or b"httpdstp" not in UBOOT.read_bytes():
         pytest.skip(f"{UBOOT} is no U-Boot with wget; Debian 13 has one in u-boot-qemu")
-    machine = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-m", "256", "-bios"]
-    with Console(*machine, UBOOT, *NETWORK) as console:
-        console.until("stop autoboot")
-        console.type("\n")
-        console.until("=> ")
-        console.type("setenv autoload no; dhcp\n")
-        console.until("bound to address")
-        console.type("\n")  # what comes while it works may get lost
-        console.until("\n=> ")
+    with Console(*UBOOT_MACHINE) as console:
+        to_prompt(console)
         yield console
 
 
