@@ -310,7 +310,9 @@ class Connection:
     def _receive_on(self, receiving: Receiving) -> Need | None:
         """Take what has come of the content, and give the answer if that is all. None once the answer has left."""
         shared, delivery = self._shared, self.delivery
-        if not shared.intakes.acquire(blocking=False):
+        try:
+            shared.intakes.pop()
+        except IndexError:
             delivery.deadline = shared.clock() + DISK_BUSY_SECONDS
             return Need.TIME
         try:
@@ -321,7 +323,7 @@ class Connection:
             receiving.cut(end)
             return delivery.abandon(shared.clock()) if shared.cutting else delivery.close(shared.clock(), end)
         finally:
-            shared.intakes.release()
+            shared.intakes.append(None)
         if answer is None:
             return Need.CONTENT
         if not receiving.content.done:

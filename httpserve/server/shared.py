@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,8 @@ class Shared:
         self.bodies = Budget(MOST_BODY_BYTES)
         self.heads = Budget(MOST_HEAD_BYTES)
         self.disks = Slots(MOST_SENDING)
-        self.intakes = threading.BoundedSemaphore(MOST_RECEIVING)
+        # Seats. Each touch is one step of the interpreter: threads that wait for a lock would add up.
+        self.intakes: deque[None] = deque([None] * MOST_RECEIVING)
         self.slots = threading.BoundedSemaphore(MOST_WAITING)
         self.stopping = False
         self.cutting = False  # whether what is under way is to end at once
