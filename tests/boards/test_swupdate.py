@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,15 @@ from tests.boards.programs import needs, noise, run, type_line
 
 
 @pytest.fixture
-def update(tmp_path: Path) -> Path:
+def update(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A signed update that writes an image to `tmp_path/installed`."""
     needs("swupdate", "openssl", "cpio")
+    with open(tmp_path_factory.getbasetemp().parent / "swupdate.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it binds an abstract name, so there can be only one on a host
+        yield made(tmp_path)
+
+
+def made(tmp_path: Path) -> Path:
     if "--key" not in run("swupdate", "--help", cwd=tmp_path, ok=False).stdout:
         pytest.skip("this swupdate was built without signatures")
     image = noise(300_000)
