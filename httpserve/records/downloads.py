@@ -162,11 +162,18 @@ def add(coverages: dict[str, Coverage], exchange: Exchange, received: int, ended
     coverage = coverages.get(exchange.link.client)
     if coverage is not None and is_older(exchange, subject.validator, coverage):
         return None
-    if coverage is None or coverage.validator != subject.validator:
+    if coverage is None or coverage.validator != subject.validator or _is_wrong_whole(exchange, subject):
         make_room(coverages)
         coverage = coverages[exchange.link.client] = Coverage(subject.validator, subject.total)
     cover(coverage, exchange, spans, ended)
     return coverage
+
+
+def _is_wrong_whole(exchange: Exchange, subject: Subject) -> bool:
+    """Tell whether an answer to a request for all is wrong on purpose: its bytes take the place of what came before."""
+    if exchange.status != 200 or exchange.met is None:
+        return False
+    return sum(piece.stop - piece.start for piece in subject.pieces) < subject.total
 
 
 def cover(coverage: Coverage, exchange: Exchange, spans: list[tuple[int, int]], ended: float) -> None:

@@ -458,6 +458,17 @@ def test_a_wait_begun_before_the_fault_gets_the_download_after_it(
         assert waiting.result(10).bytes == SIZE
 
 
+def test_two_downloads_that_are_wrong_are_not_put_together_to_a_right_one(bench: HttpServerClient) -> None:
+    with bench.fault("Image", Sequence([Corrupt(0), Corrupt(-1), None])):
+        get(bench)
+        get(bench)
+        vain(lambda: bench.wait_for_download("Image", AT_ONCE))
+        vain(lambda: bench.wait_for_download("Image", AT_ONCE, until=SIZE))
+        get(bench)
+
+        assert bench.wait_for_download("Image", PATIENT).bytes == SIZE
+
+
 # Uploads
 
 
