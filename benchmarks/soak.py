@@ -134,6 +134,7 @@ class Party:
              str(seed + number)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
         )  # fmt: skip
+        self._earlier: list[Note] = []
         self._told: dict[str, Any] = {"wrong": [], "done": {}, "errors": {}}
 
     def begin(self, seconds: float) -> None:
@@ -178,7 +179,9 @@ class Party:
         claims = [Claim(token, *claimed) for token, claimed in said["claims"].items()]
         waits = [Waited(**waited) for waited in said["waits"]]
         uploads, faults = [Upload(**upload) for upload in said["uploads"]], said["faults"]
-        self.samples.wrong += false_claims(claims, notes) + false_waits(waits, notes)
+        # A file that could not be removed is there in the next round too, and so are its downloads.
+        self.samples.wrong += false_claims(claims, notes) + false_waits(waits, [*self._earlier, *notes])
+        self._earlier = notes
         self.samples.wrong += unexplained(odd, faults) + false_uploads(uploads, sent, faults)
         self.done.update(f"answers with {fault.partition('(')[0]}" for met in faults.values() for fault in met)
         self.done.update(f"boards: {one.kind}, as was asked for" for one in odd)

@@ -105,7 +105,7 @@ def false_waits(waits: Iterable[Waited], notes: Iterable[Note]) -> list[str]:
         parts = [note for note in by_file[waited.client, waited.name, waited.total] if note.began <= waited.at]
         last = by_token.get(waited.token)
         if waited.token and (last is None or last.name != waited.name):
-            said.append(f"a wait for what no board has asked: {waited}")
+            said.append(f"a wait for what no board has asked: {waited}, {last}")
         elif _covered(parts) < waited.bytes:
             said.append(f"a wait returned, and the board has {_covered(parts)} bytes: {waited}, {parts[-2:]}")
         elif waited.is_single and last is not None and _covered([last]) < waited.bytes:
