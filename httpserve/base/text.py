@@ -125,7 +125,7 @@ class Hint:
 
     Attributes:
         option: The argument's name: `host`, `port`, `peer`, `advertise`, `wait_for_address` or `dot_files`; or
-            `doctor`, or `faults`.
+            `doctor`, `faults`, or `uploads`.
         value: The value to pass; None: pass nothing; `...`: the message names the argument only.
     """
 
@@ -137,6 +137,8 @@ class Hint:
             return "http.doctor() (httpserve doctor in a shell)"
         if self.option == "faults":
             return "http.clear_faults()"
+        if self.option == "uploads":
+            return f"http.accept_uploads({self.value!r})"
         if self.option == "wait_for_address":
             return "start() without waiting" if self.value is None else f"start(wait_for_address={self.value})"
         return f"{self.option}=" if self.value is ... else f"{self.option}={self.value!r}"

@@ -22,8 +22,8 @@ import opendal
 from robot.api import TypeInfo
 from robot.running.arguments import ArgumentSpec
 
-from httpserve import ExpectedDownload, Hold, InvalidArgument
-from httpserve.base.text import bytes_of
+from httpserve import AcceptedUploads, ExpectedDownload, ExpectedUpload, Hold, InvalidArgument, UploadRecord
+from httpserve.base.text import bytes_of, size
 from httpserve.faults.grammar import place_of
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *%")
@@ -128,6 +128,23 @@ class Held:
     value: str | Hold
 
 
+@dataclass(frozen=True)
+class Size:
+    """A number of bytes, also with a unit: ``64 MiB``."""
+
+    value: int
+
+    def __repr__(self) -> str:  # as libdoc shows a default
+        return size(self.value)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A name on the server, or what `Accept Uploads`, `Expect Upload` or `Wait For Upload` returned."""
+
+    value: str | AcceptedUploads | ExpectedUpload | UploadRecord
+
+
 def to_address(value: object) -> Address:
     text = str(value).strip()
     return Address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
@@ -214,6 +231,18 @@ def to_held(value: object) -> Held:
     raise ValueError("give what Hold Download returned, or the name that it was given")
 
 
+def to_size(value: str | int) -> Size:
+    return Size(bytes_of(value) if isinstance(value, str) else value)
+
+
+def to_upload(value: object) -> Upload:
+    if isinstance(value, AcceptedUploads | ExpectedUpload | UploadRecord):
+        return Upload(value)
+    if isinstance(value, str | os.PathLike):
+        return Upload(os.fspath(value))
+    raise ValueError("write a name on the server, or give what the keyword for the upload returned")
+
+
 # What `@library` takes. Each converter's text for libdoc is that of its class.
 Converter = Callable[[Any], Any] | Callable[[Any, Any], Any]  # Any: as Robot has it
 
@@ -228,6 +257,8 @@ CONVERTERS: dict[type, Converter] = {
     Awaited: to_awaited,
     Place: to_place,
     Held: to_held,
+    Size: to_size,
+    Upload: to_upload,
 }
 
 

@@ -149,7 +149,7 @@ class DownloadKeywords(Keywords):
             wait = download.value.wait
         else:
             name = download.value
-            terms = {**_terms(timeout, until, idle, client, clients), "since": _epoch(since)}
+            terms = {**_terms(timeout, until, idle, client, clients), "since": epoch(since)}
             wait = partial(self.client(server).wait_for_download, name, **terms)
         try:
             found = wait()
@@ -201,7 +201,7 @@ class DownloadKeywords(Keywords):
             status=status,
             client=board_address(client),
             timeout=None if timeout is None else seconds(timeout),
-            since=_epoch(since),
+            since=epoch(since),
         )
 
     @keyword("File Should Have Been Downloaded", "board", "check")
@@ -340,7 +340,8 @@ def _terms(
     }
 
 
-def _epoch(since: datetime | None) -> float | None:
+def epoch(since: datetime | None) -> float | None:
+    """Return a time of Robot's as the client takes it."""
     return None if since is None else since.timestamp()
 
 

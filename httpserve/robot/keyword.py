@@ -19,10 +19,10 @@ from robot.libraries.BuiltIn import BuiltIn
 from httpserve import HttpServeError, HttpServerClient, NotFound, RequestEvent, WaitTimeout
 from httpserve.base.tables import as_text, html
 from httpserve.base.text import Message, worded
-from httpserve.robot.conversions import Awaited, refuse_unknown
+from httpserve.robot.conversions import Awaited, Upload, refuse_unknown
 from httpserve.robot.python_log import PYTHON_LOG
 from httpserve.robot.servers import Servers
-from httpserve.robot.transfers_log import Answer, TransfersLog
+from httpserve.robot.transfers_log import Answer, TransfersLog, with_uploads
 from httpserve.robot.words import argument
 
 T = TypeVar("T")
@@ -43,9 +43,12 @@ class Keywords:
         """Return the answers that have ended since the last call, in the order of their ends. Does not block."""
         answers = []
         for server in self.servers.all():
-            for event in server.client.events(server.since, 0, "ended"):
+            events = list(server.client.events(server.since, 0, "ended"))
+            uploads = server.client.uploads  # read last: an upload is noted before the answer about it
+            for event in events:
                 assert isinstance(event, RequestEvent)
-                answers.append(Answer(event.time, server.alias, event.request))
+                shown = with_uploads(event.request, uploads)
+                answers += [Answer(event.time, server.alias, request) for request in shown]
                 server.since = event.number
         return sorted(answers, key=lambda answer: answer.time)
 
@@ -141,8 +144,8 @@ def _in_words_of_suites(
             alias = servers.get(_alias(given)).alias
             this, again = f"server {alias!r}", f" with alias={alias}"
         return f"{name} needs a server that runs, and {this} does not: Start HTTP Server{again} starts it again"
-    file = given.get("name", given.get("download"))
-    file = file.value if isinstance(file, Awaited) else file
+    file = given.get("name", given.get("download", given.get("upload")))
+    file = file.value if isinstance(file, Awaited | Upload) else file
     if several and isinstance(file, str) and isinstance(error, _OF_A_SERVER):
         return text + servers.note(_alias(given), file)
     return text

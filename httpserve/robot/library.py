@@ -25,10 +25,11 @@ from httpserve.robot.python_log import PYTHON_LOG
 from httpserve.robot.server_keywords import ServerKeywords
 from httpserve.robot.servers import Servers, settings_of
 from httpserve.robot.transfers_log import TransfersLog
+from httpserve.robot.upload_keywords import UploadKeywords
 
 
 @library(scope="GLOBAL", version=__version__, converters=CONVERTERS, doc_format="ROBOT", listener="SELF")
-class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, AnswerKeywords):
+class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, AnswerKeywords, UploadKeywords):
     """Serves files over HTTP to the boards on a test bench, and knows that they have them.
 
     == A first suite ==
@@ -79,12 +80,18 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, A
     `Inject Fault` lets answers be wrong, as those of a bad network are, and `Hold Download` lets them stop at one byte.
     In a test, or its setup, they end with the test; in a suite setup they end with the suite. The log names them.
 
+    == Back from the board ==
+
+    Boards may send files that a suite asks for: one by `Expect Upload`, any number by `Accept Uploads`. In a test, or
+    its setup, these end with the test; in a suite setup they end with the suite.
+
     == The log ==
 
     Each keyword of this library ends with a line for each transfer that has ended since the last keyword, with the time
-    of its end. Each test ends with a table of what went to whom, and the total. `Get Requests`, `Get Transfers` and
-    `Get Missing Files` write what they return as a table. A test shows at most 50 lines, and 50 rows of either kind;
-    once these three keywords have shown 50 rows in a test, the next one writes only how many there are.
+    of its end. Each test ends with a table of what went to whom, or came from whom, and the total. `Get Requests`,
+    `Get Transfers` and `Get Missing Files` write what they return as a table. A test shows at most 50 lines, and 50
+    rows of either kind; once these three keywords have shown 50 rows in a test, the next one writes only how many there
+    are.
 
     == Beside OperatingSystem ==
 

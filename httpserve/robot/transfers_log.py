@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from httpserve import RequestRecord
+from httpserve import RequestRecord, UploadRecord
 from httpserve.base.tables import Column, as_html, html, html_table, joined
 from httpserve.base.text import clock, counted, printable
 
@@ -24,6 +24,8 @@ _COLUMNS = (
     *(Column("server"), Column("name"), Column("client")),
     *(Column("bytes", True), Column("began"), Column("seconds", True), Column("state"), Column("requests", True)),
 )
+_SENDING = ("PUT", "POST")
+_ENDED_BY_STATUS = ("completed", "refused", "under way")  # outcomes of which the status says more
 _OF_FILES = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 
 
@@ -114,10 +116,28 @@ class TransfersLog:
                 self._rows_left_out += 1
 
 
+def with_uploads(record: RequestRecord, uploads: Sequence[UploadRecord]) -> list[RequestRecord]:
+    """Return a request with what came by it in place of what the board was told, once for each file; else as it is."""
+    if record.method not in _SENDING:
+        return [record]
+    asked, end = name_of(record), record.time + record.seconds
+    found = [
+        replace(record, name=one.name, bytes=one.bytes, seconds=one.seconds, outcome=one.outcome)
+        for one in uploads
+        if one.client == record.client
+        and one.status in (0, record.status)  # 0: it had no answer
+        and record.time <= one.time <= end
+        and (one.name == asked or not asked or one.name.startswith(f"{asked}/"))
+    ]
+    return found or [record]
+
+
 def line(answer: Answer) -> str:
     """Return what the log says about an answer that has ended."""
     record = answer.request
     asked = " ".join(_shown(part) for part in (record.method, record.target, record.range) if part)
+    if record.method in _SENDING and record.name not in ("", _asked_name(record)):  # one of a form
+        asked += f" {_shown(record.name)}"
     amount = f"{record.bytes:,} bytes in {record.seconds:.3f} s"
     alias, faults = printable(answer.alias), on_purpose([record.fault] if record.fault else [])
     return f"{clock(answer.time)} {alias}: {record.client} {asked or 'connected'}: {amount}, {end_of(record)}{faults}"
@@ -125,7 +145,11 @@ def line(answer: Answer) -> str:
 
 def name_of(record: RequestRecord) -> str:
     """Return the name that was asked for, whether or not there is such a file."""
-    return record.name or plain(unquote(record.target.partition("?")[0]))
+    return record.name or _asked_name(record)
+
+
+def _asked_name(record: RequestRecord) -> str:
+    return plain(unquote(record.target.partition("?")[0]))
 
 
 def plain(name: str) -> str:
@@ -139,9 +163,11 @@ def on_purpose(faults: Sequence[str]) -> str:
 
 
 def end_of(record: RequestRecord) -> str:
-    """Return how a transfer ended; for an answer without content of a file, its status."""
+    """Return how a transfer ended; for an upload that came to its end, or an answer without a file, the status."""
     if not record.status:
         return "refused"
+    if record.method in _SENDING and record.outcome not in _ENDED_BY_STATUS:
+        return record.outcome
     if record.status in _OF_FILES and record.method != "HEAD":
         return record.outcome
     try:

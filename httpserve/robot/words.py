@@ -14,6 +14,8 @@ def argument(hint: Hint) -> str:
         return "Run HTTP Doctor"
     if hint.option == "faults":
         return "Clear Faults"
+    if hint.option == "uploads":
+        return f"Accept Uploads    {hint.value}"
     if hint.option == "wait_for_address":
         value = "without" if hint.value is None else "with"
         return f"Start HTTP Server {value} wait_for_address=" + ("" if hint.value is None else f"{hint.value} s")

@@ -40,6 +40,11 @@ KEYWORDS = (
     "Wait For Held Download",
     "Release Download",
     "Respond With",
+    "Accept Uploads",
+    "Stop Accepting Uploads",
+    "Expect Upload",
+    "Wait For Upload",
+    "Uploaded File Should Contain",
 )
 
 

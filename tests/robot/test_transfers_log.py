@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from httpserve import HttpServerClient, RequestRecord
-from httpserve.robot.transfers_log import MOST_CHARACTERS, MOST_LINES, MOST_ROWS, Answer, TransfersLog, line
+from httpserve import HttpServerClient, RequestRecord, UploadRecord
+from httpserve.robot.transfers_log import (
+    MOST_CHARACTERS,
+    MOST_LINES,
+    MOST_ROWS,
+    Answer,
+    TransfersLog,
+    line,
+    with_uploads,
+)
 from tests.server.wire import Wire
 
 
@@ -62,3 +70,25 @@ def test_state_is_how_it_ended_or_the_status(record: RequestRecord, status: int,
     answer = Answer(1e9, "a", replace(record, status=status, method=method, outcome="reset"))
 
     assert line(answer).endswith(f" s, {state}")
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "outcome", "status", "said"),
+    [
+        ("/logs/a?x=1", "logs/a", "completed", 201, "PUT /logs/a?x=1: 3 bytes in 2.000 s, 201 Created"),
+        ("/logs/", "logs/a", "completed", 201, "PUT /logs/ logs/a: 3 bytes in 2.000 s, 201 Created"),
+        ("/", "logs/a", "completed", 201, "PUT / logs/a: 3 bytes in 2.000 s, 201 Created"),
+        ("/logs/a", "logs/a", "lost", 0, "PUT /logs/a: 3 bytes in 2.000 s, lost"),
+        ("/logs/a", "logs/a", "completed", 204, "PUT /logs/a: 6 bytes in 9.000 s, 201 Created"),
+        ("/logs/b", "logs/a", "completed", 201, "PUT /logs/b: 6 bytes in 9.000 s, 201 Created"),
+    ],
+)
+def test_request_that_has_brought_a_file_is_shown_with_what_came(
+    record: RequestRecord, target: str, name: str, outcome: str, status: int, said: str
+) -> None:
+    asked = replace(record, method="PUT", target=target, name="", status=201, time=1e9, seconds=9.0)
+    upload = UploadRecord(name, asked.client, 3, "", 2.0, "", "", "", True, outcome, status, 1e9 + 1)
+
+    (shown,) = with_uploads(asked, [upload, replace(upload, client="10.0.0.9"), replace(upload, time=1e9 - 1)])
+
+    assert line(Answer(1e9, "a", shown)).endswith(f" a: 127.0.0.1 {said}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from httpserve.base.text import printable, size
+from httpserve.base.text import Hint, Message, printable, size
 from httpserve.errors import ServerNotRunning
 from httpserve.records.claims import Claims
 from httpserve.records.exchange import Exchange
@@ -145,7 +145,7 @@ def _refused(claims: Claims, terms: UploadTerms, first: int, since: float | None
     if not found:
         return None
     last: RequestRecord = claims.log.record(found[-1])
-    step = f"accept it: accept_uploads({wanted.text!r})" if last.status == 405 and not terms.is_accepted() else ""
+    step = _accept(wanted) if last.status == 405 and not terms.is_accepted() else ""
     return Outcome(REFUSED, f"{last.client} tried to ({last.method}), and was refused ({last.status})", next_step=step)
 
 
@@ -158,9 +158,11 @@ def _nothing_sent(
     if returned:
         text = f"an earlier wait has returned what {', '.join(returned[:MOST_NAMED])} sent; {outcome.text}"
         return Outcome(RETURNED, text, next_step="let the board send it again, or pass since= to count what it sent")
-    if not terms.is_accepted():
-        return outcome._replace(text=f"{outcome.text}; and nothing accepts it: call accept_uploads() first")
-    return outcome
+    return outcome if terms.is_accepted() else outcome._replace(next_step=_accept(terms.wanted))
+
+
+def _accept(wanted: UploadFilter) -> Message:
+    return Message("nothing accepts it: use {} first", Hint("uploads", wanted.text))
 
 
 _TRY = "try the function on the records of http.uploads"
