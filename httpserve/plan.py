@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
-NOTED_CONTENT_BYTES = 64 * 1024  # of the content of a request, in its record
+NOTED_CONTENT_BYTES = 16 * 1024  # of the content of a request, in its record
 NUMBERS = 1 << 32  # how many values an item of array("I") can have
 PAUSE_SECONDS = 0.02  # how often `Wait.is_over` is asked
 READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time

@@ -803,7 +803,7 @@ class HttpServerClient:
 
         It stays in force over `stop`, until it is cleared, has had its `times`, or the client is closed; then the file
         of that name shows again, or 404. Of several for the same request the latest holds. Faults and holds apply to
-        these answers as to any other. A request may have content, 16 MiB at most; its record has the first 64 KiB.
+        these answers as to any other. A request may have content, 16 MiB at most; its record has the first 16 KiB.
 
         Args:
             path: The path as text, such as `/api/status`, without a query; or a pattern, in which `*` and `[...]` stand
