@@ -5,15 +5,36 @@ Knows signals and the alarm clock. Does not know what is ended.
 
 from __future__ import annotations
 
+import _thread
+import _weakrefset
 import contextlib
 import signal
+import time
+import weakref
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
 
 LONGEST_ALARM = 1e8  # seconds that any system's clock takes
 AGAIN_SECONDS = 1.0  # Python drops what is raised in a finalizer
+SOON_SECONDS = 0.001  # until a finalizer has probably ended
+_WEAK = (weakref.__file__, _weakrefset.__file__)
 NUMBERS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+def _is_finalizer(frame: FrameType | None) -> bool:
+    """Tell whether Python would print and drop what is raised in a frame, or in one that has called it."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or (code.co_name in ("remove", "_remove") and code.co_filename in _WEAK):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    time.sleep(SOON_SECONDS)
+    signal.raise_signal(number)
 
 
 class Signals:
@@ -47,9 +68,12 @@ class Signals:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.latest = number
-        if not self.is_held:
+        if self.is_held:
+            self._has_come = True
+        elif _is_finalizer(frame):
+            _thread.start_new_thread(_send_again, (number,))  # by no lock, which this thread may have
+        else:
             raise KeyboardInterrupt
-        self._has_come = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

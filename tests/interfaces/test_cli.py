@@ -491,6 +491,38 @@ def test_second_ctrl_c_ends_it_wherever_the_first_has_led(folder: Path) -> None:
     assert set(errors.splitlines()) == {"httpserve: ended by a signal before 'boot/zImage' was downloaded"}
 
 
+IN_A_FINALIZER = """
+import os, signal, sys, time, weakref
+from httpserve.cli.signals import Signals
+
+class Key:
+    pass
+
+key, known = Key(), weakref.WeakKeyDictionary()
+known[key] = 1
+
+def profile(frame, event, arg):
+    if event == "call" and frame.f_code.co_name == "remove":
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+with Signals(is_last=False):
+    try:
+        sys.setprofile(profile)
+        del key
+        time.sleep(20)
+    except KeyboardInterrupt:
+        print("felt", len(known))
+"""
+
+
+def test_ctrl_c_in_a_finalizer_is_felt_after_it() -> None:
+    with script(IN_A_FINALIZER, measured=False) as process:
+        said, errors = process.communicate(timeout=END_SECONDS)
+
+    assert (said, errors) == ("felt 0\n", "")
+
+
 INTERRUPTED = """
 import os, signal, sys, threading, urllib.request
 from httpserve.cli.main import main
