@@ -9,6 +9,7 @@ import _thread
 import _weakrefset
 import contextlib
 import signal
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -34,7 +35,10 @@ def _is_finalizer(frame: FrameType | None) -> bool:
 
 def _send_again(number: int) -> None:
     time.sleep(SOON_SECONDS)
-    signal.raise_signal(number)
+    if hasattr(signal, "pthread_kill"):  # it interrupts what the main thread waits for
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:  # pragma: no cover - Windows
+        signal.raise_signal(number)
 
 
 class Signals:
