@@ -7,6 +7,7 @@ printed too. Needs two processors that nobody else uses.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import statistics
@@ -36,7 +37,9 @@ with HttpServerClient(sys.argv[1], host="127.0.0.1") as http:
 
 def main() -> int:
     """Print the figures. Returns 1 where a target is not reached."""
-    mib = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.uploads", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("mib", type=int, nargs="?", default=1024, help="the size of the file in MiB (default 1024)")
+    mib: int = parser.parse_args().mib
     with tempfile.TemporaryDirectory(prefix="uploads-") as directory:
         file = Path(directory, "sent")
         with file.open("wb") as writer:
