@@ -19,7 +19,7 @@ from httpserve.plan import Intake, Met, Piece, Plan, Response, Wait
 from httpserve.site.answers import status_line
 from httpserve.site.digest_file import MemoryFile, probe_file
 from httpserve.site.representation import Representation
-from httpserve.site.rules import Rule, Rules
+from httpserve.site.rules import Asked, Rule, Rules
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -63,6 +63,10 @@ class FaultRule(Rule):
 
 class RefusalRule(FaultRule):
     """Connections that are to be refused: nothing is known of them but the client."""
+
+    def is_for(self, asked: Asked) -> bool:
+        """Tell whether a connection is one to refuse. A request is none: its connection was taken."""
+        return not asked.method and super().is_for(asked)
 
 
 @dataclass(eq=False)
@@ -111,8 +115,8 @@ class Meeting:
     """
 
     def __init__(self, rules: Rules, answers: Answers, asked: Request, environ: Environ) -> None:
-        found = (one for one in rules.find(asked, FaultRule) if not isinstance(one, RefusalRule))
-        self._altering = next((_Altering(one, answers, asked, environ) for one in found), None)
+        found = rules.find(asked, FaultRule)
+        self._altering = _Altering(found[0], answers, asked, environ) if found else None
         self._holds = rules.find(asked, HoldRule)
 
     @property
