@@ -329,7 +329,7 @@ class ServeCommand:
     def _look(self, timeout: float) -> None:
         """Wait for what happens next, and tell it. A signal loses no event."""
         if self._feed is None:
-            time.sleep(timeout)
+            time.sleep(timeout)  # only a signal ends it
             return
         happened = self._feed.wait(timeout)
         spent = time.thread_time()
@@ -346,6 +346,7 @@ class ServeCommand:
         self._out.flush()
         self._lines.refresh()
         if timeout != 0:
+            # Leaves the boards the processor.
             time.sleep(min(MOST_REST_SECONDS, TELLING_SHARE * (time.thread_time() - spent)))
 
     def _show(self) -> None:

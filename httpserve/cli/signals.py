@@ -34,7 +34,7 @@ def _is_finalizer(frame: FrameType | None) -> bool:
 
 
 def _send_again(number: int) -> None:
-    time.sleep(SOON_SECONDS)
+    time.sleep(SOON_SECONDS)  # nothing tells when it has ended
     if hasattr(signal, "pthread_kill"):  # it interrupts what the main thread waits for
         signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:  # pragma: no cover - Windows

@@ -103,7 +103,7 @@ class Slow(Fault):
         for piece in pieces:
             for start in range(0, len(piece), part):
                 yield piece[start : start + part]
-                time.sleep(len(piece[start : start + part]) / self.rate)
+                time.sleep(len(piece[start : start + part]) / self.rate)  # a stream has a thread while it sends
 
 
 @dataclass(frozen=True, repr=False)

@@ -79,7 +79,7 @@ class Servers:
             # A timeout of Robot's or a Ctrl-C may come between any two steps, so it is registered before it starts.
             self._cache.register(server, alias)
             server.client.start(wait_for_address=wait_for_address)
-        except BaseException:
+        except BaseException:  # a time-out of Robot's too
             self._cache.current = before
             self._close(server)  # it has never run, so the next start may have other settings
             raise

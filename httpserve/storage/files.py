@@ -106,7 +106,7 @@ class ReadFile(StorageFile):
             # The OpenFile owns the descriptor, so a forgotten object gives no ResourceWarning.
             with translating("open", file.name):
                 self._buffer = io.BufferedReader(io.FileIO(file.fd, "rb", closefd=False))
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: nobody else has the file
             file.close()
             raise
 

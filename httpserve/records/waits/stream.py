@@ -43,7 +43,7 @@ def next_events(
             poll = min(2 * poll or FIRST_POLL_SECONDS, LAST_POLL_SECONDS) if is_due else PROGRESS_SECONDS
             if turns.wait(left, poll):
                 poll = 0.0
-                time.sleep(max(0.0, min(GATHER_SECONDS, turns.left())))
+                time.sleep(max(0.0, min(GATHER_SECONDS, turns.left())))  # events come in groups: read one whole
     found = events_of([entry for entry in entries if entry.kind in kinds], time.monotonic(), nearest)
     spent = time.thread_time() - spent
     log.read_again_at = time.monotonic() + min(MOST_REST_SECONDS, spent * SHARE)

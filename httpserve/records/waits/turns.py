@@ -64,5 +64,5 @@ class Turns:
         has_happened = self._waiter.wait(min(left, max(poll, rest)))
         rest -= time.monotonic() - began
         if rest > 0:
-            time.sleep(rest)
+            time.sleep(rest)  # leaves the boards the processor, whatever happens meanwhile
         return has_happened

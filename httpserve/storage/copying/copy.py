@@ -64,7 +64,7 @@ def copy_in(
             message = f"{source.label} has the SHA-256 {digest}, not {expected} as promised; nothing was published"
             raise DigestMismatch(message, source.label, "", expected, digest)
         sink.commit(digest)
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: half a copy must not stay
         sink.discard()
         raise
     return digest
@@ -97,7 +97,7 @@ def copy_out(
         try:
             _pump(read, sink, report)
             sink.commit(None)
-        except BaseException:
+        except BaseException:  # likewise
             sink.discard()
             raise
 
@@ -265,7 +265,7 @@ def _interruptibly(job: Callable[[Report], T], report: Report, abandon: Callable
         while (event := events.get()) is not None:
             report(*event)
         work.wait()
-    except BaseException:
+    except BaseException:  # from a signal, or from what reports: the job ends by itself
         is_waited_for = False
         abandon()
         work.wait(GRACE)

@@ -185,7 +185,7 @@ class DecompressedSource:
             decoded = decoder.decompress(data, most)
         except (OSError, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
             raise self._failed(f"its {self._kind} data is damaged: {error}") from error
-        except Exception as error:
+        except Exception as error:  # zstd has a class of its own, in a module that may not be there
             if type(error).__name__ != "ZstdError":
                 raise
             raise self._failed(f"its {self._kind} data is damaged: {error}") from error
@@ -232,6 +232,6 @@ def decompressed(source: Source, decompress: Any, max_bytes: int | None) -> Sour
         if not checked_decompress(decompress):
             return source
         return DecompressedSource(source, decompress, MOST_BYTES if max_bytes is None else max_bytes)
-    except BaseException:
+    except BaseException:  # a Ctrl-C too: nobody else has the source
         source.close()
         raise

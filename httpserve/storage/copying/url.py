@@ -78,7 +78,7 @@ class HttpSource:
         self._held = Representation(None, None, None)
         try:
             self._begin(self._get(None))
-        except BaseException as error:
+        except BaseException as error:  # a Ctrl-C too: nobody else has the session
             self.close()
             if isinstance(error, _BrokenOff):
                 raise unreadable(self.label, str(error)) from None

@@ -164,7 +164,7 @@ class Incoming:
                 identity = self._owner.publish(self, written, generation, sha256)
                 self._state = State.COMMITTED
                 self.place.close()
-        except BaseException as error:
+        except BaseException as error:  # a Ctrl-C too: half a version must not stay
             self.discard()
             if isinstance(error, OSError) and not isinstance(error, HttpServeError):
                 raise self.refused(error) from error

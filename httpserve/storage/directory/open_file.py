@@ -75,7 +75,7 @@ class OpenFile:
             return False
         # The kernel updates the number of names and the ctime one after the other: tmpfs the ctime first, ext4 last.
         for _ in range(MOST_LOOKS):
-            time.sleep(BETWEEN_LOOKS_SECONDS)
+            time.sleep(BETWEEN_LOOKS_SECONDS)  # nothing tells when both are updated
             before, seen = seen, _look(self.fd)
             if seen == before:
                 break

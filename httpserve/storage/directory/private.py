@@ -41,7 +41,7 @@ class PrivateDirectory:
             self.path = os.path.join(self._parent, self._name)
             try:
                 self._make(where)
-            except BaseException:
+            except BaseException:  # a Ctrl-C too: the lock would stay
                 self.release()
                 raise
 
@@ -56,7 +56,7 @@ class PrivateDirectory:
             self._fd = os.open(self._name, DIRECTORY | NOFOLLOW, dir_fd=where)
             if self._file is not None:
                 self._file = self._file.moved(where, self._fd, _INSIDE, _home(where, self._name))
-        except BaseException:
+        except BaseException:  # a Ctrl-C too: the directory would stay
             if self._file is None:
                 os.rmdir(self._name, dir_fd=where)
             else:
