@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         SourceNotFound,
         SourceStalled,
         StorageError,
+        StoreUnavailable,
         SystemFailure,
         Unsupported,
         WaitTimeout,
@@ -70,7 +71,7 @@ else:  # what pytest's plugin imports at every start must cost nothing
         "errors": "AddressError AddressNotFound AlreadyExists CopyFailed CopyIsADirectory CopyNotPermitted "
         "DigestMismatch HttpServeError InvalidArgument InvalidName InvalidType IsADirectory MissingExtra "
         "NotADirectory NotFound NotPermitted PortInUse PortNotPermitted RootUnusable ServerNotRunning "
-        "SourceNotFound SourceStalled StorageError SystemFailure Unsupported WaitTimeout",
+        "SourceNotFound SourceStalled StorageError StoreUnavailable SystemFailure Unsupported WaitTimeout",
         "notebook.live_table": "Watch",
         "records.events": "ConnectionEvent DownloadEvent Event ForgottenEvent MissingEvent ProgressEvent RequestEvent "
         "ServerEvent UploadEvent VersionEvent",
@@ -138,6 +139,7 @@ __all__ = [
     "Storage",
     "StorageError",
     "StorageFile",
+    "StoreUnavailable",
     "StrPath",
     "SystemFailure",
     "Transfer",

@@ -156,6 +156,10 @@ class Unsupported(StorageError, NotImplementedError, number=errno.ENOTSUP):
     """The storage cannot do that at all."""
 
 
+class StoreUnavailable(StorageError, number=errno.EAGAIN):
+    """The store does not answer, does not let this user in, or broke off. Nothing is known of what it holds."""
+
+
 # Copies into the root and out of it
 
 

@@ -20,6 +20,7 @@ NOTED_CONTENT_BYTES = 16 * 1024  # of the content of a request, in its record
 NUMBERS = 1 << 32  # how many values an item of array("I") can have
 PAUSE_SECONDS = 0.02  # how often `Wait.is_over` is asked
 READ_BYTES = 256 * 1024  # how much of a region an ordinary WSGI server gets at a time
+ARRIVAL_SECONDS = 1.0  # how often a wait for the next bytes of a file begins anew
 
 
 class ChangedWhileSent(OSError):
@@ -50,6 +51,17 @@ class RegionFile(Protocol):
     @property
     def disk(self) -> int:
         """A number that files on one disk share."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is there. Of a file that is still coming a region waits for what has `arrived`."""
+
+    def arrived(self, offset: int, length: int, seconds: float) -> int:
+        """Return how many bytes from an offset on can be read, at most *length*; 0: none yet.
+
+        Blocks for at most *seconds*, until the first of them is there. What is asked for here is what is wanted next
+        of a file that is not whole. Raises ReadFailed where it will not come.
+        """
 
     def unchanged(self) -> bool:
         """Tell whether the file still holds the version that was opened."""
@@ -169,22 +181,23 @@ PROBE, ASIDE = Subject("", "", 0, ()), Subject("", "", 0, ())
 
 
 class Own:
-    """What a record tells of a request whose content somebody has asked for.
+    """What a record tells of a request whose content somebody has asked for, or that went wrong here.
 
     Args:
         content: What came with the request, as far as it is known to whoever answers it.
+        error: What went wrong.
 
     Attributes:
         content: The beginning of it, as much as records keep.
-        error: What went wrong in a user's code that makes the answer, as text; empty if nothing has. It may come while
-            the answer is sent.
+        error: What went wrong in a user's code that makes the answer, or in the store, as text; empty if nothing has.
+            It may come while the answer is sent.
     """
 
     __slots__ = ("content", "error")
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, error: str = "") -> None:
         self.content = content[:NOTED_CONTENT_BYTES]
-        self.error = ""
+        self.error = error
 
 
 class Met(NamedTuple):
@@ -307,14 +320,17 @@ def _pieces_of(region: Region) -> Iterator[bytes]:
 def read_at(region: Region, offset: int, length: int) -> bytes:
     """Return `length` bytes at `offset` of the file, which was still the version that was opened after they were read.
 
-    Blocks for the disk.
+    Blocks for the disk, and until the bytes have come where the file is not whole.
 
     Raises:
         ChangedWhileSent: A look after the read shows another version.
-        ReadFailed: The disk does not give them.
+        ReadFailed: The disk does not give them, or they do not come.
     """
     file = region.file
     try:
+        at = offset
+        while not file.is_whole and at < offset + length:
+            at += file.arrived(at, offset + length - at, ARRIVAL_SECONDS)
         data = os.pread(file.fd, length, offset)
         while 0 < len(data) < length:
             more = os.pread(file.fd, length - len(data), offset + len(data))

@@ -290,7 +290,7 @@ class Delivery:
         room = None
         pace = Pace(self._shared, self.sock)
         while True:
-            ended = outgoing.send(self.sock, pace)
+            ended = outgoing.send(self.sock, pace, patience)
             if ended is not Sent.NO_ROOM:
                 return ended
             if room is None:

@@ -7,12 +7,14 @@ goes on from there.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import sys
 from enum import Enum, auto
+from functools import partial
 
-from httpserve.plan import NO_WAIT, Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Stream, Wait, read_at
+from httpserve.plan import NO_WAIT, Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Step, Stream, Wait, read_at
 from httpserve.records.exchange import Exchange, State
 from httpserve.server.pacing import Pace
 
@@ -50,6 +52,10 @@ class Sent(Enum):
     PAUSE = auto()
     CUT = auto()
     RESET = auto()
+
+
+class _NotThereYet(Exception):
+    """The next bytes of a file that is still coming have not come."""
 
 
 class StreamFailed(Exception):
@@ -141,8 +147,10 @@ class Outgoing:
         held = len(self._head) + len(self._frame) + len(self._piece or b"")
         return held + sum(STEP_BYTES + (len(step.data) if type(step) is Data else 0) for step in steps)
 
-    def send(self, sock: socket.socket, pace: Pace) -> Sent:
+    def send(self, sock: socket.socket, pace: Pace, patience: float = 0.0) -> Sent:
         """Continue sending until the end, or until the socket, which does not block, takes no more.
+
+        Waits up to *patience* seconds at a time for bytes that are still coming, and pauses where none come.
 
         Raises:
             OSError: The connection is over.
@@ -158,14 +166,9 @@ class Outgoing:
                 self._head = self._head[sock.send(self._head, self._more(0)) :]
             while self._index < len(steps):
                 step = steps[self._index]
-                if isinstance(step, Region):
-                    self._send_region(sock, step, pace)
-                elif isinstance(step, Data):
-                    self._send_data(sock, step.data, pace)
-                elif isinstance(step, Stream):
-                    self._send_stream(sock, step, pace)
-                elif isinstance(step, Abort):
+                if isinstance(step, Abort):
                     return Sent.RESET if step.reset else Sent.CUT
+                self._send_step(sock, step, pace, patience)
                 self._index += 1
                 self._at = 0
                 if isinstance(step, Wait):
@@ -173,11 +176,25 @@ class Outgoing:
                     return Sent.PAUSE
         except BlockingIOError:
             return Sent.NO_ROOM
+        except _NotThereYet:
+            return Sent.PAUSE
         except ChangedWhileSent:
             return Sent.RESET  # U-Boot takes an early FIN for the end of the file, and a reset for a failure
         if self._plan.length is None:
             self.exchange.length = self.exchange.handed
         return Sent.ALL
+
+    def _send_step(self, sock: socket.socket, step: Step, pace: Pace, patience: float) -> None:
+        """Send what is left of a step that has content."""
+        if isinstance(step, Region):
+            if step.file.is_whole:
+                self._send_region(sock, step, pace)
+            else:
+                self._send_as_it_comes(sock, step, pace, patience)
+        elif isinstance(step, Data):
+            self._send_data(sock, step.data, pace)
+        elif isinstance(step, Stream):
+            self._send_stream(sock, step, pace)
 
     def _more(self, index: int) -> int:
         """Return the flag that lets the kernel wait for the step at `index`, if it sends something at once."""
@@ -278,6 +295,30 @@ class Outgoing:
             while data:
                 data = data[self._copy(sock, data, 0, pace) :]
 
+    def _send_as_it_comes(self, sock: socket.socket, region: Region, pace: Pace, patience: float) -> None:
+        """Send what has come of a file that is not whole. What is there never changes, so all of it may be lent."""
+        file = region.file
+        while self._at < region.length:
+            offset, left = region.offset + self._at, region.length - self._at
+            there = file.arrived(offset, left, patience)
+            if not there:
+                self.pause = Wait(math.inf, partial(_has_arrived, region, self._at))
+                raise _NotThereYet
+            by_reference = min(there, SENDFILE_BYTES, left - PIECE_BYTES) if hasattr(os, "sendfile") else 0
+            if by_reference > 0:
+                self._took(_send_file(sock.fileno(), region, offset, by_reference), pace)
+            else:
+                data = memoryview(read_at(region, offset, min(there, PIECE_BYTES)))
+                while data:
+                    data = data[self._copy(sock, data, 0, pace) :]
+
+
+def _has_arrived(region: Region, at: int) -> bool:
+    try:
+        return region.file.arrived(region.offset + at, region.length - at, 0.0) > 0
+    except ReadFailed:
+        return True  # the next call to send says so
+
 
 def _send_file(socket_fd: int, region: Region, offset: int, count: int) -> int:
     """Do what os.sendfile does. Raises `ReadFailed` for an error of the disk, and the socket's own as they are."""
@@ -311,7 +352,7 @@ def in_memory(plan: Plan, most: int, *, may_block: bool = True) -> bytes | None:
         return None
     parts = []
     for step in plan.steps:
-        if isinstance(step, Region):
+        if isinstance(step, Region) and step.file.is_whole:
             parts.append(_read(step, may_block))
         elif isinstance(step, Data):
             parts.append(step.data)

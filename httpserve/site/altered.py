@@ -17,9 +17,10 @@ from httpserve.faults.kinds import paused
 from httpserve.faults.steps import At, changed, position, replaced, split
 from httpserve.plan import Intake, Met, Piece, Plan, Response, Wait
 from httpserve.site.answers import status_line
-from httpserve.site.digest_file import MemoryFile, probe_file
+from httpserve.site.digest_file import probe_file
 from httpserve.site.representation import Representation
 from httpserve.site.rules import Asked, Rule, Rules
+from httpserve.storage.served import MemoryFile
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

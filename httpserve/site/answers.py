@@ -13,10 +13,9 @@ from http import HTTPStatus
 from httpserve.base.text import url_path
 from httpserve.plan import Data, Piece, Pieces, Plan, Region, Repeatable, Response, Step, Subject
 from httpserve.site.conditional import ByteRange
-from httpserve.site.digest_file import MemoryFile
 from httpserve.site.page import page
 from httpserve.site.representation import Representation
-from httpserve.storage.served import ServedFile
+from httpserve.storage.served import MemoryFile, RemoteFile, ServedFile
 
 ALLOW = "GET, HEAD, OPTIONS"
 _KNOWN_METHODS = {"POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}
@@ -34,7 +33,7 @@ def status_line(status: int) -> str:
     return STATUS_LINES.get(status) or f"{status} "
 
 
-File = ServedFile | MemoryFile
+File = ServedFile | RemoteFile | MemoryFile
 
 
 def whole(file: File, representation: Representation, again: Repeatable | None) -> Response:
@@ -67,9 +66,11 @@ def _subject(representation: Representation, pieces: Sequence[Piece]) -> Subject
     return representation.subject._replace(pieces=pieces)
 
 
-def _part(file: File, start: int, stop: int) -> Step:
+def _part(file: File, start: int, stop: int, *, is_first: bool = True) -> Step:
     if isinstance(file, MemoryFile):
         return Data(file.data[start:stop])
+    if isinstance(file, RemoteFile):
+        return file.part(start, stop, wait=is_first)
     return Region(file, start, stop - start)
 
 
@@ -97,7 +98,7 @@ def many_ranges(file: File, representation: Representation, ranges: tuple[ByteRa
     length = 0
     for start, stop in ranges:
         head = b"%b%d-%d/%d\r\n\r\n" % (before, start, stop - 1, total)
-        steps += [Data(head), _part(file, start, stop)]
+        steps += [Data(head), _part(file, start, stop, is_first=not steps)]
         pieces.add(length + len(head), start, stop)
         length += len(head) + stop - start
     end = f"\r\n--{boundary}--\r\n".encode("ascii")

@@ -17,19 +17,27 @@ from typing import TYPE_CHECKING, Any
 from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
 from httpserve.base.text import Hint, Message
-from httpserve.errors import InvalidName, IsADirectory, NotADirectory, NotFound, NotPermitted, StorageError
-from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Met, Receive, Response
+from httpserve.errors import (
+    InvalidName,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+    StorageError,
+    StoreUnavailable,
+)
+from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Met, Own, Receive, Response
 from httpserve.site import answers, conditional
 from httpserve.site.altered import SHORTENED, FaultyIntake, Meeting, Request, refusal, shortened
 from httpserve.site.answers import File
 from httpserve.site.conditional import Answer
-from httpserve.site.digest_file import SUFFIX, MemoryFile, digest_file, digest_version, probe_file
+from httpserve.site.digest_file import SUFFIX, digest_file, digest_version, probe_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
 from httpserve.site.own_answers import Memory, WholeContent, asked_path, has_content, own_answer, own_rules
 from httpserve.site.representation import Representation, represent
 from httpserve.site.rules import Rule, Rules
 from httpserve.site.uploads import REFUSED, Uploads, take_all
-from httpserve.storage.served import DigestPending, DiskBusy, FileVersion, Served
+from httpserve.storage.served import DigestPending, DiskBusy, FileVersion, MemoryFile, Served, VersionGone
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -40,6 +48,7 @@ MOST_NAMES = 4096  # names and representations kept in memory; both are made aga
 MOST_KEPT_NAME = 256  # the length of a path that is kept: a path that names no file may be of any length
 INDEX = "index.html"
 UPLOADING = ("PUT", "POST")
+MOST_LOOKS = 2  # at an object that is replaced meanwhile
 FAVICON = "favicon.ico"
 
 Environ = dict[str, Any]
@@ -165,28 +174,35 @@ class Site:
 
     # Files, directories and what does not exist
 
-    def _respond(self, environ: Environ) -> Response | HandOver:
+    def _respond(self, environ: Environ, looks: int = MOST_LOOKS) -> Response | HandOver:
         method = environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
             is_upload = method in UPLOADING and self.uploads.is_open
             return self.uploads.respond(environ) if is_upload else answers.other_method(method)
-        path = environ.get("PATH_INFO", "")
-        name = self._names.get(path)
         try:
-            if name is None:
-                name = _decoded(path)
-                if not self._is_shown(name):
-                    return self._missing(name, environ)
-                if not name or path.endswith("/"):
-                    return self._directory(name, environ)
-                self._keep(path, name)
-            file = self._served.open_to_serve(name, may_block=not environ.get(MAY_NOT_BLOCK))
+            return self._found(environ)
         except NotFound as error:
             return self._missing(error.name, environ)
-        except IsADirectory as error:
-            return self._directory(error.name, environ)
+        except VersionGone as error:  # between the look at it and the read
+            return self._respond(environ, looks - 1) if looks > 1 else self._failed(error, environ)
         except (InvalidName, StorageError) as error:
             return self._failed(error, environ)
+
+    def _found(self, environ: Environ) -> Response | HandOver:
+        """Answer with what is served under the name. Raises what opening it raises."""
+        path = environ.get("PATH_INFO", "")
+        name = self._names.get(path)
+        if name is None:
+            name = _decoded(path)
+            if not self._is_shown(name):
+                return self._missing(name, environ)
+            if not name or path.endswith("/"):
+                return self._directory(name, environ)
+            self._keep(path, name)
+        try:
+            file = self._served.open_to_serve(name, may_block=not environ.get(MAY_NOT_BLOCK))
+        except IsADirectory as error:
+            return self._directory(error.name, environ)
         return NEEDS_THREAD if file is None else self._file(file, environ)
 
     def _failed(self, error: InvalidName | StorageError, environ: Environ) -> Response | HandOver:
@@ -202,6 +218,11 @@ class Site:
             return answers.text(503, "the disk does not answer", method, wait)
         if isinstance(error, DigestPending):
             return answers.text(503, "the digest is not known yet", method, wait)
+        if isinstance(error, StoreUnavailable | VersionGone):
+            say(log, logging.WARNING, "%s", error)
+            response = answers.text(503, "the store does not answer", method, wait)
+            response.plan.met = Met("", (), Own(b"", error=str(error)))
+            return response
         if isinstance(error, NotFound | NotADirectory) or error.errno is None:  # None: the root was closed meanwhile
             return answers.not_found(method)
         is_out_of_descriptors = error.errno in (errno.EMFILE, errno.ENFILE)
@@ -381,8 +402,6 @@ class Site:
                 file = self._served.open_to_serve(index, may_block=may_block)
             except (NotFound, IsADirectory, NotPermitted, InvalidName):
                 pass  # the listing answers
-            except StorageError as error:
-                return self._failed(error, environ)
             else:
                 return NEEDS_THREAD if file is None else self._index(name, file, environ)
         if not self._listing:
@@ -401,7 +420,7 @@ class Site:
         prefix = f"{name}/" if name else ""
         try:
             entries = in_order(self._served.entries(name, lambda last: self._is_shown(prefix + last)))
-        except (InvalidName, StorageError) as error:
+        except NotFound as error:
             return self._failed(error, environ)
         if wants_json(environ.get("HTTP_ACCEPT", "")):
             body, kind = as_json(entries), "application/json"

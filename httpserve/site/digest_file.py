@@ -9,29 +9,12 @@ from __future__ import annotations
 import hashlib
 
 from httpserve.errors import InvalidName, IsADirectory, NotFound, NotPermitted
-from httpserve.storage.served import DigestPending, FileVersion, Identity, Served, Status
+from httpserve.storage.served import DigestPending, Identity, MemoryFile, Served, Status
 
 SUFFIX = ".sha256"
 # Most clients on boards do not ask again after a 503, so the answer waits: two seconds until a file that was just
 # written has rested, and two more to read one or two GB. The clients' own patience is 15 s and more.
 WAIT_SECONDS = 4.0
-
-
-class MemoryFile:
-    """A file that lies in memory: one version, as an open file is."""
-
-    __slots__ = ("data", "fields", "identity", "name", "sha256", "shares_second")
-
-    def __init__(self, version: FileVersion, data: bytes) -> None:
-        self.name = version.name
-        self.data = data
-        self.identity = version.identity
-        self.sha256 = version.sha256
-        self.shares_second = version.shares_second
-        self.fields = version.fields
-
-    def close(self) -> None:
-        """Do nothing: no descriptor is held."""
 
 
 def probe_file(name: str, data: bytes, time_ns: int) -> MemoryFile:
@@ -89,9 +72,8 @@ def _version(name: str, file: Status) -> Status:
     """
     line = _line(file.sha256 or 64 * "0", file.name)
     own = hashlib.sha256(line).hexdigest() if file.sha256 is not None else None
-    # No file has a device below 0: a file as long as its own digest must not be taken for it.
-    identity = file.identity._replace(device=~file.identity.device, size=len(line))
-    return Status(name, identity, own, file.shares_second)
+    # A file as long as its own digest must not be taken for it.
+    return Status(name, file.identity.of_digest(len(line)), own, file.shares_second)
 
 
 def _line(digest: str, name: str) -> bytes:

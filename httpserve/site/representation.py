@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from httpserve.plan import Piece, Subject
 from httpserve.site.conditional import Validators
-from httpserve.storage.served import SETTLED_SECONDS, FileVersion, Identity
+from httpserve.storage.served import SETTLED_SECONDS, AnyIdentity, FileVersion
 
 # The same types on every machine: no system file is consulted. Nor are there content codings: `.img.gz`
 # is a gzip file, not an image with a coding, as a board must not inflate it.
@@ -59,7 +59,7 @@ class Representation(NamedTuple):
         subject: What the record says of the whole.
     """
 
-    identity: Identity
+    identity: AnyIdentity
     sha256: str | None
     validators: Validators
     media_type: str
@@ -75,7 +75,7 @@ def represent(file: FileVersion) -> Representation:
     # RFC 9110 8.8.2.1: no Last-Modified in the future, whatever the clock did since. A file system may also
     # have years that no date has.
     modified = max(0, min(identity.mtime_ns // 1_000_000_000, int(time.time())))
-    etag = f'"{file.sha256 or _fingerprint(identity)}"'
+    etag = f'"{file.sha256}"' if file.sha256 else file.etag or f'"{_fingerprint(identity)}"'
     given = {name.lower(): value for name, value in file.fields}
     kind = given.get("content-type") or media_type(file.name)
     common: tuple[tuple[str, str], ...] = (
@@ -93,11 +93,12 @@ def represent(file: FileVersion) -> Representation:
     whole = (("Content-Type", kind), ("Content-Length", str(identity.size)), *common)
     raw = "".join(map("%s: %s\r\n".__mod__, whole)).encode("latin-1")
     subject = Subject(file.name, etag, identity.size, (Piece(0, 0, identity.size),))
-    has_rested = file.sha256 is not None or time.time() - identity.mtime_ns / 1e9 >= SETTLED_SECONDS
+    is_named = file.sha256 is not None or file.etag is not None  # by whoever has taken all of it
+    has_rested = is_named or time.time() - identity.mtime_ns / 1e9 >= SETTLED_SECONDS
     validators = Validators(etag, modified, identity.size, not file.shares_second, has_rested)
     return Representation(identity, file.sha256, validators, kind, common, whole, raw, subject)
 
 
-def _fingerprint(identity: Identity) -> str:
+def _fingerprint(identity: AnyIdentity) -> str:
     text = "-".join(map(str, identity))
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()

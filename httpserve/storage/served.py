@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, Self
 
 from httpserve.errors import StorageError
-from httpserve.plan import RegionFile, Repeatable
+from httpserve.plan import RegionFile, Repeatable, Step
 
 # A change within a clock tick of the last one leaves the same times behind. On ext3 times are in whole seconds.
 SETTLED_SECONDS = 2.0
@@ -28,6 +28,10 @@ class DigestPending(StorageError):
     """The digest of a file is not known yet: it is being computed, or the file has just changed."""
 
 
+class VersionGone(StorageError):
+    """The version of an object that was asked for is no longer the one that the store has."""
+
+
 class Identity(NamedTuple):
     """Identifies one version of a file: it changes as soon as the bytes may have changed."""
 
@@ -41,6 +45,25 @@ class Identity(NamedTuple):
     def of(cls, found: os.stat_result) -> Self:
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
+    def of_digest(self, size: int) -> Self:
+        """Return the identity of the digest of this version, which is no file's: none has a device below 0."""
+        return self._replace(device=~self.device, size=size)
+
+
+class ObjectIdentity(NamedTuple):
+    """Identifies one version of an object in a store, by what the store says of it."""
+
+    size: int
+    mtime_ns: int
+    etag: str
+
+    def of_digest(self, size: int) -> Self:
+        """Return the identity of the digest of this version, which is no object's."""
+        return self._replace(size=size, etag=f"digest of {self.etag}")
+
+
+AnyIdentity = Identity | ObjectIdentity
+
 
 class FileVersion(Protocol):
     """One version of a file: its name on the server, which version, and the digest that it came in with, if any.
@@ -52,10 +75,14 @@ class FileVersion(Protocol):
     def name(self) -> str: ...
 
     @property
-    def identity(self) -> Identity: ...
+    def identity(self) -> AnyIdentity: ...
 
     @property
     def sha256(self) -> str | None: ...
+
+    @property
+    def etag(self) -> str | None:
+        """The validator, with its quotes, that a store has given to a version without a digest; None elsewhere."""
 
     @property
     def shares_second(self) -> bool: ...
@@ -69,14 +96,58 @@ class Status(NamedTuple):
     """What `Served.status` found."""
 
     name: str
-    identity: Identity
+    identity: AnyIdentity
     sha256: str | None
     shares_second: bool
     fields: Fields = ()
+    etag: str | None = None
+
+
+class MemoryFile:
+    """A file that lies in memory: one version, as an open file is."""
+
+    __slots__ = ("data", "etag", "fields", "identity", "name", "sha256", "shares_second")
+
+    def __init__(self, version: FileVersion, data: bytes) -> None:
+        self.name = version.name
+        self.data = data
+        self.identity = version.identity
+        self.sha256 = version.sha256
+        self.etag = version.etag
+        self.shares_second = version.shares_second
+        self.fields = version.fields
+
+    def close(self) -> None:
+        """Do nothing: no descriptor is held."""
 
 
 class ServedFile(FileVersion, RegionFile, Protocol):
     """A file that is open for an answer: one version, whatever becomes of its name."""
+
+
+class RemoteFile:
+    """One version of an object that is read where it lies, as far as an answer wants it: a `FileVersion`."""
+
+    name: str
+    identity: ObjectIdentity
+    sha256: str | None
+    etag: str | None
+    shares_second: bool
+    fields: Fields
+
+    def part(self, start: int, stop: int, *, wait: bool) -> Step:
+        """Return the step that sends these bytes. Where it is to *wait*, the first of them is there by then.
+
+        Blocks for the store. When it raises, nothing is left open.
+
+        Raises:
+            VersionGone: The store has another version by now.
+            StorageError: The store does not give them.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End what is under way for it. Harmless when repeated."""
 
 
 class Entry(NamedTuple):
@@ -118,7 +189,7 @@ class Served(Protocol):
             StorageError: The disk fails.
         """
 
-    def open_to_serve(self, name: str, *, may_block: bool) -> ServedFile | None:
+    def open_to_serve(self, name: str, *, may_block: bool) -> ServedFile | RemoteFile | MemoryFile | None:
         """Open a file for an answer; None if that might take a wait, unless the caller *may_block*.
 
         Raises:
@@ -126,7 +197,7 @@ class Served(Protocol):
             StorageError: Whatever else `status` raises.
         """
 
-    def digest(self, name: str, identity: Identity, seconds: float | None) -> str | None:
+    def digest(self, name: str, identity: AnyIdentity, seconds: float | None) -> str | None:
         """Return the hexadecimal SHA-256 of a version of a file that came in without one.
 
         Computes it in the background, and blocks for at most *seconds*; a small file is read at once. Where *seconds*
@@ -139,7 +210,7 @@ class Served(Protocol):
             StorageError: What `status` raises.
         """
 
-    def again(self, file: ServedFile) -> Repeatable | None:
+    def again(self, file: ServedFile | RemoteFile) -> Repeatable | None:
         """Return how to get the same version as *file* once more; None if that cannot be said."""
 
     def entries(self, name: str, is_wanted: Callable[[str], bool]) -> list[Entry]:

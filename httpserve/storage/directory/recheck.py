@@ -20,6 +20,7 @@ class Recheck:
     def __init__(self, path: str, file: FileVersion, disks: Disks) -> None:
         self._path = path
         self._name = file.name
+        assert isinstance(file.identity, Identity)
         self._identity = file.identity
         self._sha256 = file.sha256
         self._just_answered = disks.just_answered

@@ -46,7 +46,7 @@ from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import Ground
 from httpserve.storage.directory.received import Received
 from httpserve.storage.directory.recheck import Recheck
-from httpserve.storage.served import Entry, FileVersion, Identity, Status
+from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, Status
 
 log = logger("httpserve.storage")
 
@@ -356,8 +356,9 @@ class Root:
         tree = self._tree
         return tree is not None and tree.created.holds(name)
 
-    def digest(self, name: str, identity: Identity, seconds: float | None, stop: Latch | None = None) -> str | None:
+    def digest(self, name: str, identity: AnyIdentity, seconds: float | None, stop: Latch | None = None) -> str | None:
         """Do what `Served.digest` says. If *seconds* is None, this gives up once *stop* is open."""
+        assert isinstance(identity, Identity)  # of a version of ours
         tree = self._tree or self._served(name)
         return tree.digests.of(name, identity, partial(self.open_file, name), seconds, stop)
 
@@ -373,7 +374,7 @@ class Root:
         if tree is not None:
             tree.digests.go_on()
 
-    def digest_on_record(self, name: str, identity: Identity) -> str | None:
+    def digest_on_record(self, name: str, identity: AnyIdentity) -> str | None:
         """Return the hexadecimal SHA-256 of that version, if it came in through us with one."""
         tree = self._tree
         version = None if tree is None else tree.created.versions.get(name)
