@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, UploadRecord
     from httpserve.records.terms import Client, Clients, Until
     from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest
-    from httpserve.storage.entries import Metadata
     from httpserve.storage.facade import Storage
     from httpserve.storage.files import ReadFile, StorageFile, WriteFile
+    from httpserve.storage.metadata import Metadata
 else:  # what pytest's plugin imports at every start must cost nothing
     _MODULES = {
         "base.arguments": "StrPath",
@@ -78,9 +78,9 @@ else:  # what pytest's plugin imports at every start must cost nothing
         "records.model": "DownloadRecord Missing RequestRecord Transfer UploadRecord",
         "records.terms": "Client Clients Until",
         "records.waits.blocks": "ExpectedDownload ExpectedRequest",
-        "storage.entries": "Metadata",
         "storage.facade": "Storage",
         "storage.files": "ReadFile StorageFile WriteFile",
+        "storage.metadata": "Metadata",
     }
     __getattr__, __dir__ = lazy_names(__name__, _MODULES)
 

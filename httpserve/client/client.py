@@ -56,6 +56,7 @@ from httpserve.server.server import Server
 from httpserve.site.app import Site
 from httpserve.storage.directory.changes import Listeners
 from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class HttpServerClient:
         self._terms = WaitTerms(self._log, root, site, self._life, ways)
         site.nearest = self._terms.nearest
         owner = _Owner()
-        self._storage = Storage(root, timeout=self._timeout, owner=owner)
+        self._storage = Storage(DirectoryAccessor(root), timeout=self._timeout, owner=owner)
         self._owner = owner
         self._faults = Faults(site.rules, self._log, self._life)
         nearest = self._terms.nearest

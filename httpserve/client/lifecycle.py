@@ -17,7 +17,7 @@ from httpserve.base.threads import GivenUp, Latch, renew_in_child, run_shielded,
 from httpserve.errors import AddressNotFound, ServerNotRunning
 from httpserve.records.log import ExchangeLog
 from httpserve.server.server import Server
-from httpserve.storage.directory.root import Root
+from httpserve.storage.served import ServedRoot
 
 log = logger("httpserve.client")
 
@@ -68,7 +68,7 @@ class Lifecycle:
     AddressNotFound is then no reason to give up, or to listen anywhere else.
     """
 
-    def __init__(self, root: Root, exchanges: ExchangeLog, listen: Callable[[bool], Server]) -> None:
+    def __init__(self, root: ServedRoot, exchanges: ExchangeLog, listen: Callable[[bool], Server]) -> None:
         self._root = root
         self._exchanges = exchanges
         self._listen = listen

@@ -15,7 +15,7 @@ from httpserve.client.ways import Ways
 from httpserve.errors import StorageError
 from httpserve.network.urls import url_host
 from httpserve.records.log import ExchangeLog
-from httpserve.storage.directory.root import Root
+from httpserve.storage.served import ServedRoot
 
 MOST_REQUESTS = 5  # that a notebook shows with a client
 
@@ -23,7 +23,7 @@ MOST_REQUESTS = 5  # that a notebook shows with a client
 class Summary:
     """What one client shows of itself."""
 
-    def __init__(self, life: Lifecycle, root: Root, exchanges: ExchangeLog, ways: Ways) -> None:
+    def __init__(self, life: Lifecycle, root: ServedRoot, exchanges: ExchangeLog, ways: Ways) -> None:
         self._life = life
         self._root = root
         self._exchanges = exchanges
@@ -58,7 +58,7 @@ class Summary:
 
     def _directory(self) -> str | None:
         try:
-            return self._root.path
+            return self._root.label
         except StorageError:  # a private directory that does not exist yet
             return None
 

@@ -24,7 +24,7 @@ from httpserve.records.waits.outcome import Nearest
 from httpserve.records.waits.upload import UploadTerms, wait_for_upload
 from httpserve.site.app import Site
 from httpserve.site.uploads import COMPLETED, Accepted, Upload
-from httpserve.storage.directory.root import Root
+from httpserve.storage.served import ServedRoot
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -138,7 +138,15 @@ class Uploads:
     """The uploads of one server."""
 
     def __init__(
-        self, site: Site, claims: Claims, life: Lifecycle, ways: Ways, nearest: Nearest, root: Root, *, read_only: bool
+        self,
+        site: Site,
+        claims: Claims,
+        life: Lifecycle,
+        ways: Ways,
+        nearest: Nearest,
+        root: ServedRoot,
+        *,
+        read_only: bool,
     ) -> None:
         self._site = site
         self._claims = claims
@@ -218,8 +226,8 @@ def _name_of(name: StrPath) -> tuple[str, bool]:
     return checked, not checked or (isinstance(name, str) and name.endswith("/"))
 
 
-def _note(claims: Claims, root: Root, upload: Upload) -> None:
-    claims.log.uploaded(_record(upload, root.ground.path_of(upload.name) if upload.outcome == COMPLETED else ""))
+def _note(claims: Claims, root: ServedRoot, upload: Upload) -> None:
+    claims.log.uploaded(_record(upload, root.path_of(upload.name) if upload.outcome == COMPLETED else ""))
 
 
 def _record(upload: Upload, file: str = "") -> UploadRecord:

@@ -22,8 +22,8 @@ from httpserve.records.terms import Boards, Client, RequestFilter, Until, addres
 from httpserve.records.waits.download import DownloadTerms, Version
 from httpserve.records.waits.request import RequestTerms
 from httpserve.site.app import Site
-from httpserve.storage.directory.root import Root
-from httpserve.storage.directory.similar import SimilarNames, names_in
+from httpserve.storage.directory.similar import SimilarNames
+from httpserve.storage.served import ServedRoot
 
 MOST_COMPARED = 20_000  # pairs of names, for one look at what was missing
 _ORIGIN = re.compile(r"https?:/+[^/]*", re.IGNORECASE)  # of a URL; a Path keeps one of its two slashes
@@ -32,7 +32,7 @@ _ORIGIN = re.compile(r"https?:/+[^/]*", re.IGNORECASE)  # of a URL; a Path keeps
 class WaitTerms:
     """The terms of waits on one server."""
 
-    def __init__(self, exchanges: ExchangeLog, root: Root, site: Site, life: Lifecycle, ways: Ways) -> None:
+    def __init__(self, exchanges: ExchangeLog, root: ServedRoot, site: Site, life: Lifecycle, ways: Ways) -> None:
         self._exchanges = exchanges
         self._root = root
         self._site = site
@@ -76,22 +76,13 @@ class WaitTerms:
         if not missing:
             return {}
         try:
-            names = SimilarNames(self._names())
+            names = SimilarNames(self._root.names(self._site.only))
         except StorageError:  # a private directory is gone with its server
             names = SimilarNames([])
         return {
             name: names.nearest(name) if number * len(names) <= MOST_COMPARED else ()
             for number, name in enumerate(dict.fromkeys(missing))
         }
-
-    def _names(self) -> list[str]:
-        """Return names that can be asked for."""
-        only = self._site.only
-        if not only:
-            return names_in(self._root.path)
-        paths = {top: self._root.ground.path_of(top) for top in only}
-        files = [top for top, path in paths.items() if os.path.isfile(path)]
-        return files + [f"{top}/{name}" for top, path in paths.items() for name in names_in(path)]
 
     def _check(self, timeout: float | None) -> None:
         if not self._is_running():

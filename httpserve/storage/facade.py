@@ -1,21 +1,17 @@
-"""What users see as `client.storage`: the files of a root, under the names of Jumpstarter's OpenDAL client.
+"""What users see as `client.storage`: the files that are served, under the names of Jumpstarter's OpenDAL client.
 
-Knows names as users write them, and which call of the root each method makes.
-Does not know HTTP. Everything goes by the system's own calls, which are
-atomic, confined to the root and honest in their errors; opendal lends its
-types, so that callers find what they are used to.
+Knows names as users write them, and which call of the accessor each method makes. Does not know HTTP, nor where the
+files live; opendal lends its types, so that callers find what they are used to.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, overload
 
 import opendal
-from opendal.layers import CapabilityOverrideLayer
 
 from httpserve.base.arguments import quoted_value
 from httpserve.base.names import checked_name
@@ -30,13 +26,11 @@ from httpserve.errors import (
     NotPermitted,
     SourceNotFound,
     StorageError,
-    Unsupported,
 )
-from httpserve.storage.directory.os_errors import translating
-from httpserve.storage.directory.root import Root
-from httpserve.storage.entries import Metadata, Names, listed
+from httpserve.storage.accessor import Accessor, Presigned
 from httpserve.storage.files import ReadFile, StorageFile, WriteFile
-from httpserve.storage.served import Fields, Identity
+from httpserve.storage.metadata import Metadata, Names
+from httpserve.storage.served import Fields
 
 if TYPE_CHECKING:
     from opendal.capability import Capability
@@ -47,9 +41,6 @@ __all__ = ["Metadata", "Storage", "StorageFile"]
 
 Path = str | os.PathLike[str]
 
-# What the fs service of opendal can do, but these methods do not offer.
-_NOT_OFFERED = "write_can_append=false,write_with_if_not_exists=false,write_with_user_metadata=false"
-
 
 class Storage:
     """The files that are served. Safe from any number of threads; every method plainly blocks.
@@ -59,15 +50,15 @@ class Storage:
     for the disk, except those that copy from or to elsewhere.
     """
 
-    def __init__(self, root: Root, *, timeout: float, owner: object = None) -> None:
-        """Give access to the files of *root*, which is opened at the first call.
+    def __init__(self, accessor: Accessor, *, timeout: float, owner: object = None) -> None:
+        """Give access to the files of *accessor*, which is opened at the first call.
 
         Args:
             timeout: seconds that a remote source or target may send nothing.
-            owner: kept alive for as long as this object is, because its end closes the root.
+            owner: kept alive for as long as this object is, because its end closes the accessor.
         """
         self._owner = owner
-        self._root = root
+        self._accessor = accessor
         self._timeout = timeout
 
     # Whole files
@@ -131,7 +122,7 @@ class Storage:
         from httpserve.storage.copying.opening import open_source
 
         name = _file_name("write", dst)
-        self._root.open()
+        self._accessor.open()
         try:
             source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)
         except SourceNotFound as error:
@@ -144,7 +135,7 @@ class Storage:
 
             source = decompressed(source, decompress, max_bytes)
         try:
-            incoming = self._root.incoming(name)
+            incoming = self._accessor.incoming(name)
             incoming.fields = fields
             # No `with`: a copy discards what it does not commit.
             return copy_in(source, incoming, sha256=sha256, progress=progress)
@@ -188,15 +179,15 @@ class Storage:
         if not _is_one_of(mode, ("rb", "wb")):
             raise InvalidArgument(f"open {name!r}: the mode is 'rb' or 'wb', not {quoted_value(mode)}")
         if mode == "rb":
-            return ReadFile(self._root.open().open_file(name), self._timeout)
-        return WriteFile(self._root.open().incoming(name), self._timeout)
+            return ReadFile(self._accessor.open().read(name), self._timeout)
+        return WriteFile(self._accessor.open().incoming(name), self._timeout)
 
     # What is there
 
     def exists(self, path: Path) -> bool:
         """Say whether there is a file or directory of that name; with a `/` at its end only a directory."""
         try:
-            self._status("exists", path)
+            self._stat("exists", path)
         except (NotFound, NotADirectory):
             return False
         return True
@@ -208,8 +199,7 @@ class Storage:
             NotFound: there is none.
             NotADirectory: the path ends in `/`, but is that of a file.
         """
-        name, found = self._status("stat", path)
-        return Metadata.of(found, self._root.digest_on_record(name, Identity.of(found)))
+        return self._stat("stat", path)
 
     def hash(self, path: Path, algo: Literal["md5", "sha256"] = "sha256") -> str:
         """Return the digest of a file in hexadecimal. Reads all of it, unless its SHA-256 is known.
@@ -221,7 +211,7 @@ class Storage:
         name = _file_name("hash", path)
         if not _is_one_of(algo, ("md5", "sha256")):
             raise InvalidArgument(f"hash {name!r}: 'md5' and 'sha256' are known, {quoted_value(algo)} is not")
-        with ReadFile(self._root.open().open_file(name), self._timeout) as file:
+        with ReadFile(self._accessor.open().read(name), self._timeout) as file:
             if algo == "sha256":
                 return file.sha256 or hashlib.file_digest(file, "sha256").hexdigest()
             # A checksum here: systems that forbid MD5 for security allow that.
@@ -241,12 +231,11 @@ class Storage:
 
     def capability(self) -> Capability:
         """Return what these methods support, as opendal words it."""
-        operator = opendal.Operator("fs", root=self._root.open().path)
-        return operator.layer(CapabilityOverrideLayer(_NOT_OFFERED)).capability()
+        return self._accessor.open().capability()
 
     def get_created_resources(self) -> set[str]:
         """Return the files and directories that were created here, without `/` at either end."""
-        return self._root.created()
+        return self._accessor.created()
 
     # Changes
 
@@ -259,11 +248,7 @@ class Storage:
         """
         old, new = _file_name("copy", source), _file_name("copy to", target)
         _check_differ("copy", old, new)
-        with translating("copy", old, new), self.open(old, "rb") as file, self._root.incoming(new) as incoming:
-            incoming.copy_from(file.fileno())
-            if not file.is_unchanged():
-                raise StorageError(f"copy {old!r}: it changed while it was read", old)
-            incoming.commit(file.sha256)
+        self._accessor.open().copy(old, new)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move a file or a directory in one step; a file replaces whatever is at *target*.
@@ -278,8 +263,8 @@ class Storage:
             raise NotPermitted(f"rename {old or '/'!r} to {new or '/'!r}: the root keeps its place", old)
         _check_differ("rename", old, new)
         if old_is_directory or new_is_directory:
-            self._status("rename", f"{old}/")
-        self._root.open().changes.rename(old, new)
+            self._stat("rename", f"{old}/")
+        self._accessor.open().rename(old, new)
 
     def create_dir(self, path: Path) -> None:
         """Make a directory, and its parents. Harmless when it exists.
@@ -291,7 +276,7 @@ class Storage:
         name, is_directory = _parts(path)
         if not is_directory:
             raise NotADirectory(f"create_dir {name!r}: the path of a directory ends in '/'", name)
-        self._root.open().changes.create_dir(name)
+        self._accessor.open().create_dir(name)
 
     def delete(self, path: Path) -> None:
         """Remove a file or an empty directory. Harmless when there is none.
@@ -303,46 +288,49 @@ class Storage:
         if not name:
             raise NotPermitted("delete '/': the root stays; remove_all('/') removes what is in it", "/")
         if not is_directory or self.exists(f"{name}/"):
-            self._root.open().changes.delete(name)
+            self._accessor.open().delete(name)
 
     def remove_all(self, path: Path) -> None:
         """Remove a file, or a directory with all in it. Harmless when there is none."""
         name, is_directory = _parts(path)
         if not is_directory or self.exists(f"{name}/"):
-            self._root.open().changes.remove_all(name)
+            self._accessor.open().remove_all(name)
 
-    # What a local directory cannot do
+    # Requests that a store has signed
 
     def presign_stat(self, path: Path, expire_second: int) -> PresignedRequest:
-        """Raise Unsupported: a local directory signs nothing."""
-        raise _unsigned("presign_stat", path)
+        """Return a request that tells what `stat` does, for anybody, for so many seconds.
+
+        Raises:
+            Unsupported: the store cannot sign, or this is a local directory.
+        """
+        return self._presigned("stat", path, expire_second)
 
     def presign_read(self, path: Path, expire_second: int) -> PresignedRequest:
-        """Raise Unsupported: a local directory signs nothing."""
-        raise _unsigned("presign_read", path)
+        """Return a request that reads a file, for anybody, for so many seconds. Raises what `presign_stat` raises."""
+        return self._presigned("read", path, expire_second)
 
     def presign_write(self, path: Path, expire_second: int) -> PresignedRequest:
-        """Raise Unsupported: a local directory signs nothing."""
-        raise _unsigned("presign_write", path)
+        """Return a request that writes a file, for anybody, for so many seconds. Raises what `presign_stat` raises."""
+        return self._presigned("write", path, expire_second)
 
     def __repr__(self) -> str:
         try:
-            return f"<Storage of {printable(self._root.path)}>"
+            return f"<Storage of {printable(self._accessor.label)}>"
         except StorageError:  # a private directory that does not exist yet
             return "<Storage>"
 
     def _listed(self, operation: str, path: Path, *, recursive: bool) -> Names:
         name, is_directory = _parts(path)
-        with translating(operation, name or "/"):
-            return listed(self._root.open().ground, name, is_directory=is_directory, recursive=recursive)
+        return self._accessor.open().list(operation, name, is_directory=is_directory, recursive=recursive)
 
-    def _status(self, operation: str, path: Path) -> tuple[str, os.stat_result]:
+    def _stat(self, operation: str, path: Path) -> Metadata:
         name, is_directory = _parts(path)
-        with translating(operation, name):
-            found = self._root.open().ground.status(name)
-        if is_directory and not stat.S_ISDIR(found.st_mode):
-            raise NotADirectory(f"{operation} {name!r}: it is a file", name)
-        return name, found
+        return self._accessor.open().stat(operation, name, is_directory=is_directory)
+
+    def _presigned(self, operation: Presigned, path: Path, seconds: int) -> PresignedRequest:
+        name, _ = _parts(path)
+        return self._accessor.open().presign(operation, name, seconds)
 
 
 def _parts(path: Path) -> tuple[str, bool]:
@@ -368,8 +356,3 @@ def _is_one_of(word: object, words: tuple[str, ...]) -> bool:
 def _check_differ(operation: str, source: str, target: str) -> None:
     if source == target:
         raise StorageError(f"{operation} {source!r}: source and target are the same", source)
-
-
-def _unsigned(method: str, path: Path) -> Unsupported:
-    name, _ = _parts(path)
-    return Unsupported(f"{method} {name!r}: a local directory signs nothing; get_url() gives the URL", name)

@@ -19,10 +19,9 @@ import opendal
 
 from httpserve.base.arguments import quoted_value
 from httpserve.errors import CopyFailed, InvalidArgument, InvalidType, StorageError, Unsupported
-from httpserve.storage.directory.incoming import Incoming
-from httpserve.storage.directory.open_file import OpenFile
+from httpserve.storage.accessor import Readable, Writable
 from httpserve.storage.directory.os_errors import translated, translating
-from httpserve.storage.served import Identity
+from httpserve.storage.served import AnyIdentity
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -99,19 +98,18 @@ class ReadFile(StorageFile):
 
     mode = "rb"
 
-    def __init__(self, file: OpenFile, timeout: float) -> None:
+    def __init__(self, file: Readable, timeout: float) -> None:
         super().__init__(file.name, timeout)
         self._file = file
         try:
-            # The OpenFile owns the descriptor, so a forgotten object gives no ResourceWarning.
             with translating("open", file.name):
-                self._buffer = io.BufferedReader(io.FileIO(file.fd, "rb", closefd=False))
+                self._buffer = io.BufferedReader(file.raw())
         except BaseException:  # a Ctrl-C too: nobody else has the file
             file.close()
             raise
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> AnyIdentity:
         """Which version of the file this is."""
         return self._file.identity
 
@@ -135,7 +133,7 @@ class ReadFile(StorageFile):
 
     def fileno(self) -> int:
         self._check()
-        return self._file.fd
+        return self._buffer.fileno()
 
     def read(self, size: int | None = -1, /) -> bytes:
         with self._reading("read"):
@@ -227,7 +225,7 @@ class WriteFile(StorageFile):
 
     mode = "wb"
 
-    def __init__(self, incoming: Incoming, timeout: float) -> None:
+    def __init__(self, incoming: Writable, timeout: float) -> None:
         super().__init__(incoming.name, timeout)
         self._incoming = incoming
         self._lock = RLock()  # guards _digest, _position, which must grow in the same order as the file

@@ -7,9 +7,10 @@ place of files may implement it with a stream.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, Self
 
+from httpserve.base.threads import Latch
 from httpserve.errors import StorageError
 from httpserve.plan import RegionFile, Repeatable, Step
 
@@ -238,3 +239,32 @@ class Served(Protocol):
             DiskBusy: So many requests already wait for this disk that another one would only take a thread.
             StorageError: The disk fails.
         """
+
+
+class ServedRoot(Served, Protocol):
+    """What is served as a whole, from `open` to `close`."""
+
+    @property
+    def label(self) -> str:
+        """What it is, for people: a path, or the URL of a store. Raises StorageError where that is not settled yet."""
+
+    def open(self) -> Self:
+        """Be ready to serve. Harmless when repeated. Raises RootUnusable."""
+
+    def close(self) -> None:
+        """Discard what is on its way in, and remove what is to be removed. Harmless when repeated."""
+
+    def rest(self) -> None:
+        """Do nothing in the background until `go_on`. Blocks for a moment; harmless when closed."""
+
+    def go_on(self) -> None:
+        """End what `rest` has begun. Harmless when repeated."""
+
+    def digest(self, name: str, identity: AnyIdentity, seconds: float | None, stop: Latch | None = None) -> str | None:
+        """Do what `Served.digest` says. If *seconds* is None, this gives up once *stop* is open."""
+
+    def path_of(self, name: str) -> str:
+        """Return the path of a file on this host; empty where it is not on this host."""
+
+    def names(self, below: Sequence[str]) -> list[str]:
+        """Return some names of files that can be asked for, only those or below those where any are given."""

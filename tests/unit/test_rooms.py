@@ -28,19 +28,25 @@ TABLE: dict[str, set[str]] = {
     "network": {"errors", "base"},
     "records": {"errors", "base", "plan"},
     "records.waits": {"errors", "base", "plan", "records"},
-    "storage.served": {"errors", "plan"},
+    "storage.served": {"errors", "base", "plan"},
+    "storage.metadata": {"base"},
+    "storage.accessor": {"errors", "base", "storage.served", "storage.metadata"},
     "storage.directory": {"errors", "base", "storage.served"},
     "storage.copying": {"errors", "base"},
-    "storage": {"errors", "base", "storage.served", "storage.directory", "storage.copying"},
+    "storage": {
+        *("errors", "base", "storage.served", "storage.metadata", "storage.accessor", "storage.directory"),
+        "storage.copying",
+    },
     "site": {"errors", "base", "plan", "faults", "storage.served"},
     "server": {"errors", "base", "plan", "records"},
     "doctor": {"errors", "base", "network", "records"},
     "notebook": {"errors", "base", "records"},
     "client": {
-        *("errors", "base", "plan", "faults", "network", "records", "records.waits", "storage", "storage.directory"),
-        *("site", "server", "doctor", "notebook"),
+        *("errors", "base", "plan", "faults", "network", "records", "records.waits", "storage", "storage.served"),
+        *("storage.directory", "site", "server", "doctor", "notebook"),
     },
-    PUBLIC: {"errors", "base", "client", "faults", "records", "records.waits", "storage", "doctor", "notebook"},
+    PUBLIC: {"errors", "base", "client", "faults", "records", "records.waits", "storage", "storage.metadata", "doctor"}
+    | {"notebook"},
     "cli": FOR_PEOPLE,
     "robot": FOR_PEOPLE,
     "pytest_plugin": FOR_PEOPLE,
@@ -49,7 +55,7 @@ TABLE: dict[str, set[str]] = {
 
 # what only these rooms know
 OUTSIDE = {
-    "opendal": {"client", "storage", "storage.copying", "robot"},
+    "opendal": {"client", "storage", "storage.metadata", "storage.accessor", "storage.copying", "robot"},
     "requests": {"storage.copying"},
     "urllib3": {"storage.copying"},
     "tqdm": {"base"},

@@ -12,7 +12,7 @@ import re
 import stat
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn, Self
 
@@ -46,6 +46,7 @@ from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import Ground
 from httpserve.storage.directory.received import Received
 from httpserve.storage.directory.recheck import Recheck
+from httpserve.storage.directory.similar import names_in
 from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, Status
 
 log = logger("httpserve.storage")
@@ -96,6 +97,11 @@ class Root:
         if self._given is None:
             raise StorageError("the private directory is not open")
         return self._given
+
+    @property
+    def label(self) -> str:
+        """Its path."""
+        return self.path
 
     # From opening to closing
 
@@ -324,6 +330,18 @@ class Root:
             tree.ground.directory(name) as found,
         ):
             return found.entries(is_wanted)
+
+    def path_of(self, name: str) -> str:
+        """Return the path of a name, which need not exist."""
+        return self.ground.path_of(name)
+
+    def names(self, below: Sequence[str]) -> list[str]:
+        """Do what `ServedRoot.names` says."""
+        if not below:
+            return names_in(self.path)
+        paths = {top: self.path_of(top) for top in below}
+        files = [top for top, path in paths.items() if os.path.isfile(path)]
+        return files + [f"{top}/{name}" for top, path in paths.items() for name in names_in(path)]
 
     def _served(self, name: str) -> Changes:
         tree = self._tree

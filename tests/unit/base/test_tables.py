@@ -28,7 +28,7 @@ from httpserve.base.tables import (
 from httpserve.errors import WaitTimeout
 from httpserve.records.events import DownloadEvent, ProgressEvent, RequestEvent, ServerEvent
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer
-from httpserve.storage.entries import Metadata
+from httpserve.storage.metadata import Metadata
 from tests.cases import each
 
 EVIL = "<script>alert('\"&')</script>"

@@ -11,6 +11,7 @@ import pytest
 
 from httpserve.errors import HttpServeError, InvalidArgument, InvalidName, InvalidType
 from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
 from tests.cases import each
 
@@ -39,7 +40,7 @@ IDS = [str(number) for number in range(len(ODD))]
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Storage]:
     root = Root(tmp_path / "root")
-    storage = Storage(root, timeout=5.0)
+    storage = Storage(DirectoryAccessor(root), timeout=5.0)
     storage.write_bytes("f", b"content")
     yield storage
     assert storage.list("/") == ["/", "f"]

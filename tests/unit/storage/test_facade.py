@@ -30,6 +30,7 @@ from httpserve.errors import (
     Unsupported,
 )
 from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
 from tests.cases import each
 from tests.unit.storage.parts import in_threads, on_disk
@@ -46,7 +47,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
 
 @pytest.fixture
 def storage(root: Root) -> Storage:
-    return Storage(root, timeout=5.0)
+    return Storage(DirectoryAccessor(root), timeout=5.0)
 
 
 # Jumpstarter's contract
@@ -541,9 +542,10 @@ def test_a_forked_child_can_still_use_the_storage(tmp_path: Path) -> None:
     script = f"""
 import os
 from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
 
-storage = Storage(Root({str(tmp_path)!r}), timeout=5.0)
+storage = Storage(DirectoryAccessor(Root({str(tmp_path)!r})), timeout=5.0)
 storage.write_bytes("f", b"hello")
 child = os.fork()
 if child == 0:

@@ -20,6 +20,7 @@ import pytest
 
 from httpserve.errors import CopyFailed, InvalidArgument, SourceNotFound, StorageError, Unsupported
 from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
 from httpserve.storage.files import ReadAsSource, ReadFile, WriteAsSink, WriteFile
 from tests.unit.storage.parts import on_disk
@@ -36,7 +37,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
 
 @pytest.fixture
 def storage(root: Root) -> Storage:
-    storage = Storage(root, timeout=5.0)
+    storage = Storage(DirectoryAccessor(root), timeout=5.0)
     storage.write_bytes("lines", LINES)
     return storage
 
@@ -332,9 +333,10 @@ def test_a_reader_that_is_forgotten_closes_its_descriptor(storage: Storage, capf
 def test_files_left_open_at_the_end_of_the_process_say_nothing_and_publish_nothing(tmp_path: Path) -> None:
     script = f"""
 from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
 
-storage = Storage(Root({str(tmp_path)!r}), timeout=5.0)
+storage = Storage(DirectoryAccessor(Root({str(tmp_path)!r})), timeout=5.0)
 storage.write_bytes("f", b"hello")
 reader = storage.open("f", "rb")
 writer = storage.open("f", "wb")

@@ -11,6 +11,7 @@ import pytest
 from httpserve.errors import HttpServeError, InvalidName, NotFound, StorageError
 from httpserve.storage.directory.changes import Listeners
 from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
 
 
@@ -95,7 +96,7 @@ def test_a_directory_that_is_swapped_just_before_a_move_is_neither_source_nor_ta
 def test_a_root_that_is_replaced_by_a_symlink_is_not_followed(
     root: Root, top: Path, outside: Path, tmp_path: Path
 ) -> None:
-    storage = Storage(root, timeout=5.0)
+    storage = Storage(DirectoryAccessor(root), timeout=5.0)
     os.rename(top, tmp_path / "away")
     os.symlink(outside, top)
     calls: list[Callable[[], object]] = [
@@ -126,7 +127,7 @@ def test_symlinks_that_stay_inside_lead_on_however_they_are_written(root: Root, 
     (top / "a" / "chain").symlink_to("up")
     (top / "a" / "self").symlink_to("../.")
     (top / "new").symlink_to("not/there")
-    storage = Storage(root, timeout=5.0)
+    storage = Storage(DirectoryAccessor(root), timeout=5.0)
 
     for number, way in enumerate(["a/up", "a/absolute", "a/chain", "a/self/d", "a/self/a/chain"]):
         storage.write_bytes(f"{way}/{number}", b"x")
@@ -141,7 +142,7 @@ def test_symlinks_that_stay_inside_lead_on_however_they_are_written(root: Root, 
 def test_symlinks_in_a_circle_are_an_error_of_ours(root: Root, top: Path) -> None:
     (top / "one").symlink_to("two")
     (top / "two").symlink_to("one")
-    storage = Storage(root, timeout=5.0)
+    storage = Storage(DirectoryAccessor(root), timeout=5.0)
 
     for call in (lambda: storage.write_bytes("one/f", b"x"), lambda: storage.stat("one"), lambda: storage.list("one/")):
         with pytest.raises(InvalidName, match="in a circle"):
@@ -173,7 +174,7 @@ def test_remove_all_leaves_a_directory_that_was_moved_out_of_the_root(
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 def test_no_call_leaves_a_descriptor_whether_it_succeeds_or_not(root: Root, top: Path, outside: Path) -> None:
-    storage = Storage(root, timeout=5.0)
+    storage = Storage(DirectoryAccessor(root), timeout=5.0)
     (top / "out").symlink_to(outside)
     (top / "loop").symlink_to("loop")
     storage.write_bytes("first", b"x")  # the journal stays open
@@ -203,7 +204,7 @@ def test_no_call_leaves_a_descriptor_whether_it_succeeds_or_not(root: Root, top:
 
 
 def test_no_call_opens_a_fifo(root: Root, top: Path) -> None:
-    storage = Storage(root, timeout=5.0)
+    storage = Storage(DirectoryAccessor(root), timeout=5.0)
     os.mkfifo(top / "fifo")
     os.symlink("fifo", top / "link")
     reader = os.open(top / "fifo", os.O_RDONLY | os.O_NONBLOCK)
