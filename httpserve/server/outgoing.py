@@ -198,8 +198,9 @@ class Outgoing:
 
     def _more(self, index: int) -> int:
         """Return the flag that lets the kernel wait for the step at `index`, if it sends something at once."""
-        steps = self._plan.steps
-        return MORE if index < len(steps) and isinstance(steps[index], Data | Region) else 0
+        step = self._plan.steps[index] if index < len(self._plan.steps) else None
+        is_there = isinstance(step, Data) or (isinstance(step, Region) and step.file.is_whole)
+        return MORE if is_there else 0
 
     def _took(self, sent: int, pace: Pace) -> None:
         self._at += sent
