@@ -13,7 +13,6 @@ import pytest
 
 from httpserve.plan import Plan, ReadFailed, Region
 from httpserve.server.limits import Limits
-from tests.conftest import our_threads
 from tests.server.limited import Limited
 from tests.server.wire import eventually, pattern
 
@@ -33,6 +32,7 @@ class Coming:
         os.truncate(self.fd, len(CONTENT))  # what has not come is zeros
         self.there = 0
         self.error: OSError | None = None
+        self.waiting = 0  # threads
         self._changed = threading.Condition()
 
     is_whole = False
@@ -50,7 +50,9 @@ class Coming:
 
     def arrived(self, offset: int, length: int, seconds: float) -> int:
         with self._changed:
+            self.waiting += seconds > 0
             self._changed.wait_for(lambda: self.error or self.there > offset, seconds)
+            self.waiting -= seconds > 0
             if self.error is not None and self.there <= offset:
                 raise ReadFailed(self.name, self.error)
             return max(0, min(length, self.there - offset))
@@ -96,7 +98,7 @@ def test_no_thread_waits_for_what_does_not_come(coming: Coming) -> None:
             wire.get("/image")
             wire.read_head()
 
-        eventually(lambda: len(our_threads()) < 8, "an end of the threads that wait")
+        eventually(lambda: not coming.waiting, "an end of the threads that wait")
         coming.come(len(CONTENT))
 
         assert all(wire.read_exactly(len(CONTENT)) == CONTENT for wire in wires)
