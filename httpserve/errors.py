@@ -208,8 +208,8 @@ class WaitTimeout(SystemFailure, TimeoutError):
         timeout: How many seconds the wait was given.
         happened: What did happen: `nobody connected`, `nothing asked`, `asked by others`, `asked for other names`,
             `HEAD only`, `not modified`, `range beyond the end`, `rejected`, `returned before`, `older version`,
-            `asked too early`, `refused`, `under way`, `stopped` (it was started, and stopped at byte `received` of
-            `total`), or `ranges missing`. docs/waiting.md explains each.
+            `asked too early`, `refused`, `redirected`, `under way`, `stopped` (it was started, and stopped at byte
+            `received` of `total`), or `ranges missing`. docs/waiting.md explains each.
         received: How many different bytes the client with the most has.
         total: The size of the file.
         missing: The (start, stop) pairs that this client lacks, stop exclusive.

@@ -36,7 +36,7 @@ def ask(bench: HttpServerClient, *fields: str, board: str = ONE) -> None:
         (Cut(1000), "stopped", 1000),
         (Corrupt(5), "ranges missing", SIZE - 1),
         (Status(503), "stopped", 0),
-        (Redirect("/other"), "stopped", 0),
+        (Redirect("/other"), "redirected", 0),
         (Stale(b"old"), "older version", 0),
     ],
 )

@@ -27,6 +27,7 @@ RETURNED = "returned before"
 OLDER = "older version"
 EARLY = "asked too early"
 BEYOND = "range beyond the end"
+REDIRECTED = "redirected"
 STOPPED = "stopped"
 RANGES = "ranges missing"
 REFUSED = "refused"
@@ -44,6 +45,7 @@ NEXT_STEPS = {
     OLDER: "let the board ask again",
     EARLY: "let the board ask inside the block, or later than since=",
     BEYOND: "delete the board's copy, or let the board ask without a range",
+    REDIRECTED: Message("pass {} to have it fetched, and seen, here", Hint("redirect", False)),
     RANGES: 'for a client that never takes all there is until="idle"',
     REFUSED: "",
 }
@@ -240,6 +242,10 @@ def _without_content(case: FailedWait, about_it: Sequence[RequestRecord]) -> tup
     if beyond and not fetched:
         who = _listed(list(dict.fromkeys(beyond)))
         return BEYOND, f"{who} asked for what comes after its end (416), as a client does that has all of it"
+    redirected = [one.client for one in about_it if one.status in (301, 302, 303, 307, 308)]
+    if redirected and not fetched:
+        who = _listed(list(dict.fromkeys(redirected)))
+        return REDIRECTED, f"{who} was sent elsewhere for it (redirect), and what it fetches there is not on record"
     if not fetched and all(one.method == "HEAD" and one.status == 200 for one in about_it):
         who = _listed(list(dict.fromkeys(one.client for one in about_it)))
         return HEAD_ONLY, f"{who} asked for its size only (HEAD)"
