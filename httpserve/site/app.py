@@ -34,6 +34,7 @@ from httpserve.site.conditional import Answer
 from httpserve.site.digest_file import SUFFIX, digest_file, digest_version, probe_file
 from httpserve.site.listing import as_html, as_json, in_order, wants_json
 from httpserve.site.own_answers import Memory, WholeContent, asked_path, has_content, own_answer, own_rules
+from httpserve.site.redirects import Redirects
 from httpserve.site.representation import Representation, represent
 from httpserve.site.rules import Rule, Rules
 from httpserve.site.uploads import REFUSED, Uploads, take_all
@@ -63,6 +64,7 @@ class Site:
         dot_files: Whether to serve names with a component that begins with a dot even if others put them there.
         only: The one file to serve, or all files and directories to serve; None for everything.
         digests: Whether `NAME.sha256` answers with the digest of a file that is served.
+        redirects: Which requests are sent on to the store; None: none.
     """
 
     plans = True  # answers NEEDS_THREAD rather than block
@@ -75,8 +77,10 @@ class Site:
         dot_files: bool = False,
         only: str | Collection[str] | None = None,
         digests: bool = True,
+        redirects: Redirects | None = None,
     ) -> None:
         self._served = served
+        self._redirects = redirects
         self._listing = listing
         self._dot_files = dot_files
         self.only = (only,) if isinstance(only, str) else tuple(only or ())
@@ -203,7 +207,18 @@ class Site:
             file = self._served.open_to_serve(name, may_block=not environ.get(MAY_NOT_BLOCK))
         except IsADirectory as error:
             return self._directory(error.name, environ)
+        if self._redirects is not None and file is not None and environ["REQUEST_METHOD"] == "GET":
+            return self._elsewhere(self._redirects, file, environ)
         return NEEDS_THREAD if file is None else self._file(file, environ)
+
+    def _elsewhere(self, redirects: Redirects, file: File, environ: Environ) -> Response | HandOver:
+        """Send a client on to the store if it is one of those, else answer with the file."""
+        if not redirects.has(file.name, environ.get("HTTP_USER_AGENT", "")):
+            return self._file(file, environ)
+        file.close()
+        if environ.get(MAY_NOT_BLOCK):
+            return NEEDS_THREAD
+        return answers.elsewhere(self._represent(file, is_given=True), redirects.signed(file.name))
 
     def _failed(self, error: InvalidName | StorageError, environ: Environ) -> Response | HandOver:
         """Answer when there is nothing to send: 404 for what does not exist, 5xx for what the system refuses."""

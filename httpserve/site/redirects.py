@@ -1,0 +1,45 @@
+"""Which requests are sent on to the store, where a client fetches the file itself.
+
+Knows names and User-Agent fields. Does not know what the store is, nor how it signs a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from fnmatch import fnmatchcase
+
+from httpserve.errors import InvalidArgument
+
+AGENT = "User-Agent:"
+# Clients of boards that go where a redirect leads, by what they call themselves (docs/stores.md has the others).
+FOLLOWERS = ("Wget*", "rauc*", "libostree*", "casync*", "swupdate*", "ESP32 HTTP Client/*", "python-requests/*")
+
+
+class Redirects:
+    """The requests to send on, and where to.
+
+    Args:
+        asked: True: those of `FOLLOWERS`. Otherwise patterns of names, such as `*.raucb`, or of User-Agent fields, such
+            as `User-Agent: curl/*`; one of them is enough.
+        signed: Returns the URL of an object that anybody may read for a while. May block.
+
+    Raises:
+        InvalidArgument: There is no pattern, or one is not a text.
+    """
+
+    def __init__(self, asked: bool | str | Collection[str], signed: Callable[[str], str]) -> None:
+        given = (
+            [f"{AGENT}{one}" for one in FOLLOWERS] if asked is True else [asked] if isinstance(asked, str) else asked
+        )
+        if not isinstance(given, Collection) or not given or not all(isinstance(one, str) and one for one in given):
+            what = "redirect must be True, or patterns of names or, after 'User-Agent:', of clients, not {}"
+            raise InvalidArgument(what, repr(asked))
+        self._agents = [one.removeprefix(AGENT).strip() for one in given if one.startswith(AGENT)]
+        self._names = [one for one in given if not one.startswith(AGENT)]
+        self.signed = signed
+
+    def has(self, name: str, agent: str) -> bool:
+        """Tell whether a request for a name by such a client is sent on."""
+        return any(fnmatchcase(name, one) for one in self._names) or any(
+            fnmatchcase(agent, one) for one in self._agents
+        )
