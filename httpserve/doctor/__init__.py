@@ -22,6 +22,7 @@ from httpserve.doctor.obstacles import look_at_firewall, look_at_machine
 from httpserve.doctor.port_owner import listener
 from httpserve.doctor.report import Finding, Report
 from httpserve.doctor.situation import Situation
+from httpserve.doctor.store import look_at_store
 
 __all__ = ["Finding", "Report", "Situation", "examine"]
 
@@ -47,4 +48,5 @@ def examine(situation: Situation) -> Report:
         other = listener(situation.host, situation.peer, situation.port)
         if other is not None:
             situation = replace(situation, bound=other.host, other=other)
-    return Report(tuple(finding for look in LOOKS for finding in look(situation)))
+    found = [finding for look in LOOKS for finding in look(situation)]
+    return Report((*found, *(look_at_store(situation.store) if situation.store is not None else ())))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from httpserve.doctor.port_owner import PortOwner
+from httpserve.doctor.store import StoreSeen
 from httpserve.network.choice import answering
 from httpserve.network.interfaces import InterfaceAddress, interfaces
 from httpserve.records.model import Missing, RequestRecord
@@ -32,6 +33,7 @@ class Situation:
     connections: Mapping[str, int]  # how many each address has made
     probe: Callable[[bytes], AbstractContextManager[str]]  # serves content during a block, and gives its name
     faults: tuple[str, ...] = ()  # what was asked for to be wrong, as texts
+    store: StoreSeen | None = None  # where files come from, if not from a directory
     other: PortOwner | None = None  # listens there while ours does not run; `bound` is then its address
 
     @cached_property
