@@ -14,6 +14,8 @@ Fields = tuple[tuple[str, str], ...]  # each a name and a value
 
 # What only the server can say, as it knows how an answer leaves.
 FRAMING = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
+# What it says of each file as well.
+OF_FILES = FRAMING | {"accept-ranges", "content-range", "etag", "last-modified", "repr-digest"}
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 

@@ -54,10 +54,10 @@ from httpserve.server import tcp
 from httpserve.server.limits import Limits, most_connections
 from httpserve.server.server import Server
 from httpserve.site.app import Site
-from httpserve.storage.directory.changes import Listeners
 from httpserve.storage.directory.root import Root
 from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
+from httpserve.storage.served import Listeners
 
 if TYPE_CHECKING:
     import opendal

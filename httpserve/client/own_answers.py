@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from httpserve.base.arguments import StrPath, checked_count, checked_seconds, quoted_value
-from httpserve.base.fields import FRAMING, Fields, checked_fields
+from httpserve.base.fields import OF_FILES, Fields, checked_fields
 from httpserve.client.faults import Handle
 from httpserve.errors import InvalidArgument, InvalidType
 from httpserve.records.log import ExchangeLog
@@ -120,12 +120,9 @@ class OwnAnswers:
         return self._timeout if timeout is None else checked_seconds("timeout", timeout)
 
 
-_OF_FILES = FRAMING | {"accept-ranges", "content-range", "etag", "last-modified", "repr-digest"}
-
-
 def fields_of_file(headers: FieldsGiven | None, content_type: str | None) -> Fields:
     """Return what answers with a file are to say besides. Raises InvalidArgument or InvalidType."""
-    fields = checked_fields("headers", headers, _OF_FILES)
+    fields = checked_fields("headers", headers, OF_FILES)
     if content_type is not None:
         fields += checked_fields("content_type", {"Content-Type": content_type})
     kinds = [value for name, value in fields if name.lower() == "content-type"]

@@ -87,7 +87,7 @@ def wants_json(accept: str) -> bool:
 def as_json(entries: list[Entry]) -> bytes:
     """Return the listing as a JSON array of objects with name, type, size in bytes and mtime in seconds."""
     rows = [  # written by hand, as json takes twice as long for ten thousand rows
-        f'{{"name": {_quoted(name)}, "type": "directory", "size": null, "mtime": {modified!r}}}'
+        f'{{"name": {_quoted(name)}, "type": "directory", "size": null, "mtime": {modified or "null"}}}'
         if is_dir
         else f'{{"name": {_quoted(name)}, "type": "file", "size": {size}, "mtime": {modified!r}}}'
         for name, is_dir, size, modified in entries
@@ -110,7 +110,8 @@ def as_html(name: str, entries: list[Entry], prefix: str) -> bytes:
         link = prefix + shown
         if not _PLAIN.fullmatch(link):
             link, shown = escape(url_path(link)), escape(shown)
-        rows.append(_row(link, shown, None if entry.is_dir else entry.size, _moment(int(entry.modified // 1))))
+        moment = _moment(int(entry.modified // 1)) if entry.modified else ""
+        rows.append(_row(link, shown, None if entry.is_dir else entry.size, moment))
     body = _TABLE.format(crumbs=_crumbs(name, prefix), rows="\n".join(rows))
     return page(f"/{name}{'/' if name else ''}", body, _SCRIPT)
 

@@ -152,7 +152,7 @@ class RemoteFile:
 
 
 class Entry(NamedTuple):
-    """One file or directory of a listing; `modified` in seconds since the epoch."""
+    """One file or directory of a listing; `modified` in seconds since the epoch, 0.0 where that is not known."""
 
     name: str
     is_dir: bool
@@ -239,6 +239,13 @@ class Served(Protocol):
             DiskBusy: So many requests already wait for this disk that another one would only take a thread.
             StorageError: The disk fails.
         """
+
+
+class Listeners(NamedTuple):
+    """What is called at changes."""
+
+    before_publish: Callable[[str], object] = lambda name: None  # with a file's name, before a new version is in place
+    after_removal: Callable[[], object] = lambda: None  # when something was removed or moved away
 
 
 class ServedRoot(Served, Protocol):

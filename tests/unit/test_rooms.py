@@ -33,6 +33,10 @@ TABLE: dict[str, set[str]] = {
     "storage.accessor": {"errors", "base", "storage.served", "storage.metadata"},
     "storage.directory": {"errors", "base", "storage.served"},
     "storage.copying": {"errors", "base"},
+    "storage.store": {
+        *("errors", "base", "plan", "storage.served", "storage.metadata", "storage.accessor", "storage.copying"),
+        "storage.cache",
+    },
     "storage": {
         *("errors", "base", "storage.served", "storage.metadata", "storage.accessor", "storage.directory"),
         "storage.copying",
@@ -55,7 +59,15 @@ TABLE: dict[str, set[str]] = {
 
 # what only these rooms know
 OUTSIDE = {
-    "opendal": {"client", "storage", "storage.metadata", "storage.accessor", "storage.copying", "robot"},
+    "opendal": {
+        "client",
+        "storage",
+        "storage.metadata",
+        "storage.accessor",
+        "storage.copying",
+        "storage.store",
+        "robot",
+    },
     "requests": {"storage.copying"},
     "urllib3": {"storage.copying"},
     "tqdm": {"base"},

@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from threading import RLock
-from typing import NamedTuple
 
 from httpserve.base.descriptors import Descriptors
 from httpserve.base.names import is_reserved
@@ -29,18 +28,11 @@ from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import LIST, Ground, Place
-from httpserve.storage.served import Fields, Identity
+from httpserve.storage.served import Fields, Identity, Listeners
 
 SECOND_NS = 1_000_000_000
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
 LARGE_BYTES = 16 * 1024 * 1024  # from this size on the system takes a while to free what a file took
-
-
-class Listeners(NamedTuple):
-    """What is called at changes."""
-
-    before_publish: Callable[[str], object] = lambda name: None  # with a file's name, before a new version is in place
-    after_removal: Callable[[], object] = lambda: None  # when something was removed or moved away
 
 
 class Changes:

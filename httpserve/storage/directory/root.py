@@ -29,7 +29,7 @@ from httpserve.errors import (
     StorageError,
 )
 from httpserve.storage.directory import cleanup, journal, private
-from httpserve.storage.directory.changes import Changes, Listeners
+from httpserve.storage.directory.changes import Changes
 from httpserve.storage.directory.created import Version
 from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.inode import Inode
@@ -47,7 +47,7 @@ from httpserve.storage.directory.places import Ground
 from httpserve.storage.directory.received import Received
 from httpserve.storage.directory.recheck import Recheck
 from httpserve.storage.directory.similar import names_in
-from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, Status
+from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, Listeners, Status
 
 log = logger("httpserve.storage")
 

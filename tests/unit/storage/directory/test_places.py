@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from httpserve.errors import HttpServeError, InvalidName, NotFound, StorageError
-from httpserve.storage.directory.changes import Listeners
 from httpserve.storage.directory.root import Root
 from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
+from httpserve.storage.served import Listeners
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from httpserve.errors import (
     StorageError,
 )
 from httpserve.storage.directory import root as root_module
-from httpserve.storage.directory.changes import Changes, Listeners
+from httpserve.storage.directory.changes import Changes
 from httpserve.storage.directory.root import Root
-from httpserve.storage.served import Entry, Identity, Status
+from httpserve.storage.served import Entry, Identity, Listeners, Status
 from tests.cases import each
 from tests.unit.storage.parts import in_threads, on_disk, put
 

@@ -1,0 +1,166 @@
+"""Each call to the store, bounded in time, and with our errors.
+
+Knows opendal, threads and forks. Does not know what versions, caches or servers are.
+
+The timeout lies inside of the repetition: one for all tries together would leave none for the second. A read is never
+repeated by opendal itself: what it repeats after a break is not held to one version unless each request is.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
+
+from opendal.layers import RetryLayer, TimeoutLayer
+
+from httpserve.base.threads import Aside
+from httpserve.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    StorageError,
+    StoreUnavailable,
+    Unsupported,
+)
+from httpserve.storage.copying.messages import redacted
+from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, reason_of
+from httpserve.storage.served import VersionGone
+
+if TYPE_CHECKING:
+    import opendal
+    from opendal.capability import Capability
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 0.1  # before a second try
+_GONE = ("ConditionNotMatch", "NotFound", "RangeNotSatisfied")
+_WAYS = {"PermissionDenied": "check the key of the operator, and what it may do", "RateLimited": "ask less often"}
+
+
+class Patience(NamedTuple):
+    """How long the store may take.
+
+    Attributes:
+        look: Seconds for one look at an object, which is tried twice. EDK2 gives up after 5 without an answer.
+        read: Seconds without a byte, after which a read is begun anew where it stopped.
+        reads: For how many times `read` this is tried. lwIP of U-Boot gives up after 15 seconds.
+        write: Seconds in which the store has to take a part of an object, or to copy one.
+    """
+
+    look: float = 2.0
+    read: float = 5.0
+    reads: int = 3
+    write: float = 60.0
+
+
+class Calls:
+    """The operators for one store. Safe from any number of threads.
+
+    Attributes:
+        label: What the store is called in messages.
+        capability: What its service can do.
+        looking: The operator for looks at objects.
+        reading: The one for bytes, which tries nothing again.
+        trying: The one for lists, which tries again.
+        writing: The one for all that changes something.
+    """
+
+    def __init__(self, operator: opendal.Operator, patience: Patience) -> None:
+        self.label = redacted(repr(operator))
+        self.patience = patience
+        self.capability: Capability = operator.capability()
+        self.looking = _bounded(operator, patience.look, 2)
+        self.reading = operator.layer(TimeoutLayer(timeout=patience.read, io_timeout=patience.read))
+        self.trying = _bounded(operator, patience.read, patience.reads)
+        self.writing = _bounded(operator, patience.write, patience.reads)
+        self._pid = os.getpid()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child of the process that made it: then each call would hang for ever."""
+        return os.getpid() != self._pid
+
+    def needs(self, operation: str, name: str, *capabilities: str) -> None:
+        """Raise Unsupported unless the service has all of these capabilities, in opendal's words."""
+        missing = [one for one in capabilities if not getattr(self.capability, one)]
+        if missing:
+            raise Unsupported(f"{operation} {name or '/'!r}: {self.label} has no {' or '.join(missing)}", name)
+
+    @contextmanager
+    def asking(self, operation: str, name: str) -> Iterator[None]:
+        """Let only our own errors out of a call. Raises VersionGone for another version than the one that is meant."""
+        if self.is_inherited:
+            way = "opendal does not work after a fork; make the operator and the client in the child"
+            raise StorageError(f"{operation} {name or '/'!r}: {way}", name)
+        try:
+            yield
+        except StorageError:
+            raise
+        except OPENDAL_ERRORS as error:
+            self._raise(error, operation, name)
+
+    def _raise(self, error: Exception, operation: str, name: str) -> NoReturn:
+        """Raise our error `from None`: theirs shows a backtrace, and URLs."""
+        kind, what = kind_of(error), f"{operation} {name or '/'!r}"
+        if kind == "NotFound" and "NoSuchBucket" not in str(error):
+            raise NotFound(f"{what}: no such object on {self.label}", name) from None
+        if kind == "ConditionNotMatch":
+            raise VersionGone(f"{what}: {self.label} has another version by now", name) from None
+        if kind == "Unsupported":
+            raise Unsupported(f"{what}: {self.label} cannot do that", name) from None
+        if kind == "IsADirectory":
+            raise IsADirectory(f"{what}: it is a directory", name) from None
+        if kind == "NotADirectory":
+            raise NotADirectory(f"{what}: it is not a directory", name) from None
+        if kind == "AlreadyExists":
+            raise AlreadyExists(f"{what}: it exists already", name) from None
+        reason = "it did not answer in time" if is_stall(error) else reason_of(error)
+        way = _WAYS.get(kind, "see whether it runs, and whether this host reaches it")
+        raise StoreUnavailable(f"{what}: {self.label}: {reason}; {way}", name) from None
+
+
+def is_gone(error: Exception) -> bool:
+    """Tell whether an error of opendal says that an object is not what it was when its ETag was noted."""
+    return kind_of(error) in _GONE
+
+
+def is_final(error: Exception) -> bool:
+    """Tell whether it makes no sense to try again what has raised this."""
+    return kind_of(error) in ("PermissionDenied", "Unsupported", "ConfigInvalid") or isinstance(error, RuntimeError)
+
+
+def check_operator(operator: opendal.Operator) -> None:
+    """Raise InvalidArgument for the service whose files are better served from their path, and without reads."""
+    if repr(operator).startswith('Operator("fs"'):
+        raise InvalidArgument(
+            f"root is {redacted(repr(operator))}: files of this computer are served without opendal; "
+            "pass the path as root_dir"
+        )
+    capability = operator.capability()
+    missing = [one for one in ("stat", "read") if not getattr(capability, one)]
+    if missing:
+        raise Unsupported(f"root is {redacted(repr(operator))}, which has no {' and no '.join(missing)}")
+
+
+def interruptibly(job: Callable[[], T]) -> T:
+    """Return or raise what *job* does. In the main thread a signal ends the wait for it, which it does not in opendal.
+
+    The job is then left to itself, until the store answers, or does not in time.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        return job()
+    work = Aside(job, "httpserve:store")
+    if not work.start():
+        return job()
+    work.wait()
+    return work.result()
+
+
+def _bounded(operator: opendal.Operator, seconds: float, tries: int) -> opendal.Operator:
+    once = operator.layer(TimeoutLayer(timeout=seconds, io_timeout=seconds))
+    return once.layer(RetryLayer(max_times=tries - 1, min_delay=RETRY_SECONDS, max_delay=1.0))
