@@ -23,6 +23,7 @@ from httpserve.client.board_commands import Target, Value, command, compares_dig
 from httpserve.client.faults import FaultHandle, Faults, Handle, Hold
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.own_answers import OwnAnswers, fields_of_file
+from httpserve.client.roots import CACHE_BYTES, StoreTerms, files_of
 from httpserve.client.summary import Summary
 from httpserve.client.uploads import MAX_BYTES, AcceptedUploads, ExpectedUpload, UploadClient, Uploads
 from httpserve.client.wait_arguments import WaitTerms
@@ -54,8 +55,6 @@ from httpserve.server import tcp
 from httpserve.server.limits import Limits, most_connections
 from httpserve.server.server import Server
 from httpserve.site.app import Site
-from httpserve.storage.directory.root import Root
-from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.facade import Storage
 from httpserve.storage.served import Listeners
 
@@ -95,7 +94,7 @@ class HttpServerClient:
         host: str | None = None,
         port: int = 0,
         timeout: float = TIMEOUT_SECONDS,
-        remove_created_on_close: bool = True,
+        remove_created_on_close: bool | None = None,
         *,
         peer: str | None = None,
         advertise: str | None = None,
@@ -109,6 +108,11 @@ class HttpServerClient:
         lost_after: float = 30.0,
         strict_peer: bool = False,
         more_hosts: str | Collection[str] = (),
+        root: opendal.Operator | None = None,
+        cache_dir: StrPath | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        fresh_for: float = 0.0,
+        redirect: bool | str | Collection[str] = False,
     ) -> None:
         """Create a stopped server. This starts nothing, and touches neither the disk nor the network.
 
@@ -119,7 +123,8 @@ class HttpServerClient:
             port: The port to listen on; 0 lets the system choose.
             timeout: Seconds after which a download that makes no progress, or a board or a remote source that sends
                 nothing, times out.
-            remove_created_on_close: Whether `close` removes what this object created (never anything else).
+            remove_created_on_close: Whether `close` removes what this object created (never anything else). None: it
+                does in a directory, and not in a store.
             peer: The board's address: the server listens, and URLs point, on the side that faces it.
             advertise: What URLs contain instead: `http://host:port/prefix`, `host:port` or `host`.
             listing: Whether a directory without an index.html answers with a list of what is in it.
@@ -136,9 +141,20 @@ class HttpServerClient:
                 network of this host, or cannot reach the address that the server listens on.
             more_hosts: Where else to listen, on the same port: one address, name or interface, or several. URLs are not
                 made of these, and one that `host` already includes changes nothing.
+            root: The store to serve in place of a directory: a blocking opendal operator, whose own `root=` says which
+                part of the store. docs/stores.md has recipes.
+            cache_dir: Where to keep what is read from the store, for all processes of this user on this host. It must
+                be on a local disk. None: a private temporary directory, deleted on close.
+            cache_bytes: The most bytes of the store to keep on this host; 0: none. Default: 8 GiB.
+            fresh_for: For how many seconds to take an object for unchanged after the store was asked about it; default
+                0: the store is asked at each request.
+            redirect: Whom to send on to the store, to fetch a file there by a URL that the store has signed. True:
+                clients that are known to follow. Or patterns: of names, such as `*.raucb`, or of clients, such as
+                `User-Agent: curl/*`. What they fetch there is not on record, and no wait sees it.
 
         Raises:
             InvalidArgument: A value is invalid.
+            Unsupported: The service of `root` cannot read, or cannot tell one version from another.
             NotFound: `root_dir` is relative, and the current directory is gone.
         """
         more = (more_hosts,) if isinstance(more_hosts, str) else tuple(more_hosts)
@@ -153,34 +169,36 @@ class HttpServerClient:
         self._peer = peer
         self._advertise = advertise
         exchanges = ExchangeLog(max_records)
-        if read_only and root_dir is None:
-            raise InvalidArgument("read_only=True needs a root_dir: a private directory would stay empty")
-        root = Root(
+        files = files_of(
             root_dir,
+            root,
+            Listeners(before_publish=exchanges.new_version, after_removal=exchanges.wake),
+            StoreTerms(cache_dir, cache_bytes, fresh_for, redirect),
             remove_created=remove_created_on_close,
             read_only=read_only,
-            listeners=Listeners(before_publish=exchanges.new_version, after_removal=exchanges.wake),
         )
         names = _only(only)
-        site = Site(root, listing=listing, dot_files=dot_files, only=names, digests=digests)
+        site = Site(
+            files.root, listing=listing, dot_files=dot_files, only=names, digests=digests, redirects=files.redirects
+        )
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
         self._log = exchanges
         self._claims = Claims(self._log)
-        self._root = root
+        self._root = files.root
         self._site = site
         listen = partial(_listen, site, self._log, host, more, peer, strict_peer, port, limits)
-        self._life = Lifecycle(root, self._log, listen)
+        self._life = Lifecycle(files.root, self._log, listen)
         ways = Ways(self._life, peer, advertise)
-        self._terms = WaitTerms(self._log, root, site, self._life, ways)
+        self._terms = WaitTerms(self._log, files.root, site, self._life, ways)
         site.nearest = self._terms.nearest
         owner = _Owner()
-        self._storage = Storage(DirectoryAccessor(root), timeout=self._timeout, owner=owner)
+        self._storage = Storage(files.accessor, timeout=self._timeout, owner=owner)
         self._owner = owner
         self._faults = Faults(site.rules, self._log, self._life)
         nearest = self._terms.nearest
-        self._uploads = Uploads(site, self._claims, self._life, ways, nearest, root, read_only=read_only)
+        self._uploads = Uploads(site, self._claims, self._life, ways, nearest, files.root, read_only=read_only)
         self._own_answers = OwnAnswers(site.rules, self._log, self._timeout)
-        self._summary = Summary(self._life, root, self._log, ways)
+        self._summary = Summary(self._life, files.root, self._log, ways)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # must not refer to this object, or it would live for ever
 

@@ -17,7 +17,17 @@ from robot.version import VERSION
 
 from httpserve import __version__
 from httpserve.robot.answer_keywords import AnswerKeywords
-from httpserve.robot.conversions import CONVERTERS, Address, Addresses, AutoClose, Names, misspelt, reads_text
+from httpserve.robot.conversions import (
+    CONVERTERS,
+    Address,
+    Addresses,
+    AutoClose,
+    Names,
+    Service,
+    Size,
+    misspelt,
+    reads_text,
+)
 from httpserve.robot.download_keywords import DownloadKeywords
 from httpserve.robot.fault_keywords import FaultKeywords
 from httpserve.robot.file_keywords import FileKeywords
@@ -111,7 +121,7 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, A
         host: Address | None = None,
         port: int = 0,
         timeout: timedelta = timedelta(minutes=10),
-        remove_created_on_close: bool = True,
+        remove_created_on_close: bool | None = None,
         *,
         auto_close: AutoClose = AutoClose.SUITE,
         peer: Address | None = None,
@@ -126,6 +136,11 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, A
         lost_after: timedelta = timedelta(seconds=30),
         strict_peer: bool = False,
         more_hosts: Addresses | None = None,
+        root: Service | None = None,
+        cache_dir: Path | None = None,
+        cache_bytes: Size | None = None,
+        fresh_for: timedelta | None = None,
+        redirect: bool | Names | None = None,
     ) -> None:
         """Sets the defaults of servers, and when they end. Starts nothing.
 
@@ -135,7 +150,8 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, A
         - ``host``: where to listen; default: the address that faces ``peer``, or the one that other hosts reach.
         - ``port``: the port; default: 0, the system chooses.
         - ``timeout``: after how long without progress a download, or a remote source, times out; default: 10 minutes.
-        - ``remove_created_on_close``: whether what was put is removed at the end; default: yes.
+        - ``remove_created_on_close``: whether what was put is removed at the end; default: yes in a directory, no in a
+          store.
         - ``auto_close``: when servers end by themselves: ``SUITE`` (default), ``TEST`` or ``MANUAL``.
         - ``peer``: the board's address: the server listens, and URLs point, on the side that faces it.
         - ``advertise``: what URLs say instead: ``http://host:port/prefix``, ``host:port`` or ``host``.
@@ -149,6 +165,12 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, A
         - ``lost_after``: after how long without a sign of life a board is taken for lost; default: 30 seconds.
         - ``strict_peer``: whether a ``peer`` on no network of this host is an error, not a warning; default: no.
         - ``more_hosts``: where else to listen, on the same port; URLs are not made of these.
+        - ``root``: a store to serve in place of a directory: an operator that `Create Operator` made.
+        - ``cache_dir``: where to keep what is read from the store; default: a private directory.
+        - ``cache_bytes``: the most to keep of it, such as ``8 GiB``; ``0``: nothing; default: 8 GiB.
+        - ``fresh_for``: for how long an object is taken for unchanged; default: the store is asked at each request.
+        - ``redirect``: whom to send on to the store: ``yes`` for clients that are known to follow, or patterns of
+          names, or of clients after ``User-Agent:``; default: nobody.
         """
         self.servers = Servers(settings_of(locals()), auto_close)
         self.transfers_log = TransfersLog()

@@ -14,7 +14,7 @@ from robot.api import logger
 
 from httpserve import HttpServerClient, Report
 from httpserve.base.text import worded
-from httpserve.robot.conversions import Address, Addresses, Names, seconds
+from httpserve.robot.conversions import Address, Addresses, Names, Service, Size, seconds
 from httpserve.robot.keyword import Keywords, keyword, show_link, where
 from httpserve.robot.servers import DEFAULT_ALIAS, settings_of
 from httpserve.robot.words import argument
@@ -47,6 +47,11 @@ class ServerKeywords(Keywords):
         lost_after: timedelta | None = None,
         strict_peer: bool | None = None,
         more_hosts: Addresses | None = None,
+        root: Service | None = None,
+        cache_dir: Path | None = None,
+        cache_bytes: Size | None = None,
+        fresh_for: timedelta | None = None,
+        redirect: bool | Names | None = None,
         wait_for_address: timedelta = NO_TIME,
     ) -> str:
         """Starts a server, makes it the current one, and returns its URL, without a ``/`` at the end.

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from robot.utils import ConnectionCache, eq
 
 from httpserve import HttpServeError, HttpServerClient, InvalidArgument, ServerNotRunning
-from httpserve.robot.conversions import AutoClose, seconds
+from httpserve.robot.conversions import AutoClose, Service, Size, seconds
+from httpserve.robot.operators import operator_of
 
 DEFAULT_ALIAS = "default"
 
@@ -166,7 +167,15 @@ class Servers:
 def settings_of(arguments: dict[str, Any]) -> Settings:
     """Return those of a keyword's arguments that are given, and that the client's constructor takes."""
     given = {name: arguments[name] for name in signature(HttpServerClient).parameters if arguments[name] is not None}
-    return {name: seconds(value) if isinstance(value, timedelta) else value for name, value in given.items()}
+    return {name: _in_python(value) for name, value in given.items()}
+
+
+def _in_python(value: Any) -> Any:  # Any: of any argument of the constructor
+    if isinstance(value, timedelta):
+        return seconds(value)
+    if isinstance(value, Service):
+        return operator_of(value, {})
+    return value.value if isinstance(value, Size) else value
 
 
 def _other_settings(server: NamedServer, merged: Settings) -> str:

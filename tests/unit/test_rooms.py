@@ -47,7 +47,8 @@ TABLE: dict[str, set[str]] = {
     "notebook": {"errors", "base", "records"},
     "client": {
         *("errors", "base", "plan", "faults", "network", "records", "records.waits", "storage", "storage.served"),
-        *("storage.directory", "site", "server", "doctor", "notebook"),
+        *("storage.accessor", "storage.directory", "storage.store", "storage.cache", "site", "server", "doctor"),
+        "notebook",
     },
     PUBLIC: {"errors", "base", "client", "faults", "records", "records.waits", "storage", "storage.metadata", "doctor"}
     | {"notebook"},

@@ -1,0 +1,80 @@
+"""Where the files of a script live: a directory of this host, or a store of objects that an opendal operator reaches.
+
+Knows the arguments that say so. Opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import opendal
+
+from httpserve.base.arguments import StrPath, checked_seconds
+from httpserve.errors import InvalidArgument, InvalidType
+from httpserve.site.redirects import Redirects
+from httpserve.storage.accessor import Accessor
+from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor
+from httpserve.storage.served import Listeners, ServedRoot
+
+CACHE_BYTES = 8 * 1024**3
+
+
+class Files(NamedTuple):
+    """What is served, and how `storage` gets at it."""
+
+    root: ServedRoot
+    accessor: Accessor
+    redirects: Redirects | None = None  # whom the site sends on
+
+
+class StoreTerms(NamedTuple):
+    """How a store is served. `HttpServerClient` says what each means."""
+
+    cache_dir: StrPath | None
+    cache_bytes: int
+    fresh_for: float
+    redirect: bool | str | Collection[str]
+
+
+def files_of(
+    directory: StrPath | None,
+    operator: object,
+    listeners: Listeners,
+    terms: StoreTerms,
+    *,
+    remove_created: bool | None,
+    read_only: bool,
+) -> Files:
+    """Return the files of a directory, or those that an operator reaches.
+
+    Raises InvalidArgument, InvalidType, and Unsupported where the service of the operator cannot be served.
+    """
+    if operator is None:
+        if read_only and directory is None:
+            raise InvalidArgument("read_only=True needs a root_dir: a private directory would stay empty")
+        if terms.redirect is not False:
+            raise InvalidArgument(f"redirect={terms.redirect!r} sends clients on to a store, and root= names none")
+        root = Root(directory, remove_created=remove_created is not False, read_only=read_only, listeners=listeners)
+        return Files(root, DirectoryAccessor(root))
+    if directory is not None:
+        raise InvalidArgument("root_dir and root are both given; files live in a directory or in a store")
+    if isinstance(operator, opendal.AsyncOperator):
+        raise InvalidType("root is an AsyncOperator, but this object blocks; pass operator.to_operator()")
+    if not isinstance(operator, opendal.Operator):
+        raise InvalidType(f"root must be an opendal.Operator, not {operator!r}; a path is root_dir=")
+    # On first use: who serves a directory needs none of it.
+    from httpserve.storage.store.root import StoreRoot
+
+    if isinstance(terms.cache_bytes, bool) or not isinstance(terms.cache_bytes, int) or terms.cache_bytes < 0:
+        raise InvalidArgument(f"cache_bytes must be a number of bytes, 0 for no cache, not {terms.cache_bytes!r}")
+    store = StoreRoot(
+        operator,
+        fresh_for=checked_seconds("fresh_for", terms.fresh_for, zero=True),
+        remove_created=bool(remove_created),
+        read_only=read_only,
+        listeners=listeners,
+    )
+    redirects = Redirects(terms.redirect, store.signed_url) if terms.redirect is not False else None
+    return Files(store, store, redirects)  # type: ignore[arg-type]  # until it takes files
