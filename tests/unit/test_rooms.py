@@ -38,8 +38,8 @@ TABLE: dict[str, set[str]] = {
         "storage.cache",
     },
     "storage": {
-        *("errors", "base", "storage.served", "storage.metadata", "storage.accessor", "storage.directory"),
-        "storage.copying",
+        *("errors", "base", "plan", "storage.served", "storage.metadata", "storage.accessor"),
+        *("storage.directory", "storage.copying"),
     },
     "site": {"errors", "base", "plan", "faults", "storage.served"},
     "server": {"errors", "base", "plan", "records"},

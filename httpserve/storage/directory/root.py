@@ -343,6 +343,16 @@ class Root:
         files = [top for top, path in paths.items() if os.path.isfile(path)]
         return files + [f"{top}/{name}" for top, path in paths.items() for name in names_in(path)]
 
+    def entry(self, name: str) -> Entry:
+        """Return what a name is as an entry of a list. Raises what `entries` raises, NotFound also for a device."""
+        tree = self._current()
+        with tree.disks.waiting(name, for_list=True), translating("list", name or "/"):
+            found = tree.ground.status(name)
+        is_dir = stat.S_ISDIR(found.st_mode)
+        if not is_dir and not stat.S_ISREG(found.st_mode):
+            raise NotFound(f"list {name!r}: it is neither a file nor a directory", name)
+        return Entry(name.rpartition("/")[2], is_dir, found.st_size, found.st_mtime)
+
     def _served(self, name: str) -> Changes:
         tree = self._tree
         if tree is None:
