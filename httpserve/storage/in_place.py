@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn, Self
 
 from httpserve.base.near import nearest_path
 from httpserve.base.threads import Latch
@@ -26,13 +26,15 @@ from httpserve.errors import (
 from httpserve.plan import RegionFile, Repeatable
 from httpserve.storage.directory.open_file import OpenFile
 from httpserve.storage.directory.root import Root
+from httpserve.storage.directory_accessor import DirectoryAccessor, DirectoryReadable
+from httpserve.storage.metadata import Metadata, Names
 from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, NewVersion, Status
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class InPlace:
-    """A local file, or a directory with all that is below it: a `Served` to which nothing is ever written.
+    """A local file, or a directory with all that is below it: a `ServedRoot` to which nothing is ever written.
 
     Attributes:
         name: The checked name of the file or directory on the server.
@@ -56,28 +58,34 @@ class InPlace:
         self.is_directory = os.path.isdir(self.path)
         directory, self._own = (self.path, "") if self.is_directory else os.path.split(self.path)
         self._root = Root(directory, read_only=True)
+        self._accessor = DirectoryAccessor(self._root)
         self._is_over = False
 
-    def open(self) -> None:
-        """Begin to serve it. Harmless when repeated."""
+    @property
+    def label(self) -> str:
+        return self.path
+
+    def open(self) -> Self:
         self._root.open()
+        return self
 
     def close(self) -> None:
-        """Serve it no longer; what is open stays open. Harmless when repeated."""
         self._is_over = True
         self._root.close()
 
     def rest(self) -> None:
-        """Do nothing in the background until `go_on`."""
         self._root.rest()
 
     def go_on(self) -> None:
-        """End what `rest` has begun."""
         self._root.go_on()
 
     def path_of(self, name: str) -> str:
-        """Return where a name of its own lies. Raises NotFound for one below a file."""
-        return self._root.ground.path_of(self._inner(name))
+        return self._root.path_of(self._inner(name))
+
+    def names(self, below: Sequence[str]) -> list[str]:
+        if self.is_directory:
+            return [f"{self.name}/{one}" for one in self._root.names(below)]
+        return [self.name] if os.path.isfile(self.path) else []
 
     def entry(self, last: str) -> Entry:
         """Return what is there now as an entry of a list, in which it is called *last*. Raises what `status` raises."""
@@ -85,6 +93,32 @@ class InPlace:
             return self._root.entry(self._own)._replace(name=last)
         except (InvalidName, StorageError) as error:
             self._raise(self.name, error)
+
+    # For `storage`
+
+    def stat(self, operation: str, name: str, *, is_directory: bool) -> Metadata:
+        """Do what `Accessor.stat` says."""
+        try:
+            return self._accessor.stat(operation, self._inner(name), is_directory=is_directory)
+        except (InvalidName, StorageError) as error:
+            self._raise(name, error)
+
+    def read(self, name: str) -> DirectoryReadable:
+        """Do what `Accessor.read` says."""
+        try:
+            file = self._accessor.read(self._inner(name))
+        except (InvalidName, StorageError) as error:
+            self._raise(name, error)
+        file.name = name
+        return file
+
+    def listed(self, operation: str, name: str, *, is_directory: bool, recursive: bool) -> Names:
+        """Do what `Accessor.list` says, for a directory and a name in it."""
+        try:
+            found = self._accessor.list(operation, self._inner(name), is_directory=is_directory, recursive=recursive)
+        except (InvalidName, StorageError) as error:
+            self._raise(name, error)
+        return [f"{self.name}/{one.lstrip('/')}" for one in found]
 
     # What `Served` says
 
@@ -101,15 +135,6 @@ class InPlace:
             self._raise(name, error)
         if file is not None:
             file.name = name
-        return file
-
-    def open_file(self, name: str) -> OpenFile:
-        """Open a regular file for reading, as `Root.open_file` does."""
-        try:
-            file = self._root.open_file(self._inner(name))
-        except (InvalidName, StorageError) as error:
-            self._raise(name, error)
-        file.name = name
         return file
 
     def digest(self, name: str, identity: AnyIdentity, seconds: float | None, stop: Latch | None = None) -> str | None:

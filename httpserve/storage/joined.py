@@ -1,4 +1,4 @@
-"""Several places of files as one: the root, and local files and directories that are served where they lie.
+"""Several places of files as one: the root, and the files and directories that are served in place beside it.
 
 Knows which name belongs to which of them. Opens no file, and knows no request.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import Self
 
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.errors import (
@@ -22,7 +23,6 @@ from httpserve.errors import (
     StoreUnavailable,
 )
 from httpserve.plan import Repeatable
-from httpserve.storage.directory.root import Root
 from httpserve.storage.in_place import InPlace
 from httpserve.storage.served import (
     AnyIdentity,
@@ -30,24 +30,28 @@ from httpserve.storage.served import (
     MemoryFile,
     NewVersion,
     RemoteFile,
-    Served,
     ServedFile,
+    ServedRoot,
     Status,
 )
 
 
 class Joined:
-    """A root, and what is served in place beside it: a `Served`. Safe from any number of threads.
+    """A root, and what is served in place beside it: a `ServedRoot`. Safe from any number of threads.
 
     Whatever lies in the root under a name that is served in place, or below it, is hidden.
+
+    Attributes:
+        root: The root.
+        changed: When what is served in place was last changed, in seconds since the epoch.
     """
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: ServedRoot) -> None:
         self.root = root
         self._lock = threading.Lock()  # guards changes of the fields below, which are replaced as a whole
         self._in_place: Mapping[str, InPlace] = {}
         self._above: Mapping[str, frozenset[str]] = {}  # by directory: the last parts of the names in it
-        self._changed = 0.0  # when they were replaced, in seconds since the epoch
+        self.changed = 0.0
         renew_in_child(self, Joined._renew_lock)
 
     @property
@@ -119,9 +123,13 @@ class Joined:
         if owner is not None:
             raise NotPermitted(f"{operation} {name!r}: {owner.reason()}", name)
 
-    # From opening to closing
+    # What `ServedRoot` says
 
-    def open(self) -> Joined:
+    @property
+    def label(self) -> str:
+        return self.root.label
+
+    def open(self) -> Self:
         """Open the root. What is served in place stays open over `rest`; it ends at `close`."""
         self.root.open()
         for one in self._in_place.values():
@@ -138,16 +146,22 @@ class Joined:
         self.root.close()
 
     def rest(self) -> None:
-        """Do nothing in the background until `go_on`."""
         for one in self._all():
             one.rest()
 
     def go_on(self) -> None:
-        """End what `rest` has begun."""
         for one in self._all():
             one.go_on()
 
-    # What `Served` says
+    def path_of(self, name: str) -> str:
+        return self._at(name).path_of(name)
+
+    def names(self, below: Sequence[str]) -> list[str]:
+        found = [name for name in self.root.names(below) if self.owner(name) is None]
+        for top, one in self._in_place.items():
+            if not below or any(top == other or top.startswith(f"{other}/") for other in below):
+                found += [name for name in one.names(()) if self.owner(name) is one]
+        return found
 
     def status(self, name: str) -> Status:
         try:
@@ -164,7 +178,7 @@ class Joined:
             raise
 
     def digest(self, name: str, identity: AnyIdentity, seconds: float | None, stop: Latch | None = None) -> str | None:
-        return (self.owner(name) or self.root).digest(name, identity, seconds, stop)
+        return self._at(name).digest(name, identity, seconds, stop)
 
     def again(self, file: ServedFile | RemoteFile) -> Repeatable | None:
         return self._at(file.name).again(file)
@@ -183,7 +197,7 @@ class Joined:
             if is_wanted(last):
                 with suppress(InvalidName, NotFound, NotPermitted):  # it is gone, or is not ours to read
                     one = in_place.get(prefix + last)
-                    found.append(Entry(last, True, 0, self._changed) if one is None else one.entry(last))
+                    found.append(Entry(last, True, 0, self.changed) if one is None else one.entry(last))
         return found
 
     def came_in(self, name: str) -> bool:
@@ -194,7 +208,11 @@ class Joined:
             raise IsADirectory(f"write {name!r}: it is a directory", name)
         return self._at(name).receive(name)
 
-    def _at(self, name: str) -> Served:
+    def directories(self) -> Collection[str]:
+        """Return the names of the directories that lead to what is served in place, also of those that the root lacks."""
+        return self._above
+
+    def _at(self, name: str) -> InPlace | ServedRoot:
         return self.owner(name) or self.root
 
     def _check_not_above(self, name: str) -> None:
@@ -225,7 +243,7 @@ class Joined:
             pass
         return "file"
 
-    def _all(self) -> list[InPlace | Root]:
+    def _all(self) -> list[InPlace | ServedRoot]:
         return [self.root, *self._in_place.values()]
 
     def _replace(self, in_place: Mapping[str, InPlace]) -> None:
@@ -236,7 +254,7 @@ class Joined:
                 directory, _, last = name.rpartition("/")
                 above.setdefault(directory, set()).add(last)
                 name = directory
-        self._changed = time.time()
+        self.changed = time.time()
         self._above = {directory: frozenset(lasts) for directory, lasts in above.items()}
         self._in_place = in_place
 
