@@ -21,6 +21,7 @@ from httpserve.base.text import in_python, url_path
 from httpserve.base.threads import Latch, run_shielded
 from httpserve.client.board_commands import Target, Value, command, compares_digest, fetches_directory
 from httpserve.client.faults import FaultHandle, Faults, Handle, Hold
+from httpserve.client.in_place import ServedInPlace
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.own_answers import OwnAnswers, fields_of_file
 from httpserve.client.roots import CACHE_BYTES, StoreTerms, files_of
@@ -56,6 +57,8 @@ from httpserve.server.limits import Limits, most_connections
 from httpserve.server.server import Server
 from httpserve.site.app import Site
 from httpserve.storage.facade import Storage
+from httpserve.storage.joined import Joined
+from httpserve.storage.joined_accessor import JoinedAccessor
 from httpserve.storage.served import Listeners
 
 if TYPE_CHECKING:
@@ -184,21 +187,23 @@ class HttpServerClient:
         limits = Limits(timeout=self._timeout, lost=lost, connections=checked_count("max_connections", max_connections))
         self._log = exchanges
         self._claims = Claims(self._log)
-        self._root = files.root
+        joined = Joined(files.root)
+        self._root = joined
         self._site = site
         listen = partial(_listen, site, self._log, host, more, peer, strict_peer, port, limits)
-        self._life = Lifecycle(files.root, self._log, listen)
+        self._life = Lifecycle(joined, self._log, listen)
         ways = Ways(self._life, peer, advertise)
-        self._terms = WaitTerms(self._log, files.root, site, self._life, ways)
+        self._terms = WaitTerms(self._log, joined, site, self._life, ways)
         site.nearest = self._terms.nearest
         owner = _Owner()
-        self._storage = Storage(files.accessor, timeout=self._timeout, owner=owner)
+        self._storage = Storage(JoinedAccessor(joined, files.accessor), timeout=self._timeout, owner=owner)
         self._owner = owner
         self._faults = Faults(site.rules, self._log, self._life)
         nearest = self._terms.nearest
-        self._uploads = Uploads(site, self._claims, self._life, ways, nearest, files.root, read_only=read_only)
+        self._uploads = Uploads(site, self._claims, self._life, ways, nearest, joined, read_only=read_only)
+        self._in_place = ServedInPlace(site, joined, exchanges)
         self._own_answers = OwnAnswers(site.rules, self._log, self._timeout)
-        self._summary = Summary(self._life, files.root, self._log, ways)
+        self._summary = Summary(self._life, joined, self._log, ways)
         self._watch: Watch | None = None
         weakref.finalize(owner, self._life.dispose)  # must not refer to this object, or it would live for ever
 
@@ -977,6 +982,54 @@ class HttpServerClient:
             fold(error)
             raise
         return self._url(server, dst, None)
+
+    def serve(self, name: StrPath, path: StrPath) -> str:
+        """Serve a local file or directory under a name, where it lies: nothing is copied, and nothing written there.
+
+        Blocks for the disk, and for the root, for one look at each. Boards get what is there when they ask: a file that
+        others replace is a new version, and one that they remove is missing. All else is as for files of the root:
+        ranges, `NAME.sha256`, lists, waits, `only` and `dot_files`. Below a directory, a symlink that leads out of it
+        is not followed. A `path` that is a symlink is followed now; if it leads to a file in its own directory, or
+        below that, at each request.
+
+        It stays in force over `stop`, until `unserve`, or until the client is closed. Called again with another path,
+        this replaces it; with the same path it is harmless. A file that others put into the root later, under this name
+        or below it, is hidden; `storage` and uploads refuse to write there.
+
+        Args:
+            name: The name on the server, such as `boot/Image` for a file, or `boot` for a directory.
+            path: A file or directory of this host.
+
+        Returns:
+            The URL of the name.
+
+        Raises:
+            ServerNotRunning: Nothing listens.
+            NotFound: There is nothing at `path`.
+            NotPermitted: This user may not read it, or it is a device, a fifo or the like.
+            AlreadyExists: The root has a file or directory of that name.
+            NotADirectory: A part of the name is a file.
+            InvalidName: No file can have that name.
+            InvalidArgument: `only` does not name it, or `path` is a URL: `put_file` serves a copy of what it has.
+        """
+        server = self._running("serve")
+        self._in_place.serve(name, path)
+        return self._url(server, name, None)
+
+    def unserve(self, name: StrPath) -> None:
+        """End what `serve` has begun under a name. Does not block; harmless when nothing is served in place there.
+
+        Downloads under way go on to their end. Nothing is removed from the disk.
+
+        Raises:
+            InvalidName: No file can have that name.
+        """
+        self._in_place.unserve(name)
+
+    @property
+    def served_in_place(self) -> dict[str, str]:
+        """What `serve` serves now: the path of each name. Does not block."""
+        return self._in_place.paths()
 
     @property
     def storage(self) -> Storage:

@@ -15,15 +15,16 @@ from httpserve.client.ways import Ways
 from httpserve.errors import StorageError
 from httpserve.network.urls import url_host
 from httpserve.records.log import ExchangeLog
-from httpserve.storage.served import ServedRoot
+from httpserve.storage.joined import Joined
 
 MOST_REQUESTS = 5  # that a notebook shows with a client
+MOST_IN_PLACE = 5  # of the names that are served in place
 
 
 class Summary:
     """What one client shows of itself."""
 
-    def __init__(self, life: Lifecycle, root: ServedRoot, exchanges: ExchangeLog, ways: Ways) -> None:
+    def __init__(self, life: Lifecycle, root: Joined, exchanges: ExchangeLog, ways: Ways) -> None:
         self._life = life
         self._root = root
         self._exchanges = exchanges
@@ -49,6 +50,10 @@ class Summary:
         root = self._directory()
         if root is not None:
             rows.append(("serves", code(root)))
+        in_place = list(self._root.in_place.values())
+        rows += [("in place", html("{}: {}", code(one.name), code(one.path))) for one in in_place[:MOST_IN_PLACE]]
+        if len(in_place) > MOST_IN_PLACE:
+            rows.append(("in place", f"{len(in_place) - MOST_IN_PLACE} more"))
         row = '<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>'
         return html(
             "<div><strong>HttpServerClient</strong><table>{}</table>{}</div>",

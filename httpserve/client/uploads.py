@@ -24,7 +24,7 @@ from httpserve.records.waits.outcome import Nearest
 from httpserve.records.waits.upload import UploadTerms, wait_for_upload
 from httpserve.site.app import Site
 from httpserve.site.uploads import COMPLETED, Accepted, Upload
-from httpserve.storage.served import ServedRoot
+from httpserve.storage.joined import Joined
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -144,7 +144,7 @@ class Uploads:
         life: Lifecycle,
         ways: Ways,
         nearest: Nearest,
-        root: ServedRoot,
+        root: Joined,
         *,
         read_only: bool,
     ) -> None:
@@ -153,6 +153,7 @@ class Uploads:
         self._life = life
         self._ways = ways
         self._nearest = nearest
+        self._root = root
         self._read_only = read_only
         site.uploads.ended = partial(_note, claims, root)
 
@@ -161,6 +162,7 @@ class Uploads:
         checked, is_directory = _name_of(name)
         if self._read_only:
             raise NotPermitted(f"uploads of {checked!r} cannot be stored: the directory is served read-only")
+        self._root.check_writable("accept uploads of", checked)
         if not self._site.may_serve(checked):
             only = ", ".join(map(repr, self._site.only))
             raise InvalidArgument(f"uploads of {checked!r} would not be served: only= names {only}")
@@ -226,7 +228,7 @@ def _name_of(name: StrPath) -> tuple[str, bool]:
     return checked, not checked or (isinstance(name, str) and name.endswith("/"))
 
 
-def _note(claims: Claims, root: ServedRoot, upload: Upload) -> None:
+def _note(claims: Claims, root: Joined, upload: Upload) -> None:
     claims.log.uploaded(_record(upload, root.path_of(upload.name) if upload.outcome == COMPLETED else ""))
 
 

@@ -178,6 +178,10 @@ class Site:
 
     # Files, directories and what does not exist
 
+    def serve(self, served: Served) -> None:
+        """Answer from now on for this. What was opened elsewhere leaves as it is."""
+        self._served = self.uploads.served = served
+
     def _respond(self, environ: Environ, looks: int = MOST_LOOKS) -> Response | HandOver:
         method = environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):

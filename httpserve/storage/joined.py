@@ -209,7 +209,7 @@ class Joined:
         return self._at(name).receive(name)
 
     def directories(self) -> Collection[str]:
-        """Return the names of the directories that lead to what is served in place, also of those that the root lacks."""
+        """Return the names of the directories that lead to what is served in place, also those that the root lacks."""
         return self._above
 
     def _at(self, name: str) -> InPlace | ServedRoot:
