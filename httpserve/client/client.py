@@ -907,6 +907,7 @@ class HttpServerClient:
                 connections=self._log.connections(),
                 probe=self._site.probe,
                 faults=tuple(map(str, (*self.faults, *self.holds))),
+                lost=self._in_place.lost(),
             )
         )
 

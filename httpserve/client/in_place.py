@@ -46,6 +46,10 @@ class ServedInPlace:
         """Return the names, and the path of each."""
         return {name: one.path for name, one in self._joined.in_place.items()}
 
+    def lost(self) -> tuple[tuple[str, str], ...]:
+        """Return the names, each with its path, where nothing is now. Blocks for the disk."""
+        return tuple((name, path) for name, path in self.paths().items() if not os.path.exists(path))
+
 
 def _checked(name: StrPath) -> str:
     checked = checked_name(name, directory=True)

@@ -12,6 +12,7 @@ from httpserve.doctor.boards import look_at_connections, look_at_missing, look_a
 from httpserve.doctor.listening import (
     look_at_bind,
     look_at_faults,
+    look_at_paths,
     look_at_port,
     look_at_self_test,
     look_at_server,
@@ -30,6 +31,7 @@ LOOKS = (  # in the order of the report
     look_at_server,
     look_at_start,
     look_at_faults,
+    look_at_paths,
     look_at_bind,
     look_at_port,
     look_at_urls,

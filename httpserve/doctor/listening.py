@@ -50,6 +50,14 @@ def look_at_faults(situation: Situation) -> Iterator[Finding]:
         yield Finding("warn", "faults", message, step, {"faults": list(situation.faults)})
 
 
+def look_at_paths(situation: Situation) -> Iterator[Finding]:
+    """Say what is served in place from a path where nothing is."""
+    for name, path in situation.lost:
+        message = f"{name!r} is served in place from {path}, and nothing is there"
+        step = Message("put it there{}", InPython(f", or end this by unserve({name!r})"))
+        yield Finding("warn", "paths", message, step, {"name": name, "path": path})
+
+
 def look_at_bind(situation: Situation) -> Iterator[Finding]:
     """Say where it listens, and whether that address is still there."""
     bound, port = situation.bound, situation.port

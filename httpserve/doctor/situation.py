@@ -34,6 +34,7 @@ class Situation:
     probe: Callable[[bytes], AbstractContextManager[str]]  # serves content during a block, and gives its name
     faults: tuple[str, ...] = ()  # what was asked for to be wrong, as texts
     store: StoreSeen | None = None  # where files come from, if not from a directory
+    lost: tuple[tuple[str, str], ...] = ()  # names that are served in place, and their paths, where nothing is now
     other: PortOwner | None = None  # listens there while ours does not run; `bound` is then its address
 
     @cached_property

@@ -5,7 +5,9 @@ Knows names, sources and operators as a suite writes them. Knows nothing of boar
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
+from pathlib import Path
 
 import opendal
 
@@ -79,6 +81,42 @@ class FileKeywords(Keywords):
         client.storage.write_bytes(name, content)
         show_link(url, f", {size(len(content))}")
         return url
+
+    @keyword("Serve In Place", "file")
+    def serve_in_place(self, name: str, path: Path, *, server: str | None = None) -> str:
+        """Serves a file or directory of this host under a name, where it lies, and returns its URL.
+
+        Nothing is copied, and nothing is ever written there. A board gets what is there when it asks: a file that is
+        replaced is a new version, one that is removed is missing. With the same name and another path this replaces;
+        it ends with `Stop Serving In Place`, or with the server.
+
+        ``name`` is the name on the server, such as ``boot/Image`` for a file, or ``boot`` for a directory.
+        ``server`` is an alias; default: the current server.
+
+        Fails when there is nothing at ``path``, when it cannot be read, and when the server has a file or directory of
+        that name already.
+
+        Example:
+        | Start HTTP Server
+        | ${url}=    Serve In Place    boot    ${CURDIR}
+        | Serve In Place    Image    ${CURDIR}/Image
+        """
+        url = self.client(server).serve(name, path)
+        show_link(url, f", in place from {printable(os.fspath(path))}")
+        return url
+
+    @keyword("Stop Serving In Place", "file")
+    def stop_serving_in_place(self, name: str, server: str | None = None) -> None:
+        """Ends what `Serve In Place` has begun. Harmless when nothing is served there; downloads under way go on.
+
+        ``server`` is an alias; default: the current server.
+
+        Example:
+        | Start HTTP Server
+        | Serve In Place    boot    ${CURDIR}
+        | Stop Serving In Place    boot
+        """
+        self.client(server).unserve(name)
 
     @keyword("Create Operator", "file")
     def create_operator(self, service: str, **options: str) -> opendal.Operator:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, Self
 
 from httpserve.base.near import nearest_path
+from httpserve.base.text import InPython, Message
 from httpserve.base.threads import Latch
 from httpserve.errors import (
     AlreadyExists,
@@ -164,12 +165,13 @@ class InPlace:
         return "/." not in name[len(self.name) :]
 
     def receive(self, name: str) -> NewVersion:
-        raise AlreadyExists(f"write {name!r}: {self.reason()}", name)
+        raise AlreadyExists(self.refusal("write", name), name)
 
-    def reason(self) -> str:
-        """Say why nothing is written there."""
-        what = "" if self.is_directory else "the file "
-        return f"{self.name!r} is {what}{self.path}, served in place; change it there, or unserve({self.name!r}) first"
+    def refusal(self, operation: str, name: str) -> Message:
+        """Say why an operation cannot be done with a name of its own."""
+        way = InPython(f", or unserve({self.name!r}) first")
+        text = f"{operation} {name!r}: {self.name!r} is served in place from {self.path}; change it there"
+        return Message("{}{}", text, way)
 
     def _inner(self, name: str) -> str:
         """Return what the directory that it lies in, or is, calls a name."""

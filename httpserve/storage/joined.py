@@ -121,7 +121,7 @@ class Joined:
         """Raise NotPermitted for a checked name whose file or directory is served in place."""
         owner = self.owner(name)
         if owner is not None:
-            raise NotPermitted(f"{operation} {name!r}: {owner.reason()}", name)
+            raise NotPermitted(owner.refusal(operation, name), name)
 
     # What `ServedRoot` says
 

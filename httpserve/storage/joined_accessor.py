@@ -115,7 +115,7 @@ class JoinedAccessor:
     def presign(self, operation: Presigned, name: str, seconds: int) -> PresignedRequest:
         owner = self._joined.owner(name)
         if owner is not None:
-            raise Unsupported(f"presign_{operation} {name!r}: {owner.reason()}", name)
+            raise Unsupported(owner.refusal(f"presign_{operation}", name), name)
         return self._accessor.presign(operation, name, seconds)
 
     def _check(self, operation: str, name: str) -> None:

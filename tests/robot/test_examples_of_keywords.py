@@ -16,6 +16,8 @@ KEYWORDS = (
     "HTTP Server Should Be Running",
     "Put File",
     "Put Text",
+    "Serve In Place",
+    "Stop Serving In Place",
     "Get File URL",
     "Get Server URL",
     "Get Download Command",

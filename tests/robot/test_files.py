@@ -43,6 +43,25 @@ Operator
     assert done.all_passed()
 
 
+def test_serve_in_place_shows_what_is_there_now(ran: Ran, tmp_path: Path) -> None:
+    (tmp_path / "Image").write_bytes(KERNEL)
+
+    done = ran("""
+In Place
+    Start HTTP Server
+    ${url}=    Serve In Place    boot/Image    ${CURDIR}/Image
+    Should End With    ${url}    /boot/Image
+    ${same}=    Type On Board    curl -s ${url} | cmp - ../Image && echo same
+    Should Be Equal    ${same}    same
+    File Should Exist    boot/Image
+    Run Keyword And Expect Error    delete 'boot/Image': *; change it there    Remove File    boot/Image
+    Stop Serving In Place    boot/Image
+    Run Keyword And Expect Error    serve: there is no file *    Serve In Place    x    ${CURDIR}/nothing
+""")
+
+    assert done.all_passed()
+
+
 def test_put_file_says_what_was_wrong(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "Image").write_bytes(KERNEL)
 

@@ -153,7 +153,7 @@ def test_symlinks_are_followed_as_in_a_root(joined: Joined, out: Path, tmp_path:
     serve(joined, "Image", elsewhere / "Image")  # the user says so: it is followed once
 
     assert read(joined, "out/latest") == read(joined, "latest") == read(joined, "Image") == b"image"
-    with pytest.raises(InvalidName, match="'out/way-out' .* a symlink leads out"):
+    with pytest.raises(InvalidName, match=r"'out/way-out' .* a symlink leads out"):
         joined.open_to_serve("out/way-out", may_block=True)
     (out / "latest").unlink()
     (out / "latest").symlink_to("dtb/board.dtb")
@@ -190,7 +190,7 @@ def test_nothing_is_written_or_removed_there(joined: Joined, out: Path) -> None:
     serve(joined, "Image", out / "board.img")
 
     for name in ("a/out", "a/out/new", "Image", "Image/below"):
-        with pytest.raises(NotPermitted, match=r"served in place; change it there, or unserve\("):
+        with pytest.raises(NotPermitted, match="; change it there, or unserve"):
             joined.check_writable("delete", name)
         with pytest.raises(AlreadyExists):
             joined.receive(name)
