@@ -187,6 +187,10 @@ class StoreRoot:
         """Do what `Served.came_in` says."""
         return False
 
+    def created(self) -> set[str]:
+        """Do what `Accessor.created` says."""
+        return set()
+
     def signed_url(self, name: str) -> str:
         """Return a URL at which anybody may read an object for half a day. Raises Unsupported."""
         return self._lists.signed("read", name, SIGNED_SECONDS).url

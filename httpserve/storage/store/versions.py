@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 MOST_KNOWN = 4096
 SECOND_NS = 1_000_000_000
+NEVER_RESTED = (1 << 63) - 1  # the time of a change that may come at any moment: nobody resumes by it
 # The names of what we keep in the metadata of an object. Letters and digits only, as Azure has it.
 SHA256, FIELDS = "sha256", "httpservefields"
 
@@ -99,6 +100,7 @@ class Versions:
         self._fresh_for = fresh_for
         self.renew_locks()
         self._changes = 0  # of ours: a look that began before one is not kept
+        self._puts: dict[str, int] = {}  # which of these was the latest of a name
         self._known: dict[str, tuple[Found, float]] = {}  # and when that look began
         self._seconds: dict[str, tuple[Facts, bool]] = {}  # the latest version seen, and whether it shares its second
         self._notes: dict[str, Note] = {}
@@ -210,9 +212,10 @@ class Versions:
         if note is not None and note.facts == facts and facts.is_known_by_them:
             sha256, fields = note.sha256, note.fields
         known_sha256 = sha256 if _SHA256.fullmatch(sha256) else None
-        # What nothing tells from a later version is another one at each look.
-        modified = time.time_ns() if not facts.is_known_by_them else facts.modified_ns or 0
-        identity = ObjectIdentity(facts.size, modified, ascii(facts.etag or ""))
+        modified, etag = facts.modified_ns or 0, ascii(facts.etag or "")
+        if not facts.is_known_by_them:  # nothing but a change of ours or another size tells a later version
+            modified, etag = NEVER_RESTED, str(self._puts.get(name, 0))
+        identity = ObjectIdentity(facts.size, modified, etag)
         status = Status(name, identity, known_sha256, self._shares_second(name, facts), fields, facts.pin)
         return Found(status, facts, metadata)
 
@@ -236,6 +239,7 @@ class Versions:
             self._changes += 1
             self._known.pop(name, None)
             self._notes.pop(name, None)
+            _keep(self._puts, name, self._changes)
             if note is not None:
                 self._notes[name] = note
 
