@@ -33,6 +33,7 @@ TABLE: dict[str, set[str]] = {
     "storage.accessor": {"errors", "base", "storage.served", "storage.metadata"},
     "storage.directory": {"errors", "base", "storage.served"},
     "storage.copying": {"errors", "base"},
+    "storage.cache": {"errors", "base", "plan", "storage.served", "storage.directory.private"},
     "storage.store": {
         *("errors", "base", "plan", "storage.served", "storage.metadata", "storage.accessor", "storage.copying"),
         "storage.cache",
