@@ -16,7 +16,7 @@ from time import monotonic
 
 from httpserve.base.log import logger, say
 from httpserve.base.text import size
-from httpserve.base.threads import JOIN_SECONDS, renew_in_child
+from httpserve.base.threads import renew_in_child
 from httpserve.storage.cache import files, room
 from httpserve.storage.cache.cached_file import CachedFile
 from httpserve.storage.cache.entry import SURE, Entry, Memory, Run, Want
@@ -29,6 +29,7 @@ from httpserve.storage.cache.source import Fetch, Key
 log = logger("httpserve.storage")
 
 CACHE_BYTES = 8 * 1024**3
+END_SECONDS = 0.25  # for reads at the close: those that wait for the store end by themselves, later
 MOST_KNOWN = 4096  # entries that were open once: what is known of them need not be checked again
 _NO_ROOM = "the cache in %s does not keep all that is read (%s), and sends it past the disk; it may take %s"
 
@@ -74,7 +75,7 @@ class Cache:
     def close(self) -> None:
         """End all reads, and remove a private cache. Harmless when repeated.
 
-        Blocks for the disk, and at most a second for reads that wait for the store: those end by their own timeouts.
+        Blocks for the disk, and at most a moment for reads that wait for the store: those end by their own timeouts.
         """
         with self._lock:
             folder, self._folder = self._folder, None
@@ -84,7 +85,7 @@ class Cache:
             return
         for entry in entries:
             entry.end()
-        deadline = monotonic() + JOIN_SECONDS
+        deadline = monotonic() + END_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))
         self._room.close()

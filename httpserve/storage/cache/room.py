@@ -23,7 +23,7 @@ log = logger("httpserve.storage")
 
 KEPT_PART = 0.9  # of the limit, after an eviction: so that not every new block needs one
 PART = 4  # of what is left, a process takes one part in this many before it looks again
-FULL_SECONDS = 1.0  # how long the folder is taken to be full, since looking takes a while
+LOOKS_PART = 10  # a folder that was full is looked at for one part in this many of the time
 UNIT = 512  # of st_blocks
 
 
@@ -137,7 +137,8 @@ class Room:
 
     def _found(self, count: int) -> bool:
         """Look how much is left, and evict if that is too little. False if it stays too little."""
-        if time.monotonic() < self._full_until:
+        began = time.monotonic()
+        if began < self._full_until:
             return False
         found = sorted(on_disk(self._where))
         used = sum(one.kept for one in found)
@@ -147,9 +148,10 @@ class Room:
         if left < count:
             most = min(int(bound * KEPT_PART), bound - self._taken - count)
             left = bound - evicted_to(self._where, most, found, self._is_open) - self._taken
-        self._left = max(count, left // self._part) if left >= count else 0
+        self._left = max(0, min(left, max(count, left // self._part)))
         if left < count:
-            self._full_until = time.monotonic() + FULL_SECONDS
+            now = time.monotonic()
+            self._full_until = now + LOOKS_PART * (now - began)
         return left >= count
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 
 from httpserve.errors import StoreUnavailable
+from httpserve.storage.cache.cache import Cache
 from httpserve.storage.cache.cached_file import CachedFile
 from httpserve.storage.cache.source import Key
 from httpserve.storage.served import VersionGone
@@ -84,11 +85,28 @@ class _Read:
         self._of.open -= 1
 
 
-def read(file: CachedFile, offset: int, length: int) -> bytes:
-    """Return what a board would get that asks for these bytes, as the server sends them."""
+def opened(cache: Cache, thing: Object, *, is_pinned: bool = True) -> CachedFile:
+    """Open an object for one answer, which a cache has room for."""
+    file = cache.file(thing.key, thing.fetch, is_pinned=is_pinned)
+    assert file is not None
+    return file
+
+
+def read(file: CachedFile, offset: int, length: int, wanted: int = 0) -> bytes:
+    """Return what a board has that asked for *wanted* bytes, as the server sends them, once it has *length*."""
     data = b""
     while len(data) < length:
-        there = file.arrived(offset + len(data), length - len(data), 10.0)
+        there = file.arrived(offset + len(data), max(length, wanted) - len(data), 10.0)
         assert there, "no more came"
-        data += os.pread(file.fd, min(there, MIB), offset + len(data))
+        data += os.pread(file.fd, min(there, MIB, length - len(data)), offset + len(data))
     return data
+
+
+def fetched(cache: Cache, thing: Object, start: int = 0, stop: int | None = None, *, is_pinned: bool = True) -> bytes:
+    """Return what a board gets that asks for these bytes and goes."""
+    stop = thing.key.size if stop is None else stop
+    file = opened(cache, thing, is_pinned=is_pinned)
+    try:
+        return read(file, start, stop - start)
+    finally:
+        file.close()
