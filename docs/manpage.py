@@ -34,8 +34,8 @@ OUTPUT = (
 )
 
 PATHS = (
-    "Several paths are served under their names in the nearest directory that holds all of them, and nothing beside "
-    "them is. A number as the last word is the port, where no such path exists and -p is not given.",
+    "Each of several paths is served under its own last name, wherever it lies, and nothing beside them is. A "
+    "number as the last word is the port, where no such path exists and -p is not given.",
 )
 
 VARIABLES = (

@@ -1,4 +1,4 @@
-"""What the paths of a command line are on the server: a directory, and the names in it that are served.
+"""What the paths of a command line are on the server: a directory as it lies, or names of files and directories.
 
 Knows files and directories. Does not know the server.
 """
@@ -7,24 +7,36 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from httpserve import NotFound, NotPermitted
+from httpserve import InvalidArgument, NotFound, NotPermitted
 
 COMMANDS = ("put", "doctor")  # as the first word
 URLS = ("http://", "https://")
 
 
 class Served(NamedTuple):
-    """A directory, and the names in it that are served; none: all that is in it."""
+    """What is served: a directory as it lies, or files and directories, each under its own last name.
 
-    directory: str
-    names: tuple[str, ...] = ()
+    Attributes:
+        paths: Where each name lies; of a directory as it lies, the name is empty.
+        directory: The directory that holds all of them, or is it; None: they lie in several.
+    """
+
+    paths: Mapping[str, str]
+    directory: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that are served; none: all that is in the directory."""
+        return tuple(name for name in self.paths if name)
 
     def path_of(self, name: str) -> str:
-        """Return where a name lies."""
-        return os.path.join(self.directory, name)
+        """Return where a name lies, or would lie; empty for one that cannot be served."""
+        top, _, rest = ("", "", name) if "" in self.paths else name.partition("/")
+        path = self.paths.get(top, "")
+        return os.path.join(path, rest) if path and rest else path
 
     def files(self) -> list[str]:
         """Return the names that are files."""
@@ -33,46 +45,50 @@ class Served(NamedTuple):
     def name_of(self, text: str) -> str:
         """Return the name that a text means, which may also be the path of what is served, as a shell completes it."""
         if not os.path.exists(self.path_of(text.lstrip("/"))) and os.path.exists(text):
-            name = os.path.relpath(_place(text), os.path.realpath(self.directory))
-            if name.partition("/")[0] != "..":
-                return name
+            for top, path in self.paths.items():
+                rest = os.path.relpath(_place(text), _place(path))
+                if rest.partition("/")[0] != "..":
+                    return os.path.normpath(os.path.join(top, rest))
         return text
 
     def beginning_with(self, prefix: str) -> Iterator[str]:
         """Give the names that a shell may go on with: a directory ends in a slash."""
         above, _, begun = prefix.rpartition("/")
         try:
-            entries = sorted(os.scandir(self.path_of(above)), key=lambda entry: entry.name)
+            lasts = sorted(os.listdir(self.path_of(above)) if above or "" in self.paths else self.names)
         except OSError:  # there is no such directory
             return
-        for entry in entries:
-            name = f"{above}/{entry.name}" if above else entry.name
-            is_hidden = entry.name.startswith(".") and not begun
-            if entry.name.startswith(begun) and not is_hidden and self._has(name):
-                yield f"{name}/" if entry.is_dir() else name
-
-    def _has(self, name: str) -> bool:
-        """Tell whether a name is served, or lies on the way to one that is."""
-        pairs = ((f"{name}/", f"{one}/") for one in self.names)
-        return not self.names or any(ours.startswith(one) or one.startswith(ours) for ours, one in pairs)
+        for last in lasts:
+            name = f"{above}/{last}" if above else last
+            if last.startswith(begun) and (begun or not last.startswith(".")):
+                yield f"{name}/" if os.path.isdir(self.path_of(name)) else name
 
 
 def what_to_serve(paths: Sequence[str]) -> Served:
     """Return what paths mean: a directory as it lies, one file alone, or several of both.
 
-    Several lie in the nearest directory that holds all of them, of which nothing else is served.
-
     Raises:
         NotFound: One of them does not exist.
         NotPermitted: One of them is neither a directory nor a file that can be read.
+        InvalidArgument: Two of them have the same last name.
     """
     for path in paths:
         _check(path, paths)
     if len(paths) == 1 and os.path.isdir(paths[0]):
-        return Served(paths[0])
-    places = [_place(path) for path in paths]
-    directory = os.path.commonpath([os.path.dirname(place) for place in places])
-    return Served(directory, tuple(dict.fromkeys(os.path.relpath(place, directory) for place in places)))
+        return Served({"": paths[0]}, paths[0])
+    places: dict[str, str] = {}
+    for path in paths:
+        place = _place(path)
+        name = os.path.basename(os.path.normpath(path))
+        name = os.path.basename(place) if name in (".", "..") else name
+        if not name:
+            raise InvalidArgument(f"{path!r} has no name to be served under beside others; give it alone")
+        if places.setdefault(name, place) != place:
+            way = "serve the directory that holds both, or rename one"
+            raise InvalidArgument(f"{places[name]!r} and {place!r} would both be served as {name!r}; {way}")
+    directories = {os.path.dirname(place) for place in places.values()}
+    is_one = len(directories) == 1 and all(os.path.basename(place) == name for name, place in places.items())
+    return Served(places, directories.pop() if is_one else None)
 
 
 def _place(path: str) -> str:

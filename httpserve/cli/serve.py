@@ -154,7 +154,7 @@ class ServeCommand:
         options = self._options
         names, files = ([options.dst], [options.dst]) if served is None else (served.names, served.files())
         with self._signals.limited(options.timeout):
-            self._begin(client)
+            self._begin(client, served)
             notes = self._what_to_type(client, files)
         urls = [client.get_url(name) for name in names] or [client.get_url()]
         url = urls[0] if len(urls) == 1 else client.get_url()
@@ -179,10 +179,11 @@ class ServeCommand:
         self._awaited = {served.name_of(name): boards for name, boards in self._awaited.items()}
         options.faults = [said._replace(name=said.name and served.name_of(said.name)) for said in options.faults]
         if options.is_port_bare and not options.quiet:
-            self._lines.say(f"httpserve: serving {printable(served.directory)!r} at port {options.port}")
+            what = " ".join(served.names) if served.directory is None else served.directory
+            self._lines.say(f"httpserve: serving {printable(what)!r} at port {options.port}")
         return served
 
-    def _begin(self, client: HttpServerClient) -> None:
+    def _begin(self, client: HttpServerClient, served: Served | None) -> None:
         """Start the server, and put what it has to serve: all that may take long before a board can ask."""
         options = self._options
         for said in options.faults:
@@ -193,6 +194,9 @@ class ServeCommand:
         client.start(options.wait_for_address)
         if options.src is not None:
             self._put(client, options.src)
+        elif served is not None and served.directory is None:
+            for name, path in served.paths.items():
+                client.serve(name, path)
         try:
             for name in self._awaited:
                 client.expect_download(name)  # which looks whether it is there
@@ -389,13 +393,16 @@ def client_for(served: Served | None, options: Options) -> HttpServerClient:
     Raises InvalidArgument or InvalidName where nothing can be uploaded to what --upload says.
     """
     upload = options.upload
-    only = () if served is None else served.names
-    if only and upload is not None:
-        if not upload.strip("/"):
+    root = None if served is None else served.directory
+    only = () if served is None or root is None else served.names
+    if upload is not None:
+        if root is None:
+            raise InvalidArgument("--upload needs a directory to store them in, and the paths lie in several")
+        if only and not upload.strip("/"):
             raise InvalidArgument("--upload needs a SUBDIR where not all of a directory is served")
-        only = (*only, upload.strip("/"))
+        only = (*only, upload.strip("/")) if only else ()
     client = HttpServerClient(
-        None if served is None else served.directory,
+        root,
         options.bind,
         options.port,
         peer=options.peer,
@@ -404,7 +411,7 @@ def client_for(served: Served | None, options: Options) -> HttpServerClient:
         advertise=options.advertise,
         listing=options.listing,
         dot_files=options.dot_files,
-        read_only=served is not None and upload is None,
+        read_only=root is not None and upload is None,
         remove_created_on_close=upload is None,
         only=only or None,
     )

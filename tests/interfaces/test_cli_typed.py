@@ -41,27 +41,58 @@ def test_several_paths_are_served_and_nothing_beside_them(start: Start, folder: 
     (folder / "boot" / "dtb").mkdir()
     (folder / "boot" / "dtb" / "a.dtb").write_bytes(b"tree")
     (folder / "boot" / "latest").symlink_to("zImage")
-    words = [folder / "boot" / "latest", folder / "boot" / "dtb", "--command", "curl", folder / "a file.txt"]
+    words = [folder / "boot" / "latest", folder / "boot" / "dtb", "--command", "curl"]
     process = start(*words, "-b", "127.0.0.1")
-    latest, dtb, file = (first_line(process) for _ in range(3))
-    base = latest.removesuffix("/boot/latest")
+    latest, dtb = (first_line(process) for _ in range(2))
+    base = latest.removesuffix("/latest")
 
-    assert (dtb, file) == (f"{base}/boot/dtb", f"{base}/a%20file.txt")
-    assert [fetch(url) for url in (latest, f"{dtb}/a.dtb", file)] == [b"kernel" * 1000, b"tree", b"text"]
-    assert status(f"{base}/boot/zImage") == 404
+    assert dtb == f"{base}/dtb"
+    assert [fetch(url) for url in (latest, f"{dtb}/a.dtb")] == [b"kernel" * 1000, b"tree"]
+    assert status(f"{base}/zImage") == 404
     _, _, errors = end(process)
-    commands = [line.partition(" && ")[0] for line in errors.splitlines()]
-    assert commands == [f"curl -f -o latest {latest}", f"curl -f -o 'a file.txt' {file}"]
+    assert [line.partition(" && ")[0] for line in errors.splitlines()] == [f"curl -f -o latest {latest}"]
+
+
+def test_distant_paths_are_served_under_their_last_names(start: Start, run: Run, folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "dtb").mkdir(parents=True)
+    (other / "dtb" / "a.dtb").write_bytes(b"tree")
+    (other / "dtb" / ".hidden").write_bytes(b"hidden")
+    (other / "link").symlink_to(folder / "a file.txt")
+    zimage = folder / "boot" / "zImage"
+    words = [zimage, other / "dtb", other / "link", "--exit-after", zimage, "--command", "wget"]
+    process = start(*words, "-b", "127.0.0.1")
+    urls = [first_line(process) for _ in range(3)]
+    base = urls[0].removesuffix("/zImage")
+
+    assert urls[1:] == [f"{base}/dtb", f"{base}/link"]
+    assert [fetch(url) for url in (f"{urls[1]}/a.dtb", urls[2])] == [b"tree", b"text"]
+    assert [status(f"{base}/{name}") for name in ("boot/zImage", "dtb/.hidden", "other")] == [404, 404, 404]
+    (other / "dtb" / "a.dtb").write_bytes(b"another tree")
+    assert fetch(f"{urls[1]}/a.dtb") == b"another tree"
+    assert fetch(urls[0]) == b"kernel" * 1000
+    code, _, errors = end(process, told=False)
+    assert code == 0
+    assert [line.split(" ")[0] for line in errors.splitlines()] == ["wget", "wget"]
+    (tmp_path / "zImage").touch()
+    refused: list[tuple[list[Path | str], str]] = [
+        ([zimage, tmp_path / "zImage"], "would both be served as 'zImage'; serve the directory that holds both"),
+        ([zimage, "/"], "'/' has no name to be served under beside others"),
+        ([zimage, other / "dtb", "--upload", "logs"], "--upload needs a directory to store them in, and the paths lie"),
+    ]
+    for paths, message in refused:
+        code, _, errors = run(*paths)
+        assert (code, message in errors) == (1, True), errors
 
 
 def test_what_is_missing_of_several_paths_has_the_nearest_of_them(start: Start, folder: Path) -> None:
-    coming = events(start("-d", folder, "boot", "a file.txt", "-b", "127.0.0.1", "--json"))
+    coming = events(start("-d", folder, "boot", "a file.txt", "boot/zImage", "-b", "127.0.0.1", "--json"))
     listening = event(coming, "listening")
 
     assert status(f"{listening['url']}/boot/zimage") == 404
 
-    assert listening["path"] == [f"{folder}/boot", f"{folder}/a file.txt"]
-    assert event(coming, "missing")["nearest"] == ["boot/zImage"]
+    assert listening["path"] == [f"{folder}/boot", f"{folder}/a file.txt", f"{folder}/boot/zImage"]
+    assert event(coming, "missing")["nearest"] == ["boot/zImage", "zImage"]
 
 
 def test_a_number_is_the_port_where_no_such_path_is(run: Run, folder: Path) -> None:
