@@ -189,6 +189,7 @@ class HttpServerClient:
         self._claims = Claims(self._log)
         joined = Joined(files.root)
         self._root = joined
+        self._look_at_store = files.look
         self._site = site
         listen = partial(_listen, site, self._log, host, more, peer, strict_peer, port, limits)
         self._life = Lifecycle(joined, self._log, listen)
@@ -884,12 +885,15 @@ class HttpServerClient:
     def doctor(self) -> Report:
         """Examine the server, this host and the route to the board; say what may be wrong and what to do.
 
-        Blocks for some milliseconds, at most about 2 s where the server does not answer. Changes nothing, sends nothing
-        beyond this host, and needs no rights; the server may be stopped. Its request to the server has no record.
+        Blocks for some milliseconds, at most about 2 s where the server does not answer, and 10 s where a store does
+        not. Changes nothing, sends nothing beyond this host but to the store that is served, and needs no rights; the
+        server may be stopped. Its request to the server has no record.
 
         Returns:
             The findings: whether the server listens and answers, which URL is for which network, the route to `peer`
-            and whether the board was ever seen, containers and virtual machines, firewalls, missing names, connections.
+            and whether the board was ever seen, containers and virtual machines, firewalls, missing names, connections;
+            whether the store answers, lets this user in, lists, holds a read to one version, and agrees about the time,
+            and whether its cache has room.
         """
         from httpserve.doctor import Situation, examine  # on first use: most scripts never ask
 
@@ -908,6 +912,7 @@ class HttpServerClient:
                 probe=self._site.probe,
                 faults=tuple(map(str, (*self.faults, *self.holds))),
                 lost=self._in_place.lost(),
+                store=None if self._look_at_store is None else self._look_at_store(),
             )
         )
 

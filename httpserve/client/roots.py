@@ -5,8 +5,8 @@ Knows the arguments that say so. Opens nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, NamedTuple
 
 import opendal
 
@@ -18,6 +18,9 @@ from httpserve.storage.directory.root import Root
 from httpserve.storage.directory_accessor import DirectoryAccessor
 from httpserve.storage.served import Listeners, ServedRoot
 
+if TYPE_CHECKING:
+    from httpserve.storage.store.examining import StoreSeen
+
 CACHE_BYTES = 8 * 1024**3
 
 
@@ -27,6 +30,7 @@ class Files(NamedTuple):
     root: ServedRoot
     accessor: Accessor
     redirects: Redirects | None = None  # whom the site sends on
+    look: Callable[[], StoreSeen] | None = None  # what a store is seen to do when it is tried
 
 
 class StoreTerms(NamedTuple):
@@ -77,4 +81,4 @@ def files_of(
         listeners=listeners,
     )
     redirects = Redirects(terms.redirect, store.signed_url) if terms.redirect is not False else None
-    return Files(store, store, redirects)  # type: ignore[arg-type]  # until it takes files
+    return Files(store, store, redirects, store.seen)  # type: ignore[arg-type]  # until it takes files

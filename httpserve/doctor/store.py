@@ -75,7 +75,9 @@ def look_at_store(seen: StoreSeen) -> Iterator[Finding]:
     """Say what keeps files from coming out of a store."""
     data = {"store": seen.label, "error": seen.error, "seconds": round(seen.seconds, 4)}
     if seen.error:
-        yield Finding("fail", "store", f"{seen.label} does not serve: {seen.error}", _way(seen.error), data)
+        what, _, way = seen.error.rpartition("; ")
+        step = f"{way}; boards get 503 until it answers" if what else "boards get 503 until it answers"
+        yield Finding("fail", "store", f"it serves nothing: {what or way}", step, data)
     elif seen.seconds > SLOW_SECONDS:
         what = f"{seen.label} takes {seen.seconds:.2f} s to say which version an object is, and each request asks"
         yield Finding("warn", "store", what, Message("pass {} to ask less often", Hint("fresh_for", 2.0)), data)
@@ -83,12 +85,6 @@ def look_at_store(seen: StoreSeen) -> Iterator[Finding]:
         yield Finding("ok", "store", f"{seen.label} answers within {1000 * seen.seconds:.1f} ms", data=data)
     for look in (_list, _lacks, _pin, _clock, _room):
         yield from look(seen)
-
-
-def _way(error: str) -> str:
-    if "permission" in error or "key" in error:
-        return "check the key of the operator, and what it may do"
-    return "see whether the store runs, and whether this host reaches it; boards get 503 until it answers"
 
 
 def _list(seen: StoreSeen) -> Iterator[Finding]:
@@ -110,10 +106,15 @@ def _pin(seen: StoreSeen) -> Iterator[Finding]:
 
 
 def _clock(seen: StoreSeen) -> Iterator[Finding]:
-    if seen.skew is not None and abs(seen.skew) > MOST_SKEW_SECONDS:
+    if seen.skew is None:
+        return
+    data = {"skew": round(seen.skew, 1)}
+    if abs(seen.skew) > MOST_SKEW_SECONDS:
         ahead = "ahead of" if seen.skew > 0 else "behind"
         what = f"the clock of the store is {abs(seen.skew):.0f} s {ahead} this host's; S3 refuses keys from 900 s on"
-        yield Finding("fail", "store clock", what, "set the clocks, best by NTP", {"skew": round(seen.skew, 1)})
+        yield Finding("fail", "store clock", what, "set the clocks, best by NTP", data)
+    else:
+        yield Finding("ok", "store clock", "its clock agrees with this host's", data=data)
 
 
 def _room(seen: StoreSeen) -> Iterator[Finding]:

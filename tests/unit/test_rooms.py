@@ -70,7 +70,7 @@ OUTSIDE = {
         "storage.store",
         "robot",
     },
-    "requests": {"storage.copying"},
+    "requests": {"storage.copying", "storage.store"},
     "urllib3": {"storage.copying"},
     "tqdm": {"base"},
     "rich": {"cli"},

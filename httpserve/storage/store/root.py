@@ -25,7 +25,7 @@ from httpserve.storage.served import (
     ServedFile,
     Status,
 )
-from httpserve.storage.store.calls import Calls, Patience, check_operator
+from httpserve.storage.store.calls import Calls, Patience, check_operator, interruptibly
 from httpserve.storage.store.digests import StoreDigests
 from httpserve.storage.store.lists import Lists
 from httpserve.storage.store.reading import Reads
@@ -33,6 +33,8 @@ from httpserve.storage.store.versions import Found, Versions
 
 if TYPE_CHECKING:
     import opendal
+
+    from httpserve.storage.store.examining import StoreSeen
 
 MOST_WAITING = 64  # requests that wait for the store; each takes a thread
 SIGNED_SECONDS = 12 * 3600  # RAUC asks the same URL for each range, until the installation is over
@@ -190,6 +192,16 @@ class StoreRoot:
     def created(self) -> set[str]:
         """Do what `Accessor.created` says."""
         return set()
+
+    def seen(self) -> StoreSeen:
+        """Try the store, for the doctor. Blocks for some looks and a list; longer where it does not answer."""
+        from httpserve.storage.store.examining import Examination  # on first use: only the doctor asks
+
+        try:
+            return interruptibly(Examination(self._calls, self._lists, self._versions, self._reads, None).seen)
+        finally:
+            if not self._is_open:
+                self._lists.close()
 
     def signed_url(self, name: str) -> str:
         """Return a URL at which anybody may read an object for half a day. Raises Unsupported."""
