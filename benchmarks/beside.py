@@ -94,18 +94,28 @@ def served(place: Path, root: Path) -> Iterator[Code]:
         process.stdin.close()
 
 
+def make_files(root: Path) -> None:
+    """Make the files that are fetched."""
+    for name, size in (("small", KIB), ("medium", 64 * KIB), ("large", LARGE_BYTES)):
+        (root / name).write_bytes(os.urandom(size))
+
+
 def measured(case: str, code: Code, seconds: int) -> float:
-    """Return how many of a case a second."""
+    """Return how many of a case a second. Raises LoadFailed where an answer was not the file."""
     if case in COPIES:
         return code.run(PUT, *COPIES[case])
     if case == "life":
         return code.run(LIFE)
     known = next(one for one in CASES if one.key == case)
     if isinstance(known, LargeCase):
-        return load.throughput(f"{code.url}/large", LARGE_BYTES, known.connections).value
-    assert isinstance(known, RateCase)
-    url = f"{code.url}/{'small' if known.size == KIB else 'medium'}"
-    return load.request_rate(url, known.connections, seconds, keep_alive=known.keep_alive).value
+        sample = load.throughput(f"{code.url}/large", LARGE_BYTES, known.connections)
+    else:
+        assert isinstance(known, RateCase)
+        url = f"{code.url}/{'small' if known.size == KIB else 'medium'}"
+        sample = load.request_rate(url, known.connections, seconds, keep_alive=known.keep_alive)
+    if sample.errors:
+        raise load.LoadFailed(f"{case}, by {code.place}: {sample.errors} requests failed")
+    return sample.value
 
 
 def main() -> int:
@@ -117,8 +127,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="CASE", choices=keys, help="only these of " + ", ".join(keys))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
-        for name, size in (("small", KIB), ("medium", 64 * KIB), ("large", LARGE_BYTES)):
-            Path(folder, name).write_bytes(os.urandom(size))
+        make_files(Path(folder))
         places = (options.checkout.resolve(), REPOSITORY)
         codes = [stack.enter_context(served(place, Path(folder))) for place in places]
         rows = [["case", "other", "this", "ratio"]]

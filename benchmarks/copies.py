@@ -74,6 +74,17 @@ def put_operator(source: Path, folder: Path) -> float:
         return seconds_of(lambda: http.put_file("copy", source.name, operator))
 
 
+def put_decompressed(source: Path, folder: Path) -> float:
+    with server_on(folder) as http:
+        return seconds_of(lambda: http.put_file("copy", source, decompress=True))
+
+
+def decompressed(source: Path, folder: Path) -> float:
+    program = {".xz": "xz", ".gz": "gzip"}[source.suffix]
+    with open(folder / "copy", "wb") as file:
+        return seconds_of(lambda: subprocess.run([program, "-dc", source], stdout=file, check=True))
+
+
 def put_small(source: Path, folder: Path) -> float:
     with server_on(folder) as http:
         return statistics.median(seconds_of(lambda: http.put_file("copy", source)) for _ in range(SMALL_PUTS))
@@ -93,6 +104,8 @@ KINDS: dict[str, Callable[[Path, Path], float]] = {
     "hashlib.file_digest alone": file_digest,
     "put_file, local path": put_local,
     'put_file, Operator("fs")': put_operator,
+    "put_file, decompress": put_decompressed,
+    "-dc > file": decompressed,
     "put_file of 1 KiB": put_small,
     "start()": lambda source, folder: start_and_stop(folder)[0],
     "stop()": lambda source, folder: start_and_stop(folder)[1],

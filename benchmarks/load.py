@@ -63,12 +63,39 @@ def wrk_rate(url: str, connections: int, seconds: int, *, keep_alive: bool) -> S
     return Sample(float(rate[1]), errors)
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """What clients got that fetched *size* bytes each: how much of it, and after how many seconds its first byte."""
+
+    size: int
+    seconds: float
+    received: list[int]
+    firsts: list[float]
+
+    @property
+    def sample(self) -> Sample:
+        """MB/s (10**6) of all together."""
+        return Sample(
+            self.size * len(self.received) / self.seconds / 1e6, sum(count != self.size for count in self.received)
+        )
+
+
 def throughput(url: str, size: int, connections: int) -> Sample:
     """Measure MB/s (10**6) while *connections* clients fetch *url* (*size* bytes) once each, all at once."""
-    command = [sys.executable, "-m", "benchmarks.load", "drain", url, str(size)]
+    return fetched([url] * connections, size).sample
+
+
+def fetched(urls: list[str], size: int) -> Fetched:
+    """Have a client for each of *urls* fetch it (*size* bytes) once, all at once."""
     clients = [
-        subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(connections)
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.load", "drain", url, str(size)],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for url in urls
     ]
     try:
         for client in clients:
@@ -78,13 +105,13 @@ def throughput(url: str, size: int, connections: int) -> Sample:
             assert client.stdin is not None
             client.stdin.write("go\n")
             client.stdin.flush()
-        received = [int(tell(client)) for client in clients]
+        told = [tell(client).split() for client in clients]
         seconds = time.perf_counter() - started
     finally:
         for client in clients:
             client.kill()
             client.communicate()
-    return Sample(size * connections / seconds / 1e6, sum(count != size for count in received))
+    return Fetched(size, seconds, [int(count) for count, _ in told], [float(first) for _, first in told])
 
 
 def tell(client: subprocess.Popen[str]) -> str:
@@ -114,17 +141,21 @@ def request_bytes(url: str, *, keep_alive: bool) -> tuple[tuple[str, int], bytes
 
 
 def drain(url: str, size: int) -> None:
-    """Fetch *url* once when told to, throw its bytes away, print how many of the content came."""
+    """Fetch *url* once when told to and throw its bytes away. Print how many came, and when the first."""
     address, request = request_bytes(url, keep_alive=False)
     buffer = bytearray(RECEIVE_BYTES)
     with socket.create_connection(address, timeout=DRAIN_SECONDS) as connection:
         print("ready", flush=True)
         sys.stdin.readline()
+        began = time.perf_counter()
         connection.sendall(request)
         head_bytes, received = read_head(connection, buffer)
+        if received == head_bytes:
+            received += connection.recv_into(buffer)
+        first = time.perf_counter() - began
         while received - head_bytes < size and (count := connection.recv_into(buffer)):
             received += count
-    print(received - head_bytes, flush=True)
+    print(received - head_bytes, first, flush=True)
 
 
 def read_head(connection: socket.socket, buffer: bytearray) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    server {{ listen 127.0.0.1:{port}; root {root}; }}
+    server {{ listen 127.0.0.1:{port}; {what} }}
 }}
 """
 
@@ -123,22 +124,27 @@ def serve_http_server(root: str) -> None:
 
 
 def serve_nginx(root: str) -> None:
-    import tempfile
+    with nginx(f"root {root};") as port:
+        announce(port)
+        sys.stdin.read()
 
+
+@contextlib.contextmanager
+def nginx(what: str) -> Iterator[int]:
+    """Run nginx with these lines in its server block until the block ends. Gives its port."""
     program = nginx_program()
     assert program is not None
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-nginx-") as folder:
         config = Path(folder, "nginx.conf")
         user = "user root;" if os.geteuid() == 0 else ""
-        config.write_text(NGINX_CONFIG.format(folder=folder, port=port, root=root, user=user))
-        nginx = subprocess.Popen([program, "-p", folder, "-c", str(config), "-e", f"{folder}/error.log"])
+        config.write_text(NGINX_CONFIG.format(folder=folder, port=port, what=what, user=user))
+        process = subprocess.Popen([program, "-p", folder, "-c", str(config), "-e", f"{folder}/error.log"])
         try:
-            announce(port)
-            sys.stdin.read()
+            yield port
         finally:
-            nginx.terminate()
-            nginx.wait(STOP_SECONDS)
+            process.terminate()
+            process.wait(STOP_SECONDS)
 
 
 SERVE: dict[str, Callable[[str], None]] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers, report, uploads
+from benchmarks import peers, report, stores, uploads
 from benchmarks.cases import CASES, Case, Target
 from benchmarks.load import Generator, Sample
 from benchmarks.peers import running
@@ -129,6 +129,18 @@ def test_a_python_without_the_lock_takes_part_where_there_is_one(
     has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
     assert ("-m pip install" in (locked or "")) is has_lock
     assert peers.interpreter(peers.FREE_THREADED) == str(tmp_path / "python3.14t")
+
+
+def test_figures_of_a_store_are_medians_of_ratios_beside_their_aims() -> None:
+    rate = stores.Figure("rate", "ours / theirs", "MB/s", lambda lab, turn: (), least=2)
+    memory = stores.Figure("memory", "memory", "MiB", lambda lab, turn: (), most=8)
+    samples: stores.Results = {"rate": [(4.0, 1.0), (9.0, 3.0), (8.0, 8.0)], "memory": [(9.0,), (8.5,), (1.0,)]}
+
+    rows = [[cell.strip() for cell in line.split("|")] for line in stores.table([rate, memory], samples).splitlines()]
+
+    assert rows[2][4:9] == ["8", "3", "3", ">= 2", "yes"]
+    assert rows[3][4:9] == ["8.50", "", "8.5", "<= 8", "**no**"]
+    assert all((figure.least is None) != (figure.most is None) for figure in stores.FIGURES)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
