@@ -30,7 +30,7 @@ log = logger("httpserve.storage")
 
 CACHE_BYTES = 8 * 1024**3
 END_SECONDS = 0.25  # for reads at the close: those that wait for the store end by themselves, later
-MOST_KNOWN = 4096  # entries that were open once: what is known of them need not be checked again
+MOST_KNOWN = 65536  # entries that were open once: what is known of them need not be checked again
 _NO_ROOM = "the cache in %s does not keep all that is read (%s), and sends it past the disk; it may take %s"
 
 
@@ -126,12 +126,13 @@ class Cache:
             with self._where() as where:
                 if where is None or self._room is None or not self._room.is_there(key.size):
                     return
-                memory = files.adopted(where, key, path, is_shared=self._is_shared)
+                left = files.adopted(where, key, path, is_shared=self._is_shared)
         except (Unusable, OSError) as error:
             log.info("did not take %s into the cache: %s", key.name, error)
             return
-        if memory is not None:
-            self._remember(key.file_name, Memory(memory, bytes([SURE]) * files.blocks_of(key.size)))
+        if left is not None:
+            with self._lock:
+                self._remember(key.file_name, Memory(left, bytes([SURE]) * files.blocks_of(key.size)))
 
     def usage(self) -> Usage:
         """Return what is in it. Blocks for the disk."""
@@ -171,6 +172,8 @@ class Cache:
         want = None if entry is None else entry.join()
         if entry is not None and want is not None:
             return entry, want
+        if entry is not None:
+            memory = entry.memory or memory  # it is just being closed
         with self._where() as where:
             if where is None:
                 return None
@@ -210,26 +213,26 @@ class Cache:
         with self._lock:
             self._threads = {one for one in self._threads if one.is_alive()} | ({thread} if thread else set())
 
-    def _closed(self, entry: Entry, memory: Memory | None) -> None:
+    def _closed(self, entry: Entry) -> None:
         """Note what is known of an entry that was closed, and remove one whose version is gone."""
         name = entry.key.file_name
         with self._lock:
             if self._entries.get(name) is entry:
                 del self._entries[name]
-        if memory is not None and not entry.is_gone:
-            self._remember(name, memory)
-        elif entry.is_gone:
+                if entry.memory is not None and not entry.is_gone:
+                    self._remember(name, entry.memory)
+        if entry.is_gone:
             with self._where() as where, contextlib.suppress(OSError):
                 if where is not None:
                     files.evicted(where, name)
 
     def _remember(self, name: str, memory: Memory) -> None:
-        with self._lock:
-            self._known.pop(name, None)
-            if self._folder is not None:
-                self._known[name] = memory
-            while len(self._known) > MOST_KNOWN:
-                del self._known[next(iter(self._known))]
+        """Note what is known of an entry. The caller has the lock."""
+        self._known.pop(name, None)
+        if self._folder is not None:
+            self._known[name] = memory
+        while len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def _warn(self, error: OSError) -> None:
         """Say once that the cache does not keep what is read."""

@@ -100,7 +100,11 @@ class Entry:
         files: Closed with the last answer and the last run.
         is_pinned: Whether reads are bound to the version.
         memory: What was known when it was last open.
-        closed: Called with this entry and what is to be known when it is opened again.
+        closed: Called with this entry once it is closed.
+
+    Attributes:
+        memory: What is to be known when it is opened again; None while it is open.
+        is_gone: Whether the store has another version by now.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class Entry:
         *,
         is_pinned: bool,
         memory: Memory | None,
-        closed: Callable[[Entry, Memory | None], object],
+        closed: Callable[[Entry], object],
     ) -> None:
         self.key = key
         self.files = files
@@ -130,7 +134,8 @@ class Entry:
         self._is_over = False  # the cache is closed
         self._is_past = False  # there is no room
         self._is_closed = False
-        self.is_gone = False  # the store has another version
+        self.memory: Memory | None = None
+        self.is_gone = False
 
     @property
     def is_whole(self) -> bool:
@@ -156,9 +161,9 @@ class Entry:
         with self._lock:
             if want is not None and want in self._wants:
                 self._wants.remove(want)
-            memory = self._close_if_unused()
-        if memory is not None:
-            self._closed(self, memory[0])
+            is_closed = self._close_if_unused()
+        if is_closed:
+            self._closed(self)
 
     def look(self, want: Want, offset: int, length: int, fetch: Fetch, latch: Latch | None) -> Look:
         """Say how much of what is wanted is there. If nothing is, a latch is opened when that may have changed.
@@ -329,9 +334,9 @@ class Entry:
             self._runs.remove(run)
             self._give_back(run)
             self._wake()
-            memory = self._close_if_unused()
-        if memory is not None:
-            self._closed(self, memory[0])
+            is_closed = self._close_if_unused()
+        if is_closed:
+            self._closed(self)
 
     def wait(self, seconds: float) -> None:
         """Block until something has changed here, at most so long."""
@@ -371,13 +376,12 @@ class Entry:
         for latch in waiting:
             latch.open()
 
-    def _close_if_unused(self) -> tuple[Memory | None] | None:
-        """Close the files if nobody has a want or a run; return what is to be known, or None if they stay open."""
+    def _close_if_unused(self) -> bool:
+        """Close the files if nobody has a want or a run. Return whether that was done."""
         if self._wants or self._runs or self._is_closed:
-            return None
+            return False
         self._is_closed = True
-        memory = None
         with contextlib.suppress(Unusable):
-            memory = Memory(self.files.left(), bytes(self._there).replace(bytes([UNSURE]), bytes([MISSING])))
+            self.memory = Memory(self.files.left(), bytes(self._there).replace(bytes([UNSURE]), bytes([MISSING])))
         self.files.close()
-        return (memory,)
+        return True

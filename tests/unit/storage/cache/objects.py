@@ -40,6 +40,13 @@ class Object:
         self.replaced_by: bytes | None = None
         self.is_gone = False
         self.asked = 0
+        self._lock = threading.Lock()
+
+    def count(self, sent: int = 0, opened: int = 0) -> None:
+        """Add to the counts, from any thread."""
+        with self._lock:
+            self.sent += sent
+            self.open += opened
 
     def fetch(self, offset: int, length: int) -> _Read:
         if self.is_gone:
@@ -57,7 +64,7 @@ class _Read:
         self._of = of
         self._at = at
         self._stop = stop
-        of.open += 1
+        of.count(opened=1)
 
     def readinto(self, buffer: memoryview) -> int:
         of, at = self._of, self._at
@@ -72,7 +79,7 @@ class _Read:
         count = min(len(buffer), 100_000, min(ends, default=at) - at)
         data = of.data if of.replaced_by is None else of.replaced_by
         buffer[:count] = data[at : at + count]
-        of.sent += count
+        of.count(sent=count)
         self._at += count
         return count
 
@@ -82,7 +89,7 @@ class _Read:
             raise VersionGone("read 'image': it is another version by now", "image")
 
     def close(self) -> None:
-        self._of.open -= 1
+        self._of.count(opened=-1)
 
 
 def opened(cache: Cache, thing: Object, *, is_pinned: bool = True) -> CachedFile:
