@@ -5,6 +5,7 @@ Knows the arguments that say so. Opens nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,16 +70,19 @@ def files_of(
     if not isinstance(operator, opendal.Operator):
         raise InvalidType(f"root must be an opendal.Operator, not {operator!r}; a path is root_dir=")
     # On first use: who serves a directory needs none of it.
+    from httpserve.storage.cache.cache import Cache
     from httpserve.storage.store.root import StoreRoot
 
     if isinstance(terms.cache_bytes, bool) or not isinstance(terms.cache_bytes, int) or terms.cache_bytes < 0:
         raise InvalidArgument(f"cache_bytes must be a number of bytes, 0 for no cache, not {terms.cache_bytes!r}")
+    path = None if terms.cache_dir is None else os.path.abspath(os.fspath(terms.cache_dir))
     store = StoreRoot(
         operator,
+        cache=Cache(path, terms.cache_bytes) if terms.cache_bytes else None,
         fresh_for=checked_seconds("fresh_for", terms.fresh_for, zero=True),
         remove_created=bool(remove_created),
         read_only=read_only,
         listeners=listeners,
     )
     redirects = Redirects(terms.redirect, store.signed_url) if terms.redirect is not False else None
-    return Files(store, store, redirects, store.seen)  # type: ignore[arg-type]  # until it takes files
+    return Files(store, store, redirects, store.seen)

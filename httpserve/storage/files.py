@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import opendal
 
 from httpserve.base.arguments import quoted_value
-from httpserve.errors import CopyFailed, InvalidArgument, InvalidType, StorageError, Unsupported
+from httpserve.errors import CopyFailed, HttpServeError, InvalidArgument, InvalidType, StorageError, Unsupported
 from httpserve.storage.accessor import Readable, Writable
 from httpserve.storage.directory.os_errors import translated, translating
 from httpserve.storage.served import AnyIdentity
@@ -170,6 +170,8 @@ class ReadFile(StorageFile):
         self._check()
         try:
             yield
+        except HttpServeError:
+            raise
         except TypeError as error:
             raise InvalidType(f"{operation} {self.name!r}{how}: {error}") from None
         except OSError as error:

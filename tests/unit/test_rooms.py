@@ -31,12 +31,13 @@ TABLE: dict[str, set[str]] = {
     "storage.served": {"errors", "base", "plan"},
     "storage.metadata": {"base"},
     "storage.accessor": {"errors", "base", "storage.served", "storage.metadata"},
-    "storage.directory": {"errors", "base", "storage.served"},
+    "storage.received": {"base", "storage.accessor"},
+    "storage.directory": {"errors", "base", "storage.served", "storage.received"},
     "storage.copying": {"errors", "base"},
     "storage.cache": {"errors", "base", "plan", "storage.served", "storage.directory.private"},
     "storage.store": {
         *("errors", "base", "plan", "storage.served", "storage.metadata", "storage.accessor", "storage.copying"),
-        "storage.cache",
+        *("storage.received", "storage.cache"),
     },
     "storage": {
         *("errors", "base", "plan", "storage.served", "storage.metadata", "storage.accessor"),

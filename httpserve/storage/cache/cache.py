@@ -68,6 +68,11 @@ class Cache:
                 self._folder, self._has_warned = folder, False
 
     @property
+    def path(self) -> str | None:
+        """The directory of a shared cache; None: it is private, and lies where temporary files do."""
+        return self._path
+
+    @property
     def _is_shared(self) -> bool:
         folder = self._folder
         return folder is not None and folder.is_shared

@@ -238,11 +238,15 @@ def adopted(where: int, key: Key, path: str, *, is_shared: bool) -> Left | None:
 
 @contextlib.contextmanager
 def _moved(path: str, name: str, where: int) -> Iterator[int]:
+    has_no_name = path.startswith("/proc/self/fd/")  # then it gets this one, where it is on the same file system
     try:
-        os.rename(path, name, dst_dir_fd=where)
+        if has_no_name:
+            os.link(path, name, dst_dir_fd=where, follow_symlinks=True)
+        else:
+            os.rename(path, name, dst_dir_fd=where)
         fd = os.open(name, _FLAGS, dir_fd=where)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        if error.errno != errno.EXDEV and not has_no_name:
             raise
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=where)

@@ -44,9 +44,9 @@ from httpserve.storage.directory.open_file import (
 )
 from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import Ground
-from httpserve.storage.directory.received import Received
 from httpserve.storage.directory.recheck import Recheck
 from httpserve.storage.directory.similar import names_in
+from httpserve.storage.received import Received
 from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, Listeners, Status
 
 log = logger("httpserve.storage")

@@ -62,6 +62,7 @@ class Calls:
     """The operators for one store. Safe from any number of threads.
 
     Attributes:
+        operator: The one that was given.
         label: What the store is called in messages.
         capability: What its service can do.
         looking: The operator for looks at objects.
@@ -71,6 +72,7 @@ class Calls:
     """
 
     def __init__(self, operator: opendal.Operator, patience: Patience) -> None:
+        self.operator = operator
         self.label = redacted(repr(operator))
         self.patience = patience
         self.capability: Capability = operator.capability()

@@ -243,6 +243,14 @@ class Versions:
             if note is not None:
                 self._notes[name] = note
 
+    def forget_below(self, name: str) -> None:
+        """Forget an object that is gone, and all below it."""
+        with self._lock:
+            self._changes += 1
+            self._known.clear()
+            for one in [one for one in self._notes if not name or one == name or one.startswith(f"{name}/")]:
+                del self._notes[one]
+
     def note(self, name: str) -> Note | None:
         """Return what is on record of what came in through us under a name."""
         return self._notes.get(name)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from httpserve.errors import StorageError
-from httpserve.storage.directory.received import HASH_BYTES, QUICK_BYTES, Received
 from httpserve.storage.directory.root import Root
+from httpserve.storage.received import HASH_BYTES, QUICK_BYTES, Received
 from tests.cases import each
 from tests.server.wire import eventually, pattern
 
@@ -65,8 +65,8 @@ def test_who_pauses_after_much_has_no_thread_and_the_same_digest(root: Root) -> 
 
 
 def test_who_is_far_ahead_waits_for_the_thread_that_hashes(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.storage.directory.received.QUICK_SECONDS", 60.0)  # somebody follows, however slow
-    monkeypatch.setattr("httpserve.storage.directory.received.MOST_BEHIND_BYTES", HASH_BYTES)
+    monkeypatch.setattr("httpserve.storage.received.QUICK_SECONDS", 60.0)  # somebody follows, however slow
+    monkeypatch.setattr("httpserve.storage.received.MOST_BEHIND_BYTES", HASH_BYTES)
     received = filled(root, MUCH, 1 << 20)
 
     sha256 = received.sha256()
@@ -88,7 +88,7 @@ def test_what_is_discarded_leaves_nothing(root: Root) -> None:
 
 
 def test_disk_that_does_not_give_back_what_was_written_is_an_error(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.storage.directory.received.QUICK_SECONDS", 60.0)  # somebody follows, however slow
+    monkeypatch.setattr("httpserve.storage.received.QUICK_SECONDS", 60.0)  # somebody follows, however slow
     received = filled(root, MUCH, HASH_BYTES)
 
     def fails(*arguments: object) -> bytes:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from httpserve.base.threads import JOIN_SECONDS, block_signals
-from httpserve.storage.directory.incoming import Incoming
+from httpserve.storage.accessor import Writable
 
 QUICK_BYTES = 1024 * 1024  # written within QUICK_SECONDS: worth a thread
 QUICK_SECONDS = 0.1
@@ -28,7 +28,7 @@ MOST_BEHIND_BYTES = 32 * 1024 * 1024
 class Received:
     """Implements `NewVersion`. One thread writes, asks for the digest and commits; any may discard."""
 
-    def __init__(self, incoming: Incoming) -> None:
+    def __init__(self, incoming: Writable) -> None:
         self._incoming = incoming
         self._written = 0
         self._recent = (0.0, 0)  # since when, and how much had been written by then

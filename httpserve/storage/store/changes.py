@@ -1,0 +1,427 @@
+"""What changes a store, and the record of it: puts, copies, moves, removals.
+
+Knows what the service can do, and looks at objects. Does not know who asks, nor how a new version comes in. Each method
+blocks for the store, and in the main thread a signal ends the wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from httpserve.base.log import logger
+from httpserve.errors import AlreadyExists, IsADirectory, NotADirectory, NotFound, StorageError, StoreUnavailable
+from httpserve.storage.copying.ends import temporary_beside
+from httpserve.storage.served import Fields, Listeners, VersionGone
+from httpserve.storage.store.calls import Calls, interruptibly
+from httpserve.storage.store.lists import Lists
+from httpserve.storage.store.reading import BLOCK_BYTES, Reads
+from httpserve.storage.store.spool import Spool, closing_number, pieces
+from httpserve.storage.store.versions import FIELDS, SHA256, Facts, Found, Note, Versions
+
+if TYPE_CHECKING:
+    from opendal.options import OpenKwargs, WriteKwargs
+
+log = logger("httpserve.storage")
+
+WHOLE_BYTES = 8 * 1024 * 1024  # up to which an object is written by one request
+PARTS_AT_ONCE = 4
+MOST_FIELDS = 1500  # characters; S3 takes 2 KB of metadata in all
+PARENT_SECONDS = 10.0  # for which a directory is taken to be none of the store's objects
+
+
+class StoreChanges:
+    """Changes of one store. Safe from any number of threads."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        versions: Versions,
+        lists: Lists,
+        reads: Reads,
+        listeners: Listeners,
+        directory: Callable[[], str],
+        adopt: Callable[[Found, int], object],
+    ) -> None:
+        """Change nothing yet.
+
+        Args:
+            calls: The store.
+            versions: What is known of it, which changes are told to.
+            lists: Its lists.
+            reads: Its reads, for what the service cannot copy.
+            listeners: What is called at changes.
+            directory: Returns where new versions lie until they are whole.
+            adopt: Called with a version that was put, and a descriptor of a file that has its bytes.
+        """
+        self._calls = calls
+        self._versions = versions
+        self._lists = lists
+        self._reads = reads
+        self._listeners = listeners
+        self._directory = directory
+        self._adopt = adopt
+        self.renew_locks()
+        self._created: dict[str, Facts | None] = {}  # files with their version, directories with None
+        self._parents: dict[str, float] = {}  # names that were no objects, and when
+
+    def renew_locks(self) -> None:
+        """Go on in a forked child."""
+        self._lock = threading.RLock()  # guards the fields; a finalizer may come in the middle of it
+        self._underway: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+    def created(self) -> set[str]:
+        """Return the names of files and directories that were created, without `/` at either end."""
+        with self._lock:
+            return set(self._created)
+
+    def came_in(self, name: str) -> bool:
+        """Tell whether what has that name came in through us."""
+        with self._lock:
+            return self._versions.note(name) is not None or any(_is_within(one, name) for one in self._created)
+
+    # In
+
+    def incoming(self, name: str) -> Spool:
+        """Begin a new version of an object. Raises IsADirectory, NotADirectory, Unsupported, StoreUnavailable."""
+        self._calls.needs("write", name, "write")
+        interruptibly(partial(self._check_place, "write", name))
+        spool = Spool(name, self._directory(), self)
+        with self._lock:
+            self._underway.add(spool)
+        return spool
+
+    def publish(self, spool: Spool, sha256: str) -> None:
+        """Do what `spool.Owner.publish` says."""
+        interruptibly(partial(self._publish, spool, sha256))
+
+    def settled(self, spool: Spool) -> None:
+        """Do what `spool.Owner.settled` says."""
+        with self._lock:
+            self._underway.discard(spool)
+
+    def _publish(self, spool: Spool, sha256: str) -> None:
+        name = spool.name
+        with closing_number(spool.reader()) as fd:
+            is_new = not self._is_there(name)
+            if not is_new and not spool.may_replace:
+                raise AlreadyExists(f"write {name!r}: {self._calls.label} has an object of that name", name)
+            try:
+                self._upload(spool, fd, sha256)
+            except VersionGone:  # another host was quicker
+                text = f"write {name!r}: {self._calls.label} has an object of that name by now"
+                raise AlreadyExists(text, name) from None
+            finally:
+                self._versions.changed(name)
+            found = self._noted(name, sha256, spool.fields, is_new=is_new)
+            if found is not None:
+                self._adopt(found, fd)
+
+    def _upload(self, spool: Spool, fd: int, sha256: str) -> None:
+        name, can = spool.name, self._calls.capability
+        options = self._options(spool, sha256)
+        # A store of objects shows an upload when it is whole. Where there is a move, there are files, which grow.
+        path = temporary_beside(name) if can.rename else name
+        try:
+            with self._calls.asking("write", name):
+                self._send(spool, fd, path, options)
+                if path != name:
+                    self._listeners.before_publish(name)
+                    self._calls.writing.rename(path, name)
+        except BaseException:
+            if path != name:
+                self._forgive("delete", path)
+            raise
+
+    def _send(self, spool: Spool, fd: int, path: str, options: WriteKwargs) -> None:
+        """Write all of a spool. Nothing shows before the last step."""
+        parts = pieces(fd, WHOLE_BYTES)
+        first, second = next(parts, b""), next(parts, b"")
+        if not second or not self._calls.capability.write_can_multi:
+            whole = b"".join((first, second, *parts)) if second else first
+            self._before(spool, path)
+            self._calls.writing.write(path, whole, **options)
+            return
+        how: OpenKwargs = {**options, "chunk": WHOLE_BYTES, "concurrent": PARTS_AT_ONCE}  # type: ignore[typeddict-item]  # a union of both
+        file = self._calls.writing.open(path, "wb", **how)
+        # It is closed only when all is well: that would publish a part. What is left open is dropped, and the parts
+        # that the store has by then stay there until a rule of its own removes them, as the binding cannot.
+        for part in (first, second, *parts):
+            self._check_wanted(spool)
+            file.write(part)
+        self._before(spool, path)
+        file.close()
+
+    def _before(self, spool: Spool, path: str) -> None:
+        self._check_wanted(spool)
+        if path == spool.name:
+            self._listeners.before_publish(spool.name)
+
+    def _check_wanted(self, spool: Spool) -> None:
+        if spool.is_given_up:
+            raise StorageError(f"write {spool.name!r}: this new version was discarded", spool.name)
+
+    def _options(self, spool: Spool, sha256: str) -> WriteKwargs:
+        options: WriteKwargs = {}
+        can = self._calls.capability
+        if can.write_with_user_metadata:
+            options["user_metadata"] = {SHA256: sha256}
+            kept = json.dumps(spool.fields)
+            if spool.fields and len(kept) <= MOST_FIELDS:
+                options["user_metadata"][FIELDS] = kept
+        kind = next((value for name, value in spool.fields if name.lower() == "content-type"), None)
+        if kind is not None and can.write_with_content_type:
+            options["content_type"] = kind
+        if not spool.may_replace and can.write_with_if_not_exists and not can.rename:
+            options["if_not_exists"] = True
+        return options
+
+    def _noted(self, name: str, sha256: str | None, fields: Fields, *, is_new: bool) -> Found | None:
+        """Put on record what was just written; None if it is another's version by now, or the store does not say."""
+        try:
+            with self._calls.asking("stat", name):
+                metadata = self._calls.looking.stat(name)
+        except StorageError as error:
+            log.debug("%r was put, and cannot be looked at: %s", name, error)
+            return None
+        facts, kept = Facts.of(metadata), (metadata.user_metadata or {}).get(SHA256, sha256)
+        if sha256 is not None and kept != sha256:
+            return None
+        self._versions.changed(name, None if sha256 is None else Note(facts, sha256, fields))
+        with self._lock:
+            if is_new or name in self._created:
+                self._created[name] = facts
+        return self._versions.found(name, metadata)
+
+    # Where it goes
+
+    def _check_place(self, operation: str, name: str) -> None:
+        """Raise IsADirectory or NotADirectory where a directory could not have a file of that name."""
+        if self._versions.is_directory(name):
+            raise IsADirectory(f"{operation} {name!r}: there is a directory of that name", name)
+        self._check_parents(operation, name)
+
+    def _check_parents(self, operation: str, name: str) -> None:
+        now = time.monotonic()
+        above = name.rpartition("/")[0]
+        while above and now - self._parents.get(above, -PARENT_SECONDS) >= PARENT_SECONDS:
+            if self._is_there(above):
+                raise NotADirectory(f"{operation} {name!r}: {above!r} is a file", name)
+            if len(self._parents) >= 4096:
+                self._parents.clear()
+            self._parents[above] = now
+            above = above.rpartition("/")[0]
+
+    def _is_there(self, name: str) -> bool:
+        """Tell whether there is an object of that name."""
+        try:
+            self._versions.look(name)
+        except (NotFound, IsADirectory):
+            return False
+        return True
+
+    # From here to there
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy an object over whatever is at *target*, in one step."""
+        interruptibly(partial(self._copy_file, "copy", source, target))
+
+    def _copy_file(self, operation: str, source: str, target: str) -> None:
+        found = self._versions.look(source)
+        self._check_place(f"{operation} to", target)
+        self._copy(operation, found, target)
+
+    def _copy(self, operation: str, found: Found, target: str) -> None:
+        """Copy a version, by the store itself if it can."""
+        source, is_new = found.status.name, not self._is_there(target)
+        if self._calls.capability.copy:
+            self._listeners.before_publish(target)
+            with self._calls.asking(operation, source):
+                self._calls.writing.copy(source, target)
+            self._versions.changed(target)
+            self._noted(target, found.status.sha256, found.status.fields, is_new=is_new)
+            return
+        spool = Spool(target, self._directory(), self)
+        spool.fields = found.status.fields
+        try:
+            reader = self._reads.reader(found, 0, found.facts.size)
+            buffer = memoryview(bytearray(BLOCK_BYTES))
+            while count := reader.readinto(buffer):
+                spool.write(buffer[:count])
+            reader.finish()
+            spool.commit(found.status.sha256)
+        finally:
+            spool.discard()
+
+    def rename(self, source: str, target: str) -> None:
+        """Move an object, or one by one all that is below a directory: nobody sees a part of an object."""
+        interruptibly(partial(self._rename, source, target))
+
+    def _rename(self, source: str, target: str) -> None:
+        try:
+            self._versions.look(source)
+        except IsADirectory:
+            self._rename_directory(source, target)
+        else:
+            self._check_place("rename to", target)
+            self._move(source, target)
+        self._listeners.after_removal()
+
+    def _rename_directory(self, source: str, target: str) -> None:
+        if _is_within(target, source):
+            raise StorageError(f"rename {source!r} to {target!r}: a directory cannot be moved into itself", source)
+        if self._is_there(target):
+            raise NotADirectory(f"rename {source!r} to {target!r}: there is a file of that name", target)
+        if self._lists.below(target, most=1):
+            text = f"rename {source!r} to {target!r}: there is a directory of that name, which is not empty"
+            raise _numbered(StorageError(text, target), errno.ENOTEMPTY)
+        self._check_parents("rename to", target)
+        within = self._lists.below(source, recursive=True)
+        was_created = source in self.created()
+        if was_created or not within:
+            self._create_dir(target)
+        for one in within:
+            path = one.path.rstrip("/")
+            if one.is_dir:
+                self._create_dir(target + path[len(source) :])
+            else:
+                self._move(path, target + path[len(source) :])
+        self._delete_below(source)
+
+    def _move(self, source: str, target: str) -> None:
+        found = self._versions.look(source)
+        if self._calls.capability.rename:
+            is_new = not self._is_there(target)
+            self._listeners.before_publish(target)
+            with self._calls.asking("rename", source):
+                self._calls.writing.rename(source, target)
+            self._versions.changed(target)
+            self._noted(target, found.status.sha256, found.status.fields, is_new=is_new)
+        else:
+            self._copy("rename", found, target)
+            with self._calls.asking("rename", source):
+                self._calls.writing.delete(source)
+        self._forget(source)
+
+    # Directories and removals
+
+    def create_dir(self, name: str) -> None:
+        """Make a directory. Harmless when it exists. Raises AlreadyExists for a file of that name."""
+        self._calls.needs("create_dir", name, "create_dir")
+        interruptibly(partial(self._create_asked, name))
+
+    def _create_asked(self, name: str) -> None:
+        if self._versions.is_directory(name):
+            return
+        if self._is_there(name):
+            raise AlreadyExists(f"create_dir {name!r}: there is a file of that name", name)
+        self._check_parents("create_dir", name)
+        self._create_dir(name)
+
+    def _create_dir(self, name: str) -> None:
+        with self._calls.asking("create_dir", name):
+            self._calls.writing.create_dir(f"{name}/")
+        with self._lock:
+            self._created.setdefault(name, None)
+
+    def delete(self, name: str) -> None:
+        """Remove an object or an empty directory. Harmless when there is none."""
+        self._calls.needs("delete", name, "delete")
+        interruptibly(partial(self._delete, name))
+        self._listeners.after_removal()
+
+    def _delete(self, name: str) -> None:
+        try:
+            self._versions.look(name)
+            path = name
+        except NotFound:
+            self._forget(name)
+            return
+        except IsADirectory:
+            if self._lists.below(name, most=1):
+                text = f"delete {name!r}: the directory is not empty; remove_all removes it with what is in it"
+                raise _numbered(StorageError(text, name), errno.ENOTEMPTY) from None
+            path = f"{name}/"
+        with self._calls.asking("delete", name):
+            self._calls.writing.delete(path)
+        self._forget(name)
+
+    def remove_all(self, name: str) -> None:
+        """Remove an object, or all that is below a directory; for the root, all that is in it."""
+        self._calls.needs("remove_all", name, "delete")
+        interruptibly(partial(self._remove_all, name))
+        self._listeners.after_removal()
+
+    def _remove_all(self, name: str) -> None:
+        if name:
+            with self._calls.asking("remove_all", name):
+                self._calls.writing.delete(name)
+        self._delete_below(name)
+        self._forget(name)
+
+    def _delete_below(self, name: str) -> None:
+        # With the slash: without it all goes whose name begins so.
+        with self._calls.asking("remove_all", name):
+            self._calls.writing.remove_all(f"{name}/")
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            for one in [one for one in self._created if _is_within(one, name)]:
+                del self._created[one]
+        self._versions.forget_below(name)
+
+    # The end
+
+    def close(self, *, remove_created: bool) -> None:
+        """Discard what is on its way in; remove what was created, as far as it is still that version. Never raises."""
+        with self._lock:
+            underway = list(self._underway)
+            created, self._created = self._created, {}
+        for spool in underway:
+            spool.discard()
+        if not remove_created or self._calls.is_inherited:
+            return
+        try:
+            for name in sorted(created, key=len, reverse=True):  # what is in a directory before that
+                self._remove_created(name, created[name])
+        except StorageError as error:
+            log.warning("left what was put into %s: %s", self._calls.label, error)
+
+    def _remove_created(self, name: str, facts: Facts | None) -> None:
+        if facts is None:
+            if not self._lists.below(name, most=1):
+                self._forgive("delete", f"{name}/")
+            return
+        try:
+            found = self._versions.look(name)
+        except (NotFound, IsADirectory):
+            return
+        if found.facts == facts and facts.is_known_by_them:
+            with self._calls.asking("delete", name):
+                self._calls.trying.delete(name)
+        else:
+            log.info("left %r in %s: it was replaced since", name, self._calls.label)
+
+    def _forgive(self, operation: str, path: str) -> None:
+        """Delete what is of no use; log it if the store does not."""
+        try:
+            with self._calls.asking(operation, path):
+                self._calls.trying.delete(path)
+        except StoreUnavailable as error:
+            log.warning("%s", error)
+
+
+def _is_within(name: str, directory: str) -> bool:
+    return not directory or name == directory or name.startswith(f"{directory}/")
+
+
+def _numbered(error: StorageError, number: int) -> StorageError:
+    error.errno = number
+    return error

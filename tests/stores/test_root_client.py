@@ -1,0 +1,128 @@
+"""A store as the root of a client: puts, uploads, waits, storage, as on a directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+import httpserve
+from httpserve import errors
+from tests.server.wire import pattern
+from tests.stores.proxy import Proxy
+from tests.stores.servers import Place
+
+BIG = pattern(9 * 1024 * 1024 + 17)  # more than one part of an upload
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def client(s3: Place) -> Iterator[httpserve.HttpServerClient]:
+    with httpserve.HttpServerClient(root=s3.operator(), host="127.0.0.1") as client:
+        yield client
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "big").write_bytes(BIG)
+    (tmp_path / "small").write_bytes(b"small")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "content"), [("small", b"small"), ("big", BIG)])
+def test_what_is_put_is_in_the_store_and_is_served(
+    client: httpserve.HttpServerClient, s3: Place, files: Path, name: str, content: bytes
+) -> None:
+    url = client.put_file(f"os/{name}", files / name, headers={"X-Version": "2"}, content_type="text/x-image")
+
+    got = requests.get(url, timeout=30)
+    stored = s3.operator().stat(f"os/{name}")
+    assert (got.status_code, got.content) == (200, content)
+    assert got.headers["ETag"] == f'"{digest_of(content)}"'
+    assert (got.headers["X-Version"], got.headers["Content-Type"]) == ("2", "text/x-image")
+    assert stored.user_metadata is not None
+    assert stored.user_metadata["sha256"] == digest_of(content)
+    assert requests.get(f"{url}.sha256", timeout=30).text.startswith(digest_of(content))
+    assert client.wait_for_download(f"os/{name}", timeout=5).bytes == len(content)
+    assert client.storage.get_created_resources() == {f"os/{name}"}
+
+
+def test_another_host_answers_with_the_same_fields(client: httpserve.HttpServerClient, s3: Place, files: Path) -> None:
+    url = client.put_file("a", files / "big", headers={"X-Version": "2"})
+    with httpserve.HttpServerClient(root=s3.operator(), host="127.0.0.1", cache_bytes=0) as other:
+        there = requests.get(other.get_url("a"), timeout=30, headers={"Range": "bytes=5-99"})
+        here = requests.get(url, timeout=30, headers={"Range": "bytes=5-99"})
+
+    assert there.content == here.content == BIG[5:100]
+    assert {name: here.headers[name] for name in here.headers if name != "Date"} == {
+        name: there.headers[name] for name in there.headers if name != "Date"
+    }
+
+
+def test_what_was_put_leaves_from_the_local_disk(s3: Place, proxy: Proxy, files: Path) -> None:
+    with httpserve.HttpServerClient(root=s3.through(proxy).operator(), host="127.0.0.1") as client:
+        urls = [client.put_file(name, files / name) for name in ("small", "big")]
+
+        assert [requests.get(url, timeout=30).content for url in urls] == [b"small", BIG]
+    assert [one for one in proxy.seen("GET", "/(small|big)$") if one.status in (200, 206)] == []
+
+
+def test_storage_is_that_of_a_directory(client: httpserve.HttpServerClient, files: Path) -> None:
+    storage = client.storage
+    storage.write_bytes("a/one", b"first\nsecond\n")
+    storage.write_from_path("a/b/two", files / "big")
+    storage.create_dir("empty/")
+    with storage.open("a/one", "rb") as file:
+        lines = [file.readline(), file.readline(), file.seek(1), file.read(3), file.seek(-3, 2), file.read()]
+    storage.copy("a/one", "c/copy")
+    storage.rename("a", "moved")
+    storage.rename("c/copy", "c/renamed")
+
+    assert lines == [b"first\n", b"second\n", 1, b"irs", 10, b"nd\n"]
+    assert storage.scan("/") == [
+        "/",
+        *("c/", "c/renamed", "empty/", "moved/", "moved/b/", "moved/b/two", "moved/one"),
+    ]
+    assert storage.list("moved/") == ["moved/", "moved/b/", "moved/one"]
+    assert storage.list("mov") == ["moved/"]
+    assert storage.read_bytes("moved/b/two") == BIG
+    assert storage.hash("moved/b/two") == storage.stat("moved/b/two").etag.strip('"') == digest_of(BIG)  # type: ignore[union-attr]  # there is one
+    assert (storage.exists("a/one"), storage.exists("moved/"), storage.exists("moved/one/")) == (False, True, False)
+    assert storage.get_created_resources() == {"moved/one", "moved/b/two", "c/renamed", "empty"}
+    assert requests.get(storage.presign_read("moved/one", 60).url, timeout=30).content == b"first\nsecond\n"
+    storage.delete("empty/")
+    storage.remove_all("mov")
+    storage.delete("nothing")
+    assert storage.scan("/") == ["/", "c/", "c/renamed", "moved/", "moved/b/", "moved/b/two", "moved/one"]
+    storage.remove_all("/")
+    assert storage.scan("/") == ["/"]
+
+
+def test_storage_refuses_what_a_directory_refuses(client: httpserve.HttpServerClient) -> None:
+    storage = client.storage
+    storage.write_bytes("dir/file", b"")
+    cases: list[tuple[Callable[[], object], type[Exception]]] = [
+        (lambda: storage.read_bytes("nothing"), errors.NotFound),
+        (lambda: storage.read_bytes("dir"), errors.IsADirectory),
+        (lambda: storage.write_bytes("dir", b""), errors.IsADirectory),
+        (lambda: storage.write_bytes("dir/file/below", b""), errors.NotADirectory),
+        (lambda: storage.create_dir("dir/file/"), errors.AlreadyExists),
+        (lambda: storage.create_dir("dir/file/below/"), errors.NotADirectory),
+        (lambda: storage.delete("dir"), errors.StorageError),
+        (lambda: storage.rename("dir", "dir/below"), errors.StorageError),
+        (lambda: storage.copy("nothing", "a"), errors.NotFound),
+        (lambda: storage.stat("dir/file/"), errors.NotADirectory),
+    ]
+    raised = []
+    for call, kind in cases:
+        with pytest.raises(kind) as caught:
+            call()
+        raised.append(type(caught.value))
+
+    assert raised == [kind for _, kind in cases]
