@@ -34,7 +34,8 @@ class ReadFailed(Exception):
     """
 
     def __init__(self, name: str, cause: OSError) -> None:
-        super().__init__(f"read {name!r}: {cause.strerror or cause}")
+        # Our own errors say what was tried.
+        super().__init__(f"read {name!r}: {cause.strerror}" if cause.strerror else str(cause))
         self.name = name
         self.cause = cause
 

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from httpserve.base.text import escaped
-from httpserve.plan import Met, Piece, Subject
+from httpserve.plan import Met, Own, Piece, Subject
 from httpserve.records.model import ACKED, HANDED_OVER, UNDER_WAY, RequestRecord, Transfer, name_asked
 
 ACK_DELAY_SECONDS = 0.5  # RFC 9293 3.8.6.3: an acknowledgment is delayed by less than this
@@ -153,6 +153,14 @@ class Exchange:
     def fault(self) -> str:
         """The faults that the answer met, as text; empty if none."""
         return self.met.fault if self.met is not None else ""
+
+    def note_error(self, error: str) -> None:
+        """Put on record what went wrong, while the answer is sent."""
+        met = self.met or Met("", ())
+        if met.own is None:
+            self.met = met._replace(own=Own(b"", error))
+        else:
+            met.own.error = error
 
     @property
     def is_over(self) -> bool:

@@ -81,8 +81,8 @@ class RequestRecord(Record):
         query: What follows the `?` in the target, as it came.
         content: What came with a request that an answer of your own is for (`respond`, `mount`), or with an upload that
             was asked for: the first 16 KiB, and for a form with all that is around its parts.
-        error: What went wrong in an answer of your own: a traceback, or that it took too long; or in the store that
-            files come from. Empty if nothing did.
+        error: What went wrong in an answer of your own: a traceback, or that it took too long; or on the disk or
+            in the store that the file comes from. Empty if nothing did.
     """
 
     time: float

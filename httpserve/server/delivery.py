@@ -262,7 +262,7 @@ class Delivery:
         try:
             ended = self._send_while_there_is_room(outgoing, patience)
         except ReadFailed as failed:
-            return self._cannot_read(failed, outgoing.exchange.handed)
+            return self._cannot_read(failed, outgoing.exchange)
         except StreamFailed as error:
             return self._cannot_stream(error)
         except OSError as error:
@@ -364,11 +364,12 @@ class Delivery:
         self._held = held
         return True
 
-    def _cannot_read(self, failed: ReadFailed, handed: int) -> Need:
-        """End an answer whose file the disk does not deliver: the board must see that, and so must the user."""
+    def _cannot_read(self, failed: ReadFailed, exchange: Exchange) -> Need:
+        """End an answer whose file does not come: the board must see that, and so must the user."""
         message = "%s cannot be read (%s); its download by %s was reset after %d bytes"
         cause = failed.cause.strerror or failed.cause
-        self._shared.log.say(log, logging.WARNING, message, failed.name, cause, self.client, handed)
+        self._shared.log.say(log, logging.WARNING, message, failed.name, cause, self.client, exchange.handed)
+        exchange.note_error(str(failed))
         return self.abandon(self._shared.clock(), End.FAILED)
 
     def _cannot_stream(self, error: StreamFailed) -> Need:

@@ -154,7 +154,7 @@ class Outgoing:
 
         Raises:
             OSError: The connection is over.
-            ReadFailed: The disk does not deliver the file.
+            ReadFailed: The disk, or the store, does not deliver the file.
             StreamFailed: A stream ends too early, or raises.
         """
         steps = self._plan.steps
@@ -269,6 +269,8 @@ class Outgoing:
         left = None if stream.length is None else stream.length - self._at
         try:
             piece = memoryview(next(filter(None, stream.pieces), b""))
+        except ReadFailed:
+            raise
         except BaseException as error:  # sys.exit() too: the thread goes on
             raise StreamFailed from error
         if piece and left != 0:
