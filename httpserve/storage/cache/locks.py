@@ -36,9 +36,10 @@ def is_taken(fd: int, start: int, count: int = 1) -> bool:
 def work(fd: int) -> bool:
     """Tell whether there are such locks on this system, and in this file system."""
     try:
-        return _SET is not None and take(fd, 0)
+        take(fd, 0)  # whether or not another has it
     except OSError:
         return False
+    return _SET is not None
 
 
 def _locked(fd: int, kind: int, start: int, count: int) -> bool:

@@ -170,3 +170,21 @@ def test_small_objects_stay_in_memory_within_a_bound() -> None:
     memory.put(three, b"3" * 40)
     memory.put(one._replace(size=101), b"4" * 101)
     assert [memory.get(key) for key in (one, two, three)] == [b"1" * 40, None, b"3" * 40]
+
+
+def test_hosts_that_share_a_directory_leave_each_others_entries_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing, folders = Object(MIB), set()
+    for machine in ("one", "other"):
+        (tmp_path / machine).write_text(machine)
+        monkeypatch.setattr("httpserve.storage.cache.folder.MACHINE_ID", str(tmp_path / machine))
+        cache = small(str(tmp_path / "cache"))
+        folders.add(cache.usage().path)
+        assert names(cache) == []
+        assert fetched(cache, thing) == thing.data
+        cache.close()
+
+    assert (len(folders), thing.sent) == (2, 2 * MIB)
+    assert len(names(small_again := small(str(tmp_path / "cache")))) == 1
+    small_again.close()
