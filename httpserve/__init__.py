@@ -5,6 +5,7 @@ from httpserve.base.lazy import lazy_names
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this package
 if TYPE_CHECKING:
     from httpserve.base.arguments import StrPath
+    from httpserve.base.outcome import TreeReport
     from httpserve.base.progress import Progress
     from httpserve.base.text import Hint
     from httpserve.client.client import HttpServerClient
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         StorageError,
         StoreUnavailable,
         SystemFailure,
+        TreeFailed,
         Unsupported,
         WaitTimeout,
     )
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 else:  # what pytest's plugin imports at every start must cost nothing
     _MODULES = {
         "base.arguments": "StrPath",
+        "base.outcome": "TreeReport",
         "base.progress": "Progress",
         "base.text": "Hint",
         "client.client": "HttpServerClient",
@@ -71,7 +74,7 @@ else:  # what pytest's plugin imports at every start must cost nothing
         "errors": "AddressError AddressNotFound AlreadyExists CopyFailed CopyIsADirectory CopyNotPermitted "
         "DigestMismatch HttpServeError InvalidArgument InvalidName InvalidType IsADirectory MissingExtra "
         "NotADirectory NotFound NotPermitted PortInUse PortNotPermitted RootUnusable ServerNotRunning "
-        "SourceNotFound SourceStalled StorageError StoreUnavailable SystemFailure Unsupported WaitTimeout",
+        "SourceNotFound SourceStalled StorageError StoreUnavailable SystemFailure TreeFailed Unsupported WaitTimeout",
         "notebook.live_table": "Watch",
         "records.events": "ConnectionEvent DownloadEvent Event ForgottenEvent MissingEvent ProgressEvent RequestEvent "
         "ServerEvent UploadEvent VersionEvent",
@@ -143,6 +146,8 @@ __all__ = [
     "StrPath",
     "SystemFailure",
     "Transfer",
+    "TreeFailed",
+    "TreeReport",
     "Unsupported",
     "Until",
     "UploadClient",

@@ -8,8 +8,10 @@ package.
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from typing import ClassVar
 
+from httpserve.base.outcome import TreeReport
 from httpserve.base.text import Hint, Message, printable
 
 MOST_SHOWN = 300  # characters of a name in a message: what a client asks for may be of any length
@@ -195,6 +197,20 @@ class DigestMismatch(CopyFailed, ValueError):
         super().__init__(message, source, name)
         self.expected = expected
         self.actual = actual
+
+
+class TreeFailed(CopyFailed):
+    """Some of many files could not be put. All others were tried; what was there before of those that failed stays.
+
+    Attributes:
+        report: What became of each file.
+        errors: The error of each file that failed, by its name on the server.
+    """
+
+    def __init__(self, message: str, report: TreeReport, errors: Mapping[str, HttpServeError]) -> None:
+        super().__init__(message)
+        self.report = report
+        self.errors = errors
 
 
 # Waiting

@@ -5,9 +5,10 @@ Knows whether the server runs, and what boards did. Does not know sockets, WSGI 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, overload
 
@@ -15,6 +16,7 @@ from httpserve.base.arguments import StrPath, checked_count, checked_seconds, ch
 from httpserve.base.ipython import fold
 from httpserve.base.log import logger
 from httpserve.base.names import checked_name
+from httpserve.base.outcome import TreeReport
 from httpserve.base.progress import Progress
 from httpserve.base.tables import Records
 from httpserve.base.text import in_python, url_path
@@ -931,10 +933,15 @@ class HttpServerClient:
         content_type: str | None = None,
         decompress: bool | Literal["auto"] = False,
         max_bytes: int | None = None,
+        always: bool = False,
     ) -> str:
         """Put a file where boards can fetch it, in one step. Blocks until the copy is complete.
 
         A board gets the whole old file or the whole new one. If the copy fails or is interrupted, the old one stays.
+
+        What is unchanged since it was put under this name is not copied again: the same file, which had not changed for
+        two seconds when it was read; or an object or a URL with the same strong ETag. It counts as put anew, for waits
+        too. The log says whether it was copied (INFO).
 
         Args:
             dst: The name on the server; a leading `/` makes no difference.
@@ -951,6 +958,7 @@ class HttpServerClient:
                 digest is of that. "auto": one that is not compressed is taken as it is. zstd needs the extra `[zstd]`
                 before Python 3.14.
             max_bytes: The most that may come out of a compressed source; default: 16 GiB.
+            always: Copy it although it is unchanged.
 
         Returns:
             The URL of the file.
@@ -968,7 +976,7 @@ class HttpServerClient:
         """
         server = self._running("put_file")
         fields = fields_of_file(headers, content_type)
-        try:
+        with self._putting(server, dst):
             self._storage.store(
                 dst,
                 src,
@@ -979,7 +987,114 @@ class HttpServerClient:
                 fields=fields,
                 decompress=decompress,
                 max_bytes=max_bytes,
+                always=always,
             )
+        return self._url(server, dst, None)
+
+    def put_tree(
+        self,
+        dst: StrPath,
+        src: StrPath,
+        operator: opendal.Operator | None = None,
+        *,
+        include: str | Collection[str] = (),
+        exclude: str | Collection[str] = (),
+        delete: bool = False,
+        always: bool = False,
+        threads: int | None = None,
+        progress: Progress = None,
+        timeout: float | None = None,
+    ) -> TreeReport:
+        """Put all files below a directory where boards can fetch them, each in one step. Blocks until all were tried.
+
+        What is unchanged since it was last put there is not copied again, as with `put_file`. If one file fails, the
+        others are put all the same. A Ctrl-C ends the call at once: each file is then the old one or the new one.
+
+        Symlinks are followed as long as they stay below `src`; one that leads elsewhere fails. Empty directories are
+        not made.
+
+        Args:
+            dst: The directory on the server; `/` is the root.
+            src: A local directory, the http(s) URL of a directory that httpserve lists, or a path on `operator`.
+            operator: A blocking OpenDAL operator of a service that can list.
+            include: Only these files: one pattern, or several, as a shell has them (`*`, `?`, `[...]`, and `**/` for
+                any directories). One with a `/` is for the path below `src`, one without is for any part of it, and one
+                that fits a directory means all in it. Default: all.
+            exclude: Not these, likewise.
+            delete: Remove what else lies below `dst` once all files are there, whoever put it there, and names with a
+                leading dot too. What `include` and `exclude` leave out stays.
+            always: Copy what is unchanged, too.
+            threads: How many files at a time; default: 1 from a local directory, else 8.
+            progress: Called with the bytes so far and the total (None when unknown), some ten times a second; True: a
+                bar.
+            timeout: As for `put_file`.
+
+        Returns:
+            What became of each file.
+
+        Raises:
+            ServerNotRunning: Nothing listens; no byte was copied.
+            SourceNotFound: There is no such directory.
+            TreeFailed: Some files failed; its `report` says what became of each one, and its `errors` why.
+            CopyFailed: The source cannot be listed.
+            InvalidName: No directory can have that name.
+            InvalidArgument, InvalidType: A pattern or a number is none.
+            StorageError: What `delete` was to remove could not be removed.
+        """
+        server = self._running("put_tree")
+        with self._putting(server, dst):
+            return self._storage.store_tree(
+                dst,
+                src,
+                operator,
+                include=include,
+                exclude=exclude,
+                delete=delete,
+                always=always,
+                threads=threads,
+                progress=progress,
+                timeout=timeout,
+            )
+
+    def put_files(
+        self,
+        files: Mapping[str, StrPath],
+        operator: opendal.Operator | None = None,
+        *,
+        always: bool = False,
+        threads: int | None = None,
+        progress: Progress = None,
+        timeout: float | None = None,
+    ) -> TreeReport:
+        """Put several files where boards can fetch them, each in one step. Blocks until all were tried.
+
+        Args:
+            files: The source of each by its name on the server; a source is what `put_file` takes.
+            operator: As for `put_file`, for all of them.
+            always: As for `put_tree`, and so are all below.
+            threads: How many files at a time; default: 1 if all are local, else 8.
+            progress: Called with the bytes so far and the total, which is None until the end; True: a bar.
+            timeout: As for `put_file`.
+
+        Returns:
+            What became of each file.
+
+        Raises:
+            ServerNotRunning: Nothing listens; no byte was copied.
+            TreeFailed: Some files failed; its `report` says what became of each one, and its `errors` why.
+            InvalidName: No file can have one of the names; no byte was copied.
+        """
+        server = self._running("put_files")
+        with self._putting(server, "files"):
+            return self._storage.store_files(
+                files, operator, always=always, threads=threads, progress=progress, timeout=timeout
+            )
+
+    @contextlib.contextmanager
+    def _putting(self, server: Server, dst: StrPath) -> Iterator[None]:
+        """Tell an end of the server from an error of the copy, and fold what a notebook shows of a Ctrl-C."""
+        try:
+            yield
         except (StorageError, CopyFailed) as error:
             if self._life.running() is not server:
                 raise ServerNotRunning(f"the server was stopped before {os.fspath(dst)!r} was put") from error
@@ -987,7 +1102,6 @@ class HttpServerClient:
         except KeyboardInterrupt as error:
             fold(error)
             raise
-        return self._url(server, dst, None)
 
     def serve(self, name: StrPath, path: StrPath) -> str:
         """Serve a local file or directory under a name, where it lies: nothing is copied, and nothing written there.

@@ -8,6 +8,8 @@ disk, or for the store.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from httpserve.storage.metadata import Metadata, Names
@@ -50,6 +52,7 @@ class Writable(Protocol):
 
     name: str
     fields: Fields
+    note: object  # kept with the record of the version, for `Accessor.note_of`
     start: int
 
     def write(self, data: Buffer) -> None:
@@ -74,6 +77,8 @@ class Writable(Protocol):
 class Accessor(Protocol):
     """Files by their names."""
 
+    is_local: bool  # whether a write waits for nothing but a disk of this host
+
     @property
     def label(self) -> str:
         """Where they live, for people. Raises StorageError where that is not settled yet."""
@@ -94,6 +99,24 @@ class Accessor(Protocol):
 
     def incoming(self, name: str) -> Writable:
         """Begin a new version of a file. Raises IsADirectory, NotADirectory, NotPermitted."""
+
+    def row(self) -> AbstractContextManager[Callable[[str], Writable]]:
+        """Give what does what `incoming` does, for one thread that puts one file after the other: it may be quicker.
+
+        After a failure, begin another one.
+        """
+
+    def note_of(self, name: str) -> tuple[object, str | None]:
+        """Return the note that the latest version of a file came in with, and its digest; None where there is none."""
+
+    def renew(self, name: str, note: object) -> int | None:
+        """Let a file count as put anew, if it still is the version that came in with that very *note*.
+
+        Return its size in bytes; None where it is not, and nothing has changed.
+        """
+
+    def may_change(self, name: str) -> bool:
+        """Tell whether a file lies here; one that is served in place lies elsewhere."""
 
     def list(self, operation: str, name: str, *, is_directory: bool, recursive: bool) -> Names:
         """Return a directory and its entries, or (not *is_directory*) what begins with *name* in its parent."""

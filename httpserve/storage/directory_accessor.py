@@ -50,9 +50,14 @@ class DirectoryReadable:
 class DirectoryAccessor:
     """Implements `Accessor` for a root that is opened at the first call."""
 
+    is_local = True
+
     def __init__(self, root: Root) -> None:
         self._root = root
         self.created = root.created
+        self.row = root.row
+        self.note_of = root.note_of
+        self.renew = root.renew
 
     @property
     def label(self) -> str:
@@ -74,6 +79,9 @@ class DirectoryAccessor:
 
     def incoming(self, name: str) -> Incoming:
         return self._root.open().incoming(name)
+
+    def may_change(self, name: str) -> bool:
+        return True
 
     def list(self, operation: str, name: str, *, is_directory: bool, recursive: bool) -> Names:
         with translating(operation, name or "/"):

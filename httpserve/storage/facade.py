@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Literal, overload
 
 import opendal
 
 from httpserve.base.arguments import quoted_value
+from httpserve.base.log import logger
 from httpserve.base.names import checked_name
+from httpserve.base.outcome import TreeReport
+from httpserve.base.progress import Progress
 from httpserve.base.text import InPython, Message, printable
 from httpserve.errors import (
-    CopyFailed,
     InvalidArgument,
     InvalidName,
+    InvalidType,
     IsADirectory,
     NotADirectory,
     NotFound,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Metadata", "Storage", "StorageFile"]
 
 Path = str | os.PathLike[str]
+
+log = logger("httpserve.storage")
 
 
 class Storage:
@@ -98,7 +103,7 @@ class Storage:
             CopyFailed: the source is missing, fails or stalls; what was there before is untouched.
             StorageError: as `write_bytes`.
         """
-        self.store(dst, src, operator)
+        self.store(dst, src, operator, always=True)
 
     def store(
         self,
@@ -107,43 +112,94 @@ class Storage:
         operator: opendal.Operator | None = None,
         *,
         sha256: str | None = None,
-        progress: Callable[[int, int | None], object] | bool | None = None,
+        progress: Progress = None,
         timeout: float | None = None,
         fields: Fields = (),
         decompress: bool | Literal["auto"] = False,
         max_bytes: int | None = None,
+        always: bool = False,
     ) -> str:
-        """Copy a file into the root as `write_from_path` does, and return its SHA-256 in hexadecimal.
+        """Copy a file into the root unless it is unchanged, and return the SHA-256 of what is there in hexadecimal.
 
         `HttpServerClient.put_file` is this plus a URL to return; it says what each argument means.
         """
         # On first use: a script that puts no file does not need it.
-        from httpserve.storage.copying.copy import copy_in
-        from httpserve.storage.copying.opening import open_source
+        from httpserve.storage.copying.trees import item_of
+        from httpserve.storage.copying.unchanged import Manner
+        from httpserve.storage.putting import put
 
         name = _file_name("write", dst)
-        self._accessor.open()
+        accessor = self._accessor.open()
+        item = item_of(name, src, operator, timeout=self._timeout if timeout is None else timeout)
+        manner = Manner(fields, decompress, max_bytes)
+        begin = accessor.incoming
         try:
-            source = open_source(src, operator, timeout=self._timeout if timeout is None else timeout)
+            done = put(accessor, name, item, manner, begin=begin, sha256=sha256, always=always, progress=progress)
         except SourceNotFound as error:
             if operator is None and os.path.exists(dst):
                 swapped = InPython(f"; {dst!r} exists: the name on the server comes first, then the source")
-                raise SourceNotFound(Message("{}{}", str(error), swapped), error.source) from None
+                raise SourceNotFound(Message("{}{}", str(error), swapped), error.source, error.name) from None
             raise
-        if decompress is not False or max_bytes is not None:
-            from httpserve.storage.copying.decompression import decompressed
+        log.info("%s %s", name, done.said)
+        return done.sha256
 
-            source = decompressed(source, decompress, max_bytes)
-        try:
-            incoming = self._accessor.incoming(name)
-            incoming.fields = fields
-            # No `with`: a copy discards what it does not commit.
-            return copy_in(source, incoming, sha256=sha256, progress=progress)
-        except CopyFailed as error:
-            error.name = error.name or name
-            raise
-        finally:
-            source.close()
+    def store_tree(
+        self,
+        dst: Path,
+        src: Path,
+        operator: opendal.Operator | None = None,
+        *,
+        include: str | Collection[str] = (),
+        exclude: str | Collection[str] = (),
+        delete: bool = False,
+        always: bool = False,
+        threads: int | None = None,
+        progress: Progress = None,
+        timeout: float | None = None,
+    ) -> TreeReport:
+        """Copy all files below a directory into the root. `HttpServerClient.put_tree` says what each argument means."""
+        from httpserve.storage.copying.trees import patterns, tree_of
+        from httpserve.storage.many import Fate, names_on_server, put_many, remove_others
+
+        below, _ = _parts(dst)
+        wanted = patterns(include, exclude)
+        accessor = self._accessor.open()
+        tree = tree_of(src, operator, wanted, timeout=self._timeout if timeout is None else timeout)
+        fate = Fate({f"{below}/{name}".lstrip("/"): error for name, error in tree.errors.items()})
+        items = names_on_server(below, tree.items, fate)
+        put_many(accessor, items, fate, always=always, threads=threads, is_local=tree.is_local, progress=progress)
+        fate.check(f"put_tree {below or '/'!r}")
+        if delete:
+            remove_others(accessor, below, {name for name, _ in items}, wanted, fate)
+        return fate.report()
+
+    def store_files(
+        self,
+        files: Mapping[str, Path],
+        operator: opendal.Operator | None = None,
+        *,
+        always: bool = False,
+        threads: int | None = None,
+        progress: Progress = None,
+        timeout: float | None = None,
+    ) -> TreeReport:
+        """Copy several files into the root. `HttpServerClient.put_files` says what each argument means."""
+        from httpserve.storage.copying.trees import item_of
+        from httpserve.storage.many import Fate, put_many
+
+        if not isinstance(files, Mapping):
+            raise InvalidType(f"files must be a mapping of names to sources, not {type(files).__name__}")
+        seconds = self._timeout if timeout is None else timeout
+        items = [(_file_name("write", dst), item_of(dst, src, operator, timeout=seconds)) for dst, src in files.items()]
+        twice = len(items) - len({name for name, _ in items})
+        if twice:
+            raise InvalidArgument("files has a name twice, in two spellings")
+        fate = Fate()
+        is_local = operator is None and not any(item.is_remote for _, item in items)
+        accessor = self._accessor.open()
+        put_many(accessor, items, fate, always=always, threads=threads, is_local=is_local, progress=progress)
+        fate.check("put_files")
+        return fate.report()
 
     def read_into_path(self, src: Path, dst: Path, operator: opendal.Operator | None = None) -> None:
         """Copy a file out of the root. Blocks until it is there.

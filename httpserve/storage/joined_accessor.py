@@ -6,9 +6,10 @@ Knows which of them a name belongs to. Does not know how any of them reads or wr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from opendal.types import EntryMode
@@ -32,6 +33,8 @@ class JoinedAccessor:
         self._joined = joined
         self._accessor = accessor
         self.created = accessor.created
+        self.note_of = accessor.note_of
+        self.is_local = accessor.is_local
 
     @property
     def label(self) -> str:
@@ -55,10 +58,18 @@ class JoinedAccessor:
         return (self._joined.owner(name) or self._accessor).read(name)
 
     def incoming(self, name: str) -> Writable:
-        self._check("write", name)
-        if name in self._joined.directories():
-            raise IsADirectory(f"write {name!r}: there is a directory of that name", name)
-        return self._accessor.incoming(name)
+        return self._begun(self._accessor.incoming, name)
+
+    @contextmanager
+    def row(self) -> Iterator[Callable[[str], Writable]]:
+        with self._accessor.row() as begin:
+            yield partial(self._begun, begin)
+
+    def renew(self, name: str, note: object) -> int | None:
+        return self._accessor.renew(name, note) if self.may_change(name) else None
+
+    def may_change(self, name: str) -> bool:
+        return self._joined.owner(name) is None
 
     def list(self, operation: str, name: str, *, is_directory: bool, recursive: bool) -> Names:
         joined = self._joined
@@ -117,6 +128,12 @@ class JoinedAccessor:
         if owner is not None:
             raise Unsupported(owner.refusal(f"presign_{operation}", name), name)
         return self._accessor.presign(operation, name, seconds)
+
+    def _begun(self, begin: Callable[[str], Writable], name: str) -> Writable:
+        self._check("write", name)
+        if name in self._joined.directories():
+            raise IsADirectory(f"write {name!r}: there is a directory of that name", name)
+        return begin(name)
 
     def _check(self, operation: str, name: str) -> None:
         self._joined.check_writable(operation, name)

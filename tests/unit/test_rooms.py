@@ -21,7 +21,7 @@ MOST_NAMES = 18  # in the package's own folder
 PUBLIC = "httpserve"
 FOR_PEOPLE = {PUBLIC, "faults", "base.text", "base.tables"}
 TABLE: dict[str, set[str]] = {
-    "errors": {"base.text", "base.tables", "base.ipython"},  # which know nothing
+    "errors": {"base.text", "base.tables", "base.outcome", "base.ipython"},  # which know nothing
     "plan": set(),
     "base": {"errors"},
     "faults": {"errors", "base", "plan"},

@@ -16,8 +16,9 @@ from typing import Any, Literal, Protocol
 from httpserve.base.arguments import checked_count
 from httpserve.base.text import size
 from httpserve.errors import CopyFailed, InvalidArgument, MissingExtra
-from httpserve.storage.copying.ends import Source, SourceChanged
+from httpserve.storage.copying.ends import SourceChanged, TracedSource
 from httpserve.storage.copying.messages import unreadable
+from httpserve.storage.copying.unchanged import Origin
 
 Decompress = bool | Literal["auto"]
 
@@ -105,7 +106,7 @@ class DecompressedSource:
         max_bytes: The most that may come out.
     """
 
-    def __init__(self, source: Source, decompress: Decompress, max_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, source: TracedSource, decompress: Decompress, max_bytes: int = MOST_BYTES) -> None:
         self._source = source
         self._must_be = decompress is True
         self._most = checked_count("max_bytes", max_bytes)
@@ -129,6 +130,10 @@ class DecompressedSource:
     def size(self) -> int | None:
         """What the source says, where it is taken as it is."""
         return self._source.size if self._is_known and self._make is None else None
+
+    @property
+    def origin(self) -> Origin | None:
+        return self._source.origin
 
     def readinto(self, buffer: memoryview) -> int:
         try:
@@ -224,7 +229,7 @@ class DecompressedSource:
         return unreadable(self.label, why)
 
 
-def decompressed(source: Source, decompress: Any, max_bytes: int | None) -> Source:
+def decompressed(source: TracedSource, decompress: Any, max_bytes: int | None) -> TracedSource:
     """Return a source as `put_file` is to read it. Raises InvalidArgument, and closes it then."""
     try:
         if max_bytes is not None and not decompress:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import secrets
 from typing import Protocol
 
+from httpserve.storage.copying.unchanged import Origin
+
 
 class SourceChanged(Exception):
     """The source became another representation, and reads from its first byte again. Never leaves this folder."""
@@ -36,6 +38,17 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of it. Does not block; calling twice is harmless."""
+
+
+class TracedSource(Source, Protocol):
+    """A source that may tell which version of it is read."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """Which version it was opened as, to compare; after `finish`, which one was read, to note.
+
+        None: nothing tells.
+        """
 
 
 class Sink(Protocol):

@@ -19,6 +19,7 @@ from httpserve.base.threads import run_shielded
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.storage.copying.ends import temporary_beside
 from httpserve.storage.copying.messages import changed, check_whole, missing, redacted_url, unreadable, unwritable
+from httpserve.storage.copying.unchanged import Origin, has_rested, origin_of_empty_file, origin_of_file
 
 _log = logger("httpserve.storage")
 _ONLY_HTTP = Message(
@@ -62,7 +63,9 @@ class FileSource:
         # Files in /proc and devices say 0 and have more; a pipe has no size at all.
         if stat.S_ISREG(found.st_mode) and found.st_size:
             self.size = found.st_size
-        self._modified = found.st_mtime_ns
+        self._found = found
+        self._has_rested = has_rested(found)
+        self.origin = self._origin()
 
     @property
     def label(self) -> str:
@@ -78,6 +81,8 @@ class FileSource:
 
     def finish(self) -> None:
         if self.size is None:
+            if self._read:
+                self.origin = None
             return
         if self._read != self.size:
             check_whole(self.label, self._read, self.size)
@@ -85,12 +90,24 @@ class FileSource:
             now = os.fstat(self._file.fileno())
         except OSError as error:
             raise self._error(error) from error
-        if (now.st_size, now.st_mtime_ns) != (self.size, self._modified):
+        if (now.st_size, now.st_mtime_ns) != (self.size, self._found.st_mtime_ns):
             raise changed(self.label)
+        if not self._has_rested or now.st_ctime_ns != self._found.st_ctime_ns:
+            self.origin = None
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what was read is what was there
             self._file.close()
+
+    def _origin(self) -> Origin | None:
+        if not stat.S_ISREG(self._found.st_mode):
+            return None
+        if self._found.st_size:
+            return origin_of_file(self._found)
+        try:
+            return None if os.pread(self._file.fileno(), 1, 0) else origin_of_empty_file()
+        except OSError:  # the copy will tell
+            return None
 
     def _error(self, error: OSError) -> CopyFailed:
         if error.errno == errno.ENOENT:

@@ -12,16 +12,25 @@ import opendal
 
 from httpserve.base.arguments import checked_seconds
 from httpserve.errors import InvalidArgument, InvalidType
-from httpserve.storage.copying.ends import Source
+from httpserve.storage.copying.ends import TracedSource
 from httpserve.storage.copying.local import FileSource
 from httpserve.storage.copying.messages import redacted_url
 from httpserve.storage.copying.operator import OperatorSource
+from httpserve.storage.copying.unchanged import Origin
 
 _HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
 
 
-def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None = None, *, timeout: float) -> Source:
+def open_source(
+    src: str | os.PathLike[str],
+    operator: opendal.Operator | None = None,
+    *,
+    timeout: float,
+    known: Origin | None = None,
+) -> TracedSource:
     """Open an http(s) URL, a path on *operator*, or a local path, for the caller to close.
+
+    If it is the *known* version, its `origin` says so, and it may have no bytes to read.
 
     Blocks until it answers, at most about *timeout* seconds, which is also how long it may later send no byte.
 
@@ -36,7 +45,7 @@ def open_source(src: str | os.PathLike[str], operator: opendal.Operator | None =
         # Imported here, because requests takes 100 ms to import and most scripts never need it.
         from httpserve.storage.copying.url import HttpSource
 
-        return HttpSource(path, timeout=timeout)
+        return HttpSource(path, timeout=timeout, known=known)
     if operator is not None:
         return OperatorSource(path, operator, timeout=timeout)
     return FileSource(path)

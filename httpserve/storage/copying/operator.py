@@ -6,6 +6,7 @@ Knows opendal. Knows nothing of the other end.
 from __future__ import annotations
 
 import errno
+import io
 import threading
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from httpserve.storage.copying.opendal_errors import (
     reason_of,
     source_error,
 )
+from httpserve.storage.copying.unchanged import Origin, origin_of_object, store_of
 
 if TYPE_CHECKING:
     from opendal.file import File
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 UPLOAD_PART_BYTES = 8 * 1024 * 1024  # for a store that takes parts; S3 takes at most 10,000 of them
 UPLOADS_AT_ONCE = 4
+AT_ONCE_BYTES = 4 * 1024 * 1024  # of an object that is read whole into memory: one request, and one copy of its bytes
 
 _log = logger("httpserve.storage")
 
@@ -49,6 +52,9 @@ class OperatorSource:
         self._operator = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
         self._before = self._stat()
         self.size = None if self._before is None else self._before.content_length
+        self.origin = None
+        if self._before is not None:
+            self.origin = origin_of_object(store_of(operator), self._path, self._before.etag, self.size)
         self._reading = threading.Lock()  # guards _file: opendal refuses a close during a read
         self._closed = False
         try:
@@ -77,6 +83,7 @@ class OperatorSource:
         except OPENDAL_ERRORS:
             # Every byte that it claimed to have is here; if it has gone since, that does not matter.
             _log.debug("%s was read, and cannot be asked whether it changed meanwhile", self.label)
+            self.origin = None
             return
         if _tags(now) != _tags(self._before):
             raise changed(self.label)
@@ -102,6 +109,51 @@ class OperatorSource:
         if metadata.is_dir:
             raise unreadable(self.label, "it is a directory; its files can be copied one by one", errno.EISDIR)
         return metadata
+
+
+class ObjectSource:
+    """An object that a list has just shown: read without a further question, and only as that version.
+
+    A store that cannot hold a read to a version, or gives none, needs an `OperatorSource`.
+    """
+
+    interruptible = False
+
+    def __init__(
+        self, path: str, operator: opendal.Operator, size: int, etag: str, origin: Origin | None, *, timeout: float
+    ) -> None:
+        """Read a small object at once, and open a large one. *operator* has a layer that ends a stall by *timeout*."""
+        self.label = redacted(f"{path!r} on {operator!r}")
+        self.size = size
+        self.origin = origin
+        self._timeout = timeout
+        self._read = 0
+        try:
+            if size <= AT_ONCE_BYTES:
+                self._file: File | io.BytesIO = io.BytesIO(operator.read(path, if_match=etag))
+            else:
+                self._file = operator.open(path, "rb", if_match=etag)
+        except OPENDAL_ERRORS as error:
+            raise self._error(error) from None
+
+    def readinto(self, buffer: memoryview) -> int:
+        try:
+            count = self._file.readinto(buffer)
+        except OPENDAL_ERRORS as error:
+            raise self._error(error) from None
+        self._read += count
+        return count
+
+    def finish(self) -> None:
+        check_whole(self.label, self._read, self.size)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _error(self, error: Exception) -> CopyFailed:
+        if kind_of(error) == "ConditionNotMatch":
+            return changed(self.label)
+        return source_error(error, self.label, self._timeout)
 
 
 def _tags(metadata: Metadata) -> tuple[object, ...]:

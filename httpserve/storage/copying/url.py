@@ -36,6 +36,7 @@ from httpserve.storage.copying.messages import (
 )
 from httpserve.storage.copying.resumption import Representation, Resume, how_to_resume, part_of, representation_of
 from httpserve.storage.copying.strict_response import SlowAnswer
+from httpserve.storage.copying.unchanged import Origin, etag_to_ask, origin_of_url
 
 RESUME_TRIES = 5
 FIRST_PAUSE = 0.1  # seconds; doubles with each try
@@ -61,8 +62,15 @@ class HttpSource:
 
     interruptible = True
 
-    def __init__(self, url: str, *, timeout: float) -> None:
+    def __init__(self, url: str, *, timeout: float, known: Origin | None = None, accept: str | None = None) -> None:
+        """Ask for *url*, and wait for the head of its answer. The version that is *known* comes without its bytes.
+
+        *accept*: the kind of content to ask for.
+        """
         self.label = redacted_url(url)
+        self._url = url
+        self._known = known
+        self._asked = {} if accept is None else {"Accept": accept}
         self._address = address_of(url)
         self._timeout = timeout
         self._closed = Latch()
@@ -77,7 +85,7 @@ class HttpSource:
         self._tries = 0  # resumptions since there was progress
         self._held = Representation(None, None, None)
         try:
-            self._begin(self._get(None))
+            self._begin_unless_known()
         except BaseException as error:  # a Ctrl-C too: nobody else has the session
             self.close()
             if isinstance(error, _BrokenOff):
@@ -87,6 +95,10 @@ class HttpSource:
     @property
     def size(self) -> int | None:
         return self._held.size
+
+    @property
+    def origin(self) -> Origin | None:
+        return origin_of_url(self._url, self._held.etag)
 
     def readinto(self, buffer: memoryview) -> int:
         while True:
@@ -120,6 +132,21 @@ class HttpSource:
         if not data and any(said is not None and end < said for said in (self._stop, self.size)):
             raise _BrokenOff("the connection was closed")
         return data
+
+    def _begin_unless_known(self) -> None:
+        etag = etag_to_ask(self._url, self._known)
+        if etag is None:
+            self._begin(self._get(None))
+            return
+        fields = self._asked
+        self._asked = fields | {"If-None-Match": etag}
+        response = self._get(None)
+        self._asked = fields
+        if response.status_code == HTTPStatus.NOT_MODIFIED:
+            self._held = Representation(None, etag, None)
+            self._drop()
+        else:
+            self._begin(response)
 
     def _begin(self, response: requests.Response) -> None:
         """Take the content of *response* for the whole representation."""
@@ -196,7 +223,7 @@ class HttpSource:
 
     def _send(self, address: UrlParts, offset: int | None) -> requests.Response:
         root = f"{address.scheme}://{address.authority}/"
-        fields = {"Accept-Encoding": "identity"}
+        fields = {"Accept-Encoding": "identity", **self._asked}
         if offset is not None and self._held.validator is not None:
             fields |= {"Range": f"bytes={offset}-", "If-Range": self._held.validator}
         with self._border():

@@ -28,7 +28,8 @@ from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import LIST, Ground, Place
-from httpserve.storage.served import Fields, Identity, Listeners
+from httpserve.storage.directory.row import Row
+from httpserve.storage.served import Identity, Listeners
 
 SECOND_NS = 1_000_000_000
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -79,17 +80,48 @@ class Changes:
             finally:
                 self._lock.release()
 
-    def incoming(self, name: str) -> Incoming:
-        """Begin a new version of *name* in a temporary sibling."""
+    def note_of(self, name: str) -> tuple[object, str | None]:
+        """Return the note that the latest version of *name* came in with, and its digest; None where there is none."""
+        version = self.created.versions.get(name)
+        return (None, None) if version is None else (version.note, version.sha256)
+
+    def renew(self, name: str, note: object) -> int | None:
+        """Let what is at *name* count as put anew, if it is the version that came in with that very *note*.
+
+        Return its size in bytes; None where it is not, and nothing has changed.
+        """
+        with self._lock:
+            version = self.created.versions.get(name)
+            if self._closed or version is None or version.note is not note:
+                return None
+            try:
+                found = os.lstat(self.prefix + name)
+            except OSError:
+                return None
+            own = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            if version.identity != own:
+                return None
+            self._listeners.before_publish(name)
+            return version.identity.size
+
+    def incoming(self, name: str, row: Row | None = None) -> Incoming:
+        """Begin a new version of *name* in a temporary sibling, perhaps as the next of a *row*."""
         try:
             if self._closed:
                 self._check_open()
-            place = Place(self.ground, name)
+            place = Place(self.ground, name) if row is None else row.place(self.ground, name)
             if place.is_directory():
                 place.close()
                 raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
             journal = self._journal or self._began_journal()
-            incoming = Incoming(name, place, journal.enter(), None if journal.file is None else journal, self)
+            temporary = journal.enter()
+            noted = None if journal.file is None else journal
+            if row is not None:
+                if row.temporary:
+                    temporary, noted = row.temporary, None
+                else:
+                    row.begin(place, temporary, journal)
+            incoming = Incoming(name, place, temporary, noted, self)
             self._underway[incoming.temporary] = weakref.ref(incoming)
             try:
                 if self._closed:  # after registering: either close() finds it there, or we find it closed
@@ -113,12 +145,12 @@ class Changes:
             before = place.look()
             is_ours = before is None or self.created.made(place, before)
             self._listeners.before_publish(incoming.name)
-            coming = self._coming[key] = _version(written, before, sha256, incoming.fields)
+            coming = self._coming[key] = _version(written, before, sha256, incoming)
             try:
                 # The move changes ctime, and network file systems settle mtime only when a file is closed.
                 found = place.replace(incoming.temporary) or written
                 same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
-                version = _version(found, before, sha256, incoming.fields) if same else coming
+                version = _version(found, before, sha256, incoming) if same else coming
                 self.created.file(key, version, is_ours=is_ours, generation=generation)
             finally:
                 self._coming.pop(key, None)
@@ -128,8 +160,10 @@ class Changes:
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:
         """Forget what is no longer on its way in; *prune* the parents made for it. For `Incoming` only."""
-        if self._underway.pop(incoming.temporary, None) is None:  # settled meanwhile, by a finalizer or by close
-            return
+        reference = self._underway.get(incoming.temporary)
+        known = incoming if reference is None else reference()
+        if known not in (incoming, None) or self._underway.pop(incoming.temporary, None) is None:
+            return  # settled meanwhile, by a finalizer or by close; perhaps the next of its row is under way
         if prune:
             self._prune(incoming.place.directory)
         if self._journal is not None:  # pragma: no branch - incoming() began it
@@ -326,10 +360,10 @@ class _EmptyingInRoot(Emptying):
             raise FileNotFoundError(errno.ENOENT, "its directory was moved meanwhile")
 
 
-def _version(found: os.stat_result, before: os.stat_result | None, sha256: str | None, fields: Fields) -> Version:
+def _version(found: os.stat_result, before: os.stat_result | None, sha256: str | None, incoming: Incoming) -> Version:
     shares_second = before is not None and before.st_mtime_ns // SECOND_NS == found.st_mtime_ns // SECOND_NS
     own = Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return Version(own, sha256, shares_second, fields)
+    return Version(own, sha256, shares_second, incoming.fields, incoming.note)
 
 
 def _remove(place: Place) -> None:

@@ -18,12 +18,16 @@ from httpserve.storage.served import Fields, Identity
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A file that came in through us: which version, its digest where one was computed, and the fields it came with."""
+    """A file that came in through us: which version, its digest where one was computed, and the fields it came with.
+
+    The `note` is of whoever put it, about where its bytes are from; it goes with the version, and says nothing here.
+    """
 
     identity: Identity
     sha256: str | None
     shares_second: bool = False  # with the version before: their times of change differ by less than HTTP can say
     fields: Fields = ()
+    note: object = None
 
 
 class Origin(Enum):

@@ -119,6 +119,16 @@ class Place:
             return f"{self.directory}/{last}" if self.directory else last
         return "/".join(part for part in (self.directory, *self.missing, last) if part)
 
+    def neighbour(self, last: str) -> Place | None:
+        """Return the place of another name in the same directory; None where it takes a walk: it is a symlink."""
+        other = Place.__new__(Place)
+        other._fds = Descriptors()
+        other._fds.extend(map(os.dup, (self.fd,)))
+        other.fd, other.ground, other.directory = other._fds[-1], self.ground, self.directory
+        other.last, other.missing, other._lack = last, (), errno.ENOENT
+        other.found = other.look()
+        return None if other.found is not None and stat.S_ISLNK(other.found.st_mode) else other
+
     def again(self) -> None:
         """Walk there once more: a directory has come or gone meanwhile."""
         self._walk(self.key, follow=False)

@@ -97,6 +97,25 @@ class StoreChanges:
             self._underway.add(spool)
         return spool
 
+    def note_of(self, name: str) -> tuple[object, str | None]:
+        """Do what `Accessor.note_of` says."""
+        note = self._versions.note(name)
+        return (None, None) if note is None else (note.source, note.sha256)
+
+    def renew(self, name: str, source: object) -> int | None:
+        """Do what `Accessor.renew` says: one look at the object."""
+        note = self._versions.note(name)
+        if note is None or note.source is not source or note.facts.etag is None:
+            return None
+        try:
+            found = interruptibly(partial(self._versions.look, name))
+        except (NotFound, IsADirectory):
+            return None
+        if found.facts != note.facts:
+            return None
+        self._listeners.before_publish(name)
+        return found.facts.size
+
     def publish(self, spool: Spool, sha256: str) -> None:
         """Do what `spool.Owner.publish` says."""
         interruptibly(partial(self._publish, spool, sha256))
@@ -119,7 +138,7 @@ class StoreChanges:
                 raise AlreadyExists(text, name) from None
             finally:
                 self._versions.changed(name)
-            found = self._noted(name, sha256, spool.fields, is_new=is_new)
+            found = self._noted(name, sha256, spool.fields, is_new=is_new, source=spool.note)
             if found is not None:
                 self._adopt(found, fd)
 
@@ -182,7 +201,9 @@ class StoreChanges:
             options["if_not_exists"] = True
         return options
 
-    def _noted(self, name: str, sha256: str | None, fields: Fields, *, is_new: bool) -> Found | None:
+    def _noted(
+        self, name: str, sha256: str | None, fields: Fields, *, is_new: bool, source: object = None
+    ) -> Found | None:
         """Put on record what was just written; None if it is another's version by now, or the store does not say."""
         try:
             with self._calls.asking("stat", name):
@@ -193,7 +214,7 @@ class StoreChanges:
         facts, kept = Facts.of(metadata), (metadata.user_metadata or {}).get(SHA256, sha256)
         if sha256 is not None and kept != sha256:
             return None
-        self._versions.changed(name, None if sha256 is None else Note(facts, sha256, fields))
+        self._versions.changed(name, None if sha256 is None else Note(facts, sha256, fields, source))
         with self._lock:
             if is_new or name in self._created:
                 self._created[name] = facts

@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -69,6 +69,8 @@ class StoreRoot:
 
     In a forked child nothing works, as opendal does not; all says so.
     """
+
+    is_local = False
 
     def __init__(
         self,
@@ -315,6 +317,18 @@ class StoreRoot:
 
     def incoming(self, name: str) -> Spool:
         return self._changing("write", name).incoming(name)
+
+    def row(self) -> AbstractContextManager[Callable[[str], Spool]]:
+        return nullcontext(self.incoming)
+
+    def note_of(self, name: str) -> tuple[object, str | None]:
+        return self._changes.note_of(name)
+
+    def renew(self, name: str, note: object) -> int | None:
+        return self._changes.renew(name, note)
+
+    def may_change(self, name: str) -> bool:
+        return True
 
     def list(self, operation: str, name: str, *, is_directory: bool, recursive: bool) -> Names:
         return interruptibly(partial(self._listed, name, is_directory=is_directory, recursive=recursive))

@@ -53,6 +53,7 @@ class Spool:
         """Make the file in *directory*. Raises StorageError."""
         self.name = name
         self.fields: Fields = ()  # what answers with it are to say
+        self.note: object = None  # what is to be kept with the record of it
         self.start = 0  # where a copy into it begins
         self.may_replace = True  # what is there
         self._owner = owner

@@ -68,11 +68,15 @@ class Found(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What is known of a version that came in through us, where the store does not keep it."""
+    """What is known of a version that came in through us, where the store does not keep it.
+
+    `source` is what the copy has noted about where its bytes are from.
+    """
 
     facts: Facts
     sha256: str
     fields: Fields
+    source: object = None
 
 
 class _Look:

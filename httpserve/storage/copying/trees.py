@@ -1,0 +1,300 @@
+"""What a whole tree has to copy: the files below a local directory, below a path on an operator, or below a URL.
+
+Knows the three kinds, and which files patterns mean. Knows nothing of where they go.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterator
+from fnmatch import translate
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import opendal
+from opendal.layers import TimeoutLayer
+
+from httpserve.base.arguments import checked_seconds
+from httpserve.base.names import is_name
+from httpserve.errors import HttpServeError, InvalidArgument, InvalidType
+from httpserve.storage.copying.ends import TracedSource
+from httpserve.storage.copying.listing import files_below
+from httpserve.storage.copying.local import FileSource
+from httpserve.storage.copying.messages import missing, redacted_url, unreadable
+from httpserve.storage.copying.opening import check_operator, checked_path, open_source
+from httpserve.storage.copying.operator import ObjectSource, operator_path
+from httpserve.storage.copying.unchanged import Origin, origin_of_file, origin_of_object, store_of
+
+OWN_PREFIX = ".httpserve-"  # of what another server of ours keeps in its directory
+MOST_LISTING_BYTES = 64 * 1024 * 1024  # of one directory over HTTP, some 500,000 files
+_JSON = "application/json"
+_HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
+
+
+class Item(NamedTuple):
+    """One file to put.
+
+    Attributes:
+        name: Its path in the tree.
+        size: In bytes, as far as that is known.
+        origin: Which version it is, where that is known before it is opened.
+        open: What opens it; it is told which version is there already, and may then come without bytes.
+        is_remote: Whether it waits for more than a disk of this host.
+    """
+
+    name: str
+    size: int | None
+    origin: Origin | None
+    open: Callable[[Origin | None], TracedSource]
+    is_remote: bool = True
+
+
+class Tree(NamedTuple):
+    """What is to be put, and what cannot be: the errors by their paths in the tree."""
+
+    items: list[Item]
+    errors: dict[str, HttpServeError]
+    is_local: bool
+
+
+Wanted = Callable[[str], bool]
+
+
+def tree_of(src: str | os.PathLike[str], operator: opendal.Operator | None, wanted: Wanted, *, timeout: float) -> Tree:
+    """Find the files below a local directory, a path on *operator*, or the URL of a directory that httpserve lists.
+
+    Blocks until all are known; a Ctrl-C ends it.
+
+    Raises:
+        InvalidType, InvalidArgument: That cannot be a tree.
+        SourceNotFound: There is none.
+        CopyFailed: It is a file, or cannot be listed.
+    """
+    path = checked_path(src, "src")
+    check_operator(operator)
+    checked_seconds("timeout", timeout)
+    if _HTTP_URL.match(path):
+        return _url_tree(path, wanted, timeout)
+    if operator is not None:
+        return _operator_tree(path, operator, wanted, timeout)
+    return _Walk(path, wanted).tree()
+
+
+# Which files
+
+
+def patterns(include: object, exclude: object) -> Wanted:
+    """Return what tells by its path in the tree whether a file is wanted. Raises InvalidType for what is no pattern."""
+    included, excluded = _compiled("include", include), _compiled("exclude", exclude)
+    if not included and not excluded:
+        return lambda name: True
+    return lambda name: (not included or _fits(name, included)) and not _fits(name, excluded)
+
+
+def _compiled(argument: str, given: Any) -> list[tuple[bool, re.Pattern[str]]]:
+    """Return each pattern, and whether it is for a whole path."""
+    words = (given,) if isinstance(given, str) else given
+    if not isinstance(words, Collection) or not all(isinstance(word, str) for word in words):
+        raise InvalidType(f"{argument} must be a pattern, or several, not {given!r}")
+    made = []
+    for word in words:
+        pattern = word.strip("/")
+        if not pattern:
+            raise InvalidArgument(f"{argument} has the pattern {word!r}, which no file fits")
+        # `**/` is any number of directories, also none.
+        parts = [translate(part).removesuffix(r"\Z").removesuffix(r"\z") for part in pattern.split("**/")]
+        made.append(("/" in word.rstrip("/"), re.compile("(?s:.*/)?".join(parts))))
+    return made
+
+
+def _fits(name: str, given: list[tuple[bool, re.Pattern[str]]]) -> bool:
+    """Tell whether a pattern fits the path, or that of a directory on it; without `/`, any component of the path."""
+    parts = name.split("/")
+    paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    return any(one.fullmatch(path) for is_path, one in given for path in (paths if is_path else parts))
+
+
+# A local directory
+
+
+class _Walk:
+    """The walk through a local directory. Symlinks are followed where they stay in it."""
+
+    def __init__(self, path: str, wanted: Wanted) -> None:
+        self._path = path
+        self._wanted = wanted
+        self._real = os.path.realpath(path)
+        self._items: list[Item] = []
+        self._errors: dict[str, HttpServeError] = {}
+
+    def tree(self) -> Tree:
+        try:
+            found = os.stat(self._path)
+            if not stat.S_ISDIR(found.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, "it is not a directory; put_file() puts one file")
+            self._walk(self._path, "", {(found.st_dev, found.st_ino)})
+        except OSError as error:
+            label = repr(redacted_url(self._path))
+            if error.errno == errno.ENOENT:
+                raise missing(label) from None
+            raise unreadable(label, error.strerror or str(error), error.errno) from None
+        return Tree(self._items, self._errors, is_local=True)
+
+    def _walk(self, path: str, below: str, within: set[tuple[int, int]]) -> None:
+        """Go through one directory; *within* are those on the way to it, so that no symlink leads in a circle."""
+        with os.scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        directories = []
+        for entry in found:
+            name = below + entry.name
+            if entry.name.startswith(OWN_PREFIX):
+                continue
+            try:
+                if entry.is_dir():
+                    directories.append(entry)
+                elif self._wanted(name):
+                    self._add(entry, name)
+            except OSError as error:
+                self._fail(name, error.strerror or str(error), error.errno)
+        for entry in directories:
+            self._enter(entry, below + entry.name, within)
+
+    def _enter(self, entry: os.DirEntry[str], name: str, within: set[tuple[int, int]]) -> None:
+        try:
+            if entry.is_symlink() and not self._stays(entry):
+                if self._wanted(name):
+                    self._fail(name, "a symlink leads out of the directory; exclude= leaves it out")
+                return
+            found = entry.stat()
+            own = (found.st_dev, found.st_ino)
+            if own not in within:  # else all of it is here already
+                self._walk(entry.path, f"{name}/", within | {own})
+        except OSError as error:
+            if self._wanted(name):
+                self._fail(name, error.strerror or str(error), error.errno)
+
+    def _add(self, entry: os.DirEntry[str], name: str) -> None:
+        if entry.is_symlink() and not self._stays(entry):
+            raise OSError(None, "a symlink leads nowhere, or out of the directory; exclude= leaves it out")
+        found = entry.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(None, "it is not a file; exclude= leaves it out")
+        origin = origin_of_file(found) if found.st_size else None
+        path = entry.path
+        self._items.append(Item(name, found.st_size, origin, lambda known: FileSource(path), is_remote=False))
+
+    def _stays(self, entry: os.DirEntry[str]) -> bool:
+        real = os.path.realpath(entry.path)
+        return os.path.exists(real) and (real + os.sep).startswith(self._real.rstrip(os.sep) + os.sep)
+
+    def _fail(self, name: str, why: str, number: int | None = None) -> None:
+        self._errors[name] = unreadable(repr(os.path.join(self._path, name)), why, number)
+
+
+# A path on an operator
+
+
+def _operator_tree(path: str, operator: opendal.Operator, wanted: Wanted, timeout: float) -> Tree:
+    directory = operator_path(path, "src").strip("/")
+    directory = directory and f"{directory}/"
+    found = files_below(operator, directory, timeout=timeout)
+    timed = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
+    store, can_pin = store_of(operator), operator.capability().read_with_if_match
+    items = []
+    for whole, size, etag in found:
+        name = whole[len(directory) :]
+        if name.rpartition("/")[2].startswith(OWN_PREFIX) or not wanted(name):
+            continue
+        origin = origin_of_object(store, whole, etag, size)
+        opened: Callable[[Origin | None], TracedSource]
+        if can_pin and size is not None and etag is not None and origin is not None:
+            opened = partial(_opened_object, whole, timed, size, etag, origin, timeout)
+        else:
+            opened = partial(_opened, whole, operator, timeout)
+        items.append(Item(name, size, origin, opened))
+    return Tree(items, {}, is_local=False)
+
+
+def _opened_object(
+    path: str,
+    operator: opendal.Operator,
+    size: int,
+    etag: str,
+    origin: Origin,
+    timeout: float,
+    known: Origin | None,
+) -> TracedSource:
+    return ObjectSource(path, operator, size, etag, origin, timeout=timeout)
+
+
+def _opened(path: str, operator: opendal.Operator | None, timeout: float, known: Origin | None) -> TracedSource:
+    return open_source(path, operator, timeout=timeout, known=known)
+
+
+def item_of(name: str, src: str | os.PathLike[str], operator: opendal.Operator | None, *, timeout: float) -> Item:
+    """Return one file to put as *name*; nothing is asked before it is opened. Raises InvalidType, InvalidArgument."""
+    path = checked_path(src, "src")
+    check_operator(operator)
+    checked_seconds("timeout", timeout)
+    is_remote = operator is not None or _HTTP_URL.match(path) is not None
+    return Item(name, None, None, partial(_opened, path, operator, timeout), is_remote)
+
+
+# A directory that httpserve lists
+
+
+def _url_tree(url: str, wanted: Wanted, timeout: float) -> Tree:
+    parts = urlsplit(url)
+    base = parts._replace(path=f"{parts.path.rstrip('/')}/", fragment="")
+    items: list[Item] = []
+    errors: dict[str, HttpServeError] = {}
+    waiting = [""]
+    while waiting:
+        directory = waiting.pop()
+        try:
+            entries = _listed(base._replace(path=base.path + quote(directory)).geturl(), timeout)
+        except HttpServeError as error:
+            if not directory:
+                raise
+            errors[directory.rstrip("/")] = error
+            continue
+        for own, is_dir, size in entries:
+            name = directory + own
+            if is_dir:
+                waiting.append(f"{name}/")
+            elif wanted(name):
+                address = base._replace(path=base.path + quote(name)).geturl()
+                items.append(Item(name, size, None, partial(_opened, address, None, timeout)))
+    return Tree(items, errors, is_local=False)
+
+
+def _listed(url: str, timeout: float) -> Iterator[tuple[str, bool, int | None]]:
+    """Return name, kind and size of what is in a directory, as `GET` with `Accept: application/json` tells."""
+    from httpserve.storage.copying.url import HttpSource  # on first use, as in opening.py
+
+    source = HttpSource(url, timeout=timeout, accept=_JSON)
+    try:
+        data, buffer = bytearray(), memoryview(bytearray(64 * 1024))
+        while count := source.readinto(buffer):
+            data += buffer[:count]
+            if len(data) > MOST_LISTING_BYTES:
+                raise unreadable(source.label, "its list is too long")
+        source.finish()
+        return iter([_entry(one) for one in json.loads(data)])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        why = "it is not a list of a directory, as httpserve gives one where there is no index.html"
+        raise unreadable(source.label, why) from None
+    finally:
+        source.close()
+
+
+def _entry(said: Any) -> tuple[str, bool, int | None]:  # Any: what a server sends
+    name, kind, size = said["name"], said["type"], said["size"]
+    if "/" in name or not is_name(name) or kind not in ("file", "directory"):
+        raise ValueError
+    return name, kind == "directory", size if isinstance(size, int) else None

@@ -1,0 +1,84 @@
+"""What is noted about the source of a file that was put, so that the same bytes need not be copied again.
+
+Knows what tells one version of a source from all others. Knows nothing of how a source is read, nor where a file goes.
+A time alone never tells: a local file is told by its number, size and both times, once it has rested; anything else by
+the validator that its server gives it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import opendal
+
+# A change within a clock tick of the last one leaves the same times behind; git calls such a file racy.
+RESTED_NS = 2_000_000_000
+_STRONG_ETAG = re.compile(r'"[^"]*"')
+
+
+class Origin(NamedTuple):
+    """One version of one source: two that are equal have the same bytes."""
+
+    source: Hashable
+    mark: Hashable
+
+
+class Manner(NamedTuple):
+    """How a file is put: what is done to the bytes, and what answers with them say."""
+
+    fields: tuple[tuple[str, str], ...] = ()
+    decompress: bool | str = False
+    max_bytes: int | None = None
+
+
+class Note:
+    """What is kept with a file that was put. Its `origin` is None until it is known, and where nothing tells it."""
+
+    __slots__ = ("manner", "origin")
+
+    def __init__(self, manner: Manner) -> None:
+        self.manner = manner
+        self.origin: Origin | None = None
+
+
+def origin_of_file(found: os.stat_result) -> Origin:
+    """Return the origin for a local file that is not empty: some files of the system say 0 and have more."""
+    return Origin("file", (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+def origin_of_empty_file() -> Origin:
+    """Return the origin for a local file in which there was nothing to read."""
+    return Origin("file", "empty")
+
+
+def has_rested(found: os.stat_result) -> bool:
+    """Say whether a local file had not changed for so long that a later change shows in its times."""
+    return time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) >= RESTED_NS
+
+
+def origin_of_object(store: Hashable, path: str, etag: str | None, size: int | None) -> Origin | None:
+    """Return the origin for an object; None where its store gives it no strong ETag."""
+    if etag is None or etag.startswith("W/"):
+        return None
+    return Origin((store, path), (etag, size))
+
+
+def store_of(operator: opendal.Operator) -> Hashable:
+    """Return what tells the store of an operator from another: two with the same options have the same objects."""
+    service, options = operator.__reduce__()[1]  # what it is pickled as: nothing else tells them
+    return hashlib.sha256(repr((service, sorted(options.items()))).encode()).digest()  # they may be secret
+
+
+def origin_of_url(url: str, etag: str | None) -> Origin | None:
+    """Return the origin for what a URL gives; None without a strong ETag."""
+    return Origin(url, etag) if etag is not None and _STRONG_ETAG.fullmatch(etag) else None
+
+
+def etag_to_ask(url: str, known: Origin | None) -> str | None:
+    """Return the ETag that a known origin has, if it is of this URL."""
+    return str(known.mark) if known is not None and known.source == url else None
