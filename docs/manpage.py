@@ -36,6 +36,9 @@ OUTPUT = (
 PATHS = (
     "Each of several paths is served under its own last name, wherever it lies, and nothing beside them is. A "
     "number as the last word is the port, where no such path exists and -p is not given.",
+    "A PATH such as s3://bucket/prefix is a store of objects, which is served in place of a directory: any service of "
+    "OpenDAL, with its options by -o. Keys are best in the environment, as AWS_ACCESS_KEY_ID, where nobody else sees "
+    "them. Paths of this host beside it are served too. In the store nothing is changed, but for --upload.",
 )
 
 VARIABLES = (
@@ -85,8 +88,9 @@ EVENTS = (
 )
 
 ALSO = {
-    "put": "It takes the options above but --directory, --no-listing, --dot-files and --version, and:",
-    "doctor": "It takes --directory, --bind, --port, --peer, --advertise and --wait-for-address, and:",
+    "put": "It takes the options but --directory, those for stores, --no-listing, --dot-files and --version, and:",
+    "doctor": "It takes --directory, the options for stores, --bind, --port, --peer, --advertise and "
+    "--wait-for-address, and:",
 }
 
 PORT_FILE = (

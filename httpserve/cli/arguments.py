@@ -13,10 +13,11 @@ import shlex
 import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import urlencode
 
 from httpserve import HttpServeError, __version__
 from httpserve.base.text import Hint, Message, printable, worded
-from httpserve.cli.paths import COMMANDS, what_to_serve
+from httpserve.cli.paths import COMMANDS, is_store, what_to_serve
 
 if TYPE_CHECKING:
     from httpserve.faults import Said
@@ -49,7 +50,7 @@ EXAMPLES = {
     "": (
         "httpserve board.img --peer 192.168.7.2 --command u-boot",
         "httpserve build/ --exit-after zImage --exit-after board.img,2 --timeout 600",
-        "httpserve build/ --fault 'board.img=cut@50%,times=2'",
+        "httpserve s3://bucket/images -o region=eu-central-1 --cache-bytes 200G",
     ),
     "put": (
         "httpserve put build/zImage boot/zImage --exit-after boot/zImage,3",
@@ -70,6 +71,11 @@ class Options(argparse.Namespace):
     """What a command line says."""
 
     paths: list[str]
+    store: str = ""  # the URL of a store that was given as PATH
+    store_options: list[str]  # of -o, each as a part of a query
+    cache_dir: str | None = None
+    cache_bytes: int | None = None
+    fresh_for: float | None = None
     directory: str | None
     src: str | None  # None but for `put`
     dst: str
@@ -127,7 +133,10 @@ def _read_where(parser: argparse.ArgumentParser, options: Options) -> None:
     options.bind = next(iter(options.addresses), None)
     options.more_hosts = options.addresses[1:]
     if options.src is None:
-        _read_paths(options)
+        try:
+            _read_paths(options)
+        except ValueError as error:
+            parser.error(str(error))
     wanted = [] if options.bind is not None or options.peer is not None else ["HTTPSERVE_HOST", "HTTPSERVE_PEER"]
     wanted += [] if options.given_port is not None else ["HTTPSERVE_PORT"]
     options.environment = {name: value for name in wanted if (value := os.environ.get(name))}
@@ -140,14 +149,28 @@ def _read_where(parser: argparse.ArgumentParser, options: Options) -> None:
 
 
 def _read_paths(options: Options) -> None:
-    """Take a number for the port, as http.server does, where no such path exists. Put paths into the directory."""
+    """Take a number for the port, as http.server does, where no such path exists. Put paths into the directory.
+
+    Take a URL for a store. Raises ValueError where that is not how stores are served.
+    """
     place = options.directory or ""
-    paths = [os.path.join(place, path) for path in options.paths]
-    if options.given_port is None and paths and is_port(options.paths[-1]) and not os.path.exists(paths[-1]):
-        options.given_port = int(options.paths[-1])
+    stores = [path for path in options.paths if is_store(path)]
+    words = [path for path in options.paths if path not in stores]
+    paths = [os.path.join(place, path) for path in words]
+    if options.given_port is None and paths and is_port(words[-1]) and not os.path.exists(paths[-1]):
+        options.given_port = int(words[-1])
         options.is_port_bare = True
         paths.pop()
-    options.paths = paths or [place or "."]
+    if len(stores) > 1:
+        raise ValueError("one store is served by one command; give one URL")
+    options.store = "".join(stores)
+    if options.store.startswith(("fs:", "file:")):
+        raise ValueError(f"{options.store} is on this computer: give its path")
+    options.paths = paths if paths or stores else [place or "."]
+    terms = {"-o": options.store_options, "--cache-dir": options.cache_dir, "--cache-bytes": options.cache_bytes}
+    for name, value in {**terms, "--fresh-for": options.fresh_for}.items():
+        if not stores and value not in (None, []):
+            raise ValueError(f"{name} needs the URL of a store as PATH, such as s3://bucket/prefix")
 
 
 def _check_exit(parser: argparse.ArgumentParser, options: Options) -> None:
@@ -189,6 +212,7 @@ def serve_parser() -> argparse.ArgumentParser:
     """Describe `httpserve PATH`."""
     parser = _parser("")
     _add_paths(parser)
+    _add_store(parser)
     _add_where(parser)
     _add_serving(parser)
     parser.add_argument("--no-listing", action="store_false", dest="listing", help="do not list what is in directories")
@@ -220,6 +244,7 @@ def doctor_parser() -> argparse.ArgumentParser:
     """Describe `httpserve doctor`."""
     parser = _parser("doctor")
     _add_paths(parser)
+    _add_store(parser)
     _add_where(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.set_defaults(src=None)
@@ -270,6 +295,19 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--directory", metavar="DIR", help="where each PATH begins (default: .)")
 
 
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    what = "an option of the store whose URL PATH is; repeatable"
+    add(
+        "-o", "--option", type=store_option, action="append", default=[], dest="store_options", metavar="K=V", help=what
+    )
+    what = "keep there what is read from it (default: in private)"
+    add("--cache-dir", metavar="DIR", help=what)
+    add("--cache-bytes", type=size_or_0, metavar="SIZE", help="the most to keep of it; 0: nothing (default: 8G)")
+    what = "take an object for unchanged for S s (default: 0)"
+    add("--fresh-for", type=seconds_or_0, metavar="S", help=what)
+
+
 def _add_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     what = "listen on an address, or that of eth0; repeatable"
@@ -318,12 +356,30 @@ def port_number(text: str) -> int:
 
 
 def byte_count(text: str) -> int:
-    """Read a number of bytes above 0, or of the units that K, M and G stand for."""
-    match = re.fullmatch(r"([0-9]{1,15})(?:([KMG])(?:iB|B)?)?", text, re.IGNORECASE)
-    count = int(match[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[(match[2] or "").upper()] if match else 0
+    """Read a number of bytes above 0, or of the units that K, M, G and T stand for."""
+    match = re.fullmatch(r"([0-9]{1,15})(?:([KMGT])(?:iB|B)?)?", text, re.IGNORECASE)
+    count = int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[(match[2] or "").upper()] if match else 0
     if count:
         return count
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes above 0, such as 64M")
+
+
+def size_or_0(text: str) -> int:
+    """Read what `byte_count` reads, or 0."""
+    return 0 if text == "0" else byte_count(text)
+
+
+def seconds_or_0(text: str) -> float:
+    """Read what `seconds` reads, or 0."""
+    return 0.0 if text == "0" else seconds(text)
+
+
+def store_option(text: str) -> str:
+    """Read `KEY=VALUE`, as a part of a URL's query. A message has no value, which may be a secret."""
+    key, is_pair, value = text.partition("=")
+    if not is_pair or not re.fullmatch(r"[A-Za-z]\w*", key):
+        raise argparse.ArgumentTypeError("an option of a store is written KEY=VALUE, such as region=eu-central-1")
+    return urlencode({key: value})
 
 
 def seconds(text: str) -> float:
@@ -445,5 +501,5 @@ def _names_served(prefix: str, parsed_args: Any, **_: Any) -> Iterable[str]:  # 
     try:
         _read_paths(parsed_args)
         return list(what_to_serve(parsed_args.paths).beginning_with(prefix))
-    except HttpServeError:
+    except (HttpServeError, ValueError):
         return []

@@ -33,7 +33,7 @@ def doctor(options: Options, out: Stream, err: Stream) -> int:
 
 def examined(options: Options) -> Report:
     """Return what is found about a server as the options say; that it cannot start is a finding too."""
-    served = what_to_serve(options.paths)
+    served = what_to_serve(options.paths, is_beside=bool(options.store))
     client = client_for(served, options)
     try:
         client.start(options.wait_for_address)

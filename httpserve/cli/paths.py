@@ -6,14 +6,17 @@ Knows files and directories. Does not know the server.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from httpserve import InvalidArgument, NotFound, NotPermitted
 
 COMMANDS = ("put", "doctor")  # as the first word
 URLS = ("http://", "https://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Served(NamedTuple):
@@ -64,8 +67,22 @@ class Served(NamedTuple):
                 yield f"{name}/" if os.path.isdir(self.path_of(name)) else name
 
 
-def what_to_serve(paths: Sequence[str]) -> Served:
+def is_store(path: str) -> bool:
+    """Tell whether a path is the URL of a store: of http and https one that ends in `/`, as a directory does."""
+    is_file = path.lower().startswith(URLS) and not path.endswith("/")
+    return _URL.match(path) is not None and not is_file and not os.path.exists(path)
+
+
+def shown_store(url: str) -> str:
+    """Return the URL of a store without what may be secret in it: user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def what_to_serve(paths: Sequence[str], *, is_beside: bool = False) -> Served:
     """Return what paths mean: a directory as it lies, one file alone, or several of both.
+
+    Where they are served beside something else (*is_beside*), each of them has its last name.
 
     Raises:
         NotFound: One of them does not exist.
@@ -74,7 +91,7 @@ def what_to_serve(paths: Sequence[str]) -> Served:
     """
     for path in paths:
         _check(path, paths)
-    if len(paths) == 1 and os.path.isdir(paths[0]):
+    if len(paths) == 1 and os.path.isdir(paths[0]) and not is_beside:
         return Served({"": paths[0]}, paths[0])
     places: dict[str, str] = {}
     for path in paths:
@@ -87,7 +104,11 @@ def what_to_serve(paths: Sequence[str]) -> Served:
             way = "serve the directory that holds both, or rename one"
             raise InvalidArgument(f"{places[name]!r} and {place!r} would both be served as {name!r}; {way}")
     directories = {os.path.dirname(place) for place in places.values()}
-    is_one = len(directories) == 1 and all(os.path.basename(place) == name for name, place in places.items())
+    is_one = (
+        not is_beside
+        and len(directories) == 1
+        and all(os.path.basename(place) == name for name, place in places.items())
+    )
     return Served(places, directories.pop() if is_one else None)
 
 

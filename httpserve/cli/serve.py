@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count, takewhile
+from typing import Any
 
 from httpserve import (
     CopyFailed,
@@ -34,7 +35,7 @@ from httpserve import (
 from httpserve.base.text import counted, printable
 from httpserve.cli.arguments import EXIT_ERROR, Options, explained, explained_here
 from httpserve.cli.events import UNDER_WAY, Event, EventFeed
-from httpserve.cli.paths import Served, what_to_serve
+from httpserve.cli.paths import Served, shown_store, what_to_serve
 from httpserve.cli.port_file import port_file, remove_stale
 from httpserve.cli.qr import qr_code
 from httpserve.cli.screen import Lines, LogTo, amount, amounts
@@ -156,6 +157,7 @@ class ServeCommand:
         with self._signals.limited(options.timeout):
             self._begin(client, served)
             notes = self._what_to_type(client, files)
+        names = ("", *names) if options.store else names
         urls = [client.get_url(name) for name in names] or [client.get_url()]
         url = urls[0] if len(urls) == 1 else client.get_url()
         picture = qr_code(url, self._err.encoding) if options.qr else ""
@@ -175,11 +177,11 @@ class ServeCommand:
         options = self._options
         if options.src is not None:
             return None
-        served = what_to_serve(options.paths)
+        served = what_to_serve(options.paths, is_beside=bool(options.store))
         self._awaited = {served.name_of(name): boards for name, boards in self._awaited.items()}
         options.faults = [said._replace(name=said.name and served.name_of(said.name)) for said in options.faults]
         if options.is_port_bare and not options.quiet:
-            what = " ".join(served.names) if served.directory is None else served.directory
+            what = served.directory or shown_store(options.store) or " ".join(served.names)
             self._lines.say(f"httpserve: serving {printable(what)!r} at port {options.port}")
         return served
 
@@ -256,7 +258,10 @@ class ServeCommand:
 
     def _say_ready(self, client: HttpServerClient, url: str, urls: list[str]) -> None:
         options = self._options
-        path: str | list[str] = options.src or (options.paths if len(options.paths) > 1 else options.paths[0])
+        path: str | list[str] = options.src or ""
+        if not path:
+            paths = [shown_store(options.store), *options.paths] if options.store else options.paths
+            path = paths if len(paths) > 1 else paths[0]
         where = {"url": url, "host": client.get_host(), "port": client.get_port()}
         self._tell(Event("listening", {**where, "path": path, "pid": os.getpid(), "version": __version__}))
         if not options.json:
@@ -396,7 +401,7 @@ def client_for(served: Served | None, options: Options) -> HttpServerClient:
     root = None if served is None else served.directory
     only = () if served is None or root is None else served.names
     if upload is not None:
-        if root is None:
+        if root is None and not options.store:
             raise InvalidArgument("--upload needs a directory to store them in, and the paths lie in several")
         if only and not upload.strip("/"):
             raise InvalidArgument("--upload needs a SUBDIR where not all of a directory is served")
@@ -411,13 +416,24 @@ def client_for(served: Served | None, options: Options) -> HttpServerClient:
         advertise=options.advertise,
         listing=options.listing,
         dot_files=options.dot_files,
-        read_only=root is not None and upload is None,
+        read_only=(root is not None or bool(options.store)) and upload is None,
         remove_created_on_close=upload is None,
         only=only or None,
+        **_store_of(options),
     )
     if upload is not None:
         client.accept_uploads(f"{upload}/", options.max_upload or MAX_UPLOAD_BYTES)
     return client
+
+
+def _store_of(options: Options) -> dict[str, Any]:  # Any: of the constructor's arguments
+    """Return what the client is to know about the store that it serves."""
+    if not options.store:
+        return {}
+    mark = "&" if "?" in options.store else "?"
+    url = mark.join((options.store, "&".join(options.store_options))) if options.store_options else options.store
+    terms = {"cache_dir": options.cache_dir, "cache_bytes": options.cache_bytes, "fresh_for": options.fresh_for}
+    return {"root": url, **{name: value for name, value in terms.items() if value is not None}}
 
 
 def log_to(lines: Lines, options: Options) -> None:

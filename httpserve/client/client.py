@@ -113,7 +113,7 @@ class HttpServerClient:
         lost_after: float = 30.0,
         strict_peer: bool = False,
         more_hosts: str | Collection[str] = (),
-        root: opendal.Operator | None = None,
+        root: opendal.Operator | str | None = None,
         cache_dir: StrPath | None = None,
         cache_bytes: int = CACHE_BYTES,
         fresh_for: float = 0.0,
@@ -147,7 +147,8 @@ class HttpServerClient:
             more_hosts: Where else to listen, on the same port: one address, name or interface, or several. URLs are not
                 made of these, and one that `host` already includes changes nothing.
             root: The store to serve in place of a directory: a blocking opendal operator, whose own `root=` says which
-                part of the store. docs/stores.md has recipes.
+                part of the store; or a URL with the service's options, such as `s3://bucket/part?region=eu-central-1`.
+                docs/stores.md has recipes.
             cache_dir: Where to keep what is read from the store, for all processes of this user on this host. It must
                 be on a local disk. None: a private temporary directory, deleted on close.
             cache_bytes: The most bytes of the store to keep on this host; 0: none. Default: 8 GiB.

@@ -17,6 +17,7 @@ from httpserve.site.redirects import Redirects
 from httpserve.storage.accessor import Accessor
 from httpserve.storage.directory.root import Root
 from httpserve.storage.directory_accessor import DirectoryAccessor
+from httpserve.storage.operators import is_url, new_operator
 from httpserve.storage.served import Listeners, ServedRoot
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ def files_of(
             raise InvalidArgument(f"redirect={terms.redirect!r} sends clients on to a store, and root= names none")
         root = Root(directory, remove_created=remove_created is not False, read_only=read_only, listeners=listeners)
         return Files(root, DirectoryAccessor(root))
+    if isinstance(operator, str) and is_url(operator):
+        operator = new_operator(operator, {})
     if directory is not None:
         raise InvalidArgument("root_dir and root are both given; files live in a directory or in a store")
     if isinstance(operator, opendal.AsyncOperator):
         raise InvalidType("root is an AsyncOperator, but this object blocks; pass operator.to_operator()")
     if not isinstance(operator, opendal.Operator):
-        raise InvalidType(f"root must be an opendal.Operator, not {operator!r}; a path is root_dir=")
+        raise InvalidType(f"root must be an opendal.Operator or a URL, not {operator!r}; a path is root_dir=")
     # On first use: who serves a directory needs none of it.
     from httpserve.storage.cache.cache import Cache
     from httpserve.storage.store.root import StoreRoot

@@ -96,7 +96,7 @@ class Clients:
 
 @dataclass(frozen=True)
 class Service:
-    """An OpenDAL service by its name, such as ``s3``, or an operator that `Create Operator` made."""
+    """An OpenDAL service, such as ``s3`` or ``s3://bucket/prefix``, or an operator that `Create Operator` made."""
 
     value: str | opendal.Operator
 

@@ -14,7 +14,8 @@ import opendal
 from httpserve.base.text import printable, size
 from httpserve.robot.conversions import Address, Service, Source, seconds
 from httpserve.robot.keyword import Keywords, keyword, show_link
-from httpserve.robot.operators import new_operator, operator_of
+from httpserve.robot.operators import operator_of
+from httpserve.storage.operators import new_operator
 
 
 class FileKeywords(Keywords):
@@ -120,9 +121,10 @@ class FileKeywords(Keywords):
 
     @keyword("Create Operator", "file")
     def create_operator(self, service: str, **options: str) -> opendal.Operator:
-        """Returns an OpenDAL operator for `Put File`, of a service such as ``s3``, ``webdav`` or ``fs``.
+        """Returns an OpenDAL operator for `Put File`, or for ``root=`` of `Start HTTP Server`.
 
-        The options are those of the service, each as text. Does not block: nothing is asked of the service yet.
+        ``service`` is a service such as ``s3``, ``webdav`` or ``fs``, or a URL such as ``s3://bucket/prefix``. The
+        options are those of the service, each as text. Does not block: nothing is asked of the service yet.
         Fails when there is no such service, or when an option that it needs is missing.
 
         Example:

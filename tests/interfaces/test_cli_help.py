@@ -23,7 +23,7 @@ from tests.interfaces.conftest import REPOSITORY, Run, Start
 
 MAN_PAGE = REPOSITORY / "docs" / "httpserve.1"
 SHELL_PAGE = REPOSITORY / "docs" / "shell.md"
-SCREEN_ROWS, SCREEN_COLUMNS = 40, 80
+SCREEN_ROWS, SCREEN_COLUMNS = 44, 80
 
 Completed = Callable[[str], set[str]]
 

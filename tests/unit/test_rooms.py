@@ -34,6 +34,7 @@ TABLE: dict[str, set[str]] = {
     "storage.received": {"base", "storage.accessor"},
     "storage.directory": {"errors", "base", "storage.served", "storage.received"},
     "storage.copying": {"errors", "base"},
+    "storage.operators": {"errors"},
     "storage.cache": {"errors", "base", "plan", "storage.served", "storage.directory.private"},
     "storage.store": {
         *("errors", "base", "plan", "storage.served", "storage.metadata", "storage.accessor", "storage.copying"),
@@ -49,13 +50,13 @@ TABLE: dict[str, set[str]] = {
     "notebook": {"errors", "base", "records"},
     "client": {
         *("errors", "base", "plan", "faults", "network", "records", "records.waits", "storage", "storage.served"),
-        *("storage.accessor", "storage.directory", "storage.store", "storage.cache", "site", "server", "doctor"),
-        "notebook",
+        *("storage.accessor", "storage.directory", "storage.store", "storage.cache", "storage.operators", "site"),
+        *("server", "doctor", "notebook"),
     },
     PUBLIC: {"errors", "base", "client", "faults", "records", "records.waits", "storage", "storage.metadata", "doctor"}
     | {"notebook"},
     "cli": FOR_PEOPLE,
-    "robot": FOR_PEOPLE,
+    "robot": FOR_PEOPLE | {"storage.operators"},
     "pytest_plugin": FOR_PEOPLE,
     "__main__": {"cli"},
 }
@@ -69,6 +70,7 @@ OUTSIDE = {
         "storage.accessor",
         "storage.copying",
         "storage.store",
+        "storage.operators",
         "robot",
     },
     "requests": {"storage.copying", "storage.store"},
