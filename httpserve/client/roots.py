@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import opendal
 
 from httpserve.base.arguments import StrPath, checked_seconds
-from httpserve.errors import InvalidArgument, InvalidType
+from httpserve.errors import InvalidArgument, InvalidType, Unsupported
 from httpserve.site.redirects import Redirects
 from httpserve.storage.accessor import Accessor
 from httpserve.storage.directory.root import Root
@@ -87,5 +87,9 @@ def files_of(
         read_only=read_only,
         listeners=listeners,
     )
-    redirects = Redirects(terms.redirect, store.signed_url) if terms.redirect is not False else None
+    redirects = None
+    if terms.redirect is not False:
+        if not operator.capability().presign_read:
+            raise Unsupported(f"redirect={terms.redirect!r} needs a store that signs URLs, and {store.label} does not")
+        redirects = Redirects(terms.redirect, store.signed_url)
     return Files(store, store, redirects, store.seen)
