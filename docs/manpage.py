@@ -17,7 +17,7 @@ from httpserve.faults import grammar
 
 SOURCE_COLUMNS = 72  # mandoc wants 80 at most, and escapes take some
 
-LIKE_A_COMMAND = "To serve a directory called put or doctor, write ./put."
+LIKE_A_COMMAND = "To serve a directory called put, doctor or cache, write ./put."
 
 OUTPUT = (
     "The URL is the only line on stdout, printed once the server is ready; each of several paths has one. Everything "
@@ -91,6 +91,7 @@ ALSO = {
     "put": "It takes the options but --directory, those for stores, --no-listing, --dot-files and --version, and:",
     "doctor": "It takes --directory, the options for stores, --bind, --port, --peer, --advertise and "
     "--wait-for-address, and:",
+    "cache": "Its arguments are:",
 }
 
 PORT_FILE = (

@@ -31,11 +31,16 @@ LONGEST_SECONDS = threading.TIMEOUT_MAX  # that any wait of Python can take
 TOOLS = ("u-boot", "u-boot-lwip", "ipxe", "grub", "wget", "busybox", "curl", "rauc", "swupdate", "python")
 # What is read where the command line says nothing: the argument that a variable stands for, as messages call it.
 VARIABLES = {"HTTPSERVE_HOST": "host", "HTTPSERVE_PEER": "peer", "HTTPSERVE_PORT": "port"}
+DEFAULT_CACHE = "~/.cache/httpserve"
 LEAST_LIKE = 0.75  # how much a name is like one that it may mean, for difflib
 # Options of other servers, and what ours are called.
 OTHER_NAMES = dict.fromkeys(("--host", "--listen", "--address", "--interface"), "--bind") | {"--dir": "--directory"}
 
-USAGE = {"put": "httpserve put SRC DST [OPTION]...", "doctor": "httpserve doctor [OPTION]... [PATH]..."}
+USAGE = {
+    "put": "httpserve put SRC DST [OPTION]...",
+    "doctor": "httpserve doctor [OPTION]... [PATH]...",
+    "cache": "httpserve cache [DIR] [--prune SIZE]",
+}
 USAGE[""] = "\n       ".join(("httpserve [OPTION]... [PATH]... [PORT]", *USAGE.values()))
 
 ENVIRONMENT = "HTTPSERVE_HOST, HTTPSERVE_PEER and HTTPSERVE_PORT stand for -b, --peer and -p."
@@ -44,6 +49,7 @@ DESCRIPTIONS = {
     "put": "Serve SRC under the name DST, from a private directory that is deleted on exit. Prints its URL when ready.",
     "doctor": "Look for reasons why nothing arrives at a board, and say what to do. Changes nothing, and sends nothing "
     "beyond this host. Exit code 0: nothing is wrong; 1: something is.",
+    "cache": "Show what the servers of this host keep of stores in DIR, their cache_dir, and make room there.",
 }
 
 EXAMPLES = {
@@ -57,6 +63,7 @@ EXAMPLES = {
         "httpserve put https://ci.example/board.img board.img --timeout 600 \\\n      --exit-after-download",
     ),
     "doctor": ("httpserve doctor --peer 192.168.7.2", "httpserve doctor --json"),
+    "cache": ("httpserve cache /var/cache/httpserve", "httpserve cache /var/cache/httpserve --prune 5GiB"),
 }
 
 
@@ -100,6 +107,7 @@ class Options(argparse.Namespace):
     faults: list[Said]
     upload: str | None = None  # empty: anywhere
     max_upload: int | None = None
+    prune: int | None  # None: nothing is removed
     port_file: str | None
     command: list[str]
     qr: bool
@@ -118,10 +126,12 @@ def parse(words: Sequence[str]) -> tuple[str, Options]:
     command = words[0] if words and words[0] in COMMANDS else ""
     parser = PARSERS[command]()
     options, rest = parser.parse_known_args(words[1:] if command else words, Options())
-    if rest and (command == "put" or any(word.startswith("-") for word in rest)):
+    if rest and (command in ("put", "cache") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # paths behind an option
         options.paths = [*options.paths, *rest]
+    if command == "cache":
+        return command, options
     _read_where(parser, options)
     if command != "doctor":
         _check_exit(parser, options)
@@ -251,7 +261,18 @@ def doctor_parser() -> argparse.ArgumentParser:
     return parser
 
 
-PARSERS = {"": serve_parser, "put": put_parser, "doctor": doctor_parser}
+def cache_parser() -> argparse.ArgumentParser:
+    """Describe `httpserve cache DIR`."""
+    parser = _parser("cache")
+    what = f"the cache_dir of servers (default: {DEFAULT_CACHE})"
+    parser.add_argument("directory", nargs="?", default=DEFAULT_CACHE, metavar="DIR", help=what)
+    what = "remove what is not in use, down to so much; 0 for all"
+    parser.add_argument("--prune", type=size_or_0, metavar="SIZE", help=what)
+    parser.set_defaults(src=None)
+    return parser
+
+
+PARSERS = {"": serve_parser, "put": put_parser, "doctor": doctor_parser, "cache": cache_parser}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -282,7 +303,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     return _Parser(
         prog=f"httpserve {command}".rstrip(),
         usage=USAGE[command],
-        description=f"{DESCRIPTIONS[command]} {ENVIRONMENT}",
+        description=DESCRIPTIONS[command] if command == "cache" else f"{DESCRIPTIONS[command]} {ENVIRONMENT}",
         epilog="\n  ".join(("examples:", *EXAMPLES[command])),
         formatter_class=_Compact,
         allow_abbrev=False,  # a script that abbreviates breaks with the next option

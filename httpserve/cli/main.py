@@ -37,8 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from httpserve.cli.doctor import doctor  # only now: a completion or --help comes at once
 
                 return doctor(options, out, err)
+            if command == "cache":
+                from httpserve.cli.cache import cache
+
+                return cache(options, out, err)
             from httpserve.cli.serve import ServeCommand
 
             return ServeCommand(options, out, err, signals).run()
         except KeyboardInterrupt:  # before anything was begun
-            return EXIT_ERROR if command == "doctor" or options.exit_after or options.src else 0
+            return EXIT_ERROR if command in ("doctor", "cache") or options.exit_after or options.src else 0

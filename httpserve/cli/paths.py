@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from httpserve import InvalidArgument, NotFound, NotPermitted
 
-COMMANDS = ("put", "doctor")  # as the first word
+COMMANDS = ("put", "doctor", "cache")  # as the first word
 URLS = ("http://", "https://")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 

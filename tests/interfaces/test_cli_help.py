@@ -23,7 +23,7 @@ from tests.interfaces.conftest import REPOSITORY, Run, Start
 
 MAN_PAGE = REPOSITORY / "docs" / "httpserve.1"
 SHELL_PAGE = REPOSITORY / "docs" / "shell.md"
-SCREEN_ROWS, SCREEN_COLUMNS = 44, 80
+SCREEN_ROWS, SCREEN_COLUMNS = 45, 80
 
 Completed = Callable[[str], set[str]]
 
@@ -170,7 +170,7 @@ def completed(tmp_path: Path) -> Completed:
     [
         ("httpserve --p", {"--peer", "--port", "--port-file", "--progress"}),
         ("httpserve pu", {"put", "pump.img"}),
-        ("httpserve ", {"put", "doctor", "board.img", "pump.img", "build/", "bin/"}),
+        ("httpserve ", {"put", "doctor", "cache", "board.img", "pump.img", "build/", "bin/"}),
         ("httpserve --command u", {"u-boot", "u-boot-lwip"}),
         ("httpserve put bo", {"board.img"}),
         ("httpserve put board.img board.img --exit-after-", {"--exit-after-download"}),

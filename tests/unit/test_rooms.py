@@ -55,7 +55,7 @@ TABLE: dict[str, set[str]] = {
     },
     PUBLIC: {"errors", "base", "client", "faults", "records", "records.waits", "storage", "storage.metadata", "doctor"}
     | {"notebook"},
-    "cli": FOR_PEOPLE,
+    "cli": FOR_PEOPLE | {"storage.cache"},
     "robot": FOR_PEOPLE | {"storage.operators"},
     "pytest_plugin": FOR_PEOPLE,
     "__main__": {"cli"},

@@ -17,12 +17,13 @@ from time import monotonic
 from httpserve.base.log import logger, say
 from httpserve.base.text import size
 from httpserve.base.threads import renew_in_child
+from httpserve.errors import RootUnusable
 from httpserve.storage.cache import files, room
 from httpserve.storage.cache.cached_file import CachedFile
 from httpserve.storage.cache.entry import SURE, Entry, Memory, Run, Want
 from httpserve.storage.cache.files import Unusable
 from httpserve.storage.cache.fill import Fill
-from httpserve.storage.cache.folder import Folder
+from httpserve.storage.cache.folder import Folder, host_name
 from httpserve.storage.cache.room import Room, Usage
 from httpserve.storage.cache.source import Fetch, Key
 
@@ -32,6 +33,28 @@ CACHE_BYTES = 8 * 1024**3
 END_SECONDS = 0.25  # for reads at the close: those that wait for the store end by themselves, later
 MOST_KNOWN = 65536  # entries that were open once: what is known of them need not be checked again
 _NO_ROOM = "the cache in %s does not keep all that is read (%s), and sends it past the disk; it may take %s"
+
+
+def kept_in(path: str, most: int | None = None) -> Usage:
+    """Return what the processes of this host keep in the directory of a shared cache. Blocks for the disk.
+
+    Args:
+        path: The directory. Where this host has nothing there, nothing is made.
+        most: Remove first what nobody uses until no more than so many bytes are left; None: remove nothing.
+
+    Raises:
+        RootUnusable: It is no directory, or others may write there.
+    """
+    if os.path.isdir(path) and not os.path.isdir(os.path.join(path, host_name())):
+        return Usage(path, None, 0, ())
+    if not os.path.isdir(path):
+        raise RootUnusable(f"look into the cache in {path!r}: there is no such directory; give the cache_dir", path)
+    cache = Cache(path)
+    cache.open()
+    try:
+        return cache.usage() if most is None else cache.prune(most)
+    finally:
+        cache.close()
 
 
 class Cache:
