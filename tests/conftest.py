@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import opendal
 import pytest
@@ -25,6 +26,28 @@ from tests.stores.proxy import Proxy
 from tests.stores.servers import Place, Servers
 
 JOIN_SECONDS = 20.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--roots",
+        choices=["directory", "store"],
+        default="directory",
+        help="where the files of the fixture `bench` live; with `store`, only tests run that use it",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a store, run what does not depend on the kind of root, and no more."""
+    if config.getoption("roots") == "directory":
+        return
+    chosen = [item for item in items if _is_for_any_root(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _is_for_any_root(item)])
+    items[:] = chosen
+
+
+def _is_for_any_root(item: pytest.Item) -> bool:
+    return "bench" in getattr(item, "fixturenames", ()) and item.get_closest_marker("local_root") is None
 
 
 def pytest_configure() -> None:
@@ -190,9 +213,17 @@ def proxy(stores: Servers, s3: Place) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def bench() -> Iterator[httpserve.HttpServerClient]:
-    """A started server on 127.0.0.1 with a private root."""
-    with httpserve.HttpServerClient(host="127.0.0.1") as client:
+def root(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The arguments for a root of this test's own: none, a private directory; or with `--roots store` a store."""
+    if request.config.getoption("roots") == "directory":
+        return {}
+    return {"root": request.getfixturevalue("s3").operator(), "remove_created_on_close": True}
+
+
+@pytest.fixture
+def bench(root: dict[str, Any]) -> Iterator[httpserve.HttpServerClient]:
+    """A started server on 127.0.0.1 with a root of its own."""
+    with httpserve.HttpServerClient(host="127.0.0.1", **root) as client:
         yield client
 
 
