@@ -1,0 +1,238 @@
+"""A store that stalls, breaks off, refuses the key, or has another version by now: nothing false, in bounded time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import opendal
+import pytest
+
+import httpserve
+from httpserve import errors
+from httpserve.plan import ReadFailed, Stream
+from httpserve.storage.served import DiskBusy, RemoteFile, VersionGone
+from httpserve.storage.store.calls import Patience
+from httpserve.storage.store.root import MOST_WAITING, StoreRoot
+from tests.server.wire import eventually, pattern
+from tests.stores.proxy import Proxy
+from tests.stores.servers import Place, Servers
+
+CONTENT = pattern(3 * 1024 * 1024 + 17)
+OTHER = pattern(3 * 1024 * 1024 + 17, seed=1)
+LITTLE = Patience(look=0.3, read=0.3, reads=2, write=0.3)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients wait for a store as long as a test takes."""
+    patience = partial(Patience, look=60.0, read=60.0, write=60.0)
+    monkeypatch.setattr("httpserve.storage.store.root.Patience", patience)
+
+
+@pytest.fixture
+def reached(s3: Place, proxy: Proxy) -> opendal.Operator:
+    s3.operator().write("f", CONTENT)
+    return s3.through(proxy).operator()
+
+
+@contextlib.contextmanager
+def served(operator: opendal.Operator, patience: Patience = LITTLE) -> Iterator[StoreRoot]:
+    root = StoreRoot(operator, patience=patience).open()
+    try:
+        yield root
+    finally:
+        root.close()
+
+
+def opened(root: StoreRoot, name: str = "f") -> RemoteFile:
+    file = root.open_to_serve(name, may_block=True)
+    assert isinstance(file, RemoteFile)
+    return file
+
+
+def stream_of(file: RemoteFile) -> Stream:
+    step = file.part(0, file.identity.size, wait=True)
+    assert isinstance(step, Stream)
+    return step
+
+
+def mend(proxy: Proxy) -> None:
+    proxy.mend()
+    with contextlib.suppress(RuntimeError):  # it was not down
+        proxy.come_up()
+
+
+def gathered(stream: Stream, into: bytearray) -> None:
+    for piece in stream.pieces:
+        into += piece
+
+
+BROKEN: list[tuple[str, Callable[[Proxy], object]]] = [
+    ("down", lambda proxy: proxy.go_down()),
+    ("stalls", lambda proxy: proxy.spoil("stall", at=-1, method="", times=0)),
+    ("resets", lambda proxy: proxy.spoil("reset", at=-1, method="", times=0)),
+    ("refuses the key", lambda proxy: proxy.spoil("answer", method="", times=0, status=403)),
+    ("fails", lambda proxy: proxy.spoil("answer", method="", times=0, status=500)),
+    ("is busy", lambda proxy: proxy.spoil("answer", method="", times=0, status=503)),
+]
+
+
+@pytest.mark.parametrize("breaks", [one for _, one in BROKEN], ids=[name for name, _ in BROKEN])
+def test_a_store_that_fails_is_told_and_nothing_is_taken_for_missing(
+    reached: opendal.Operator, proxy: Proxy, breaks: Callable[[Proxy], object]
+) -> None:
+    with served(reached) as root:
+        file = opened(root)
+        breaks(proxy)
+
+        for call in (
+            lambda: opened(root),
+            lambda: opened(root, "missing"),
+            lambda: root.entries("", lambda last: True),
+            lambda: stream_of(file),
+            lambda: root.incoming("new"),
+        ):
+            with pytest.raises(errors.StoreUnavailable, match="Operator"):
+                call()
+        mend(proxy)
+        assert opened(root).identity == file.identity
+
+
+@pytest.mark.parametrize("pins", [True, False])
+def test_a_version_that_is_replaced_under_way_is_never_mixed(stores: Servers, moto: Place, *, pins: bool) -> None:
+    with contextlib.closing(stores.proxy(moto.endpoint)) as proxy:
+        moto.operator().write("f", CONTENT)
+        if not pins:
+            proxy.strip("if-match")
+        with served(moto.through(proxy).operator(), Patience()) as root:
+            cut = proxy.spoil("stall, reset", at=1_000_000, target="/f$", first=2)  # the first asks whether it pins
+            stream = stream_of(opened(root))
+            before = opened(root)
+            moto.operator().write("f", OTHER)
+            cut.let_go()
+
+            got = bytearray()
+            with pytest.raises(ReadFailed):
+                gathered(stream, got)
+            assert len(got) < len(CONTENT)
+            if pins:
+                assert CONTENT.startswith(got)
+                with pytest.raises(VersionGone):
+                    stream_of(before)
+            assert b"".join(stream_of(opened(root)).pieces) == OTHER
+
+
+def test_those_who_ask_during_a_look_share_the_next(reached: opendal.Operator, proxy: Proxy) -> None:
+    with served(reached, Patience()) as root, ThreadPoolExecutor(9) as pool:
+        stalled = proxy.spoil("stall", method="HEAD", target="/f$", at=-1)
+        first = pool.submit(root.status, "f")
+        eventually(lambda: stalled.met == 1)
+        others = [pool.submit(root.status, "f") for _ in range(8)]
+        stalled.let_go()
+
+        assert {one.result().identity for one in (first, *others)} == {root.status("f").identity}
+    assert len(proxy.seen("HEAD", "/f$")) <= 2 + len(others)
+
+
+def test_no_more_threads_wait_for_a_store_than_there_are_seats(reached: opendal.Operator, proxy: Proxy) -> None:
+    refused: list[DiskBusy] = []
+
+    def ask() -> None:
+        try:
+            root.status("f")
+        except DiskBusy as error:
+            refused.append(error)
+
+    with served(reached, Patience(look=60.0)) as root:
+        stalled = proxy.spoil("stall", method="HEAD", target="/f$", at=-1, times=0)
+        threads = [threading.Thread(target=ask) for _ in range(MOST_WAITING + 3)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(refused) == 3)
+        proxy.mend()
+        for thread in threads:
+            thread.join()
+
+    assert (len(refused), stalled.met <= 2) == (3, True)
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize("call", ["put", "stat", "read", "list", "delete"])
+def test_ctrl_c_ends_a_call_that_waits_for_the_store(
+    reached: opendal.Operator, proxy: Proxy, tmp_path: Path, call: str
+) -> None:
+    (tmp_path / "src").write_bytes(CONTENT)
+    with httpserve.HttpServerClient(root=reached, host="127.0.0.1") as client:
+        stalled = proxy.spoil("stall", method="PUT" if call == "put" else "", at=-1, times=0)
+        calls: dict[str, Callable[[], object]] = {
+            "put": lambda: client.put_file("new", tmp_path / "src"),
+            "stat": lambda: client.storage.stat("f"),
+            "read": lambda: client.storage.read_bytes("f"),
+            "list": lambda: client.storage.list("/"),
+            "delete": lambda: client.storage.delete("f"),
+        }
+
+        def interrupt() -> None:
+            eventually(lambda: stalled.met)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            calls[call]()
+        thread.join()
+        assert stalled.met == 1  # it still waits there
+        proxy.mend()
+
+
+def test_a_forked_child_is_told_what_to_do(reached: opendal.Operator) -> None:
+    with served(reached) as root:
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                root.status("f")
+            except errors.StorageError as error:
+                os.write(write, str(error).encode())
+            root.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(write)
+        with open(read, "rb") as said:
+            assert b"opendal does not work after a fork; make the operator and the client in the child" in said.read()
+        assert root.status("f").identity.size == len(CONTENT)
+
+
+def test_only_what_was_created_goes_on_close_and_only_where_it_is_asked_for(s3: Place) -> None:
+    there = s3.operator()
+    there.write("theirs", b"old")
+    for remove in (False, True):
+        with httpserve.HttpServerClient(
+            root=s3.operator(), host="127.0.0.1", remove_created_on_close=remove or None
+        ) as client:
+            for name in ("ours", "replaced", "theirs"):
+                client.storage.write_bytes(f"{name}{remove}" if name != "theirs" else name, b"new")
+            client.storage.create_dir(f"made{remove}/")
+            there.write(f"replaced{remove}", b"by another host")
+
+    left = sorted(entry.path for entry in there.list("/", recursive=True))
+    assert left == ["madeFalse/", "oursFalse", "replacedFalse", "replacedTrue", "theirs"]
+
+
+def test_a_new_object_replaces_none_where_that_is_not_wanted(s3: Place) -> None:
+    s3.operator().write("there", b"old")
+    with served(s3.operator(), Patience()) as root:
+        spool = root.incoming("there")
+        spool.may_replace = False
+        spool.write(b"new")
+        with pytest.raises(errors.AlreadyExists):
+            spool.commit(None)
+
+    assert s3.operator().read("there") == b"old"
