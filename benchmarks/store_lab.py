@@ -29,10 +29,10 @@ from tests.stores.servers import Place, Servers
 MIB = 1024 * 1024
 SMALL_BYTES = 1000
 PART_BYTES = 8 * MIB
-SLOW_BYTES = 48 * MIB  # a second and connection, of the slow store
+SLOW_SECONDS = 5  # in which the slow store gives the image over one connection
 SIGNED_SECONDS = 24 * 3600
 REST_SECONDS = 0.3
-KINDS: dict[str, dict[str, object]] = {"local": {}, "cached": {}, "uncached": {"cache_bytes": 0}}
+KINDS: dict[str, dict[str, object]] = {"local": {}, "cached": {}, "uncached": {"cache_bytes": 0}, "bare": {}}
 SERVER = """
 import json, sys
 from httpserve import HttpServerClient
@@ -43,6 +43,30 @@ if store := given.pop("store", None):
 with HttpServerClient(host="127.0.0.1", **given) as http:
     print(http.get_port(), flush=True)
     sys.stdin.read()
+"""
+# The least that serves a store: a look at the object and a read of it for each request.
+BARE = """
+import contextlib, json, socket, sys, threading
+import opendal
+store = json.loads(sys.argv[1])["store"]
+operator = opendal.Operator(store.pop("scheme"), **store)
+def serve(connection):
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connection, contextlib.suppress(ConnectionResetError):
+        while request := connection.recv(65536):
+            name = request.split(b" ", 2)[1].decode().lstrip("/")
+            head = "HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % operator.stat(name).content_length
+            with operator.open(name, "rb") as file:
+                connection.sendall(head.encode() + file.read(262144))
+                while data := file.read(262144):
+                    connection.sendall(data)
+def accept(listener):
+    while True:
+        threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=accept, args=[listener], daemon=True).start()
+print(listener.getsockname()[1], flush=True)
+sys.stdin.read()
 """
 # The store takes a connection that is kept, and signatures that hold for the Host field and the path.
 PROXIED = 'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host {host}; proxy_pass {url};'
@@ -143,7 +167,7 @@ class Lab:
     @cached_property
     def slow_place(self) -> Place:
         """The place as it is where each connection is slow."""
-        limit = f"proxy_limit_rate {SLOW_BYTES};"
+        limit = f"proxy_limit_rate {self.size // SLOW_SECONDS};"
         proxied = PROXIED.format(host="$http_host", url=self.place.endpoint)
         port = self._stack.enter_context(peers.nginx(f"location / {{ {limit} {proxied} }}"))
         place = self.place
@@ -173,7 +197,10 @@ class Lab:
 
     @contextlib.contextmanager
     def fresh(self, kind: str, place: Place | None = None, **given: object) -> Iterator[Server]:
-        """Run a server of a kind until the block ends. It was asked for the small file; a cache of its own is empty."""
+        """Run a server of a kind until the block ends, on a place of its own where one is given.
+
+        It was asked for the small file. A cache that is *given* nowhere else is empty.
+        """
         given |= KINDS[kind]
         if kind == "local":
             given["root_dir"] = str(self.root)
@@ -181,7 +208,7 @@ class Lab:
             place = place or self.place
             given["store"] = {"scheme": place.scheme, "endpoint": place.endpoint, "root": place.root, **place.settings}
         with subprocess.Popen(
-            [sys.executable, "-c", SERVER, json.dumps(given)],
+            [sys.executable, "-c", BARE if kind == "bare" else SERVER, json.dumps(given)],
             cwd=peers.REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

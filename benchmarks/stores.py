@@ -235,9 +235,9 @@ FIGURES = (
     Figure("last", "last MiB while all is fetched / all", "s", last_part, most=0.1),
     Figure(
         "small",
-        "1 kB, cached and looked at / no cache",
+        "1 kB, a look each time / a look and a read",
         "requests/s",
-        both(small_rate("cached"), small_rate("uncached")),
+        both(small_rate("cached"), small_rate("bare")),
         1.5,
     ),
     Figure("read", "read from the store by 2 processes with 1 cache / the image", "MiB", shared_bytes, most=1.01),
