@@ -88,6 +88,7 @@ class Options(argparse.Namespace):
     dst: str
     sha256: str | None
     decompress: bool
+    tree: bool = False
     exit_after_download: bool
     addresses: list[str]  # of -b
     bind: str | None
@@ -183,7 +184,21 @@ def _read_paths(options: Options) -> None:
             raise ValueError(f"{name} needs the URL of a store as PATH, such as s3://bucket/prefix")
 
 
+def _check_tree(parser: argparse.ArgumentParser, options: Options) -> None:
+    for given, word in (
+        (options.sha256 is not None, "--sha256"),
+        (options.decompress, "--decompress"),
+        (options.exit_after_download, "--exit-after-download"),
+        (options.src == "-", "-"),
+    ):
+        if given:
+            way = "; for a file in it there is --exit-after NAME" if word == "--exit-after-download" else ""
+            parser.error(f"{word} is for one file, and --tree for a directory{way}")
+
+
 def _check_exit(parser: argparse.ArgumentParser, options: Options) -> None:
+    if options.tree:
+        _check_tree(parser, options)
     if options.exit_after_download:
         if options.exit_after:
             parser.error("--exit-after-download and --exit-after exclude each other")
@@ -192,7 +207,8 @@ def _check_exit(parser: argparse.ArgumentParser, options: Options) -> None:
         parser.error("--timeout needs --exit-after: it says how long to wait for that")
     if options.max_upload is not None and options.upload is None:
         parser.error("--max-upload needs --upload: it says how much one upload may bring")
-    is_file_known = options.src is not None or options.exit_after or not all(map(os.path.isdir, options.paths))
+    is_directory = options.tree if options.src is not None else all(map(os.path.isdir, options.paths))
+    is_file_known = options.exit_after or not is_directory
     if options.command and not is_file_known:
         parser.error("--command needs to know the file: give one as PATH, or by --exit-after NAME")
 
@@ -241,6 +257,7 @@ def put_parser() -> argparse.ArgumentParser:
     parser = _parser("put")
     parser.add_argument("src", metavar="SRC", help="a file, an http(s) URL, or - for standard input")
     parser.add_argument("dst", metavar="DST", help="its name on the server, such as boot/zImage")
+    parser.add_argument("--tree", action="store_true", help="SRC is a directory, or the URL of one: put all in it")
     parser.add_argument("--exit-after-download", action="store_true", help="end once a board has it")
     parser.add_argument("--sha256", metavar="HEX", help="the digest that SRC must have")
     what = "put what is in SRC, which gzip, xz, bzip2 or zstd has compressed"

@@ -153,7 +153,8 @@ class ServeCommand:
         self, client: HttpServerClient, pool: ThreadPoolExecutor, served: Served | None, warning: str
     ) -> None:
         options = self._options
-        names, files = ([options.dst], [options.dst]) if served is None else (served.names, served.files())
+        names: Sequence[str] = [options.dst.strip("/")] if served is None else served.names
+        files: Sequence[str] = ([] if options.tree else names) if served is None else served.files()
         with self._signals.limited(options.timeout):
             self._begin(client, served)
             notes = self._what_to_type(client, files)
@@ -214,23 +215,27 @@ class ServeCommand:
             self._lines.say("reading standard input; Ctrl-D ends it")
         self._copying(0, None)
         try:
-            source = STANDARD_INPUT if src == "-" else src
-            client.put_file(
-                options.dst,
-                source,
-                sha256=options.sha256,
-                decompress=options.decompress,
-                progress=self._copying,
-            )
+            if options.tree:
+                client.put_tree(options.dst, src, progress=self._copying)
+            else:
+                source = STANDARD_INPUT if src == "-" else src
+                client.put_file(
+                    options.dst,
+                    source,
+                    sha256=options.sha256,
+                    decompress=options.decompress,
+                    progress=self._copying,
+                )
         except SourceNotFound as error:
             if not os.path.exists(options.dst):
                 raise
             right = f"the source comes first: httpserve put {shlex.join((options.dst, src))}"
             raise SourceNotFound(f"{explained(error)}; {right}", error.source) from error
         except CopyFailed as error:
-            if not os.path.isdir(src):
+            if options.tree or not os.path.isdir(src):
                 raise
-            raise CopyFailed(f"{explained(error)}; to serve a directory: httpserve {shlex.quote(src)}") from error
+            way = f"to serve a directory: httpserve {shlex.quote(src)}; to copy what is in it: --tree"
+            raise CopyFailed(f"{explained(error)}; {way}") from error
         self._is_copied = True
         self._lines.busy("")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import opendal
 
+from httpserve import TreeReport
 from httpserve.base.text import printable, size
 from httpserve.robot.conversions import Address, Service, Source, seconds
 from httpserve.robot.keyword import Keywords, keyword, show_link
@@ -30,6 +31,7 @@ class FileKeywords(Keywords):
         *,
         sha256: str | None = None,
         decompress: bool = False,
+        always: bool = False,
         timeout: timedelta | None = None,
         server: str | None = None,
         **options: str,
@@ -43,6 +45,7 @@ class FileKeywords(Keywords):
         path on ``operator``: what `Create Operator` returned, or an OpenDAL service such as ``s3``, with its options
         (``bucket=``, ``region=``, …) as further arguments. ``sha256`` is the digest that the bytes must have.
         ``decompress=yes`` puts what is in a source that gzip, xz, bzip2 or zstd has compressed; the digest is of that.
+        What is unchanged since it was last put there is not copied again; ``always=yes`` copies it all the same.
         ``timeout`` is how long a remote source may send nothing; default: that of the server.
         ``server`` is an alias; default: the current server.
 
@@ -60,10 +63,60 @@ class FileKeywords(Keywords):
             operator_of(operator, options),
             sha256=sha256,
             decompress=decompress,
+            always=always,
             timeout=None if timeout is None else seconds(timeout),
         )
         show_link(url, f", {size(client.storage.stat(name).content_length)}")
         return url
+
+    @keyword("Put Directory", "file")
+    def put_directory(
+        self,
+        name: str,
+        source: Source,
+        operator: Service | None = None,
+        *,
+        include: list[str] | str = "",
+        exclude: list[str] | str = "",
+        delete: bool = False,
+        always: bool = False,
+        timeout: timedelta | None = None,
+        server: str | None = None,
+        **options: str,
+    ) -> TreeReport:
+        """Puts all files below a directory where boards can fetch them, each in one step. Blocks until all were tried.
+
+        What is unchanged since it was last put there is not copied again; ``always=yes`` copies it all the same. The
+        log has the URL of the directory as a link, and how many files were copied.
+
+        ``name`` is the directory on the server. ``source`` is a local directory, the URL of one that httpserve lists,
+        or a path on ``operator``, which is what it is for `Put File`. ``include`` has patterns of the files that are
+        wanted, ``exclude`` of those that are not: one, or a list, such as ``*.dtb``, ``boot/*`` or ``.git``.
+        ``delete=yes`` removes what else lies below ``name`` once all files are there.
+        ``timeout`` is how long a remote source may send nothing; default: that of the server.
+        ``server`` is an alias; default: the current server.
+
+        Returns a report with the names on the server: ``copied``, ``unchanged``, ``failed`` and ``removed``. Fails when
+        there is no such directory, and when a file cannot be put; all others are put then.
+
+        Example:
+        | Start HTTP Server
+        | ${report}=    Put Directory    boot    ${CURDIR}    exclude=*.log
+        | Should Be Empty    ${report.failed}
+        """
+        client = self.client(server)
+        report = client.put_tree(
+            name,
+            source,
+            operator_of(operator, options),
+            include=include or (),
+            exclude=exclude or (),
+            delete=delete,
+            always=always,
+            timeout=None if timeout is None else seconds(timeout),
+        )
+        show_link(client.get_url(name.strip("/")), f", {report}")
+        return report
 
     @keyword("Put Text", "file")
     def put_text(self, name: str, text: str, *, encoding: str = "UTF-8", server: str | None = None) -> str:

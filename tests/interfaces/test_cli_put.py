@@ -50,6 +50,17 @@ def test_put_serves_a_file_under_its_new_name_and_ends_once_a_board_has_it(start
     assert end(process, told=False) == (0, "", "")
 
 
+def test_put_tree_serves_what_is_in_a_directory_and_ends_with_a_file_of_it(start: Start, folder: Path) -> None:
+    process = start("put", "--tree", folder, "/copy/", "-b", "127.0.0.1", "--exit-after", "copy/a file.txt")
+    url = first_line(process)
+
+    content = fetch(f"{url}/a%20file.txt")
+
+    assert url.endswith("/copy")
+    assert content == b"text"
+    assert end(process, told=False) == (0, "", "")
+
+
 def test_put_without_an_end_serves_until_a_signal(start: Start, folder: Path) -> None:
     process = start("put", folder / "a file.txt", "x", "-b", "127.0.0.1")
     url = first_line(process)

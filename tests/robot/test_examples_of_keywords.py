@@ -14,6 +14,7 @@ KEYWORDS = (
     "Start HTTP Server",
     "Stop HTTP Server",
     "HTTP Server Should Be Running",
+    "Put Directory",
     "Put File",
     "Put Text",
     "Serve In Place",

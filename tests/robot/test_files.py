@@ -62,6 +62,25 @@ In Place
     assert done.all_passed()
 
 
+def test_put_directory_reports_what_became_of_each_file(ran: Ran, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "more").mkdir(parents=True)
+    for name in ("Image", "more/a.dtb", "more/b.log"):
+        (tmp_path / "tree" / name).write_bytes(KERNEL)
+
+    done = ran("""
+Trees
+    Start HTTP Server
+    ${report}=    Put Directory    boot    ${CURDIR}/tree    exclude=*.log
+    Should Be Equal    ${report.copied}    ${{ ("boot/Image", "boot/more/a.dtb") }}
+    ${only}=    Create List    *.dtb    *.log
+    ${report}=    Put Directory    boot    /    operator=fs    root=${CURDIR}/tree    include=${only}    delete=yes
+    Should Be Equal As Strings    ${report}    2 files copied
+    Run Keyword And Expect Error    the source * does not exist    Put Directory    boot    ${CURDIR}/nothing
+""")
+
+    assert done.all_passed()
+
+
 def test_put_file_says_what_was_wrong(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "Image").write_bytes(KERNEL)
 
