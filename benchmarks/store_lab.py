@@ -34,8 +34,9 @@ SIGNED_SECONDS = 24 * 3600
 REST_SECONDS = 0.3
 KINDS: dict[str, dict[str, object]] = {"local": {}, "cached": {}, "uncached": {"cache_bytes": 0}, "bare": {}}
 SERVER = """
-import json, sys
+import json, logging, sys
 from httpserve import HttpServerClient
+logging.basicConfig(level=logging.WARNING)
 given = json.loads(sys.argv[1])
 if store := given.pop("store", None):
     import opendal

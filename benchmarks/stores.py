@@ -299,7 +299,10 @@ def main() -> int:
         for turn in range(options.rounds):
             for figure in wanted:
                 progress(f"{figure.name} {turn + 1}/{options.rounds}")
-                results[figure.name].append(figure.take(lab, turn))
+                try:
+                    results[figure.name].append(figure.take(lab, turn))
+                except load.LoadFailed as error:
+                    raise load.LoadFailed(f"{figure.name}: {error}") from error
         progress("")
     print(conditions(options.rounds, RATE_SECONDS), f"The image has {options.mib} MiB.\n")
     print(table(wanted, results))
