@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import opendal
 import pytest
 import requests
 
@@ -126,3 +127,49 @@ def test_storage_refuses_what_a_directory_refuses(client: httpserve.HttpServerCl
         raised.append(type(caught.value))
 
     assert raised == [kind for _, kind in cases]
+
+
+@pytest.mark.parametrize("service", ["webdav", "moto", "memory"])
+def test_services_with_less_are_served_as_well(request: pytest.FixtureRequest, files: Path, service: str) -> None:
+    place = None if service == "memory" else request.getfixturevalue(service)
+    operator = opendal.Operator("memory") if place is None else place.operator()
+    with httpserve.HttpServerClient(root=operator, host="127.0.0.1", remove_created_on_close=True) as client:
+        url = client.put_file("a/b", files / "big", headers={"X-Version": "2"})
+        client.storage.copy("a/b", "c")
+        client.storage.rename("a", "d/e")
+
+        got = requests.get(client.get_url("d/e/b"), timeout=30)
+        assert (got.content, got.headers["X-Version"], requests.get(url, timeout=30).status_code) == (BIG, "2", 404)
+        assert client.storage.read_bytes("c") == BIG
+        assert client.storage.scan("/") == ["/", "c", "d/", "d/e/", "d/e/b"]
+        assert (got.headers["ETag"] == f'"{digest_of(BIG)}"') == (service == "moto")  # the others keep no metadata
+    left = [entry.path for entry in operator.list("/", recursive=True) if not entry.path.endswith("/")]
+    assert left == (["c", "d/e/b"] if service == "memory" else [])  # where nothing tells whose it is, it stays
+
+
+def test_a_service_that_only_reads_says_what_it_cannot_do(web: Place, tmp_path: Path) -> None:
+    (tmp_path / "web" / "f").write_bytes(BIG)
+    with httpserve.HttpServerClient(root=web.operator(), host="127.0.0.1") as client:
+        asked: list[Callable[[], object]] = [
+            lambda: client.storage.write_bytes("new", b""),
+            lambda: client.storage.list("/"),
+            lambda: client.storage.delete("f"),
+            lambda: client.storage.presign_write("f", 60),
+        ]
+        told = []
+        for call in asked:
+            with pytest.raises(errors.Unsupported) as caught:
+                call()
+            told.append(str(caught.value).rpartition("has no ")[2])
+
+        assert told == ["write", "list", "delete", "presign_write"]
+        assert requests.get(client.get_url("f"), timeout=30).content == BIG
+        assert [requests.get(client.get_url(name), timeout=30).status_code for name in ("none", "")] == [404, 404]
+
+
+def test_what_boards_send_is_in_the_store(client: httpserve.HttpServerClient, s3: Place) -> None:
+    with client.expect_upload("log", timeout=30) as expected:
+        sent = requests.put(client.get_url("log"), data=BIG, timeout=30)
+        record = expected.wait()
+
+    assert (sent.status_code, record.sha256, s3.operator().read("log")) == (201, digest_of(BIG), BIG)

@@ -13,11 +13,13 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from httpserve.base.log import logger
 from httpserve.errors import AlreadyExists, IsADirectory, NotADirectory, NotFound, StorageError, StoreUnavailable
 from httpserve.storage.copying.ends import temporary_beside
+from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS
 from httpserve.storage.served import Fields, Listeners, VersionGone
 from httpserve.storage.store.calls import Calls, interruptibly
 from httpserve.storage.store.lists import Lists
@@ -32,6 +34,7 @@ log = logger("httpserve.storage")
 
 WHOLE_BYTES = 8 * 1024 * 1024  # up to which an object is written by one request
 PARTS_AT_ONCE = 4
+NO_METADATA = "PROPPATCH failed"  # what opendal says where a WebDAV server keeps none
 MOST_FIELDS = 1500  # characters; S3 takes 2 KB of metadata in all
 PARENT_SECONDS = 10.0  # for which a directory is taken to be none of the store's objects
 
@@ -69,6 +72,7 @@ class StoreChanges:
         self._adopt = adopt
         self.renew_locks()
         self._created: dict[str, Facts | None] = {}  # files with their version, directories with None
+        self._keeps_metadata = True  # as far as is known
         self._parents: dict[str, float] = {}  # names that were no objects, and when
 
     def renew_locks(self) -> None:
@@ -105,7 +109,7 @@ class StoreChanges:
     def renew(self, name: str, source: object) -> int | None:
         """Do what `Accessor.renew` says: one look at the object."""
         note = self._versions.note(name)
-        if note is None or note.source is not source or note.facts.etag is None:
+        if note is None or note.source is not source or note.facts.validator is None:
             return None
         try:
             found = interruptibly(partial(self._versions.look, name))
@@ -149,7 +153,14 @@ class StoreChanges:
         path = temporary_beside(name) if can.rename else name
         try:
             with self._calls.asking("write", name):
-                self._send(spool, fd, path, options)
+                try:
+                    self._send(spool, fd, path, options)
+                except OPENDAL_ERRORS as error:
+                    if NO_METADATA not in str(error):
+                        raise
+                    self._keeps_metadata = False
+                    options.pop("user_metadata", None)
+                    self._send(spool, fd, path, options)
                 if path != name:
                     self._listeners.before_publish(name)
                     self._calls.writing.rename(path, name)
@@ -171,7 +182,7 @@ class StoreChanges:
         file = self._calls.writing.open(path, "wb", **how)
         # It is closed only when all is well: that would publish a part. What is left open is dropped, and the parts
         # that the store has by then stay there until a rule of its own removes them, as the binding cannot.
-        for part in (first, second, *parts):
+        for part in chain((first, second), parts):
             self._check_wanted(spool)
             file.write(part)
         self._before(spool, path)
@@ -189,7 +200,7 @@ class StoreChanges:
     def _options(self, spool: Spool, sha256: str) -> WriteKwargs:
         options: WriteKwargs = {}
         can = self._calls.capability
-        if can.write_with_user_metadata:
+        if can.write_with_user_metadata and self._keeps_metadata:
             options["user_metadata"] = {SHA256: sha256}
             kept = json.dumps(spool.fields)
             if spool.fields and len(kept) <= MOST_FIELDS:
@@ -214,7 +225,7 @@ class StoreChanges:
         facts, kept = Facts.of(metadata), (metadata.user_metadata or {}).get(SHA256, sha256)
         if sha256 is not None and kept != sha256:
             return None
-        self._versions.changed(name, None if sha256 is None else Note(facts, sha256, fields, source))
+        self._versions.changed(name, Note(facts, sha256, fields, source))
         with self._lock:
             if is_new or name in self._created:
                 self._created[name] = facts

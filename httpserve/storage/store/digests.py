@@ -13,9 +13,9 @@ from contextlib import closing
 
 from httpserve.base.log import logger, say
 from httpserve.base.threads import JOIN_SECONDS, Latch, block_signals
-from httpserve.storage.served import AnyIdentity, VersionGone
+from httpserve.storage.served import SETTLED_SECONDS, AnyIdentity, VersionGone
 from httpserve.storage.store.reading import BLOCK_BYTES, Reads
-from httpserve.storage.store.versions import Versions
+from httpserve.storage.store.versions import SECOND_NS, Versions
 
 log = logger("httpserve.storage")
 
@@ -109,6 +109,11 @@ class StoreDigests:
         found = self._versions.look(name)
         if found.status.identity != identity:
             return None
+        modified = found.facts.modified_ns
+        # Then a later version has another time, or another ETag.
+        had_rested = self._reads.is_known(found) or (
+            modified is not None and time.time_ns() - modified > SETTLED_SECONDS * SECOND_NS
+        )
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(BLOCK_BYTES))
         try:
@@ -120,7 +125,7 @@ class StoreDigests:
                 reader.finish()
         except VersionGone:
             return None
-        if found.facts.is_known_by_them:
+        if had_rested:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
             self._known[identity] = digest.hexdigest()

@@ -33,27 +33,41 @@ class Reads:
     def __init__(self, calls: Calls, versions: Versions) -> None:
         self._calls = calls
         self._versions = versions
-        self._pins: bool | None = None if calls.capability.read_with_if_match else False  # None: not asked yet
+        # Whether the server looks at ETags with quotes, and at those without, if it has such; missing: not asked yet.
+        self._pins = {} if calls.capability.read_with_if_match else {True: False, False: False}
 
     def is_pinned(self, found: Found) -> bool:
         """Tell whether the server refuses to read another version in place of this one.
 
-        Asks it once, with an ETag that no object has: some servers take the condition, and do not look at it.
+        Asks it once, with an ETag that no object has: some servers take the condition, and do not look at it. Others
+        have ETags without quotes, which they do not know again.
         """
         facts = found.facts
-        if self._pins is None and facts.pin is not None and facts.size:
-            self._pins = self._asked(found.status.name)
-        return bool(self._pins) and facts.pin is not None
+        if facts.pin is None:
+            return False
+        has_quotes = facts.validator is not None
+        if has_quotes not in self._pins and facts.size:
+            knows = self._looks_at(found.status.name, NO_ETAG, VersionGone)
+            if knows and not has_quotes:
+                knows = self._looks_at(found.status.name, facts.pin, None)
+            if knows is not None:
+                self._pins[has_quotes] = knows
+        return self._pins.get(has_quotes, False)
 
-    def _asked(self, name: str) -> bool | None:
+    def is_known(self, found: Found) -> bool:
+        """Tell whether the ETag of a version is no other's, so that its bytes can be kept by it. Does not block."""
+        return found.facts.validator is not None or (found.facts.pin is not None and self._pins.get(False, False))
+
+    def _looks_at(self, name: str, etag: str, expected: type[VersionGone] | None) -> bool | None:
+        """Tell whether a read that is held to an ETag ends as it must; None where the store does not say."""
         try:
             with self._calls.asking("read", name):
-                self._calls.reading.read(name, offset=0, size=1, if_match=NO_ETAG)
+                self._calls.reading.read(name, offset=0, size=1, if_match=etag)
         except VersionGone:
-            return True
+            return expected is VersionGone
         except HttpServeError:  # asked again next time
             return None
-        return False
+        return expected is None
 
     def reader(self, found: Found, offset: int, length: int) -> Reader:
         """Return what reads a part of a version. Does not block; the store is first asked by its `readinto`."""

@@ -210,18 +210,18 @@ class StoreRoot:
         if data is None:
             with self.waiting(found.status.name):
                 data = self._reads.whole(found)
-            if found.facts.etag is not None:
+            if self._reads.is_known(found):
                 self._memory.put(self._key(found), data)
         return data
 
     def _in_memory(self, found: Found) -> bytes | None:
-        return self._memory.get(self._key(found)) if found.facts.etag is not None else None
+        return self._memory.get(self._key(found)) if self._reads.is_known(found) else None
 
     def cached(self, found: Found) -> CachedFile | None:
         """Open a version in the cache; None where that has no room, or nothing tells it from another version."""
-        if self._cache is None or found.facts.etag is None:
-            return None
         is_pinned = self._reads.is_pinned(found)
+        if self._cache is None or not self._reads.is_known(found):
+            return None
         return self._cache.file(self._key(found), partial(self._reads.reader, found), is_pinned=is_pinned)
 
     def stream(self, found: Found, start: int, stop: int, *, wait: bool) -> Step:
@@ -239,7 +239,7 @@ class StoreRoot:
 
     def _adopt(self, found: Found, fd: int) -> None:
         """Keep what was just put."""
-        if found.facts.etag is None:
+        if not self._reads.is_known(found):
             return
         if found.facts.size <= BLOCK_BYTES:
             self._memory.put(self._key(found), os.pread(fd, BLOCK_BYTES, 0))

@@ -31,7 +31,7 @@ NEVER_RESTED = (1 << 63) - 1  # the time of a change that may come at any moment
 SHA256, FIELDS = "sha256", "httpservefields"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ETAG = re.compile(r'"?[!#-~]+"?')
+_ETAG = re.compile(r'"[!#-~]+"|[!#-~]+')
 
 
 class Facts(NamedTuple):
@@ -48,10 +48,13 @@ class Facts(NamedTuple):
 
     @property
     def pin(self) -> str | None:
-        """The ETag that a read can be held to, with its quotes; None where there is none, or only a weak one."""
-        if self.etag is None or not _ETAG.fullmatch(self.etag):
-            return None
-        return f'"{self.etag.strip(chr(34))}"'
+        """The ETag that a read may be held to, as the store has it; None where there is none, or only a weak one."""
+        return self.etag if self.etag is not None and _ETAG.fullmatch(self.etag) else None
+
+    @property
+    def validator(self) -> str | None:
+        """The same where it is one as HTTP has it. Some servers give one without quotes to many versions."""
+        return self.pin if self.pin is not None and self.pin.startswith('"') else None
 
     @property
     def is_known_by_them(self) -> bool:
@@ -74,7 +77,7 @@ class Note(NamedTuple):
     """
 
     facts: Facts
-    sha256: str
+    sha256: str | None
     fields: Fields
     source: object = None
 
@@ -213,14 +216,15 @@ class Versions:
         sha256 = kept.get(SHA256, "").lower()
         note = self._notes.get(name)
         fields = _fields(kept.get(FIELDS))
-        if note is not None and note.facts == facts and facts.is_known_by_them:
-            sha256, fields = note.sha256, note.fields
+        if note is not None and note.facts == facts:
+            fields = note.fields
+            sha256 = sha256 if facts.validator is None else note.sha256 or sha256
         known_sha256 = sha256 if _SHA256.fullmatch(sha256) else None
         modified, etag = facts.modified_ns or 0, ascii(facts.etag or "")
         if not facts.is_known_by_them:  # nothing but a change of ours or another size tells a later version
             modified, etag = NEVER_RESTED, str(self._puts.get(name, 0))
         identity = ObjectIdentity(facts.size, modified, etag)
-        status = Status(name, identity, known_sha256, self._shares_second(name, facts), fields, facts.pin)
+        status = Status(name, identity, known_sha256, self._shares_second(name, facts), fields, facts.validator)
         return Found(status, facts, metadata)
 
     def _shares_second(self, name: str, facts: Facts) -> bool:
