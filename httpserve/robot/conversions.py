@@ -316,36 +316,57 @@ _WRITTEN = {
     timedelta: "a duration such as 2 min",
 }
 
+_LISTS = (list, tuple)
+
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
 def reads_text(init: Init) -> Init:
-    """Have an `__init__` convert its text itself: where Robot cannot, it ends the run with a traceback, and no log."""
+    """Have an `__init__` convert its text itself: Robot ends the run with a traceback where it cannot, and no log.
+
+    Nor does it take the converters of a library for that.
+    """
     hints = get_type_hints(init)
-    kinds = {name: kind for name, hint in hints.items() for kind in (hint, *get_args(hint)) if kind in _WRITTEN}
+    ours = _WRITTEN.keys() | CONVERTERS.keys()
+    kinds = {name: [kind for kind in (hint, *get_args(hint)) if kind in ours] for name, hint in hints.items()}
     parameters = signature(init)
 
     @functools.wraps(init)
     def run(*args: object, **kwargs: object) -> None:
         refuse_unknown(parameters.parameters, args)
         given = parameters.bind(*args, **kwargs).arguments
-        for name, kind in kinds.items():
-            if name in given and not (given[name] is None and NoneType in get_args(hints[name])):
-                given[name] = _read(name, given[name], kind)
+        for name, meant in kinds.items():
+            if meant and name in given and not (given[name] is None and NoneType in get_args(hints[name])):
+                given[name] = _read(name, given[name], meant)
         init(**given)
 
-    vars(run)["robot_types"] = {name: hint for name, hint in hints.items() if name not in kinds}
+    # Robot reads what it takes for one of its own types, and leaves alone what it does not know.
+    robots = {
+        name for name, meant in kinds.items() if any(kind in _WRITTEN or issubclass(kind, _LISTS) for kind in meant)
+    }
+    vars(run)["robot_types"] = {name: hint for name, hint in hints.items() if name not in robots}
     return cast(Init, run)
 
 
-def _read(name: str, value: object, kind: type) -> object:
-    try:
-        found = TypeInfo.from_type_hint(kind).convert(value)
-    except ValueError:
-        found = None
-    if not isinstance(found, kind):
-        raise InvalidArgument(f"{name}= takes {_WRITTEN[kind]}, not {str(value)!r}")
-    return found
+def _read(name: str, value: object, kinds: Sequence[type]) -> object:
+    """Return the value of an argument as the first of some kinds that it can be."""
+    reason = ""
+    for kind in kinds:
+        try:
+            found = _converted(value, kind)
+        except ValueError as error:
+            reason = str(error) if kind in CONVERTERS else ""
+        else:
+            if isinstance(found, kind):
+                return found
+    written = [_WRITTEN[kind] for kind in kinds if kind in _WRITTEN]
+    raise InvalidArgument(f"{name}= takes {written[0]}, not {str(value)!r}" if written else f"{name}=: {reason}")
+
+
+def _converted(value: object, kind: type) -> object:
+    if kind not in CONVERTERS:
+        return TypeInfo.from_type_hint(kind).convert(value)
+    return value if isinstance(value, kind) else cast("Callable[[object], object]", CONVERTERS[kind])(value)
 
 
 def seconds(duration: timedelta) -> float:

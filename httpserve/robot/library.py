@@ -165,7 +165,9 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, A
         - ``lost_after``: after how long without a sign of life a board is taken for lost; default: 30 seconds.
         - ``strict_peer``: whether a ``peer`` on no network of this host is an error, not a warning; default: no.
         - ``more_hosts``: where else to listen, on the same port; URLs are not made of these.
-        - ``root``: a store to serve in place of a directory: an operator that `Create Operator` made.
+        - ``root``: a store to serve in place of a directory: a URL with the options of its service, such as
+          ``s3://bucket/part?region=eu-central-1``, or an operator that `Create Operator` made. Keys are best in the
+          environment: a suite's log has all that is written in it.
         - ``cache_dir``: where to keep what is read from the store; default: a private directory.
         - ``cache_bytes``: the most to keep of it, such as ``8 GiB``; ``0``: nothing; default: 8 GiB.
         - ``fresh_for``: for how long an object is taken for unchanged; default: the store is asked at each request.

@@ -18,6 +18,7 @@ from robot.utils import ConnectionCache, eq
 from httpserve import HttpServeError, HttpServerClient, InvalidArgument, ServerNotRunning
 from httpserve.robot.conversions import AutoClose, Service, Size, seconds
 from httpserve.robot.operators import operator_of
+from httpserve.storage.operators import is_url
 
 DEFAULT_ALIAS = "default"
 
@@ -68,7 +69,7 @@ class Servers:
         Blocks until it answers. Raises InvalidArgument if the server of that alias has other settings.
         """
         server, before = self._find(alias), self._cache.current
-        merged = {**(self._defaults if server is None else server.settings), **settings}
+        merged = {**(self._defaults_for(settings) if server is None else server.settings), **settings}
         if server is not None:
             if server.settings != merged:
                 raise InvalidArgument(_other_settings(server, merged))
@@ -85,6 +86,12 @@ class Servers:
             self._close(server)  # it has never run, so the next start may have other settings
             raise
         return server
+
+    def _defaults_for(self, settings: Settings) -> Settings:
+        """Return the defaults of a new server, whose files are where these settings say, if they say that."""
+        others = {"root_dir": ("root", "redirect"), "root": ("root_dir",)}
+        left_out = {other for name in settings for other in others.get(name, ())}
+        return {name: value for name, value in self._defaults.items() if name not in left_out}
 
     def get(self, alias: str | None) -> NamedServer:
         """Return a server by its alias, or the current one.
@@ -174,7 +181,9 @@ def _in_python(value: Any) -> Any:  # Any: of any argument of the constructor
     if isinstance(value, timedelta):
         return seconds(value)
     if isinstance(value, Service):
-        return operator_of(value, {})
+        # The text of a URL stays one: two operators of the same URL are not equal, and settings are compared.
+        is_text = isinstance(value.value, str) and is_url(value.value)
+        return value.value if is_text else operator_of(value, {})
     return value.value if isinstance(value, Size) else value
 
 
