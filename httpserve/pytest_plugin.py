@@ -35,6 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ):
         group.addoption(f"--httpserve-{name}", dest=f"httpserve_{name}", metavar="ADDRESS", help=what)
         parser.addini(f"httpserve_{name}", f"{what}; --httpserve-{name} wins", default="")
+    parser.addini("httpserve_root", "URL of the store that they serve, such as s3://bucket/images", default="")
+    what = "options of the store's service, one a line: region=eu-central-1; keys belong in the environment"
+    parser.addini("httpserve_root_options", what, type="linelist", default=[])
+    parser.addini("httpserve_cache_dir", "directory to keep what is read from the store", default="")
+    parser.addini("httpserve_cache_bytes", "the most to keep of it, such as 200 GiB; 0: nothing", default="")
+    parser.addini("httpserve_fresh_for", "seconds for which an object is taken for unchanged", default="")
 
 
 @pytest.fixture
@@ -42,7 +48,8 @@ def http_server_client(make_http_server_client: Callable[..., HttpServerClient])
     """A server for files that boards fetch over HTTP, on a private directory; closed when the test ends.
 
     It runs already. The options --httpserve-host and --httpserve-peer, or the ini keys httpserve_host and
-    httpserve_peer, say where it listens; the default is the address that other hosts reach. The report of a failed
+    httpserve_peer, say where it listens; the default is the address that other hosts reach. The ini key httpserve_root
+    is the URL of a store that it serves in place of the directory. The report of a failed
     test has the requests, the transfers and the missing names.
     """
     return make_http_server_client()
@@ -52,28 +59,33 @@ def http_server_client(make_http_server_client: Callable[..., HttpServerClient])
 def make_http_server_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., HttpServerClient]]:
     """A function that starts a server and returns its client; all are closed when the test ends.
 
-    Its arguments are those of HttpServerClient. A call with neither `host` nor `peer` takes those of the options.
+    Its arguments are those of HttpServerClient. A call with neither `host` nor `peer` takes those of the options, and
+    one with neither `root_dir` nor `root` the store of the ini file, if that names one.
     """
     from httpserve import AddressNotFound, HttpServerClient, InvalidArgument
 
     clients = request.node.stash.setdefault(CLIENTS, [])
 
     def make(*args: Any, **settings: Any) -> HttpServerClient:  # Any: the constructor's own, which checks them
-        options: dict[str, str] = {}
+        options: dict[str, Any] = {}
+        said: list[str] = []
         if len(args) < 2 and "host" not in settings and "peer" not in settings:  # the second of args is the host
             options = _where(request.config)
+            said = [f"--httpserve-{name} (httpserve_{name} of the ini file)" for name in options]
         try:
-            client = HttpServerClient(*args, **{**settings, **options})
+            if not args and "root_dir" not in settings and "root" not in settings and (store := _store(request.config)):
+                said += [f"httpserve_{name} of the ini file" for name in store]
+                options |= store
+            client = HttpServerClient(*args, **{**options, **settings})
             opened.enter_context(client)
         except (AddressNotFound, InvalidArgument) as error:
-            if not options:
+            if not said:
                 raise
             reason = str(error)
         else:
             clients.append(client)
             return client
-        said = " and ".join(f"--httpserve-{name} (httpserve_{name} of the ini file)" for name in options)
-        pytest.fail(f"no server for this test; look at {said}: {reason}", pytrace=False)
+        pytest.fail(f"no server for this test; look at {' and '.join(said)}: {reason}", pytrace=False)
 
     with ExitStack() as opened:
         yield make
@@ -84,6 +96,31 @@ def _where(config: pytest.Config) -> dict[str, str]:
     keys = {name: f"httpserve_{name}" for name in ("host", "peer")}
     given = {name: config.getoption(key) or config.getini(key) for name, key in keys.items()}
     return {name: value for name, value in given.items() if value}
+
+
+def _store(config: pytest.Config) -> dict[str, Any]:  # Any: of the constructor's arguments
+    """Return what the ini file says about a store. Raises InvalidArgument where that cannot be meant."""
+    from urllib.parse import urlencode
+
+    from httpserve import InvalidArgument
+    from httpserve.base.text import bytes_of
+
+    url = config.getini("httpserve_root")
+    if not url:
+        return {}
+    if options := config.getini("httpserve_root_options"):
+        parts = [line.partition("=") for line in options]
+        if not all(mark for _, mark, _ in parts):
+            raise InvalidArgument("an option of a store is written KEY=VALUE, such as region=eu-central-1")
+        url += f"{'&' if '?' in url else '?'}{urlencode([(key.strip(), value.strip()) for key, _, value in parts])}"
+    given: dict[str, Any] = {"root": url}
+    for name, read in (("cache_dir", str), ("cache_bytes", bytes_of), ("fresh_for", float)):
+        if value := config.getini(f"httpserve_{name}"):
+            try:
+                given[name] = read(value)
+            except ValueError as error:
+                raise InvalidArgument(f"{name}: {error}") from None
+    return given
 
 
 @pytest.hookimpl(tryfirst=True)

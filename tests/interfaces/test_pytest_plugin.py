@@ -12,6 +12,7 @@ import pytest
 from tests import strangers, warm
 from tests.interfaces.command import END_SECONDS
 from tests.interfaces.conftest import REPOSITORY
+from tests.stores.servers import KEYS, Place
 
 FETCH = """
 import urllib.error, urllib.request
@@ -303,6 +304,41 @@ def test_where(http_server_client):
 """
 
     pytest_of(tmp_path, *options, test_where=test).assert_outcomes(passed=1)
+
+
+def test_ini_keys_name_the_store_that_is_served(s3: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.operator().write("Image", b"kernel")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS["access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS["secret_access_key"])
+    ini = f"""[pytest]
+httpserve_host = 127.0.0.1
+httpserve_root = s3://bench{s3.root}
+httpserve_root_options =
+    region = us-east-1
+    disable_ec2_metadata=true
+    endpoint={s3.endpoint}
+httpserve_cache_dir = {tmp_path}/cache
+httpserve_cache_bytes = 10 MiB
+httpserve_fresh_for = 1.5
+"""
+    (tmp_path / "pytest.ini").write_text(ini, encoding="utf-8")
+    test = """
+from fetching import fetch
+
+def test_store(http_server_client):
+    assert fetch(http_server_client.get_url("Image")) == b"kernel"
+
+def test_directory(make_http_server_client, tmp_path):
+    assert fetch(make_http_server_client(tmp_path).get_url("Image")) == 404
+    assert fetch(make_http_server_client(cache_bytes=0).get_url("Image")) == b"kernel"
+"""
+
+    pytest_of(tmp_path, test_store=test).assert_outcomes(passed=2)
+    (tmp_path / "pytest.ini").write_text(ini.replace("region =", "regoin ="), encoding="utf-8")
+    failed = pytest_of(tmp_path, test_store=test)
+    failed.stdout.fnmatch_lines(
+        ["no server for this test; look at *httpserve_root of the ini *: s3 has no option regoin=*"]
+    )
 
 
 LAZY = """
