@@ -12,8 +12,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
+import opendal
 from opendal.layers import RetryLayer, TimeoutLayer
 
 from httpserve.base.threads import Aside
@@ -32,12 +34,16 @@ from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS, is_stall, k
 from httpserve.storage.served import VersionGone
 
 if TYPE_CHECKING:
-    import opendal
     from opendal.capability import Capability
 
 T = TypeVar("T")
 
+PROBE_SECONDS = 5.0  # for what takes microseconds
 RETRY_SECONDS = 0.1  # before a second try
+_FORKED = (
+    "opendal does not work in a process that was forked after its first operator; start it by multiprocessing's "
+    "'spawn' or 'forkserver', and make the operator and the client there"
+)
 _GONE = ("ConditionNotMatch", "NotFound", "RangeNotSatisfied")
 _WAYS = {"PermissionDenied": "check the key of the operator, and what it may do", "RateLimited": "ask less often"}
 
@@ -55,7 +61,7 @@ class Patience(NamedTuple):
     look: float = 2.0
     read: float = 5.0
     reads: int = 3
-    write: float = 60.0
+    write: float = 30.0
 
 
 class Calls:
@@ -97,8 +103,7 @@ class Calls:
     def asking(self, operation: str, name: str) -> Iterator[None]:
         """Let only our own errors out of a call. Raises VersionGone for another version than the one that is meant."""
         if self.is_inherited:
-            way = "opendal does not work after a fork; make the operator and the client in the child"
-            raise StorageError(f"{operation} {name or '/'!r}: {way}", name)
+            raise StorageError(f"{operation} {name or '/'!r}: {_FORKED}", name)
         try:
             yield
         except StorageError:
@@ -144,9 +149,17 @@ def check_operator(operator: opendal.Operator) -> None:
             "pass the path as root_dir"
         )
     capability = operator.capability()
+    if not _works():
+        raise StorageError(f"root is {redacted(repr(operator))}: {_FORKED}")
     missing = [one for one in ("stat", "read") if not getattr(capability, one)]
     if missing:
         raise Unsupported(f"root is {redacted(repr(operator))}, which has no {' and no '.join(missing)}")
+
+
+def _works() -> bool:
+    """Tell whether opendal does anything here: in a forked child its threads are missing, and all calls hang."""
+    probe = Aside(partial(opendal.Operator("memory").exists, "a"), "httpserve:probe")
+    return not probe.start() or probe.wait(PROBE_SECONDS)
 
 
 def interruptibly(job: Callable[[], T]) -> T:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 import time
 import weakref
@@ -35,6 +36,8 @@ log = logger("httpserve.storage")
 WHOLE_BYTES = 8 * 1024 * 1024  # up to which an object is written by one request
 PARTS_AT_ONCE = 4
 NO_METADATA = "PROPPATCH failed"  # what opendal says where a WebDAV server keeps none
+MOST_PARTS = 9_000  # S3 takes 10,000
+MOST_COPIED = 5 * 1024**3  # by one request, as S3 has it
 MOST_FIELDS = 1500  # characters; S3 takes 2 KB of metadata in all
 PARENT_SECONDS = 10.0  # for which a directory is taken to be none of the store's objects
 
@@ -132,8 +135,8 @@ class StoreChanges:
     def _publish(self, spool: Spool, sha256: str) -> None:
         name = spool.name
         with closing_number(spool.reader()) as fd:
-            is_new = not self._is_there(name)
-            if not is_new and not spool.may_replace:
+            is_ours = self._is_ours(name)
+            if not spool.may_replace and self._is_there(name):
                 raise AlreadyExists(f"write {name!r}: {self._calls.label} has an object of that name", name)
             try:
                 self._upload(spool, fd, sha256)
@@ -142,7 +145,7 @@ class StoreChanges:
                 raise AlreadyExists(text, name) from None
             finally:
                 self._versions.changed(name)
-            found = self._noted(name, sha256, spool.fields, is_new=is_new, source=spool.note)
+            found = self._noted(name, sha256, spool.fields, is_ours=is_ours, source=spool.note)
             if found is not None:
                 self._adopt(found, fd)
 
@@ -178,7 +181,8 @@ class StoreChanges:
             self._before(spool, path)
             self._calls.writing.write(path, whole, **options)
             return
-        how: OpenKwargs = {**options, "chunk": WHOLE_BYTES, "concurrent": PARTS_AT_ONCE}  # type: ignore[typeddict-item]  # a union of both
+        chunk = max(WHOLE_BYTES, os.fstat(fd).st_size // MOST_PARTS)
+        how: OpenKwargs = {**options, "chunk": chunk, "concurrent": PARTS_AT_ONCE}  # type: ignore[typeddict-item]  # a union of both
         file = self._calls.writing.open(path, "wb", **how)
         # It is closed only when all is well: that would publish a part. What is left open is dropped, and the parts
         # that the store has by then stay there until a rule of its own removes them, as the binding cannot.
@@ -213,7 +217,7 @@ class StoreChanges:
         return options
 
     def _noted(
-        self, name: str, sha256: str | None, fields: Fields, *, is_new: bool, source: object = None
+        self, name: str, sha256: str | None, fields: Fields, *, is_ours: bool, source: object = None
     ) -> Found | None:
         """Put on record what was just written; None if it is another's version by now, or the store does not say."""
         try:
@@ -227,7 +231,8 @@ class StoreChanges:
             return None
         self._versions.changed(name, Note(facts, sha256, fields, source))
         with self._lock:
-            if is_new or name in self._created:
+            self._created.pop(name, None)
+            if is_ours:
                 self._created[name] = facts
         return self._versions.found(name, metadata)
 
@@ -250,6 +255,15 @@ class StoreChanges:
             self._parents[above] = now
             above = above.rpartition("/")[0]
 
+    def _is_ours(self, name: str) -> bool:
+        """Tell whether there is no object of that name, or one that was created here."""
+        try:
+            facts = self._versions.look(name).facts
+        except (NotFound, IsADirectory):
+            return True
+        with self._lock:
+            return facts == self._created.get(name)
+
     def _is_there(self, name: str) -> bool:
         """Tell whether there is an object of that name."""
         try:
@@ -271,13 +285,13 @@ class StoreChanges:
 
     def _copy(self, operation: str, found: Found, target: str) -> None:
         """Copy a version, by the store itself if it can."""
-        source, is_new = found.status.name, not self._is_there(target)
-        if self._calls.capability.copy:
+        source, is_ours = found.status.name, self._is_ours(target)
+        if self._calls.capability.copy and found.facts.size <= MOST_COPIED:
             self._listeners.before_publish(target)
             with self._calls.asking(operation, source):
                 self._calls.writing.copy(source, target)
             self._versions.changed(target)
-            self._noted(target, found.status.sha256, found.status.fields, is_new=is_new)
+            self._noted(target, found.status.sha256, found.status.fields, is_ours=is_ours)
             return
         spool = Spool(target, self._directory(), self)
         spool.fields = found.status.fields
@@ -329,12 +343,12 @@ class StoreChanges:
     def _move(self, source: str, target: str) -> None:
         found = self._versions.look(source)
         if self._calls.capability.rename:
-            is_new = not self._is_there(target)
+            is_ours = self._is_ours(target)
             self._listeners.before_publish(target)
             with self._calls.asking("rename", source):
                 self._calls.writing.rename(source, target)
             self._versions.changed(target)
-            self._noted(target, found.status.sha256, found.status.fields, is_new=is_new)
+            self._noted(target, found.status.sha256, found.status.fields, is_ours=is_ours)
         else:
             self._copy("rename", found, target)
             with self._calls.asking("rename", source):

@@ -97,6 +97,7 @@ class StoreRoot:
         Raises:
             InvalidArgument: It is the operator of a directory on this computer.
             Unsupported: The service cannot read, or not say what there is.
+            StorageError: This process was forked from one that had an operator; opendal does nothing in it.
         """
         check_operator(operator)
         self._calls = Calls(operator, patience or Patience())
