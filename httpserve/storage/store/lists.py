@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from httpserve.base.threads import JOIN_SECONDS, block_signals
@@ -112,7 +113,10 @@ class Lists:
                     raise StorageError(f"{self._calls.label} cannot be listed: there is no thread left") from error
                 self._loop, self._thread = loop, thread
             future = asyncio.run_coroutine_threadsafe(work, loop)
-        return future.result()
+        try:
+            return future.result()
+        except CancelledError:
+            raise StorageError(f"{self._calls.label} was closed meanwhile") from None
 
 
 async def _awaited(sign: Callable[..., Coroutine[None, None, T]], name: str, seconds: int) -> T:
