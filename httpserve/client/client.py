@@ -200,11 +200,12 @@ class HttpServerClient:
         self._terms = WaitTerms(self._log, joined, site, self._life, ways)
         site.nearest = self._terms.nearest
         owner = _Owner()
-        self._storage = Storage(JoinedAccessor(joined, files.accessor), timeout=self._timeout, owner=owner)
+        accessor = JoinedAccessor(joined, files.accessor)
+        self._storage = Storage(accessor, timeout=self._timeout, owner=owner)
         self._owner = owner
         self._faults = Faults(site.rules, self._log, self._life)
         nearest = self._terms.nearest
-        self._uploads = Uploads(site, self._claims, self._life, ways, nearest, joined, read_only=read_only)
+        self._uploads = Uploads(site, self._claims, self._life, ways, nearest, joined, accessor, read_only=read_only)
         self._in_place = ServedInPlace(site, joined, exchanges)
         self._own_answers = OwnAnswers(site.rules, self._log, self._timeout)
         self._summary = Summary(self._life, joined, self._log, ways)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Self
 
@@ -24,6 +25,7 @@ from httpserve.records.waits.outcome import Nearest
 from httpserve.records.waits.upload import UploadTerms, wait_for_upload
 from httpserve.site.app import Site
 from httpserve.site.uploads import COMPLETED, Accepted, Upload
+from httpserve.storage.accessor import Accessor
 from httpserve.storage.joined import Joined
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -145,6 +147,7 @@ class Uploads:
         ways: Ways,
         nearest: Nearest,
         root: Joined,
+        accessor: Accessor,
         *,
         read_only: bool,
     ) -> None:
@@ -155,7 +158,7 @@ class Uploads:
         self._nearest = nearest
         self._root = root
         self._read_only = read_only
-        site.uploads.ended = partial(_note, claims, root)
+        site.uploads.ended = partial(_note, claims, root, accessor)
 
     def accept(self, name: StrPath, max_bytes: int, *, overwrite: bool, count: int | None) -> AcceptedUploads:
         """Do what `HttpServerClient.accept_uploads` does."""
@@ -228,11 +231,20 @@ def _name_of(name: StrPath) -> tuple[str, bool]:
     return checked, not checked or (isinstance(name, str) and name.endswith("/"))
 
 
-def _note(claims: Claims, root: Joined, upload: Upload) -> None:
-    claims.log.uploaded(_record(upload, root.path_of(upload.name) if upload.outcome == COMPLETED else ""))
+def _note(claims: Claims, root: Joined, accessor: Accessor, upload: Upload) -> None:
+    if upload.outcome != COMPLETED:
+        claims.log.uploaded(_record(upload))
+        return
+    file = root.path_of(upload.name)
+    claims.log.uploaded(_record(upload, file, None if file else partial(_content, accessor, upload.name)))
 
 
-def _record(upload: Upload, file: str = "") -> UploadRecord:
+def _content(accessor: Accessor, name: str) -> bytes:
+    with closing(accessor.read(name)) as file:
+        return file.raw().readall()
+
+
+def _record(upload: Upload, file: str = "", content: Callable[[], bytes] | None = None) -> UploadRecord:
     return UploadRecord(
         name=upload.name,
         client=upload.client,
@@ -247,4 +259,5 @@ def _record(upload: Upload, file: str = "") -> UploadRecord:
         status=upload.status,
         time=upload.time,
         file=file,
+        content=content,
     )

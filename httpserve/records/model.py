@@ -8,13 +8,13 @@ from __future__ import annotations
 import builtins
 import hashlib
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from httpserve.base.tables import Record
 from httpserve.base.text import printable
-from httpserve.errors import NotFound
+from httpserve.errors import NotFound, Unsupported
 
 _Bytes = bytes  # records have a field of that name
 ACKED, HANDED_OVER = "acked", "handed_over"
@@ -220,7 +220,8 @@ class UploadRecord(Record):
             client, `lost` (it no longer answered), `cut` by the server, which stopped.
         status: The status code of the answer; 0 if there was none.
         time: When it was begun, in seconds since the epoch.
-        file: The path of the file on this host; empty unless `completed`.
+        file: The path of the file on this host; empty unless `completed`, and if it went to a store.
+        content: What gets the content of a file that went to a store; None for one on this host.
     """
 
     name: str
@@ -236,28 +237,35 @@ class UploadRecord(Record):
     status: int = 201
     time: float = 0.0
     file: str = field(default="", repr=False)
+    content: Callable[[], builtins.bytes] | None = field(default=None, repr=False, compare=False)
 
     def path(self) -> pathlib.Path:
         """Return the path of the file on this host. It is that of the name, so a later upload may replace the file.
 
         Raises:
             NotFound: The upload did not complete.
+            Unsupported: The file went to a store.
         """
-        if not self.completed:
-            raise NotFound(f"the upload of {self.name!r} by {self.client} did not complete ({self.outcome})", self.name)
+        self._check_completed()
+        if not self.file:
+            raise Unsupported(f"the upload {self.name!r} is in a store, not on this host; read() returns it", self.name)
         return pathlib.Path(self.file)
 
+    def _check_completed(self) -> None:
+        if not self.completed:
+            raise NotFound(f"the upload of {self.name!r} by {self.client} did not complete ({self.outcome})", self.name)
+
     def read(self) -> builtins.bytes:
-        """Return the content, as it came. Blocks while the disk does.
+        """Return the content, as it came. Blocks while the disk, or the store, does.
 
         Raises:
             NotFound: The upload did not complete, or the file is gone, or is another one by now.
+            StoreUnavailable: The store does not give it.
         """
+        self._check_completed()
         try:
-            data = self.path().read_bytes()
-        except FileNotFoundError as error:
-            if isinstance(error, NotFound):
-                raise
+            data = self.path().read_bytes() if self.content is None else self.content()
+        except FileNotFoundError:
             raise NotFound(f"the upload {self.name!r} was removed since", self.name) from None
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise NotFound(f"the upload {self.name!r} was replaced since: the file has another SHA-256", self.name)

@@ -164,7 +164,9 @@ class UploadKeywords(Keywords):
                 client=board_address(client),
                 since=epoch(since),
             )
-        logger.info(f"{record.client} has sent {printable(record.name)}, {size(record.bytes)}: {record.file}")
+        logger.info(
+            f"{record.client} has sent {printable(record.name)}, {size(record.bytes)}: {record.file}".removesuffix(": ")
+        )
         return record
 
     @keyword("Uploaded File Should Contain", "upload", "check")

@@ -122,6 +122,7 @@ def test_a_directory_replaced_by_what_is_none_is_404_and_is_closed_without_an_er
             client.storage.write_bytes("new", b"x")
 
 
+@pytest.mark.local_root("a private directory")
 def test_a_private_directory_that_somebody_cleans_up_is_no_trouble(bench: HttpServerClient) -> None:
     bench.storage.write_bytes("image", b"x")
     shutil.rmtree(private_root())

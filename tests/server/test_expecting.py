@@ -142,6 +142,7 @@ def test_a_put_inside_the_block_begins_anew(bench: HttpServerClient) -> None:
     assert (expected.record.user_agent, expected.record.ranges) == ("after", ())
 
 
+@pytest.mark.local_root("a file that is changed in its place")
 def test_a_slow_answer_of_an_older_version_hides_nothing(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
     with bench.expect_download("Image", PATIENT) as expected, halfway(bench, 1 << 20):

@@ -155,6 +155,7 @@ def test_grubs_seeks_count_for_what_they_took(bench: HttpServerClient) -> None:
     assert error.happened == "ranges missing"
 
 
+@pytest.mark.local_root("a file that is changed in its place")
 def test_an_answer_that_the_server_cuts_says_so(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
     with halfway(bench, 1000) as board:

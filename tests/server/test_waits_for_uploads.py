@@ -84,9 +84,18 @@ def test_block_counts_only_what_comes_inside_it(bench: HttpServerClient) -> None
             _ = up.record
         send(bench, content=b"inside")
 
-    assert (up.record.bytes, up.read(), up.path().name) == (6, b"inside", "a")
+    assert (up.record.bytes, up.read()) == (6, b"inside")
     assert bench.wait_for_upload("logs/a", AT_ONCE).bytes == 5
     assert repr(up) == "<expected upload of logs/a>"
+
+
+@pytest.mark.local_root("what went to a store has no path on this host")
+def test_path_of_an_upload_is_that_of_its_file(bench: HttpServerClient) -> None:
+    with bench.expect_upload("logs/a", PATIENT) as up:
+        send(bench, content=b"inside")
+
+    assert up.path() == up.record.path()
+    assert (up.path().name, up.path().read_bytes()) == ("a", b"inside")
 
 
 def test_block_accepts_its_file_and_nothing_afterwards(bench: HttpServerClient) -> None:

@@ -92,7 +92,10 @@ class Lists:
         return self._operator
 
     def close(self) -> None:
-        """End the thread; the next call starts another. Blocks for a moment. Harmless when repeated."""
+        """End the thread once nothing is under way; the next call starts another. Blocks for a moment.
+
+        Harmless when repeated.
+        """
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is not None and thread is not None and not self._calls.is_inherited:
@@ -124,14 +127,11 @@ async def _awaited(sign: Callable[..., Coroutine[None, None, T]], name: str, sec
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until it is stopped, and end what is still under way then."""
+    """Run the loop until it is stopped and what is under way has ended: in bounded time, like all calls."""
     block_signals()
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        waiting = asyncio.all_tasks(loop)
-        for task in waiting:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
+        loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
     finally:
         loop.close()

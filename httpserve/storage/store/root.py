@@ -59,7 +59,9 @@ if TYPE_CHECKING:
 Entries = list[Entry]  # for the class with a method named `list`
 # What the service may be able to do, but these methods do not offer.
 _NOT_OFFERED = "write_can_append=false,write_with_if_not_exists=false,write_with_user_metadata=false"
-MOST_WAITING = 64  # requests that wait for the store; each takes a thread
+MOST_WAITING = (
+    256  # requests that wait for the store; each takes a thread, and boards that start together all ask at once
+)
 SIGNED_SECONDS = 12 * 3600  # RAUC asks the same URL for each range, until the installation is over
 MOST_NAMES = 1000  # to compare with one that is missing
 
@@ -162,6 +164,7 @@ class StoreRoot:
     def rest(self) -> None:
         """Do nothing in the background until `go_on`. Blocks for a moment; harmless when closed."""
         self._digests.rest()
+        self._lists.close()
 
     def go_on(self) -> None:
         """End what `rest` has begun. Harmless when repeated."""
@@ -395,6 +398,7 @@ class StoreRoot:
 
     def names(self, below: Sequence[str]) -> Names:
         """Do what `ServedRoot.names` says."""
+        self._check_open("")
         found = []
         for name in below or ("",):
             listed = self._lists.below(name, recursive=True, most=MOST_NAMES)
