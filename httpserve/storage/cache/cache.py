@@ -134,6 +134,7 @@ class Cache:
             None where the cache has no room for it, or is closed.
         """
         if key.size > self._limit:
+            self._warn(OSError(errno.EFBIG, f"{key.name} has {size(key.size)}"))
             return None
         try:
             joined = self._joined(key, is_pinned)

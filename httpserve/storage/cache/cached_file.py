@@ -85,7 +85,7 @@ class CachedFile:
 
     def _past_arrived(self, offset: int, length: int, seconds: float) -> int:
         past = self._past
-        if past is None or not past.offset <= offset <= offset + length <= past.stop:
+        if past is None or not past.covers(offset, length):
             if past is not None:
                 past.close()
             past = self._past = self._new_past(offset, offset + length)

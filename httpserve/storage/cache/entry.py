@@ -120,6 +120,7 @@ class Entry:
         self.files = files
         self.is_pinned = is_pinned
         self._closed = closed
+        files.note_use()
         self._lock = threading.Lock()  # guards what follows
         self._there = bytearray(files.blocks)
         self._missing = files.blocks
@@ -383,5 +384,6 @@ class Entry:
         self._is_closed = True
         with contextlib.suppress(Unusable):
             self.memory = Memory(self.files.left(), bytes(self._there).replace(bytes([UNSURE]), bytes([MISSING])))
+        self.files.note_use()
         self.files.close()
         return True

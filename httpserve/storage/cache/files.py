@@ -95,6 +95,12 @@ class Files:
                 with contextlib.suppress(OSError):  # of a file system that is gone
                     os.close(fd)
 
+    def note_use(self) -> None:
+        """Note that the entry is used now. Never raises."""
+        now = time.time_ns()  # the kernel's own stamps are of the last tick of its clock
+        with contextlib.suppress(OSError):
+            os.utime(self.map, ns=(now, now))
+
     def left(self) -> Left:
         """Return how the data file is now."""
         with _disk():
@@ -167,14 +173,14 @@ def opened(where: int, key: Key, *, is_shared: bool) -> Files:
     name = key.file_name
     with _disk():
         for number in range(MOST_TRIES):
-            time.sleep(RETRY_SECONDS * bool(number))  # for who is making it, or removing it
+            if number:
+                time.sleep(RETRY_SECONDS)  # for who is making it, or removing it
             fd = os.open(name + MAP, _FLAGS | os.O_CREAT, 0o600, dir_fd=where)
             keep = None
             try:
                 if locks.take(fd, _IN_USE, is_shared=True) and _is_at(fd, name + MAP, where):
                     keep = _data_of(where, name, key, fd)
                     if keep is not None:
-                        os.utime(fd)  # it is used now
                         return Files(keep, fd, key.size, is_shared=is_shared)
             finally:
                 if keep is None:

@@ -89,6 +89,7 @@ class Fill:
             crc = files.marks(task.block, task.block + 1)[0]
             if crc is not None and files.crc(task.block, self._buffer) == crc:
                 self._leave_reader()
+                self._waits_since = None
                 self._entry.came(run, is_sure=True)
                 return False
             if not self._claim_first(task.block, crc):
@@ -100,11 +101,12 @@ class Fill:
     def _claim_first(self, block: int, crc: int | None) -> bool:
         """Claim the block that is next, whose mark has a CRC that is wrong, or none."""
         entry, run = self._entry, self._run
-        if entry.claim(run, block + 1) == block and not self._may_take_over():
+        if entry.claim(run, block + 1) > block:
+            self._waits_since = None
+        elif not self._may_take_over():
             self._leave_reader()
             entry.wait(LOOK_SECONDS)
             return False
-        self._waits_since = None
         if entry.files.marks(block, block + 1)[0] != crc:  # another process was quicker
             entry.keep_claim(run, block)
             return False

@@ -14,7 +14,7 @@ import tempfile
 import threading
 from time import monotonic
 
-from httpserve.base.threads import Latch, block_signals
+from httpserve.base.threads import Latch, block_signals, renew_in_child
 from httpserve.plan import ReadFailed
 from httpserve.storage.cache.source import Fetch, Key, Reader, ended_early, read_failed
 
@@ -36,16 +36,17 @@ class Past:
         self._key = key
         self._fetch = fetch
         self._is_pinned = is_pinned
-        self.offset = offset
-        self.stop = stop
+        self._offset = offset
+        self._stop = stop
         self._lock = threading.Lock()  # guards what follows
-        self._parts: list[tuple[int, int]] = []  # where each ends, and its descriptor
+        self._parts: list[tuple[int, int, int]] = []  # where each begins and ends, and its descriptor
         self._at = offset  # up to where it is read
         self._error: BaseException | None = None
         self._is_sure = is_pinned
         self._is_closed = False
         self._waiting: list[Latch] = []
         self.fd = -1  # of what is sent next
+        renew_in_child(self, Past._abandon)
 
     def start(self) -> None:
         """Begin to read."""
@@ -54,8 +55,14 @@ class Past:
         except RuntimeError as error:  # no more threads, or the interpreter ends
             self._error = OSError(errno.EAGAIN, str(error))
 
+    def covers(self, offset: int, length: int) -> bool:
+        """Tell whether bytes are among those that are still there, or come soon."""
+        with self._lock:
+            first = self._parts[0][0] if self._parts else self._at
+            return first <= offset <= self._at + MOST_PARTS * PART_BYTES and offset + length <= self._stop
+
     def arrived(self, offset: int, length: int, seconds: float) -> int:
-        """Do what `RegionFile.arrived` does, for an offset that is not before the one of the last call."""
+        """Do what `RegionFile.arrived` does, for what it `covers`."""
         deadline = monotonic() + seconds
         while True:
             latch = Latch()
@@ -76,8 +83,14 @@ class Past:
         """End the read, and close what is open. Harmless when repeated."""
         with self._lock:
             self._is_closed = True
-            self._drop_parts(self.stop)
+            self._drop_parts(self._stop)
             self._wake()
+
+    def _abandon(self) -> None:
+        """Give it up in a forked child, which has no thread for it."""
+        self._lock = threading.Lock()
+        self._error = OSError(errno.ECANCELED, "this process was forked meanwhile")
+        self._drop_parts(self._stop)
 
     def _failed(self, error: BaseException) -> ReadFailed:
         return read_failed(self._key.name, error)
@@ -87,13 +100,13 @@ class Past:
         self._drop_parts(offset)
         if not self._parts:
             return 0
-        end, self.fd = self._parts[0]
-        sure = self.stop if self._is_sure else max(self.offset, self.stop - HELD_BACK_BYTES)
+        _, end, self.fd = self._parts[0]
+        sure = self._stop if self._is_sure else max(self._offset, self._stop - HELD_BACK_BYTES)
         return min(end, self._at, sure) - offset
 
     def _drop_parts(self, offset: int) -> None:
-        while self._parts and self._parts[0][0] <= offset:
-            os.close(self._parts.pop(0)[1])
+        while self._parts and self._parts[0][1] <= offset:
+            os.close(self._parts.pop(0)[2])
             self._wake()
 
     def _wake(self) -> None:
@@ -105,7 +118,7 @@ class Past:
         block_signals()
         reader = None
         try:
-            reader = self._fetch(self.offset, self.stop - self.offset)
+            reader = self._fetch(self._offset, self._stop - self._offset)
             self._read(reader)
             if not self._is_pinned:
                 reader.finish()
@@ -126,9 +139,9 @@ class Past:
     def _read(self, reader: Reader) -> None:
         buffer = memoryview(bytearray(READ_BYTES))
         end = fd = 0
-        while self._at < self.stop:
+        while self._at < self._stop:
             if end <= self._at:
-                end = min(self.stop, self._at + PART_BYTES)
+                end = min(self._stop, self._at + PART_BYTES)
                 fd = self._new_part(end)
             count = reader.readinto(buffer[: end - self._at])
             if not count:
@@ -147,7 +160,7 @@ class Past:
                 self._check()
                 if len(self._parts) < MOST_PARTS:
                     fd = _file()
-                    self._parts.append((end, fd))
+                    self._parts.append((self._at, end, fd))
                     return fd
                 self._waiting.append(latch)
             latch.wait()

@@ -10,7 +10,7 @@ from httpserve.storage.cache.cache import Cache
 from httpserve.storage.cache.cached_file import CachedFile
 from httpserve.storage.cache.source import Key
 from httpserve.storage.served import VersionGone
-from tests.server.wire import pattern
+from tests.server.wire import eventually, pattern
 
 BLOCK = 256 * 1024
 MIB = 1024 * 1024
@@ -117,3 +117,8 @@ def fetched(cache: Cache, thing: Object, start: int = 0, stop: int | None = None
         return read(file, start, stop - start)
     finally:
         file.close()
+
+
+def at_rest(cache: Cache) -> None:
+    """Wait until no answer and no read uses an entry any more."""
+    eventually(lambda: not any(one.in_use for one in cache.usage().entries), "the end of all reads")

@@ -232,3 +232,18 @@ def test_what_another_does_not_go_on_with_is_taken_over(two: tuple[Cache, Cache]
     assert read(other, 2 * MIB, SIZE - 2 * MIB) == thing.data[2 * MIB :]
     assert thing.sent == SIZE
     other.close()
+
+
+def test_a_process_that_was_stopped_keeps_nobody_waiting(
+    two: tuple[Cache, Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, thing = Object(SIZE), Object(SIZE)
+    gate = stopped.gate(MIB)
+    board = opened(two[0], stopped)
+    assert read(board, 0, MIB, SIZE) == thing.data[:MIB]
+
+    monkeypatch.setattr("httpserve.storage.cache.fill.STUCK_SECONDS", 0.0)
+    assert fetched(two[1], thing) == thing.data
+    gate.set()
+    assert read(board, 0, SIZE) == thing.data
+    board.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from httpserve.storage.cache.cache import Cache
 from tests.cases import each
 from tests.server.wire import eventually
-from tests.unit.storage.cache.objects import BLOCK, MIB, Object, fetched, opened, read
+from tests.unit.storage.cache.objects import BLOCK, MIB, Object, at_rest, fetched, opened, read
 
 SIZE = 3 * MIB + 12_345
 
@@ -19,11 +19,6 @@ def file_of(cache: Cache, suffix: str) -> Path:
     """Return the only file of that kind."""
     (path,) = Path(cache.usage().path).glob(f"*{suffix}")
     return path
-
-
-def at_rest(cache: Cache) -> None:
-    """Wait until no answer and no read uses an entry any more."""
-    eventually(lambda: not any(one.in_use for one in cache.usage().entries), "the end of all reads")
 
 
 def overwrite(path: Path, at: int, data: bytes) -> None:

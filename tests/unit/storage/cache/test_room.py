@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from httpserve.errors import RootUnusable
+from httpserve.plan import ReadFailed
 from httpserve.storage.cache.cache import Cache
 from httpserve.storage.cache.memory import MemoryCache
 from httpserve.storage.cache.source import Key
+from httpserve.storage.served import VersionGone
 from tests.cases import each
 from tests.server.wire import eventually
-from tests.unit.storage.cache.objects import BLOCK, MIB, Object, fetched, opened, read
+from tests.unit.storage.cache.objects import BLOCK, MIB, Object, at_rest, fetched, opened, read
 
 
 def small(path: str | None) -> Cache:
@@ -33,10 +35,12 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, is_shared: boo
     things = [Object(2 * MIB, f"image {number}", number) for number in range(6)]
     for thing in things[:3]:
         assert fetched(cache, thing) == thing.data
+        at_rest(cache)
     assert fetched(cache, things[0]) == things[0].data
 
     for thing in things[3:]:
         assert fetched(cache, thing) == thing.data
+        at_rest(cache)
         assert cache.usage().bytes <= 8 * MIB
 
     assert "image 1" not in names(cache)
@@ -72,25 +76,50 @@ def is_kept(cache: Cache, thing: Object) -> bool:
     return cache.usage().entries[0].kept >= thing.key.size
 
 
-def test_an_object_above_the_bound_is_not_kept(cache: Cache) -> None:
+@each("is_pinned", [True, False])
+def test_what_goes_past_serves_any_part_and_never_a_mixture(is_pinned: bool) -> None:
+    cache = small(None)
+    kept, large = Object(7 * MIB, "kept", 1), Object(8 * MIB, "large", 2)
+    board, other = opened(cache, kept), opened(cache, large, is_pinned=is_pinned)
+    assert read(board, 0, 7 * MIB) == kept.data
+    assert read(other, 0, 8 * MIB) == large.data  # from here on past the cache
+
+    for start, length in ((3 * MIB, 5 * MIB), (10, 3 * MIB), (0, 1), (8 * MIB - 1, 1)):
+        assert read(other, start, length) == large.data[start : start + length]
+    gate = large.gate(6 * MIB)
+    assert read(other, 2 * MIB, 4 * MIB, 6 * MIB) == large.data[2 * MIB : 6 * MIB]
+    assert other.arrived(6 * MIB, 2 * MIB, 0.0) == 0
+    large.replaced_by, large.is_gone = bytes(8 * MIB), is_pinned
+    gate.set()
+    with pytest.raises(ReadFailed) as told:
+        read(other, 6 * MIB, 2 * MIB)
+    assert isinstance(told.value.cause, VersionGone)
+    other.close()
+    board.close()
+    eventually(lambda: not large.open, "the end of the reads")
+    cache.close()
+
+
+def test_an_object_above_the_bound_is_not_kept(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
     thing = Object(1000)
 
     assert cache.file(thing.key._replace(size=65 * MIB), thing.fetch, is_pinned=True) is None
     assert names(cache) == []
+    assert "image has 65.0 MiB" in caplog.text
 
 
 def test_usage_says_what_is_there_and_prune_leaves_what_is_in_use(cache: Cache) -> None:
     used, idle = Object(3 * MIB, "used", 1), Object(2 * MIB, "idle", 2)
     assert fetched(cache, idle) == idle.data
+    at_rest(cache)
     board = opened(cache, used)
     assert read(board, MIB, MIB) == used.data[MIB : 2 * MIB]
 
     usage = cache.usage()
-    assert [(one.name, one.etag, one.size, one.in_use) for one in usage.entries] == [
-        ("used", '"1"', 3 * MIB, True),
-        ("idle", '"2"', 2 * MIB, False),
-    ]
-    assert MIB <= usage.entries[0].kept < 2 * MIB <= usage.entries[1].kept
+    first, second = sorted(usage.entries, key=lambda one: one.etag)
+    assert (first.name, first.etag, first.size, first.in_use) == ("used", '"1"', 3 * MIB, True)
+    assert (second.name, second.etag, second.size, second.in_use) == ("idle", '"2"', 2 * MIB, False)
+    assert MIB <= first.kept < 2 * MIB <= second.kept
     assert usage.bytes == sum(one.kept for one in usage.entries)
     assert [one.name for one in cache.prune().entries] == ["used"]
     assert read(board, 0, 3 * MIB) == used.data
@@ -102,6 +131,7 @@ def test_usage_says_what_is_there_and_prune_leaves_what_is_in_use(cache: Cache) 
 def test_prune_to_a_size_keeps_what_was_used_last(cache: Cache) -> None:
     for number in range(4):
         assert fetched(cache, thing := Object(MIB, f"image {number}", number)) == thing.data
+        at_rest(cache)
 
     assert [one.name for one in cache.prune(2 * MIB + BLOCK).entries] == ["image 3", "image 2"]
 
