@@ -936,6 +936,7 @@ class HttpServerClient:
         decompress: bool | Literal["auto"] = False,
         max_bytes: int | None = None,
         always: bool = False,
+        overwrite: bool = True,
     ) -> str:
         """Put a file where boards can fetch it, in one step. Blocks until the copy is complete.
 
@@ -961,6 +962,8 @@ class HttpServerClient:
                 before Python 3.14.
             max_bytes: The most that may come out of a compressed source; default: 16 GiB.
             always: Copy it although it is unchanged.
+            overwrite: Whether it may replace what has that name. If not, and something has, nothing is copied; another
+                host or program may still come first, which the disk, or the store, then tells.
 
         Returns:
             The URL of the file.
@@ -969,6 +972,7 @@ class HttpServerClient:
             ServerNotRunning: Nothing listens; no byte was copied.
             InvalidName: No file can have that name.
             InvalidArgument: A field cannot be sent, or is the server's to say, such as Content-Length or ETag.
+            AlreadyExists: There is something of that name, and it may not be replaced.
             SourceNotFound: The source does not exist.
             SourceStalled: The source sent nothing for `timeout` seconds.
             DigestMismatch: The bytes do not have the digest `sha256`.
@@ -990,6 +994,7 @@ class HttpServerClient:
                 decompress=decompress,
                 max_bytes=max_bytes,
                 always=always,
+                overwrite=overwrite,
             )
         return self._url(server, dst, None)
 

@@ -32,6 +32,7 @@ class FileKeywords(Keywords):
         sha256: str | None = None,
         decompress: bool = False,
         always: bool = False,
+        overwrite: bool = True,
         timeout: timedelta | None = None,
         server: str | None = None,
         **options: str,
@@ -46,6 +47,7 @@ class FileKeywords(Keywords):
         (``bucket=``, ``region=``, …) as further arguments. ``sha256`` is the digest that the bytes must have.
         ``decompress=yes`` puts what is in a source that gzip, xz, bzip2 or zstd has compressed; the digest is of that.
         What is unchanged since it was last put there is not copied again; ``always=yes`` copies it all the same.
+        ``overwrite=no`` fails if there is a file of that name.
         ``timeout`` is how long a remote source may send nothing; default: that of the server.
         ``server`` is an alias; default: the current server.
 
@@ -64,6 +66,7 @@ class FileKeywords(Keywords):
             sha256=sha256,
             decompress=decompress,
             always=always,
+            overwrite=overwrite,
             timeout=None if timeout is None else seconds(timeout),
         )
         show_link(url, f", {size(client.storage.stat(name).content_length)}")

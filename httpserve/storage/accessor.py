@@ -52,6 +52,7 @@ class Writable(Protocol):
 
     name: str
     fields: Fields
+    may_replace: bool  # what is there; else `commit` raises AlreadyExists
     note: object  # kept with the record of the version, for `Accessor.note_of`
     start: int
 

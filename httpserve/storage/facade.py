@@ -20,6 +20,7 @@ from httpserve.base.outcome import TreeReport
 from httpserve.base.progress import Progress
 from httpserve.base.text import InPython, Message, printable
 from httpserve.errors import (
+    AlreadyExists,
     InvalidArgument,
     InvalidName,
     InvalidType,
@@ -30,7 +31,7 @@ from httpserve.errors import (
     SourceNotFound,
     StorageError,
 )
-from httpserve.storage.accessor import Accessor, Presigned
+from httpserve.storage.accessor import Accessor, Presigned, Writable
 from httpserve.storage.files import ReadFile, StorageFile, WriteFile
 from httpserve.storage.metadata import Metadata, Names
 from httpserve.storage.served import Fields
@@ -118,6 +119,7 @@ class Storage:
         decompress: bool | Literal["auto"] = False,
         max_bytes: int | None = None,
         always: bool = False,
+        overwrite: bool = True,
     ) -> str:
         """Copy a file into the root unless it is unchanged, and return the SHA-256 of what is there in hexadecimal.
 
@@ -132,7 +134,14 @@ class Storage:
         accessor = self._accessor.open()
         item = item_of(name, src, operator, timeout=self._timeout if timeout is None else timeout)
         manner = Manner(fields, decompress, max_bytes)
-        begin = accessor.incoming
+
+        def begin(name: str) -> Writable:
+            new = accessor.incoming(name)
+            new.may_replace = overwrite
+            return new
+
+        if not overwrite and self.exists(name):
+            raise AlreadyExists(f"write {name!r}: there is a file of that name, and overwrite=False keeps it", name)
         try:
             done = put(accessor, name, item, manner, begin=begin, sha256=sha256, always=always, progress=progress)
         except SourceNotFound as error:

@@ -144,11 +144,14 @@ class Changes:
                 self._check_open()
             before = place.look()
             is_ours = before is None or self.created.made(place, before)
+            if before is not None and not incoming.may_replace:
+                raise FileExistsError(errno.EEXIST, "there is something of that name")
             self._listeners.before_publish(incoming.name)
+            move = place.replace if incoming.may_replace else place.take
             coming = self._coming[key] = _version(written, before, sha256, incoming)
             try:
                 # The move changes ctime, and network file systems settle mtime only when a file is closed.
-                found = place.replace(incoming.temporary) or written
+                found = move(incoming.temporary) or written
                 same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
                 version = _version(found, before, sha256, incoming) if same else coming
                 self.created.file(key, version, is_ours=is_ours, generation=generation)

@@ -68,6 +68,7 @@ class Incoming:
         self.temporary = temporary
         self.start = 0  # where a copy into it begins
         self.fields: Fields = ()  # what answers with it are to say
+        self.may_replace = True  # what is there
         self.note: object = None  # what is to be kept with the record of it
         self._journal = journal
         self._owner = owner

@@ -20,6 +20,7 @@ from httpserve.storage.directory.open_file import real_path
 from httpserve.storage.served import Entry
 
 PATH_BYTES = 4096  # PATH_MAX of Linux: a longer path could be written in steps, but never be opened at once
+NOT_LINKED = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # by file systems that have no hard links
 MOST_DETOURS = 40  # over symlinks, as many as the kernel takes; and over directories that somebody moves meanwhile
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PASS = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY  # needs no permission to read, as a path needs none
@@ -148,6 +149,20 @@ class Place:
         """Move a file from the same directory to this name in one step, and return what is there then."""
         self.check_stays()
         os.replace(temporary, self.last, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        return self.look()
+
+    def take(self, temporary: str) -> os.stat_result | None:
+        """Do what `replace` does if there is nothing of this name. Raises FileExistsError else."""
+        self.check_stays()
+        try:
+            os.link(temporary, self.last, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in NOT_LINKED:
+                raise
+            if self.look() is not None:  # of a file system without hard links nothing better is known
+                raise FileExistsError(errno.EEXIST, "there is something of that name") from None
+            return self.replace(temporary)
+        os.unlink(temporary, dir_fd=self.fd)
         return self.look()
 
     def lack(self) -> OSError:
