@@ -130,6 +130,8 @@ class Files:
             return [None] * (stop - block)
         with _disk():
             found = os.pread(self.map, (stop - block) * _MARK.size, HEAD_BYTES + block * _MARK.size)
+        if not found.strip(b"\0"):  # of many blocks, as a rule
+            return [None] * (stop - block)
         pairs = _MARK.iter_unpack(found.ljust((stop - block) * _MARK.size, b"\0"))
         return [crc if crc ^ check == _CHECK ^ at else None for at, (crc, check) in enumerate(pairs, block)]
 

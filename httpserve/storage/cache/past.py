@@ -138,30 +138,30 @@ class Past:
 
     def _read(self, reader: Reader) -> None:
         buffer = memoryview(bytearray(READ_BYTES))
-        end = fd = 0
+        end = 0
         while self._at < self._stop:
             if end <= self._at:
                 end = min(self._stop, self._at + PART_BYTES)
-                fd = self._new_part(end)
+                self._add_part(end)
             count = reader.readinto(buffer[: end - self._at])
             if not count:
                 raise ended_early(self._key.name, self._at)
-            with self._lock:  # the descriptor stays open meanwhile
+            with self._lock:  # no part is closed meanwhile
                 self._check()
-                _write(fd, buffer[:count], self._at)
+                for _, _, fd in self._parts[-1:]:  # none: what is wanted lies behind it
+                    _write(fd, buffer[:count], self._at)
                 self._at += count
                 self._wake()
 
-    def _new_part(self, end: int) -> int:
-        """Return a file for the next bytes, once the one before the last is sent."""
+    def _add_part(self, end: int) -> None:
+        """Make a file for the next bytes, once the one before the last is sent."""
         while True:
             latch = Latch()
             with self._lock:
                 self._check()
                 if len(self._parts) < MOST_PARTS:
-                    fd = _file()
-                    self._parts.append((self._at, end, fd))
-                    return fd
+                    self._parts.append((self._at, end, _file()))
+                    return
                 self._waiting.append(latch)
             latch.wait()
 

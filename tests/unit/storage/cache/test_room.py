@@ -219,3 +219,19 @@ def test_hosts_that_share_a_directory_leave_each_others_entries_alone(
     again = small(str(tmp_path / "cache"))
     assert names(again) == ["image"]
     again.close()
+
+
+def test_where_files_cannot_be_locked_each_process_has_its_own_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpserve.storage.cache.locks.work", lambda fd: False)
+    thing, caches = Object(MIB), [small(str(tmp_path / "cache")) for _ in range(2)]
+
+    for cache in caches:
+        assert fetched(cache, thing) == thing.data
+        assert fetched(cache, thing) == thing.data
+        assert len(names(cache)) == 1
+    assert thing.sent == 2 * MIB
+    for cache in caches:
+        cache.close()
+    assert [path.name for path in (tmp_path / "cache").glob("*/*")] == ["locks"]
