@@ -158,20 +158,6 @@ def test_ctrl_c_ends_a_call_that_waits_for_the_store(
         proxy.mend()
 
 
-@pytest.mark.usefixtures("held")
-def test_a_close_ends_a_list_that_waits(reached: opendal.Operator, proxy: Proxy) -> None:
-    with ThreadPoolExecutor(1) as pool, served(reached, Patience(read=60.0)) as root:
-        stalled = proxy.spoil("stall", target="list-type", at=-1)
-        listing = pool.submit(root.entries, "", lambda last: True)
-        eventually(lambda: stalled.met)
-        root.close()
-
-        with pytest.raises(errors.StorageError, match="closed meanwhile"):
-            listing.result()
-        assert stalled.met == 1
-        proxy.mend()
-
-
 def test_a_forked_child_is_told_what_to_do(reached: opendal.Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("httpserve.storage.store.calls.PROBE_SECONDS", 0.2)  # it never answers there
     with served(reached) as root:

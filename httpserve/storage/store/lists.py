@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from httpserve.base.threads import JOIN_SECONDS, block_signals
@@ -116,10 +115,7 @@ class Lists:
                     raise StorageError(f"{self._calls.label} cannot be listed: there is no thread left") from error
                 self._loop, self._thread = loop, thread
             future = asyncio.run_coroutine_threadsafe(work, loop)
-        try:
-            return future.result()
-        except CancelledError:
-            raise StorageError(f"{self._calls.label} was closed meanwhile") from None
+        return future.result()
 
 
 async def _awaited(sign: Callable[..., Coroutine[None, None, T]], name: str, seconds: int) -> T:

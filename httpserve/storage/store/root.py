@@ -59,9 +59,7 @@ if TYPE_CHECKING:
 Entries = list[Entry]  # for the class with a method named `list`
 # What the service may be able to do, but these methods do not offer.
 _NOT_OFFERED = "write_can_append=false,write_with_if_not_exists=false,write_with_user_metadata=false"
-MOST_WAITING = (
-    256  # requests that wait for the store; each takes a thread, and boards that start together all ask at once
-)
+MOST_WAITING = 256  # requests that wait for the store, each in a thread: boards that start together ask at once
 SIGNED_SECONDS = 12 * 3600  # RAUC asks the same URL for each range, until the installation is over
 MOST_NAMES = 1000  # to compare with one that is missing
 

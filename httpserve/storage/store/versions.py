@@ -221,7 +221,7 @@ class Versions:
             sha256 = sha256 if facts.validator is None else note.sha256 or sha256
         known_sha256 = sha256 if _SHA256.fullmatch(sha256) else None
         # The same bytes with other fields are another version, although all else may be the same.
-        modified, etag = facts.modified_ns or 0, f"{facts.etag or ''!a}{fields or ''}"
+        modified, etag = facts.modified_ns or 0, f"{facts.etag or ''!a}{fields!a}"
         if not facts.is_known_by_them:  # nothing but a change of ours or another size tells a later version
             modified, etag = NEVER_RESTED, str(self._puts.get(name, 0))
         identity = ObjectIdentity(facts.size, modified, etag)
