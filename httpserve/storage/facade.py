@@ -193,7 +193,7 @@ class Storage:
         timeout: float | None = None,
     ) -> TreeReport:
         """Copy several files into the root. `HttpServerClient.put_files` says what each argument means."""
-        from httpserve.storage.copying.trees import item_of
+        from httpserve.storage.copying.trees import is_remote, item_of
         from httpserve.storage.many import Fate, put_many
 
         if not isinstance(files, Mapping):
@@ -204,7 +204,7 @@ class Storage:
         if twice:
             raise InvalidArgument("files has a name twice, in two spellings")
         fate = Fate()
-        is_local = operator is None and not any(item.is_remote for _, item in items)
+        is_local = operator is None and not any(is_remote(item.path) for _, item in items)
         accessor = self._accessor.open()
         put_many(accessor, items, fate, always=always, threads=threads, is_local=is_local, progress=progress)
         fate.check("put_files")

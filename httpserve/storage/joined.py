@@ -109,7 +109,7 @@ class Joined:
     def owner(self, name: str) -> InPlace | None:
         """Return what is served in place under a checked name, or has it below itself; None: the root has it."""
         in_place = self._in_place
-        at = name
+        at = name if in_place else ""
         while at:
             found = in_place.get(at)
             if found is not None:

@@ -25,7 +25,7 @@ from httpserve.storage.copying.opendal_errors import (
     reason_of,
     source_error,
 )
-from httpserve.storage.copying.unchanged import Origin, origin_of_object, store_of
+from httpserve.storage.copying.unchanged import Origin, origin_of_object, store_of, version_of_object
 
 if TYPE_CHECKING:
     from opendal.file import File
@@ -119,13 +119,12 @@ class ObjectSource:
 
     interruptible = False
 
-    def __init__(
-        self, path: str, operator: opendal.Operator, size: int, etag: str, origin: Origin | None, *, timeout: float
-    ) -> None:
+    def __init__(self, path: str, operator: opendal.Operator, origin: Origin, *, timeout: float) -> None:
         """Read a small object at once, and open a large one. *operator* has a layer that ends a stall by *timeout*."""
+        etag, size = version_of_object(origin)
         self.label = redacted(f"{path!r} on {operator!r}")
         self.size = size
-        self.origin = origin
+        self.origin: Origin | None = origin
         self._timeout = timeout
         self._read = 0
         try:

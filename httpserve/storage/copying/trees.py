@@ -41,17 +41,21 @@ class Item(NamedTuple):
 
     Attributes:
         name: Its path in the tree.
+        path: The path or the URL to open.
         size: In bytes, as far as that is known.
         origin: Which version it is, where that is known before it is opened.
-        open: What opens it; it is told which version is there already, and may then come without bytes.
-        is_remote: Whether it waits for more than a disk of this host.
+        opened: Opens it.
     """
 
     name: str
+    path: str
     size: int | None
     origin: Origin | None
-    open: Callable[[Origin | None], TracedSource]
-    is_remote: bool = True
+    opened: Callable[[Item, Origin | None], TracedSource]
+
+    def open(self, known: Origin | None) -> TracedSource:
+        """Open it. Told which version is *known*, it may come without bytes."""
+        return self.opened(self, known)
 
 
 class Tree(NamedTuple):
@@ -151,16 +155,15 @@ class _Walk:
             found = sorted(entries, key=lambda entry: entry.name)
         directories = []
         for entry in found:
-            name = below + entry.name
             if entry.name.startswith(OWN_PREFIX):
                 continue
             try:
                 if entry.is_dir():
                     directories.append(entry)
-                elif self._wanted(name):
+                elif self._wanted(name := below + entry.name):
                     self._add(entry, name)
             except OSError as error:
-                self._fail(name, error.strerror or str(error), error.errno)
+                self._fail(below + entry.name, error.strerror or str(error), error.errno)
         for entry in directories:
             self._enter(entry, below + entry.name, within)
 
@@ -185,8 +188,7 @@ class _Walk:
         if not stat.S_ISREG(found.st_mode):
             raise OSError(None, "it is not a file; exclude= leaves it out")
         origin = origin_of_file(found) if found.st_size else None
-        path = entry.path
-        self._items.append(Item(name, found.st_size, origin, lambda known: FileSource(path), is_remote=False))
+        self._items.append(Item(name, entry.path, found.st_size, origin, _opened_file))
 
     def _stays(self, entry: os.DirEntry[str]) -> bool:
         real = os.path.realpath(entry.path)
@@ -205,35 +207,28 @@ def _operator_tree(path: str, operator: opendal.Operator, wanted: Wanted, timeou
     found = files_below(operator, directory, timeout=timeout)
     timed = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
     store, can_pin = store_of(operator), operator.capability().read_with_if_match
+    pinned, plain = partial(_opened_object, timed, timeout), partial(_opened, operator, timeout)
     items = []
     for whole, size, etag in found:
         name = whole[len(directory) :]
         if name.rpartition("/")[2].startswith(OWN_PREFIX) or not wanted(name):
             continue
         origin = origin_of_object(store, whole, etag, size)
-        opened: Callable[[Origin | None], TracedSource]
-        if can_pin and size is not None and etag is not None and origin is not None:
-            opened = partial(_opened_object, whole, timed, size, etag, origin, timeout)
-        else:
-            opened = partial(_opened, whole, operator, timeout)
-        items.append(Item(name, size, origin, opened))
+        items.append(Item(name, whole, size, origin, pinned if can_pin and origin is not None else plain))
     return Tree(items, {}, is_local=False)
 
 
-def _opened_object(
-    path: str,
-    operator: opendal.Operator,
-    size: int,
-    etag: str,
-    origin: Origin,
-    timeout: float,
-    known: Origin | None,
-) -> TracedSource:
-    return ObjectSource(path, operator, size, etag, origin, timeout=timeout)
+def _opened_file(item: Item, known: Origin | None) -> TracedSource:
+    return FileSource(item.path)
 
 
-def _opened(path: str, operator: opendal.Operator | None, timeout: float, known: Origin | None) -> TracedSource:
-    return open_source(path, operator, timeout=timeout, known=known)
+def _opened_object(operator: opendal.Operator, timeout: float, item: Item, known: Origin | None) -> TracedSource:
+    assert item.origin is not None
+    return ObjectSource(item.path, operator, item.origin, timeout=timeout)
+
+
+def _opened(operator: opendal.Operator | None, timeout: float, item: Item, known: Origin | None) -> TracedSource:
+    return open_source(item.path, operator, timeout=timeout, known=known)
 
 
 def item_of(name: str, src: str | os.PathLike[str], operator: opendal.Operator | None, *, timeout: float) -> Item:
@@ -241,8 +236,12 @@ def item_of(name: str, src: str | os.PathLike[str], operator: opendal.Operator |
     path = checked_path(src, "src")
     check_operator(operator)
     checked_seconds("timeout", timeout)
-    is_remote = operator is not None or _HTTP_URL.match(path) is not None
-    return Item(name, None, None, partial(_opened, path, operator, timeout), is_remote)
+    return Item(name, path, None, None, partial(_opened, operator, timeout))
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether a source is a URL."""
+    return _HTTP_URL.match(path) is not None
 
 
 # A directory that httpserve lists
@@ -253,6 +252,7 @@ def _url_tree(url: str, wanted: Wanted, timeout: float) -> Tree:
     base = parts._replace(path=f"{parts.path.rstrip('/')}/", fragment="")
     items: list[Item] = []
     errors: dict[str, HttpServeError] = {}
+    opened = partial(_opened, None, timeout)
     waiting = [""]
     while waiting:
         directory = waiting.pop()
@@ -269,7 +269,7 @@ def _url_tree(url: str, wanted: Wanted, timeout: float) -> Tree:
                 waiting.append(f"{name}/")
             elif wanted(name):
                 address = base._replace(path=base.path + quote(name)).geturl()
-                items.append(Item(name, size, None, partial(_opened, address, None, timeout)))
+                items.append(Item(name, address, size, None, opened))
     return Tree(items, errors, is_local=False)
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import opendal
 
@@ -62,10 +62,16 @@ def has_rested(found: os.stat_result) -> bool:
 
 
 def origin_of_object(store: Hashable, path: str, etag: str | None, size: int | None) -> Origin | None:
-    """Return the origin for an object; None where its store gives it no strong ETag."""
-    if etag is None or etag.startswith("W/"):
+    """Return the origin for an object; None where its store gives it no strong ETag, or no size."""
+    if etag is None or etag.startswith("W/") or size is None:
         return None
     return Origin((store, path), (etag, size))
+
+
+def version_of_object(origin: Origin) -> tuple[str, int]:
+    """Return the ETag and the size that `origin_of_object` was given."""
+    etag, size = cast(tuple[str, int], origin.mark)
+    return etag, size
 
 
 def store_of(operator: opendal.Operator) -> Hashable:

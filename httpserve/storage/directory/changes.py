@@ -12,7 +12,6 @@ import os
 import stat
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from threading import RLock
 
 from httpserve.base.descriptors import Descriptors
@@ -68,7 +67,7 @@ class Changes:
                 return version
             coming = self._coming.get(key)
             if coming is not None and coming.identity[:-1] == identity[:-1]:
-                return replace(coming, identity=identity)
+                return coming._replace(identity=identity)
         return None
 
     def forget_missing(self, name: str) -> None:

@@ -8,16 +8,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from httpserve.storage.directory.generations import Generation, Held, generation_at
 from httpserve.storage.directory.places import Place
 from httpserve.storage.served import Fields, Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """A file that came in through us: which version, its digest where one was computed, and the fields it came with.
 
     The `note` is of whoever put it, about where its bytes are from; it goes with the version, and says nothing here.
@@ -47,8 +46,7 @@ class Sure(Enum):
     UNKNOWN = "nothing tells whether it is still what was put there"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """One name on record, and which thing on the disk it means."""
 
     kind: Origin
@@ -108,7 +106,7 @@ class Created:
         """Record that the user asked for a directory which was made for a file earlier."""
         mark = self.marks.get(name)
         if mark is not None and mark.kind is Origin.PARENT:
-            self.marks[name] = replace(mark, kind=Origin.DIRECTORY)
+            self.marks[name] = mark._replace(kind=Origin.DIRECTORY)
 
     def forget(self, name: str, *, unless: Callable[[str], bool] = lambda name: False) -> None:
         """Forget a name and all below it, as they are gone; *unless* says which are not."""
@@ -132,7 +130,7 @@ class Created:
         self.forget(source)
         self.forget(target)
         for name, mark in marks.items():
-            kept = mark if is_ours or name != source else replace(mark, kind=Origin.OVERWRITTEN)
+            kept = mark if is_ours or name != source else mark._replace(kind=Origin.OVERWRITTEN)
             self.marks[target + name[len(source) :]] = kept
         self.versions.update(versions)
 
@@ -142,7 +140,7 @@ class Created:
         if version is not None:
             new = Identity.of(found)
             if new[:-1] == version.identity[:-1]:
-                self.versions[name] = replace(version, identity=new)
+                self.versions[name] = version._replace(identity=new)
 
     def made(self, place: Place, found: os.stat_result) -> bool:
         """Say whether *found*, which is at *place*, was made by us where there was nothing."""
