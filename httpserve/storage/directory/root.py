@@ -484,8 +484,8 @@ def _absolute(path: object) -> str:
     if not text or "\0" in text:
         raise InvalidArgument(f"root_dir {text!r} is not a path; leave it out for a private directory")
     if _URL.match(text):
-        way = "pass a directory of this computer, and put files there with put_file(name, src, operator)"
-        raise InvalidArgument(f"root_dir {text!r} is a URL; {way}")
+        shown = text.partition("?")[0]  # a query may have a key
+        raise InvalidArgument(f"root_dir {shown!r} is a URL; a store is root=, a directory root_dir=")
     if text == "~" or text.startswith("~/"):
         raise InvalidArgument(f"root_dir {text!r}: a ~ is not replaced; pass os.path.expanduser(root_dir)")
     try:

@@ -192,7 +192,7 @@ def test_a_root_that_was_not_there_is_made_with_a_line_of_the_log(
 @each(
     ("given", "text"),
     [
-        ("s3://bucket/x", "root_dir 's3://bucket/x' is a URL; pass a directory of this computer, and put files there"),
+        ("s3://bucket/x?key=y", "root_dir 's3://bucket/x' is a URL; a store is root="),
         ("~/build", "root_dir '~/build': a ~ is not replaced; pass os.path.expanduser(root_dir)"),
     ],
 )
