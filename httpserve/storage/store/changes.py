@@ -280,7 +280,7 @@ class StoreChanges:
 
     def _copy_file(self, operation: str, source: str, target: str) -> None:
         found = self._versions.look(source)
-        self._check_place(f"{operation} to", target)
+        self._check_place(f"{operation} {source!r} to", target)
         self._copy(operation, found, target)
 
     def _copy(self, operation: str, found: Found, target: str) -> None:
@@ -315,7 +315,7 @@ class StoreChanges:
         except IsADirectory:
             self._rename_directory(source, target)
         else:
-            self._check_place("rename to", target)
+            self._check_place(f"rename {source!r} to", target)
             self._move(source, target)
         self._listeners.after_removal()
 
@@ -327,7 +327,7 @@ class StoreChanges:
         if self._lists.below(target, most=1):
             text = f"rename {source!r} to {target!r}: there is a directory of that name, which is not empty"
             raise _numbered(StorageError(text, target), errno.ENOTEMPTY)
-        self._check_parents("rename to", target)
+        self._check_parents(f"rename {source!r} to", target)
         within = self._lists.below(source, recursive=True)
         was_created = source in self.created()
         if was_created or not within:
@@ -388,6 +388,8 @@ class StoreChanges:
             path = name
         except NotFound:
             self._forget(name)
+            if not self._calls.capability.rename:  # SeaweedFS lists what was emptied until it is deleted
+                self._forgive("delete", f"{name}/")
             return
         except IsADirectory:
             if self._lists.below(name, most=1):

@@ -10,7 +10,6 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from httpserve.errors import InvalidArgument
 from httpserve.storage.served import AnyIdentity, VersionGone
 from httpserve.storage.store.calls import interruptibly
 from httpserve.storage.store.reading import Reader, Reads, fill
@@ -80,7 +79,7 @@ class StoreRaw(io.RawIOBase):
         """Move to a position, which may lie beyond the end. Asks nothing."""
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}.get(whence)
         if start is None or start + position < 0:
-            raise InvalidArgument(f"seek in {self._found.status.name!r}: there is no such position")
+            raise ValueError("there is no such position")
         if start + position != self._at:
             self._at, self._ahead = start + position, memoryview(b"")
         return self._at
