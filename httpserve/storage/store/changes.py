@@ -226,15 +226,21 @@ class StoreChanges:
         except StorageError as error:
             log.debug("%r was put, and cannot be looked at: %s", name, error)
             return None
-        facts, kept = Facts.of(metadata), (metadata.user_metadata or {}).get(SHA256, sha256)
-        if sha256 is not None and kept != sha256:
+        facts, kept = Facts.of(metadata), (metadata.user_metadata or {}).get(SHA256)
+        if sha256 is not None and kept not in (None, sha256):
             return None
-        self._versions.changed(name, Note(facts, sha256, fields, source))
+        self._versions.changed(name, Note(facts, sha256 or kept, fields, source))
         with self._lock:
             self._created.pop(name, None)
             if is_ours:
                 self._created[name] = facts
         return self._versions.found(name, metadata)
+
+    def _noted_as(self, found: Found, target: str, *, is_ours: bool, source: object) -> None:
+        """Put on record what the store has copied or moved itself, which may have been another version by then."""
+        made = self._noted(target, None, found.status.fields, is_ours=is_ours)
+        if made is not None and made.status.sha256 is not None and made.status.sha256 == found.status.sha256:
+            self._versions.changed(target, Note(made.facts, made.status.sha256, found.status.fields, source))
 
     # Where it goes
 
@@ -283,7 +289,7 @@ class StoreChanges:
         self._check_place(f"{operation} {source!r} to", target)
         self._copy(operation, found, target)
 
-    def _copy(self, operation: str, found: Found, target: str) -> None:
+    def _copy(self, operation: str, found: Found, target: str, note: object = None) -> None:
         """Copy a version, by the store itself if it can."""
         source, is_ours = found.status.name, self._is_ours(target)
         if self._calls.capability.copy and found.facts.size <= MOST_COPIED:
@@ -291,10 +297,10 @@ class StoreChanges:
             with self._calls.asking(operation, source):
                 self._calls.writing.copy(source, target)
             self._versions.changed(target)
-            self._noted(target, found.status.sha256, found.status.fields, is_ours=is_ours)
+            self._noted_as(found, target, is_ours=is_ours, source=note)
             return
         spool = Spool(target, self._directory(), self)
-        spool.fields = found.status.fields
+        spool.fields, spool.note = found.status.fields, note
         try:
             reader = self._reads.reader(found, 0, found.facts.size)
             buffer = memoryview(bytearray(BLOCK_BYTES))
@@ -342,15 +348,17 @@ class StoreChanges:
 
     def _move(self, source: str, target: str) -> None:
         found = self._versions.look(source)
+        known = self._versions.note(source)
+        note = known.source if known is not None and known.facts == found.facts else None
         if self._calls.capability.rename:
             is_ours = self._is_ours(target)
             self._listeners.before_publish(target)
             with self._calls.asking("rename", source):
                 self._calls.writing.rename(source, target)
             self._versions.changed(target)
-            self._noted(target, found.status.sha256, found.status.fields, is_ours=is_ours)
+            self._noted_as(found, target, is_ours=is_ours, source=note)
         else:
-            self._copy("rename", found, target)
+            self._copy("rename", found, target, note)
             with self._calls.asking("rename", source):
                 self._calls.writing.delete(source)
         self._forget(source)
