@@ -6,6 +6,7 @@ Knows threads, and what a call about many files reports. Knows nothing of how on
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 
@@ -20,7 +21,7 @@ from httpserve.errors import HttpServeError, StorageError, TreeFailed
 from httpserve.storage.accessor import Accessor, Writable
 from httpserve.storage.copying.trees import Item
 from httpserve.storage.copying.unchanged import Manner
-from httpserve.storage.putting import put, renewed
+from httpserve.storage.putting import UNCHANGED, put, renewed
 
 THREADS = 8  # that wait for a store or a server; a local disk is no quicker with more than one
 REPORT_SECONDS = 0.1  # between two reports of progress
@@ -114,6 +115,7 @@ class Many:
         self._current: dict[int, int] = {}  # bytes of the file that is under way
         self._is_ended = False
         self._manner = Manner()
+        self._tells_each = log.isEnabledFor(logging.DEBUG)
 
     def run(self, threads: int, progress: Progress) -> None:
         """Put all of them. Blocks until done; a Ctrl-C, or what *progress* raises, ends it at once.
@@ -178,7 +180,7 @@ class Many:
                         self._put(own, name, item, begin)
                     else:
                         self._done[own] += size
-                        self._fate.unchanged.append(name)
+                        self._note(name, UNCHANGED)
                 except HttpServeError as error:
                     self._fate.errors[name] = error
                     return True
@@ -198,7 +200,12 @@ class Many:
             self._underway.pop(own, None)
             self._done[own] += self._current[own]
             self._current[own] = 0
-        (self._fate.unchanged if done.is_unchanged else self._fate.copied).append(name)
+        self._note(name, done.said)
+
+    def _note(self, name: str, said: str) -> None:
+        (self._fate.unchanged if said == UNCHANGED else self._fate.copied).append(name)
+        if self._tells_each:
+            log.debug("%s %s", name, said)
 
 
 def names_on_server(below: str, items: Sequence[Item], fate: Fate) -> list[tuple[str, Item]]:

@@ -16,6 +16,8 @@ from httpserve.storage.copying.ends import TracedSource
 from httpserve.storage.copying.trees import Item
 from httpserve.storage.copying.unchanged import Manner, Note, Origin
 
+UNCHANGED = "is unchanged, and was not copied again"
+
 
 class Put(NamedTuple):
     """What became of one file: the hexadecimal SHA-256 of what is there, and whether it was there before."""
@@ -26,7 +28,7 @@ class Put(NamedTuple):
     @property
     def said(self) -> str:
         """What the log says of the file."""
-        return "is unchanged, and was not copied again" if self.is_unchanged else "was copied"
+        return UNCHANGED if self.is_unchanged else "was copied"
 
 
 def put(

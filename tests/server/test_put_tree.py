@@ -68,13 +68,18 @@ def rewrite(path: Path, content: bytes) -> None:
 # Which files
 
 
-def test_a_tree_is_put_whole_and_not_copied_again(bench: HttpServerClient, tree: Path) -> None:
-    first = bench.put_tree("boot", tree)
-    again = bench.put_tree("/boot/", str(tree))
+def test_a_tree_is_put_whole_and_not_copied_again(
+    bench: HttpServerClient, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "httpserve.storage"):
+        first = bench.put_tree("boot", tree)
+        again = bench.put_tree("/boot/", str(tree))
 
     assert first == TreeReport(copied=NAMES)
     assert again == TreeReport(unchanged=NAMES)
     assert str(again) == "0 files copied, 4 unchanged"
+    assert "boot/Image is unchanged, and was not copied again" in caplog.messages
+    assert "put_tree 'boot': 0 files copied, 4 unchanged" in caplog.messages
     assert contents(bench) == FILES
     assert bench.storage.stat("boot/Image").etag == f'"{hashlib.sha256(FILES["Image"]).hexdigest()}"'
     assert bench.put_tree("boot", tree, always=True, threads=3).copied == NAMES
