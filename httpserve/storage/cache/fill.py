@@ -12,9 +12,10 @@ import errno
 import threading
 import zlib
 from collections.abc import Callable
+from logging import WARNING
 from time import monotonic
 
-from httpserve.base.log import logger
+from httpserve.base.log import logger, say
 from httpserve.base.threads import block_signals
 from httpserve.storage.cache.entry import Entry, Run, Task
 from httpserve.storage.cache.files import BLOCK_BYTES, Unusable
@@ -111,7 +112,7 @@ class Fill:
             entry.keep_claim(run, block)
             return False
         if crc is not None:
-            log.warning("block %s of %s was damaged in the cache: it is read again", block, entry.key.name)
+            say(log, WARNING, "block %s of %s was damaged in the cache: it is read again", block, entry.key.name)
             entry.files.unmark(block)
         if not self._reserve(1):
             raise Unusable(OSError(errno.ENOSPC, "what is in use takes all that the cache may take"))
@@ -192,8 +193,9 @@ class Fill:
         """Ask the store whether what was read is of the right version, and mark it then."""
         if self._unsure and self._reader is not None:
             self._reader.finish()
-            for block, crc in self._unsure:
-                self._entry.files.mark(block, crc)
+            with contextlib.suppress(Unusable):  # what is not marked is there for this process alone
+                for block, crc in self._unsure:
+                    self._entry.files.mark(block, crc)
             self._entry.confirm([block for block, _ in self._unsure])
             self._unsure.clear()
 
