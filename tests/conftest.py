@@ -21,11 +21,12 @@ import pytest
 
 import httpserve  # whose parts are loaded when a test first uses them: who only hands out the tests needs none
 from tests import fuse, ports
-from tests.server.wire import eventually
+from tests.server.wire import Wire, eventually
 from tests.stores.proxy import Proxy
 from tests.stores.servers import Place, Servers
 
 JOIN_SECONDS = 20.0
+LONG_AGO = 1_700_000_000
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -131,7 +132,8 @@ def connections_at(port: int) -> int:
 
 
 def _others(servers: set[str]) -> list[threading.Thread]:
-    return [thread for thread in our_threads() if _server_of(thread) not in servers]
+    known = servers | ({"httpserve:lists"} if servers else set())  # that of a root may be theirs
+    return [thread for thread in our_threads() if _server_of(thread) not in known]
 
 
 def _new_sockets(before: dict[str, int], servers: set[str]) -> dict[str, int]:
@@ -219,7 +221,10 @@ def proxy(stores: Servers, s3: Place) -> Iterator[Proxy]:
 
 
 class NewRoot(NamedTuple):
-    """A root that a test fills: the arguments of a server on it, and how others write a file into it."""
+    """A root that a test fills: the arguments of a server on it, and how others write a file into it, long ago.
+
+    A store notes when that was: until two seconds have passed, its date proves nothing (`rested`).
+    """
 
     arguments: dict[str, Any]
     write: Callable[[str, bytes], object]
@@ -239,10 +244,18 @@ def new_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         def write(name: str, data: bytes) -> None:
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(data)
+            os.utime(directory / name, (LONG_AGO, LONG_AGO))
 
         return NewRoot({"root_dir": directory}, write)
 
     return made
+
+
+def rested(port: int, name: str) -> None:
+    """Wait until the date of a file that was written by `NewRoot` tells it from others."""
+    with Wire(port) as wire:
+        date = wire.ask(f"/{name}", method="HEAD")["Last-Modified"]
+        eventually(lambda: wire.ask(f"/{name}", f"If-Modified-Since: {date}").status == 304, "the date has rested")
 
 
 @pytest.fixture

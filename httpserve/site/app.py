@@ -350,6 +350,7 @@ class Site:
             known is not None
             and known.identity == file.identity
             and known.sha256 == file.sha256
+            and known.validators.date_is_strong != file.shares_second  # a store's date grows strong with age
             and known.validators.modified <= time.time()  # else the clock was set back meanwhile
         ):
             return known

@@ -29,6 +29,7 @@ from httpserve import (
     SourceNotFound,
 )
 from tests.cases import each
+from tests.conftest import NewRoot
 from tests.copying.raw_server import End, RawServer, answer
 from tests.server.wire import Wire, eventually, pattern
 
@@ -55,9 +56,11 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HttpServerClient, dict[str, str]]]:
+def served(
+    tmp_path_factory: pytest.TempPathFactory, new_root: Callable[[], NewRoot]
+) -> Iterator[tuple[HttpServerClient, dict[str, str]]]:
     """A server with all names on it, each with content of its own, and their URLs."""
-    with HttpServerClient(tmp_path_factory.mktemp("names") / "root", host="127.0.0.1") as client:
+    with HttpServerClient(host="127.0.0.1", **new_root().arguments) as client:
         urls = {}
         for number, name in enumerate(NAMES):
             source = tmp_path_factory.getbasetemp() / "content"
@@ -96,9 +99,13 @@ def test_the_url_of_every_legal_name_works_in_other_clients(
     assert done.stdout == b"".join(pattern(1000, number) for number in range(len(NAMES)))
 
 
-def test_a_listing_links_to_every_name(served: tuple[HttpServerClient, dict[str, str]]) -> None:
+def test_a_listing_links_to_every_name(
+    served: tuple[HttpServerClient, dict[str, str]], pytestconfig: pytest.Config
+) -> None:
     client, urls = served
     names = [name for name in NAMES if "/" not in name and name != "index.html"]
+    if pytestconfig.getoption("roots") == "store":
+        names.remove("bell\x07in")  # the lists of S3 are XML, which has no such character
     client.storage.delete("index.html")
 
     page = requests.get(client.get_url() + "/", timeout=10).text
