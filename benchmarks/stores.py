@@ -44,6 +44,7 @@ class Figure:
         take: Measures both sides once; the one that comes first changes from turn to turn.
         least: The aim: at least so much; None: see `most`.
         most: The aim: at most so much.
+        peer: A server of `benchmarks.peers` without which it cannot be measured.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Figure:
     take: Callable[[Lab, int], Sides]
     least: float | None = None
     most: float | None = None
+    peer: str = ""
 
     def is_reached(self, value: float) -> bool:
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
@@ -223,8 +225,22 @@ FIGURES = (
     ),
     Figure("cold8", "cold, 8 clients / no cache", "MB/s", both(cold(rate, 8), rate(8, kept("uncached"))), 1.8),
     Figure("cold1", "cold, 1 client / no cache", "MB/s", both(cold(rate, 1), rate(1, kept("uncached"))), 0.55),
-    Figure("nginx1", "no cache, 1 client / nginx", "MB/s", both(rate(1, kept("uncached")), rate(1, NGINX)), 0.85),
-    Figure("nginx8", "no cache, 8 clients / nginx", "MB/s", both(rate(8, kept("uncached")), rate(8, NGINX)), 0.85),
+    Figure(
+        "nginx1",
+        "no cache, 1 client / nginx",
+        "MB/s",
+        both(rate(1, kept("uncached")), rate(1, NGINX)),
+        0.85,
+        peer="nginx",
+    ),
+    Figure(
+        "nginx8",
+        "no cache, 8 clients / nginx",
+        "MB/s",
+        both(rate(8, kept("uncached")), rate(8, NGINX)),
+        0.85,
+        peer="nginx",
+    ),
     Figure(
         "first",
         "first byte, 8 cold clients / 1 without cache",
@@ -232,7 +248,7 @@ FIGURES = (
         both(cold(first_byte, 8), first_byte(1, kept("uncached"))),
         most=3,
     ),
-    Figure("last", "last MiB while all is fetched / all", "s", last_part, most=0.1),
+    Figure("last", "last MiB while all is fetched / all", "s", last_part, most=0.1, peer="nginx"),
     Figure(
         "small",
         "1 kB, a look each time / a look and a read",
@@ -278,7 +294,8 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--mib", type=int, default=256, help="the size of the image in MiB (default 256)")
     add("--rounds", type=int, default=5, help="medians of so many (default 5)")
-    add("--only", nargs="+", metavar="NAME", help="only these of " + ", ".join(figure.name for figure in FIGURES))
+    names = [figure.name for figure in (*FIGURES, *figures_beside(Path()))]
+    add("--only", nargs="+", metavar="NAME", choices=names, help="only these of " + ", ".join(names))
     add("--before", type=Path, metavar="DIR", help="another checkout, to compare how a directory is served")
     add("--dir", type=Path, help="where the files are made (default: the system's temporary directory)")
     options = parser.parse_args()
@@ -291,7 +308,9 @@ def main() -> int:
     """Print the figures. Returns 1 where an aim is not reached."""
     options = arguments()
     figures = FIGURES + (() if options.before is None else figures_beside(options.before.resolve()))
-    wanted = [figure for figure in figures if not options.only or figure.name in options.only]
+    wanted = [
+        figure for figure in figures if (not options.only or figure.name in options.only) and can_be_measured(figure)
+    ]
     results: Results = {figure.name: [] for figure in wanted}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir)))
@@ -307,6 +326,13 @@ def main() -> int:
     print(conditions(options.rounds, RATE_SECONDS), f"The image has {options.mib} MiB.\n")
     print(table(wanted, results))
     return int(any(not figure.is_reached(median_ratio(results[figure.name])) for figure in wanted))
+
+
+def can_be_measured(figure: Figure) -> bool:
+    reason = peers.missing(figure.peer)
+    if reason is not None:
+        print(f"without {figure.name}: {reason}", file=sys.stderr)
+    return reason is None
 
 
 def median_ratio(samples: list[Sides]) -> float:
