@@ -291,8 +291,8 @@ class StoreRoot:
 
     def _stat(self, operation: str, name: str, *, is_directory: bool) -> Metadata:
         try:
-            if not name:
-                raise IsADirectory("the root is a directory", name)
+            if is_directory and self._versions.is_directory(name):  # beside an object of that name, perhaps
+                raise IsADirectory(f"{operation} {name or '/'!r}: it is a directory", name)
             found = self._versions.look(name)
         except IsADirectory:
             return Metadata(mode=EntryMode.Dir, content_length=0, last_modified=datetime.fromtimestamp(0, UTC))
