@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from httpserve.base.arguments import checked_count
 from httpserve.base.log import logger
@@ -25,7 +26,7 @@ from httpserve.storage.putting import UNCHANGED, put, renewed
 
 THREADS = 8  # that wait for a store or a server; a local disk is no quicker with more than one
 REPORT_SECONDS = 0.1  # between two reports of progress
-GRACE = 0.2  # seconds that an interrupted call waits for its threads, each of which may be inside opendal
+GRACE = 0.2  # seconds that an interrupted call waits for all its threads, each of which may be inside opendal
 MOST_TOLD = 3  # failures in a message
 
 log = logger("httpserve.storage")
@@ -110,7 +111,7 @@ class Many:
         self._fate = fate
         self._always = always
         self._left = iter(items)  # each thread takes the next: one step of the interpreter
-        self._underway: dict[int, Writable] = {}  # by thread; each touch is one step of the interpreter
+        self._underway: dict[int, Writable] = {}  # by number of the thread; each touch is one step of the interpreter
         self._done: dict[int, int] = {}  # bytes of whole files, by thread
         self._current: dict[int, int] = {}  # bytes of the file that is under way
         self._is_ended = False
@@ -123,7 +124,7 @@ class Many:
         It is called here, not in the threads, ten times a second and at the end.
         """
         count = max(1, min(threads, len(self._items)))
-        works = [Aside(self._work, f"httpserve:put-{number}") for number in range(1, count + 1)]
+        works = [Aside(partial(self._work, number), f"httpserve:put-{number}") for number in range(1, count + 1)]
         sizes = [item.size for _, item in self._items]
         total = None if None in sizes else sum(filter(None, sizes))
         try:
@@ -142,8 +143,9 @@ class Many:
             self._is_ended = True
             for new in list(self._underway.values()):
                 new.discard()
+            until = time.monotonic() + GRACE
             for work in works:
-                work.wait(GRACE)
+                work.wait(max(0.0, until - time.monotonic()))
             raise
 
     def _bytes(self) -> int:
@@ -151,8 +153,7 @@ class Many:
 
     # In a thread
 
-    def _work(self) -> None:
-        own = threading.get_ident()
+    def _work(self, own: int) -> None:
         self._done[own] = self._current[own] = 0
         try:
             while not self._is_ended and self._put_on(own):
