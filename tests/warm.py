@@ -233,6 +233,18 @@ def _load() -> None:
 
     for name in httpserve.__all__:
         getattr(httpserve, name)
+    _serve_once()
+
+
+def _serve_once() -> None:
+    """Have what a first server and its first request take (patterns, tables, what is loaded late) be there in each fork."""
+    import requests
+
+    import httpserve
+
+    with httpserve.HttpServerClient(host="127.0.0.1") as client:
+        requests.get(client.put_file("file", __file__), timeout=10)
+        client.wait_for_download("file", timeout=10)
 
 
 def _load_pytest() -> None:
