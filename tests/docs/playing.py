@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import lzma
 import os
 import re
@@ -47,10 +48,15 @@ Block
 def build(directory: Path) -> None:
     """Make what the docs take for granted: a directory `build` with the files of a board."""
     (directory / "build").mkdir()
-    for name, size in BUILT.items():
-        (directory / "build" / name).write_bytes(os.urandom(size))
-    packed = lzma.compress((directory / "build" / "board.img").read_bytes(), preset=0)
-    (directory / "build" / "board.img.xz").write_bytes(packed)
+    for name, data in built().items():
+        (directory / "build" / name).write_bytes(data)
+
+
+@functools.cache
+def built() -> dict[str, bytes]:
+    """Make what lies in `build`, once: packing takes longer than some blocks run."""
+    files = {name: os.urandom(size) for name, size in BUILT.items()}
+    return {**files, "board.img.xz": lzma.compress(files["board.img"], preset=0)}
 
 
 def as_here(text: str, port: int) -> str:
