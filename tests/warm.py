@@ -37,7 +37,11 @@ MOST_BYTES = 1 << 18  # of a job
 NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 KEPT_OURS = 0x44000  # MS_REC | MS_PRIVATE
 STREAMS = {"stdin", "stdout", "stderr", "text", "bufsize", "start_new_session"}
-LOADED_FOR = {"robot": "robot.run", "robot.libdoc": "robot.libdocpkg", "httpserve": "httpserve.cli.main"}
+LOADED_FOR = {
+    "robot": ["robot.run"],
+    "robot.libdoc": ["robot.libdocpkg"],
+    "httpserve": [f"httpserve.cli.{name}" for name in ("main", "serve", "screen", "events", "port_file", "qr")],
+}
 PYTEST = ["-m", "pytest"]  # it has a parent without the package: it would warn that it cannot rewrite what is loaded
 
 
@@ -211,7 +215,8 @@ def run_jobs(descriptor: int, is_pytest: bool) -> None:
                 *streams, end = descriptors
                 job = json.loads(message)
                 if job["kind"] == "-m" and job["what"] in LOADED_FOR:
-                    importlib.import_module(LOADED_FOR[job["what"]])
+                    for name in LOADED_FOR[job["what"]]:
+                        importlib.import_module(name)
                 child = os.fork()
                 if child == 0:
                     for other in (end, *children, *(told for _, told in children.values())):
@@ -237,14 +242,17 @@ def _load() -> None:
 
 
 def _serve_once() -> None:
-    """Have what a first server and its first request take (patterns, tables, what is loaded late) be there in each fork."""
+    """Have in each fork what a first server and its first request take: patterns, tables, what is loaded late."""
+    import concurrent.futures.thread  # noqa: F401
+    import encodings.unicode_escape  # noqa: F401
+
     import requests
 
     import httpserve
 
     with httpserve.HttpServerClient(host="127.0.0.1") as client:
-        requests.get(client.put_file("file", __file__), timeout=10)
-        client.wait_for_download("file", timeout=10)
+        requests.get(client.put_file("file", __file__), timeout=20)
+        client.wait_for_download("file", timeout=20)
 
 
 def _load_pytest() -> None:
