@@ -18,6 +18,7 @@ from httpserve.storage.copying.ends import Source
 from httpserve.storage.copying.local import FileSink, FileSource
 from httpserve.storage.copying.opening import open_source
 from httpserve.storage.copying.operator import OperatorSink
+from httpserve.storage.copying.trees import tree_of
 from tests.stores.servers import Place
 
 CONTENT = random.Random(3).randbytes(9 * 1024 * 1024 + 17)  # more than one part of an upload
@@ -79,6 +80,20 @@ def test_an_object_that_is_replaced_meanwhile_is_not_taken_for_whole(operator: o
 
         with pytest.raises(CopyFailed):
             read_on(source, buffer)
+
+
+@pytest.mark.parametrize("content", [b"small", CONTENT], ids=["read at once", "read in pieces"])
+def test_an_object_that_is_replaced_after_the_list_is_not_copied(
+    operator: opendal.Operator, dst: Path, content: bytes
+) -> None:
+    operator.write("tree/image", content)
+    (item,) = tree_of("tree", operator, lambda name: True, timeout=30).items
+    operator.write("tree/image", content[::-1])
+
+    with pytest.raises(CopyFailed, match="changed while it was copied"), contextlib.closing(item.open(None)) as source:
+        copy_in(source, FileSink(str(dst)))
+
+    assert not dst.exists()
 
 
 @pytest.mark.parametrize("count", [0, 1024, len(CONTENT)])

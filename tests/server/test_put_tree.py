@@ -344,6 +344,16 @@ def test_what_cannot_be_is_refused(
         call(bench, tree)
 
 
+def test_progress_ends_with_the_sum(bench: HttpServerClient, tree: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    total = sum(map(len, FILES.values()))
+
+    for _ in range(2):  # copied, then unchanged
+        bench.put_tree("boot", tree, progress=lambda *amounts: seen.append(amounts))
+
+        assert seen.pop() == (total, total)
+
+
 def test_it_needs_a_server_that_runs(tree: Path) -> None:
     with HttpServerClient(host="127.0.0.1") as client:
         client.stop()
