@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from httpserve.base.log import logger, say
 from httpserve.base.names import checked_name
@@ -27,6 +28,7 @@ from httpserve.errors import (
     NotFound,
     NotPermitted,
     StorageError,
+    StoreUnavailable,
 )
 from httpserve.plan import (
     MAY_NOT_BLOCK,
@@ -125,7 +127,8 @@ class Uploads:
 
     def _begin_anew(self) -> None:
         self._lock = threading.Lock()  # guards accepted and the counts in it
-        self._publishing = threading.Lock()  # held from a look whether there is a file until one is in its place
+        # By name: held from a look whether there is a file until one is in its place, which takes a store a while.
+        self._publishing: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._underway: set[_Taken] = set()  # each touch is one step of the interpreter
 
     @property
@@ -194,9 +197,12 @@ class Uploads:
     def publish(self, taken: _Taken, check_free: Callable[[str, Accepted], bool]) -> None:
         """Put what has come in its place. Raises Rejected or StorageError."""
         taken.sha256 = taken.version.sha256()
-        with self._publishing:
+        with self._lock:
+            publishing = self._publishing.setdefault(taken.name, threading.Lock())
+        with publishing:
             taken.is_new = check_free(taken.name, taken.accepted)  # another one may have come first
             self._take_one(taken.accepted)
+            taken.version.may_replace = taken.accepted.overwrite
             try:
                 taken.version.commit()
             except BaseException:
@@ -271,6 +277,9 @@ def _rejection(error: StorageError | InvalidName) -> Rejected:
         return Rejected(400, "no file can have that name")
     if isinstance(error, IsADirectory | NotADirectory | AlreadyExists):
         return Rejected(409, "a directory, or a file in its place, is in the way")
+    if isinstance(error, StoreUnavailable):
+        say(log, logging.WARNING, "an upload was refused: %s", error)
+        return Rejected(503, "the store does not answer")
     if isinstance(error, DiskBusy) or error.errno is None:  # None: the root was closed meanwhile
         return Rejected(503, "the disk does not answer")
     say(log, logging.WARNING, "an upload was refused: %s", error)

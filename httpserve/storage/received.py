@@ -30,6 +30,7 @@ class Received:
 
     def __init__(self, incoming: Writable) -> None:
         self._incoming = incoming
+        self.may_replace = True
         self._written = 0
         self._recent = (0.0, 0)  # since when, and how much had been written by then
         self._sha256 = hashlib.sha256()
@@ -69,6 +70,7 @@ class Received:
 
     def commit(self) -> None:
         """Do what `NewVersion.commit` says, with the digest."""
+        self._incoming.may_replace = self.may_replace
         self._incoming.commit(self.sha256())
 
     def discard(self) -> None:

@@ -163,6 +163,8 @@ class Entry(NamedTuple):
 class NewVersion(Protocol):
     """A new version of a file on its way in, which nobody sees before `commit`. One thread at a time writes to it."""
 
+    may_replace: bool  # what is there; else `commit` raises AlreadyExists
+
     def write(self, data: bytes) -> None:
         """Append bytes. Blocks while the disk does. Raises StorageError."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import opendal
 import pytest
+import requests
 
 import httpserve
 from httpserve import errors
@@ -205,3 +206,14 @@ def test_a_new_object_replaces_none_where_that_is_not_wanted(s3: Place) -> None:
             spool.commit(None)
 
     assert s3.operator().read("there") == b"old"
+
+
+def test_an_upload_that_the_store_does_not_take_is_told_by_503(reached: opendal.Operator, proxy: Proxy) -> None:
+    with httpserve.HttpServerClient(root=reached, host="127.0.0.1") as client:
+        client.accept_uploads("log")
+        proxy.spoil("answer", method="PUT", times=0, status=500)
+        refused = requests.put(client.get_url("log"), data=b"log", timeout=60)
+        proxy.mend()
+        taken = requests.put(client.get_url("log"), data=b"log", timeout=60)
+
+    assert (refused.status_code, taken.status_code) == (503, 201)
