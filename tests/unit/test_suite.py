@@ -17,6 +17,7 @@ PUBLIC_ALL_THE_SAME = {
     "_actions",  # of argparse, which has no other list of its options
     "_execute_child", "_close_pipe_fds", "_run_exitfuncs",  # of subprocess and atexit, see tests/warm.py
 }  # fmt: skip
+WITHOUT_CALLS = (ast.Name, ast.expr_context, ast.operator, ast.cmpop)  # half of what a tree has
 IN_SCRIPT = re.compile(r"\b(?:client|bench|http|storage|root|server)\._[a-z]\w*")
 FAIL = {"raises", "warns", "fail", "assert_outcomes", "fnmatch_lines", "check_call"}  # of pytest and others
 # Each of them calls what raises where something is wrong.
@@ -56,9 +57,9 @@ def read() -> tuple[list[Function], list[tuple[str, int, str]]]:
                     function.calls.add(getattr(node.func, "attr", getattr(node.func, "id", "")))
                 elif isinstance(node, (ast.Assert, ast.Raise)):
                     function.fails = True
-            private += [(path.name, getattr(node, "lineno", 0), name) for name in private_names(node)]
-            if not isinstance(node, ast.Name):
-                todo += [(child, inside) for child in ast.iter_child_nodes(node)]
+            if isinstance(node, (ast.Attribute, ast.ImportFrom, ast.Constant)):
+                private += [(path.name, node.lineno, name) for name in private_names(node)]
+            todo += [(child, inside) for child in ast.iter_child_nodes(node) if not isinstance(child, WITHOUT_CALLS)]
     return functions, private
 
 
