@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_for_any_root(item: pytest.Item) -> bool:
     """Tell whether a test uses a fixture that may be on a store; and not `root`, which is a directory."""
     used = set(getattr(item, "fixturenames", ()))
-    return bool(used & {"bench", "new_root", "storage"}) and "root" not in used and not is_local(item)
+    return bool(used & {"bench", "new_root", "served", "storage"}) and "root" not in used and not is_local(item)
 
 
 def is_local(item: pytest.Item) -> bool:

@@ -22,11 +22,11 @@ from tests.server.wire import Answer, Wire, eventually, pattern
 from tests.stores.proxy import Proxy
 from tests.stores.servers import Place, Servers
 
-SIZE = 3_000_017
+SIZE = 1_500_017
 OLD, NEW = pattern(SIZE, 1), pattern(SIZE, 2)
-AT = 1_000_003  # where a read is spoiled
+AT = 600_003  # where a read is spoiled
 # How long a server waits for its store: where the store shall answer in the end, and where it shall not.
-LONG, SHORT = Patience(look=5.0, read=1.0, reads=20), Patience(look=0.5, read=0.5, reads=2)
+LONG, SHORT = Patience(look=5.0, read=0.7, reads=30), Patience(look=0.3, read=0.3, reads=2)
 
 
 class Lab(NamedTuple):

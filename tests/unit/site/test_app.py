@@ -16,6 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,13 @@ from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, Plan
 from httpserve.site import app as app_module
 from httpserve.site.app import Site
 from httpserve.storage.directory.root import Root
+from httpserve.storage.store.root import StoreRoot
 from tests.cases import each
 
 CONTENT = bytes(range(256)) * 4
 DIGEST = hashlib.sha256(CONTENT)
 Ask = Callable[..., TestResponse]
+AnyRoot = Root | StoreRoot
 
 
 @pytest.fixture
@@ -45,6 +48,16 @@ def root(tmp_path: Path) -> Iterator[Root]:
     root = Root(tmp_path / "root").open()
     yield root
     root.close()
+
+
+@pytest.fixture
+def served(request: pytest.FixtureRequest) -> Iterator[AnyRoot]:
+    """The directory `root`, or with `--roots store` a place on a store."""
+    if request.config.getoption("roots") == "directory":
+        yield request.getfixturevalue("root")
+        return
+    with closing(StoreRoot(request.getfixturevalue("s3").operator()).open()) as store:
+        yield store
 
 
 @pytest.fixture
@@ -67,15 +80,15 @@ def asking(site: Site) -> Ask:
 
 
 @pytest.fixture
-def ask(root: Root) -> Ask:
+def ask(served: AnyRoot) -> Ask:
     """Ask a site with its defaults for a target, as `ask("/f", Range="bytes=0-1")`."""
-    return asking(Site(root))
+    return asking(Site(served))
 
 
-def put(root: Root, name: str, data: bytes = CONTENT) -> None:
-    with root.incoming(name) as incoming:
-        incoming.write(data)
-        incoming.commit(hashlib.sha256(data).hexdigest())
+def put(served: AnyRoot, name: str, data: bytes = CONTENT) -> None:
+    incoming = served.incoming(name)
+    incoming.write(data)
+    incoming.commit(hashlib.sha256(data).hexdigest())
 
 
 def listed(response: TestResponse) -> list[str]:
@@ -85,8 +98,8 @@ def listed(response: TestResponse) -> list[str]:
 # The probe of a self-test
 
 
-def test_a_probe_is_answered_listed_nowhere_and_gone_afterwards(root: Root) -> None:
-    site = Site(root)
+def test_a_probe_is_answered_listed_nowhere_and_gone_afterwards(served: AnyRoot) -> None:
+    site = Site(served)
     ask = asking(site)
     with site.probe(b"content") as name:
         during = ask(f"/{name}")
@@ -101,8 +114,8 @@ def test_a_probe_is_answered_listed_nowhere_and_gone_afterwards(root: Root) -> N
 # Files
 
 
-def test_a_file_is_answered_with_its_bytes_and_fields(root: Root, ask: Ask) -> None:
-    put(root, "boot/disk.img")
+def test_a_file_is_answered_with_its_bytes_and_fields(served: AnyRoot, ask: Ask) -> None:
+    put(served, "boot/disk.img")
 
     response = ask("/boot/disk.img")
 
@@ -118,8 +131,8 @@ def test_a_file_is_answered_with_its_bytes_and_fields(root: Root, ask: Ask) -> N
     }
 
 
-def test_head_says_what_get_would_and_sends_nothing(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_head_says_what_get_would_and_sends_nothing(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
 
     response = ask("/f", "HEAD")
 
@@ -127,8 +140,8 @@ def test_head_says_what_get_would_and_sends_nothing(root: Root, ask: Ask) -> Non
     assert dict(response.headers) == dict(ask("/f").headers)
 
 
-def test_an_empty_file_is_a_file(root: Root, ask: Ask) -> None:
-    put(root, "f", b"")
+def test_an_empty_file_is_a_file(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f", b"")
 
     response = ask("/f")
 
@@ -136,7 +149,7 @@ def test_an_empty_file_is_a_file(root: Root, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("name", ["f", "d/f"])
-def test_what_other_hands_change_is_seen_at_the_next_request(root: Root, top: Path, ask: Ask, name: str) -> None:
+def test_what_other_hands_change_is_seen_at_the_next_request(served: AnyRoot, top: Path, ask: Ask, name: str) -> None:
     (top / "d").mkdir()
     path = top / name
     absent = ask(f"/{name}").status_code
@@ -155,8 +168,8 @@ def test_what_other_hands_change_is_seen_at_the_next_request(root: Root, top: Pa
     assert ask(f"/{name}").status_code == 404
 
 
-def test_a_file_of_ours_that_others_overwrite_loses_its_digest(root: Root, top: Path, ask: Ask) -> None:
-    put(root, "f")
+def test_a_file_of_ours_that_others_overwrite_loses_its_digest(served: AnyRoot, top: Path, ask: Ask) -> None:
+    put(served, "f")
     before = ask("/f").headers["ETag"]
 
     (top / "f").write_bytes(b"other")
@@ -166,56 +179,56 @@ def test_a_file_of_ours_that_others_overwrite_loses_its_digest(root: Root, top: 
     assert "Repr-Digest" not in after.headers
 
 
-def test_the_same_version_is_looked_at_once(root: Root) -> None:
-    put(root, "f")
-    site = Site(root)
+def test_the_same_version_is_looked_at_once(served: AnyRoot) -> None:
+    put(served, "f")
+    site = Site(served)
 
     assert site.representation("f") is site.representation("f")
 
 
-def test_the_representation_of_what_is_not_there_is_an_error(root: Root) -> None:
+def test_the_representation_of_what_is_not_there_is_an_error(served: AnyRoot) -> None:
     with pytest.raises(NotFound):
-        Site(root).representation("f")
+        Site(served).representation("f")
 
 
-def test_the_representation_of_what_is_not_served_is_an_error_that_says_why(root: Root, top: Path) -> None:
-    put(root, "f")
-    put(root, ".ours")
+def test_the_representation_of_what_is_not_served_is_an_error_that_says_why(served: AnyRoot, top: Path) -> None:
+    put(served, "f")
+    put(served, ".ours")
     (top / ".dot").write_bytes(b"x")
     (top / ".git").mkdir()
     (top / ".git" / "config").write_bytes(b"x")
 
     for name in (".dot", ".git/config"):
         with pytest.raises(NotFound, match="leading dot"):
-            Site(root).representation(name)
-        assert Site(root, dot_files=True).representation(name).validators.size == 1
+            Site(served).representation(name)
+        assert Site(served, dot_files=True).representation(name).validators.size == 1
     with pytest.raises(NotFound, match=r"'f' is not served: '\.dot' is the only file that is"):
-        Site(root, only=".dot").representation("f")
-    assert Site(root, only=".dot").representation(".dot").validators.size == 1
-    assert Site(root).representation(".ours.sha256").validators.size > 64
+        Site(served, only=".dot").representation("f")
+    assert Site(served, only=".dot").representation(".dot").validators.size == 1
+    assert Site(served).representation(".ours.sha256").validators.size > 64
     with pytest.raises(NotFound, match="no such file"):
-        Site(root).representation(".missing")
+        Site(served).representation(".missing")
 
 
-def test_of_several_names_each_is_served_with_what_is_in_it_and_nothing_beside_them(root: Root) -> None:
+def test_of_several_names_each_is_served_with_what_is_in_it_and_nothing_beside_them(served: AnyRoot) -> None:
     for name in ("Image", "Image.gz", "other", "boot/dtb/a.dtb", "boot/dtb/.b", "boot/config", "dtb/a.dtb"):
-        put(root, name)
-    ask = asking(Site(root, only=["Image", "boot/dtb"]))
+        put(served, name)
+    ask = asking(Site(served, only=["Image", "boot/dtb"]))
 
-    found = {name for name in root.created() if ask(f"/{name}").status_code == 200}
+    found = {name for name in served.created() if ask(f"/{name}").status_code == 200}
 
     assert found == {"Image", "boot/dtb/a.dtb", "boot/dtb/.b"}
     assert [listed(ask(where, Accept="application/json")) for where in ("/", "/boot")] == [["boot", "Image"], ["dtb"]]
     with pytest.raises(NotFound, match="'other' is not served: 'Image', 'boot/dtb' are all that is"):
-        Site(root, only=["Image", "boot/dtb"]).representation("other")
+        Site(served, only=["Image", "boot/dtb"]).representation("other")
 
 
 def test_more_files_than_are_remembered_are_served_all_the_same(
-    root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    served: AnyRoot, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_module, "MOST_NAMES", 2)
     for number in range(5):
-        put(root, f"f{number}", b"%d" % number)
+        put(served, f"f{number}", b"%d" % number)
 
     assert [ask(f"/f{number}").data for number in (0, 1, 2, 3, 4, 0)] == [b"0", b"1", b"2", b"3", b"4", b"0"]
 
@@ -232,10 +245,10 @@ def test_more_files_than_are_remembered_are_served_all_the_same(
         pytest.param("/%61/b%2Ff", id="encoded"),
     ],
 )
-def test_a_file_has_one_name_however_it_is_written_and_needs_no_redirect(root: Root, target: str) -> None:
-    put(root, "a/b/f")
+def test_a_file_has_one_name_however_it_is_written_and_needs_no_redirect(served: AnyRoot, target: str) -> None:
+    put(served, "a/b/f")
 
-    assert raw(Site(root), target)[:2] == ("200 OK", CONTENT)
+    assert raw(Site(served), target)[:2] == ("200 OK", CONTENT)
 
 
 @each(
@@ -258,8 +271,8 @@ def test_a_file_has_one_name_however_it_is_written_and_needs_no_redirect(root: R
         "...",
     ],
 )
-def test_every_legal_name_is_found_under_its_encoded_form(root: Root, ask: Ask, name: str) -> None:
-    put(root, name)
+def test_every_legal_name_is_found_under_its_encoded_form(served: AnyRoot, ask: Ask, name: str) -> None:
+    put(served, name)
 
     assert ask("/" + quote(name)).data == CONTENT
 
@@ -311,12 +324,12 @@ def http_path(target: str) -> str:
         "/.httpserve-secret",
     ],
 )
-def test_no_target_leads_out_or_to_another_name(root: Root, top: Path, target: str) -> None:
-    put(root, "d/f")
+def test_no_target_leads_out_or_to_another_name(served: AnyRoot, top: Path, target: str) -> None:
+    put(served, "d/f")
     (top.parent / "secret").write_bytes(b"secret")
     (top / ".httpserve-secret").write_bytes(b"secret")
 
-    status, body, _ = raw(Site(root), target)
+    status, body, _ = raw(Site(served), target)
 
     assert (status, b"secret" in body, CONTENT in body) == ("404 Not Found", False, False)
 
@@ -334,18 +347,18 @@ def test_no_path_breaks_the_app(path: str) -> None:
     assert status.split()[0] in ("200", "404")
 
 
-def test_a_name_that_is_refused_is_logged_with_the_reason(root: Root, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_name_that_is_refused_is_logged_with_the_reason(served: AnyRoot, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "httpserve"):
-        raw(Site(root), "/a%5cb")
+        raw(Site(served), "/a%5cb")
 
     assert "backslash" in caplog.text
 
 
-def test_a_path_may_be_left_out(root: Root) -> None:
+def test_a_path_may_be_left_out(served: AnyRoot) -> None:
     environ = create_environ("/", headers={"Accept": "application/json"})
     del environ["PATH_INFO"]
 
-    body, status, _ = run_wsgi_app(Site(root), environ, buffered=True)
+    body, status, _ = run_wsgi_app(Site(served), environ, buffered=True)
 
     assert (status, json.loads(b"".join(body))) == ("200 OK", [])
 
@@ -353,7 +366,7 @@ def test_a_path_may_be_left_out(root: Root) -> None:
 # Symlinks
 
 
-def test_a_symlink_that_leads_out_is_neither_served_nor_listed(root: Root, top: Path, ask: Ask) -> None:
+def test_a_symlink_that_leads_out_is_neither_served_nor_listed(served: AnyRoot, top: Path, ask: Ask) -> None:
     (top.parent / "secret").write_bytes(b"secret")
     (top.parent / "outside").mkdir()
     (top.parent / "outside" / "f").write_bytes(b"secret")
@@ -366,8 +379,8 @@ def test_a_symlink_that_leads_out_is_neither_served_nor_listed(root: Root, top: 
     assert listed(ask("/", Accept="application/json")) == []
 
 
-def test_a_symlink_that_stays_inside_is_served_and_listed(root: Root, top: Path, ask: Ask) -> None:
-    put(root, "d/f")
+def test_a_symlink_that_stays_inside_is_served_and_listed(served: AnyRoot, top: Path, ask: Ask) -> None:
+    put(served, "d/f")
     (top / "file").symlink_to("d/f")
     (top / "directory").symlink_to("d")
 
@@ -376,7 +389,7 @@ def test_a_symlink_that_stays_inside_is_served_and_listed(root: Root, top: Path,
     assert listed(ask("/directory/", Accept="application/json")) == ["f"]
 
 
-def test_an_index_that_leads_out_is_not_served(root: Root, top: Path, ask: Ask) -> None:
+def test_an_index_that_leads_out_is_not_served(served: AnyRoot, top: Path, ask: Ask) -> None:
     (top.parent / "secret").write_bytes(b"secret")
     (top / "index.html").symlink_to("../secret")
 
@@ -385,8 +398,8 @@ def test_an_index_that_leads_out_is_not_served(root: Root, top: Path, ask: Ask) 
     assert (response.status_code, listed(response)) == (200, [])
 
 
-def test_a_symlink_that_is_turned_outwards_later_is_not_followed(root: Root, top: Path, ask: Ask) -> None:
-    put(root, "inside")
+def test_a_symlink_that_is_turned_outwards_later_is_not_followed(served: AnyRoot, top: Path, ask: Ask) -> None:
+    put(served, "inside")
     (top.parent / "secret").write_bytes(b"secret")
     (top / "link").symlink_to("inside")
     before = ask("/link").status_code
@@ -400,7 +413,7 @@ def test_a_symlink_that_is_turned_outwards_later_is_not_followed(root: Root, top
 # Dot files
 
 
-def test_dot_files_of_others_are_neither_served_nor_listed(root: Root, top: Path, ask: Ask) -> None:
+def test_dot_files_of_others_are_neither_served_nor_listed(served: AnyRoot, top: Path, ask: Ask) -> None:
     (top / ".git").mkdir()
     (top / ".git" / "config").touch()
     (top / ".env").touch()
@@ -409,24 +422,24 @@ def test_dot_files_of_others_are_neither_served_nor_listed(root: Root, top: Path
 
     targets = ["/.git", "/.git/", "/.git/config", "/.env", "/d/.env", "//.env", "/%2egit/config"]
 
-    assert {raw(Site(root), target)[0] for target in targets} == {"404 Not Found"}
+    assert {raw(Site(served), target)[0] for target in targets} == {"404 Not Found"}
     assert listed(ask("/", Accept="application/json")) == ["d"]
     assert listed(ask("/d/", Accept="application/json")) == []
 
 
-def test_dot_files_that_came_in_through_us_are_served_and_listed(root: Root, ask: Ask) -> None:
-    put(root, ".config")
-    put(root, "d/.config")
+def test_dot_files_that_came_in_through_us_are_served_and_listed(served: AnyRoot, ask: Ask) -> None:
+    put(served, ".config")
+    put(served, "d/.config")
 
     assert [ask("/.config").data, ask("/d/.config").data] == [CONTENT, CONTENT]
     assert listed(ask("/", Accept="application/json")) == ["d", ".config"]
     assert listed(ask("/d/", Accept="application/json")) == [".config"]
 
 
-def test_dot_files_of_others_are_served_and_listed_when_asked_for(root: Root, top: Path) -> None:
+def test_dot_files_of_others_are_served_and_listed_when_asked_for(served: AnyRoot, top: Path) -> None:
     (top / ".well-known").mkdir()
     (top / ".well-known" / "f").write_bytes(b"f")
-    ask = asking(Site(root, dot_files=True))
+    ask = asking(Site(served, dot_files=True))
 
     assert ask("/.well-known/f").data == b"f"
     assert listed(ask("/", Accept="application/json")) == [".well-known"]
@@ -447,9 +460,9 @@ def test_our_own_temporaries_are_not_served_though_dot_files_are(root: Root) -> 
 # Directories
 
 
-def test_a_directory_is_answered_with_its_index(root: Root, ask: Ask) -> None:
-    put(root, "d/index.html", b"<p>hello")
-    put(root, "index.html", b"<p>root")
+def test_a_directory_is_answered_with_its_index(served: AnyRoot, ask: Ask) -> None:
+    put(served, "d/index.html", b"<p>hello")
+    put(served, "index.html", b"<p>root")
 
     assert [ask("/d/").data, ask("/d").data, ask("/").data] == [b"<p>hello", b"<p>hello", b"<p>root"]
     assert ask("/d/").headers["Content-Type"] == "text/html; charset=utf-8"
@@ -464,10 +477,10 @@ BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/201001
     [("/a%20d", "a%20d/"), ("/a%20d?x=1&y", "a%20d/?x=1&y"), ("/e/f", "f/"), ("/a%20d/", None), ("/", None)],
 )
 def test_a_browser_is_sent_to_the_slash_of_a_directory_with_an_index(
-    root: Root, ask: Ask, target: str, location: str | None
+    served: AnyRoot, ask: Ask, target: str, location: str | None
 ) -> None:
     for name in ("index.html", "a d/index.html", "e/f/index.html"):
-        put(root, name, b"<a href=other.html>")
+        put(served, name, b"<a href=other.html>")
 
     browser, board = ask(target, **BROWSER), ask(target)
 
@@ -475,22 +488,22 @@ def test_a_browser_is_sent_to_the_slash_of_a_directory_with_an_index(
     assert (board.status_code, board.data) == (200, b"<a href=other.html>")
 
 
-def test_a_listing_needs_no_slash_in_a_browser_either(root: Root, ask: Ask) -> None:
-    put(root, "d/f", b"")
+def test_a_listing_needs_no_slash_in_a_browser_either(served: AnyRoot, ask: Ask) -> None:
+    put(served, "d/f", b"")
 
     assert ask("/d", **BROWSER).status_code == 200
 
 
-def test_a_directory_named_like_an_index_is_listed(root: Root, top: Path, ask: Ask) -> None:
+def test_a_directory_named_like_an_index_is_listed(served: AnyRoot, top: Path, ask: Ask) -> None:
     (top / "index.html").mkdir()
 
     assert listed(ask("/", Accept="application/json")) == ["index.html"]
 
 
 @each("target", ["/d", "/d/"])
-def test_a_directory_is_listed_with_and_without_a_slash_and_no_redirect(root: Root, ask: Ask, target: str) -> None:
-    put(root, "d/f g")
-    put(root, "d/sub/f")
+def test_a_directory_is_listed_with_and_without_a_slash_and_no_redirect(served: AnyRoot, ask: Ask, target: str) -> None:
+    put(served, "d/f g")
+    put(served, "d/sub/f")
 
     response = ask(target)
 
@@ -512,7 +525,7 @@ def test_a_directory_is_listed_with_and_without_a_slash_and_no_redirect(root: Ro
         ("application/json", "application/json"),
     ],
 )
-def test_a_listing_comes_as_the_client_would_have_it(root: Root, ask: Ask, accept: str, kind: str) -> None:
+def test_a_listing_comes_as_the_client_would_have_it(served: AnyRoot, ask: Ask, accept: str, kind: str) -> None:
     response = ask("/", Accept=accept)
 
     assert dict(response.headers) == {
@@ -523,14 +536,14 @@ def test_a_listing_comes_as_the_client_would_have_it(root: Root, ask: Ask, accep
     }
 
 
-def test_head_of_a_listing_sends_nothing(root: Root, ask: Ask) -> None:
+def test_head_of_a_listing_sends_nothing(served: AnyRoot, ask: Ask) -> None:
     response = ask("/", "HEAD")
 
     assert (response.status_code, response.data) == (200, b"")
     assert response.headers["Content-Length"] == ask("/").headers["Content-Length"]
 
 
-def test_a_listing_follows_the_directory(root: Root, top: Path, ask: Ask) -> None:
+def test_a_listing_follows_the_directory(served: AnyRoot, top: Path, ask: Ask) -> None:
     before = listed(ask("/", Accept="application/json"))
     (top / "f").touch()
 
@@ -538,13 +551,13 @@ def test_a_listing_follows_the_directory(root: Root, top: Path, ask: Ask) -> Non
 
 
 @pytest.mark.parametrize("name", ["a\\b", " a", "a ", "a\n"])
-def test_what_no_target_can_name_is_not_listed(root: Root, top: Path, ask: Ask, name: str) -> None:
+def test_what_no_target_can_name_is_not_listed(served: AnyRoot, top: Path, ask: Ask, name: str) -> None:
     (top / name).touch()
 
     assert listed(ask("/", Accept="application/json")) == []
 
 
-def test_every_name_that_is_listed_is_found_under_its_link(root: Root, top: Path, ask: Ask) -> None:
+def test_every_name_that_is_listed_is_found_under_its_link(served: AnyRoot, top: Path, ask: Ask) -> None:
     names = ["<b>", "a:b", '"', "'", "a b", "%41", "#", "?", "&amp;", "new\nline", "grün"]
     for number, name in enumerate(names):
         (top / name).write_bytes(b"%d" % number)
@@ -554,10 +567,10 @@ def test_every_name_that_is_listed_is_found_under_its_link(root: Root, top: Path
     assert sorted(int(ask(f"/{link}").data) for link in links) == list(range(len(names)))
 
 
-def test_listings_can_be_switched_off(root: Root) -> None:
-    put(root, "d/f")
-    put(root, "e/index.html", b"<p>")
-    ask = asking(Site(root, listing=False))
+def test_listings_can_be_switched_off(served: AnyRoot) -> None:
+    put(served, "d/f")
+    put(served, "e/index.html", b"<p>")
+    ask = asking(Site(served, listing=False))
 
     assert [ask(target).status_code for target in ("/", "/d", "/d/", "/e/", "/d/f")] == [404, 404, 404, 200, 200]
 
@@ -582,9 +595,10 @@ def at_once(site: Site, target: str, **fields: str) -> object:
         {"Range": "bytes=" + " " * 60_000},
     ],
 )
-def test_what_takes_more_than_a_moment_is_handed_over(root: Root, fields: dict[str, str]) -> None:
-    put(root, "f")
-    site = Site(root)
+@pytest.mark.local_root("a store always takes more than a moment")
+def test_what_takes_more_than_a_moment_is_handed_over(served: AnyRoot, fields: dict[str, str]) -> None:
+    put(served, "f")
+    site = Site(served)
     before = len(os.listdir("/proc/self/fd"))
 
     assert at_once(site, "/f", **fields) is NEEDS_THREAD
@@ -596,27 +610,27 @@ def test_what_takes_more_than_a_moment_is_handed_over(root: Root, fields: dict[s
     ("target", "needs_no_disk"), [("/a%5Cb", True), ("/..%2fx", True), ("/out", False), ("/fifo", False)]
 )
 def test_what_is_logged_is_handed_over_and_else_what_needs_no_disk_is_answered_at_once(
-    root: Root, top: Path, caplog: pytest.LogCaptureFixture, target: str, needs_no_disk: bool
+    served: AnyRoot, top: Path, caplog: pytest.LogCaptureFixture, target: str, needs_no_disk: bool
 ) -> None:
     (top / "out").symlink_to("/etc/passwd")
     os.mkfifo(top / "fifo")
     caplog.set_level(logging.WARNING, "httpserve.server")
-    quiet = at_once(Site(root), target)
+    quiet = at_once(Site(served), target)
 
     caplog.set_level(logging.INFO, "httpserve.server")
-    loud = at_once(Site(root), target)
+    loud = at_once(Site(served), target)
     before = len(caplog.records)
 
     assert isinstance(quiet, Plan) is needs_no_disk
     assert loud is NEEDS_THREAD
     assert not before
-    assert asking(Site(root))(target).status_code == 404
+    assert asking(Site(served))(target).status_code == 404
     assert caplog.records
 
 
 @each("target", ["/" + "a/" * 8000, "/" + "a/" * 8000 + "a", "/" + "a/" * 300, "/" + "x" * 16_000])
 def test_what_no_disk_can_hold_is_not_looked_for(
-    root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch, target: str
+    served: AnyRoot, ask: Ask, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     for name in ("open", "stat", "lstat", "scandir"):
         monkeypatch.setattr(os, name, lambda *args, name=name, **kwargs: pytest.fail(f"{name} of {args}"))
@@ -624,11 +638,11 @@ def test_what_no_disk_can_hold_is_not_looked_for(
     assert ask(target).status_code == 404
 
 
-def test_a_listing_is_handed_over_by_a_server_that_may_not_block_now(root: Root) -> None:
+def test_a_listing_is_handed_over_by_a_server_that_may_not_block_now(served: AnyRoot) -> None:
     environ = create_environ("/")
     environ[MAY_NOT_BLOCK] = True
 
-    answer: object = Site(root)(environ, unexpected)
+    answer: object = Site(served)(environ, unexpected)
 
     assert answer is NEEDS_THREAD
 
@@ -638,7 +652,7 @@ def unexpected(*args: Any) -> Any:
 
 
 def test_a_directory_that_may_not_be_read_is_not_there(
-    root: Root, top: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    served: AnyRoot, top: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(directory: int) -> Any:
         raise PermissionError(13, "Permission denied")
@@ -652,7 +666,7 @@ def test_a_directory_that_may_not_be_read_is_not_there(
 # Methods
 
 
-def test_options_says_what_is_allowed(root: Root, ask: Ask) -> None:
+def test_options_says_what_is_allowed(served: AnyRoot, ask: Ask) -> None:
     response = ask("/whatever", "OPTIONS")
 
     assert (response.status, response.data) == ("204 No Content", b"")
@@ -660,16 +674,16 @@ def test_options_says_what_is_allowed(root: Root, ask: Ask) -> None:
 
 
 @each("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"])
-def test_a_known_method_that_is_not_allowed_says_which_are(root: Root, method: str) -> None:
-    status, body, fields = raw(Site(root), "/f", method)
+def test_a_known_method_that_is_not_allowed_says_which_are(served: AnyRoot, method: str) -> None:
+    status, body, fields = raw(Site(served), "/f", method)
 
     assert (status, fields["Allow"]) == ("405 Method Not Allowed", "GET, HEAD, OPTIONS")
     assert body == b"405 Method Not Allowed: files are read with GET, HEAD, OPTIONS\n"
 
 
 @each("method", ["BREW", "PROPFIND", "get", "M-SEARCH"])
-def test_an_unknown_method_is_not_implemented(root: Root, method: str) -> None:
-    status, body, _ = raw(Site(root), "/f", method)
+def test_an_unknown_method_is_not_implemented(served: AnyRoot, method: str) -> None:
+    status, body, _ = raw(Site(served), "/f", method)
 
     assert status == "501 Not Implemented"
     assert body
@@ -678,8 +692,10 @@ def test_an_unknown_method_is_not_implemented(root: Root, method: str) -> None:
 # Conditions and ranges
 
 
-def test_a_client_that_has_the_version_is_told_so(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_a_client_that_has_the_version_is_told_so(served: AnyRoot, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(served, "f")
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)  # until then the date of a store is weak
     first = ask("/f")
 
     for fields in (
@@ -695,8 +711,8 @@ def test_a_client_that_has_the_version_is_told_so(root: Root, ask: Ask) -> None:
         assert "Content-Type" not in response.headers
 
 
-def test_a_version_that_is_not_the_one_meant_fails(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_a_version_that_is_not_the_one_meant_fails(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
 
     response = ask("/f", If_Match='"other"', Range="bytes=0-1")  # as EDK2 resumes
 
@@ -709,9 +725,9 @@ def test_a_version_that_is_not_the_one_meant_fails(root: Root, ask: Ask) -> None
     [("bytes=0-3", 0, 4), ("bytes=1000-", 1000, 1024), ("bytes=-24", 1000, 1024), ("bytes=1000-9999", 1000, 1024)],
 )
 def test_one_range_is_answered_with_exactly_what_was_asked(
-    root: Root, ask: Ask, value: str, start: int, stop: int
+    served: AnyRoot, ask: Ask, value: str, start: int, stop: int
 ) -> None:
-    put(root, "f")
+    put(served, "f")
 
     response = ask("/f", Range=value)
 
@@ -721,8 +737,8 @@ def test_one_range_is_answered_with_exactly_what_was_asked(
     assert response.headers["Accept-Ranges"] == "bytes"  # Custota asks for it in 206 too
 
 
-def test_a_range_beyond_the_end_is_told_the_size(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_a_range_beyond_the_end_is_told_the_size(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
 
     response = ask("/f", Range="bytes=1024-")  # as curl -C - on a whole file
 
@@ -735,16 +751,16 @@ def test_a_range_beyond_the_end_is_told_the_size(root: Root, ask: Ask) -> None:
     }
 
 
-def test_head_ignores_range(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_head_ignores_range(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
 
     response = ask("/f", "HEAD", Range="bytes=0-1")
 
     assert (response.status_code, response.headers["Content-Length"]) == (200, "1024")
 
 
-def test_a_resumption_of_another_version_gets_the_whole(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_a_resumption_of_another_version_gets_the_whole(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
 
     assert ask("/f", Range="bytes=5-", If_Range='"other"').status_code == 200
     assert ask("/f", Range="bytes=5-", If_Range=ask("/f").headers["ETag"]).data == CONTENT[5:]
@@ -768,7 +784,7 @@ def resumed(ask: Ask, fields: dict[str, str]) -> int:
 @pytest.mark.parametrize("fields", RESUMED)
 @pytest.mark.parametrize("age", [0, 1, -3600])
 def test_a_file_that_others_may_be_writing_is_not_resumed(
-    root: Root, top: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, age: int, fields: dict[str, str]
+    served: AnyRoot, top: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, age: int, fields: dict[str, str]
 ) -> None:
     (top / "f").write_bytes(CONTENT)
     now = time.time()
@@ -780,14 +796,14 @@ def test_a_file_that_others_may_be_writing_is_not_resumed(
     assert young == 200
     assert ask("/f", Range="bytes=5-").status_code == 206
     assert resumed(ask, fields) == 200, "the validators are those that were given out while it was young"
-    assert resumed(asking(Site(root)), fields) == 206
+    assert resumed(asking(Site(served)), fields) == 206
 
 
 @pytest.mark.parametrize("fields", RESUMED)
 def test_a_file_that_has_rested_or_that_we_put_there_is_resumed(
-    root: Root, top: Path, ask: Ask, fields: dict[str, str]
+    served: AnyRoot, top: Path, ask: Ask, fields: dict[str, str]
 ) -> None:
-    put(root, "f")
+    put(served, "f")
     ours = resumed(ask, fields)
     (top / "f").unlink()
     (top / "f").write_bytes(CONTENT)
@@ -797,10 +813,10 @@ def test_a_file_that_has_rested_or_that_we_put_there_is_resumed(
 
 
 def test_who_only_looks_at_a_young_file_does_not_keep_it_from_being_resumed(
-    root: Root, top: Path, monkeypatch: pytest.MonkeyPatch
+    served: AnyRoot, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (top / "f").write_bytes(CONTENT)
-    site = Site(root)
+    site = Site(served)
     site.representation("f")
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 60)
@@ -809,10 +825,10 @@ def test_who_only_looks_at_a_young_file_does_not_keep_it_from_being_resumed(
 
 
 def test_many_ranges_come_in_the_form_that_zchunk_and_swupdate_can_read(
-    root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    served: AnyRoot, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("secrets.token_hex", lambda count: "0123456789abcdef01234567")
-    put(root, "f.bin")
+    put(served, "f.bin")
 
     response = ask("/f.bin", Range="bytes=100-101,0-0,-1")
 
@@ -838,8 +854,8 @@ def test_many_ranges_come_in_the_form_that_zchunk_and_swupdate_can_read(
     assert "Content-Range" not in response.headers
 
 
-def test_the_boundary_is_of_hexadecimal_digits_and_another_one_each_time(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_the_boundary_is_of_hexadecimal_digits_and_another_one_each_time(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
 
     kinds = [ask("/f", Range="bytes=0-1,4-5").headers["Content-Type"] for _ in range(2)]
 
@@ -847,8 +863,8 @@ def test_the_boundary_is_of_hexadecimal_digits_and_another_one_each_time(root: R
     assert kinds[0] != kinds[1]
 
 
-def test_255_ranges_are_answered_part_by_part(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_255_ranges_are_answered_part_by_part(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
     ranges = ",".join(f"{at * 4}-{at * 4 + 1}" for at in range(255))
 
     response = ask("/f", Range=f"bytes={ranges}")
@@ -858,18 +874,18 @@ def test_255_ranges_are_answered_part_by_part(root: Root, ask: Ask) -> None:
     assert all(data == CONTENT[int(start) : int(stop) + 1] for start, stop, data in found)
 
 
-def plan_of(root: Root, target: str, *, method: str = "GET", **fields: str) -> Plan:
+def plan_of(served: AnyRoot, target: str, *, method: str = "GET", **fields: str) -> Plan:
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
     environ = create_environ(target, method=method, headers=headers)
-    answer = Site(root)(environ, lambda status, headers, exc_info=None: lambda data: None)
+    answer = Site(served)(environ, lambda status, headers, exc_info=None: lambda data: None)
     assert isinstance(answer, Plan)
     return answer
 
 
-def test_a_plan_says_for_the_record_which_bytes_stand_where(root: Root) -> None:
-    put(root, "f")
+def test_a_plan_says_for_the_record_which_bytes_stand_where(served: AnyRoot) -> None:
+    put(served, "f")
 
-    plan = plan_of(root, "/f", Range="bytes=100-109,0-4")
+    plan = plan_of(served, "/f", Range="bytes=100-109,0-4")
     body = b"".join(plan)
     plan.close()
 
@@ -880,35 +896,35 @@ def test_a_plan_says_for_the_record_which_bytes_stand_where(root: Root) -> None:
     assert all(first.body_offset < second.body_offset for first, second in pairwise(plan.subject.pieces))
 
 
-def test_the_plan_of_a_304_carries_no_bytes(root: Root) -> None:
-    put(root, "f")
+def test_the_plan_of_a_304_carries_no_bytes(served: AnyRoot) -> None:
+    put(served, "f")
 
-    plan = plan_of(root, "/f", If_None_Match="*")
+    plan = plan_of(served, "/f", If_None_Match="*")
 
     assert (plan.steps, plan.length, plan.subject and plan.subject.pieces) == ((), 0, ())
 
 
-def test_the_plan_of_a_whole_has_its_fields_ready(root: Root) -> None:
-    put(root, "f")
+def test_the_plan_of_a_whole_has_its_fields_ready(served: AnyRoot) -> None:
+    put(served, "f")
 
-    plan = plan_of(root, "/f")
+    plan = plan_of(served, "/f")
     plan.close()
 
     assert plan.raw_fields is not None
     assert plan.raw_fields.startswith(b"Content-Type: application/octet-stream\r\nContent-Length: 1024\r\n")
 
 
-def test_a_failed_precondition_of_a_head_has_no_content(root: Root) -> None:
-    put(root, "f")
+def test_a_failed_precondition_of_a_head_has_no_content(served: AnyRoot) -> None:
+    put(served, "f")
 
-    plan = plan_of(root, "/f", method="HEAD", If_Match='"other"')
+    plan = plan_of(served, "/f", method="HEAD", If_Match='"other"')
 
     assert b"".join(plan) == b""
 
 
-def test_a_whole_can_be_had_again_until_the_file_changes(root: Root, top: Path) -> None:
-    put(root, "f")
-    plan = plan_of(root, "/f")
+def test_a_whole_can_be_had_again_until_the_file_changes(served: AnyRoot, top: Path) -> None:
+    put(served, "f")
+    plan = plan_of(served, "/f")
     plan.close()
     assert plan.repeatable is not None
 
@@ -922,9 +938,9 @@ def test_a_whole_can_be_had_again_until_the_file_changes(root: Root, top: Path) 
     assert (plan.repeatable.read(buffer), plan.repeatable.is_unchanged()) == (False, False)
 
 
-def test_no_descriptor_stays_open_whatever_the_answer(root: Root, ask: Ask) -> None:
-    put(root, "f")
-    put(root, "index.html")
+def test_no_descriptor_stays_open_whatever_the_answer(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
+    put(served, "index.html")
     before = len(os.listdir("/proc/self/fd"))
 
     for fields in ({}, {"Range": "bytes=0-1"}, {"Range": "bytes=9999-"}, {"Range": "bytes=0-1,3-4"}):
@@ -940,24 +956,25 @@ def test_no_descriptor_stays_open_whatever_the_answer(root: Root, ask: Ask) -> N
 # Failures
 
 
-def test_what_may_not_be_read_is_not_there(root: Root, top: Path, ask: Ask) -> None:
+def test_what_may_not_be_read_is_not_there(served: AnyRoot, top: Path, ask: Ask) -> None:
     os.mkfifo(top / "fifo")
 
     assert ask("/fifo").status_code == 404
 
 
-def test_a_root_that_is_closed_has_nothing(root: Root, ask: Ask) -> None:
-    put(root, "f")
+def test_a_root_that_is_closed_has_nothing(served: AnyRoot, ask: Ask) -> None:
+    put(served, "f")
 
-    root.close()
+    served.close()
 
     assert [ask("/f").status_code, ask("/").status_code] == [404, 404]
 
 
+@pytest.mark.local_root("an error of the file system")
 def test_a_disk_that_fails_is_an_error_of_the_server_and_a_line_in_the_log(
-    root: Root, ask: Ask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    served: AnyRoot, ask: Ask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(root, "f")
+    put(served, "f")
 
     def fail(path: str, flags: int) -> int:
         raise OSError(5, "Input/output error", path)
@@ -969,7 +986,7 @@ def test_a_disk_that_fails_is_an_error_of_the_server_and_a_line_in_the_log(
     assert "input/output error" in caplog.text.lower()
 
 
-def test_head_of_what_is_not_there_sends_nothing(root: Root, ask: Ask) -> None:
+def test_head_of_what_is_not_there_sends_nothing(served: AnyRoot, ask: Ask) -> None:
     response = ask("/f", "HEAD")
 
     assert (response.status_code, response.data) == (404, b"")
@@ -983,9 +1000,9 @@ class Quiet(WSGIRequestHandler):
         """Say nothing on stderr."""
 
 
-def test_it_runs_under_a_server_that_does_not_know_plans(root: Root) -> None:
-    put(root, "f")
-    server = make_server("127.0.0.1", 0, Site(root), handler_class=Quiet)
+def test_it_runs_under_a_server_that_does_not_know_plans(served: AnyRoot) -> None:
+    put(served, "f")
+    server = make_server("127.0.0.1", 0, Site(served), handler_class=Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
 
