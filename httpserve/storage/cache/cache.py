@@ -21,7 +21,7 @@ from httpserve.errors import RootUnusable
 from httpserve.storage.cache import files, room
 from httpserve.storage.cache.cached_file import CachedFile
 from httpserve.storage.cache.entry import SURE, Entry, Memory, Run, Want
-from httpserve.storage.cache.files import Unusable
+from httpserve.storage.cache.files import Left, Unusable
 from httpserve.storage.cache.fill import Fill
 from httpserve.storage.cache.folder import Folder, host_name
 from httpserve.storage.cache.room import Room, Usage
@@ -151,14 +151,13 @@ class Cache:
 
         Blocks for the disk. Never raises: what cannot be adopted is read from the store.
         """
+        left = None
         try:
             with self._where() as where:
-                if where is None or self._room is None or not self._room.is_there(key.size):
-                    return
-                left = files.adopted(where, key, path, is_shared=self._is_shared)
+                if where is not None and self._room is not None:
+                    left = self._adopted(where, self._room, key, path)
         except (Unusable, OSError) as error:
             log.info("did not take %s into the cache: %s", key.name, error)
-            return
         if left is not None:
             with self._lock:
                 self._remember(key.file_name, Memory(left, bytes([SURE]) * files.blocks_of(key.size)))
@@ -192,6 +191,17 @@ class Cache:
         finally:
             if fd is not None:
                 os.close(fd)
+
+    def _adopted(self, where: int, room: Room, key: Key, path: str) -> Left | None:
+        """Make a file the entry of a version, if there is room for it. Raises Unusable, or OSError."""
+        left = None
+        if room.take(key.size):
+            try:
+                left = files.adopted(where, key, path, is_shared=self._is_shared)
+            finally:
+                settle = room.give_back if left is None else room.written
+                settle(key.size)
+        return left
 
     def _joined(self, key: Key, is_pinned: bool) -> tuple[Entry, Want] | None:
         """Return the entry of a version and a new want of it. None: there is no room. Raises Unusable, or OSError."""

@@ -151,6 +151,18 @@ def test_a_local_file_becomes_the_entry(cache: Cache, tmp_path: Path) -> None:
     assert thing.reads == []
 
 
+def test_what_is_adopted_keeps_to_the_bound(tmp_path: Path) -> None:
+    cache = small(None)
+    for number in range(10):
+        thing, spool = Object(3 * MIB, f"image {number}", number), tmp_path / "spool"
+        spool.write_bytes(thing.data)
+        cache.adopt(thing.key, str(spool))
+
+        assert cache.usage().bytes <= 8 * MIB
+    assert names(cache)[0] == "image 9"
+    cache.close()
+
+
 def test_a_file_that_is_not_the_object_is_not_adopted(cache: Cache, tmp_path: Path) -> None:
     thing, spool = Object(2 * MIB), tmp_path / "spool"
     spool.write_bytes(thing.data[:-1])
