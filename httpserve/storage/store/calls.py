@@ -8,12 +8,15 @@ repeated by opendal itself: what it repeats after a break is not held to one ver
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import opendal
 from opendal.layers import RetryLayer, TimeoutLayer
@@ -44,6 +47,7 @@ _FORKED = (
     "opendal does not work in a process that was forked after its first operator; start it by multiprocessing's "
     "'spawn' or 'forkserver', and make the operator and the client there"
 )
+_SECRET = re.compile(r"secret|password|token|credential|sas|key$")
 _GONE = ("ConditionNotMatch", "NotFound", "RangeNotSatisfied")
 _WAYS = {"PermissionDenied": "check the key of the operator, and what it may do", "RateLimited": "ask less often"}
 
@@ -70,6 +74,7 @@ class Calls:
     Attributes:
         operator: The one that was given.
         label: What the store is called in messages.
+        identity: What tells it from all other stores: two labels may be the same.
         capability: What its service can do.
         looking: The operator for looks at objects.
         reading: The one for bytes, which tries nothing again.
@@ -80,6 +85,7 @@ class Calls:
     def __init__(self, operator: opendal.Operator, patience: Patience) -> None:
         self.operator = operator
         self.label = redacted(repr(operator))
+        self.identity = f"{self.label} {_told_apart(operator)}"
         self.patience = patience
         self.capability: Capability = operator.capability()
         self.looking = _bounded(operator, patience.look, 2)
@@ -174,6 +180,16 @@ def interruptibly(job: Callable[[], T]) -> T:
         return job()
     work.wait()
     return work.result()
+
+
+def _told_apart(operator: opendal.Operator) -> str:
+    """Return a text that differs for stores with other options, such as another endpoint. No secret is in it."""
+    service, options = operator.__reduce__()[1]  # what it is pickled as: nothing else tells them
+    parts = urlsplit(service)
+    options = dict(parse_qsl(parts.query)) | options
+    told = sorted((name, value) for name, value in options.items() if not _SECRET.search(name))
+    where = (parts.scheme, parts.username, parts.netloc.rpartition("@")[2], parts.path)
+    return hashlib.sha256(repr((where, told)).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def _bounded(operator: opendal.Operator, seconds: float, tries: int) -> opendal.Operator:

@@ -232,7 +232,7 @@ class StoreRoot:
             return self._reads.stream(found, start, stop, wait=wait)
 
     def _key(self, found: Found) -> Key:
-        return Key(self._calls.label, found.status.name, found.facts.etag or "", found.facts.size)
+        return Key(self._calls.identity, found.status.name, found.facts.etag or "", found.facts.size)
 
     def _spool_directory(self) -> str:
         """Return where new versions lie until they are in the store: where the cache can take them over."""
