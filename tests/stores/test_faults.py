@@ -309,3 +309,16 @@ def test_a_stop_does_not_wait_for_a_store_that_hangs(make: Make) -> None:
         lab.client.stop(0.0)
 
         assert not lab.client.is_running
+
+
+@CACHES
+def test_an_object_that_is_not_what_a_fresh_look_has_found_is_looked_at_again(make: Make, cache_bytes: int) -> None:
+    lab = make(cache_bytes=cache_bytes, fresh_for=600.0)
+    lab.store.write("f", OLD)
+    looked = lab.get("f", method="HEAD")
+    lab.store.write("f", NEW)
+
+    answer = lab.get("f")
+    assert (looked.status, answer.status) == (200, 200)
+    assert answer.body == NEW
+    assert answer["ETag"] != looked["ETag"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import http.server
 import os
 import signal
 import threading
@@ -217,3 +219,73 @@ def test_an_upload_that_the_store_does_not_take_is_told_by_503(reached: opendal.
         taken = requests.put(client.get_url("log"), data=b"log", timeout=60)
 
     assert (refused.status_code, taken.status_code) == (503, 201)
+
+
+def test_a_change_is_made_by_what_the_store_has_now_however_fresh_a_look_is(s3: Place, tmp_path: Path) -> None:
+    store, source = s3.operator(), tmp_path / "source"
+    source.write_bytes(b"ours")
+    os.utime(source, (1, 1))
+    with httpserve.HttpServerClient(
+        root=s3.operator(), host="127.0.0.1", fresh_for=600.0, remove_created_on_close=True
+    ) as client:
+        for name in ("put twice", "replaced"):
+            client.put_file(name, source)
+            assert client.storage.stat(name).content_length == 4
+            store.write(name, b"by another host")
+        client.put_file("put twice", source)
+
+        assert store.read("put twice") == b"ours"
+    assert store.read("replaced") == b"by another host"
+
+
+def test_what_another_host_writes_at_the_same_time_is_not_taken_for_what_was_put(
+    held: None, s3: Place, proxy: Proxy, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT)
+    root = s3.through(proxy).operator()
+    with httpserve.HttpServerClient(root=root, host="127.0.0.1") as client, ThreadPoolExecutor(1) as pool:
+        stalled = proxy.spoil("stall", method="HEAD", target="/a$", at=-1, first=2)  # the look after the upload
+        put = pool.submit(client.put_file, "a", source)
+        eventually(lambda: stalled.met)
+        s3.operator().write("a", OTHER)
+        stalled.let_go()
+        url = put.result()
+
+        got = requests.get(url, timeout=30)
+        assert got.content == OTHER
+        assert hashlib.sha256(CONTENT).hexdigest() not in got.headers["ETag"]
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """One of two mirrors whose files have the same length and ETag; it gives its own port as their content."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        content = b"%09d\n" % self.connection.getsockname()[1] * 50_000
+        self.send_response(200)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_two_stores_that_only_their_address_tells_apart_share_no_bytes_of_a_cache(tmp_path: Path) -> None:
+    for _ in range(2):
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as mirror:
+            thread = threading.Thread(target=mirror.serve_forever, args=(0.01,))
+            thread.start()
+            try:
+                port = mirror.server_address[1]
+                root = opendal.Operator("http", endpoint=f"http://127.0.0.1:{port}")
+                with httpserve.HttpServerClient(root=root, host="127.0.0.1", cache_dir=tmp_path / "cache") as client:
+                    assert requests.get(client.get_url("f"), timeout=30).content == b"%09d\n" % port * 50_000
+            finally:
+                mirror.shutdown()
+                thread.join()

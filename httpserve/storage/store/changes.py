@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from httpserve.base.log import logger
 from httpserve.errors import AlreadyExists, IsADirectory, NotADirectory, NotFound, StorageError, StoreUnavailable
@@ -40,6 +40,24 @@ MOST_PARTS = 9_000  # S3 takes 10,000
 MOST_COPIED = 5 * 1024**3  # by one request, as S3 has it
 MOST_FIELDS = 1500  # characters; S3 takes 2 KB of metadata in all
 PARENT_SECONDS = 10.0  # for which a directory is taken to be none of the store's objects
+
+
+class Sent(NamedTuple):
+    """What tells an object that was just written from one that another host has written since.
+
+    Attributes:
+        size: In bytes.
+        sha256: The digest that the store keeps with it; None: it keeps none.
+        facts: What the store has said of it under the name that it had at first; None: it had none.
+    """
+
+    size: int
+    sha256: str | None
+    facts: Facts | None = None
+
+    def is_it(self, facts: Facts, sha256: str | None) -> bool:
+        """Tell whether the store says this of an object."""
+        return (facts.size, sha256) == (self.size, self.sha256) and self.facts in (None, facts)
 
 
 class StoreChanges:
@@ -115,7 +133,7 @@ class StoreChanges:
         if note is None or note.source is not source or note.facts.validator is None:
             return None
         try:
-            found = interruptibly(partial(self._versions.look, name))
+            found = interruptibly(partial(self._versions.look, name, anew=True))
         except (NotFound, IsADirectory):
             return None
         if found.facts != note.facts:
@@ -139,17 +157,18 @@ class StoreChanges:
             if not spool.may_replace and self._is_there(name):
                 raise AlreadyExists(f"write {name!r}: {self._calls.label} has an object of that name", name)
             try:
-                self._upload(spool, fd, sha256)
+                sent = self._upload(spool, fd, sha256)
             except VersionGone:  # another host was quicker
                 text = f"write {name!r}: {self._calls.label} has an object of that name by now"
                 raise AlreadyExists(text, name) from None
             finally:
                 self._versions.changed(name)
-            found = self._noted(name, sha256, spool.fields, is_ours=is_ours, source=spool.note)
+            found = self._noted(name, sha256, spool.fields, is_ours=is_ours, source=spool.note, sent=sent)
             if found is not None:
                 self._adopt(found, fd)
 
-    def _upload(self, spool: Spool, fd: int, sha256: str) -> None:
+    def _upload(self, spool: Spool, fd: int, sha256: str) -> Sent:
+        """Write all of a spool, and return what tells the object."""
         name, can = spool.name, self._calls.capability
         options = self._options(spool, sha256)
         # A store of objects shows an upload when it is whole. Where there is a move, there are files, which grow.
@@ -164,9 +183,12 @@ class StoreChanges:
                     self._keeps_metadata = False
                     options.pop("user_metadata", None)
                     self._send(spool, fd, path, options)
+                sent = Sent(os.fstat(fd).st_size, sha256 if "user_metadata" in options else None)
                 if path != name:
+                    sent = sent._replace(facts=Facts.of(self._calls.looking.stat(path)))
                     self._listeners.before_publish(name)
                     self._calls.writing.rename(path, name)
+                return sent
         except BaseException:
             if path != name:
                 self._forgive("delete", path)
@@ -217,7 +239,14 @@ class StoreChanges:
         return options
 
     def _noted(
-        self, name: str, sha256: str | None, fields: Fields, *, is_ours: bool, source: object = None
+        self,
+        name: str,
+        sha256: str | None,
+        fields: Fields,
+        *,
+        is_ours: bool,
+        source: object = None,
+        sent: Sent | None = None,
     ) -> Found | None:
         """Put on record what was just written; None if it is another's version by now, or the store does not say."""
         try:
@@ -227,7 +256,8 @@ class StoreChanges:
             log.debug("%r was put, and cannot be looked at: %s", name, error)
             return None
         facts, kept = Facts.of(metadata), (metadata.user_metadata or {}).get(SHA256)
-        if sha256 is not None and kept not in (None, sha256):
+        if sent is not None and not sent.is_it(facts, kept):
+            log.info("%r was put, and is another's version on %s by now", name, self._calls.label)
             return None
         self._versions.changed(name, Note(facts, sha256 or kept, fields, source))
         with self._lock:
@@ -264,7 +294,7 @@ class StoreChanges:
     def _is_ours(self, name: str) -> bool:
         """Tell whether there is no object of that name, or one that was created here."""
         try:
-            facts = self._versions.look(name).facts
+            facts = self._versions.look(name, anew=True).facts
         except (NotFound, IsADirectory):
             return True
         with self._lock:
@@ -273,7 +303,7 @@ class StoreChanges:
     def _is_there(self, name: str) -> bool:
         """Tell whether there is an object of that name."""
         try:
-            self._versions.look(name)
+            self._versions.look(name, anew=True)
         except (NotFound, IsADirectory):
             return False
         return True
@@ -285,7 +315,7 @@ class StoreChanges:
         interruptibly(partial(self._copy_file, "copy", source, target))
 
     def _copy_file(self, operation: str, source: str, target: str) -> None:
-        found = self._versions.look(source)
+        found = self._versions.look(source, anew=True)
         self._check_place(f"{operation} {source!r} to", target)
         self._copy(operation, found, target)
 
@@ -317,7 +347,7 @@ class StoreChanges:
 
     def _rename(self, source: str, target: str) -> None:
         try:
-            self._versions.look(source)
+            self._versions.look(source, anew=True)
         except IsADirectory:
             self._rename_directory(source, target)
         else:
@@ -347,7 +377,7 @@ class StoreChanges:
         self._delete_below(source)
 
     def _move(self, source: str, target: str) -> None:
-        found = self._versions.look(source)
+        found = self._versions.look(source, anew=True)
         known = self._versions.note(source)
         note = known.source if known is not None and known.facts == found.facts else None
         if self._calls.capability.rename:
@@ -392,7 +422,7 @@ class StoreChanges:
 
     def _delete(self, name: str) -> None:
         try:
-            self._versions.look(name)
+            self._versions.look(name, anew=True)
             path = name
         except NotFound:
             self._forget(name)
@@ -456,7 +486,7 @@ class StoreChanges:
                 self._forgive("delete", f"{name}/")
             return
         try:
-            found = self._versions.look(name)
+            found = self._versions.look(name, anew=True)
         except (NotFound, IsADirectory):
             return
         if found.facts == facts and facts.is_known_by_them:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from httpserve.base.threads import Latch
 from httpserve.errors import HttpServeError, NotFound, StorageError
@@ -141,9 +141,7 @@ class Reader:
                     failure = error
                 self._file = None
                 if is_gone(failure):
-                    raise VersionGone(
-                        f"read {self._name!r}: {self._calls.label} has another version by now", self._name
-                    )
+                    self._raise_gone()
                 if is_final(failure) or self._is_closed.is_open or time.monotonic() + pause >= until:
                     raise failure
                 self._is_closed.wait(pause)
@@ -169,7 +167,11 @@ class Reader:
         except NotFound:
             now = None
         if now != self._found.facts:
-            raise VersionGone(f"read {self._name!r}: it was replaced on {self._calls.label} meanwhile", self._name)
+            self._raise_gone()
+
+    def _raise_gone(self) -> NoReturn:
+        self._versions.outdated(self._found)
+        raise VersionGone(f"read {self._name!r}: {self._calls.label} has another version by now", self._name)
 
     def close(self) -> None:
         """End the read. Harmless when repeated. A thread that reads ends when the store answers, or in time."""

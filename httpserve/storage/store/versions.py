@@ -124,17 +124,18 @@ class Versions:
             return None
         return known[0]
 
-    def look(self, name: str) -> Found:
+    def look(self, name: str, *, anew: bool = False) -> Found:
         """Return which version an object is, by a look that begins after this call, unless one is fresh.
 
-        Blocks for the store: in the worst case for two looks, if a name is absent.
+        Who is about to change the object looks *anew* in any case. Blocks for the store: in the worst case for two
+        looks, if a name is absent.
 
         Raises:
             NotFound: There is none.
             IsADirectory: There are objects below that name.
             StoreUnavailable: The store does not say.
         """
-        found = self.fresh(name)
+        found = None if anew else self.fresh(name)
         if found is not None:
             return found
         with self._lock:
@@ -239,6 +240,13 @@ class Versions:
             )
             _keep(self._seconds, name, (facts, shares))
         return shares or time.time_ns() - facts.modified_ns < SETTLED_SECONDS * SECOND_NS
+
+    def outdated(self, found: Found) -> None:
+        """Take note that the store has another version by now: what a look has found is fresh no more."""
+        with self._lock:
+            known = self._known.get(found.status.name)
+            if known is not None and known[0].facts == found.facts:
+                del self._known[found.status.name]
 
     # Changes of ours
 
