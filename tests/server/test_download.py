@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
+from tests.conftest import NewRoot
 from tests.server.wire import BIG_BYTES, Wire, eventually, pattern
 
 # Whole files
 
 
-def test_a_file_of_every_size_arrives_byte_for_byte(site: HttpServerClient, tmp_path: Path) -> None:
+def test_a_file_of_every_size_arrives_byte_for_byte(site: HttpServerClient, filled: NewRoot) -> None:
     for size in (0, 1, 1460, 128 * 1024 - 1, 128 * 1024, 128 * 1024 + 1, 16 * 1024, 3 << 20):
-        (tmp_path / "root" / f"{size}").write_bytes(pattern(size))
+        filled.write(str(size), pattern(size))
 
         with Wire(site.get_port()) as wire:
             assert wire.ask(f"/{size}").body == pattern(size)
@@ -29,9 +30,9 @@ def test_a_file_of_every_size_arrives_byte_for_byte(site: HttpServerClient, tmp_
 
 
 def test_a_big_file_arrives_byte_for_byte_at_four_boards_at_once(
-    site: HttpServerClient, tmp_path: Path, big: Path
+    site: HttpServerClient, filled: NewRoot, big: Path
 ) -> None:
-    os.link(big, tmp_path / "root" / "f")
+    filled.write("f", big.read_bytes())
 
     def is_fetched_whole(_: int) -> bool:
         with Wire(site.get_port()) as wire:
@@ -42,10 +43,10 @@ def test_a_big_file_arrives_byte_for_byte_at_four_boards_at_once(
 
 
 def test_slow_readers_hold_up_neither_each_other_nor_the_quick(
-    site: HttpServerClient, tmp_path: Path, big: Path
+    site: HttpServerClient, filled: NewRoot, big: Path
 ) -> None:
-    os.link(big, tmp_path / "root" / "f")
-    (tmp_path / "root" / "small").write_bytes(b"small")
+    filled.write("f", big.read_bytes())
+    filled.write("small", b"small")
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(Wire(site.get_port(), receive_bytes=4096)) for _ in range(12)]
         for wire in slow:
@@ -90,8 +91,8 @@ def test_a_reader_that_stops_for_good_is_cut_after_the_timeout(tmp_path: Path, b
 # Methods
 
 
-def test_head_is_get_without_the_content(site: HttpServerClient, tmp_path: Path) -> None:
-    (tmp_path / "root" / "f").write_bytes(pattern(200_000))
+def test_head_is_get_without_the_content(site: HttpServerClient, filled: NewRoot) -> None:
+    filled.write("f", pattern(200_000))
 
     with Wire(site.get_port()) as wire:
         head = wire.ask("/f", method="HEAD")
@@ -142,10 +143,10 @@ def test_a_client_that_waits_for_100_continue_gets_a_final_answer(bench: HttpSer
 # Connections
 
 
-def test_pipelined_requests_are_answered_in_order(site: HttpServerClient, tmp_path: Path) -> None:
+def test_pipelined_requests_are_answered_in_order(site: HttpServerClient, filled: NewRoot) -> None:
     sizes = [10, 300_000, 0, 5, 1 << 20, 7, 128 * 1024]
     for size in sizes:
-        (tmp_path / "root" / str(size)).write_bytes(pattern(size))
+        filled.write(str(size), pattern(size))
 
     with Wire(site.get_port()) as wire:
         wire.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % size for size in sizes * 3))
@@ -193,8 +194,8 @@ def test_empty_lines_before_a_request_are_forgiven(bench: HttpServerClient) -> N
         assert wire.ask("/").status == 200
 
 
-def test_a_client_that_half_closes_gets_its_whole_answer(site: HttpServerClient, tmp_path: Path) -> None:
-    (tmp_path / "root" / "f").write_bytes(pattern(3 << 20))
+def test_a_client_that_half_closes_gets_its_whole_answer(site: HttpServerClient, filled: NewRoot) -> None:
+    filled.write("f", pattern(3 << 20))
     with Wire(site.get_port(), receive_bytes=65536) as wire:
         wire.get("/f")
         wire.half_close()
@@ -203,9 +204,9 @@ def test_a_client_that_half_closes_gets_its_whole_answer(site: HttpServerClient,
         assert wire.rest() == b""
 
 
-def test_boards_each_get_their_own_file(site: HttpServerClient, tmp_path: Path) -> None:
+def test_boards_each_get_their_own_file(site: HttpServerClient, filled: NewRoot) -> None:
     for number in range(32):
-        (tmp_path / "root" / str(number)).write_bytes(pattern(2000 + number, number))
+        filled.write(str(number), pattern(2000 + number, number))
 
     def fetch(number: int) -> bool:
         with Wire(site.get_port()) as wire:
@@ -305,6 +306,7 @@ def test_hostile_bytes_get_an_answer_or_an_end_and_never_a_traceback(
 # What other hands do
 
 
+@pytest.mark.local_root("it makes a directory of a file")
 def test_what_others_put_change_and_remove_is_seen_at_the_next_request(site: HttpServerClient, tmp_path: Path) -> None:
     path = tmp_path / "root" / "built"
     with Wire(site.get_port()) as wire:
