@@ -16,6 +16,7 @@ from benchmarks.load import Sample
 Results = Mapping[str, Mapping[str, Sequence[Sample]]]  # case -> who -> samples
 
 BEGIN = "<!-- results: written by python -m benchmarks --write -->"
+STORES_BEGIN = "<!-- results: written by python -m benchmarks.stores --write -->"
 END = "<!-- end of results -->"
 NOT_MEASURED = "–"
 
@@ -110,11 +111,11 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def write_into(page: Path, text: str) -> None:
+def write_into(page: Path, text: str, begin: str = BEGIN) -> None:
     """Replace what stands between the two marks of *page* by *text*."""
     before = page.read_text(encoding="utf-8")
-    marked = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    marked = re.compile(f"{re.escape(begin)}.*?{re.escape(END)}", re.DOTALL)
     if not marked.search(before):
-        raise ValueError(f"{page} has no place for results: it needs the lines {BEGIN} and {END}")
-    after = marked.sub(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", before)
+        raise ValueError(f"{page} has no place for results: it needs the lines {begin} and {END}")
+    after = marked.sub(lambda _: f"{begin}\n\n{text}\n\n{END}", before)
     page.write_text(after, encoding="utf-8")

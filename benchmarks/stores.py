@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks import beside, copies, load, peers
 from benchmarks.__main__ import conditions, progress
 from benchmarks.peers import REPOSITORY
-from benchmarks.report import markdown, number, verdict
+from benchmarks.report import STORES_BEGIN, markdown, number, verdict, write_into
 from benchmarks.store_lab import MIB, Board, Lab, settled
 
 RATE_SECONDS = 2
@@ -298,6 +298,7 @@ def arguments() -> argparse.Namespace:
     add("--only", nargs="+", metavar="NAME", choices=names, help="only these of " + ", ".join(names))
     add("--before", type=Path, metavar="DIR", help="another checkout, to compare how a directory is served")
     add("--dir", type=Path, help="where the files are made (default: the system's temporary directory)")
+    add("--write", type=Path, metavar="PAGE", help="put the result into this Markdown page")
     options = parser.parse_args()
     if options.mib < 2 or options.rounds < 1:
         parser.error("--mib is a whole number from 2, --rounds one from 1")
@@ -323,8 +324,10 @@ def main() -> int:
                 except load.LoadFailed as error:
                     raise load.LoadFailed(f"{figure.name}: {error}") from error
         progress("")
-    print(conditions(options.rounds, RATE_SECONDS), f"The image has {options.mib} MiB.\n")
-    print(table(wanted, results))
+    text = f"{conditions(options.rounds, RATE_SECONDS)} The image has {options.mib} MiB.\n\n{table(wanted, results)}"
+    print(text)
+    if options.write:
+        write_into(options.write, text, STORES_BEGIN)
     return int(any(not figure.is_reached(median_ratio(results[figure.name])) for figure in wanted))
 
 

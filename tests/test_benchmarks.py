@@ -84,8 +84,10 @@ def test_page_of_the_repository_has_the_marks(tmp_path: Path) -> None:
     page = Path(shutil.copy(REPOSITORY / "docs" / "performance.md", tmp_path))
 
     report.write_into(page, "new")
+    report.write_into(page, "also new", report.STORES_BEGIN)
 
     assert "\nnew\n" in page.read_text()
+    assert "\nalso new\n" in page.read_text()
 
 
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["kept", "new"])
