@@ -75,7 +75,7 @@ def test_each_of_the_two_commands_stands_in_the_readme_and_in_the_script(command
     script = (REPOSITORY / ".ci" / "do").read_text(encoding="utf-8")
 
     assert any(f".ci/do {command}" in block for block in blocks("sh"))
-    assert re.search(rf"^ +{command}\)$", script, re.MULTILINE)
+    assert re.search(rf"^ +{command}(?: \| \w+)?\)$", script, re.MULTILINE)
 
 
 def test_a_command_that_the_script_does_not_have_is_named() -> None:

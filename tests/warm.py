@@ -23,6 +23,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -289,6 +290,7 @@ def _run(job: dict[str, Any], streams: list[int]) -> None:
         os.setsid()
     os.environ.clear()
     os.environ.update(job["env"])
+    tempfile.tempdir = None  # it was looked up in another environment
     os.chdir(job["cwd"])
     if job["under"]:
         _have_own_mounts(job["under"])
