@@ -16,7 +16,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,12 @@ from httpserve.plan import MAY_NOT_BLOCK, NEEDS_THREAD, Plan
 from httpserve.site import app as app_module
 from httpserve.site.app import Site
 from httpserve.storage.directory.root import Root
-from httpserve.storage.store.root import StoreRoot
 from tests.cases import each
+from tests.unit.site.any_root import AnyRoot, any_root
 
 CONTENT = bytes(range(256)) * 4
 DIGEST = hashlib.sha256(CONTENT)
 Ask = Callable[..., TestResponse]
-AnyRoot = Root | StoreRoot
 
 
 @pytest.fixture
@@ -52,12 +50,7 @@ def root(tmp_path: Path) -> Iterator[Root]:
 
 @pytest.fixture
 def served(request: pytest.FixtureRequest) -> Iterator[AnyRoot]:
-    """The directory `root`, or with `--roots store` a place on a store."""
-    if request.config.getoption("roots") == "directory":
-        yield request.getfixturevalue("root")
-        return
-    with closing(StoreRoot(request.getfixturevalue("s3").operator()).open()) as store:
-        yield store
+    yield from any_root(request)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from httpserve.errors import NotFound
 from httpserve.plan import Plan
 from httpserve.site.app import Site
 from httpserve.storage.directory.root import Root
+from tests.unit.site.any_root import AnyRoot, any_root
 
 CONTENT = b"an image" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -27,10 +29,15 @@ def root(tmp_path: Path) -> Iterator[Root]:
     root.close()
 
 
-def put(root: Root, name: str, data: bytes = CONTENT, *, digest: bool = True) -> None:
-    with root.incoming(name) as incoming:
-        incoming.write(data)
-        incoming.commit(hashlib.sha256(data).hexdigest() if digest else None)
+@pytest.fixture
+def served(request: pytest.FixtureRequest) -> Iterator[AnyRoot]:
+    yield from any_root(request)
+
+
+def put(root: AnyRoot, name: str, data: bytes = CONTENT, *, digest: bool = True) -> None:
+    incoming = root.incoming(name)
+    incoming.write(data)
+    incoming.commit(hashlib.sha256(data).hexdigest() if digest else None)
 
 
 def ask(site: Site, target: str, method: str = "GET", **fields: str) -> TestResponse:
@@ -42,10 +49,10 @@ def ask(site: Site, target: str, method: str = "GET", **fields: str) -> TestResp
 
 
 @pytest.mark.parametrize("name", ["f.img", "a/b/f.img"])
-def test_a_digest_stands_in_the_form_of_sha256sum_under_the_last_part_of_the_name(root: Root, name: str) -> None:
-    put(root, name)
+def test_a_digest_stands_in_the_form_of_sha256sum_under_the_last_part_of_the_name(served: AnyRoot, name: str) -> None:
+    put(served, name)
 
-    response = ask(Site(root), f"/{name}.sha256")
+    response = ask(Site(served), f"/{name}.sha256")
 
     assert response.status_code == 200
     assert response.text == LINE
@@ -53,23 +60,23 @@ def test_a_digest_stands_in_the_form_of_sha256sum_under_the_last_part_of_the_nam
     assert response.headers["Content-Length"] == str(len(LINE))
 
 
-def test_head_says_the_same_without_the_digest(root: Root) -> None:
-    put(root, "f.img")
-    whole = ask(Site(root), "/f.img.sha256")
+def test_head_says_the_same_without_the_digest(served: AnyRoot) -> None:
+    put(served, "f.img")
+    whole = ask(Site(served), "/f.img.sha256")
 
-    response = ask(Site(root), "/f.img.sha256", method="HEAD")
+    response = ask(Site(served), "/f.img.sha256", method="HEAD")
 
     assert response.status_code == 200
     assert response.data == b""
     assert dict(response.headers) == dict(whole.headers)
 
 
-def test_ranges_of_a_digest_are_served(root: Root) -> None:
-    put(root, "f.img")
+def test_ranges_of_a_digest_are_served(served: AnyRoot) -> None:
+    put(served, "f.img")
 
-    one = ask(Site(root), "/f.img.sha256", Range="bytes=0-63")
-    two = ask(Site(root), "/f.img.sha256", Range="bytes=0-3,64-65")
-    none = ask(Site(root), "/f.img.sha256", Range="bytes=1000-")
+    one = ask(Site(served), "/f.img.sha256", Range="bytes=0-63")
+    two = ask(Site(served), "/f.img.sha256", Range="bytes=0-3,64-65")
+    none = ask(Site(served), "/f.img.sha256", Range="bytes=1000-")
 
     assert (one.status_code, one.text) == (206, DIGEST)
     assert one.headers["Content-Range"] == f"bytes 0-63/{len(LINE)}"
@@ -78,15 +85,19 @@ def test_ranges_of_a_digest_are_served(root: Root) -> None:
     assert (none.status_code, none.headers["Content-Range"]) == (416, f"bytes */{len(LINE)}")
 
 
-def test_conditions_on_a_digest_are_obeyed_and_its_tag_is_not_that_of_the_file(root: Root) -> None:
-    put(root, "f.img")
-    site = Site(root)
+def test_conditions_on_a_digest_are_obeyed_and_its_tag_is_not_that_of_the_file(
+    served: AnyRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(served, "f.img")
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)  # until then the date of a store is weak
+    site = Site(served)
     first = ask(site, "/f.img.sha256")
     tag = first.headers["ETag"]
 
     same = ask(site, "/f.img.sha256", If_None_Match=tag)
     by_date = ask(site, "/f.img.sha256", If_Modified_Since=first.headers["Last-Modified"])
-    put(root, "f.img", b"another image")
+    put(served, "f.img", b"another image")
     changed = ask(site, "/f.img.sha256", If_None_Match=tag)
     failed = ask(site, "/f.img.sha256", If_Match=tag)
 
@@ -96,17 +107,17 @@ def test_conditions_on_a_digest_are_obeyed_and_its_tag_is_not_that_of_the_file(r
     assert changed.text == f"{hashlib.sha256(b'another image').hexdigest()}  f.img\n"
 
 
-def test_what_is_recorded_is_a_file_of_its_own(root: Root) -> None:
-    put(root, "f.img")
+def test_what_is_recorded_is_a_file_of_its_own(served: AnyRoot) -> None:
+    put(served, "f.img")
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/f.img.sha256"}
 
-    plan = Site(root)(environ, lambda status, fields: None)  # type: ignore[arg-type]
+    plan = Site(served)(environ, lambda status, fields: None)  # type: ignore[arg-type]
 
     assert isinstance(plan, Plan)
     assert plan.subject is not None
     assert plan.subject.name == "f.img.sha256"
     assert plan.subject.total == len(LINE)
-    assert plan.subject.validator == Site(root).representation("f.img.sha256").validators.etag
+    assert plan.subject.validator == Site(served).representation("f.img.sha256").validators.etag
 
 
 def test_a_real_file_is_never_shadowed(root: Root) -> None:
@@ -120,27 +131,27 @@ def test_a_real_file_is_never_shadowed(root: Root) -> None:
     assert ask(site, "/f.img.sha256").text == LINE
 
 
-def test_a_real_directory_is_never_shadowed(root: Root) -> None:
-    put(root, "f.img")
-    put(root, "f.img.sha256/f")
+def test_a_real_directory_is_never_shadowed(served: AnyRoot) -> None:
+    put(served, "f.img")
+    put(served, "f.img.sha256/f")
 
-    assert "href" in ask(Site(root), "/f.img.sha256/").text
-    assert "href" in ask(Site(root), "/f.img.sha256").text
+    assert "href" in ask(Site(served), "/f.img.sha256/").text
+    assert "href" in ask(Site(served), "/f.img.sha256").text
 
 
-def test_a_digest_that_is_a_file_has_a_digest_too(root: Root) -> None:
-    put(root, "f.img.sha256", b"mine\n")
+def test_a_digest_that_is_a_file_has_a_digest_too(served: AnyRoot) -> None:
+    put(served, "f.img.sha256", b"mine\n")
 
-    response = ask(Site(root), "/f.img.sha256.sha256")
+    response = ask(Site(served), "/f.img.sha256.sha256")
 
     assert response.text == f"{hashlib.sha256(b'mine' + bytes([10])).hexdigest()}  f.img.sha256\n"
 
 
-def test_digests_are_not_listed(root: Root) -> None:
-    put(root, "f.img")
+def test_digests_are_not_listed(served: AnyRoot) -> None:
+    put(served, "f.img")
 
-    assert "sha256" not in ask(Site(root), "/").text
-    assert "sha256" not in ask(Site(root), "/", Accept="application/json").text
+    assert "sha256" not in ask(Site(served), "/").text
+    assert "sha256" not in ask(Site(served), "/", Accept="application/json").text
 
 
 @pytest.mark.parametrize(
@@ -202,19 +213,19 @@ def test_a_file_that_is_written_again_and_again_has_the_digest_of_what_is_there(
         assert ask(site, "/f.sha256").text == f"{hashlib.sha256(content).hexdigest()}  f\n"
 
 
-def test_digests_can_be_switched_off(root: Root) -> None:
-    put(root, "f.img")
-    site = Site(root, digests=False)
+def test_digests_can_be_switched_off(served: AnyRoot) -> None:
+    put(served, "f.img")
+    site = Site(served, digests=False)
 
     assert ask(site, "/f.img.sha256").status_code == 404
     with pytest.raises(NotFound):
         site.representation("f.img.sha256")
 
 
-def test_beside_the_one_file_of_a_site_there_is_only_its_digest(root: Root) -> None:
-    put(root, "f.img")
-    put(root, "other")
-    site = Site(root, only="f.img")
+def test_beside_the_one_file_of_a_site_there_is_only_its_digest(served: AnyRoot) -> None:
+    put(served, "f.img")
+    put(served, "other")
+    site = Site(served, only="f.img")
 
     assert ask(site, "/f.img.sha256").text == f"{DIGEST}  f.img\n"
     assert ask(site, "/other.sha256").status_code == 404
@@ -229,10 +240,10 @@ def test_a_dot_file_that_came_in_has_a_digest_and_that_of_others_has_none(root: 
     assert ask(site, "/.theirs.sha256").status_code == 404
 
 
-def test_a_name_with_a_newline_is_escaped_as_sha256sum_does(root: Root) -> None:
-    put(root, "a\nb")
+def test_a_name_with_a_newline_is_escaped_as_sha256sum_does(served: AnyRoot) -> None:
+    put(served, "a\nb")
 
-    assert ask(Site(root), "/a%0Ab.sha256").text == f"\\{DIGEST}  a\\nb\n"
+    assert ask(Site(served), "/a%0Ab.sha256").text == f"\\{DIGEST}  a\\nb\n"
 
 
 def test_a_file_that_is_removed_takes_its_digest_along(root: Root) -> None:
