@@ -133,7 +133,7 @@ def test_no_more_threads_wait_for_a_store_than_there_are_seats(reached: opendal.
 
 
 @pytest.mark.usefixtures("held")
-@pytest.mark.parametrize("call", ["put", "stat", "read", "list", "delete"])
+@pytest.mark.parametrize("call", ["put", "stat", "read", "list", "delete", "serve"])
 def test_ctrl_c_ends_a_call_that_waits_for_the_store(
     reached: opendal.Operator, proxy: Proxy, tmp_path: Path, call: str
 ) -> None:
@@ -146,6 +146,7 @@ def test_ctrl_c_ends_a_call_that_waits_for_the_store(
             "read": lambda: client.storage.read_bytes("f"),
             "list": lambda: client.storage.list("/"),
             "delete": lambda: client.storage.delete("f"),
+            "serve": lambda: client.serve("new", tmp_path / "src"),
         }
 
         def interrupt() -> None:

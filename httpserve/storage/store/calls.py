@@ -76,7 +76,7 @@ class Calls:
         label: What the store is called in messages.
         identity: What tells it from all other stores: two labels may be the same.
         capability: What its service can do.
-        looking: The operator for looks at objects.
+        looking: The operator for looks at objects, and for removals that nobody waits for.
         reading: The one for bytes, which tries nothing again.
         trying: The one for lists, which tries again.
         writing: The one for all that changes something.

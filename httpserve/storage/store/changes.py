@@ -491,7 +491,7 @@ class StoreChanges:
             return
         if found.facts == facts and facts.is_known_by_them:
             with self._calls.asking("delete", name):
-                self._calls.trying.delete(name)
+                self._calls.looking.delete(name)
         else:
             log.info("left %r in %s: it was replaced since", name, self._calls.label)
 
@@ -499,7 +499,7 @@ class StoreChanges:
         """Delete what is of no use; log it if the store does not."""
         try:
             with self._calls.asking(operation, path):
-                self._calls.trying.delete(path)
+                self._calls.looking.delete(path)
         except StoreUnavailable as error:
             log.warning("%s", error)
 

@@ -172,7 +172,7 @@ class StoreRoot:
 
     def status(self, name: str) -> Status:
         """Do what `Served.status` says, by one look at the object."""
-        return self._look(name).status
+        return interruptibly(partial(self._look, name)).status
 
     def open_to_serve(self, name: str, *, may_block: bool) -> RemoteFile | MemoryFile | None:
         """Do what `Served.open_to_serve` says. Nothing is open yet when it returns, and no byte was read."""
@@ -399,7 +399,7 @@ class StoreRoot:
         self._check_open("")
         found = []
         for name in below or ("",):
-            listed = self._lists.below(name, recursive=True, most=MOST_NAMES)
+            listed = interruptibly(partial(self._lists.below, name, recursive=True, most=MOST_NAMES))
             found += [name] if not listed else [one.path for one in listed if not one.is_dir]
         return found
 
