@@ -97,21 +97,23 @@ def test_a_store_that_gives_nothing_is_told_by_503_with_the_cause(
     for number, (how, which, _) in enumerate(REFUSALS.values()):
         lab.store.write(f"f{number}", OLD)
         lab.proxy.spoil(how, target=f"/f{number}$", times=0, **which)
-    # What is absent is asked for twice, and only both answers make a 404.
-    lab.proxy.spoil("answer", target="prefix=.*absent", status=500, times=0)
-    names = [*(f"f{number}" for number in range(len(REFUSALS))), "absent"]
+    # What is absent is asked for twice, and only both answers make a 404; a list and a digest are of answers, too.
+    for prefix in ("absent", "directory"):
+        lab.proxy.spoil("answer", method="GET", target=f"prefix=.*{prefix}", status=500, times=0)
+    lab.store.write("directory/f", b"")
+    names = [*(f"f{number}" for number in range(len(REFUSALS))), "absent", "directory/", "f0.sha256", "f10.sha256"]
 
     with caplog.at_level(logging.WARNING, logger="httpserve"), ThreadPoolExecutor(len(names)) as pool:
         answers = dict(zip(names, pool.map(lab.get, names), strict=True))
 
-    causes = [cause for _, _, cause in REFUSALS.values()] + [""]
+    causes = [cause for _, _, cause in REFUSALS.values()] + [""] * 4
     assert {name: answer.status for name, answer in answers.items()} == dict.fromkeys(names, 503)
     for name, cause in zip(names, causes, strict=True):
         (record,) = [one for one in lab.client.requests if one.target == f"/{name}"]
         assert int(answers[name]["Retry-After"]) > 0
         assert record.error
         assert cause in str(record.error)
-        assert f"'{name}" in caplog.text
+        assert f"'{name.rstrip('/').removesuffix('.sha256')}" in caplog.text
     assert "secret" not in caplog.text
     assert "SKSKSKSK" not in caplog.text
 
@@ -187,19 +189,25 @@ def test_what_breaks_off_for_good_ends_in_a_reset(
 
 
 class Change(NamedTuple):
-    """What becomes of the object while its read stalls at a byte, and of that read."""
+    """What becomes of an object of some size while its read stalls at a byte, and of that read."""
 
+    size: int
     at: int
     how: str
     is_deleted: bool = False
 
 
 CHANGES = [
-    Change(at, how, is_deleted)
-    for at in (-1, 0, AT)
+    Change(size, at, how, is_deleted)
+    for size, at in [(SIZE, -1), (SIZE, 0), (SIZE, AT), (5000, -1), (5000, 3000)]
     for how in ("stall", "stall, reset")
     for is_deleted in (False, True)
 ]
+
+
+def write(lab: Lab, name: str, content: bytes) -> None:
+    """Write an object that says its digest, so that it is the ETag of its answers."""
+    lab.store.write(name, content, user_metadata={"sha256": hashlib.sha256(content).hexdigest()})
 
 
 @CACHES
@@ -214,8 +222,7 @@ def test_what_changes_under_way_is_never_mixed(
     lab.get("pins")
     spoiled = []
     for number, change in enumerate(CHANGES):
-        # The digest is that of the content: whoever finds another one has found a mixture.
-        lab.store.write(f"f{number}", OLD, user_metadata={"sha256": hashlib.sha256(OLD).hexdigest()})
+        write(lab, f"f{number}", OLD[: change.size])
         spoiled.append(lab.proxy.spoil(change.how, target=f"/f{number}$", at=change.at))
 
     with ThreadPoolExecutor(len(CHANGES)) as pool:
@@ -225,17 +232,18 @@ def test_what_changes_under_way_is_never_mixed(
             if change.is_deleted:
                 lab.store.delete(f"f{number}")
             else:
-                lab.store.write(f"f{number}", NEW, user_metadata={"sha256": hashlib.sha256(NEW).hexdigest()})
+                write(lab, f"f{number}", NEW[: change.size])
             spoiled[number].let_go()
         answers = [get.result(20) for get in gets]
 
-    of_version = {f'"{hashlib.sha256(content).hexdigest()}"': content for content in (OLD, NEW)}
     for number, ((answer, is_cut), change) in enumerate(zip(answers, CHANGES, strict=True)):
         assert answer.status in ((200, 404) if change.is_deleted else (200,)), change
         if answer.status == 200 and not is_cut:
-            assert answer.body == of_version[answer["ETag"]], change
+            assert answer["ETag"] == f'"{hashlib.sha256(answer.body).hexdigest()}"', change
+            assert answer.body in (OLD[: change.size], NEW[: change.size]), change
         after = lab.get(f"f{number}")
-        assert (after.status, after.body == NEW) == ((404, False) if change.is_deleted else (200, True)), change
+        expected = (404, False) if change.is_deleted else (200, True)
+        assert (after.status, after.body == NEW[: change.size]) == expected, change
 
 
 def test_boards_on_local_files_notice_nothing_of_a_store_that_hangs(make: Make, tmp_path: Path) -> None:
