@@ -27,6 +27,7 @@ from tests.stores.servers import Place, Servers
 
 JOIN_SECONDS = 20.0
 LONG_AGO = 1_700_000_000
+STORES = Path(__file__).parent / "stores"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,12 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--roots",
         choices=["directory", "store"],
         default="directory",
-        help="where the files of the fixture `bench` live; with `store`, only tests run that use it",
+        help="where the files of the fixture `bench` live; with `store`, only its tests run, and those of stores",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With a store as the root, run what is for any root, and no more."""
+    """With a store as the root, run what is for any root and what is about stores, and no more."""
     if config.getoption("roots") == "directory":
         return
     chosen = [item for item in items if _is_for_any_root(item)]
@@ -49,6 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_for_any_root(item: pytest.Item) -> bool:
     """Tell whether a test uses a fixture that may be on a store; and not `root`, which is a directory."""
+    if STORES in item.path.parents:
+        return True
     used = set(getattr(item, "fixturenames", ()))
     return bool(used & {"bench", "new_root", "served", "storage"}) and "root" not in used and not is_local(item)
 

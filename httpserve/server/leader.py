@@ -93,9 +93,9 @@ class Leader:
         self._working: set[Connection] = set()  # other threads own these
         # Touched by every thread, each touch one step of the interpreter:
         self._returned: deque[tuple[Connection, Need]] = deque()
-        self._baton: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: lead; False: end
         self._lock = threading.Lock()  # guards _spare, _threads, _phase, _numbers
-        self._spare = 0
+        # What each follower waits for (True: lead; False: end). The latest is taken first, so that the others may end.
+        self._spare: list[queue.SimpleQueue[bool]] = []
         self._threads: set[threading.Thread] = set()
         self._phase = Phase.SERVING
         self._numbers = 0
@@ -161,25 +161,25 @@ class Leader:
                 self._threads.discard(threading.current_thread())
 
     def _follow(self, first: bool) -> bool:
+        baton: queue.SimpleQueue[bool] = queue.SimpleQueue()
         with self._lock:
             if self._phase is Phase.OVER:
                 return False
-            self._spare += 1
-        while True:
-            try:
-                return self._baton.get(timeout=None if first else FOLLOW_SECONDS)
-            except queue.Empty:
-                with self._lock:
-                    if self._spare:
-                        self._spare -= 1
-                        return False
+            self._spare.append(baton)
+        try:
+            return baton.get(timeout=None if first else FOLLOW_SECONDS)
+        except queue.Empty:
+            with self._lock:
+                if baton in self._spare:
+                    self._spare.remove(baton)
+                    return False
+            return baton.get()
 
     def _hand_over(self) -> bool:
         """Let another thread lead. False when the system has no thread for us."""
         with self._lock:
             if self._spare:
-                self._spare -= 1
-                self._baton.put(True)
+                self._spare.pop().put(True)
                 return True
             self._numbers += 1
             thread = threading.Thread(target=self._run_and_leave, name=f"{self._name}-{self._numbers}", daemon=True)
@@ -476,9 +476,9 @@ class Leader:
     def _end(self) -> None:
         with self._lock:
             self._phase = Phase.OVER
-            for _ in range(self._spare):
-                self._baton.put(False)
-            self._spare = 0
+            for baton in self._spare:
+                baton.put(False)
+            self._spare.clear()
         while self._returned:
             connection, _ = self._returned.popleft()
             connection.delivery.abandon(self._clock())

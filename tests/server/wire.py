@@ -175,9 +175,9 @@ class Wire:
         self.sock.close()
 
 
-def eventually(fact: Callable[[], object], what: str = "it") -> None:
+def eventually(fact: Callable[[], object], what: str = "it", seconds: float = PATIENCE_SECONDS) -> None:
     """Return as soon as `fact` holds; fail when it does not become true for long."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     nothing = threading.Event()
     while not fact():
         assert time.monotonic() < deadline, f"{what} did not come true"
