@@ -118,6 +118,10 @@ class HttpServerClient:
         cache_bytes: int = CACHE_BYTES,
         fresh_for: float = 0.0,
         redirect: bool | str | Collection[str] = False,
+        look_timeout: float = 2.0,
+        look_tries: int = 2,
+        read_timeout: float = 5.0,
+        read_tries: int = 3,
     ) -> None:
         """Create a stopped server. This starts nothing, and touches neither the disk nor the network.
 
@@ -157,6 +161,13 @@ class HttpServerClient:
             redirect: Whom to send on to the store, to fetch a file there by a URL that the store has signed. True:
                 clients that are known to follow. Or patterns: of names, such as `*.raucb`, or of clients, such as
                 `User-Agent: curl/*`. What they fetch there is not on record, and no wait sees it.
+            look_timeout: For how many seconds the store may be silent when it is asked about an object; default 2. EDK2
+                gives up after 5 without an answer.
+            look_tries: How often it is asked then, before a board gets 503; default 2.
+            read_timeout: For how many seconds it may send no byte of an object, until the read begins anew where it
+                stopped; default 5.
+            read_tries: How many times `read_timeout` this goes on, before an answer is cut; default 3, as lwIP of
+                U-Boot gives up after 15 seconds.
 
         Raises:
             InvalidArgument: A value is invalid.
@@ -179,7 +190,7 @@ class HttpServerClient:
             root_dir,
             root,
             Listeners(before_publish=exchanges.new_version, after_removal=exchanges.wake),
-            StoreTerms(cache_dir, cache_bytes, fresh_for, redirect),
+            StoreTerms(cache_dir, cache_bytes, fresh_for, redirect, look_timeout, look_tries, read_timeout, read_tries),
             remove_created=remove_created_on_close,
             read_only=read_only,
         )

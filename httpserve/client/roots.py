@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import opendal
 
-from httpserve.base.arguments import StrPath, checked_seconds
+from httpserve.base.arguments import StrPath, checked_count, checked_seconds
 from httpserve.errors import InvalidArgument, InvalidType, Unsupported
 from httpserve.site.redirects import Redirects
 from httpserve.storage.accessor import Accessor
@@ -42,6 +42,10 @@ class StoreTerms(NamedTuple):
     cache_bytes: int
     fresh_for: float
     redirect: bool | str | Collection[str]
+    look_timeout: float
+    look_tries: int
+    read_timeout: float
+    read_tries: int
 
 
 def files_of(
@@ -74,6 +78,7 @@ def files_of(
         raise InvalidType(f"root must be an opendal.Operator or a URL, not {operator!r}; a path is root_dir=")
     # On first use: who serves a directory needs none of it.
     from httpserve.storage.cache.cache import Cache
+    from httpserve.storage.store.calls import Patience
     from httpserve.storage.store.root import StoreRoot
 
     if isinstance(terms.cache_bytes, bool) or not isinstance(terms.cache_bytes, int) or terms.cache_bytes < 0:
@@ -83,6 +88,12 @@ def files_of(
         operator,
         cache=Cache(path, terms.cache_bytes) if terms.cache_bytes else None,
         fresh_for=checked_seconds("fresh_for", terms.fresh_for, zero=True),
+        patience=Patience(
+            look=checked_seconds("look_timeout", terms.look_timeout),
+            looks=checked_count("look_tries", terms.look_tries),
+            read=checked_seconds("read_timeout", terms.read_timeout),
+            reads=checked_count("read_tries", terms.read_tries),
+        ),
         remove_created=bool(remove_created),
         read_only=read_only,
         listeners=listeners,

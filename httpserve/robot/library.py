@@ -141,6 +141,10 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, A
         cache_bytes: Size | None = None,
         fresh_for: timedelta | None = None,
         redirect: bool | Names | None = None,
+        look_timeout: timedelta | None = None,
+        look_tries: int | None = None,
+        read_timeout: timedelta | None = None,
+        read_tries: int | None = None,
     ) -> None:
         """Sets the defaults of servers, and when they end. Starts nothing.
 
@@ -173,6 +177,10 @@ class HttpServe(ServerKeywords, FileKeywords, DownloadKeywords, FaultKeywords, A
         - ``fresh_for``: for how long an object is taken for unchanged; default: the store is asked at each request.
         - ``redirect``: whom to send on to the store: ``yes`` for clients that are known to follow, or patterns of
           names, or of clients after ``User-Agent:``; default: nobody.
+        - ``look_timeout``, ``look_tries``: for how long the store may be silent when it is asked about an object, and
+          how often it is asked, before a board gets 503; default: 2 seconds, twice.
+        - ``read_timeout``, ``read_tries``: for how long it may send no byte of an object until the read begins anew
+          where it stopped, and for how many times that this goes on; default: 5 seconds, three times.
         """
         self.servers = Servers(settings_of(locals()), auto_close)
         self.transfers_log = TransfersLog()

@@ -52,6 +52,10 @@ class ServerKeywords(Keywords):
         cache_bytes: Size | None = None,
         fresh_for: timedelta | None = None,
         redirect: bool | Names | None = None,
+        look_timeout: timedelta | None = None,
+        look_tries: int | None = None,
+        read_timeout: timedelta | None = None,
+        read_tries: int | None = None,
         wait_for_address: timedelta = NO_TIME,
     ) -> str:
         """Starts a server, makes it the current one, and returns its URL, without a ``/`` at the end.

@@ -56,13 +56,15 @@ class Patience(NamedTuple):
     """How long the store may take.
 
     Attributes:
-        look: Seconds for one look at an object, which is tried twice. EDK2 gives up after 5 without an answer.
+        look: Seconds for one look at an object. EDK2 gives up after 5 without an answer.
+        looks: How often a look is tried.
         read: Seconds without a byte, after which a read is begun anew where it stopped.
         reads: For how many times `read` this is tried. lwIP of U-Boot gives up after 15 seconds.
         write: Seconds in which the store has to take a part of an object, or to copy one.
     """
 
     look: float = 2.0
+    looks: int = 2
     read: float = 5.0
     reads: int = 3
     write: float = 30.0
@@ -88,7 +90,7 @@ class Calls:
         self.identity = f"{self.label} {_told_apart(operator)}"
         self.patience = patience
         self.capability: Capability = operator.capability()
-        self.looking = _bounded(operator, patience.look, 2)
+        self.looking = _bounded(operator, patience.look, patience.looks)
         self.reading = operator.layer(TimeoutLayer(timeout=patience.read, io_timeout=patience.read))
         self.trying = _bounded(operator, patience.read, patience.reads)
         self.writing = _bounded(operator, patience.write, patience.reads)
