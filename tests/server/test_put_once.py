@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,17 +11,9 @@ import pytest
 from httpserve import AlreadyExists, HttpServerClient
 from httpserve.storage.directory.places import Place
 from tests.server.wire import pattern
-from tests.stores import servers
 
 CONTENT = pattern(300_000)
 RACERS = 6
-
-
-@pytest.fixture(params=["directory", "store"])
-def http(request: pytest.FixtureRequest) -> Iterator[HttpServerClient]:
-    place: servers.Place | None = request.getfixturevalue("s3") if request.param == "store" else None
-    with HttpServerClient(host="127.0.0.1", root=None if place is None else place.operator()) as client:
-        yield client
 
 
 @pytest.fixture
@@ -31,17 +23,17 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_there_stays(http: HttpServerClient, source: Path) -> None:
-    http.storage.write_bytes("Image", b"old")
+def test_what_is_there_stays(bench: HttpServerClient, source: Path) -> None:
+    bench.storage.write_bytes("Image", b"old")
 
     with pytest.raises(AlreadyExists, match="overwrite=False keeps it"):
-        http.put_file("Image", source, overwrite=False)
+        bench.put_file("Image", source, overwrite=False)
 
-    assert http.storage.read_bytes("Image") == b"old"
-    assert http.storage.list("/") == ["/", "Image"]
+    assert bench.storage.read_bytes("Image") == b"old"
+    assert bench.storage.list("/") == ["/", "Image"]
 
 
-def test_of_several_at_once_one_is_first(http: HttpServerClient, tmp_path: Path) -> None:
+def test_of_several_at_once_one_is_first(bench: HttpServerClient, tmp_path: Path) -> None:
     sources = [tmp_path / f"{number}" for number in range(RACERS)]
     for number, path in enumerate(sources):
         path.write_bytes(pattern(300_000, number))
@@ -50,7 +42,7 @@ def test_of_several_at_once_one_is_first(http: HttpServerClient, tmp_path: Path)
     def put(path: Path) -> None:
         begin.wait(10)
         try:
-            http.put_file("boot/Image", path, overwrite=False)
+            bench.put_file("boot/Image", path, overwrite=False)
         except AlreadyExists:
             refused.append(path)
 
@@ -61,14 +53,15 @@ def test_of_several_at_once_one_is_first(http: HttpServerClient, tmp_path: Path)
         racer.join()
 
     (first,) = set(sources) - set(refused)
-    assert http.storage.read_bytes("boot/Image") == first.read_bytes()
-    assert http.storage.scan("boot/") == ["boot/", "boot/Image"]
+    assert bench.storage.read_bytes("boot/Image") == first.read_bytes()
+    assert bench.storage.scan("boot/") == ["boot/", "boot/Image"]
 
 
 def no_links(*args: object, **options: object) -> None:
     raise PermissionError(1, "Operation not permitted")
 
 
+@pytest.mark.local_root("the other program writes to the directory")
 @pytest.mark.parametrize("link", [None, no_links], ids=["links", "no links"])
 def test_another_program_may_come_first(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: Callable[..., None] | None

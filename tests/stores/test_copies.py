@@ -25,6 +25,14 @@ CONTENT = random.Random(3).randbytes(9 * 1024 * 1024 + 17)  # more than one part
 
 
 @pytest.fixture
+def dst(tmp_path: Path) -> Path:
+    """A path in a directory of its own, so that litter beside it is seen."""
+    directory = tmp_path / "dst"
+    directory.mkdir()
+    return directory / "file"
+
+
+@pytest.fixture
 def operator(s3: Place) -> opendal.Operator:
     return s3.operator()
 
