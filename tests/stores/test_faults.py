@@ -17,7 +17,6 @@ import opendal
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.storage.store.calls import Patience
 from tests.server.wire import Answer, Wire, eventually, pattern
 from tests.stores.proxy import Proxy
 from tests.stores.servers import Place, Servers
@@ -26,7 +25,8 @@ SIZE = 1_500_017
 OLD, NEW = pattern(SIZE, 1), pattern(SIZE, 2)
 AT = 600_003  # where a read is spoiled
 # How long a server waits for its store: where the store shall answer in the end, and where it shall not.
-LONG, SHORT = Patience(look=5.0, read=0.7, reads=30), Patience(look=0.3, read=0.3, reads=2)
+LONG = {"look_timeout": 5.0, "read_timeout": 0.7, "read_tries": 30}
+SHORT = {"look_timeout": 0.3, "read_timeout": 0.3, "read_tries": 2}
 
 
 class Lab(NamedTuple):
@@ -55,12 +55,12 @@ Make = Callable[..., Lab]
 
 
 @pytest.fixture
-def make(s3: Place, stores: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Makes servers that have so much patience, on S3 or *place*."""
+def make(s3: Place, stores: Servers) -> Iterator[Make]:
+    """Makes servers that have more or less patience, on S3 or *place*."""
     with contextlib.ExitStack() as stack:
 
-        def lab(place: Place = s3, *, patience: Patience = LONG, **terms: Any) -> Lab:
-            monkeypatch.setattr("httpserve.storage.store.root.Patience", lambda: patience)
+        def lab(place: Place = s3, **terms: Any) -> Lab:
+            terms = LONG | terms
             proxy = stack.enter_context(contextlib.closing(stores.proxy(place.endpoint)))
             operator = place.through(proxy).operator()
             client = stack.enter_context(HttpServerClient(host="127.0.0.1", root=operator, **terms))
@@ -93,7 +93,7 @@ REFUSALS: dict[str, tuple[str, dict[str, Any], str]] = {
 def test_a_store_that_gives_nothing_is_told_by_503_with_the_cause(
     make: Make, caplog: pytest.LogCaptureFixture, cache_bytes: int
 ) -> None:
-    lab = make(cache_bytes=cache_bytes, patience=SHORT)
+    lab = make(cache_bytes=cache_bytes, **SHORT)
     for number, (how, which, _) in enumerate(REFUSALS.values()):
         lab.store.write(f"f{number}", OLD)
         lab.proxy.spoil(how, target=f"/f{number}$", times=0, **which)
@@ -170,7 +170,7 @@ def test_what_breaks_off_goes_on_at_the_byte(make: Make, cache_bytes: int) -> No
 def test_what_breaks_off_for_good_ends_in_a_reset(
     make: Make, caplog: pytest.LogCaptureFixture, cache_bytes: int
 ) -> None:
-    lab = make(cache_bytes=cache_bytes, patience=SHORT)
+    lab = make(cache_bytes=cache_bytes, **SHORT)
     for name in ("pins", "f"):
         lab.store.write(name, OLD)
     lab.get("pins")
