@@ -195,7 +195,8 @@ class Entry:
 
     def unchanged(self) -> bool:
         """Tell whether nobody else has written to a whole one. Raises OSError."""
-        found, settled = os.fstat(self.files.data), self._settled
+        settled = self._settled  # before the look: else the last block may come in between
+        found = os.fstat(self.files.data)
         return found.st_size == self.key.size and (settled is None or found.st_mtime_ns == settled.mtime_ns)
 
     def _distrust(self) -> None:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from httpserve.storage.cache.cache import Cache
 from tests.cases import each
 from tests.server.wire import eventually
@@ -124,6 +126,26 @@ def test_an_answer_whose_object_is_damaged_under_way_is_cut(cache: Cache) -> Non
     assert not board.unchanged()
     assert fetched(cache, thing) == thing.data
     board.close()
+
+
+def test_the_last_block_that_comes_during_a_look_is_no_damage(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    thing = Object(SIZE)
+    gate = thing.gate(SIZE - 1000)
+    file = opened(cache, thing)
+    read(file, 0, SIZE - 1000, SIZE)
+    fstat = os.fstat
+
+    def slow(fd: int) -> os.stat_result:
+        found = fstat(fd)
+        monkeypatch.setattr(os, "fstat", fstat)
+        gate.set()
+        eventually(lambda: file.is_whole, "the last block")
+        return found
+
+    monkeypatch.setattr(os, "fstat", slow)
+
+    assert file.unchanged()
+    file.close()
 
 
 def test_a_link_in_place_of_an_entry_is_not_followed(cache: Cache) -> None:
