@@ -38,7 +38,7 @@ from httpserve.site.redirects import Redirects
 from httpserve.site.representation import Representation, represent
 from httpserve.site.rules import Rule, Rules
 from httpserve.site.uploads import REFUSED, Uploads, take_all
-from httpserve.storage.served import DigestPending, DiskBusy, FileVersion, MemoryFile, Served, VersionGone
+from httpserve.storage.served import DigestPending, DiskBusy, FileVersion, Identity, MemoryFile, Served, VersionGone
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -216,8 +216,8 @@ class Site:
         return NEEDS_THREAD if file is None else self._file(file, environ)
 
     def _elsewhere(self, redirects: Redirects, file: File, environ: Environ) -> Response | HandOver:
-        """Send a client on to the store if it is one of those, else answer with the file."""
-        if not redirects.has(file.name, environ.get("HTTP_USER_AGENT", "")):
+        """Send a client on to the store if it is one of those, and the file is there; else answer with the file."""
+        if isinstance(file.identity, Identity) or not redirects.has(file.name, environ.get("HTTP_USER_AGENT", "")):
             return self._file(file, environ)
         file.close()
         if environ.get(MAY_NOT_BLOCK):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import opendal
 import pytest
@@ -47,6 +48,14 @@ def test_who_is_sent_on(http: HttpServerClient, name: str, agent: str, is_sent_o
     assert answer.status_code == (302 if is_sent_on else 200)
     assert answer.content == (b"" if is_sent_on else CONTENT)
     assert ask(http.get_url(name), agent).content == CONTENT
+
+
+def test_what_is_served_in_place_is_answered_here(http: HttpServerClient, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"here")
+    http.serve("local.raucb", tmp_path / "file")
+
+    answer = ask(http.get_url("local.raucb"), RAUC, allow_redirects=False)
+    assert (answer.status_code, answer.content) == (200, b"here")
 
 
 def test_what_is_asked_otherwise_is_answered_here(http: HttpServerClient) -> None:
