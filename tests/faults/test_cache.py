@@ -142,6 +142,29 @@ cache.close()
     assert lines == ["['image 11', 'image 10']"]
 
 
+def test_a_cache_makes_room_for_what_is_put(tmp_path: Path) -> None:
+    if own_mounts() is None:
+        pytest.skip("no file system may be mounted here")
+    (tmp_path / "root").mkdir()
+    code = """
+for seed in range(4):
+    one = Object(2 * MIB, f"image {seed}", seed)
+    assert fetched(cache, one) == one.data
+from httpserve.storage.store.spool import Spool
+owner = type("Owner", (), {"made_room": lambda self, count: cache.made_room(count), "settled": lambda self, spool: None})
+spool = Spool("new", root, owner())
+for piece in range(6):
+    spool.write(bytes(MIB))
+spool.discard()
+tell(cache.usage().bytes <= 3 * MIB)
+cache.close()
+"""
+
+    lines = ran(CODE + code, tmp_path, under=on_a_disk_of("9m", 100, tmp_path / "root"))
+
+    assert lines == ["True"]
+
+
 FORK = """
 board = opened(cache, thing)
 gate = thing.gate(3 * MIB)

@@ -162,6 +162,11 @@ class Cache:
             with self._lock:
                 self._remember(key.file_name, Memory(left, bytes([SURE]) * files.blocks_of(key.size)))
 
+    def made_room(self, count: int) -> bool:
+        """Remove what nobody uses, as the disk is full; tell whether so many bytes are gone. Blocks for the disk."""
+        room = self._room
+        return room is not None and room.make(count)
+
     def usage(self) -> Usage:
         """Return what is in it. Blocks for the disk."""
         with self._where() as where:
@@ -241,7 +246,7 @@ class Cache:
             return True
         if None not in entry.files.marks(0, entry.files.blocks):
             return True
-        self._warn(OSError(errno.ENOSPC, "what is in use takes all that it may take"))
+        self._warn(OSError(errno.ENOSPC, "what is in use takes all that it may take, or its disk is full"))
         return False
 
     def _start(self, entry: Entry, run: Run) -> None:

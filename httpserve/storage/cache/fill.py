@@ -115,7 +115,7 @@ class Fill:
             say(log, WARNING, "block %s of %s was damaged in the cache: it is read again", block, entry.key.name)
             entry.files.unmark(block)
         if not self._reserve(1):
-            raise Unusable(OSError(errno.ENOSPC, "what is in use takes all that the cache may take"))
+            raise Unusable(OSError(errno.ENOSPC, "what is in use takes all that it may take, or its disk is full"))
         run.claimed = block + 1
         return True
 

@@ -72,6 +72,7 @@ class StoreChanges:
         listeners: Listeners,
         directory: Callable[[], str],
         adopt: Callable[[Found, int], object],
+        make_room: Callable[[int], bool],
     ) -> None:
         """Change nothing yet.
 
@@ -83,6 +84,7 @@ class StoreChanges:
             listeners: What is called at changes.
             directory: Returns where new versions lie until they are whole.
             adopt: Called with a version that was put, and a descriptor of a file that has its bytes.
+            make_room: Called where their disk is full; tells whether so many bytes are gone.
         """
         self._calls = calls
         self._versions = versions
@@ -91,6 +93,7 @@ class StoreChanges:
         self._listeners = listeners
         self._directory = directory
         self._adopt = adopt
+        self._make_room = make_room
         self.renew_locks()
         self._created: dict[str, Facts | None] = {}  # files with their version, directories with None
         self._keeps_metadata = True  # as far as is known
@@ -144,6 +147,10 @@ class StoreChanges:
     def publish(self, spool: Spool, sha256: str) -> None:
         """Do what `spool.Owner.publish` says."""
         interruptibly(partial(self._publish, spool, sha256))
+
+    def made_room(self, count: int) -> bool:
+        """Do what `spool.Owner.made_room` says."""
+        return self._make_room(count)
 
     def settled(self, spool: Spool) -> None:
         """Do what `spool.Owner.settled` says."""

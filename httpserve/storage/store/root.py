@@ -117,6 +117,7 @@ class StoreRoot:
             listeners or Listeners(),
             self._spool_directory,
             self._adopt,
+            self._made_room,
         )
         self._lock = threading.Lock()  # guards _is_open
         self._is_open = False
@@ -238,6 +239,9 @@ class StoreRoot:
         """Return where new versions lie until they are in the store: where the cache can take them over."""
         path = None if self._cache is None else self._cache.path
         return tempfile.gettempdir() if path is None else path
+
+    def _made_room(self, count: int) -> bool:
+        return self._cache is not None and self._cache.made_room(count)
 
     def _adopt(self, found: Found, fd: int) -> None:
         """Keep what was just put."""

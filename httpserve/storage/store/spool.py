@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 HASH_BYTES = 256 * 1024
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class State(Enum):
@@ -44,6 +45,9 @@ class Owner(Protocol):
 
     def settled(self, spool: Spool) -> None:
         """Take note that it is over."""
+
+    def made_room(self, count: int) -> bool:
+        """Remove from the disk what can be had again, and tell whether so many bytes are gone."""
 
 
 class Spool:
@@ -77,7 +81,11 @@ class Spool:
         with self._using(), memoryview(data).cast("B") as view:
             sent, fd = 0, self._file.fileno()
             while sent < len(view):
-                sent += os.write(fd, view[sent:])
+                try:
+                    sent += os.write(fd, view[sent:])
+                except OSError as error:
+                    if error.errno not in NO_ROOM or not self._owner.made_room(len(view) - sent):
+                        raise
 
     def restart(self, size: int = 0) -> None:
         """Drop all bytes after the first *size*: the source begins again."""
@@ -94,8 +102,7 @@ class Spool:
 
     def refused(self, error: OSError) -> Exception:
         """Return the error for a version whose bytes the disk does not take."""
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        way = "make room, or pass another cache_dir" if is_full else "see what is wrong with it"
+        way = "make room, or pass another cache_dir" if error.errno in NO_ROOM else "see what is wrong with it"
         text = f"write {self.name!r}: the local disk, which has it on its way to the store: {error.strerror}; {way}"
         return StorageError(text, self.name)
 
