@@ -151,8 +151,10 @@ for seed in range(4):
     one = Object(2 * MIB, f"image {seed}", seed)
     assert fetched(cache, one) == one.data
 from httpserve.storage.store.spool import Spool
-owner = type("Owner", (), {"made_room": lambda self, count: cache.made_room(count), "settled": lambda self, spool: None})
-spool = Spool("new", root, owner())
+class Owner:
+    made_room = cache.made_room
+    settled = id
+spool = Spool("new", root, Owner())
 for piece in range(6):
     spool.write(bytes(MIB))
 spool.discard()
