@@ -6,9 +6,9 @@ Knows names and User-Agent fields. Does not know what the store is, nor how it s
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from fnmatch import fnmatchcase
 
 from httpserve.errors import InvalidArgument
+from httpserve.site.rules import fits
 
 AGENT = "User-Agent:"
 # Clients of boards that go where a redirect leads, by what they call themselves (docs/stores.md has the others).
@@ -40,6 +40,4 @@ class Redirects:
 
     def has(self, name: str, agent: str) -> bool:
         """Tell whether a request for a name by such a client is sent on."""
-        return any(fnmatchcase(name, one) for one in self._names) or any(
-            fnmatchcase(agent, one) for one in self._agents
-        )
+        return any(fits(name, one) for one in self._names) or any(fits(agent, one) for one in self._agents)
