@@ -13,7 +13,6 @@ from httpserve.doctor.report import Finding
 
 MOST_SKEW_SECONDS = 60.0  # S3 refuses a request from 15 minutes on
 SLOW_SECONDS = 0.5  # EDK2 gives up after 5, and a request asks once or twice
-LEAST_FREE = 1.0  # of what the cache may still take
 
 
 class CacheSeen(Protocol):
@@ -124,7 +123,7 @@ def _room(seen: StoreSeen) -> Iterator[Finding]:
     data = {"path": cache.path, "limit": cache.limit, "bytes": cache.bytes, "free": cache.free}
     left = max(0, cache.limit - cache.bytes)
     what = f"{size(cache.bytes)} of {size(cache.limit)} are kept in {cache.path}"
-    if cache.free < left * LEAST_FREE:
+    if cache.free < left:
         step = Message("pass a smaller {}, or another {}", Hint("cache_bytes"), Hint("cache_dir"))
         yield Finding("warn", "store cache", f"{what}, but the disk has room for {size(cache.free)} more", step, data)
     else:
