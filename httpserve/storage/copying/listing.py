@@ -27,7 +27,7 @@ class Listed(NamedTuple):
     etag: str | None
 
 
-class Listing:
+class _Walk:
     """One list, in a thread. It ends soon after nobody wants it any more."""
 
     def __init__(self, operator: opendal.Operator, path: str, *, recursive: bool) -> None:
@@ -73,11 +73,11 @@ def files_below(operator: opendal.Operator, directory: str, *, timeout: float) -
     label = redacted(f"{directory or '/'!r} on {operator!r}")
     if not operator.capability().list:
         raise unreadable(label, "its service cannot list what is in a directory; put its files one by one")
-    listing = Listing(operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout)), directory, recursive=True)
+    walk = _Walk(operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout)), directory, recursive=True)
     try:
-        found = listing.files()
+        found = walk.files()
     except OPENDAL_ERRORS as error:
         raise source_error(error, label, timeout) from None
-    if directory and not listing.is_there:
+    if directory and not walk.is_there:
         raise missing(label, "no file lies below it")
     return found
