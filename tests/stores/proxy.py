@@ -34,7 +34,7 @@ class Seen(NamedTuple):
         target: What was asked for, with the query.
         asked: The Range field, or "".
         status: Of the answer that was sent; 0: none was.
-        sent: How many bytes of content were sent to the client.
+        sent: How many bytes of content were given to the client's connection, the piece under way among them.
         received: How many bytes of content came from the client.
     """
 
@@ -428,8 +428,8 @@ class Connection:
         spoiling = Spoiling("") if rule is None else rule.spoiling
         if spoiling.how == "length" and "content-length" in fields:
             head = with_field(head, "content-length", str(int(fields["content-length"]) + spoiling.by))
+        seen[3] = status  # before it is sent: who has the answer finds it here
         self.client.socket.sendall(head + b"\r\n\r\n")
-        seen[3] = status
         is_chunked = "chunked" in fields.get("transfer-encoding", "")
         has_content = method != "HEAD" and status not in (204, 304)
         if has_content:
@@ -457,8 +457,8 @@ class Connection:
                 if is_slow:
                     time.sleep(spoiling.seconds)
                 piece, data = data[:most], data[most:]
-                self.client.socket.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece)
                 seen[4] += len(piece)
+                self.client.socket.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece)
         if spoiled_at is not None and seen[4] == spoiled_at:
             self.spoil(rule)
 
