@@ -17,7 +17,7 @@ from httpserve.base.arguments import quoted_value
 from httpserve.errors import InvalidArgument
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import as_coverage, record
-from httpserve.records.exchange import Exchange, recorded, seen
+from httpserve.records.exchange import Exchange, Link, recorded, seen
 from httpserve.records.model import (
     UNDER_WAY,
     DownloadRecord,
@@ -189,8 +189,11 @@ class Entry(NamedTuple):
 
 
 # An event as it is written down, in the form that costs the serving threads least: an answer that has begun; one that
-# has ended, with the number of that event, and how a whole file came to its client; or any other event.
-_Written = Exchange | tuple[int, Exchange, Exchange | Coverage | None] | Entry
+# has ended, with the number of that event, and how a whole file came to its client; the number and the attributes of a
+# connection; or any other event.
+_Ended = tuple[int, Exchange, Exchange | Coverage | None]
+_Connected = tuple[int, tuple[float, str, int, str]]
+_Written = Exchange | _Ended | _Connected | Entry
 
 
 class _Progress(NamedTuple):
@@ -217,6 +220,11 @@ class EventLog:
         self.number = number = self.number + 1
         self._written.append(Entry(number, kind, about))
         return number
+
+    def add_connected(self, link: Link, wall: float) -> None:
+        """Write down that somebody has connected, at a time in seconds since the epoch."""
+        self.number = number = self.number + 1
+        self._written.append((number, (wall, link.client, link.client_port, link.local)))
 
     def add_begin(self, exchange: Exchange) -> None:
         """Write down that an answer has begun, and give it the number of this event."""
@@ -342,6 +350,8 @@ def _entries(written: _Written, shares: Callable[[str, str], bool]) -> list[Entr
         return [written]
     if isinstance(written, Exchange):
         return [Entry(written.number, BEGUN, written)]
+    if len(written) == 2:
+        return [Entry(written[0], CONNECTED, written[1])]
     number, exchange, by = written
     ended = Entry(number, ENDED, exchange)
     if by is None or exchange.subject is None:

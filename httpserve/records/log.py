@@ -18,7 +18,7 @@ from itertools import islice, takewhile
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.plan import ASIDE, PROBE
 from httpserve.records.downloads import Downloads
-from httpserve.records.events import CONNECTED, EVENTS_PER_RECORD, MISSING, UPLOADED, VERSION, Entry, EventLog
+from httpserve.records.events import EVENTS_PER_RECORD, MISSING, UPLOADED, VERSION, Entry, EventLog
 from httpserve.records.exchange import ACK_DELAY_SECONDS, ClosedLink, End, Exchange, Link, State, recorded, seen
 from httpserve.records.model import UNDER_WAY, RequestRecord, Transfer, UploadRecord
 from httpserve.records.selection import Selection
@@ -78,14 +78,13 @@ class ExchangeLog:
     def connected(self, link: Link, wall: float) -> None:
         """Count a connection, made at a time in seconds since the epoch."""
         client, connections = link.client, self._connections
-        about = (wall, client, link.client_port, link.local)
         self._lock.acquire()
         try:
             count = connections.get(client)
             if count is None and len(connections) >= MOST_ADDRESSES:
                 client, count = "", connections.get("")
             connections[client] = (count or 0) + 1
-            self._events.add(CONNECTED, about)
+            self._events.add_connected(link, wall)
             if self._await_events:
                 self._wake_for_event()
         finally:

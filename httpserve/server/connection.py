@@ -481,8 +481,9 @@ class Connection:
             self._charge(0)
         if self._receiving is not None:
             self._receiving.cut(End.CUT)
+            self._receiving = None
         self._buffer = self._raw_head = b""
-        self._content = self._head = self._receiving = None
+        self._content = self._head = None
         self.delivery.sock.close()
 
 

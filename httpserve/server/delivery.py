@@ -400,12 +400,12 @@ class Delivery:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             return self.close(now, end_by(error))
+        if is_read and tcp.outstanding(self.fd) <= 1:  # a FIN counts as one
+            self.receipts.arrived(now)
+            return self.close(now)
         # Not before: the FIN would count as sent, and one byte too many as acknowledged.
         self.enter(State.LINGERING, now + self._shared.limits.linger)
         self._watch_progress(now)
-        if self._outstanding == 0 and is_read:
-            self.receipts.arrived(now)
-            return self.close(now)
         # Closing with unread input would reset the connection before the client has read our answer.
         return Need.INPUT
 

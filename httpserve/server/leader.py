@@ -354,7 +354,7 @@ class Leader:
                 return None
             self._connections[connection.delivery.fd] = connection
             self._shared.ledger.connected(connection.delivery, self._wall)
-            met = refuse(client) if refuse is not None else None
+            met = refuse(client)
             first = connection.on_input if met is None else partial(connection.refuse, met)
             taken = self._apply(connection, self._guarded(connection, first))
             if taken is not None:

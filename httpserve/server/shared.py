@@ -54,7 +54,7 @@ class Shared:
     ) -> None:
         self.app = app
         self.app_blocks = not getattr(app, "plans", False)
-        self.refuse: Callable[[str], Met | None] | None = getattr(app, "refuse", None)
+        self.refuse: Callable[[str], Met | None] = getattr(app, "refuse", _refuse_nobody)
         self.ledger = ledger
         self.local = local
         self.limits = limits
@@ -106,3 +106,7 @@ class Shared:
 
 def _date_field(second: int) -> bytes:
     return b"Date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
+
+
+def _refuse_nobody(client: str) -> None:
+    """Stand in for the method of an app that has none."""
