@@ -33,6 +33,7 @@ _Handler = Callable[[int, FrameType | None], object]
 JOIN_SECONDS = 1.0  # for a thread that has nothing left to do
 NUMBERS = sorted(map(int, signal.valid_signals()))
 _OF_THE_THREAD = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}  # what its own code has caused
+_OF_THE_PROCESS = [number for number in NUMBERS if number not in _OF_THE_THREAD]
 
 
 def block_signals() -> None:
@@ -41,7 +42,7 @@ def block_signals() -> None:
     SIGPIPE is among them: a script that lets it end the process, its default, does not mean a board's connection.
     """
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _OF_THE_THREAD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_PROCESS)
 
 
 class GivenUp(Exception):
@@ -196,6 +197,7 @@ class _Gate(partial[object]):
     """`_pass_on` to a handler. As it is made in C, it costs no Python call."""
 
     noted: ClassVar[dict[int, FrameType | None] | None] = None  # None: no signals are held
+    main: ClassVar[int | None] = threading.main_thread().ident
 
 
 class sigint_held:
@@ -210,7 +212,7 @@ class sigint_held:
 
     def __enter__(self) -> None:
         self._gates: dict[int, _Gate] = {}
-        self._is_within = threading.get_ident() != threading.main_thread().ident or _Gate.noted is not None
+        self._is_within = threading.get_ident() != _Gate.main or _Gate.noted is not None
         if self._is_within:
             return
         _Gate.noted = {}
@@ -271,6 +273,7 @@ def renew_in_child(thing: T, renew: Callable[[T], object]) -> None:
 
 def _begin_in_child() -> None:
     _Gate.noted = None  # the block that holds signals may be another thread's
+    _Gate.main = threading.get_ident()
     for thing, renew in list(_renewed.items()):
         renew(thing)
 

@@ -31,6 +31,9 @@ class Endpoint:
     sockaddr: tuple[Any, ...]  # Any: its shape depends on the family
 
 
+_MAY_BE_SECRET = frozenset("@?#")  # what comes before or after may be
+
+
 def checked_port(port: object) -> int:
     """Return *port* if it is an int from 0 to 65535, else raise InvalidArgument."""
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= LAST_PORT:
@@ -192,4 +195,6 @@ def _only_zone(address: str, what: str) -> str:
 
 def masked(url: str) -> str:
     """Return *url* without what may be a secret, for messages."""
+    if _MAY_BE_SECRET.isdisjoint(url):
+        return url
     return re.sub(r"[?#].*", "?…", re.sub(r"^([a-z]+://)?.*@", r"\1…@", url, flags=re.S | re.I), flags=re.S)

@@ -163,7 +163,7 @@ class Repeats:
     def __init__(self) -> None:
         self._by_head: dict[bytes, Repeat] = {}
         self.find: Callable[[bytes], Repeat | None] = self._by_head.get
-        self._buffer = memoryview(bytearray(MOST_REPEATED_BYTES))
+        self._buffer = memoryview(b"")  # for what is read; made for the first answer
         self._store = AnswerStore()
         self._stored: list[Repeat] = []
 
@@ -176,6 +176,8 @@ class Repeats:
         if len(raw_head) <= MOST_REPEATED_HEAD_BYTES and repeat.fits:
             if len(self._by_head) >= MOST_REPEATS:
                 self._by_head.clear()
+            if not self._buffer:
+                self._buffer = memoryview(bytearray(MOST_REPEATED_BYTES))
             self._by_head[raw_head] = repeat
 
     def read(self, raw_head: bytes, repeat: Repeat, date: bytes, wall: float) -> Whole | None:

@@ -142,7 +142,8 @@ class Rules:
 
     def end(self) -> None:
         """End all rules."""
-        self._change(lambda rules: ())
+        if self.all:
+            self._change(lambda rules: ())
 
     def _change(self, change: Callable[[tuple[Rule, ...]], tuple[Rule, ...]]) -> None:
         with sigint_held(), self.lock:

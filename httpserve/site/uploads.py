@@ -148,8 +148,9 @@ class Uploads:
 
     def close_all(self) -> None:
         """Begin nothing any more."""
-        with sigint_held(), self._lock:
-            self.accepted = ()
+        if self.accepted:
+            with sigint_held(), self._lock:
+                self.accepted = ()
 
     def is_accepted(self, accepted: Accepted) -> bool:
         """Tell whether this still takes anything."""

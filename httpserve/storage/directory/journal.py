@@ -134,7 +134,7 @@ def sweep(root: str) -> None:
     """Remove the litter of dead owners from *root*. Looks only at the root itself, does not walk, and never raises."""
     try:
         with lock_file.opened(root, DIRECTORY) as where:
-            for file in lock_file.of_the_dead(where, SUFFIX):
+            for file in lock_file.of_the_dead(where, os.listdir(where), SUFFIX):
                 _sweep_one(root, where, file)
     except OSError as error:
         log.info("could not look in %s for what a killed process left: %s", root, error)

@@ -115,12 +115,14 @@ def _token(salt: str, inode: Inode, where: int, home: str) -> str:
 
 def found(names: Iterable[str], suffix: str) -> list[str]:
     """Return those of *names* that look like a lock file's."""
-    return [name for name in names if (match := _NAME.fullmatch(name)) is not None and match[2] == suffix]
+    return [match.string for match in filter(None, map(_NAME.fullmatch, names)) if match[2] == suffix]
 
 
-def of_the_dead(where: int, suffix: str, home: str = "") -> Iterator[LockFile]:
-    """Give those in a directory that belong to this user and whose owner is dead, each locked during its turn."""
-    for name in found(os.listdir(where), suffix):
+def of_the_dead(where: int, names: Iterable[str], suffix: str, home: str = "") -> Iterator[LockFile]:
+    """Give those of the *names* in a directory that belong to this user and whose owner is dead, each locked during its
+    turn.
+    """
+    for name in found(names, suffix):
         try:
             fd = _opened(where, name)
         except OSError:  # its owner is just ending, or it is another user's

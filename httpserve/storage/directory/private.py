@@ -128,9 +128,10 @@ def sweep(parent: str) -> None:
     """Remove the private roots in *parent* that belong to this user and whose owner is dead. Never raises."""
     try:
         with lock_file.opened(parent, DIRECTORY) as where:
-            for file in lock_file.of_the_dead(where, _OUTSIDE):
+            names = os.listdir(where)
+            for file in lock_file.of_the_dead(where, names, _OUTSIDE):
                 _remove_empty(where, file)
-            for name in filter(_NAME.fullmatch, os.listdir(where)):
+            for name in filter(_NAME.fullmatch, names):
                 _sweep_one(parent, where, name)
     except OSError as error:
         log.info("could not look in %s for what killed processes left: %s", parent, error)
@@ -142,7 +143,7 @@ def _sweep_one(parent: str, where: int, name: str) -> None:
     except OSError:  # it is just going, is another user's, or is not a directory
         return
     try:
-        for file in lock_file.of_the_dead(root, _INSIDE, _home(where, name)):
+        for file in lock_file.of_the_dead(root, os.listdir(root), _INSIDE, _home(where, name)):
             if _removed(where, name, root, file, _is_in_use):
                 log.info("removed %s of a killed process in %s", name, parent)
             else:

@@ -124,6 +124,7 @@ def test_usage_says_what_is_there_and_prune_leaves_what_is_in_use(cache: Cache) 
     assert [one.name for one in cache.prune().entries] == ["used"]
     assert read(board, 0, 3 * MIB) == used.data
     board.close()
+    at_rest(cache)
     assert cache.prune() == cache.usage()
     assert names(cache) == []
 
