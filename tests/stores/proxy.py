@@ -104,6 +104,7 @@ class Proxy:
         Args:
             how: One of
                 "answer": with *status* and *fields*, in the words of S3; the store is not asked;
+                "lost": the store does what it is asked, and the connection is reset in place of its answer;
                 "reset", "close": the connection after *at* bytes of content; -1: before the store is asked;
                 "stall": there, until `let_go`; "stall, reset": and then end the connection;
                 "slow": a KiB each *seconds*;
@@ -426,6 +427,8 @@ class Connection:
         fields = fields_of(head)
         status = int(head.split(b" ", 2)[1])
         spoiling = Spoiling("") if rule is None else rule.spoiling
+        if spoiling.how == "lost":
+            self.spoil(rule, "reset")
         if spoiling.how == "length" and "content-length" in fields:
             head = with_field(head, "content-length", str(int(fields["content-length"]) + spoiling.by))
         seen[3] = status  # before it is sent: who has the answer finds it here
@@ -462,12 +465,12 @@ class Connection:
         if spoiled_at is not None and seen[4] == spoiled_at:
             self.spoil(rule)
 
-    def spoil(self, rule: Rule | None) -> None:
-        """Do to the connection what the rule says. Returns where it goes on."""
+    def spoil(self, rule: Rule | None, how: str = "") -> None:
+        """Do to the connection what the rule says, or this. Returns where it goes on."""
         if rule is None:
             return
         self.listener.meet(rule)
-        how = rule.spoiling.how
+        how = how or rule.spoiling.how
         if how.startswith("stall"):
             while not rule.gate.wait(LOOK_SECONDS):
                 self.look_for_the_client()

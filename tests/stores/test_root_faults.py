@@ -211,6 +211,24 @@ def test_a_new_object_replaces_none_where_that_is_not_wanted(s3: Place) -> None:
     assert s3.operator().read("there") == b"old"
 
 
+@pytest.mark.parametrize("megabytes", [1, 20], ids=["whole", "in parts"])
+@pytest.mark.parametrize("may_replace", [True, False], ids=["replaces", "new"])
+def test_a_put_whose_answer_is_lost_is_made_once(
+    reached: opendal.Operator, proxy: Proxy, megabytes: int, may_replace: bool
+) -> None:
+    content = pattern(megabytes * 1024 * 1024)
+    method = "POST" if megabytes > 8 else "PUT"
+    lost = proxy.spoil("lost", method=method, target="uploadId" if method == "POST" else "/new")
+    with served(reached, Patience()) as root:
+        spool = root.incoming("new")
+        spool.may_replace = may_replace
+        spool.write(content)
+        spool.commit(None)
+
+    assert lost.met == 1
+    assert reached.read("new") == content
+
+
 def test_an_upload_that_the_store_does_not_take_is_told_by_503(reached: opendal.Operator, proxy: Proxy) -> None:
     with httpserve.HttpServerClient(root=reached, host="127.0.0.1") as client:
         client.accept_uploads("log")

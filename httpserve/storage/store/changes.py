@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import threading
 import time
 import weakref
@@ -22,11 +23,11 @@ from httpserve.errors import AlreadyExists, IsADirectory, NotADirectory, NotFoun
 from httpserve.storage.copying.ends import temporary_beside
 from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS
 from httpserve.storage.served import Fields, Listeners, VersionGone
-from httpserve.storage.store.calls import Calls, interruptibly
+from httpserve.storage.store.calls import Calls, interruptibly, is_gone
 from httpserve.storage.store.lists import Lists
 from httpserve.storage.store.reading import BLOCK_BYTES, Reads
 from httpserve.storage.store.spool import Spool, closing_number, pieces
-from httpserve.storage.store.versions import FIELDS, SHA256, Facts, Found, Note, Versions
+from httpserve.storage.store.versions import FIELDS, SHA256, WRITE, Facts, Found, Note, Versions
 
 if TYPE_CHECKING:
     from opendal.options import OpenKwargs, WriteKwargs
@@ -185,11 +186,12 @@ class StoreChanges:
                 try:
                     self._send(spool, fd, path, options)
                 except OPENDAL_ERRORS as error:
-                    if NO_METADATA not in str(error):
+                    if NO_METADATA in str(error):
+                        self._keeps_metadata = False
+                        options.pop("user_metadata", None)
+                        self._send(spool, fd, path, options)
+                    elif not (is_gone(error) and self._has_arrived(path, options)):
                         raise
-                    self._keeps_metadata = False
-                    options.pop("user_metadata", None)
-                    self._send(spool, fd, path, options)
                 sent = Sent(os.fstat(fd).st_size, sha256 if "user_metadata" in options else None)
                 if path != name:
                     sent = sent._replace(facts=Facts.of(self._calls.looking.stat(path)))
@@ -200,6 +202,17 @@ class StoreChanges:
             if path != name:
                 self._forgive("delete", path)
             raise
+
+    def _has_arrived(self, path: str, options: WriteKwargs) -> bool:
+        """Tell whether an object is what these options came with: where the store's answer is lost, the next try meets
+        what the one before it has made.
+        """
+        write = options.get("user_metadata", {}).get(WRITE)
+        try:
+            kept = self._calls.looking.stat(path).user_metadata or {}
+        except OPENDAL_ERRORS:
+            return False
+        return write is not None and kept.get(WRITE) == write
 
     def _send(self, spool: Spool, fd: int, path: str, options: WriteKwargs) -> None:
         """Write all of a spool. Nothing shows before the last step."""
@@ -234,7 +247,7 @@ class StoreChanges:
         options: WriteKwargs = {}
         can = self._calls.capability
         if can.write_with_user_metadata and self._keeps_metadata:
-            options["user_metadata"] = {SHA256: sha256}
+            options["user_metadata"] = {SHA256: sha256, WRITE: secrets.token_hex(8)}
             kept = json.dumps(spool.fields)
             if spool.fields and len(kept) <= MOST_FIELDS:
                 options["user_metadata"][FIELDS] = kept

@@ -28,7 +28,7 @@ MOST_KNOWN = 4096
 SECOND_NS = 1_000_000_000
 NEVER_RESTED = (1 << 63) - 1  # the time of a change that may come at any moment: nobody resumes by it
 # The names of what we keep in the metadata of an object. Letters and digits only, as Azure has it.
-SHA256, FIELDS = "sha256", "httpservefields"
+SHA256, FIELDS, WRITE = "sha256", "httpservefields", "httpservewrite"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ETAG = re.compile(r'"[!#-~]+"|[!#-~]+')
