@@ -21,7 +21,7 @@ from httpserve.network.interfaces import addresses_here, interfaces
 # Windows lets SO_REUSEADDR take over a port in use; elsewhere it only forgives connections in TIME_WAIT.
 _REUSE = socket.SO_REUSEADDR if os.name == "posix" else getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
 TRIES = 20  # of ports that the system chooses, until one is free on every address
-_FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -117,10 +117,10 @@ def _in_use(host: str, port: int) -> str:
     )
 
 
-def first_free_port() -> int:
-    """Return the lowest port that every user may listen on."""
+def first_free_port(told: Path = FIRST_FREE_PORT) -> int:
+    """Return the lowest port that every user may listen on, as the system tells it in a file."""
     try:
-        return int(_FIRST_FREE_PORT.read_text())
+        return int(told.read_text())
     except (OSError, ValueError):  # not Linux, or a sandbox
         return 1024
 

@@ -27,6 +27,7 @@ from httpserve import (
     RootUnusable,
     ServerNotRunning,
 )
+from httpserve.network.binding import first_free_port
 from tests.cases import each
 from tests.conftest import our_threads, private_directories
 from tests.ports import free_port
@@ -579,14 +580,7 @@ client.close()
     assert lines[1].startswith("RootUnusable" if os.geteuid() == 0 else "None")
 
 
-def _first_free_port() -> int:
-    try:
-        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-    except OSError:
-        return 1024
-
-
-@pytest.mark.skipif(_first_free_port() <= 1, reason="here every user may listen on every port")
+@pytest.mark.skipif(first_free_port() <= 1, reason="here every user may listen on every port")
 def test_a_port_below_1024_without_the_right_is_named_with_the_way_out() -> None:
     lines = run_as_another_user(
         """

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.cases import each
 
 TESTS = Path(__file__).resolve().parents[1]
 FILES = sorted(TESTS.rglob("*.py"))
@@ -17,8 +20,10 @@ PUBLIC_ALL_THE_SAME = {
     "_actions",  # of argparse, which has no other list of its options
     "_execute_child", "_close_pipe_fds", "_run_exitfuncs",  # of subprocess and atexit, see tests/warm.py
 }  # fmt: skip
+PRIVATE = "_{1,2}[A-Za-z][A-Za-z0-9_]*(?<!__)"  # names with two underscores at each end are Python's
+BY_NAME = {"getattr", "setattr", "hasattr", "delattr", "attrgetter", "patch", "object"}  # take an attribute as text
+NAMING = (ast.Attribute, ast.ImportFrom, ast.Constant, ast.Call, ast.Subscript, ast.FunctionDef, ast.AnnAssign)
 WITHOUT_CALLS = (ast.Name, ast.expr_context, ast.operator, ast.cmpop)  # half of what a tree has
-IN_SCRIPT = re.compile(r"\b(?:client|bench|http|storage|root|server)\._[a-z]\w*")
 FAIL = {"raises", "warns", "fail", "assert_outcomes", "fnmatch_lines", "check_call"}  # of pytest and others
 # Each of them calls what raises where something is wrong.
 ASSERT_BY_NOT_RAISING = {
@@ -41,14 +46,16 @@ class Function:
 
 
 @functools.cache
-def read() -> tuple[list[Function], list[tuple[str, int, str]]]:
+def read() -> tuple[list[Function], list[str]]:
     """Return the functions of the tests, and where they name what is private to the package."""
     functions: list[Function] = []
     private = []
     for path in FILES:
+        nodes: list[ast.AST] = []
         todo: list[tuple[ast.AST, tuple[Function, ...]]] = [(ast.parse(path.read_text(encoding="utf-8")), ())]
         while todo:
             node, inside = todo.pop()
+            nodes.append(node)
             if isinstance(node, ast.FunctionDef):
                 functions.append(Function(node.name, set()))
                 inside = (*inside, functions[-1])
@@ -57,29 +64,86 @@ def read() -> tuple[list[Function], list[tuple[str, int, str]]]:
                     function.calls.add(getattr(node.func, "attr", getattr(node.func, "id", "")))
                 elif isinstance(node, (ast.Assert, ast.Raise)):
                     function.fails = True
-            if isinstance(node, (ast.Attribute, ast.ImportFrom, ast.Constant)):
-                private += [(path.name, node.lineno, name) for name in private_names(node)]
             todo += [(child, inside) for child in ast.iter_child_nodes(node) if not isinstance(child, WITHOUT_CALLS)]
+        if path != Path(__file__).resolve():  # whose examples are to be found
+            private += [f"{path.relative_to(TESTS.parent)}:{line}: {name}" for line, name in private_names(nodes)]
     return functions, private
 
 
-def private_names(node: ast.AST) -> list[str]:
-    match node:
-        case ast.Attribute(value=ast.Name(id="self" | "cls")):
-            pass
-        case ast.Attribute(attr=name) if re.match("_[a-z]", name) and name not in PUBLIC_ALL_THE_SAME:
-            return [name]
-        case ast.ImportFrom(module=str(module), names=aliases) if module.partition(".")[0] == "httpserve":
-            return [alias.name for alias in aliases if re.match("_[a-z]", alias.name)]
-        case ast.Constant(value=str(text)) if "._" in text:
-            return re.findall(r"^httpserve\.[\w.]*\._[a-z]\w*$", text) or IN_SCRIPT.findall(text)
-    return []
+def private_names(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+    """Yield each line of a module, and the private name in it, that the module has not given itself."""
+    of_self: list[ast.Attribute] = []
+    own = set()
+    for node in nodes:
+        if not isinstance(node, NAMING):
+            continue
+        names: list[str] = []
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), ctx=context):
+                if isinstance(context, ast.Store):
+                    own.add(node.attr)
+                else:
+                    of_self.append(node)
+            case ast.Attribute(attr=name):
+                names = [name]
+            case ast.ImportFrom(module=str(module)) if module.partition(".")[0] == "httpserve":
+                names = [*module.split("."), *(alias.name for alias in node.names)]
+            case ast.Constant(value=str(text)) if "._" in text:  # a script, or what a patch takes
+                names = re.findall(rf"(?<!\bself)(?<!\bcls)\.({PRIVATE})\b", text)
+            case ast.Call() if getattr(node.func, "attr", getattr(node.func, "id", "")) in BY_NAME:
+                names = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            case ast.Subscript(value=ast.Attribute(attr="__dict__") | ast.Call(func=ast.Name(id="vars"))):
+                names = [ast.unparse(node.slice).strip("'")]
+            case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                own.add(name)
+        yield from ((node.lineno, name) for name in names if is_private(name))
+    # A class of a test that has one of ours as its base sees what is private to that as its own.
+    yield from ((node.lineno, node.attr) for node in of_self if is_private(node.attr) and node.attr not in own)
+
+
+def is_private(name: str) -> bool:
+    return bool(re.fullmatch(PRIVATE, name)) and name not in PUBLIC_ALL_THE_SAME
 
 
 def test_no_test_reads_what_is_private_to_the_package() -> None:
     _, private = read()
 
     assert private == []
+
+
+@each(
+    "line",
+    [
+        "from httpserve.records.log import _Line",
+        "from httpserve._records import log",
+        "client._state",
+        "client._Client__state",
+        "client.site.rules._rules = ()",
+        "super()._state",
+        "monkeypatch.setattr(client, '_state', 1)",
+        "monkeypatch.setattr('httpserve.network.binding._FIRST', 1)",
+        "getattr(client, '_state')",
+        "vars(client)['_state']",
+        "script('print(client._state)')",
+        "class Own(Client):\n def read(self): return self._state",
+    ],
+)
+def test_each_way_to_what_is_private_is_found(line: str) -> None:
+    assert list(private_names(ast.walk(ast.parse(line))))
+
+
+@each(
+    "line",
+    [
+        "from httpserve.records.log import Line",
+        "client.requests._repr_html_()",
+        "client.__class__",
+        "os._exit(0)",
+        "class Own:\n def write(self): self._file = 1\n def read(self): return self._file",
+    ],
+)
+def test_what_is_public_or_of_the_test_itself_may_be_named(line: str) -> None:
+    assert not list(private_names(ast.walk(ast.parse(line))))
 
 
 def test_each_test_asserts_something() -> None:

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from httpserve.errors import AddressError, AddressNotFound, InvalidArgument, PortInUse, PortNotPermitted
-from httpserve.network.binding import bind, bind_error
+from httpserve.network.binding import bind, bind_error, first_free_port
 from tests.cases import each
 
 REPOSITORY = Path(__file__).parents[3]
-FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no IPv6")
 
 
@@ -163,10 +162,7 @@ def test_every_error_keeps_the_one_of_the_system_as_its_cause() -> None:
     assert caught.value.__cause__.errno == errno.EADDRNOTAVAIL
 
 
-@pytest.mark.skipif(
-    not FIRST_FREE_PORT.exists() or int(FIRST_FREE_PORT.read_text()) < 2,
-    reason="every user may listen on every port here",
-)
+@pytest.mark.skipif(first_free_port() <= 1, reason="every user may listen on every port here")
 def test_a_port_without_the_right_names_the_limit_and_the_ways_out() -> None:
     code = (
         "import os; from httpserve.network.binding import bind\n"
@@ -188,7 +184,7 @@ def test_a_port_without_the_right_names_the_limit_and_the_ways_out() -> None:
     )
 
     last_line = child.stderr.splitlines()[-1]
-    first_free = FIRST_FREE_PORT.read_text().strip()
+    first_free = first_free_port()
     assert last_line.startswith(
         "httpserve.errors.PortNotPermitted: port 1 on 127.0.0.1 needs root or CAP_NET_BIND_SERVICE, like every port "
         f"below {first_free}; pass port=0 or a port from {first_free} on"
@@ -203,12 +199,8 @@ def test_a_high_port_that_is_refused_is_a_matter_of_policy(number: int) -> None:
     assert "security policy" in str(error)
 
 
-def test_where_the_system_tells_no_limit_it_is_1024(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("httpserve.network.binding._FIRST_FREE_PORT", tmp_path / "absent")
-
-    error = bind_error(OSError(errno.EACCES, "no"), "127.0.0.1", 1023)
-
-    assert "below 1024" in str(error)
+def test_where_the_system_tells_no_limit_it_is_1024(tmp_path: Path) -> None:
+    assert first_free_port(tmp_path / "absent") == 1024
 
 
 def test_no_free_port_at_all_is_told_apart_from_one_that_is_taken() -> None:
