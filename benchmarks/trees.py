@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import opendal
@@ -89,9 +90,9 @@ def measured(
 
         http.put_file("warm", f"{src}/{names[0]}", operator)
         for number in range(rounds):
-            one = seconds(lambda number=number: loop(f"loop-{number}"))  # type: ignore[misc]
-            first = seconds(lambda number=number: http.put_tree(f"tree-{number}", src, operator))  # type: ignore[misc]
-            again = seconds(lambda number=number: http.put_tree(f"tree-{number}", src, operator))  # type: ignore[misc]
+            one = seconds(partial(loop, f"loop-{number}"))
+            first = seconds(partial(http.put_tree, f"tree-{number}", src, operator))
+            again = seconds(partial(http.put_tree, f"tree-{number}", src, operator))
             rows.append((one, first, again))
     ratio = statistics.median(one / first for one, first, _ in rows)
     share = statistics.median(again / first for _, first, again in rows)

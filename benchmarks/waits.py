@@ -12,6 +12,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from benchmarks import load
 from httpserve import HttpServeError, HttpServerClient
@@ -23,16 +24,16 @@ NOBODY = "10.255.255.1"  # never asks
 Wait = Callable[[HttpServerClient, str, float], object]  # on a client, for a name, for so many seconds
 
 
-def download(**terms: object) -> Wait:
+def download(**terms: Any) -> Wait:
     def wait(client: HttpServerClient, name: str, seconds: float) -> object:
-        return client.wait_for_download(name, seconds, **terms)  # type: ignore[call-overload]
+        return client.wait_for_download(name, seconds, **terms)
 
     return wait
 
 
-def request(**terms: object) -> Wait:
+def request(**terms: Any) -> Wait:
     def wait(client: HttpServerClient, name: str, seconds: float) -> object:
-        return client.wait_for_request(name, timeout=seconds, **terms)  # type: ignore[arg-type]
+        return client.wait_for_request(name, timeout=seconds, **terms)
 
     return wait
 

@@ -31,7 +31,7 @@ def each(names: str | Sequence[str], cases: Iterable[Any], ids: Ids = repr) -> C
 
         signature = inspect.signature(test)
         others = [parameter for name, parameter in signature.parameters.items() if name not in keys]
-        all_cases.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+        all_cases.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]  # where pytest looks
         return all_cases
 
     return decorate

@@ -119,7 +119,7 @@ class _Warm(subprocess.Popen[str]):
     """A script in a fork of a process that has the package loaded."""
 
     def _execute_child(self, *values: Any) -> None:
-        given = inspect.signature(subprocess.Popen._execute_child).bind(self, *values).arguments  # type: ignore[attr-defined]
+        given = inspect.signature(subprocess.Popen._execute_child).bind(self, *values).arguments  # type: ignore[attr-defined]  # not in the stubs
         job = {"env": given["env"], "cwd": os.fspath(given["cwd"]), "session": given["start_new_session"]}
         self._end, end = os.pipe()
         streams = [given["p2cread"], given["c2pwrite"], given["errwrite"]]
@@ -131,7 +131,7 @@ class _Warm(subprocess.Popen[str]):
         finally:
             os.close(end)
             ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-            self._close_pipe_fds(*(given[name] for name in ends))  # type: ignore[attr-defined]
+            self._close_pipe_fds(*(given[name] for name in ends))  # type: ignore[attr-defined]  # likewise
 
     def poll(self) -> int | None:
         """Return the exit code, or None while it runs."""
@@ -233,10 +233,9 @@ def run_jobs(descriptor: int, is_pytest: bool) -> None:
 
 def _load() -> None:
     import httpserve
-    from httpserve.server import server  # noqa: F401
-    from httpserve.site import app  # noqa: F401
-    from httpserve.storage.copying import copy  # noqa: F401
 
+    for name in ("server.server", "site.app", "storage.copying.copy"):
+        importlib.import_module(f"httpserve.{name}")
     for name in httpserve.__all__:
         getattr(httpserve, name)
     _serve_once()
@@ -244,13 +243,12 @@ def _load() -> None:
 
 def _serve_once() -> None:
     """Have in each fork what a first server and its first request take: patterns, tables, what is loaded late."""
-    import concurrent.futures.thread  # noqa: F401
-    import encodings.unicode_escape  # noqa: F401
-
     import requests
 
     import httpserve
 
+    for name in ("concurrent.futures.thread", "encodings.unicode_escape"):
+        importlib.import_module(name)
     with httpserve.HttpServerClient(host="127.0.0.1") as client:
         requests.get(client.put_file("file", __file__), timeout=20)
         client.wait_for_download("file", timeout=20)
@@ -294,11 +292,11 @@ def _run(job: dict[str, Any], streams: list[int]) -> None:
     os.chdir(job["cwd"])
     if job["under"]:
         _have_own_mounts(job["under"])
-    sys.stdout = sys.__stdout__ = _output(1, sys.stdout)  # type: ignore[assignment, misc]
+    sys.stdout = sys.__stdout__ = _output(1, sys.stdout)  # type: ignore[assignment, misc]  # it is one
     sys.stderr = sys.__stderr__ = _output(2, sys.stderr)  # type: ignore[assignment, misc]
     sys.warnoptions[:] = job["filters"]
     for action, _, category in (f"{text}::".split(":")[:3] for text in job["filters"]):
-        warnings.filterwarnings(action, category=vars(builtins)[category or "Warning"])  # type: ignore[arg-type]
+        warnings.filterwarnings(action, category=vars(builtins)[category or "Warning"])  # type: ignore[arg-type]  # a word of -W
     path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     kind, what = job["kind"], job["what"]
     first = {"-c": "", "-m": os.getcwd(), "file": str(Path(what).parent.absolute())}[kind]

@@ -41,7 +41,7 @@ def fold(error: object, note: Callable[[], str] | None = None) -> None:
     if not isinstance(error, KeyboardInterrupt) or shell() is None:
         return
     # IPython asks each error for this. The interrupt must not refer to itself: its traceback would keep servers alive.
-    error._render_traceback_ = _interrupt  # type: ignore[attr-defined]
+    error._render_traceback_ = _interrupt  # type: ignore[attr-defined]  # IPython's own
     if note is not None and (text := note()):
         error.add_note(text)
 

@@ -90,7 +90,7 @@ class Fault:
     def __repr__(self) -> str:
         """Return the call that makes it, without what has its default."""
         shown = []
-        for one in fields(self):  # type: ignore[arg-type]
+        for one in fields(self):  # type: ignore[arg-type]  # each fault is a dataclass
             value = getattr(self, one.name)
             default = one.default if one.default_factory is MISSING else one.default_factory()
             if default is MISSING:

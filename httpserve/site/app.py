@@ -105,7 +105,7 @@ class Site:
             if isinstance(response, Receive) and MAY_NOT_BLOCK not in environ:
                 return take_all(response.intake, environ, start_response)
             # Only a server that sets MAY_NOT_BLOCK gets this, and knows it.
-            return response  # type: ignore[return-value]
+            return response  # type: ignore[return-value]  # see above
         # A copy: a server may change what it is given.
         start_response(answers.status_line(response.status), list(response.fields))
         return response.plan

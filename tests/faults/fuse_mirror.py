@@ -46,7 +46,7 @@ def mirror(where: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
 def main(behind: str, place: str) -> None:  # noqa: C901 - each operation is a line
     mfusepy = importlib.import_module("mfusepy")  # which has no types
 
-    class Mirror(mfusepy.Operations):  # type: ignore[misc, name-defined]
+    class Mirror(mfusepy.Operations):  # type: ignore[misc, name-defined]  # it may be missing
         use_ns = True
 
         def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,8 @@ def serve(network: Network) -> Iterator[Serve]:
     """Starts servers on the bench of this test: takes the arguments of HttpServerClient."""
     with contextlib.ExitStack() as stack:
 
-        def serve(**settings: object) -> HttpServerClient:
-            client = HttpServerClient(**settings)  # type: ignore[arg-type]
+        def serve(**settings: Any) -> HttpServerClient:
+            client = HttpServerClient(**settings)
             stack.callback(client.close)
             network.bench.call(client.start)
             return client

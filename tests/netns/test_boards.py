@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_two_boards_on_two_networks_are_told_apart(network: Network, serve: Serv
     client = serve(host="0.0.0.0")
     put(network, client, image)
     for role in ("board", "linklocal"):
-        url = network.bench.call(lambda peer=PEERS[role][0]: client.get_url("image", peer=peer))  # type: ignore[misc]
+        url = network.bench.call(partial(client.get_url, "image", peer=PEERS[role][0]))
         fetched(getattr(network, role), url, tmp_path)
 
     boards = [PEERS["linklocal"][0], PEERS["board"][0]]

@@ -203,7 +203,7 @@ def test_threads_that_start_with_patience_stop_and_close_leave_it_usable(network
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "1", True])
 def test_a_wait_that_is_no_number_of_seconds_is_refused(seconds: object) -> None:
     with pytest.raises(InvalidArgument, match="wait_for_address must be 0 or more seconds"):
-        HttpServerClient(host="127.0.0.1").start(wait_for_address=seconds)  # type: ignore[arg-type]
+        HttpServerClient(host="127.0.0.1").start(wait_for_address=seconds)  # type: ignore[arg-type]  # what is refused
 
 
 def test_ctrl_c_ends_the_waiting_at_once(network: Network) -> None:

@@ -26,7 +26,7 @@ def test_what_a_board_sent_is_escaped(bench: HttpServerClient) -> None:
             pass
     eventually(lambda: bench.requests)
 
-    for shown in (bench.requests._repr_html_(), bench._repr_html_()):  # type: ignore[attr-defined]
+    for shown in (bench.requests._repr_html_(), bench._repr_html_()):  # type: ignore[attr-defined]  # Records have it
         assert "<script" not in shown
         assert "\x1b" not in shown
     assert "\x1b" not in repr(bench.requests)

@@ -7,6 +7,8 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -232,7 +234,7 @@ def test_a_request_is_waited_for_whether_there_is_such_a_file_or_not(
     bench: HttpServerClient, pool: ThreadPoolExecutor
 ) -> None:
     for target, name, status in (("/Image", "Image", 200), ("/boot/a%20b?x=1", "boot/a b", 404)):
-        waiting = begin(pool, lambda name=name: bench.wait_for_request(name, timeout=PATIENT))  # type: ignore[misc]
+        waiting = begin(pool, partial(bench.wait_for_request, name, timeout=PATIENT))
         fetch(bench, target="/else")
         still_waits = not waiting.done()
 
@@ -264,7 +266,7 @@ def test_any_request_may_be_waited_for(bench: HttpServerClient) -> None:
         ({"name": ""}, 7),
     ],
 )
-def test_a_request_is_the_first_that_fits(bench: HttpServerClient, wanted: dict[str, object], index: int) -> None:
+def test_a_request_is_the_first_that_fits(bench: HttpServerClient, wanted: dict[str, Any], index: int) -> None:
     bench.storage.write_bytes("boot/x", b"x")
     fetch(bench, target="/first")
     fetch(bench)
@@ -276,7 +278,7 @@ def test_a_request_is_the_first_that_fits(bench: HttpServerClient, wanted: dict[
     fetch(bench, target="/boot/")
     fetch(bench, target="/")
 
-    assert bench.wait_for_request(timeout=PATIENT, **wanted) == bench.requests[index]  # type: ignore[arg-type]
+    assert bench.wait_for_request(timeout=PATIENT, **wanted) == bench.requests[index]
 
 
 def test_a_second_request_must_come_again(bench: HttpServerClient) -> None:
@@ -385,10 +387,10 @@ def test_an_end_of_the_server_ends_a_wait_for_a_request_at_once(
     ],
 )
 def test_what_no_request_can_be_is_refused(
-    bench: HttpServerClient, wanted: dict[str, object], error: type[Exception]
+    bench: HttpServerClient, wanted: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        bench.wait_for_request(**{"timeout": 1, **wanted})  # type: ignore[arg-type]
+        bench.wait_for_request(**{"timeout": 1, **wanted})
 
 
 def test_waits_for_requests_of_several_threads_are_all_told(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:

@@ -309,10 +309,10 @@ def test_faults_apply_in_order_and_the_latest_of_several_holds(bench: HttpServer
     assert (status(bench), first.remaining, len(first.hits)) == (200, 0, 1)
 
 
-def seen_with(seed: object, count: int = 30) -> list[int]:
+def seen_with(seed: Any, count: int = 30) -> list[int]:
     with HttpServerClient(host="127.0.0.1") as bench:
         put(bench, size=10)
-        bench.fault("Image", Chance(0.5, Status(500)), seed=seed)  # type: ignore[arg-type]
+        bench.fault("Image", Chance(0.5, Status(500)), seed=seed)
         with ThreadPoolExecutor(4) as pool:
             one = list(pool.map(lambda n: status(bench, f"Range: bytes=0-{n % 10}"), range(count)))
         return sorted(one) + [status(bench) for _ in range(10)]

@@ -148,7 +148,7 @@ def test_a_hold_that_nobody_comes_to_says_what_happened(bench: HttpServerClient)
         assert "GET by 127.0.0.1, has 100 of 100 bytes" in str(error)
         for seconds in (0, -1, "1"):
             with pytest.raises(InvalidArgument):
-                hold.wait(seconds)  # type: ignore[arg-type]
+                hold.wait(seconds)  # type: ignore[arg-type]  # one is no number
 
 
 def test_the_end_of_the_server_ends_the_wait(bench: HttpServerClient, pool: ThreadPoolExecutor) -> None:

@@ -13,7 +13,9 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -147,12 +149,12 @@ def test_the_url_carries_an_address_of_the_host_also_on_a_wildcard(host: str) ->
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
 @pytest.mark.parametrize("peer", ["", 0, []])
-def test_a_peer_that_names_nothing_is_refused_wherever_it_is_given(host: str, peer: object) -> None:
+def test_a_peer_that_names_nothing_is_refused_wherever_it_is_given(host: str, peer: Any) -> None:
     with HttpServerClient(host=host, peer="127.0.0.1") as client:
         with pytest.raises(InvalidArgument, match=r"^peer="):
-            client.get_url("x", peer=peer)  # type: ignore[arg-type]
+            client.get_url("x", peer=peer)
         with pytest.raises(InvalidArgument, match=r"^peer="):
-            client.command("x", "curl", peer=peer)  # type: ignore[arg-type]
+            client.command("x", "curl", peer=peer)
         assert client.get_url("x", peer=None) == f"http://127.0.0.1:{client.get_port()}/x"
 
 
@@ -245,9 +247,9 @@ def test_what_needs_a_running_server_says_so_when_stopped(client: HttpServerClie
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "5", None, True])
-def test_stop_refuses_a_timeout_that_is_none_and_goes_on_serving(bench: HttpServerClient, timeout: object) -> None:
+def test_stop_refuses_a_timeout_that_is_none_and_goes_on_serving(bench: HttpServerClient, timeout: Any) -> None:
     with pytest.raises(InvalidArgument, match="timeout"):
-        bench.stop(timeout=timeout)  # type: ignore[arg-type]
+        bench.stop(timeout=timeout)
 
     assert answered(bench) == 200
 
@@ -476,11 +478,16 @@ def at_once(call: Callable[[], object]) -> list[object]:
         return list(pool.map(run, range(8), timeout=10))
 
 
+def port_of_started(client: HttpServerClient) -> int:
+    client.start()
+    return client.get_port()
+
+
 def test_many_threads_that_start_at_once_get_one_server_and_stop_it_once() -> None:
     for _ in range(5):
         client = HttpServerClient(host="127.0.0.1")
 
-        ports = at_once(lambda client=client: client.start() or client.get_port())  # type: ignore[misc]
+        ports = at_once(partial(port_of_started, client))
         stopped = at_once(client.stop)
 
         assert set(ports) == {ports[0]}
@@ -660,9 +667,9 @@ def test_the_repr_says_the_state_and_where(client: HttpServerClient) -> None:
         *(("host", ""), ("host", "a b"), ("peer", "0.0.0.0"), ("advertise", "http://"), ("max_records", 0)),
     ],
 )
-def test_an_argument_that_means_nothing_is_refused_at_once(argument: str, value: object) -> None:
+def test_an_argument_that_means_nothing_is_refused_at_once(argument: str, value: Any) -> None:
     with pytest.raises((InvalidArgument, httpserve.InvalidType)):
-        HttpServerClient(**{argument: value})  # type: ignore[arg-type]
+        HttpServerClient(**{argument: value})
 
 
 # Forgotten

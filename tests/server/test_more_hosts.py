@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -72,9 +72,9 @@ def test_a_free_port_is_free_on_every_address() -> None:
         ("192.0.2.9", AddressNotFound, "no interface has 192.0.2.9 yet"),
     ],
 )
-def test_what_cannot_be_listened_on_is_an_error(more: object, error: type[Exception], text: str) -> None:
+def test_what_cannot_be_listened_on_is_an_error(more: Any, error: type[Exception], text: str) -> None:
     def start() -> None:
-        with contextlib.closing(HttpServerClient(host="127.0.0.1", more_hosts=more)) as http:  # type: ignore[arg-type]
+        with contextlib.closing(HttpServerClient(host="127.0.0.1", more_hosts=more)) as http:
             http.start()
 
     with pytest.raises(error) as caught:

@@ -213,7 +213,9 @@ def test_what_an_answer_raises_is_a_500_and_its_traceback_is_in_our_log_and_the_
     def exits(environ: Any, start_response: Any) -> Iterable[bytes]:
         raise SystemExit(3)
 
-    odd: Any = lambda request: 7  # noqa: E731
+    def odd(request: Request) -> Any:
+        return 7
+
     handles = [bench.respond("/fails", fails), bench.respond("/odd", odd), bench.mount("/exits", exits)]
 
     answers = [ask(bench, path) for path in ("/fails", "/odd", "/exits")]

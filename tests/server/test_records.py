@@ -150,7 +150,7 @@ def test_records_are_a_tuple_of_values_that_change_no_more(bench: HttpServerClie
     assert isinstance(before, tuple)
     assert len(before) == 1
     with pytest.raises(FrozenInstanceError):
-        before[0].status = 0  # type: ignore[misc]
+        before[0].status = 0  # type: ignore[misc]  # what is tried
     assert hash(before[0]) is not None
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -109,6 +110,10 @@ def test_a_whole_answer_in_the_kernel_was_sent_and_is_not_complete_for_a_moment_
         assert only(bench).state == "completed"
 
 
+def has_received(client: HttpServerClient, count: int) -> bool:
+    return only(client).acknowledged >= count
+
+
 @linux
 def test_what_a_board_reads_is_received_as_it_reads(bench: HttpServerClient) -> None:
     put(bench, size=BIG)
@@ -116,7 +121,7 @@ def test_what_a_board_reads_is_received_as_it_reads(bench: HttpServerClient) -> 
         for read in range(1 << 20, 6 << 20, 1 << 20):
             board.read_exactly(1 << 20)
 
-            eventually(lambda read=read: only(bench).acknowledged >= read, "it was acknowledged")  # type: ignore[misc]
+            eventually(partial(has_received, bench, read), "it was acknowledged")
             assert only(bench).acknowledged <= read + QUEUED_BYTES
             assert only(bench).sent >= only(bench).acknowledged
 
@@ -177,6 +182,10 @@ def test_a_small_answer_is_complete_once_the_client_asks_on(bench: HttpServerCli
         eventually(lambda: bench.transfers[1].state == "completed", "it was acknowledged")
 
 
+def has_sent(client: HttpServerClient, counts: list[int]) -> bool:
+    return [one.sent for one in client.transfers] == counts
+
+
 def test_a_reset_after_a_half_close_ends_the_download_and_frees_the_connection() -> None:
     with HttpServerClient(host="127.0.0.1", max_connections=2) as client:
         client.storage.write_bytes("image", bytes(32_000))
@@ -185,7 +194,7 @@ def test_a_reset_after_a_half_close_ends_the_download_and_frees_the_connection()
             wire.get("/image")
             assert wire.read_head()
             wire.half_close()
-            eventually(lambda count=count: [one.sent for one in client.transfers] == [32_000] * count)  # type: ignore[misc]
+            eventually(partial(has_sent, client, [32_000] * count), "all is sent")
             wire.reset()
         eventually(lambda: [record.outcome for record in client.requests] == ["reset", "reset"], "the ends")
         with Wire(client.get_port()) as other:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def test_what_carries_no_byte_of_the_file_does_not_count(
         wire.ask(target, field, method=method)
 
     for until in ("all", "started", "idle", 1):
-        vain(lambda until=until: bench.wait_for_download("Image", 0, until=until, idle=0.0))  # type: ignore[misc]
+        vain(partial(bench.wait_for_download, "Image", 0, until=until, idle=0.0))
 
 
 def test_an_old_download_that_ends_after_the_put_does_not_count(bench: HttpServerClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_wait_leaves_the_other_board_to_a_wait_of_its_own(
     assert set(clients) == {ONE, OTHER}
     for wanted in (first, second):
         if "since" not in wanted:
-            vain(lambda wanted=wanted: both.wait_for_download("Image", AT_ONCE, **wanted))  # type: ignore[misc]
+            vain(partial(both.wait_for_download, "Image", AT_ONCE, **wanted))
         else:
             assert both.wait_for_download("Image", PATIENT, **wanted).client in (ONE, OTHER)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_a_download_that_goes_on_after_its_rest_was_waited_for_is_no_second_one(
     eventually(lambda: bench.transfers[0].state == "completed", "the end")
 
     for until in EACH:
-        vain(lambda until=until: bench.wait_for_download("Image", AT_ONCE, until=until, idle=0.0))  # type: ignore[misc]
+        vain(partial(bench.wait_for_download, "Image", AT_ONCE, until=until, idle=0.0))
 
 
 def test_a_wait_for_a_part_leaves_what_came_to_waits_for_more(bench: HttpServerClient) -> None:
@@ -136,13 +137,13 @@ def test_a_wait_for_a_part_leaves_what_came_to_waits_for_more(bench: HttpServerC
     with halfway(bench, 5 << 20) as board:
         for until in ("started", 1 << 20, 0.5):
             assert bench.wait_for_download("Image", PATIENT, until=until).bytes < BIG
-            vain(lambda until=until: bench.wait_for_download("Image", AT_ONCE, until=until))  # type: ignore[misc]
+            vain(partial(bench.wait_for_download, "Image", AT_ONCE, until=until))
 
         board.read_exactly(3 << 20)
 
     assert bench.wait_for_download("Image", PATIENT).bytes == BIG
     for until in ("all", "started", "idle", 0.5):
-        vain(lambda until=until: bench.wait_for_download("Image", AT_ONCE, until=until, idle=0.0))  # type: ignore[misc]
+        vain(partial(bench.wait_for_download, "Image", AT_ONCE, until=until, idle=0.0))
 
 
 @pytest.mark.parametrize("until", EACH)
@@ -173,7 +174,7 @@ def test_waits_of_several_threads_that_began_before_all_see_a_start(
 ) -> None:
     put(bench, "other")
     waiting = [
-        begin(pool, lambda until=until: bench.wait_for_download("Image", PATIENT, until=until))  # type: ignore[misc]
+        begin(pool, partial(bench.wait_for_download, "Image", PATIENT, until=until))
         for until in ("started", "started", 0.5, "all")
     ]
     elsewhere = begin(pool, lambda: bench.wait_for_download("other", PATIENT, until="started"))

@@ -83,7 +83,7 @@ class Servers:
     def moto(self) -> Place | None:
         """Return a place on moto, an S3 server that looks at no signature. None where it is not installed."""
         with contextlib.suppress(ImportError):
-            import moto.server  # noqa: F401
+            import moto.server  # noqa: F401 - only to say whether it is there
 
             return Place("s3", self._use("moto", _moto)["s3"], _own_root(), _S3)
         return None

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import opendal
 import pytest
@@ -29,8 +30,8 @@ def http(s3: Place) -> Iterator[HttpServerClient]:
         yield client
 
 
-def ask(url: str, agent: str, **options: object) -> requests.Response:
-    return requests.request("GET", url, headers={"User-Agent": agent}, timeout=10, **options)  # type: ignore[arg-type]
+def ask(url: str, agent: str, **options: Any) -> requests.Response:
+    return requests.request("GET", url, headers={"User-Agent": agent}, timeout=10, **options)
 
 
 @each(

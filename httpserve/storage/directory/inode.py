@@ -65,7 +65,7 @@ def _statx() -> Callable[[int], int]:
         call = ctypes.CDLL(None, use_errno=True).statx if sys.platform == "linux" else None
     except (ImportError, OSError, AttributeError):  # a static Python, an old C library
         call = None
-    if call is None:  # pragma: no cover
+    if call is None:  # pragma: no cover - likewise
         return lambda fd: 0
 
     def birth(fd: int) -> int:

@@ -183,7 +183,7 @@ def test_a_slow_answer_is_the_same_in_parts_of_50_ms_with_pauses(file: OpenFile)
     slow = met(Slow(1000), parts(file))
 
     assert body_of(slow) == body_of(parts(file))
-    lengths = [step.length if isinstance(step, Region) else len(step.data) for step in slow.plan.steps[::2]]  # type: ignore[union-attr]
+    lengths = [step.length if isinstance(step, Region) else len(step.data) for step in slow.plan.steps[::2]]  # type: ignore[union-attr]  # no others here
     assert lengths == [3, 10, 3, 50, 10]
     assert all(isinstance(step, Wait) for step in slow.plan.steps[1::2])
     assert len(slow.plan.steps) == 9
@@ -395,18 +395,18 @@ def test_what_a_record_counts_is_what_left(at: float, ranges: list[tuple[int, in
     [
         lambda: Cut(1.5),
         lambda: Cut(-0.1),
-        lambda: Cut("50%"),  # type: ignore[arg-type]
+        lambda: Cut("50%"),  # type: ignore[arg-type]  # no such type
         lambda: Cut(True),
-        lambda: Cut(1, how="rst"),  # type: ignore[arg-type]
+        lambda: Cut(1, how="rst"),  # type: ignore[arg-type]  # no such type
         lambda: Slow(0),
         lambda: Slow(math.inf),
         lambda: Slow(math.nan),
         lambda: Stall(0, -1),
-        lambda: Stall(None, 1),  # type: ignore[arg-type]
+        lambda: Stall(None, 1),  # type: ignore[arg-type]  # no such type
         lambda: Corrupt(0, 0),
-        lambda: Truncate("half"),  # type: ignore[arg-type]
+        lambda: Truncate("half"),  # type: ignore[arg-type]  # no such type
         lambda: WrongLength(0),
-        lambda: WrongRange(1.5),  # type: ignore[arg-type]
+        lambda: WrongRange(1.5),  # type: ignore[arg-type]  # no such type
         lambda: Status(100),
         lambda: Status(1000),
         lambda: Status(500, -1),

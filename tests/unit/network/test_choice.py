@@ -89,7 +89,7 @@ def test_what_is_advertised_overrides_everything(bound: str) -> None:
 @each("peer", ["", 0, [], "board:80", "board\ud83d", "a" * 5000])
 def test_what_can_be_no_peer_is_refused_also_where_no_peer_is_needed(advertise: str | None, peer: object) -> None:
     with pytest.raises(InvalidArgument, match=r"^peer="):
-        advertised("127.0.0.1", 8080, peer=peer, advertise=advertise)  # type: ignore[arg-type]
+        advertised("127.0.0.1", 8080, peer=peer, advertise=advertise)  # type: ignore[arg-type]  # what is refused
 
 
 def test_an_advertised_host_without_port_has_the_port_of_the_socket() -> None:

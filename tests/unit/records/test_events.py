@@ -133,4 +133,4 @@ def test_kinds_are_one_several_or_all() -> None:
 @each("kinds", ["end", [], ["none"], 1])
 def test_no_kind_is_refused(kinds: object) -> None:
     with pytest.raises(InvalidArgument):
-        checked_kinds(kinds)  # type: ignore[arg-type]
+        checked_kinds(kinds)  # type: ignore[arg-type]  # what is refused

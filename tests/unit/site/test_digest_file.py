@@ -111,7 +111,7 @@ def test_what_is_recorded_is_a_file_of_its_own(served: AnyRoot) -> None:
     put(served, "f.img")
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/f.img.sha256"}
 
-    plan = Site(served)(environ, lambda status, fields: None)  # type: ignore[arg-type]
+    plan = Site(served)(environ, lambda status, fields: None)  # type: ignore[arg-type]  # returns no write()
 
     assert isinstance(plan, Plan)
     assert plan.subject is not None

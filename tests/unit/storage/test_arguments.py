@@ -30,7 +30,7 @@ class Rude:
     def __bool__(self) -> bool:
         raise RuntimeError("asked for its truth")
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as Python has it
 
 
 ODD: list[Any] = [None, True, 0, -1, 10**5000, 1.5, float("nan"), b"f", [], {}, set(), object(), OddPath(), Rude()]
@@ -110,7 +110,7 @@ def test_what_the_files_cannot_do_anything_with_is_an_error_of_ours(storage: Sto
 def test_what_can_be_no_name_of_a_file_is_an_error_of_ours_in_each_mode(storage: Storage, path: str) -> None:
     for mode in ("rb", "wb", "x", None, 7):
         with pytest.raises(HttpServeError) as caught:
-            storage.open(path, mode)  # type: ignore[call-overload]
+            storage.open(path, mode)  # type: ignore[call-overload]  # what is refused
         str(caught.value).encode("utf-8", "backslashreplace")
 
 

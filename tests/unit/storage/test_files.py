@@ -307,7 +307,7 @@ def test_a_writer_that_is_forgotten_publishes_nothing(
     assert file is not None
     file.write(b"part")
     if in_a_cycle:
-        file.itself = file  # type: ignore[attr-defined]
+        file.itself = file  # type: ignore[attr-defined]  # only for the cycle
 
     file = None
     gc.collect()

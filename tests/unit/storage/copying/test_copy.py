@@ -356,7 +356,7 @@ def test_progress_false_is_quiet(dst: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_progress_of_another_type_is_refused(dst: Path) -> None:
     with pytest.raises(InvalidType, match="progress"):
-        copy_in(Scripted(SMALL), FileSink(str(dst)), progress=3)  # type: ignore[arg-type]
+        copy_in(Scripted(SMALL), FileSink(str(dst)), progress=3)  # type: ignore[arg-type]  # what is refused
 
     assert_untouched(dst)
 
@@ -421,12 +421,12 @@ def test_ctrl_c_ends_a_copy_out_to_an_operator(dst: Path) -> None:
 @each("dst", [b"bytes", 7])
 def test_a_dst_of_another_type_is_refused(dst: object) -> None:
     with pytest.raises(InvalidType, match="dst"):
-        copy_out(Scripted(), dst, timeout=10)  # type: ignore[arg-type]
+        copy_out(Scripted(), dst, timeout=10)  # type: ignore[arg-type]  # what is refused
 
 
 def test_a_copy_out_to_an_async_operator_is_refused() -> None:
     with pytest.raises(TypeError, match="AsyncOperator"):
-        copy_out(Scripted(), "file", opendal.AsyncOperator("memory"), timeout=10)  # type: ignore[arg-type]
+        copy_out(Scripted(), "file", opendal.AsyncOperator("memory"), timeout=10)  # type: ignore[arg-type]  # what is refused
 
 
 def test_a_copy_out_with_a_timeout_of_nothing_is_refused(dst: Path) -> None:

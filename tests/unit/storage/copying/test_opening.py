@@ -67,21 +67,21 @@ def test_an_operator_of_another_service_does_as_well() -> None:
 @each("src", [b"bytes", 7, None, ["a"]])
 def test_a_src_of_another_type_is_refused(src: object) -> None:
     with pytest.raises(InvalidType, match="src must be a str or a path"):
-        open_source(src, timeout=1)  # type: ignore[arg-type]
+        open_source(src, timeout=1)  # type: ignore[arg-type]  # what is refused
 
 
 def test_an_async_operator_is_a_type_error_that_says_the_way_out() -> None:
     operator = opendal.AsyncOperator("memory")
 
     with pytest.raises(TypeError, match=r"operator\.to_operator\(\)") as caught:
-        open_source("a", operator, timeout=1)  # type: ignore[arg-type]
+        open_source("a", operator, timeout=1)  # type: ignore[arg-type]  # what is refused
 
     assert isinstance(caught.value, HttpServeError)
 
 
 def test_an_operator_of_another_type_is_refused() -> None:
     with pytest.raises(InvalidType, match="not str"):
-        open_source("a", "fs", timeout=1)  # type: ignore[arg-type]
+        open_source("a", "fs", timeout=1)  # type: ignore[arg-type]  # what is refused
 
 
 def test_a_nul_in_a_path_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -182,15 +183,15 @@ def test_no_call_leaves_a_descriptor_whether_it_succeeds_or_not(root: Root, top:
 
     for name in ("d/f", "new/deep/f", "d", "d/f/below", "out/f", "out", "loop", "loop/f", "missing", "x" * 300):
         for call in (
-            lambda: storage.write_bytes(name, b"x"),  # noqa: B023 - called at once
-            lambda: storage.copy("first", name),  # noqa: B023
-            lambda: storage.rename(name, f"{name}-moved"),  # noqa: B023
-            lambda: storage.rename(f"{name}-moved", name),  # noqa: B023
-            lambda: storage.stat(name),  # noqa: B023
-            lambda: storage.scan(f"{name}/"),  # noqa: B023
-            lambda: storage.create_dir(f"{name}/"),  # noqa: B023
-            lambda: storage.delete(name),  # noqa: B023
-            lambda: storage.remove_all(name),  # noqa: B023
+            partial(storage.write_bytes, name, b"x"),
+            partial(storage.copy, "first", name),
+            partial(storage.rename, name, f"{name}-moved"),
+            partial(storage.rename, f"{name}-moved", name),
+            partial(storage.stat, name),
+            partial(storage.scan, f"{name}/"),
+            partial(storage.create_dir, f"{name}/"),
+            partial(storage.delete, name),
+            partial(storage.remove_all, name),
         ):
             try:
                 call()

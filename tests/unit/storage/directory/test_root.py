@@ -152,7 +152,7 @@ def test_a_private_root_is_anew_at_each_opening_and_gone_on_close() -> None:
 
 def test_a_private_root_has_no_path_while_closed() -> None:
     with pytest.raises(StorageError, match="not open"):
-        Root(None).path  # noqa: B018
+        Root(None).path  # noqa: B018 - which raises
 
 
 @pytest.mark.parametrize("read_only", [False, True])
