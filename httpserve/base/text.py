@@ -158,12 +158,16 @@ class Message(str):
     def __new__(cls, template: str, *values: object) -> Message:
         parts: list[str | Hint] = []
         for text, value in zip(template.split("{}") if values else [template], (*values, ""), strict=True):
-            parts.append(printable(text))
+            parts.append(text)
             if isinstance(value, Message):
                 parts += value.parts
             else:
-                parts.append(value if isinstance(value, Hint | InPython) else printable(str(value)))
-        message = super().__new__(cls, printable("".join(map(str, parts))))
+                parts.append(value if isinstance(value, Hint | InPython) else str(value))
+        whole = "".join(map(str, parts))
+        if not whole.isprintable():  # which is rare, so one look tells of all parts
+            parts = [part if isinstance(part, Hint | InPython) else printable(part) for part in parts]
+            whole = printable(whole)
+        message = super().__new__(cls, whole)
         message.parts = tuple(parts)
         return message
 

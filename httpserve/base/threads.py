@@ -287,21 +287,16 @@ SLICE_SECONDS = 0.25  # an interrupted waiter may have kept the lock: look again
 class Latch:
     """Closed at first; once open, open for ever. Safe from any thread."""
 
-    __slots__ = ("_is_open", "_lock")
+    __slots__ = ("_lock", "is_open")
 
     def __init__(self, *, is_open: bool = False) -> None:
-        self._is_open = is_open
+        self.is_open = is_open  # whether it was opened
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it was opened."""
-        return self._is_open
-
     def open(self) -> None:
         """Let all pass that wait now or later. Harmless when repeated."""
-        self._is_open = True
+        self.is_open = True
         try:
             self._lock.release()
         except RuntimeError:
@@ -310,7 +305,7 @@ class Latch:
     def wait(self, timeout: float | None = None) -> bool:
         """Block until it is open, at most `timeout` seconds (None: for ever). Return whether it is."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._is_open:
+        while not self.is_open:
             left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
             if left <= 0:
                 return False

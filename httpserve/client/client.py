@@ -50,7 +50,7 @@ from httpserve.records.events import Event, checked_kinds
 from httpserve.records.log import MOST_RECORDS, ExchangeLog
 from httpserve.records.model import DownloadRecord, Missing, RequestRecord, Transfer, UploadRecord, name_asked
 from httpserve.records.terms import IDLE_SECONDS, Client, Clients, RequestFilter, Until, address, boards
-from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest, reported
+from httpserve.records.waits.blocks import ExpectedDownload, ExpectedRequest
 from httpserve.records.waits.download import wait_for_download
 from httpserve.records.waits.request import wait_for_request
 from httpserve.records.waits.stream import next_events
@@ -561,8 +561,7 @@ class HttpServerClient:
         whom = boards(client, clients)
         terms = self._terms.download(name, timeout, until, idle, whom)
         since = checked_since(since)
-        with reported(terms, progress) as reporting:
-            records = wait_for_download(self._claims, reporting, since=since)
+        records = wait_for_download(self._claims, terms, since=since, progress=progress)
         return records[0] if clients == 1 else records
 
     def expect_download(

@@ -75,7 +75,7 @@ class Handle:
         return Records(self._log.records(met))
 
     def _met(self) -> list[Exchange]:
-        with self._log.held():
+        with sigint_held(), self._log.lock:
             return [one for one in self._log.from_number(0) if one.met is not None and self._rule in one.met.rules]
 
     def clear(self) -> None:
@@ -163,7 +163,7 @@ class Hold(Handle):
 
     def _timeout(self, timeout: float) -> WaitTimeout:
         name = self.name or "any file"
-        with self._log.held():
+        with sigint_held(), self._log.lock:
             known = [one for one in self._log.from_number(0) if one.subject is not None or one.met is not None]
         client = self._rule.client
         known = [

@@ -13,7 +13,7 @@ from httpserve.base.tables import as_html, code, coloured, html, joined
 from httpserve.client.lifecycle import Lifecycle
 from httpserve.client.ways import Ways
 from httpserve.errors import StorageError
-from httpserve.network.urls import url_host
+from httpserve.network.hosts import url_host
 from httpserve.records.log import ExchangeLog
 from httpserve.storage.joined import Joined
 

@@ -14,6 +14,7 @@ from typing import Self
 from httpserve.base.arguments import StrPath, checked_count, checked_seconds
 from httpserve.base.names import checked_name
 from httpserve.base.text import counted, escaped, in_python, size
+from httpserve.base.threads import sigint_held
 from httpserve.client.lifecycle import Lifecycle, State
 from httpserve.client.ways import Ways
 from httpserve.errors import InvalidArgument, NotPermitted, ServerNotRunning
@@ -194,7 +195,7 @@ class Uploads:
 
     def records(self) -> list[UploadRecord]:
         """Return the latest uploads, oldest first."""
-        with self._claims.log.held():
+        with sigint_held(), self._claims.log.lock:
             return self._claims.log.uploads.records()
 
     def in_force(self) -> tuple[AcceptedUploads, ...]:

@@ -45,7 +45,6 @@ class WaitTerms:
         """Return the terms of a wait for a download. Raises what `wait_for_download` raises at once."""
         self._check(timeout)
         checked = self._checked(name)
-        self._root.open()
         return DownloadTerms(
             name=checked,
             current=partial(self._version, checked, is_path=os.fspath(name).startswith("/")),
@@ -85,7 +84,7 @@ class WaitTerms:
         }
 
     def _check(self, timeout: float | None) -> None:
-        if not self._is_running():
+        if self._life.state is not State.RUNNING:
             raise ServerNotRunning(in_python("a wait needs a running server; call start() first"))
         if timeout is not None:
             checked_seconds("timeout", timeout, zero=True)

@@ -15,9 +15,8 @@ from httpserve.doctor.selftest import CONTENT, self_test
 from httpserve.doctor.situation import Situation
 from httpserve.network.binding import first_free_port
 from httpserve.network.choice import advertised, answering
-from httpserve.network.hosts import is_numeric, resolve
+from httpserve.network.hosts import is_numeric, resolve, url_host
 from httpserve.network.interfaces import InterfaceAddress, addresses_here, default_source, interfaces
-from httpserve.network.urls import url_host
 
 SELF_TEST_SECONDS = 1.5  # for all addresses together; each takes some milliseconds
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a wildcard answers when there is nothing else

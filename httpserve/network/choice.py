@@ -12,10 +12,18 @@ from collections.abc import Iterable, Sequence
 from httpserve.base.log import logger, warn
 from httpserve.base.text import Hint, Message
 from httpserve.errors import AddressNotFound, InvalidArgument
-from httpserve.network.hosts import Endpoint, checked_host, checked_peer, checked_port, numeric_address, resolve
+from httpserve.network.hosts import (
+    Endpoint,
+    checked_host,
+    checked_peer,
+    checked_port,
+    numeric_address,
+    resolve,
+    url_host,
+)
 from httpserve.network.interfaces import InterfaceAddress, addresses_here, default_source, interfaces, source_address
 from httpserve.network.routes import route_to
-from httpserve.network.urls import url_from_advertise, url_host
+from httpserve.network.urls import url_from_advertise
 
 log = logger("httpserve.network")
 

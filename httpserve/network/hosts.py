@@ -1,4 +1,4 @@
-"""Reads hosts and ports that a caller wrote.
+"""Reads hosts and ports that a caller wrote, and writes addresses into URLs.
 
 Knows the forms of names and addresses, brackets and zones; asks the resolver for names. Does not know which address
 suits a board.
@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from httpserve.base.text import Hint, Message
 from httpserve.errors import AddressNotFound, InvalidArgument
@@ -97,6 +98,18 @@ def numeric_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """Return the number of an address, wrapped IPv4 unwrapped; raises ValueError for anything else."""
     address = ipaddress.ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def url_host(host: str, zone: str | None = None) -> str:
+    """Return a numeric address as URLs write it: IPv6 in brackets, with *zone* only if it is link-local.
+
+    A zone in *host* is the bench's own name of an interface; it means nothing to a board, and is left out.
+    """
+    address = numeric_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    suffix = f"%25{quote(zone, safe='')}" if zone and address.is_link_local else ""  # RFC 6874
+    return f"[{address}{suffix}]"
 
 
 def is_numeric(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Writes addresses into URLs, and reads URLs to advertise.
+"""Reads URLs to advertise.
 
 Knows the forms: brackets, zones, prefixes. Asks nobody.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import quote
 
 from httpserve.base.text import Hint
 from httpserve.errors import InvalidArgument
-from httpserve.network.hosts import LAST_PORT, masked, numeric_address
+from httpserve.network.hosts import LAST_PORT, masked, numeric_address, url_host
 
 _NAME = r"(?:\w[\w-]*\.)*\w[\w-]*\.?"
 _PATH = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"  # RFC 3986, 3.3
@@ -20,18 +19,6 @@ _ADVERTISE = re.compile(
     rf"(?::(?P<port>\d{{1,5}}))?(?P<prefix>/{_PATH})?",
     re.ASCII | re.IGNORECASE,
 )
-
-
-def url_host(host: str, zone: str | None = None) -> str:
-    """Return a numeric address as URLs write it: IPv6 in brackets, with *zone* only if it is link-local.
-
-    A zone in *host* is the bench's own name of an interface; it means nothing to a board, and is left out.
-    """
-    address = numeric_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    suffix = f"%25{quote(zone, safe='')}" if zone and address.is_link_local else ""  # RFC 6874
-    return f"[{address}{suffix}]"
 
 
 def url_from_advertise(advertise: object, port: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import replace
 from typing import NamedTuple
 
+from httpserve.base.threads import sigint_held
 from httpserve.records.coverage import Coverage
 from httpserve.records.exchange import ALL_BYTES, Claim, Claimable, End, Exchange, State, claimed_bytes, recorded
 from httpserve.records.log import ExchangeLog
@@ -25,10 +26,10 @@ from httpserve.records.terms import Boards, RequestFilter, asked_for
 class Instead(NamedTuple):
     """What happened in place of what a wait was for."""
 
-    requests: tuple[RequestRecord, ...]  # the latest for any name, oldest first; of similar ones, the first and last
-    older: list[str]  # who asked for an older version of the name, which no wait has returned
-    returned: list[str]  # whose downloads or requests an earlier wait has returned, since the last new version
-    silent: list[str]  # who has connected, and is not known to have asked for anything
+    requests: tuple[RequestRecord, ...] = ()  # the latest for any name, oldest first; of similar ones, first and last
+    older: Sequence[str] = ()  # who asked for an older version of the name, which no wait has returned
+    returned: Sequence[str] = ()  # whose downloads or requests an earlier wait has returned, since the last new version
+    silent: Sequence[str] = ()  # who has connected, and is not known to have asked for anything
     early: Sequence[str] = ()  # who asked for the current version before the time that counts
     refused: Sequence[str] = ()  # whose connection was refused on purpose
     met: Sequence[tuple[str, str]] = ()  # each client with each fault on purpose that its answers about the name met
@@ -60,7 +61,9 @@ class Claims:
     def take(self, name: str, validator: str, boards: Boards, before: int) -> list[DownloadRecord] | None:
         """Return whole downloads of this version that were not claimed before that, and claim them."""
         asked = self.log.ask(name)
-        with self.log.held():
+        if not asked and not self.log.downloads.has_any(name):  # in this order: what is no longer open is there
+            return None
+        with sigint_held(), self.log.lock:
             self.log.close_arrived(asked)
             found = self.log.downloads.whole(name, validator, boards, before)
             if found is not None:
@@ -74,7 +77,7 @@ class Claims:
     def coverages(self, name: str, validator: str, before: int) -> dict[str, Coverage]:
         """Return what each client has of this version, answers under way included, if not claimed before that."""
         asked = self.log.ask(name)
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             self.log.close_arrived(asked)
             found = self.log.downloads.coverages(name, validator, before)
             first = self.log.downloads.first(name)
@@ -86,19 +89,19 @@ class Claims:
 
     def select_from_now(self, name: str, boards: Boards) -> Selection:
         """Begin to select what begins from now on."""
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             return self._begin(Selection(name, self.log.most, first=self.log.next_number, predicate=boards.predicate))
 
     def select_since(self, name: str, boards: Boards, since: float) -> Selection:
         """Begin to select what was asked for since a time, claimed or not."""
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             selection = Selection(name, self.log.most, since=since, predicate=boards.predicate)
             selection.feed_all(exchange for exchange in self.log.from_number(0) if exchange.is_over)
             return self._begin(selection)
 
     def select(self, name: str, boards: Boards, validator: str, wanted: int) -> Selection:
         """Begin to select what came since the last new version and no wait for as many bytes has claimed."""
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             known = self.log.on(name)
             claimed = [exchange for exchange in known if claimed_bytes(exchange) >= max(1, wanted)]
             selection = Selection(
@@ -127,7 +130,7 @@ class Claims:
 
     def end(self, selection: Selection) -> None:
         """End a selection. Harmless when repeated."""
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             self.log.remove_follower(selection)
 
     def decide(self, selection: Selection) -> None:
@@ -135,19 +138,19 @@ class Claims:
         if selection.predicate is None:
             return
         asked = self._asked_for(selection)
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             self.log.close_arrived(asked)
             undecided = selection.undecided(asked)
         if undecided:
             now = time.monotonic()
             decisions = [(one, bool(selection.predicate(recorded(one[0], now)))) for one in undecided]
-            with self.log.held():
+            with sigint_held(), self.log.lock:
                 selection.decide(decisions)
 
     def selected(self, selection: Selection, validator: str) -> dict[str, Coverage]:
         """Return what each client has of this version, as far as it counts."""
         asked = self._asked_for(selection)
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             return {client: one.copy() for client, one in self._standings(selection, validator, asked).items()}
 
     def take_selected(
@@ -161,7 +164,7 @@ class Claims:
     ) -> dict[str, Coverage] | None:
         """Claim and return what the clients that `choose` chooses have, if any: the wanted bytes, or at an end all."""
         asked = self._asked_for(selection)
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             standings = self._standings(selection, validator, asked)
             clients = choose(standings)
             if clients is None:
@@ -178,7 +181,7 @@ class Claims:
     def _asked_for(self, selection: Selection) -> dict[Exchange, int]:
         """Ask how much of what is open has arrived. Let the selection take in what has ended, a few at a time."""
         while selection.is_behind:
-            with self.log.held():
+            with sigint_held(), self.log.lock:
                 selection.take_in(MOST_TAKEN_IN)
         return self.log.ask(selection.name)
 
@@ -189,7 +192,7 @@ class Claims:
     def instead(self, selection: Selection, boards: Boards, validator: str) -> Instead:
         """Return what happened in the time that a selection of this version is about. It claims nothing."""
         name, order = selection.name, selection.order
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             known, about_it, first = self.log.from_number(0), self.log.on(name), self.log.downloads.first(name)
         past: dict[str, int] = {}  # by client: the latest event when a claim was made
         for exchange in known:
@@ -235,7 +238,7 @@ class Claims:
 
     def find_requests(self, asked: RequestFilter, first: int, since: float | None) -> tuple[list[Exchange], int]:
         """Return the latest requests that fit, from a number and a time (None: any) on, and the next number."""
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             known, next_number = self.log.from_number(first), self.log.next_number
         return [one for one in known if (since is None or one.wall >= since) and asked.fits(one)], next_number
 
@@ -251,7 +254,7 @@ class Claims:
     def claim_request(self, asked: RequestFilter, exchange: Exchange, *, singly: bool) -> None:
         """Note that a wait for such a request has returned this one; `singly`: not its board's requests before it."""
         earlier = [] if singly else self.find_requests(asked, 0, None)[0]
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             claim = self._new(asked)
             _put(claim, exchange)
             if asked.by_function:  # a wait for any request must not return it again, either
@@ -269,7 +272,7 @@ class Claims:
 
         Of similar requests, return only the first and the last.
         """
-        with self.log.held():
+        with sigint_held(), self.log.lock:
             known, counting = self.log.from_number(0), self.log.from_number(first)
         past: dict[str, int] = {}
         if since is None:

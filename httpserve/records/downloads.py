@@ -113,6 +113,10 @@ class Downloads:
 
     # What waits return
 
+    def has_any(self, name: str) -> bool:
+        """Tell whether a client has a whole file. Takes no lock."""
+        return bool(self._names.get(name, _NOTHING).done)
+
     def whole(self, name: str, validator: str, boards: Boards, before: int) -> list[DownloadRecord] | None:
         """Return whole downloads of this version by the boards not claimed before that; None: some are missing."""
         entry = self._names.get(name, _NOTHING)

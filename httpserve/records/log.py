@@ -11,8 +11,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
 
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
@@ -52,7 +51,7 @@ class ExchangeLog:
     def __init__(self, most: int = MOST_RECORDS) -> None:
         # Guards everything below. Users' threads hold signals while they have it: an exception of a handler would leave
         # a step half done for others, and a handler that asks for records would wait for its own thread.
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.most = most
         self._log: deque[Exchange] = deque(maxlen=most)
         self._missing: deque[Exchange] = deque(maxlen=most)
@@ -78,7 +77,7 @@ class ExchangeLog:
     def connected(self, link: Link, wall: float) -> None:
         """Count a connection, made at a time in seconds since the epoch."""
         client, connections = link.client, self._connections
-        self._lock.acquire()
+        self.lock.acquire()
         try:
             count = connections.get(client)
             if count is None and len(connections) >= MOST_ADDRESSES:
@@ -88,13 +87,13 @@ class ExchangeLog:
             if self._await_events:
                 self._wake_for_event()
         finally:
-            self._lock.release()
+            self.lock.release()
 
     def begin(self, exchange: Exchange) -> None:
         """Take in an exchange whose answer is about to leave."""
         if exchange.subject is ASIDE:
             return
-        self._lock.acquire()
+        self.lock.acquire()
         try:
             if exchange.subject is PROBE:
                 client = exchange.link.client
@@ -102,18 +101,18 @@ class ExchangeLog:
             else:
                 self._begin(exchange)
         finally:
-            self._lock.release()
+            self.lock.release()
 
     def follow(self, before: Exchange, exchange: Exchange) -> None:
         """Take in an exchange whose request proves that the whole answer before it has arrived."""
-        self._lock.acquire()
+        self.lock.acquire()
         try:
             if before in self._open:
                 self._close(before, before.length, exchange.began)
             if exchange.subject is not ASIDE:
                 self._begin(exchange)
         finally:
-            self._lock.release()
+            self.lock.release()
 
     def _begin(self, exchange: Exchange) -> None:
         self._events.add_begin(exchange)
@@ -138,7 +137,7 @@ class ExchangeLog:
 
     def handed_over(self, exchange: Exchange, now: float) -> None:
         """Note that the kernel has taken the whole answer."""
-        self._lock.acquire()
+        self.lock.acquire()
         try:
             if not exchange.is_over:  # else it was written off meanwhile
                 exchange.state = _HANDED_OVER
@@ -148,7 +147,7 @@ class ExchangeLog:
                 if self._await_events:
                     self._wake_for_event()  # it is time to look for the acknowledgment
         finally:
-            self._lock.release()
+            self.lock.release()
 
     def settle(self, exchange: Exchange, received: int, now: float, end: End, *, has_head: bool = True) -> None:
         """Close an exchange; the client has `received` bytes of its content. `end` says why, if that is not all.
@@ -156,7 +155,7 @@ class ExchangeLog:
         `has_head` says whether it has the head, which is all of an answer without content. Must be called while the
         connection's descriptor is still open: until then others may ask the kernel about it.
         """
-        self._lock.acquire()
+        self.lock.acquire()
         try:
             if exchange in self._open:
                 exchange.end = end
@@ -164,7 +163,7 @@ class ExchangeLog:
                 if self._await_downloads:
                     self._wake_for(exchange)
         finally:
-            self._lock.release()
+            self.lock.release()
 
     @property
     def open_count(self) -> int:
@@ -186,12 +185,12 @@ class ExchangeLog:
         if subject is None:
             self._events.add_end(exchange, None)
         else:
+            self._events.add_end(exchange, self.downloads.add(exchange, subject, received, whole))
             others = self._open_on[subject.name]
             if len(others) == 1:
                 del self._open_on[subject.name]
             else:
                 others.discard(exchange)
-            self._events.add_end(exchange, self.downloads.add(exchange, subject, received, whole))
             if self._followers:
                 for selection in self._followers.get(subject.name, ()):
                     selection.feed(exchange)
@@ -200,7 +199,7 @@ class ExchangeLog:
 
     def uploaded(self, record: UploadRecord) -> None:
         """Take in an upload that is over, whether it has completed or not."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             number = self._events.add(UPLOADED, (record.time + record.seconds, record))
             self.uploads.add(record, number)
             _wake(self._await_uploads, None)
@@ -242,13 +241,13 @@ class ExchangeLog:
 
     def requests(self) -> tuple[RequestRecord, ...]:
         """Return the latest exchanges, oldest first."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             known = list(self._log)
         return self.records(known)
 
     def transfers(self) -> tuple[Transfer, ...]:
         """Return the latest exchanges that carry content of files, oldest first."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             forgotten = self._open.difference(self._log)  # still under way, so never left out
             known = (*sorted(forgotten, key=lambda exchange: exchange.number), *self._log)
         now = time.monotonic()
@@ -257,14 +256,14 @@ class ExchangeLog:
 
     def count_under_way(self) -> int:
         """Return how many answers with content of a file are not yet fully acknowledged."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             carrying = [exchange for exchange in self._open if exchange.subject and exchange.subject.pieces]
         now = time.monotonic()
         return sum(seen(exchange, lambda one: one.transfer(now)).state == UNDER_WAY for exchange in carrying)
 
     def missing(self) -> tuple[RequestRecord, ...]:
         """Return the latest requests for files that did not exist, oldest first."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             known = list(self._missing)
         return self.records(known)
 
@@ -275,21 +274,15 @@ class ExchangeLog:
     def glance(self, most: int) -> tuple[RequestRecord, ...] | None:
         """Return the latest exchanges, at most `most`, oldest first; None when the lock is held. Waits for nothing."""
         with sigint_held():
-            if not self._lock.acquire(blocking=False):
+            if not self.lock.acquire(blocking=False):
                 return None
             try:
                 known = list(self._log)[-most:]
             finally:
-                self._lock.release()
+                self.lock.release()
         return self.records(known)
 
-    # For callers that have the lock
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock for a block, which may only look and assign."""
-        with sigint_held(), self._lock:
-            yield
+    # For callers that have the lock, and hold signals. They may only look and assign.
 
     def from_number(self, first: int) -> list[Exchange]:
         """Return the latest exchanges from a number on, oldest first. With the lock."""
@@ -374,7 +367,7 @@ class ExchangeLog:
 
     def new_version(self, name: str) -> None:
         """Start over with a name: answers that began before do not count for it any more."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             number = self._events.add(VERSION, (time.time(), name))
             self.downloads.start_over(name, number)
             self._wake_for_event()
@@ -384,19 +377,19 @@ class ExchangeLog:
 
     def started(self, host: str, port: int) -> None:
         """Note that the server is about to answer requests."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             self._events.open(host, port, time.time())
             self._wake_for_event()
 
     def stopped(self) -> None:
         """Note that the server no longer answers, if it did. To be called while it still counts as running."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             self._events.close(time.time())
             self._wake_for_event()
 
     def events_after(self, since: int) -> tuple[list[Entry], bool]:
         """Return what came after an event, and whether more can come."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             return self._events.after(since, self.downloads.shares), self._events.is_open
 
     def await_event(self) -> Waiter:
@@ -409,13 +402,13 @@ class ExchangeLog:
         Not for the serving threads: it asks the kernel.
         """
         now = time.monotonic()
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             due = [exchange for exchange in self._open if exchange.state in _IN_KERNEL]
             transfers = [one for one in self._open if one.subject and one.subject.pieces] if for_progress else []
             transfers = self._events.not_looked_at(transfers, now)
         asked = {exchange: exchange.received() for exchange in due}
         moved = {exchange: seen(exchange, lambda one: one.transfer(now)) for exchange in transfers}
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             self.close_arrived(asked)
             before = self._events.number
             for exchange, transfer in moved.items():
@@ -433,7 +426,7 @@ class ExchangeLog:
         One is due from the time when the kernel has taken the whole answer, for as long as TCP may put it off. For
         callers that tell users what boards have: a board may have an answer before its acknowledgment comes.
         """
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             found = [exchange for exchange in self._open if exchange.state in _IN_KERNEL]
         self.await_acknowledged(found if fits is None else filter(fits, found))
 
@@ -457,7 +450,7 @@ class ExchangeLog:
 
     def wake(self) -> None:
         """Let everybody who waits look again."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             for among in (self._await_downloads, self._await_requests, self._await_uploads, self._await_events):
                 for about in list(among):
                     _wake(among, about)
@@ -476,13 +469,13 @@ class ExchangeLog:
 
     def _join(self, among: dict[str | None, set[Waiter]], about: str | None) -> Waiter:
         waiter = Waiter(among, about)
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             among.setdefault(about, set()).add(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no longer. Harmless when repeated, and when the waiter has been opened."""
-        with sigint_held(), self._lock:
+        with sigint_held(), self.lock:
             others = waiter.among.get(waiter.about)
             if others is not None:
                 others.discard(waiter)
@@ -494,7 +487,7 @@ class ExchangeLog:
 
         What is under way is the parent's, and stays for ever as it is now: soon the child has no descriptor to ask.
         """
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._await_downloads = {}
         self._await_requests = {}
         self._await_uploads = {}

@@ -5,27 +5,15 @@ Knows claims and the waits. Knows no names and no files.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Self
 
-from httpserve.base.progress import Progress, reporter
+from httpserve.base.progress import Progress
 from httpserve.errors import InvalidArgument, ServerNotRunning
 from httpserve.records.claims import Claims
 from httpserve.records.model import DownloadRecord, RequestRecord
 from httpserve.records.selection import Selection
 from httpserve.records.waits.download import DownloadTerms, wait_for_download
 from httpserve.records.waits.request import RequestTerms, wait_for_request
-
-
-@contextlib.contextmanager
-def reported(terms: DownloadTerms, progress: Progress) -> Iterator[DownloadTerms]:
-    """Give terms of a wait that reports as `progress` says, for the time of the block."""
-    if progress is None or progress is False:
-        yield terms
-    else:
-        with reporter(progress) as report:
-            yield terms._replace(report=report)
 
 
 class ExpectedDownload:
@@ -66,8 +54,8 @@ class ExpectedDownload:
         if self._records is None:
             try:
                 if self._selection is not None:
-                    with reported(self._terms._replace(can_come=self._can_come), self._progress) as terms:
-                        self._records = wait_for_download(self._claims, terms, self._selection)
+                    terms = self._terms._replace(can_come=self._can_come)
+                    self._records = wait_for_download(self._claims, terms, self._selection, progress=self._progress)
             except ServerNotRunning:
                 if self._selection is not None:
                     raise

@@ -13,10 +13,11 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from httpserve.base.ipython import fold
+from httpserve.base.progress import Progress, Report, reporter
 from httpserve.base.tables import RecordList
 from httpserve.base.text import amounts
 from httpserve.errors import HttpServeError, NotFound, ServerNotRunning
-from httpserve.records.claims import Claims
+from httpserve.records.claims import Claims, Instead
 from httpserve.records.coverage import Coverage
 from httpserve.records.downloads import record
 from httpserve.records.exchange import ALL_BYTES
@@ -32,8 +33,6 @@ FIRST_POLL_SECONDS = 0.001  # an acknowledgment makes no event either; most come
 LAST_POLL_SECONDS = 0.02  # a delayed one after 40 ms
 PROGRESS_POLL_SECONDS = 0.05
 GRACE_SECONDS = 0.045  # past the deadline, for an answer that the kernel has in full
-
-Report = Callable[[int, int | None], object]  # bytes so far, and those wanted in all
 
 
 class Version(NamedTuple):
@@ -71,6 +70,11 @@ class _Pace:
     def begin_anew(self) -> None:
         """Note that something has happened: the acknowledgment of what was just handed over comes soon."""
         self._poll = 0.0
+
+    def left(self, deadline: float) -> float:
+        """Return for how many seconds to wait on."""
+        left = deadline - time.monotonic()
+        return left + GRACE_SECONDS if left <= 0 and self._log.is_due(self._name) else left
 
     def seconds(self) -> float | None:
         """Return after how many seconds to look again; None: nothing comes without an event."""
@@ -129,10 +133,13 @@ class Counting:
 
     def failed(self, version: Version) -> FailedWait:
         """Return what there is to say of the wait if it ends now without what it is for."""
-        claims, terms, coverages = self._claims, self._terms, self.coverages(version)
-        selection = self._selection or claims.select_whole(terms.name, self._before)
-        instead = claims.instead(selection, terms.boards, version.validator)
+        claims, terms = self._claims, self._terms
         connected = claims.log.connections().keys()
+        coverages, instead = {}, Instead()
+        if connected:  # else nothing can have come
+            coverages = self.coverages(version)
+            selection = self._selection or claims.select_whole(terms.name, self._before)
+            instead = claims.instead(selection, terms.boards, version.validator)
         return FailedWait(
             terms.name, version.size, terms.boards, terms.amount, coverages, instead, connected, terms.nearest
         )
@@ -146,13 +153,20 @@ class Counting:
 
 
 def wait_for_download(
-    claims: Claims, terms: DownloadTerms, selection: Selection | None = None, since: float | None = None
+    claims: Claims,
+    terms: DownloadTerms,
+    selection: Selection | None = None,
+    since: float | None = None,
+    progress: Progress = None,
 ) -> list[DownloadRecord]:
     """Block until those who are waited for have as much of the current version as is wanted.
 
     What counts is what the selection says; else what came since a time, in seconds since the epoch; else what came
     after the file was put and no wait has claimed. Raises WaitTimeout, or ServerNotRunning when nothing can come.
     """
+    if progress is not None and progress is not False:
+        with reporter(progress) as report:
+            return wait_for_download(claims, terms._replace(report=report), selection, since)
     begun = None
     if selection is None:
         if since is not None:
@@ -177,11 +191,12 @@ def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[Downlo
     pace = _Pace(log, terms)
     reported = -1
     version: Version | None = None
+    is_last = False
     with Turns(log, partial(log.await_download, terms.name), terms.timeout) as turns:
         while True:
-            turns.begin()
             can_come = terms.can_come()
             version = _current(terms, counts, version)
+            case = counts.failed(version) if is_last else None  # before the look, else it would say what came just now
             records = counts.look(version)
             if terms.report is not None:
                 reported = _report(terms, version, records, counts, reported)
@@ -189,22 +204,18 @@ def _wait(claims: Claims, terms: DownloadTerms, counts: Counting) -> list[Downlo
                 return records
             if not can_come:
                 raise _stopped(terms, counts, version)
-            left = turns.left()
-            if left <= 0 and log.is_due(terms.name):
-                left += GRACE_SECONDS
-            if left <= 0:
-                case = counts.failed(version)
-                records = counts.look(version)  # else the message would say what came just now
-                if records is not None:
-                    return records
+            if case is not None:
                 assert terms.timeout is not None
-                wanted = case.what_was_wanted()
-                raise happened(case).error(wanted, terms.name, terms.timeout, terms.way(), version.size)
-            poll = pace.seconds()
-            if poll is None:
-                poll = counts.rests_for()
-            if turns.wait(left, SLICE_SECONDS if poll is None else min(poll, SLICE_SECONDS)):
-                pace.begin_anew()
+                raise case.error(terms.timeout, terms.way())
+            left = pace.left(turns.deadline)
+            if left > 0:
+                poll = pace.seconds()
+                if poll is None:
+                    poll = counts.rests_for()
+                if turns.wait(left, SLICE_SECONDS if poll is None else min(poll, SLICE_SECONDS)):
+                    pace.begin_anew()
+                left = pace.left(turns.deadline)
+            is_last = left <= 0
 
 
 def _what_they_had(terms: DownloadTerms, counts: Counting) -> str:

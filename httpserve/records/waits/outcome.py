@@ -149,8 +149,10 @@ class FailedWait(NamedTuple):
         """Say what did not happen."""
         boards = self.boards
         verb = {UntilKind.ALL: "downloaded", UntilKind.STARTED: "started on", UntilKind.IDLE: "come to rest on"}
-        wanted = self.amount.bytes_of(self.size)
-        what = verb.get(self.amount.kind) or f"downloaded {f'{wanted} bytes of' if wanted < self.size else 'all of'}"
+        what = verb.get(self.amount.kind)
+        if what is None:
+            wanted = self.amount.bytes_of(self.size)
+            what = f"downloaded {f'{wanted} bytes of' if wanted < self.size else 'all of'}"
         if len(boards.addresses) == 1:
             return f"{boards.addresses[0]} has not {what} {self.name!r}"
         if boards.addresses:
@@ -158,6 +160,10 @@ class FailedWait(NamedTuple):
         if boards.count > 1:
             return f"fewer than {boards.count} clients have {what} {self.name!r}"
         return f"nobody {'that counts ' if boards.predicate else ''}has {what} {self.name!r}"
+
+    def error(self, timeout: float, way: Way) -> WaitTimeout:
+        """Return the error that says what happened."""
+        return happened(self).error(self.what_was_wanted(), self.name, timeout, way, self.size)
 
     def has_enough(self, coverage: Coverage) -> bool:
         """Tell whether a client would have ended the wait, were it alone."""
@@ -170,6 +176,9 @@ def happened(case: FailedWait) -> Outcome:
 
 
 def _happened(case: FailedWait) -> Outcome:
+    missing = ((0, case.size),) if case.size else ()
+    if not case.connected:
+        return Outcome(NOBODY, NOBODY, 0, missing, NEXT_STEPS[NOBODY])
     mine = {client: coverage for client, coverage in case.coverages.items() if case.boards.may_be(client)}
     enough = [client for client, coverage in mine.items() if case.has_enough(coverage)]
     short = {client: one for client, one in mine.items() if client not in enough and one.received()}
@@ -186,7 +195,6 @@ def _happened(case: FailedWait) -> Outcome:
         is_idle = case.amount.kind is UntilKind.IDLE
         return Outcome(word, "; ".join(texts), best.received(), best.gaps(), "" if is_idle else step)
     word, text = _nothing_came(case, enough)
-    missing = ((0, case.size),) if case.size else ()
     return Outcome(word, "; ".join([*texts, text]), 0, missing, NEXT_STEPS.get(word, ""))
 
 
@@ -220,8 +228,6 @@ def _nothing_came(case: FailedWait, enough: Collection[str]) -> tuple[str, str]:
     refused = [client for client in case.instead.refused if case.boards.may_be(client) and client not in enough]
     if refused:
         return REFUSED, "; ".join([f"{nothing}; {_were_refused(refused)}", *elsewhere])
-    if not case.connected:
-        return NOBODY, NOBODY
     text = f"{nothing}, nor for anything else{_seen(case, awaited, enough)}"
     is_elsewhere = elsewhere and not case.connected & set(awaited)
     return ELSEWHERE if is_elsewhere else NOTHING, "; ".join([text, *elsewhere])

@@ -5,6 +5,7 @@ Knows claims and deadlines. Knows no sockets and no files.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -42,7 +43,6 @@ def wait_for_request(
     rejected: RequestRecord | None = None
     with Turns(log, partial(log.await_request, asked.name), terms.timeout) as turns:
         while True:
-            turns.begin()
             can_come = terms.is_running()
             if looks_from is not None:
                 found, looks_from = claims.find_requests(asked, looks_from, None)
@@ -55,7 +55,7 @@ def wait_for_request(
                     claims.claim_request(asked, exchange, singly=predicate is not None)
                     log.await_acknowledged([exchange])
                     return log.record(exchange)
-            left = turns.left()
+            left = turns.deadline - time.monotonic()
             if can_come and left > 0:
                 turns.wait(left, SLICE_SECONDS)
                 continue

@@ -25,25 +25,25 @@ def next_events(
     turns = Turns(log, log.await_event, timeout)
     rest = log.read_again_at - time.monotonic()
     if timeout != 0 and rest > 0:
-        time.sleep(min(rest, turns.left()))  # the boards' turn, whatever happens meanwhile
+        time.sleep(min(rest, turns.deadline - time.monotonic()))  # the boards' turn, whatever happens meanwhile
     spent = time.thread_time()
     looks_at_open = not kinds.isdisjoint(_OF_ANSWERS)
     poll = 0.0
     with turns:
         while True:
-            turns.begin()
             is_due = looks_at_open and log.look_at_open(for_progress=PROGRESS in kinds)
             entries, is_open = log.events_after(since)
             if any(entry.kind in kinds for entry in entries):
                 break
             since = entries[-1].number if entries else since  # so that no later look reads them again
-            left = turns.left()
+            left = turns.deadline - time.monotonic()
             if not is_open or left <= 0:
                 return Records()
             poll = min(2 * poll or FIRST_POLL_SECONDS, LAST_POLL_SECONDS) if is_due else PROGRESS_SECONDS
             if turns.wait(left, poll):
                 poll = 0.0
-                time.sleep(max(0.0, min(GATHER_SECONDS, turns.left())))  # events come in groups: read one whole
+                gather = min(GATHER_SECONDS, turns.deadline - time.monotonic())
+                time.sleep(max(0.0, gather))  # events come in groups: read one whole
     found = events_of([entry for entry in entries if entry.kind in kinds], time.monotonic(), nearest)
     spent = time.thread_time() - spent
     log.read_again_at = time.monotonic() + min(MOST_REST_SECONDS, spent * SHARE)

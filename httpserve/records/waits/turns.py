@@ -20,19 +20,27 @@ MOST_REST_SECONDS = 0.25  # a look may cost a lot: a user's function, or a thous
 
 
 class Turns:
-    """The looks of one wait, for a `with` block. Each look begins with `begin`; `wait` comes between two."""
+    """The looks of one wait, for a `with` block: `wait` comes between two.
 
-    __slots__ = ("__weakref__", "_deadline", "_exchanges", "_join", "_spent", "_waiter")
+    What happens from the begin of the block on, or from the end of a `wait`, ends the next `wait`. So a look in between
+    misses nothing.
+
+    Attributes:
+        deadline: When the time-out is over, as time.monotonic() tells it; infinitely late without one.
+    """
+
+    __slots__ = ("__weakref__", "_exchanges", "_join", "_spent", "_waiter", "deadline")
 
     def __init__(self, exchanges: ExchangeLog, join: Callable[[], Waiter], timeout: float | None) -> None:
         self._exchanges = exchanges
         self._join = join
-        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self.deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._waiter: Waiter | None = None
         self._spent = 0.0
 
     def __enter__(self) -> Self:
         self._exchanges.waits.add(self)
+        self._waiter = self._join()
         self._spent = time.thread_time()
         return self
 
@@ -40,16 +48,8 @@ class Turns:
         self._exchanges.waits.discard(self)
         if self._waiter is not None:
             self._exchanges.leave(self._waiter)
-        fold(error)
-
-    def left(self) -> float:
-        """Return how many seconds of the time-out are left; infinitely many without one."""
-        return self._deadline - time.monotonic()
-
-    def begin(self) -> None:
-        """Let what happens from now on end the next `wait`, so that a look after this call misses nothing."""
-        if self._waiter is None or self._waiter.is_open:
-            self._waiter = self._join()
+        if isinstance(error, KeyboardInterrupt):
+            fold(error)
 
     def wait(self, left: float, poll: float) -> bool:
         """Block until something has happened, for at most `poll` seconds; True: something has.
@@ -65,4 +65,6 @@ class Turns:
         rest -= time.monotonic() - began
         if rest > 0:
             time.sleep(rest)  # leaves the boards the processor, whatever happens meanwhile
+        if self._waiter.is_open:
+            self._waiter = self._join()
         return has_happened

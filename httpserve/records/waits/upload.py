@@ -5,10 +5,12 @@ Knows the log, what is on its way in, and deadlines. Knows no sockets and no fil
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from httpserve.base.text import Hint, Message, printable, size
+from httpserve.base.threads import sigint_held
 from httpserve.errors import ServerNotRunning
 from httpserve.records.claims import Claims
 from httpserve.records.exchange import Exchange
@@ -65,19 +67,18 @@ def wait_for_upload(
     asked: set[int] = set()  # what the function has rejected
     with Turns(log, log.await_upload, terms.timeout) as turns:
         while True:
-            turns.begin()
             can_come = terms.is_running() or any(map(wanted.fits, terms.underway()))
-            with log.held():
+            with sigint_held(), log.lock:
                 known = log.uploads.find(wanted.fits, first or 0, since)
             found = _counting(known, asked, terms, is_any=since is not None)
             if found is not None:
-                with log.held():
+                with sigint_held(), log.lock:
                     is_mine = since is not None or not found.is_claimed
                     found.is_claimed = True
                 if is_mine:
                     return found.record
                 continue  # another wait was quicker
-            left = turns.left()
+            left = turns.deadline - time.monotonic()
             if can_come and left > 0:
                 turns.wait(left, SLICE_SECONDS)
                 continue

@@ -9,8 +9,8 @@ import pytest
 
 from httpserve.base.text import url_path
 from httpserve.errors import AddressNotFound, InvalidArgument
-from httpserve.network.hosts import checked_host, checked_peer, checked_port, masked, resolve
-from httpserve.network.urls import url_from_advertise, url_host
+from httpserve.network.hosts import checked_host, checked_peer, checked_port, masked, resolve, url_host
+from httpserve.network.urls import url_from_advertise
 from tests.cases import each
 
 UNKNOWN = "x" * 64 + ".invalid"  # a label too long to be asked for: nothing leaves this host

@@ -32,7 +32,9 @@ def asked(
     status: int = 200,
 ) -> Exchange:
     what = subject((0, size), name=name, validator=validator, total=size) if name else None
-    return begun(claims, what, line=Line(client), asked=Asked(target=target), status=status)
+    line = Line(client)
+    claims.log.connected(line, 0.0)
+    return begun(claims, what, line=line, asked=Asked(target=target), status=status)
 
 
 ANYBODY = Boards()
@@ -197,7 +199,8 @@ def test_the_message_says_that_an_earlier_wait_had_the_download(claims: Claims) 
     wait(claims)
 
     assert "nobody asked for it since; an earlier wait has returned what 10.0.0.2 had" in said(claims)
-    nothing = "nobody has downloaded 'f' within 0.001 s: nobody connected; "  # of an older version that wait has told
+    # Of an older version that wait has told.
+    nothing = "nobody has downloaded 'f' within 0.001 s: nobody asked for it, nor for anything else, in "
     assert said(claims, validator="written by others").startswith(nothing)
     claims.log.new_version("f")
     assert said(claims).startswith(nothing)
