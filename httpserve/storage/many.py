@@ -59,7 +59,8 @@ class Fate:
         total = count + len(report.copied) + len(report.unchanged)
         told = "; ".join(str(self.errors[name]) for name in report.failed[:MOST_TOLD])
         more = f"; and {count - MOST_TOLD:,} more" if count > MOST_TOLD else ""
-        message = f"{what}: {count:,} of {counted(total, 'file')} failed, the others are there: {told}{more}"
+        others = ", the others are there" if total > count else ""
+        message = f"{what}: {count:,} of {counted(total, 'file')} failed{others}: {told}{more}"
         raise TreeFailed(message, report, {name: self.errors[name] for name in report.failed})
 
 

@@ -137,12 +137,16 @@ def test_symlinks_are_followed_below_the_source_only(bench: HttpServerClient, tr
     (tree.parent / "secret").write_bytes(b"no")
     (tree / "leads out").symlink_to("../secret")
     (tree / "nowhere").symlink_to("gone")
+    (tree / "turns").symlink_to("turns")
     os.mkfifo(tree / "fifo")
 
     with pytest.raises(TreeFailed) as caught:
         bench.put_tree("boot", tree)
 
-    assert caught.value.report.failed == ("boot/fifo", "boot/leads out", "boot/nowhere")
+    failed = ("boot/fifo", "boot/leads out", "boot/nowhere", "boot/turns")
+    assert caught.value.report.failed == failed
+    assert "4 of 11 files failed, the others are there" in str(caught.value)
+    assert bench.put_tree("boot", tree, exclude=[name[5:] for name in failed]).failed == ()
     assert contents(bench) == FILES | {"latest": b"kernel", "all/a.dtb": b"tree", "all/more/b.dtb": b"another"}
 
 

@@ -12,6 +12,7 @@ import opendal
 import pytest
 from opendal.layers import RetryLayer
 
+from httpserve import HttpServerClient
 from httpserve.errors import CopyFailed, SourceNotFound
 from httpserve.storage.copying.copy import copy_in, copy_out
 from httpserve.storage.copying.ends import Source
@@ -102,6 +103,18 @@ def test_an_object_that_is_replaced_after_the_list_is_not_copied(
         copy_in(source, FileSink(str(dst)))
 
     assert not dst.exists()
+
+
+def test_a_tree_may_be_on_webdav(webdav: Place) -> None:
+    operator = webdav.operator()
+    operator.write("tree/empty", b"")  # which gets an ETag without quotes, that no read may be held to
+    operator.write("tree/file", b"file")
+    with HttpServerClient(host="127.0.0.1") as client:
+        client.put_tree("tree", "tree", operator)
+
+        assert (client.storage.read_bytes("tree/empty"), client.storage.read_bytes("tree/file")) == (b"", b"file")
+        with pytest.raises(CopyFailed, match="not a directory; put_file"):
+            client.put_tree("other", "tree/file", operator)
 
 
 @pytest.mark.parametrize("count", [0, 1024, len(CONTENT)])

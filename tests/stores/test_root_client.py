@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import opendal
 import pytest
@@ -12,7 +14,8 @@ import requests
 
 import httpserve
 from httpserve import errors
-from tests.server.wire import pattern
+from tests.cases import each
+from tests.server.wire import eventually, pattern
 from tests.stores.proxy import Proxy
 from tests.stores.servers import Place
 
@@ -129,6 +132,30 @@ def test_storage_refuses_what_a_directory_refuses(client: httpserve.HttpServerCl
     assert raised == [kind for _, kind in cases]
 
 
+def test_what_one_thread_has_not_looked_at_yet_is_no_directory_for_another(s3: Place, proxy: Proxy) -> None:
+    stalled = proxy.spoil("stall", method="HEAD", target="/file$", at=-1)
+    s3.operator().write("file", b"")
+    with httpserve.HttpServerClient(root=s3.through(proxy).operator(), host="127.0.0.1") as client:
+        raised: list[type[BaseException]] = []
+
+        def put(name: str) -> None:
+            try:
+                client.storage.write_bytes(name, b"")
+            except errors.StorageError as error:
+                raised.append(type(error))
+
+        threads = [threading.Thread(target=put, args=(name,)) for name in ("file/in/one", "file/in/below/two")]
+        threads[0].start()
+        eventually(lambda: stalled.met)
+        threads[1].start()
+        eventually(lambda: proxy.seen("HEAD", "/file/in/below$"))
+        stalled.let_go()
+        for thread in threads:
+            thread.join(30)
+
+    assert raised == [errors.NotADirectory] * 2
+
+
 @pytest.mark.parametrize("service", ["webdav", "moto", "memory"])
 def test_services_with_less_are_served_as_well(request: pytest.FixtureRequest, files: Path, service: str) -> None:
     place = None if service == "memory" else request.getfixturevalue(service)
@@ -173,3 +200,9 @@ def test_what_boards_send_is_in_the_store(client: httpserve.HttpServerClient, s3
         record = expected.wait()
 
     assert (sent.status_code, record.sha256, s3.operator().read("log")) == (201, digest_of(BIG), BIG)
+
+
+@each("given", [5, b"cache", "", "a\0b", "~/cache", "s3://bucket/cache"])
+def test_what_is_no_directory_for_a_cache_is_refused(given: Any) -> None:
+    with pytest.raises((errors.InvalidArgument, errors.InvalidType), match="cache_dir"):
+        httpserve.HttpServerClient(root=opendal.Operator("memory"), cache_dir=given)

@@ -7,6 +7,7 @@ in a thread of its own. Knows nothing of what is done with them.
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import NamedTuple
 
 import opendal
@@ -35,7 +36,9 @@ class _Walk:
         self._path = path
         self._recursive = recursive
         self._is_given_up = False
+        self._file = path.rstrip("/")  # WebDAV lists a file as if it were a directory with itself in it
         self.is_there = False  # whether the service knows anything of that name
+        self.is_file = False
 
     def files(self) -> list[Listed]:
         """Return the files. Blocks until the service has told all; a Ctrl-C ends it at once. Raises OPENDAL_ERRORS."""
@@ -57,7 +60,9 @@ class _Walk:
             self.is_there = True
             if self._is_given_up:
                 break
-            if not entry.path.endswith("/"):
+            if entry.path == self._file:
+                self.is_file = True
+            elif not entry.path.endswith("/"):
                 known = entry.metadata
                 found.append(Listed(entry.path, known.content_length, known.etag))
         return found
@@ -68,7 +73,7 @@ def files_below(operator: opendal.Operator, directory: str, *, timeout: float) -
 
     Raises:
         SourceNotFound: There is nothing of that name.
-        CopyFailed: The service cannot list, refuses it, or sends nothing for *timeout* seconds.
+        CopyFailed: It is a file, or the service cannot list, refuses it, or sends nothing for *timeout* seconds.
     """
     label = redacted(f"{directory or '/'!r} on {operator!r}")
     if not operator.capability().list:
@@ -80,4 +85,6 @@ def files_below(operator: opendal.Operator, directory: str, *, timeout: float) -
         raise source_error(error, label, timeout) from None
     if directory and not walk.is_there:
         raise missing(label, "no file lies below it")
+    if walk.is_file:
+        raise unreadable(label, "it is not a directory; put_file() puts one file", errno.ENOTDIR)
     return found

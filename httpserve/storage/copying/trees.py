@@ -163,7 +163,8 @@ class _Walk:
                 elif self._wanted(name := below + entry.name):
                     self._add(entry, name)
             except OSError as error:
-                self._fail(below + entry.name, error.strerror or str(error), error.errno)
+                if self._wanted(below + entry.name):
+                    self._fail(below + entry.name, error.strerror or str(error), error.errno)
         for entry in directories:
             self._enter(entry, below + entry.name, within)
 

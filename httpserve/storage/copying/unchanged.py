@@ -62,10 +62,9 @@ def has_rested(found: os.stat_result) -> bool:
 
 
 def origin_of_object(store: Hashable, path: str, etag: str | None, size: int | None) -> Origin | None:
-    """Return the origin for an object; None where its store gives it no strong ETag, or no size."""
-    if etag is None or etag.startswith("W/") or size is None:
-        return None
-    return Origin((store, path), (etag, size))
+    """Return the origin for an object; None where its store gives it no strong ETag as HTTP has it, or no size."""
+    is_told = etag is not None and size is not None and _STRONG_ETAG.fullmatch(etag)
+    return Origin((store, path), (etag, size)) if is_told else None
 
 
 def version_of_object(origin: Origin) -> tuple[str, int]:

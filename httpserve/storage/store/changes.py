@@ -41,6 +41,7 @@ MOST_PARTS = 9_000  # S3 takes 10,000
 MOST_COPIED = 5 * 1024**3  # by one request, as S3 has it
 MOST_FIELDS = 1500  # characters; S3 takes 2 KB of metadata in all
 PARENT_SECONDS = 10.0  # for which a directory is taken to be none of the store's objects
+MOST_PARENTS = 4096  # that are remembered so
 
 
 class Sent(NamedTuple):
@@ -302,14 +303,17 @@ class StoreChanges:
 
     def _check_parents(self, operation: str, name: str) -> None:
         now = time.monotonic()
+        looked_at = []
         above = name.rpartition("/")[0]
         while above and now - self._parents.get(above, -PARENT_SECONDS) >= PARENT_SECONDS:
             if self._is_there(above):
                 raise NotADirectory(f"{operation} {name!r}: {above!r} is a file", name)
-            if len(self._parents) >= 4096:
-                self._parents.clear()
-            self._parents[above] = now
+            looked_at.append(above)
             above = above.rpartition("/")[0]
+        if len(self._parents) >= MOST_PARENTS:
+            self._parents.clear()
+        # Not before all above are looked at: other threads look no further up than the first that is noted.
+        self._parents.update(dict.fromkeys(looked_at, now))
 
     def _is_ours(self, name: str) -> bool:
         """Tell whether there is no object of that name, or one that was created here."""
