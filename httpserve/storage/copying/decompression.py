@@ -82,14 +82,18 @@ _FORMATS: dict[bytes, tuple[str, Callable[[], Decoder]]] = {
     b"\xfd7zXZ\0": ("xz", lzma.LZMADecompressor),
     b"BZh": ("bzip2", bz2.BZ2Decompressor),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+    # Frames that zstd skips, which pzstd and the seekable format have before, between or after the others.
+    **{bytes([number]) + b"\x2a\x4d\x18": ("zstd", _zstd) for number in range(0x50, 0x60)},
 }
 _NAMES = "gzip, xz, bzip2 or zstd"
 
 
 def checked_decompress(decompress: object) -> Decompress:
     """Return the argument. Raises InvalidArgument for anything but a bool and 'auto'."""
-    if decompress in (True, False) or decompress == "auto":
+    if isinstance(decompress, bool):
         return decompress
+    if isinstance(decompress, str) and decompress == "auto":
+        return "auto"
     raise InvalidArgument(f"decompress must be True, False or 'auto', not {decompress!r}")
 
 
