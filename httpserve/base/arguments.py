@@ -1,18 +1,20 @@
-"""Checks of arguments that several rooms take. Knows numbers, and nothing of what they are for."""
+"""Checks of arguments that several rooms take. Knows numbers and paths, and nothing of what they are for."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
 
-from httpserve.errors import InvalidArgument
+from httpserve.errors import InvalidArgument, InvalidType, NotFound
 
 StrPath = str | os.PathLike[str]
 
 MOST_BITS = 256  # of the largest number that a message shows
 AHEAD_SECONDS = 86400.0  # of `since`: a clock may be set back after it was read; milliseconds are thousands of years
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SINCE = "in seconds since the epoch, as time.time() gives"
 
 
@@ -43,6 +45,28 @@ def checked_since(since: object) -> float | None:
     if since > time.time() + AHEAD_SECONDS:  # before float(), for which an int may be too large
         raise InvalidArgument(f"since must be a time that has come, {_SINCE}, not {quoted_value(since)}: milliseconds?")
     return float(since)
+
+
+def checked_directory(name: str, value: object) -> str:
+    """Return the absolute path of a directory that need not be there.
+
+    Raises InvalidType, InvalidArgument for what is no path; NotFound where the current directory is gone.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise InvalidType(f"{name} must be a str or a path, not {value!r}")
+    if not text or "\0" in text:
+        raise InvalidArgument(f"{name} {text!r} is not a path; leave it out for a private directory")
+    if _URL.match(text):
+        shown = text.partition("?")[0]  # a query may have a key
+        raise InvalidArgument(f"{name} {shown!r} is a URL; a store is root=, a directory {name}=")
+    if text == "~" or text.startswith("~/"):
+        raise InvalidArgument(f"{name} {text!r}: a ~ is not replaced; pass os.path.expanduser({name})")
+    try:
+        return os.path.abspath(text)
+    except FileNotFoundError:
+        reason = "the current directory is gone; change to one that is there, or give an absolute path"
+        raise NotFound(f"{text!r} leads nowhere: {reason}", text) from None
 
 
 def quoted_value(value: object) -> str:

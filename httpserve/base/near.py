@@ -14,7 +14,7 @@ def nearest_path(path: str) -> str | None:
 
     above, name = os.path.split(path.rstrip(os.sep))
     try:
-        there = {one.lower(): one for one in os.listdir(above or ".")}
+        there = {one.lower(): one for one in os.listdir(above or ".") if one != name}  # itself: a symlink to nothing
     except OSError:
         return None
     alike = difflib.get_close_matches(name.lower(), there, 1)

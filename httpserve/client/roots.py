@@ -5,13 +5,12 @@ Knows the arguments that say so. Opens nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 import opendal
 
-from httpserve.base.arguments import StrPath, checked_count, checked_seconds
+from httpserve.base.arguments import StrPath, checked_count, checked_directory, checked_seconds
 from httpserve.errors import InvalidArgument, InvalidType, Unsupported
 from httpserve.site.redirects import Redirects
 from httpserve.storage.accessor import Accessor
@@ -83,7 +82,7 @@ def files_of(
 
     if isinstance(terms.cache_bytes, bool) or not isinstance(terms.cache_bytes, int) or terms.cache_bytes < 0:
         raise InvalidArgument(f"cache_bytes must be a number of bytes, 0 for no cache, not {terms.cache_bytes!r}")
-    path = None if terms.cache_dir is None else os.path.abspath(os.fspath(terms.cache_dir))
+    path = None if terms.cache_dir is None else checked_directory("cache_dir", terms.cache_dir)
     store = StoreRoot(
         operator,
         cache=Cache(path, terms.cache_bytes) if terms.cache_bytes else None,

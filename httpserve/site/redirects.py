@@ -5,6 +5,7 @@ Knows names and User-Agent fields. Does not know what the store is, nor how it s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 
 from httpserve.errors import InvalidArgument
@@ -34,8 +35,9 @@ class Redirects:
         if not isinstance(given, Collection) or not given or not all(isinstance(one, str) and one for one in given):
             what = "redirect must be True, or patterns of names or, after 'User-Agent:', of clients, not {}"
             raise InvalidArgument(what, repr(asked))
-        self._agents = [one.removeprefix(AGENT).strip() for one in given if one.startswith(AGENT)]
-        self._names = [one for one in given if not one.startswith(AGENT)]
+        is_agent = re.compile(f"(?i){AGENT}").match
+        self._agents = [one[len(AGENT) :].strip() for one in given if is_agent(one)]
+        self._names = [one.lstrip("/") for one in given if not is_agent(one)]
         self.signed = signed
 
     def has(self, name: str, agent: str) -> bool:

@@ -26,7 +26,9 @@ def http(s3: Place) -> Iterator[HttpServerClient]:
     operator = s3.operator()
     operator.write("os/bundle.raucb", CONTENT)
     operator.write("os/Image", CONTENT)
-    with HttpServerClient(host="127.0.0.1", root=operator, redirect=["*.raucb", "User-Agent: rauc/*"]) as client:
+    operator.write("os/boot.scr", CONTENT)
+    redirect = ["*.raucb", "/os/*.scr", "User-Agent: rauc/*", "user-agent:casync/*"]
+    with HttpServerClient(host="127.0.0.1", root=operator, redirect=redirect) as client:
         yield client
 
 
@@ -39,6 +41,8 @@ def ask(url: str, agent: str, **options: Any) -> requests.Response:
     [
         ("os/bundle.raucb", "curl/8", True),
         ("os/Image", RAUC, True),
+        ("os/Image", "casync/2", True),
+        ("os/boot.scr", "curl/8", True),
         ("os/Image", "U-Boot", False),
         ("os/Image", "", False),
     ],

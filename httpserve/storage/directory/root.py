@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 import tempfile
 import threading
@@ -16,13 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NoReturn, Self
 
+from httpserve.base.arguments import checked_directory
 from httpserve.base.log import logger
 from httpserve.base.near import nearest_path
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.errors import (
-    InvalidArgument,
     InvalidName,
-    InvalidType,
     NotFound,
     NotPermitted,
     RootUnusable,
@@ -52,7 +50,6 @@ from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, 
 
 log = logger("httpserve.storage")
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _Own = tuple[int, int, int, int, int]  # the values of an Identity, not yet made into one
 
 VERIFIED_NAMES = 4096  # for how many files we remember that no symlink led out to them
@@ -77,7 +74,7 @@ class Root:
             read_only: change nothing in the directory, which must exist but need not be writable.
             listeners: what is called at changes.
         """
-        self._given = None if path is None else _absolute(path)
+        self._given = None if path is None else checked_directory("root_dir", path)
         self._remove_created = remove_created
         self._read_only = read_only
         self._listeners = Listeners() if listeners is None else listeners
@@ -475,21 +472,3 @@ def _unreachable(path: str) -> OSError | None:
     except OSError as error:  # ENOTCONN of FUSE, ESTALE of NFS, EIO of a disk
         return None if error.errno == errno.ENOSYS else error
     return None
-
-
-def _absolute(path: object) -> str:
-    text = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(text, str):
-        raise InvalidType(f"root_dir must be a str or a path, not {path!r}")
-    if not text or "\0" in text:
-        raise InvalidArgument(f"root_dir {text!r} is not a path; leave it out for a private directory")
-    if _URL.match(text):
-        shown = text.partition("?")[0]  # a query may have a key
-        raise InvalidArgument(f"root_dir {shown!r} is a URL; a store is root=, a directory root_dir=")
-    if text == "~" or text.startswith("~/"):
-        raise InvalidArgument(f"root_dir {text!r}: a ~ is not replaced; pass os.path.expanduser(root_dir)")
-    try:
-        return os.path.abspath(text)
-    except FileNotFoundError:
-        reason = "the current directory is gone; change to one that is there, or give an absolute path"
-        raise NotFound(f"{text!r} leads nowhere: {reason}", text) from None
