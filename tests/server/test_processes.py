@@ -17,7 +17,8 @@ from tests.server.wire import Wire, next_line, script
 HUGE_BYTES = 1 << 30
 
 SERVING = """
-import os, signal, sys, tempfile, threading
+import os, signal, sys, tempfile, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later say that a fork has one thread only
 from httpserve import *
 tempfile.tempdir = sys.argv[1]
 client = HttpServerClient(host="127.0.0.1")

@@ -35,9 +35,12 @@ class SlowAnswer(Exception):
 class StrictResponse(http.client.HTTPResponse):
     """What a connection of http.client or urllib3 makes of an answer. Raises MalformedAnswer, CutAnswer, SlowAnswer."""
 
+    fp: Any = None  # of one that an interrupt has stopped while it was made: its end asks for this, too
+
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:  # Any: a socket, also one of ssl or urllib3
         super().__init__(sock, *args, **kwargs)
-        self._source = _TimedReader(self.fp.detach(), sock)
+        plain, self.fp = self.fp, None
+        self._source = _TimedReader(plain.detach(), sock)
         self.fp = io.BufferedReader(self._source)
         # From here on, because a proxy's answer to CONNECT is read without `begin`.
         self._source.hurry("the head of its answer")
@@ -53,7 +56,7 @@ class StrictResponse(http.client.HTTPResponse):
         self.chunked, self.chunk_left, self.length = False, None, None
         self.will_close = True  # a connection serves one request
         if head.framing is not Framing.CLOSE:
-            self.fp = _Content(self.fp, self._source, head)  # type: ignore[assignment]  # what is used of it is there
+            self.fp = _Content(self.fp, self._source, head)
 
     def flush(self) -> None:
         """Do nothing. http.client's asks the stream; if an interrupt has closed that, it would raise another error."""
@@ -72,6 +75,8 @@ def _message(head: Head) -> http.client.HTTPMessage:
 
 class _TimedReader(io.RawIOBase):
     """What a socket receives, and how long some parts of it may take from their first byte on."""
+
+    _raw: Any = None  # as above
 
     def __init__(self, raw: io.RawIOBase, sock: Any) -> None:  # Any: as above
         self._raw = raw
@@ -92,7 +97,7 @@ class _TimedReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:  # Any: a writable buffer
+    def readinto(self, buffer: Any) -> Any:  # a writable buffer; as io has it
         if self._until is None:
             return self._raw.readinto(buffer)
         if self._until == math.inf:
@@ -112,13 +117,16 @@ class _TimedReader(io.RawIOBase):
 
     def close(self) -> None:
         try:
-            self._raw.close()
+            if self._raw is not None:
+                self._raw.close()
         finally:
             super().close()
 
 
 class _Content(io.BufferedIOBase):
     """Content that is as long as its head says, or that comes in chunks."""
+
+    _stream: Any = None  # as above
 
     def __init__(self, stream: io.BufferedReader, source: _TimedReader, head: Head) -> None:
         self._stream = stream
@@ -162,6 +170,7 @@ class _Content(io.BufferedIOBase):
 
     def close(self) -> None:
         try:
-            self._stream.close()
+            if self._stream is not None:
+                self._stream.close()
         finally:
             super().close()
