@@ -122,6 +122,8 @@ class OwnAnswers:
 
 def fields_of_file(headers: FieldsGiven | None, content_type: str | None) -> Fields:
     """Return what answers with a file are to say besides. Raises InvalidArgument or InvalidType."""
+    if headers is None and content_type is None:
+        return ()
     fields = checked_fields("headers", headers, OF_FILES)
     if content_type is not None:
         fields += checked_fields("content_type", {"Content-Type": content_type})

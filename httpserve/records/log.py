@@ -370,10 +370,12 @@ class ExchangeLog:
         with sigint_held(), self.lock:
             number = self._events.add(VERSION, (time.time(), name))
             self.downloads.start_over(name, number)
-            self._wake_for_event()
+            if self._await_events:
+                self._wake_for_event()
             for selection in self._followers.get(name, ()):
                 selection.start_over(number)
-            self._wake_for_name(name)
+            if self._await_downloads or self._await_requests:
+                self._wake_for_name(name)
 
     def started(self, host: str, port: int) -> None:
         """Note that the server is about to answer requests."""

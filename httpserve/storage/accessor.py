@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from httpserve.storage.metadata import Metadata, Names
 from httpserve.storage.served import AnyIdentity, Fields
@@ -84,7 +84,7 @@ class Accessor(Protocol):
     def label(self) -> str:
         """Where they live, for people. Raises StorageError where that is not settled yet."""
 
-    def open(self) -> Self:
+    def open(self) -> object:
         """Be ready for the other methods. Harmless when repeated. Raises RootUnusable."""
 
     def stat(self, operation: str, name: str, *, is_directory: bool) -> Metadata:

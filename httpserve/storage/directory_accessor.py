@@ -9,14 +9,13 @@ from __future__ import annotations
 import io
 import stat
 from contextlib import closing
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn
 
 import opendal
 from opendal.layers import CapabilityOverrideLayer
 
 from httpserve.errors import NotADirectory, StorageError, Unsupported
 from httpserve.storage.accessor import Presigned
-from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.open_file import OpenFile
 from httpserve.storage.directory.os_errors import translating
 from httpserve.storage.directory.root import Root
@@ -54,6 +53,8 @@ class DirectoryAccessor:
 
     def __init__(self, root: Root) -> None:
         self._root = root
+        self.open = root.open
+        self.incoming = root.incoming
         self.created = root.created
         self.row = root.row
         self.note_of = root.note_of
@@ -62,10 +63,6 @@ class DirectoryAccessor:
     @property
     def label(self) -> str:
         return self._root.path
-
-    def open(self) -> Self:
-        self._root.open()
-        return self
 
     def stat(self, operation: str, name: str, *, is_directory: bool) -> Metadata:
         with translating(operation, name):
@@ -76,9 +73,6 @@ class DirectoryAccessor:
 
     def read(self, name: str) -> DirectoryReadable:
         return DirectoryReadable(self._root.open().open_file(name))
-
-    def incoming(self, name: str) -> Incoming:
-        return self._root.open().incoming(name)
 
     def may_change(self, name: str) -> bool:
         return True

@@ -31,7 +31,7 @@ from httpserve.errors import (
     SourceNotFound,
     StorageError,
 )
-from httpserve.storage.accessor import Accessor, Presigned, Writable
+from httpserve.storage.accessor import Accessor, Presigned
 from httpserve.storage.files import ReadFile, StorageFile, WriteFile
 from httpserve.storage.metadata import Metadata, Names
 from httpserve.storage.served import Fields
@@ -126,24 +126,25 @@ class Storage:
         `HttpServerClient.put_file` is this plus a URL to return; it says what each argument means.
         """
         # On first use: a script that puts no file does not need it.
-        from httpserve.storage.copying.trees import item_of
+        from httpserve.storage.copying.opening import item_of
         from httpserve.storage.copying.unchanged import Manner
         from httpserve.storage.putting import put
 
         name = _file_name("write", dst)
-        accessor = self._accessor.open()
+        accessor = self._opened()
         item = item_of(name, src, operator, timeout=self._timeout if timeout is None else timeout)
         manner = Manner(fields, decompress, max_bytes)
-
-        def begin(name: str) -> Writable:
-            new = accessor.incoming(name)
-            new.may_replace = overwrite
-            return new
-
         if not overwrite and self.exists(name):
             raise AlreadyExists(f"write {name!r}: there is a file of that name, and overwrite=False keeps it", name)
         try:
-            done = put(accessor, name, item, manner, begin=begin, sha256=sha256, always=always, progress=progress)
+            done = put(
+                *(accessor, name, item, manner),
+                begin=accessor.incoming,
+                sha256=sha256,
+                always=always,
+                overwrite=overwrite,
+                progress=progress,
+            )
         except SourceNotFound as error:
             if operator is None and os.path.exists(dst):
                 swapped = InPython(f"; {dst!r} exists: the name on the server comes first, then the source")
@@ -172,7 +173,7 @@ class Storage:
 
         below, _ = _parts(dst)
         wanted = patterns(include, exclude)
-        accessor = self._accessor.open()
+        accessor = self._opened()
         tree = tree_of(src, operator, wanted, timeout=self._timeout if timeout is None else timeout)
         fate = Fate({f"{below}/{name}".lstrip("/"): error for name, error in tree.errors.items()})
         items = names_on_server(below, tree.items, fate)
@@ -193,7 +194,7 @@ class Storage:
         timeout: float | None = None,
     ) -> TreeReport:
         """Copy several files into the root. `HttpServerClient.put_files` says what each argument means."""
-        from httpserve.storage.copying.trees import is_remote, item_of
+        from httpserve.storage.copying.opening import is_remote, item_of
         from httpserve.storage.many import Fate, put_many
 
         if not isinstance(files, Mapping):
@@ -205,7 +206,7 @@ class Storage:
             raise InvalidArgument("files has a name twice, in two spellings")
         fate = Fate()
         is_local = operator is None and not any(is_remote(item.path) for _, item in items)
-        accessor = self._accessor.open()
+        accessor = self._opened()
         put_many(accessor, items, fate, always=always, threads=threads, is_local=is_local, progress=progress)
         fate.check("put_files")
         return fate.report()
@@ -244,8 +245,8 @@ class Storage:
         if not _is_one_of(mode, ("rb", "wb")):
             raise InvalidArgument(f"open {name!r}: the mode is 'rb' or 'wb', not {quoted_value(mode)}")
         if mode == "rb":
-            return ReadFile(self._accessor.open().read(name), self._timeout)
-        return WriteFile(self._accessor.open().incoming(name), self._timeout)
+            return ReadFile(self._opened().read(name), self._timeout)
+        return WriteFile(self._opened().incoming(name), self._timeout)
 
     # What is there
 
@@ -276,7 +277,7 @@ class Storage:
         name = _file_name("hash", path)
         if not _is_one_of(algo, ("md5", "sha256")):
             raise InvalidArgument(f"hash {name!r}: 'md5' and 'sha256' are known, {quoted_value(algo)} is not")
-        with ReadFile(self._accessor.open().read(name), self._timeout) as file:
+        with ReadFile(self._opened().read(name), self._timeout) as file:
             if algo == "sha256":
                 return file.sha256 or hashlib.file_digest(file, "sha256").hexdigest()
             # A checksum here: systems that forbid MD5 for security allow that.
@@ -296,7 +297,7 @@ class Storage:
 
     def capability(self) -> Capability:
         """Return what these methods support, as opendal words it."""
-        return self._accessor.open().capability()
+        return self._opened().capability()
 
     def get_created_resources(self) -> set[str]:
         """Return the files and directories that were created here, without `/` at either end."""
@@ -313,7 +314,7 @@ class Storage:
         """
         old, new = _file_name("copy", source), _file_name("copy to", target)
         _check_differ("copy", old, new)
-        self._accessor.open().copy(old, new)
+        self._opened().copy(old, new)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move a file or a directory in one step; a file replaces whatever is at *target*.
@@ -329,7 +330,7 @@ class Storage:
         _check_differ("rename", old, new)
         if old_is_directory or new_is_directory:
             self._stat("rename", f"{old}/")
-        self._accessor.open().rename(old, new)
+        self._opened().rename(old, new)
 
     def create_dir(self, path: Path) -> None:
         """Make a directory, and its parents. Harmless when it exists.
@@ -341,7 +342,7 @@ class Storage:
         name, is_directory = _parts(path)
         if not is_directory:
             raise NotADirectory(f"create_dir {name!r}: the path of a directory ends in '/'", name)
-        self._accessor.open().create_dir(name)
+        self._opened().create_dir(name)
 
     def delete(self, path: Path) -> None:
         """Remove a file or an empty directory. Harmless when there is none.
@@ -354,13 +355,13 @@ class Storage:
             raise NotPermitted("delete '/': the root stays; remove_all('/') removes what is in it", "/")
         is_file = is_directory and self.exists(name) and not self.exists(f"{name}/")
         if not is_file:  # what is asked for does not exist, else
-            self._accessor.open().delete(name)
+            self._opened().delete(name)
 
     def remove_all(self, path: Path) -> None:
         """Remove a file, or a directory with all in it. Harmless when there is none."""
         name, is_directory = _parts(path)
         if not is_directory or self.exists(f"{name}/"):
-            self._accessor.open().remove_all(name)
+            self._opened().remove_all(name)
 
     # Requests that a store has signed
 
@@ -386,17 +387,21 @@ class Storage:
         except StorageError:  # a private directory that does not exist yet
             return "<Storage>"
 
+    def _opened(self) -> Accessor:
+        self._accessor.open()
+        return self._accessor
+
     def _listed(self, operation: str, path: Path, *, recursive: bool) -> Names:
         name, is_directory = _parts(path)
-        return self._accessor.open().list(operation, name, is_directory=is_directory, recursive=recursive)
+        return self._opened().list(operation, name, is_directory=is_directory, recursive=recursive)
 
     def _stat(self, operation: str, path: Path) -> Metadata:
         name, is_directory = _parts(path)
-        return self._accessor.open().stat(operation, name, is_directory=is_directory)
+        return self._opened().stat(operation, name, is_directory=is_directory)
 
     def _presigned(self, operation: Presigned, path: Path, seconds: int) -> PresignedRequest:
         name, _ = _parts(path)
-        return self._accessor.open().presign(operation, name, seconds)
+        return self._opened().presign(operation, name, seconds)
 
 
 def _parts(path: Path) -> tuple[str, bool]:

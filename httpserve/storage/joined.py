@@ -123,6 +123,12 @@ class Joined:
         if owner is not None:
             raise NotPermitted(owner.refusal(operation, name), name)
 
+    def check_new(self, name: str) -> None:
+        """Raise NotPermitted or IsADirectory for a checked name under which no new file can be written."""
+        self.check_writable("write", name)
+        if name in self._above:
+            raise IsADirectory(f"write {name!r}: there is a directory of that name", name)
+
     # What `ServedRoot` says
 
     @property

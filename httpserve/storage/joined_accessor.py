@@ -9,13 +9,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from opendal.types import EntryMode
 
 from httpserve.base.tables import Listing
-from httpserve.errors import IsADirectory, NotADirectory, NotFound, Unsupported
+from httpserve.errors import NotADirectory, NotFound, Unsupported
 from httpserve.storage.accessor import Accessor, Presigned, Readable, Writable
 from httpserve.storage.in_place import InPlace
 from httpserve.storage.joined import Joined
@@ -32,6 +31,7 @@ class JoinedAccessor:
     def __init__(self, joined: Joined, accessor: Accessor) -> None:
         self._joined = joined
         self._accessor = accessor
+        self.open = accessor.open
         self.created = accessor.created
         self.note_of = accessor.note_of
         self.is_local = accessor.is_local
@@ -39,10 +39,6 @@ class JoinedAccessor:
     @property
     def label(self) -> str:
         return self._accessor.label
-
-    def open(self) -> Self:
-        self._accessor.open()
-        return self
 
     def stat(self, operation: str, name: str, *, is_directory: bool) -> Metadata:
         owner = self._joined.owner(name)
@@ -58,12 +54,18 @@ class JoinedAccessor:
         return (self._joined.owner(name) or self._accessor).read(name)
 
     def incoming(self, name: str) -> Writable:
-        return self._begun(self._accessor.incoming, name)
+        self._joined.check_new(name)
+        return self._accessor.incoming(name)
 
     @contextmanager
     def row(self) -> Iterator[Callable[[str], Writable]]:
         with self._accessor.row() as begin:
-            yield partial(self._begun, begin)
+
+            def begun(name: str) -> Writable:
+                self._joined.check_new(name)
+                return begin(name)
+
+            yield begun
 
     def renew(self, name: str, note: object) -> int | None:
         return self._accessor.renew(name, note) if self.may_change(name) else None
@@ -128,12 +130,6 @@ class JoinedAccessor:
         if owner is not None:
             raise Unsupported(owner.refusal(f"presign_{operation}", name), name)
         return self._accessor.presign(operation, name, seconds)
-
-    def _begun(self, begin: Callable[[str], Writable], name: str) -> Writable:
-        self._check("write", name)
-        if name in self._joined.directories():
-            raise IsADirectory(f"write {name!r}: there is a directory of that name", name)
-        return begin(name)
 
     def _check(self, operation: str, name: str) -> None:
         self._joined.check_writable(operation, name)

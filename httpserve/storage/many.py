@@ -20,7 +20,7 @@ from httpserve.base.text import counted
 from httpserve.base.threads import Aside
 from httpserve.errors import HttpServeError, StorageError, TreeFailed
 from httpserve.storage.accessor import Accessor, Writable
-from httpserve.storage.copying.trees import Item
+from httpserve.storage.copying.opening import Item
 from httpserve.storage.copying.unchanged import Manner
 from httpserve.storage.putting import UNCHANGED, put, renewed
 

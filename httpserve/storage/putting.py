@@ -13,22 +13,18 @@ from httpserve.errors import CopyFailed
 from httpserve.storage.accessor import Accessor, Writable
 from httpserve.storage.copying.copy import checked_digest, copy_in
 from httpserve.storage.copying.ends import TracedSource
-from httpserve.storage.copying.trees import Item
+from httpserve.storage.copying.opening import Item
 from httpserve.storage.copying.unchanged import Manner, Note, Origin
 
-UNCHANGED = "is unchanged, and was not copied again"
+# What the log says of a file
+COPIED, UNCHANGED = "was copied", "is unchanged, and was not copied again"
 
 
 class Put(NamedTuple):
-    """What became of one file: the hexadecimal SHA-256 of what is there, and whether it was there before."""
+    """What became of one file: the hexadecimal SHA-256 of what is there, and whether it is `COPIED` or `UNCHANGED`."""
 
     sha256: str
-    is_unchanged: bool
-
-    @property
-    def said(self) -> str:
-        """What the log says of the file."""
-        return UNCHANGED if self.is_unchanged else "was copied"
+    said: str
 
 
 def put(
@@ -40,6 +36,7 @@ def put(
     begin: Callable[[str], Writable],
     sha256: str | None = None,
     always: bool = False,
+    overwrite: bool = True,
     progress: Progress = None,
 ) -> Put:
     """Put *item*, unless `renewed` has, as *name*, as *manner* says. Blocks until it is there; *begin* makes it.
@@ -55,16 +52,17 @@ def put(
     try:
         if known is not None and digest is not None and source.origin == known:
             if _is_renewed(accessor, name, note, progress):
-                return Put(digest, is_unchanged=True)
+                return Put(digest, UNCHANGED)
             source.close()
             source = _opened(item, manner, None)
         new = begin(name)
+        new.may_replace = overwrite
         new.fields = manner.fields
         new.note = note = Note(manner)
         # No `with`: a copy discards what it does not commit.
         digest = copy_in(source, new, sha256=sha256, progress=progress)
         note.origin = source.origin
-        return Put(digest, is_unchanged=False)
+        return Put(digest, COPIED)
     except CopyFailed as error:
         error.name = error.name or name
         raise

@@ -24,7 +24,7 @@ from httpserve import (
     TreeReport,
     WaitTimeout,
 )
-from httpserve.storage.copying import unchanged
+from httpserve.storage.copying import local
 from tests.cases import each
 from tests.server.waits import AT_ONCE, PATIENT, fetch
 from tests.server.wire import eventually
@@ -37,7 +37,7 @@ NAMES = tuple(sorted(f"boot/{name}" for name in FILES))
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of files that count as rested at once."""
-    monkeypatch.setattr(unchanged, "RESTED_NS", 0)
+    monkeypatch.setattr(local, "RESTED_NS", 0)
     fill(tmp_path / "tree", FILES)
     return tmp_path / "tree"
 

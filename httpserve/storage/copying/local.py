@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 import threading
+import time
 
 from httpserve.base.descriptors import Descriptor
 from httpserve.base.log import logger
@@ -19,7 +20,10 @@ from httpserve.base.threads import run_shielded
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.storage.copying.ends import temporary_beside
 from httpserve.storage.copying.messages import changed, check_whole, missing, redacted_url, unreadable, unwritable
-from httpserve.storage.copying.unchanged import Origin, has_rested, origin_of_empty_file, origin_of_file
+from httpserve.storage.copying.unchanged import Origin
+
+# A change within a clock tick of the last one leaves the same times behind; git calls such a file racy.
+RESTED_NS = 2_000_000_000
 
 _log = logger("httpserve.storage")
 _ONLY_HTTP = Message(
@@ -38,6 +42,11 @@ def _where_missing(path: str) -> str:
     found = nearest_path(path)
     near = f"there is {found!r}" if found else ""
     return "; ".join(filter(None, (near, why)))
+
+
+def origin_of_file(found: os.stat_result) -> Origin:
+    """Return the origin for a local file that is not empty: some files of the system say 0 and have more."""
+    return Origin("file", (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
 
 class FileSource:
@@ -64,7 +73,7 @@ class FileSource:
         if stat.S_ISREG(found.st_mode) and found.st_size:
             self.size = found.st_size
         self._found = found
-        self._has_rested = has_rested(found)
+        self._has_rested = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) >= RESTED_NS
         self.origin = self._origin()
 
     @property
@@ -105,7 +114,7 @@ class FileSource:
         if self._found.st_size:
             return origin_of_file(self._found)
         try:
-            return None if os.pread(self._file.fileno(), 1, 0) else origin_of_empty_file()
+            return None if os.pread(self._file.fileno(), 1, 0) else Origin("file", "empty")
         except OSError:  # the copy will tell
             return None
 

@@ -19,43 +19,19 @@ from urllib.parse import quote, urlsplit
 import opendal
 from opendal.layers import TimeoutLayer
 
-from httpserve.base.arguments import checked_seconds
 from httpserve.base.names import is_name
 from httpserve.errors import HttpServeError, InvalidArgument, InvalidType
 from httpserve.storage.copying.ends import TracedSource
 from httpserve.storage.copying.listing import files_below
-from httpserve.storage.copying.local import FileSource
+from httpserve.storage.copying.local import FileSource, origin_of_file
 from httpserve.storage.copying.messages import missing, redacted_url, unreadable
-from httpserve.storage.copying.opening import check_operator, checked_path, open_source
+from httpserve.storage.copying.opening import Item, checked_source, is_remote, opened
 from httpserve.storage.copying.operator import ObjectSource, operator_path
-from httpserve.storage.copying.unchanged import Origin, origin_of_file, origin_of_object, store_of
+from httpserve.storage.copying.unchanged import Origin, origin_of_object, store_of
 
 OWN_PREFIX = ".httpserve-"  # of what another server of ours keeps in its directory
 MOST_LISTING_BYTES = 64 * 1024 * 1024  # of one directory over HTTP, some 500,000 files
 _JSON = "application/json"
-_HTTP_URL = re.compile(r"https?://", re.IGNORECASE)
-
-
-class Item(NamedTuple):
-    """One file to put.
-
-    Attributes:
-        name: Its path in the tree.
-        path: The path or the URL to open.
-        size: In bytes, as far as that is known.
-        origin: Which version it is, where that is known before it is opened.
-        opened: Opens it.
-    """
-
-    name: str
-    path: str
-    size: int | None
-    origin: Origin | None
-    opened: Callable[[Item, Origin | None], TracedSource]
-
-    def open(self, known: Origin | None) -> TracedSource:
-        """Open it. Told which version is *known*, it may come without bytes."""
-        return self.opened(self, known)
 
 
 class Tree(NamedTuple):
@@ -79,10 +55,8 @@ def tree_of(src: str | os.PathLike[str], operator: opendal.Operator | None, want
         SourceNotFound: There is none.
         CopyFailed: It is a file, or cannot be listed.
     """
-    path = checked_path(src, "src")
-    check_operator(operator)
-    checked_seconds("timeout", timeout)
-    if _HTTP_URL.match(path):
+    path = checked_source(src, operator, timeout)
+    if is_remote(path):
         return _url_tree(path, wanted, timeout)
     if operator is not None:
         return _operator_tree(path, operator, wanted, timeout)
@@ -208,7 +182,7 @@ def _operator_tree(path: str, operator: opendal.Operator, wanted: Wanted, timeou
     found = files_below(operator, directory, timeout=timeout)
     timed = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout))
     store, can_pin = store_of(operator), operator.capability().read_with_if_match
-    pinned, plain = partial(_opened_object, timed, timeout), partial(_opened, operator, timeout)
+    pinned, plain = partial(_opened_object, timed, timeout), partial(opened, operator, timeout)
     items = []
     for whole, size, etag in found:
         name = whole[len(directory) :]
@@ -219,30 +193,13 @@ def _operator_tree(path: str, operator: opendal.Operator, wanted: Wanted, timeou
     return Tree(items, {}, is_local=False)
 
 
-def _opened_file(item: Item, known: Origin | None) -> TracedSource:
-    return FileSource(item.path)
+def _opened_file(path: str, version: Origin | None) -> TracedSource:
+    return FileSource(path)
 
 
-def _opened_object(operator: opendal.Operator, timeout: float, item: Item, known: Origin | None) -> TracedSource:
-    assert item.origin is not None
-    return ObjectSource(item.path, operator, item.origin, timeout=timeout)
-
-
-def _opened(operator: opendal.Operator | None, timeout: float, item: Item, known: Origin | None) -> TracedSource:
-    return open_source(item.path, operator, timeout=timeout, known=known)
-
-
-def item_of(name: str, src: str | os.PathLike[str], operator: opendal.Operator | None, *, timeout: float) -> Item:
-    """Return one file to put as *name*; nothing is asked before it is opened. Raises InvalidType, InvalidArgument."""
-    path = checked_path(src, "src")
-    check_operator(operator)
-    checked_seconds("timeout", timeout)
-    return Item(name, path, None, None, partial(_opened, operator, timeout))
-
-
-def is_remote(path: str) -> bool:
-    """Tell whether a source is a URL."""
-    return _HTTP_URL.match(path) is not None
+def _opened_object(operator: opendal.Operator, timeout: float, path: str, version: Origin | None) -> TracedSource:
+    assert version is not None
+    return ObjectSource(path, operator, version, timeout=timeout)
 
 
 # A directory that httpserve lists
@@ -253,7 +210,7 @@ def _url_tree(url: str, wanted: Wanted, timeout: float) -> Tree:
     base = parts._replace(path=f"{parts.path.rstrip('/')}/", fragment="")
     items: list[Item] = []
     errors: dict[str, HttpServeError] = {}
-    opened = partial(_opened, None, timeout)
+    opened_url = partial(opened, None, timeout)
     waiting = [""]
     while waiting:
         directory = waiting.pop()
@@ -270,7 +227,7 @@ def _url_tree(url: str, wanted: Wanted, timeout: float) -> Tree:
                 waiting.append(f"{name}/")
             elif wanted(name):
                 address = base._replace(path=base.path + quote(name)).geturl()
-                items.append(Item(name, address, size, None, opened))
+                items.append(Item(name, address, size, None, opened_url))
     return Tree(items, errors, is_local=False)
 
 

@@ -8,16 +8,12 @@ the validator that its server gives it.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import time
 from collections.abc import Hashable
 from typing import NamedTuple, cast
 
 import opendal
 
-# A change within a clock tick of the last one leaves the same times behind; git calls such a file racy.
-RESTED_NS = 2_000_000_000
 _STRONG_ETAG = re.compile(r'"[^"]*"')
 
 
@@ -44,21 +40,6 @@ class Note:
     def __init__(self, manner: Manner) -> None:
         self.manner = manner
         self.origin: Origin | None = None
-
-
-def origin_of_file(found: os.stat_result) -> Origin:
-    """Return the origin for a local file that is not empty: some files of the system say 0 and have more."""
-    return Origin("file", (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
-
-
-def origin_of_empty_file() -> Origin:
-    """Return the origin for a local file in which there was nothing to read."""
-    return Origin("file", "empty")
-
-
-def has_rested(found: os.stat_result) -> bool:
-    """Say whether a local file had not changed for so long that a later change shows in its times."""
-    return time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) >= RESTED_NS
 
 
 def origin_of_object(store: Hashable, path: str, etag: str | None, size: int | None) -> Origin | None:

@@ -27,9 +27,8 @@ from httpserve.errors import (
     StorageError,
 )
 from httpserve.storage.directory import cleanup, journal, private
-from httpserve.storage.directory.changes import Changes
+from httpserve.storage.directory.changes import Changes, Incoming
 from httpserve.storage.directory.created import Version
-from httpserve.storage.directory.incoming import Incoming
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.open_file import (
     Irregular,
@@ -425,8 +424,9 @@ class Root:
             yield lambda name: changes.incoming(name, row)
 
     def note_of(self, name: str) -> tuple[object, str | None]:
-        """Do what `Changes.note_of` says."""
-        return self.changes.note_of(name)
+        """Return the note that the latest version of *name* came in with, and its digest; None where there is none."""
+        version = self.changes.created.versions.get(name)
+        return (None, None) if version is None else (version.note, version.sha256)
 
     def renew(self, name: str, note: object) -> int | None:
         """Do what `Changes.renew` says."""
