@@ -21,7 +21,8 @@ from tests.server.wire import next_line, unmeasured
 LONGEST_SECONDS = 50.0  # for what should take one
 
 PRELUDE = """
-import errno, gc, hashlib, json, logging, os, signal, sys, tempfile, threading, time
+import errno, gc, hashlib, json, logging, os, signal, sys, tempfile, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later say that a fork has one thread only
 from http.client import HTTPConnection
 from httpserve import *
 

@@ -27,8 +27,9 @@ class Full(logging.Handler):
         self.emptied = threading.Event()
         self.blocks = threading.Event()
 
-    def createLock(self) -> None:
-        self.lock = None  # so that each thread blocks for itself, as in a write
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.emit(record)  # without the handler's lock: each thread blocks for itself, as in a write
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         if "/full" in record.getMessage():
