@@ -32,6 +32,7 @@ LAST_LOOK_SECONDS = 0.005  # a delayed one after 40 ms
 _IN_KERNEL = (State.LEAVING, State.HANDED_OVER)
 # Looking up a member of an Enum takes a tenth of the time under its own name (before Python 3.12).
 _HANDED_OVER, _RECEIVED, _CUT = State.HANDED_OVER, State.RECEIVED, State.CUT
+_OVER = (_RECEIVED, _CUT)
 
 
 class Waiter(Latch):
@@ -139,7 +140,7 @@ class ExchangeLog:
         """Note that the kernel has taken the whole answer."""
         self.lock.acquire()
         try:
-            if not exchange.is_over:  # else it was written off meanwhile
+            if exchange.state not in _OVER:  # else it was written off meanwhile
                 exchange.state = _HANDED_OVER
                 exchange.ended = now
                 if self._await_downloads:

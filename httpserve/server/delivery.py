@@ -52,6 +52,7 @@ class Delivery:
         deadline: Until when the state may last, by the server's clock.
         fd: The socket's descriptor.
         flags: Those for an answer that leaves in one send.
+        local: Our address that the client connected to.
         receipts: The answers that are not known to have arrived.
         sock: The socket, which does not block.
         state: What the connection is doing.
@@ -61,7 +62,6 @@ class Delivery:
         "_closed_link",
         "_cut_at",
         "_held",
-        "_local",
         "_outgoing",
         "_outstanding",
         "_pause",
@@ -73,6 +73,7 @@ class Delivery:
         "deadline",
         "fd",
         "flags",
+        "local",
         "receipts",
         "sock",
         "state",
@@ -83,12 +84,12 @@ class Delivery:
         self.fd = sock.fileno()
         self.client = client
         self.client_port = client_port
+        self.local = _own_address(sock) if shared.local is None else shared.local
         self.state = State.IDLE
         self.deadline = now + shared.limits.idle
         self.flags = 0
         self.receipts = Receipts(shared)
         self._shared = shared
-        self._local = shared.local
         self._closed_link: ClosedLink | None = None
         self._cut_at: int | None = None  # how many bytes had been acknowledged when another thread cut the connection
         self._held = 0  # bytes of the budget for answers that wait
@@ -106,16 +107,6 @@ class Delivery:
         self.deadline = deadline
 
     # What records ask
-
-    @property
-    def local(self) -> str:
-        """Our address that the client connected to."""
-        if self._local is None:
-            try:
-                self._local = plain_address(self.sock.getsockname()[0])
-            except OSError:
-                self._local = ""
-        return self._local
 
     @property
     def known(self) -> str:
@@ -256,7 +247,7 @@ class Delivery:
         patience = MOMENT_SECONDS if now - self._progress_at < MOMENT_SECONDS else 0.0
         if self.receipts.latest is None:  # written off: the server has ended meanwhile
             return self.abandon(now)
-        clock, disk, slots = self._shared.clock, outgoing.disk(), self._shared.disks
+        clock, disk, slots = self._shared.clock, outgoing.disk, self._shared.disks
         if disk is not None and not slots.take(disk):
             return self._begin_pause(Wait(DISK_BUSY_SECONDS), now)
         try:
@@ -275,7 +266,12 @@ class Delivery:
             return self._wait_for_room(now)
         if ended is Sent.PAUSE:
             return self._begin_pause(outgoing.pause, now)
-        if outgoing.is_cut_on_purpose and self._shared.cutting is False and self.outstanding():
+        if (
+            ended is not Sent.ALL
+            and outgoing.is_cut_on_purpose
+            and self._shared.cutting is False
+            and self.outstanding()
+        ):
             return self._begin_pause(Wait(SETTLE_SECONDS), now)  # what left before must arrive: a reset drops it
         self._drop_outgoing()
         if ended is Sent.RESET:
@@ -500,6 +496,13 @@ def _opened(repeatable: Repeatable | None) -> Plan | None:
 def end_by(error: OSError) -> End:
     """Return how a connection that fails with this error ended."""
     return End.LOST if error.errno in _UNREACHABLE else End.RESET
+
+
+def _own_address(sock: socket.socket) -> str:
+    try:
+        return plain_address(sock.getsockname()[0])
+    except OSError:
+        return ""
 
 
 def plain_address(address: str) -> str:

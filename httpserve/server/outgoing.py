@@ -79,6 +79,8 @@ class Outgoing:
         is_chunked: Whether streams leave in chunks (RFC 9112 7.1).
 
     Attributes:
+        close: Closes the plan. Harmless when repeated.
+        disk: The disk that the content comes from; None where it is in memory.
         exchange: The record.
         pause: What to wait for after `Sent.PAUSE`.
     """
@@ -95,6 +97,8 @@ class Outgoing:
         "_left",
         "_piece",
         "_plan",
+        "close",
+        "disk",
         "exchange",
         "pause",
     )
@@ -123,23 +127,14 @@ class Outgoing:
         self._before = plan.before
         self.exchange = exchange
         self.pause = NO_WAIT
-
-    def close(self) -> None:
-        """Close the plan. Harmless when repeated."""
-        self._plan.close()
+        self.disk = next((step.file.disk for step in plan.sources if type(step) is Region), None)
+        self.close = plan.close
 
     @property
     def is_cut_on_purpose(self) -> bool:
         """Whether what comes next is an `Abort`."""
         steps = self._plan.steps
         return self._index < len(steps) and isinstance(steps[self._index], Abort)
-
-    def disk(self) -> int | None:
-        """Return the disk that the content comes from; None where it is in memory."""
-        for step in self._plan.sources:
-            if type(step) is Region:
-                return step.file.disk
-        return None
 
     def held_bytes(self) -> int:
         """Return about how much memory this answer takes while it waits for the client."""

@@ -30,7 +30,7 @@ class OpenFile:
     It closes *fd*; *path* is what was opened, and had this number of *links*.
     """
 
-    __slots__ = ("_has_path", "_path", "_seen", "fd", "fields", "identity", "name", "sha256", "shares_second")
+    __slots__ = ("_has_path", "_path", "_seen", "disk", "fd", "fields", "identity", "name", "sha256", "shares_second")
 
     is_whole = True
     etag = None  # the site makes one of the identity
@@ -48,6 +48,7 @@ class OpenFile:
         fields: Fields = (),
     ) -> None:
         self.fd = fd
+        self.disk = identity.device  # that it lies on
         self.name = name
         self.identity = identity
         self.sha256 = sha256
@@ -56,11 +57,6 @@ class OpenFile:
         self._path = path
         self._has_path = True  # at the last look: whether the path led here
         self._seen = (identity.mtime_ns, identity.size, identity.ctime_ns, links)  # at the last look
-
-    @property
-    def disk(self) -> int:
-        """The device that it lies on."""
-        return self.identity.device
 
     def arrived(self, offset: int, length: int, seconds: float) -> int:
         """Return *length*: all of it is there."""
