@@ -15,7 +15,7 @@ from httpserve import HttpServerClient
 @target_factory.reg_driver
 @attr.s(eq=False)
 class HttpServeDriver(Driver):
-    bindings = {"board": "NetworkService"}  # noqa: RUF012  (as all of labgrid's drivers)
+    bindings = {"board": "NetworkService"}  # noqa: RUF012 - as all of labgrid's drivers
 
     def on_activate(self):
         self.http = HttpServerClient(peer=self.board.address)

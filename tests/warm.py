@@ -293,7 +293,7 @@ def _run(job: dict[str, Any], streams: list[int]) -> None:
     if job["under"]:
         _have_own_mounts(job["under"])
     sys.stdout = sys.__stdout__ = _output(1, sys.stdout)  # type: ignore[assignment, misc]  # it is one
-    sys.stderr = sys.__stderr__ = _output(2, sys.stderr)  # type: ignore[assignment, misc]
+    sys.stderr = sys.__stderr__ = _output(2, sys.stderr)  # type: ignore[assignment, misc]  # likewise
     sys.warnoptions[:] = job["filters"]
     for action, _, category in (f"{text}::".split(":")[:3] for text in job["filters"]):
         warnings.filterwarnings(action, category=vars(builtins)[category or "Warning"])  # type: ignore[arg-type]  # a word of -W

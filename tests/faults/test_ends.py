@@ -126,13 +126,13 @@ def test_a_whole_download_ends_in_good_order_also_when_the_server_dies_behind_it
 
 def test_a_stopped_process_that_goes_on_answers_at_once(root: Path) -> None:
     (root / "f").write_bytes(b"content")
-    with serving(root, "", timeout=2.0) as (process, port):
+    with serving(root, "", timeout=4.0) as (process, port):
         slow = Board(port, quick=False)
         eventually(lambda: slow.got, "the download")
         with Wire(port) as half:
             half.send(b"GET /f HTTP/1.1\r\n")
             process.send_signal(signal.SIGSTOP)
-            time.sleep(0.8)  # longer than the time between two looks at a slow download, a quarter of the timeout
+            time.sleep(1.1)  # longer than the time between two looks at a slow download, a quarter of the timeout
             half.send(b"Host: bench\r\n\r\n")
             process.send_signal(signal.SIGCONT)
 

@@ -418,7 +418,7 @@ def test_alarm_clock_of_the_caller_is_put_back(run: Run, folder: Path) -> None:
 
 
 def test_alarm_that_python_drops_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("httpserve.cli.signals.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("httpserve.cli.signals.AGAIN_SECONDS", 0.5)  # long enough to leave the block
     raised = 0
 
     with Signals(is_last=False) as signals, signals.limited(0.05):

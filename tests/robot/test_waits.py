@@ -196,10 +196,11 @@ def test_timeout_of_a_test_ends_a_wait(tmp_path: Path) -> None:
     suite = write(
         tmp_path,
         """
-Waits For Ever
-    [Timeout]    500 ms
+Starts
     Start HTTP Server
     Put Text    Image    kernel
+Waits For Ever
+    [Timeout]    500 ms
     Wait For Download    Image    timeout=${None}
 Goes On
     HTTP Server Should Be Running
@@ -210,7 +211,7 @@ Goes On
         output, _ = process.communicate(timeout=END_SECONDS)
 
     result = ExecutionResult(str(tmp_path / "out" / "output.xml"))
-    waits, goes_on = result.suite.tests
+    _, waits, goes_on = result.suite.tests
     assert waits.message == "Test timeout 500 milliseconds exceeded.", output
     assert goes_on.passed
     assert waits.elapsed_time.total_seconds() < 30

@@ -74,7 +74,7 @@ def test_stalled_readers_take_no_thread_each(bench: HttpServerClient, big: Path)
 def test_a_reader_that_stops_for_good_is_cut_after_the_timeout(tmp_path: Path, big: Path) -> None:
     os.link(big, tmp_path / "f")
     with (
-        HttpServerClient(tmp_path, host="127.0.0.1", timeout=0.1) as client,
+        HttpServerClient(tmp_path, host="127.0.0.1", timeout=0.5) as client,
         Wire(client.get_port(), receive_bytes=4096) as wire,
     ):
         wire.get("/f")

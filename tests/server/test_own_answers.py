@@ -327,13 +327,13 @@ def test_an_app_that_stops_in_the_middle_of_its_answer_is_cut_at_its_deadline(be
         go_on.wait(20)
         yield b"b"
 
-    handle = bench.mount("/stuck", stuck, timeout=0.1)
+    handle = bench.mount("/stuck", stuck, timeout=0.5)
     with Wire(bench.get_port()) as wire:
         wire.get("/stuck")
         wire.read_head()
         assert wire.rest_until_any_end() == b"a"
 
-    eventually(lambda: handle.hits[0].error == "nothing came in 0.1 s")
+    eventually(lambda: handle.hits[0].error == "nothing came in 0.5 s")
     go_on.set()
     eventually(lambda: not any(thread.name == "httpserve:answer" for thread in threading.enumerate()))
 

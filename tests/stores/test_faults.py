@@ -26,7 +26,7 @@ OLD, NEW = pattern(SIZE, 1), pattern(SIZE, 2)
 AT = 600_003  # where a read is spoiled
 # How long a server waits for its store: where the store shall answer in the end, and where it shall not.
 LONG = {"look_timeout": 5.0, "read_timeout": 0.7, "read_tries": 30}
-SHORT = {"look_timeout": 0.3, "read_timeout": 0.3, "read_tries": 2}
+SHORT = {"look_timeout": 1.0, "read_timeout": 1.0, "read_tries": 2}
 
 
 class Lab(NamedTuple):
@@ -248,7 +248,7 @@ def test_what_changes_under_way_is_never_mixed(
 
 def test_boards_on_local_files_notice_nothing_of_a_store_that_hangs(make: Make, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(OLD)
-    lab = make()
+    lab = make(look_timeout=60.0)
     url = lab.client.serve("local", tmp_path / "f")
     stalled = lab.proxy.spoil("stall", method="", at=-1, times=0)
     with contextlib.ExitStack() as stack:
@@ -279,7 +279,7 @@ def test_what_is_cached_is_served_within_fresh_for_while_the_store_is_down(make:
 
 
 def test_the_store_is_asked_no_more_than_is_needed(make: Make) -> None:
-    lab = make(cache_bytes=0)
+    lab = make(cache_bytes=0, look_timeout=60.0)
     lab.store.write("f", OLD)
     assert lab.proxy.seen() == []  # it has started
     etag = lab.get("f", method="HEAD")["ETag"]

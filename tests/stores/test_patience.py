@@ -29,7 +29,7 @@ def test_a_look_is_tried_as_often_as_is_said(s3: Place, proxy: Proxy, tries: int
 def test_a_read_goes_on_for_as_long_as_is_said(s3: Place, proxy: Proxy) -> None:
     s3.operator().write("Image", pattern(1_000_000))
     with HttpServerClient(
-        host="127.0.0.1", root=s3.through(proxy).operator(), cache_bytes=0, read_timeout=0.3, read_tries=1
+        host="127.0.0.1", root=s3.through(proxy).operator(), cache_bytes=0, read_timeout=1.0, read_tries=1
     ) as http:
         stalled = proxy.spoil("stall", method="GET", at=500_000, times=0)
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):

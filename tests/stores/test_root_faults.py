@@ -29,7 +29,7 @@ from tests.stores.servers import Place
 
 CONTENT = pattern(3 * 1024 * 1024 + 17)
 OTHER = pattern(3 * 1024 * 1024 + 17, seed=1)
-LITTLE = Patience(look=0.1, read=0.1, reads=2, write=0.1)
+LITTLE = Patience(look=0.5, read=0.5, reads=2, write=0.5)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def reached(s3: Place, proxy: Proxy) -> opendal.Operator:
 
 
 @contextlib.contextmanager
-def served(operator: opendal.Operator, patience: Patience = LITTLE) -> Iterator[StoreRoot]:
+def served(operator: opendal.Operator, patience: Patience) -> Iterator[StoreRoot]:
     root = StoreRoot(operator, patience=patience).open()
     try:
         yield root
@@ -80,19 +80,20 @@ BROKEN: dict[str, Callable[[Proxy], object]] = {
 def test_a_store_that_fails_is_told_and_nothing_is_taken_for_missing(
     reached: opendal.Operator, proxy: Proxy, breaks: Callable[[Proxy], object]
 ) -> None:
-    with served(reached) as root:
+    with served(reached, LITTLE) as root, ThreadPoolExecutor() as pool:
         file = opened(root)
         breaks(proxy)
 
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: opened(root),
             lambda: opened(root, "missing"),
             lambda: root.entries("", lambda last: True),
             lambda: stream_of(file),
             lambda: root.incoming("new"),
-        ):
+        ]
+        for called in [pool.submit(call) for call in calls]:
             with pytest.raises(errors.StoreUnavailable, match="Operator"):
-                call()
+                called.result()
         proxy.mend()
         if breaks is not BROKEN["down"]:  # then the port may be another's by now
             assert opened(root).identity == file.identity
@@ -164,7 +165,7 @@ def test_ctrl_c_ends_a_call_that_waits_for_the_store(
 
 def test_a_forked_child_is_told_what_to_do(reached: opendal.Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("httpserve.storage.store.calls.PROBE_SECONDS", 0.2)  # it never answers there
-    with served(reached) as root:
+    with served(reached, Patience()) as root:
         read, write = os.pipe()
         child = os.fork()
         if not child:

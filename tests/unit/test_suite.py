@@ -1,4 +1,4 @@
-"""The tests hold to two rules: each asserts something, and none reads what is private to the package."""
+"""The tests hold to rules: each asserts something, none reads what is private to the package, each mark says why."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 
 from tests.cases import each
 
-TESTS = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve()
+TESTS = HERE.parents[1]
 FILES = sorted(TESTS.rglob("*.py"))
+SOURCES = ["httpserve", "benchmarks", "examples"]
 PUBLIC_ALL_THE_SAME = {
     "_repr_html_",  # notebooks call it
     "_asdict", "_fields", "_replace",  # named tuples have no other names for them
@@ -23,6 +25,7 @@ PUBLIC_ALL_THE_SAME = {
 PRIVATE = "_{1,2}[A-Za-z][A-Za-z0-9_]*(?<!__)"  # names with two underscores at each end are Python's
 BY_NAME = {"getattr", "setattr", "hasattr", "delattr", "attrgetter", "patch", "object"}  # take an attribute as text
 NAMING = (ast.Attribute, ast.ImportFrom, ast.Constant, ast.Call, ast.Subscript, ast.FunctionDef, ast.AnnAssign)
+WHY_NOT_SAID = re.compile(r"#\s*(?:type: ignore|noqa|pragma: no)\b[^#\n-]*$", re.MULTILINE)  # for mypy, ruff, coverage
 WITHOUT_CALLS = (ast.Name, ast.expr_context, ast.operator, ast.cmpop)  # half of what a tree has
 FAIL = {"raises", "warns", "fail", "assert_outcomes", "fnmatch_lines", "check_call"}  # of pytest and others
 # Each of them calls what raises where something is wrong.
@@ -65,7 +68,7 @@ def read() -> tuple[list[Function], list[str]]:
                 elif isinstance(node, (ast.Assert, ast.Raise)):
                     function.fails = True
             todo += [(child, inside) for child in ast.iter_child_nodes(node) if not isinstance(child, WITHOUT_CALLS)]
-        if path != Path(__file__).resolve():  # whose examples are to be found
+        if path != HERE:  # whose examples are to be found
             private += [f"{path.relative_to(TESTS.parent)}:{line}: {name}" for line, name in private_names(nodes)]
     return functions, private
 
@@ -155,3 +158,17 @@ def test_each_test_asserts_something() -> None:
     tests = {function.name for function in functions if function.name.startswith("test_")}
 
     assert tests - asserting <= ASSERT_BY_NOT_RAISING
+
+
+def test_each_mark_that_silences_a_tool_says_why() -> None:
+    files = {*FILES, *(path for top in SOURCES for path in (TESTS.parent / top).rglob("*.py"))} - {HERE}
+
+    marks = [
+        f"{path.relative_to(TESTS.parent)}:{text.count(chr(10), 0, mark.start()) + 1}: {mark[0]}"
+        for path, text in ((path, path.read_text(encoding="utf-8")) for path in files)
+        for mark in WHY_NOT_SAID.finditer(text)
+    ]
+
+    assert marks == []
+    for line, is_bare in (("x = 1  # type: ignore[misc]\n", True), ("x = 1  # noqa: F401 - read below\n", False)):
+        assert bool(WHY_NOT_SAID.search(line)) is is_bare

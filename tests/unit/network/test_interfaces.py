@@ -80,7 +80,7 @@ def test_the_resolver_tells_the_same_main_addresses() -> None:
 
 
 def test_psutil_tells_the_same_addresses_as_the_kernel() -> None:
-    pytest.importorskip("psutil")
+    pytest.importorskip("psutil", reason="psutil is not installed")
 
     found = from_psutil()
 

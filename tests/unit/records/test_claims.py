@@ -434,7 +434,6 @@ def test_who_wants_acknowledgments_waits_for_those_that_are_due_and_no_longer(cl
 
     claims.log.await_due(lambda exchange: exchange.link is not other)
 
-    assert (due.times, overdue.times, other.times) == (3, 0, 0)
     assert [record.completed for record in claims.log.requests()] == [True, False, False, False]
 
 

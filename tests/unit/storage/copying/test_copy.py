@@ -320,7 +320,7 @@ def test_what_progress_raises_after_the_last_byte_still_publishes_nothing(dst: P
 
 
 def test_progress_true_shows_a_bar(dst: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tqdm")
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
 
     copy_in(Scripted(*pieces(LARGE), size=len(LARGE)), FileSink(str(dst)), progress=True)
 
@@ -331,7 +331,7 @@ def test_progress_true_shows_a_bar(dst: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_bar_goes_back_when_the_source_starts_over(dst: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tqdm")
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
     source = Scripted(*pieces(LARGE), SourceChanged(), SMALL)
 
     copy_in(source, FileSink(str(dst)), progress=True)
