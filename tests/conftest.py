@@ -135,8 +135,7 @@ def connections_at(port: int) -> int:
 
 
 def _others(servers: set[str]) -> list[threading.Thread]:
-    known = servers | ({"httpserve:lists"} if servers else set())  # that of a root may be theirs
-    return [thread for thread in our_threads() if _server_of(thread) not in known]
+    return [thread for thread in our_threads() if _server_of(thread) not in servers]
 
 
 def _new_sockets(before: dict[str, int], servers: set[str]) -> dict[str, int]:

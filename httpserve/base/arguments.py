@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
 import time
 
+from httpserve.base.paths import scheme_of
 from httpserve.errors import InvalidArgument, InvalidType, NotFound
 
 StrPath = str | os.PathLike[str]
 
 MOST_BITS = 256  # of the largest number that a message shows
 AHEAD_SECONDS = 86400.0  # of `since`: a clock may be set back after it was read; milliseconds are thousands of years
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SINCE = "in seconds since the epoch, as time.time() gives"
 
 
@@ -57,7 +56,7 @@ def checked_directory(name: str, value: object) -> str:
         raise InvalidType(f"{name} must be a str or a path, not {value!r}")
     if not text or "\0" in text:
         raise InvalidArgument(f"{name} {text!r} is not a path; leave it out for a private directory")
-    if _URL.match(text):
+    if scheme_of(text):
         shown = text.partition("?")[0]  # a query may have a key
         raise InvalidArgument(f"{name} {shown!r} is a URL; a store is root=, a directory {name}=")
     if text == "~" or text.startswith("~/"):

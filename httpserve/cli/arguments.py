@@ -6,6 +6,7 @@ Knows arguments and their texts. Does nothing with them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
 from httpserve import HttpServeError, __version__
-from httpserve.base.text import Hint, Message, printable, worded
+from httpserve.base.text import Hint, Message, bytes_of, printable, worded
 from httpserve.cli.paths import COMMANDS, is_store, what_to_serve
 
 if TYPE_CHECKING:
@@ -394,11 +395,10 @@ def port_number(text: str) -> int:
 
 
 def byte_count(text: str) -> int:
-    """Read a number of bytes above 0, or of the units that K, M, G and T stand for."""
-    match = re.fullmatch(r"([0-9]{1,15})(?:([KMGT])(?:iB|B)?)?", text, re.IGNORECASE)
-    count = int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[(match[2] or "").upper()] if match else 0
-    if count:
-        return count
+    """Read a number of bytes above 0, or one with a unit such as 64M (MiB)."""
+    with contextlib.suppress(ValueError):
+        if count := bytes_of(text):
+            return count
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes above 0, such as 64M")
 
 

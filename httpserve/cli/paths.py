@@ -6,17 +6,15 @@ Knows files and directories. Does not know the server.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from httpserve import InvalidArgument, NotFound, NotPermitted
+from httpserve.base.paths import nearest_path, place_of, scheme_of
 
 COMMANDS = ("put", "doctor", "cache")  # as the first word
 URLS = ("http://", "https://")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Served(NamedTuple):
@@ -49,7 +47,7 @@ class Served(NamedTuple):
         """Return the name that a text means, which may also be the path of what is served, as a shell completes it."""
         if not os.path.exists(self.path_of(text.lstrip("/"))) and os.path.exists(text):
             for top, path in self.paths.items():
-                rest = os.path.relpath(_place(text), _place(path))
+                rest = os.path.relpath(place_of(text), place_of(path))
                 if rest.partition("/")[0] != "..":
                     return os.path.normpath(os.path.join(top, rest))
         return text
@@ -70,13 +68,7 @@ class Served(NamedTuple):
 def is_store(path: str) -> bool:
     """Tell whether a path is the URL of a store: of http and https one that ends in `/`, as a directory does."""
     is_file = path.lower().startswith(URLS) and not path.endswith("/")
-    return _URL.match(path) is not None and not is_file and not os.path.exists(path)
-
-
-def shown_store(url: str) -> str:
-    """Return the URL of a store without what may be secret in it: user, password and query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return scheme_of(path) != "" and not is_file and not os.path.exists(path)
 
 
 def what_to_serve(paths: Sequence[str], *, is_beside: bool = False) -> Served:
@@ -95,7 +87,7 @@ def what_to_serve(paths: Sequence[str], *, is_beside: bool = False) -> Served:
         return Served({"": paths[0]}, paths[0])
     places: dict[str, str] = {}
     for path in paths:
-        place = _place(path)
+        place = place_of(path)
         name = os.path.basename(os.path.normpath(path))
         name = os.path.basename(place) if name in (".", "..") else name
         if not name:
@@ -110,15 +102,6 @@ def what_to_serve(paths: Sequence[str], *, is_beside: bool = False) -> Served:
         and all(os.path.basename(place) == name for name, place in places.items())
     )
     return Served(places, directories.pop() if is_one else None)
-
-
-def _place(path: str) -> str:
-    """Return the real path; of a symlink to something in its own directory that of the symlink."""
-    real = os.path.realpath(path)
-    above, name = os.path.split(path.rstrip("/"))
-    above = os.path.realpath(above)
-    is_within = name not in ("", ".", "..") and real.startswith(f"{above.rstrip('/')}/")
-    return os.path.join(above, name) if is_within else real
 
 
 def _check(path: str, paths: Sequence[str]) -> None:
@@ -145,7 +128,7 @@ def _right_form(path: str, paths: Sequence[str]) -> str:
         return f"; to serve a copy of what a URL has: httpserve put {shlex.quote(path)} NAME"
     if len(paths) == 2 and path == paths[1] and os.path.isfile(paths[0]):
         return f"; to serve a file under another name: httpserve put {shlex.join(paths)}"
-    near = _nearest(path)
+    near = nearest_path(path)
     return f"; there is {near!r}" if near else ""
 
 
@@ -154,16 +137,3 @@ def _command_like(word: str) -> str:
     import difflib  # only where something is wrong
 
     return next(iter(difflib.get_close_matches(word.lower(), COMMANDS, 1)), "")
-
-
-def _nearest(path: str) -> str:
-    """Return the path beside this one that is most like it; empty where there is none."""
-    import difflib  # only where something is wrong
-
-    above, name = os.path.split(path.rstrip("/"))
-    try:
-        there = {one.lower(): one for one in os.listdir(above or ".")}
-    except OSError:
-        return ""
-    alike = difflib.get_close_matches(name.lower(), there, 1)
-    return os.path.join(above, there[alike[0]]) if alike else ""

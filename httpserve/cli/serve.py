@@ -32,10 +32,11 @@ from httpserve import (
     WaitTimeout,
     __version__,
 )
+from httpserve.base.paths import shown_url
 from httpserve.base.text import counted, printable
 from httpserve.cli.arguments import EXIT_ERROR, Options, explained, explained_here
 from httpserve.cli.events import UNDER_WAY, Event, EventFeed
-from httpserve.cli.paths import Served, shown_store, what_to_serve
+from httpserve.cli.paths import Served, what_to_serve
 from httpserve.cli.port_file import port_file, remove_stale
 from httpserve.cli.qr import qr_code
 from httpserve.cli.screen import Lines, LogTo, amount, amounts
@@ -182,7 +183,7 @@ class ServeCommand:
         self._awaited = {served.name_of(name): boards for name, boards in self._awaited.items()}
         options.faults = [said._replace(name=said.name and served.name_of(said.name)) for said in options.faults]
         if options.is_port_bare and not options.quiet:
-            what = served.directory or shown_store(options.store) or " ".join(served.names)
+            what = served.directory or shown_url(options.store) or " ".join(served.names)
             self._lines.say(f"httpserve: serving {printable(what)!r} at port {options.port}")
         return served
 
@@ -265,7 +266,7 @@ class ServeCommand:
         options = self._options
         path: str | list[str] = options.src or ""
         if not path:
-            paths = [shown_store(options.store), *options.paths] if options.store else options.paths
+            paths = [shown_url(options.store), *options.paths] if options.store else options.paths
             path = paths if len(paths) > 1 else paths[0]
         where = {"url": url, "host": client.get_host(), "port": client.get_port()}
         self._tell(Event("listening", {**where, "path": path, "pid": os.getpid(), "version": __version__}))

@@ -6,21 +6,20 @@ Knows the arguments that say so. Opens nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import opendal
 
 from httpserve.base.arguments import StrPath, checked_count, checked_directory, checked_seconds
+from httpserve.base.outcome import StoreSeen
+from httpserve.base.paths import scheme_of
 from httpserve.errors import InvalidArgument, InvalidType, Unsupported
 from httpserve.site.redirects import Redirects
 from httpserve.storage.accessor import Accessor
 from httpserve.storage.directory.root import Root
 from httpserve.storage.directory_accessor import DirectoryAccessor
-from httpserve.storage.operators import is_url, new_operator
+from httpserve.storage.operators import new_operator
 from httpserve.storage.served import Listeners, ServedRoot
-
-if TYPE_CHECKING:
-    from httpserve.storage.store.examining import StoreSeen
 
 CACHE_BYTES = 8 * 1024**3
 
@@ -67,7 +66,7 @@ def files_of(
             raise InvalidArgument(f"redirect={terms.redirect!r} sends clients on to a store, and root= names none")
         root = Root(directory, remove_created=remove_created is not False, read_only=read_only, listeners=listeners)
         return Files(root, DirectoryAccessor(root))
-    if isinstance(operator, str) and is_url(operator):
+    if isinstance(operator, str) and scheme_of(operator):
         operator = new_operator(operator, {})
     if directory is not None:
         raise InvalidArgument("root_dir and root are both given; files live in a directory or in a store")

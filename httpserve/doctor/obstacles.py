@@ -26,13 +26,9 @@ _RULES = {
 }
 
 
-def look_at_firewall(situation: Situation) -> Iterator[Finding]:
-    """Name the firewalls, and the rule to add where no board has come through yet."""
-    return about_firewalls(situation, firewalls())
-
-
-def about_firewalls(situation: Situation, found: Sequence[Firewall]) -> Iterator[Finding]:
-    """Say what these firewalls mean for boards."""
+def look_at_firewall(situation: Situation, found: Sequence[Firewall] | None = None) -> Iterator[Finding]:
+    """Name the firewalls, and the rule to add where no board has come through yet. Default: those of this host."""
+    found = firewalls() if found is None else found
     for firewall in found:
         yield _firewall(situation, firewall)
     if not found:
@@ -51,13 +47,9 @@ def _firewall(situation: Situation, firewall: Firewall) -> Finding:
     return Finding("warn", "firewall", f"{about} may drop what boards send, and say nothing", step, data)
 
 
-def look_at_machine(situation: Situation) -> Iterator[Finding]:
-    """Say whether this is WSL, a container or a virtual machine, and what boards need then."""
-    return about_machine(situation, machine())
-
-
-def about_machine(situation: Situation, host: Machine) -> Iterator[Finding]:
-    """Say what such a machine means for boards."""
+def look_at_machine(situation: Situation, host: Machine | None = None) -> Iterator[Finding]:
+    """Say whether it is WSL, a container or a virtual machine, and what boards need then. Default: this one."""
+    host = host or machine()
     version, kind, below = host.wsl, host.container, host.hypervisor
     is_settled = bool(situation.boards) or situation.advertise is not None
     port = situation.port or "PORT"

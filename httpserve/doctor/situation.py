@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
+from httpserve.base.outcome import StoreSeen
 from httpserve.doctor.port_owner import PortOwner
-from httpserve.doctor.store import StoreSeen
 from httpserve.network.choice import answering
 from httpserve.network.interfaces import InterfaceAddress, interfaces
 from httpserve.records.model import Missing, RequestRecord

@@ -6,68 +6,13 @@ Knows what a store was seen to do. Does not know how it is asked, nor what lies 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
+from httpserve.base.outcome import StoreSeen
 from httpserve.base.text import Hint, Message, size
 from httpserve.doctor.report import Finding
 
 MOST_SKEW_SECONDS = 60.0  # S3 refuses a request from 15 minutes on
 SLOW_SECONDS = 0.5  # EDK2 gives up after 5, and a request asks once or twice
-
-
-class CacheSeen(Protocol):
-    """The cache on this host."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def limit(self) -> int: ...
-
-    @property
-    def bytes(self) -> int: ...
-
-    @property
-    def free(self) -> int: ...
-
-
-class StoreSeen(Protocol):
-    """What a store was seen to do.
-
-    Attributes:
-        label: What it is.
-        error: Why it does not answer; empty if it does.
-        seconds: How long one look at an object took, at best.
-        lacks: What boards or scripts may miss.
-        list_error: Why it does not list; empty if it does, or never can.
-        is_pinned: Whether it holds a read to one version; None: nothing lies there to try it with.
-        skew: By how many seconds its clock is ahead of this host's; None: it does not say.
-        cache: What is kept of it on this host; None: nothing.
-    """
-
-    @property
-    def label(self) -> str: ...
-
-    @property
-    def error(self) -> str: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-    @property
-    def lacks(self) -> tuple[str, ...]: ...
-
-    @property
-    def list_error(self) -> str: ...
-
-    @property
-    def is_pinned(self) -> bool | None: ...
-
-    @property
-    def skew(self) -> float | None: ...
-
-    @property
-    def cache(self) -> CacheSeen | None: ...
 
 
 def look_at_store(seen: StoreSeen) -> Iterator[Finding]:

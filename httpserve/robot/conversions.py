@@ -25,6 +25,7 @@ from robot.running.arguments import ArgumentSpec
 from httpserve import AcceptedUploads, ExpectedDownload, ExpectedUpload, Hold, InvalidArgument, UploadRecord
 from httpserve.base.text import bytes_of, size
 from httpserve.faults.grammar import place_of
+from httpserve.storage.operators import new_operator
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *%")
 _NAMED = re.compile(r"([A-Za-z]\w*)=")
@@ -206,6 +207,23 @@ def to_service(value: object) -> Service:
     if isinstance(value, str | opendal.Operator):
         return Service(value)
     raise ValueError("write the name of an OpenDAL service such as s3, or give what Create Operator returned")
+
+
+def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Operator | None:
+    """Return the operator that a keyword's arguments describe, if any. Raises InvalidArgument if they are invalid."""
+    if service is None:
+        if options:
+            raise InvalidArgument(f"{_named(options)} is not an argument; a service's options go with operator=NAME")
+        return None
+    if isinstance(service.value, str):
+        return new_operator(service.value, options)
+    if options:
+        raise InvalidArgument(f"{_named(options)} comes too late for an operator: give it to Create Operator")
+    return service.value
+
+
+def _named(options: dict[str, str]) -> str:
+    return ", ".join(f"{name}=" for name in options)
 
 
 def to_awaited(value: object) -> Awaited:

@@ -13,9 +13,8 @@ import opendal
 
 from httpserve import TreeReport
 from httpserve.base.text import printable, size
-from httpserve.robot.conversions import Address, Service, Source, seconds
+from httpserve.robot.conversions import Address, Service, Source, operator_of, seconds
 from httpserve.robot.keyword import Keywords, keyword, show_link
-from httpserve.robot.operators import operator_of
 from httpserve.storage.operators import new_operator
 
 

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 from robot.utils import ConnectionCache, eq
 
 from httpserve import HttpServeError, HttpServerClient, InvalidArgument, ServerNotRunning
-from httpserve.robot.conversions import AutoClose, Service, Size, seconds
-from httpserve.robot.operators import operator_of
-from httpserve.storage.operators import is_url
+from httpserve.base.paths import scheme_of
+from httpserve.robot.conversions import AutoClose, Service, Size, operator_of, seconds
 
 DEFAULT_ALIAS = "default"
 
@@ -182,7 +181,7 @@ def _in_python(value: Any) -> Any:  # Any: of any argument of the constructor
         return seconds(value)
     if isinstance(value, Service):
         # The text of a URL stays one: two operators of the same URL are not equal, and settings are compared.
-        is_text = isinstance(value.value, str) and is_url(value.value)
+        is_text = isinstance(value.value, str) and bool(scheme_of(value.value))
         return value.value if is_text else operator_of(value, {})
     return value.value if isinstance(value, Size) else value
 

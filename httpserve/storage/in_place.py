@@ -6,11 +6,10 @@ Knows which path a name means. Never writes there, and knows nothing of the othe
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import NoReturn, Self
 
-from httpserve.base.near import nearest_path
+from httpserve.base.paths import nearest_path, place_of, scheme_of
 from httpserve.base.text import InPython, Message
 from httpserve.base.threads import Latch
 from httpserve.errors import (
@@ -30,8 +29,6 @@ from httpserve.storage.directory.root import Root
 from httpserve.storage.directory_accessor import DirectoryAccessor, DirectoryReadable
 from httpserve.storage.metadata import Metadata, Names
 from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, NewVersion, Status
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class InPlace:
@@ -221,15 +218,6 @@ class _Again:
         return self._inner.change_would_show(since)
 
 
-def place_of(path: str) -> str:
-    """Return the real path; of a symlink to something in its own directory that of the symlink."""
-    real = os.path.realpath(path)
-    above, name = os.path.split(path.rstrip("/"))
-    above = os.path.realpath(above)
-    is_within = name not in ("", ".", "..") and real.startswith(f"{above.rstrip('/')}/")
-    return os.path.join(above, name) if is_within else real
-
-
 def _checked(path: str | os.PathLike[str]) -> str:
     """Return the path of a file or directory that is there and can be read."""
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
@@ -237,7 +225,7 @@ def _checked(path: str | os.PathLike[str]) -> str:
         raise InvalidType(f"serve takes a path as str or path, not {path!r}")
     if not text or "\0" in text:
         raise InvalidArgument(f"serve: {text!r} is not a path")
-    if _URL.match(text):
+    if scheme_of(text):
         raise InvalidArgument(f"serve: {text!r} is a URL; put_file(name, src) serves a copy of what a URL has")
     if text.startswith("~") and not os.path.exists(text):
         raise InvalidArgument(f"serve: {text!r}: a ~ is not replaced; pass os.path.expanduser(path)")

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import opendal
 from opendal import exceptions as theirs
 
+from httpserve.base.paths import scheme_of, shown_url
 from httpserve.errors import InvalidArgument
 
 LIKENESS = 0.8  # of a misspelt option to the one that is meant
@@ -21,12 +22,6 @@ LIKENESS = 0.8  # of a misspelt option to the one that is meant
 _REFUSALS = (theirs.ConfigInvalid, theirs.Unsupported, theirs.Unexpected, theirs.Error)
 
 _LACKS = re.compile(r"(\w+) is (?:misconfigured|empty|required|not specified|missing)|missing field `(\w+)`")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-
-
-def is_url(text: str) -> bool:
-    """Tell whether a text is a URL, such as that of a store."""
-    return _URL.match(text) is not None
 
 
 def new_operator(service: str, options: Mapping[str, str]) -> opendal.Operator:
@@ -39,25 +34,17 @@ def new_operator(service: str, options: Mapping[str, str]) -> opendal.Operator:
     Raises:
         InvalidArgument: OpenDAL has no such service, or refuses the options; the message names them, without values.
     """
-    scheme = _URL.match(service)
-    name = service if scheme is None else scheme[1].lower()
-    given = dict(options) if scheme is None else {**dict(parse_qsl(urlsplit(service).query)), **options}
+    scheme = scheme_of(service)
+    name = scheme.lower() or service
+    given = {**dict(parse_qsl(urlsplit(service).query)), **options} if scheme else dict(options)
     if misspelt := _misspelt(name, given):
         raise InvalidArgument(f"{name} has no option {misspelt[0]}=; there is {misspelt[1]}=")
     try:
-        return opendal.Operator(service, **given) if scheme is None else opendal.Operator.from_uri(service, **options)
+        return opendal.Operator.from_uri(service, **options) if scheme else opendal.Operator(service, **given)
     except _REFUSALS as error:
         reason = _reason(str(error), given)
         named = f" with {', '.join(f'{option}=' for option in given)}" if given else ""
-        raise InvalidArgument(f"OpenDAL makes no operator of {shown(service)!r}{named}: {reason}") from error
-
-
-def shown(service: str) -> str:
-    """Return a service, or a URL without what may be secret in it: user, password and query."""
-    if not is_url(service):
-        return service
-    parts = urlsplit(service)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        raise InvalidArgument(f"OpenDAL makes no operator of {shown_url(service)!r}{named}: {reason}") from error
 
 
 def _reason(text: str, options: Mapping[str, str]) -> str:

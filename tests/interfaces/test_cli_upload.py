@@ -62,6 +62,6 @@ def test_what_means_nothing_is_refused(run: Run, folder: Path, words: list[str],
 
 
 def test_amounts_have_units() -> None:
-    amounts = {"1": 1, "500K": 500 << 10, "64M": 64 << 20, "2g": 2 << 30, "1KiB": 1024, "3MB": 3 << 20}
+    amounts = {"1": 1, "500K": 500 << 10, "64M": 64 << 20, "2g": 2 << 30, "1KiB": 1024, "3MB": 3_000_000}
 
     assert {text: byte_count(text) for text in amounts} == amounts

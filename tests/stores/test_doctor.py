@@ -8,8 +8,8 @@ import re
 import opendal
 
 from httpserve import Finding, HttpServerClient
+from httpserve.base.outcome import CacheSeen, StoreSeen
 from httpserve.doctor.store import look_at_store
-from httpserve.storage.store.examining import CacheSeen, StoreSeen
 from tests.cases import each
 from tests.stores.proxy import Proxy
 from tests.stores.servers import Place, Servers

@@ -19,7 +19,7 @@ MOST_NAMES = 18  # in the package's own folder
 # room -> the rooms that it may import from, besides itself. A room is a folder, or a module at the top; one with a dot
 # is a part of another, with a row of its own. A longer name as an entry is that module alone.
 PUBLIC = "httpserve"
-FOR_PEOPLE = {PUBLIC, "faults", "base.text", "base.tables"}
+FOR_PEOPLE = {PUBLIC, "faults", "base.paths", "base.text", "base.tables"}
 TABLE: dict[str, set[str]] = {
     "errors": {"base.text", "base.tables", "base.outcome", "base.ipython"},  # which know nothing
     "plan": set(),
@@ -34,7 +34,7 @@ TABLE: dict[str, set[str]] = {
     "storage.received": {"base", "storage.accessor"},
     "storage.directory": {"errors", "base", "storage.served", "storage.received"},
     "storage.copying": {"errors", "base"},
-    "storage.operators": {"errors"},
+    "storage.operators": {"errors", "base"},
     "storage.cache": {"errors", "base", "plan", "storage.served", "storage.directory.private"},
     "storage.store": {
         *("errors", "base", "plan", "storage.served", "storage.metadata", "storage.accessor", "storage.copying"),

@@ -1,75 +1,102 @@
-"""What lies below a path on an opendal operator, with size and ETag.
+"""What lies below a path on an opendal operator, with size, time and ETag.
 
-Knows opendal's lists: iterating a blocking one holds the interpreter lock for the whole request, so they run on a loop
-in a thread of its own. Knows nothing of what is done with them.
+Knows that iterating a list of a blocking operator holds the interpreter lock for the whole request: so lists are
+asynchronous, on a loop that ends with the list. Knows nothing of what is done with them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import opendal
 from opendal.layers import TimeoutLayer
 
 from httpserve.base.threads import Aside
+from httpserve.errors import StorageError
 from httpserve.storage.copying.messages import missing, redacted, unreadable
 from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS, source_error
+
+T = TypeVar("T")
 
 GRACE = 0.2  # seconds that an interrupted list waits for its thread
 
 
 class Listed(NamedTuple):
-    """A file in a list; `size` in bytes, and `etag` with its quotes, as far as the service says."""
+    """One entry of a list.
+
+    Attributes:
+        path: Of a directory, it ends in `/`.
+        size: In bytes.
+        modified: In seconds since the epoch; 0.0 where the service does not say.
+        etag: With its quotes, as far as the service says.
+    """
 
     path: str
-    size: int | None
+    size: int
+    modified: float
     etag: str | None
 
+    @property
+    def is_dir(self) -> bool:
+        return self.path.endswith("/")
 
-class _Walk:
-    """One list, in a thread. It ends soon after nobody wants it any more."""
 
-    def __init__(self, operator: opendal.Operator, path: str, *, recursive: bool) -> None:
-        self._operator = operator
-        self._path = path
-        self._recursive = recursive
-        self._is_given_up = False
-        self._file = path.rstrip("/")  # WebDAV lists a file as if it were a directory with itself in it
-        self.is_there = False  # whether the service knows anything of that name
-        self.is_file = False
+def run(call: Callable[[], Awaitable[T]]) -> T:
+    """Return what an asynchronous call gives, on a loop of its own. Blocks until then."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run_here(call)
+    beside = Aside(partial(_run_here, call), "httpserve:list")  # the loop of this thread is a script's
+    if not beside.start():
+        raise StorageError("list: there is no thread left")
+    beside.wait()
+    return beside.result()
 
-    def files(self) -> list[Listed]:
-        """Return the files. Blocks until the service has told all; a Ctrl-C ends it at once. Raises OPENDAL_ERRORS."""
-        work = Aside(lambda: asyncio.run(self._collected()), "httpserve:list")
-        try:
-            if not work.start():
-                work.run_here()
-            work.wait()
-        except BaseException:  # from a signal
-            self._is_given_up = True
-            work.wait(GRACE)
-            raise
-        return work.result()
 
-    async def _collected(self) -> list[Listed]:
-        found = []
-        entries = await self._operator.to_async_operator().list(self._path, recursive=self._recursive)
-        async for entry in entries:
-            self.is_there = True
-            if self._is_given_up:
-                break
-            if entry.path == self._file:
-                self.is_file = True
-            elif not entry.path.endswith("/"):
-                known = entry.metadata
-                found.append(Listed(entry.path, known.content_length, known.etag))
-        return found
+def _run_here(call: Callable[[], Awaitable[T]]) -> T:
+    async def awaited() -> T:
+        return await call()  # opendal wants a loop when it is called already
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # with a factory, the thread's own loop stays
+        return runner.run(awaited())
+
+
+async def collect(
+    operator: opendal.AsyncOperator,
+    path: str,
+    *,
+    recursive: bool,
+    most: int | None = None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> list[Listed]:
+    """Return what is below a directory, its own marker included where the service has one.
+
+    Args:
+        operator: Says it.
+        path: The directory, with a `/` at its end; empty for the root.
+        recursive: Whether what is in directories below is in the list, too.
+        most: How many entries besides the marker are enough.
+        is_wanted: The list ends early when this says no.
+    """
+    found: list[Listed] = []
+    async for entry in await operator.list(path, recursive=recursive):
+        said = entry.metadata
+        modified = 0.0 if said.last_modified is None else said.last_modified.timestamp()
+        found.append(Listed(entry.path, said.content_length, modified, said.etag))
+        if not is_wanted() or (most is not None and len(found) > most):
+            break
+    return found
 
 
 def files_below(operator: opendal.Operator, directory: str, *, timeout: float) -> list[Listed]:
-    """Return all files below *directory*, which ends in `/`, or is empty for the root. Blocks until they are known.
+    """Return all files below *directory*, which ends in `/`, or is empty for the root.
+
+    Blocks until they are known; a Ctrl-C ends that at once, and the list soon after.
 
     Raises:
         SourceNotFound: There is nothing of that name.
@@ -78,13 +105,24 @@ def files_below(operator: opendal.Operator, directory: str, *, timeout: float) -
     label = redacted(f"{directory or '/'!r} on {operator!r}")
     if not operator.capability().list:
         raise unreadable(label, "its service cannot list what is in a directory; put its files one by one")
-    walk = _Walk(operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout)), directory, recursive=True)
+    timed = operator.layer(TimeoutLayer(timeout=timeout, io_timeout=timeout)).to_async_operator()
+    is_given_up = False
+    entries = partial(collect, timed, directory, recursive=True, is_wanted=lambda: not is_given_up)
+    work = Aside(partial(run, entries), "httpserve:list")
     try:
-        found = walk.files()
+        if not work.start():
+            work.run_here()
+        work.wait()
+    except BaseException:  # from a signal
+        is_given_up = True
+        work.wait(GRACE)
+        raise
+    try:
+        found = work.result()
     except OPENDAL_ERRORS as error:
         raise source_error(error, label, timeout) from None
-    if directory and not walk.is_there:
+    if directory and not found:
         raise missing(label, "no file lies below it")
-    if walk.is_file:
+    if any(one.path == directory.rstrip("/") for one in found):  # WebDAV lists a file as if it were in itself
         raise unreadable(label, "it is not a directory; put_file() puts one file", errno.ENOTDIR)
-    return found
+    return [one for one in found if not one.is_dir]

@@ -14,7 +14,7 @@ import time
 
 from httpserve.base.descriptors import Descriptor
 from httpserve.base.log import logger
-from httpserve.base.near import nearest_path
+from httpserve.base.paths import nearest_path
 from httpserve.base.text import InPython, Message
 from httpserve.base.threads import run_shielded
 from httpserve.errors import CopyFailed, InvalidArgument

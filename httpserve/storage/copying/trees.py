@@ -184,7 +184,7 @@ def _operator_tree(path: str, operator: opendal.Operator, wanted: Wanted, timeou
     store, can_pin = store_of(operator), operator.capability().read_with_if_match
     pinned, plain = partial(_opened_object, timed, timeout), partial(opened, operator, timeout)
     items = []
-    for whole, size, etag in found:
+    for whole, size, _, etag in found:
         name = whole[len(directory) :]
         if name.rpartition("/")[2].startswith(OWN_PREFIX) or not wanted(name):
             continue

@@ -17,7 +17,7 @@ from typing import NoReturn, Self
 
 from httpserve.base.arguments import checked_directory
 from httpserve.base.log import logger
-from httpserve.base.near import nearest_path
+from httpserve.base.paths import nearest_path
 from httpserve.base.threads import Latch, renew_in_child, sigint_held
 from httpserve.errors import (
     InvalidName,

@@ -9,8 +9,9 @@ import os
 import secrets
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from httpserve.base.outcome import CacheSeen, StoreSeen
 from httpserve.errors import HttpServeError, NotFound, Unsupported
 from httpserve.storage.store.calls import Calls
 from httpserve.storage.store.lists import Lists
@@ -30,28 +31,6 @@ WANTED = {
     "read_with_if_match": "reads that are held to a version",
     "write_with_user_metadata": "metadata for a digest",
 }
-
-
-class CacheSeen(NamedTuple):
-    """The cache on this host: where it is, what it may take and takes, and what its disk has left."""
-
-    path: str
-    limit: int
-    bytes: int
-    free: int
-
-
-class StoreSeen(NamedTuple):
-    """What a store was seen to do; `doctor/store.py` says what each means."""
-
-    label: str
-    error: str
-    seconds: float
-    lacks: tuple[str, ...]
-    list_error: str
-    is_pinned: bool | None
-    skew: float | None
-    cache: CacheSeen | None
 
 
 class Examination:

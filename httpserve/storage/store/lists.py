@@ -1,38 +1,20 @@
-"""Lists and signed URLs: what only the asynchronous operator does well, on one loop in one thread of ours.
+"""Lists and signed URLs: what only the asynchronous operator does well.
 
-The iteration of a list by the plain operator holds the interpreter's lock while the store is asked, and only the
-asynchronous one signs. Knows opendal and threads. Does not know what is listed for whom.
+Knows opendal. Does not know what is listed for whom.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
-from httpserve.base.threads import JOIN_SECONDS, block_signals
-from httpserve.errors import StorageError
+from httpserve.storage.copying.listing import Listed, collect, run
 from httpserve.storage.store.calls import Calls
 
 if TYPE_CHECKING:
     import opendal
     from opendal.types import PresignedRequest
-
-T = TypeVar("T")
-
-
-class Listed(NamedTuple):
-    """One entry of a list. The path of a directory ends in `/`; `modified` in seconds since the epoch."""
-
-    path: str
-    size: int
-    modified: float
-    etag: str | None
-
-    @property
-    def is_dir(self) -> bool:
-        return self.path.endswith("/")
 
 
 class Lists:
@@ -40,14 +22,10 @@ class Lists:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self.renew_locks()
-        self._operator: opendal.AsyncOperator | None = None
 
-    def renew_locks(self) -> None:
-        """Go on in a forked child, which does not have the thread."""
-        self._lock = threading.Lock()  # guards _loop, _thread
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+    @cached_property
+    def _operator(self) -> opendal.AsyncOperator:
+        return self._calls.trying.to_async_operator()
 
     def below(self, name: str, *, recursive: bool = False, most: int | None = None) -> list[Listed]:
         """Return what is below a directory, without its own marker; an empty list if there is none.
@@ -60,19 +38,8 @@ class Lists:
         self._calls.needs("list", name, "list")
         path = f"{name}/" if name else ""
         with self._calls.asking("list", name):
-            return self._run(self._below(path, recursive=recursive, most=most))
-
-    async def _below(self, path: str, *, recursive: bool, most: int | None) -> list[Listed]:
-        found: list[Listed] = []
-        async for entry in await self._asynchronous().list(path, recursive=recursive):
-            if entry.path.strip("/") == path.strip("/"):
-                continue
-            said = entry.metadata
-            modified = 0.0 if said.last_modified is None else said.last_modified.timestamp()
-            found.append(Listed(entry.path, said.content_length, modified, said.etag))
-            if most is not None and len(found) >= most:
-                break
-        return found
+            found = run(partial(collect, self._operator, path, recursive=recursive, most=most))
+        return [one for one in found if one.path.strip("/") != name][:most]
 
     def signed(self, operation: str, name: str, seconds: int) -> PresignedRequest:
         """Return a request for an object that whoever has it may make for *seconds*. Asks the store nothing.
@@ -81,53 +48,5 @@ class Lists:
         """
         self._calls.needs(f"presign_{operation}", name, f"presign_{operation}")
         with self._calls.asking(f"presign_{operation}", name):
-            sign: Callable[..., Coroutine[None, None, PresignedRequest]]
-            sign = getattr(self._asynchronous(), f"presign_{operation}")
-            return self._run(_awaited(sign, name, seconds))
-
-    def _asynchronous(self) -> opendal.AsyncOperator:
-        if self._operator is None:
-            self._operator = self._calls.trying.to_async_operator()
-        return self._operator
-
-    def close(self) -> None:
-        """End the thread once nothing is under way; the next call starts another. Blocks for a moment.
-
-        Harmless when repeated.
-        """
-        with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is not None and thread is not None and not self._calls.is_inherited:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(JOIN_SECONDS)
-
-    def _run(self, work: Coroutine[None, None, T]) -> T:
-        with self._lock:
-            loop = self._loop
-            if loop is None:
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(target=_turn, args=(loop,), name="httpserve:lists", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:
-                    work.close()
-                    loop.close()
-                    raise StorageError(f"{self._calls.label} cannot be listed: there is no thread left") from error
-                self._loop, self._thread = loop, thread
-            future = asyncio.run_coroutine_threadsafe(work, loop)
-        return future.result()
-
-
-async def _awaited(sign: Callable[..., Coroutine[None, None, T]], name: str, seconds: int) -> T:
-    return await sign(name, seconds)
-
-
-def _turn(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until it is stopped and what is under way has ended: in bounded time, like all calls."""
-    block_signals()
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-        loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
-    finally:
-        loop.close()
+            sign: Callable[..., Awaitable[PresignedRequest]] = getattr(self._operator, f"presign_{operation}")
+            return run(partial(sign, name, seconds))

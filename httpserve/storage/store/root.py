@@ -18,6 +18,7 @@ from opendal.layers import CapabilityOverrideLayer
 from opendal.types import EntryMode
 
 from httpserve.base.names import is_name
+from httpserve.base.outcome import StoreSeen
 from httpserve.base.slots import Slots
 from httpserve.base.tables import Listing
 from httpserve.base.threads import Latch, renew_in_child
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from opendal.capability import Capability
     from opendal.types import PresignedRequest
 
-    from httpserve.storage.store.examining import StoreSeen
 
 Entries = list[Entry]  # for the class with a method named `list`
 # What the service may be able to do, but these methods do not offer.
@@ -129,7 +129,6 @@ class StoreRoot:
         self._lock = threading.Lock()
         self._waiting = Slots(MOST_WAITING)
         self._versions.renew_locks()
-        self._lists.renew_locks()
         self._digests.begin_anew()
         self._changes.renew_locks()
 
@@ -156,14 +155,12 @@ class StoreRoot:
         if was_open:
             self._digests.rest()
             self._changes.close(remove_created=self._remove_created)
-            self._lists.close()
             if self._cache is not None:
                 self._cache.close()
 
     def rest(self) -> None:
         """Do nothing in the background until `go_on`. Blocks for a moment; harmless when closed."""
         self._digests.rest()
-        self._lists.close()
 
     def go_on(self) -> None:
         """End what `rest` has begun. Harmless when repeated."""
@@ -384,11 +381,7 @@ class StoreRoot:
         """Try the store, for the doctor. Blocks for some looks and a list; longer where it does not answer."""
         from httpserve.storage.store.examining import Examination  # on first use: only the doctor asks
 
-        try:
-            return interruptibly(Examination(self._calls, self._lists, self._versions, self._reads, self._cache).seen)
-        finally:
-            if not self._is_open:
-                self._lists.close()
+        return interruptibly(Examination(self._calls, self._lists, self._versions, self._reads, self._cache).seen)
 
     def signed_url(self, name: str) -> str:
         """Return a URL at which anybody may read an object for half a day. Raises Unsupported."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from httpserve import Finding
 from httpserve.doctor.host import Firewall, Machine
-from httpserve.doctor.obstacles import about_firewalls, about_machine
+from httpserve.doctor.obstacles import look_at_firewall, look_at_machine
 from httpserve.doctor.situation import Situation
 from tests.cases import each
 
@@ -44,7 +44,7 @@ MACHINES = {
 def test_a_machine_that_boards_may_not_reach_is_told_with_the_way_out(
     machine: Machine, said: str, steps: list[str]
 ) -> None:
-    (finding,) = about_machine(situation(), machine)
+    (finding,) = look_at_machine(situation(), machine)
 
     assert finding.status == "warn"
     assert said in finding.message
@@ -56,22 +56,22 @@ def test_a_machine_that_boards_may_not_reach_is_told_with_the_way_out(
 def test_once_a_board_has_come_or_the_way_is_advertised_no_machine_is_a_warning(
     machine: Machine, said: str, steps: list[str], known: Situation
 ) -> None:
-    assert [finding.status for finding in about_machine(known, machine)] == ["ok"]
+    assert [finding.status for finding in look_at_machine(known, machine)] == ["ok"]
 
 
 def test_a_container_in_a_virtual_machine_is_told_as_both() -> None:
-    findings = about_machine(situation(), Machine(container="docker", hypervisor="QEMU"))
+    findings = look_at_machine(situation(), Machine(container="docker", hypervisor="QEMU"))
 
     assert [finding.data["kind"] for finding in findings] == ["docker", "QEMU"]
 
 
 @each("machine", [Machine(), Machine(wsl=1)])
 def test_a_machine_with_the_network_of_its_host_is_well(machine: Machine) -> None:
-    assert [finding.status for finding in about_machine(situation(), machine)] == ["ok"]
+    assert [finding.status for finding in look_at_machine(situation(), machine)] == ["ok"]
 
 
 def firewall(name: str, is_active: bool | None, about: Situation | None = None) -> Finding:
-    (finding,) = about_firewalls(about or situation(), [Firewall(name, is_active, "evidence")])
+    (finding,) = look_at_firewall(about or situation(), [Firewall(name, is_active, "evidence")])
     return finding
 
 
@@ -109,7 +109,7 @@ def test_before_a_port_is_known_the_rule_has_a_placeholder() -> None:
 
 
 def test_no_firewall_is_told_as_none_on_this_host() -> None:
-    (finding,) = about_firewalls(situation(), [])
+    (finding,) = look_at_firewall(situation(), [])
 
     assert finding.status == "ok"
     assert "none was found on this host" in finding.message

@@ -6,7 +6,7 @@ import opendal
 import pytest
 
 from httpserve.errors import InvalidArgument
-from httpserve.storage.operators import is_url, new_operator, shown
+from httpserve.storage.operators import new_operator
 from tests.cases import each
 
 S3 = {"bucket": "images", "region": "eu-central-1"}
@@ -51,11 +51,3 @@ def test_what_is_wrong_is_told_without_any_value(service: str, options: dict[str
 
     assert message in str(raised.value)
     assert "geheim" not in str(raised.value)
-
-
-def test_a_url_is_told_from_a_service_and_shown_without_secrets() -> None:
-    assert [is_url(text) for text in ("s3://b", "webdav://h/x", "s3", "/s3://b", "a b://c")] == [True, True] + 3 * [
-        False
-    ]
-    assert shown("ftp://user:geheim@host:21/x?password=geheim") == "ftp://host:21/x"
-    assert shown("s3") == "s3"
