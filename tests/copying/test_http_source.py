@@ -485,6 +485,7 @@ def pressing(moment: int) -> Iterator[list[str]]:
         return at_step if is_read and not pressed else None
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # else Python 3.12 gives no such events at all
     sys.settrace(at_call)
     try:
         yield pressed
