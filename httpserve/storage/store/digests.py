@@ -19,6 +19,8 @@ from httpserve.storage.store.versions import SECOND_NS, Versions
 
 log = logger("httpserve.storage")
 
+_Version = tuple[str, AnyIdentity]  # with the name: many servers make an ETag of size and time alone
+
 MOST_KEPT = 4096
 MOST_AT_ONCE = 4
 
@@ -37,19 +39,19 @@ class StoreDigests:
     def __init__(self, versions: Versions, reads: Reads) -> None:
         self._versions = versions
         self._reads = reads
-        self._known: dict[AnyIdentity, str] = {}  # each touch is one step of the interpreter
+        self._known: dict[_Version, str] = {}  # each touch is one step of the interpreter
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """Go on in a forked child, which does not have the threads."""
         self._lock = threading.Lock()  # guards the fields below
-        self._awaited: dict[AnyIdentity, _Awaited] = {}
+        self._awaited: dict[_Version, _Awaited] = {}
         self._threads: set[threading.Thread] = set()
         self._stop = Latch()
 
     def of(self, name: str, identity: AnyIdentity, seconds: float | None, stop: Latch | None) -> str | None:
         """Do what `Served.digest` says. If *seconds* is None, this gives up once *stop* is open."""
-        known = self._known.get(identity)
+        known = self._known.get((name, identity))
         if known is not None:
             return known
         if seconds is None or identity.size <= BLOCK_BYTES:
@@ -57,7 +59,7 @@ class StoreDigests:
         awaited = self._begun(name, identity)
         if awaited is not None and awaited.is_over.wait(seconds) and awaited.error is not None:
             raise awaited.error
-        return self._known.get(identity)
+        return self._known.get((name, identity))
 
     def rest(self) -> None:
         """Give up what is being computed, and begin nothing before `go_on`. Blocks for a moment."""
@@ -77,7 +79,7 @@ class StoreDigests:
     def _begun(self, name: str, identity: AnyIdentity) -> _Awaited | None:
         """Have a thread compute a digest; None if it rests, there are many, or there is no thread."""
         with self._lock:
-            awaited = self._awaited.get(identity)
+            awaited = self._awaited.get((name, identity))
             if awaited is not None:
                 return awaited
             if self._stop.is_open or len(self._threads) >= MOST_AT_ONCE:
@@ -90,7 +92,7 @@ class StoreDigests:
             except RuntimeError:  # no more threads
                 return None
             self._threads.add(thread)
-            self._awaited[identity] = awaited
+            self._awaited[name, identity] = awaited
             return awaited
 
     def _run(self, name: str, identity: AnyIdentity, awaited: _Awaited, stop: Latch) -> None:
@@ -102,7 +104,7 @@ class StoreDigests:
             say(log, logging.DEBUG, "no digest of %r: %s", name, error)
         with self._lock:
             self._threads.discard(threading.current_thread())
-            self._awaited.pop(identity, None)
+            self._awaited.pop((name, identity), None)
         awaited.is_over.open()
 
     def _computed(self, name: str, identity: AnyIdentity, stop: Latch) -> str | None:
@@ -128,5 +130,5 @@ class StoreDigests:
         if had_rested:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
-            self._known[identity] = digest.hexdigest()
+            self._known[name, identity] = digest.hexdigest()
         return digest.hexdigest()
