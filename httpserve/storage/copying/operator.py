@@ -54,7 +54,9 @@ class OperatorSource:
         self.size = None if self._before is None else self._before.content_length
         self.origin = None
         if self._before is not None:
-            self.origin = origin_of_object(store_of(operator), self._path, self._before.etag, self.size)
+            said = self._before
+            modified = 0.0 if said.last_modified is None else said.last_modified.timestamp()
+            self.origin = origin_of_object(store_of(operator), self._path, said.etag, self.size, modified)
         self._reading = threading.Lock()  # guards _file: opendal refuses a close during a read
         self._closed = False
         try:

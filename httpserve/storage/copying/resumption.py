@@ -13,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import NamedTuple
 
+from httpserve.storage.copying.unchanged import is_digest
+
 # No file has more bytes than 18 digits can say, and int() is of no use for more.
 _CONTENT_RANGE = re.compile(r"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -98,15 +100,17 @@ def _length(fields: Mapping[str, str]) -> int | None:
 
 
 def _validator(fields: Mapping[str, str]) -> str | None:
-    etag = fields.get("ETag", "")
-    if _STRONG_ETAG.fullmatch(etag):
+    etag, modified, answered = (
+        fields.get("ETag", ""),
+        _seconds(fields.get("Last-Modified")),
+        _seconds(fields.get("Date")),
+    )
+    # RFC 9110, 8.8.2.2: a date in the same second as the answer may belong to two versions. So may an ETag that is made
+    # of it, as that of nginx.
+    lasts = modified is None or modified < (time.time() if answered is None else answered)
+    if _STRONG_ETAG.fullmatch(etag) and (lasts or is_digest(etag)):
         return etag
-    modified = _seconds(fields.get("Last-Modified"))
-    if modified is None:
-        return None
-    # RFC 9110, 8.8.2.2: a date in the same second as the answer may belong to two versions.
-    answered = _seconds(fields.get("Date"))
-    return fields["Last-Modified"] if modified < (time.time() if answered is None else answered) else None
+    return fields["Last-Modified"] if lasts and modified is not None else None
 
 
 def _seconds(date: str | None) -> float | None:

@@ -184,11 +184,11 @@ def _operator_tree(path: str, operator: opendal.Operator, wanted: Wanted, timeou
     store, can_pin = store_of(operator), operator.capability().read_with_if_match
     pinned, plain = partial(_opened_object, timed, timeout), partial(opened, operator, timeout)
     items = []
-    for whole, size, _, etag in found:
+    for whole, size, modified, etag in found:
         name = whole[len(directory) :]
         if name.rpartition("/")[2].startswith(OWN_PREFIX) or not wanted(name):
             continue
-        origin = origin_of_object(store, whole, etag, size)
+        origin = origin_of_object(store, whole, etag, size, modified)
         items.append(Item(name, whole, size, origin, pinned if can_pin and origin is not None else plain))
     return Tree(items, {}, is_local=False)
 

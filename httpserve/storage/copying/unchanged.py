@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Hashable
 from typing import NamedTuple, cast
 
 import opendal
 
+RESTED_SECONDS = 2.0  # after a change in a second that a server's time tells
 _STRONG_ETAG = re.compile(r'"[^"]*"')
+_DIGEST = re.compile(r'"(?:[0-9a-f]{32}|[0-9a-f]{64})(?:-[0-9]+)?"', re.IGNORECASE)  # MD5, also of parts, or SHA-256
 
 
 class Origin(NamedTuple):
@@ -42,10 +45,24 @@ class Note:
         self.origin: Origin | None = None
 
 
-def origin_of_object(store: Hashable, path: str, etag: str | None, size: int | None) -> Origin | None:
-    """Return the origin for an object; None where its store gives it no strong ETag as HTTP has it, or no size."""
-    is_told = etag is not None and size is not None and _STRONG_ETAG.fullmatch(etag)
-    return Origin((store, path), (etag, size)) if is_told else None
+def is_digest(etag: str) -> bool:
+    """Say whether an ETag is made of content. Many are made of size and time, in seconds."""
+    return _DIGEST.fullmatch(etag) is not None
+
+
+def is_lasting(etag: str, modified: float) -> bool:
+    """Say whether an ETag is no later version's too: then it is a digest, or the second of the change is over.
+
+    *modified*: in seconds since the epoch; a time in the future tells nothing, and 0.0 is none.
+    """
+    return abs(time.time() - modified) >= RESTED_SECONDS or is_digest(etag)
+
+
+def origin_of_object(store: Hashable, path: str, etag: str | None, size: int | None, modified: float) -> Origin | None:
+    """Return the origin for an object; None where it has no lasting strong ETag as HTTP has it, or no size."""
+    if etag is None or size is None or _STRONG_ETAG.fullmatch(etag) is None:
+        return None
+    return Origin((store, path), (etag, size)) if is_lasting(etag, modified) else None
 
 
 def version_of_object(origin: Origin) -> tuple[str, int]:

@@ -98,7 +98,7 @@ class HttpSource:
 
     @property
     def origin(self) -> Origin | None:
-        return origin_of_url(self._url, self._held.etag)
+        return origin_of_url(self._url, self._held.validator)
 
     def readinto(self, buffer: memoryview) -> int:
         while True:
@@ -143,7 +143,7 @@ class HttpSource:
         response = self._get(None)
         self._asked = fields
         if response.status_code == HTTPStatus.NOT_MODIFIED:
-            self._held = Representation(None, etag, None)
+            self._held = Representation(None, etag, etag)
             self._drop()
         else:
             self._begin(response)

@@ -56,7 +56,9 @@ class Reads:
 
     def is_known(self, found: Found) -> bool:
         """Tell whether the ETag of a version is no other's, so that its bytes can be kept by it. Does not block."""
-        return found.facts.validator is not None or (found.facts.pin is not None and self._pins.get(False, False))
+        facts = found.facts
+        has_one = facts.validator is not None or (facts.pin is not None and self._pins.get(False, False))
+        return has_one and found.is_lasting
 
     def _looks_at(self, name: str, etag: str, expected: type[VersionGone] | None) -> bool | None:
         """Tell whether a read that is held to an ETag ends as it must; None where the store does not say."""

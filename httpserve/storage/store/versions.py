@@ -16,6 +16,7 @@ from httpserve.base.fields import OF_FILES, checked_fields
 from httpserve.base.threads import Latch
 from httpserve.errors import HttpServeError, IsADirectory, NotFound, StoreUnavailable
 from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS, kind_of
+from httpserve.storage.copying.unchanged import is_lasting
 from httpserve.storage.served import SETTLED_SECONDS, Fields, ObjectIdentity, Status
 from httpserve.storage.store.calls import Calls
 
@@ -57,17 +58,26 @@ class Facts(NamedTuple):
         return self.pin if self.pin is not None and self.pin.startswith('"') else None
 
     @property
+    def are_lasting(self) -> bool:
+        """Whether the ETag, if there is one, is not that of a later version too."""
+        return self.etag is None or is_lasting(self.etag, (self.modified_ns or 0) / SECOND_NS)
+
+    @property
     def is_known_by_them(self) -> bool:
         """Whether a version that is written later would show in them."""
         return self.etag is not None or self.modified_ns is not None
 
 
 class Found(NamedTuple):
-    """One version: what the site is told, and what the store said. `metadata` is all of that."""
+    """One version: what the site is told, and what the store said. `metadata` is all of that.
+
+    `is_lasting`: a later version will show in its facts, even one that comes in the same second.
+    """
 
     status: Status
     facts: Facts
     metadata: Metadata
+    is_lasting: bool
 
 
 class Note(NamedTuple):
@@ -180,7 +190,7 @@ class Versions:
             raise IsADirectory(f"open {name!r}: it is a directory on {self._calls.label}", name)
         found = self.found(name, metadata)
         with self._lock:
-            if self._fresh_for and changes == self._changes:
+            if self._fresh_for and found.is_lasting and changes == self._changes:
                 _keep(self._known, name, (found, began))
         return found
 
@@ -217,17 +227,20 @@ class Versions:
         sha256 = kept.get(SHA256, "").lower()
         note = self._notes.get(name)
         fields = _fields(kept.get(FIELDS))
-        if note is not None and note.facts == facts:
+        is_ours = note is not None and note.facts == facts
+        if note is not None and is_ours:
             fields = note.fields
             sha256 = sha256 if facts.validator is None else note.sha256 or sha256
         known_sha256 = sha256 if _SHA256.fullmatch(sha256) else None
         # The same bytes with other fields are another version, although all else may be the same.
-        modified, etag = facts.modified_ns or 0, f"{facts.etag or ''!a}{fields!a}"
+        modified, tag = facts.modified_ns or 0, f"{facts.etag or ''!a}{fields!a}"
         if not facts.is_known_by_them:  # nothing but a change of ours or another size tells a later version
-            modified, etag = NEVER_RESTED, str(self._puts.get(name, 0))
-        identity = ObjectIdentity(facts.size, modified, etag)
-        status = Status(name, identity, known_sha256, self._shares_second(name, facts), fields, facts.validator)
-        return Found(status, facts, metadata)
+            modified, tag = NEVER_RESTED, str(self._puts.get(name, 0))
+        identity = ObjectIdentity(facts.size, modified, tag)
+        is_lasting = is_ours or known_sha256 is not None or facts.are_lasting
+        etag = facts.validator if is_lasting else None
+        status = Status(name, identity, known_sha256, self._shares_second(name, facts), fields, etag)
+        return Found(status, facts, metadata, is_lasting)
 
     def _shares_second(self, name: str, facts: Facts) -> bool:
         """Tell whether the date of a version may be another's too: the store says it in whole seconds."""

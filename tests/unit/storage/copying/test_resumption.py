@@ -10,6 +10,7 @@ from tests.cases import each
 HELD = Representation(100, '"v1"', '"v1"')
 OLD = "Mon, 01 Jan 2024 00:00:00 GMT"
 LATER = "Mon, 01 Jan 2024 00:00:01 GMT"
+MD5 = '"d41d8cd98f00b204e9800998ecf8427e"'
 
 
 def fields(**values: str) -> CaseInsensitiveDict[str]:
@@ -29,6 +30,8 @@ def fields(**values: str) -> CaseInsensitiveDict[str]:
         (fields(etag="bare"), Representation(None, "bare", None)),
         (fields(etag='W/"a"', last_modified=OLD), Representation(None, 'W/"a"', OLD)),
         (fields(etag='"a"', last_modified=OLD), Representation(None, '"a"', '"a"')),
+        (fields(etag='"a"', last_modified=OLD, date=OLD), Representation(None, '"a"', None)),
+        (fields(etag=MD5, last_modified=OLD, date=OLD), Representation(None, MD5, MD5)),
         (fields(last_modified=OLD, date=LATER), Representation(None, None, OLD)),
         (fields(last_modified=OLD, date=OLD), Representation(None, None, None)),
         (fields(last_modified=LATER, date=OLD), Representation(None, None, None)),
