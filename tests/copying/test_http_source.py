@@ -6,6 +6,7 @@ import base64
 import contextlib
 import gzip
 import hashlib
+import inspect
 import logging
 import os
 import random
@@ -484,8 +485,9 @@ def pressing(moment: int) -> Iterator[list[str]]:
         frame.f_trace_opcodes = is_read
         return at_step if is_read and not pressed else None
 
-    before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # else Python 3.12 gives no such events at all
+    before, here = sys.gettrace(), inspect.currentframe()
+    assert here is not None
+    here.f_trace_opcodes = True  # else Python 3.12 gives no such events at all
     sys.settrace(at_call)
     try:
         yield pressed
