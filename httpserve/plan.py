@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
+SMALL_BYTES = 128 * 1024  # an answer up to here leaves with its head, from memory, and may be given again
 NOTED_CONTENT_BYTES = 16 * 1024  # of the content of a request, in its record
 NUMBERS = 1 << 32  # how many values an item of array("I") can have
 PAUSE_SECONDS = 0.02  # how often `Wait.is_over` is asked
@@ -241,7 +242,7 @@ class Plan:
         subject: What the record is to say of it, None for bodies that are not a file.
         raw_fields: The header fields as bytes, ready to send, where they were made already.
         repeatable: How to answer the very same request again, from any client: a server may ask this instead of the
-            app. None where the answer depends on the client, or where requests are counted.
+            app. None where it depends on the client, where requests are counted, and for more than `SMALL_BYTES`.
 
     Attributes:
         before: How long to wait before the head leaves; None: not at all.

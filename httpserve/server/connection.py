@@ -10,7 +10,7 @@ import socket
 from functools import partial
 
 from httpserve.base.log import logger
-from httpserve.plan import ChangedWhileSent, HandOver, Met, ReadFailed, Receive
+from httpserve.plan import SMALL_BYTES, ChangedWhileSent, HandOver, Met, ReadFailed, Receive
 from httpserve.records.exchange import End, Exchange
 from httpserve.server.answer import Answer, call_app, refusal
 from httpserve.server.delivery import DISK_BUSY_SECONDS, Delivery, end_by
@@ -28,7 +28,6 @@ log = logger("httpserve.server")
 
 RECEIVE_BYTES = 8192
 FREE_HEAD_BYTES = 1024  # of a head that has begun; what exceeds this is taken from the budget of all heads
-SMALL_BYTES = 128 * 1024  # an answer up to here leaves with its head, from memory
 MOST_UNWANTED_BYTES = 1024 * 1024  # of a request's content that is read and thrown away
 LEAST_RATE = 500.0  # bytes a second of content that an app reads, beyond the time that a head may take
 MOST_EMPTY_LINES = 8  # before a request line (RFC 9112 2.2 asks for at least one)

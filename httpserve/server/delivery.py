@@ -18,7 +18,6 @@ from httpserve.records.exchange import State as Progress
 from httpserve.records.model import ACKED, HANDED_OVER
 from httpserve.server import tcp
 from httpserve.server.outgoing import Outgoing, Sent, StreamFailed
-from httpserve.server.pacing import Pace
 from httpserve.server.receipts import Receipts
 from httpserve.server.repeats import StoredAnswer, Whole
 from httpserve.server.request_body import ContentFailed
@@ -222,7 +221,7 @@ class Delivery:
         tcp.reset_on_close(self.sock, True)
         data = whole.read() if isinstance(whole, StoredAnswer) else bytes(whole)
         plan = _opened(repeatable) or Plan((Data(data[start:]),), exchange.length)
-        self._outgoing = Outgoing(data[:start], plan, exchange, exchange.length, sent)
+        self._outgoing = Outgoing(data[:start], plan, exchange, self.sock, shared, exchange.length, sent)
         return self._wait_for_room(now)
 
     def begin(self, start: bytes, plan: Plan, exchange: Exchange, *, is_chunked: bool) -> None:
@@ -231,7 +230,7 @@ class Delivery:
         self.receipts.begin(exchange, len(start))
         is_short = exchange.length <= tcp.SEND_QUEUE_BYTES  # so no byte may be borrowed
         borrowed = exchange.length if is_short else tcp.borrowed_bytes(self.sock)
-        self._outgoing = Outgoing(start, plan, exchange, borrowed, is_chunked=is_chunked)
+        self._outgoing = Outgoing(start, plan, exchange, self.sock, self._shared, borrowed, is_chunked=is_chunked)
         self._progress_at = exchange.began
         self.enter(State.SENDING, NEVER)
 
@@ -284,9 +283,8 @@ class Delivery:
 
     def _send_while_there_is_room(self, outgoing: Outgoing, patience: float) -> Sent:
         room = None
-        pace = Pace(self._shared, self.sock)
         while True:
-            ended = outgoing.send(self.sock, pace, patience)
+            ended = outgoing.send(patience)
             if ended is not Sent.NO_ROOM:
                 return ended
             if room is None:

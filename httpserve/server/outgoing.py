@@ -1,4 +1,4 @@
-"""Carries out a plan on a socket: sendfile for regions, send for bytes; remembers where it stopped.
+"""Carries out a plan on a socket: sendfile for regions, send for bytes; remembers where it stopped, and keeps its pace.
 
 Knows sockets and plans. Knows no requests. Where the socket takes nothing for a moment the call ends, and the next one
 goes on from there.
@@ -11,16 +11,23 @@ import math
 import os
 import socket
 import sys
+import time
 from enum import Enum, auto
 from functools import partial
 
 from httpserve.plan import NO_WAIT, Abort, ChangedWhileSent, Data, Plan, ReadFailed, Region, Step, Stream, Wait, read_at
 from httpserve.records.exchange import Exchange, State
-from httpserve.server.pacing import Pace
+from httpserve.server import tcp
+from httpserve.server.shared import Shared
 
 SENDFILE_BYTES = 1024 * 1024  # progress is seen, and a changed file noticed, once in this many bytes
 PIECE_BYTES = 128 * 1024  # of what is copied
 MORE = getattr(socket, "MSG_MORE", 0)
+# While somebody asks for small files, a large one leaves no faster than this for a MiB, 250 MB/s: else clients
+# that receive it on the same machine keep the processors busy, and each small answer waits for them.
+GIVE_WAY_SECONDS = 0.004
+ASKED_SECONDS = 0.02  # how long after a small answer others may follow
+PACE_BYTES = 1024 * 1024
 _NOTHING = memoryview(b"")
 _LAST_CHUNK = memoryview(b"0\r\n\r\n")
 STEP_BYTES = 200  # about what a step takes in memory
@@ -62,6 +69,43 @@ class StreamFailed(Exception):
     """A stream did not give what was promised."""
 
 
+class Pace:
+    """How fast an answer leaves, from now on."""
+
+    __slots__ = ("_began", "_bytes", "_is_quick", "_shared", "_sock", "now")
+
+    def __init__(self, shared: Shared, sock: socket.socket) -> None:
+        self._shared = shared
+        self._sock = sock
+        self._bytes = 0  # that have left since `_began`
+        self._is_quick = False
+        self.now = shared.clock
+        self._began = shared.clock()
+
+    def add(self, sent: int) -> None:
+        """Count bytes that have left, and wait for a moment if they went fast and others ask for small files.
+
+        Raises ConnectionAbortedError when the server ends what is under way.
+        """
+        self._bytes += sent
+        if self._bytes < PACE_BYTES:
+            return
+        self._bytes = 0
+        shared = self._shared
+        if shared.cutting:
+            raise ConnectionAbortedError("the server stops")
+        now = self.now()
+        took = now - self._began
+        if took < GIVE_WAY_SECONDS:
+            if not self._is_quick:
+                self._is_quick = True
+                tcp.queue_more(self._sock)
+            if now - shared.small_at < ASKED_SECONDS:
+                time.sleep(GIVE_WAY_SECONDS - took)  # gives small answers the processor; not a wait for an event
+                now = self.now()
+        self._began = now
+
+
 class Outgoing:
     """One answer on its way out.
 
@@ -74,6 +118,8 @@ class Outgoing:
         head: The status line and the fields.
         plan: The content; closed by `close`.
         exchange: Its record, which counts what the kernel takes.
+        sock: The socket, which does not block.
+        shared: What the connections share.
         borrowed: How many of the last bytes that sendfile sends may still be pages of the file.
         sent: How many bytes have already left, of the head and of a single step.
         is_chunked: Whether streams leave in chunks (RFC 9112 7.1).
@@ -95,8 +141,10 @@ class Outgoing:
         "_index",
         "_is_chunked",
         "_left",
+        "_pace",
         "_piece",
         "_plan",
+        "_sock",
         "close",
         "disk",
         "exchange",
@@ -108,6 +156,8 @@ class Outgoing:
         head: bytes,
         plan: Plan,
         exchange: Exchange,
+        sock: socket.socket,
+        shared: Shared,
         borrowed: int,
         sent: int = 0,
         *,
@@ -116,6 +166,8 @@ class Outgoing:
         length = sys.maxsize if plan.length is None else plan.length
         self._head = memoryview(head)[sent:]
         self._plan = plan
+        self._sock = sock
+        self._pace = Pace(shared, sock)
         self._index = 0
         self._at = max(0, sent - len(head))  # in the step
         self._left = length - self._at
@@ -142,8 +194,8 @@ class Outgoing:
         held = len(self._head) + len(self._frame) + len(self._piece or b"")
         return held + sum(STEP_BYTES + (len(step.data) if type(step) is Data else 0) for step in steps)
 
-    def send(self, sock: socket.socket, pace: Pace, patience: float = 0.0) -> Sent:
-        """Continue sending until the end, or until the socket, which does not block, takes no more.
+    def send(self, patience: float = 0.0) -> Sent:
+        """Continue sending until the end, or until the socket takes no more.
 
         Waits up to *patience* seconds at a time for bytes that are still coming, and pauses where none come.
 
@@ -158,12 +210,12 @@ class Outgoing:
             return Sent.PAUSE
         try:
             while self._head:
-                self._head = self._head[sock.send(self._head, self._more(0)) :]
+                self._head = self._head[self._sock.send(self._head, self._more(0)) :]
             while self._index < len(steps):
                 step = steps[self._index]
                 if isinstance(step, Abort):
                     return Sent.RESET if step.reset else Sent.CUT
-                self._send_step(sock, step, pace, patience)
+                self._send_step(step, patience)
                 self._index += 1
                 self._at = 0
                 if isinstance(step, Wait):
@@ -179,17 +231,17 @@ class Outgoing:
             self.exchange.length = self.exchange.handed
         return Sent.ALL
 
-    def _send_step(self, sock: socket.socket, step: Step, pace: Pace, patience: float) -> None:
+    def _send_step(self, step: Step, patience: float) -> None:
         """Send what is left of a step that has content."""
         if isinstance(step, Region):
             if step.file.is_whole:
-                self._send_region(sock, step, pace)
+                self._send_region(step)
             else:
-                self._send_as_it_comes(sock, step, pace, patience)
+                self._send_as_it_comes(step, patience)
         elif isinstance(step, Data):
-            self._send_data(sock, step.data, pace)
+            self._send_data(step.data)
         elif isinstance(step, Stream):
-            self._send_stream(sock, step, pace)
+            self._send_stream(step)
 
     def _more(self, index: int) -> int:
         """Return the flag that lets the kernel wait for the step at `index`, if it sends something at once."""
@@ -197,44 +249,44 @@ class Outgoing:
         is_there = isinstance(step, Data) or (isinstance(step, Region) and step.file.is_whole)
         return MORE if is_there else 0
 
-    def _took(self, sent: int, pace: Pace) -> None:
+    def _took(self, sent: int) -> None:
         self._at += sent
         self._left -= sent
         self._by_reference -= sent
         self.exchange.handed += sent
-        pace.add(sent)
+        self._pace.add(sent)
 
-    def _send_data(self, sock: socket.socket, data: bytes, pace: Pace) -> None:
+    def _send_data(self, data: bytes) -> None:
         flags = self._more(self._index + 1)
         while self._at < len(data):
-            self._copy(sock, memoryview(data)[self._at : self._at + PIECE_BYTES], flags, pace)
+            self._copy(memoryview(data)[self._at : self._at + PIECE_BYTES], flags)
 
-    def _copy(self, sock: socket.socket, data: memoryview, flags: int, pace: Pace) -> int:
+    def _copy(self, data: memoryview, flags: int = 0) -> int:
         exchange = self.exchange
         is_last = len(data) == self._left
         if is_last and exchange.state is State.UNDER_WAY:  # from now on the client may have everything
-            exchange.ended = pace.now()
+            exchange.ended = self._pace.now()
             exchange.state = State.LEAVING
         sent = 0
         try:
-            sent = sock.send(data, flags)
+            sent = self._sock.send(data, flags)
         finally:
             if sent < len(data) and exchange.state is State.LEAVING:
                 exchange.state = State.UNDER_WAY
                 exchange.ended = 0.0
-        self._took(sent, pace)
+        self._took(sent)
         return sent
 
-    def _send_stream(self, sock: socket.socket, stream: Stream, pace: Pace) -> None:
+    def _send_stream(self, stream: Stream) -> None:
         exchange = self.exchange
         while True:
             while self._frame:
-                self._frame = self._frame[sock.send(self._frame) :]
+                self._frame = self._frame[self._sock.send(self._frame) :]
             framed, self._framed = self._framed, (0, 0)
             exchange.at += framed[0]  # what is not content counts as before it
             exchange.handed += framed[1]
             self._left -= framed[1]
-            pace.add(framed[1])
+            self._pace.add(framed[1])
             if not self._next_frame(stream):
                 return
 
@@ -276,12 +328,12 @@ class Outgoing:
             raise StreamFailed(f"{left} bytes of the content that was promised did not come")
         return None
 
-    def _send_region(self, sock: socket.socket, region: Region, pace: Pace) -> None:
-        socket_fd, unseen = sock.fileno(), 0
+    def _send_region(self, region: Region) -> None:
+        socket_fd, unseen = self._sock.fileno(), 0
         while self._by_reference > 0 and self._at < region.length:
             count = min(SENDFILE_BYTES, self._by_reference, region.length - self._at)
             sent = _send_file(socket_fd, region, region.offset + self._at, count)
-            self._took(sent, pace)
+            self._took(sent)
             unseen += sent
             if sent == 0 or unseen >= SENDFILE_BYTES:
                 unseen = 0
@@ -291,9 +343,9 @@ class Outgoing:
             length = min(PIECE_BYTES, region.length - self._at)
             data = memoryview(read_at(region, region.offset + self._at, length))
             while data:
-                data = data[self._copy(sock, data, 0, pace) :]
+                data = data[self._copy(data) :]
 
-    def _send_as_it_comes(self, sock: socket.socket, region: Region, pace: Pace, patience: float) -> None:
+    def _send_as_it_comes(self, region: Region, patience: float) -> None:
         """Send what has come of a file that is not whole. What is there never changes, so all of it may be lent."""
         file = region.file
         while self._at < region.length:
@@ -304,11 +356,11 @@ class Outgoing:
                 raise _NotThereYet
             by_reference = min(there, SENDFILE_BYTES, left - PIECE_BYTES) if hasattr(os, "sendfile") else 0
             if by_reference > 0:
-                self._took(_send_file(sock.fileno(), region, offset, by_reference), pace)
+                self._took(_send_file(self._sock.fileno(), region, offset, by_reference))
             else:
                 data = memoryview(read_at(region, offset, min(there, PIECE_BYTES)))
                 while data:
-                    data = data[self._copy(sock, data, 0, pace) :]
+                    data = data[self._copy(data) :]
 
 
 def _has_arrived(region: Region, at: int) -> bool:

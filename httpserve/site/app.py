@@ -26,7 +26,7 @@ from httpserve.errors import (
     StorageError,
     StoreUnavailable,
 )
-from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, HandOver, Met, Own, Receive, Response
+from httpserve.plan import ASIDE, MAY_NOT_BLOCK, NEEDS_THREAD, PROBE, SMALL_BYTES, HandOver, Met, Own, Receive, Response
 from httpserve.site import answers, conditional
 from httpserve.site.altered import SHORTENED, FaultyIntake, Meeting, Request, refusal, shortened
 from httpserve.site.answers import File
@@ -379,7 +379,8 @@ class Site:
         if decision.kind is Answer.WHOLE and is_get:
             # Nothing here depends on the client, so a server may give the very same answer to all requests of these
             # bytes.
-            again = None if isinstance(file, MemoryFile) else self._served.again(file)
+            is_small = representation.validators.size <= SMALL_BYTES
+            again = self._served.again(file) if is_small and not isinstance(file, MemoryFile) else None
             return answers.whole(file, representation, again)
         if decision.kind is Answer.PARTS:
             if len(decision.ranges) == 1:
