@@ -1,4 +1,4 @@
-"""One test of many cases, as pytest takes milliseconds for each test. For cases that take no fixture."""
+"""One test of many cases that take no fixture, as pytest takes milliseconds for each test; and what a call raises."""
 
 from __future__ import annotations
 
@@ -35,3 +35,12 @@ def each(names: str | Sequence[str], cases: Iterable[Any], ids: Ids = repr) -> C
         return all_cases
 
     return decorate
+
+
+def raised(call: Callable[..., object], *arguments: object) -> Exception | None:
+    """Return what a call raises, or None: of a check that nothing is wrong, that is all there is to tell."""
+    try:
+        call(*arguments)
+    except Exception as error:  # noqa: BLE001 - the test judges it
+        return error
+    return None

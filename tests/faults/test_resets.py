@@ -91,5 +91,6 @@ def test_a_stop_while_clients_reset_frees_the_port(client: HttpServerClient) -> 
         thread.join()
     again = HttpServerClient(host="127.0.0.1", port=port)
     again.start()
+    assert (client.is_running, again.get_port()) == (False, port)
     again.close()
     client.close()

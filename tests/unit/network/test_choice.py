@@ -11,7 +11,7 @@ from httpserve.errors import AddressNotFound, InvalidArgument
 from httpserve.network import choice
 from httpserve.network.choice import advertised, listen_host, validate
 from httpserve.network.interfaces import InterfaceAddress, interfaces
-from tests.cases import each
+from tests.cases import each, raised
 
 
 def test_a_given_host_is_what_to_bind() -> None:
@@ -115,12 +115,16 @@ def test_a_peer_of_a_family_that_nothing_listens_on_is_refused() -> None:
         advertised("0.0.0.0", 8080, peer="::1")
 
 
-def test_arguments_in_order_pass() -> None:
-    validate("bench.example", "fe80::2%usb0", "[fd00::1]:80/x", 0)
-
-
-def test_no_arguments_pass() -> None:
-    validate(None, None, None, 8080)
+@each(
+    "arguments",
+    [
+        ("bench.example", "fe80::2%usb0", "[fd00::1]:80/x", 0),
+        (None, None, None, 8080),
+        ("no-such-host.invalid", "no-such-board.invalid", "no-such-bench.invalid", 0),  # no name is resolved
+    ],
+)
+def test_arguments_in_order_pass(arguments: tuple[object, ...]) -> None:
+    assert raised(validate, *arguments) is None
 
 
 @each(
@@ -140,10 +144,6 @@ def test_a_malformed_argument_is_named(
 ) -> None:
     with pytest.raises(InvalidArgument, match=named):
         validate(host, peer, advertise, port)
-
-
-def test_checking_arguments_resolves_nothing() -> None:
-    validate("no-such-host.invalid", "no-such-board.invalid", "no-such-bench.invalid", 0)
 
 
 # The order of preference, on addresses that this host does not have

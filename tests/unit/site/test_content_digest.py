@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import partial
 
 import pytest
 
 from httpserve.site.content_digest import ContentDigest, Mismatch, field_value
-from tests.cases import each
+from tests.cases import each, raised
 
 CONTENT = b"what a board sends"
 SHA256 = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
@@ -35,8 +36,8 @@ def checked(**fields: str) -> None:
     ],
 )
 def test_content_that_is_as_the_field_says_is_right(value: str) -> None:
-    checked(CONTENT_DIGEST=value)
-    checked(REPR_DIGEST=value)
+    for field in ("CONTENT_DIGEST", "REPR_DIGEST"):
+        assert raised(partial(checked, **{field: value})) is None
 
 
 @each("value", [f"sha-256=:{WRONG}:", f"sha-512=:{WRONG}:", f"sha-256=:{SHA256}:, sha-512=:{SHA256}:", "sha-256=::"])
