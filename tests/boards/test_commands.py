@@ -43,7 +43,7 @@ def test_a_line_fetches_and_checks(bench: HttpServerClient, board: Path, tool: s
     assert done.returncode == 0, done.stderr
     assert [path.name for path in board.iterdir()] == [name.rpartition("/")[2]]
     assert (board / name.rpartition("/")[2]).read_bytes() == content
-    assert bench.wait_for_download(name, 5).bytes == SIZE
+    assert bench.wait_for_download(name, 20).bytes == SIZE
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -56,7 +56,7 @@ def test_a_line_fails_when_other_bytes_came(bench: HttpServerClient, board: Path
     done = type_line(line, cwd=board)
 
     assert done.returncode != 0
-    assert bench.wait_for_download("board.img", 5).bytes == SIZE  # it was fetched whole, and is another
+    assert bench.wait_for_download("board.img", 20).bytes == SIZE  # it was fetched whole, and is another
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -85,7 +85,7 @@ def test_zckdl_without_an_old_image_takes_all_by_ranges(
 
     run("zckdl", url, cwd=board)
 
-    record = bench.wait_for_download("image.zck", 5)
+    record = bench.wait_for_download("image.zck", 20)
     assert digest(board / "image.zck") == digest(new)
     assert record.bytes == new.stat().st_size
     assert (record.ranges[0][0], record.ranges[-1][1]) == (0, record.bytes)
@@ -116,7 +116,7 @@ def test_casync_takes_the_index_and_each_chunk_once(
     assert {(request.status, request.completed) for request in bench.requests} == {(200, True)}
     assert len({request.client_port for request in bench.requests}) == 1
     for name in ["image.caibx", *chunks]:
-        assert bench.wait_for_download(name, 5).name == name
+        assert bench.wait_for_download(name, 20).name == name
 
 
 def test_casync_with_a_seed_takes_only_the_chunks_that_it_does_not_have(

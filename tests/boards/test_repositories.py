@@ -48,7 +48,7 @@ def test_ostree_pulls_a_commit(bench: HttpServerClient, tmp_path: Path, system: 
     assert {request.status for request in requests} == {200, 404}  # it probes for signatures and deltas
     assert all(request.user_agent.startswith("libostree/") for request in requests)
     for name in objects:
-        assert bench.wait_for_download(name, 5).ranges == ()
+        assert bench.wait_for_download(name, 20).ranges == ()
     assert bench.wait_for_request("repo/summary", timeout=5).status == 200
     assert {missing.name for missing in bench.missing} >= {"repo/summary.sig"}
 
@@ -112,7 +112,7 @@ def test_git_clones_over_dumb_http(bench: HttpServerClient, tmp_path: Path, syst
     assert first.fields["Git-Protocol"] == "version=2"
     assert all(request.user_agent.startswith("git/") for request in bench.requests)
     for name in objects:
-        assert bench.wait_for_download(name, 5).name == name
+        assert bench.wait_for_download(name, 20).name == name
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_apt_updates_and_downloads(
         name.rpartition("/")[2]: bench.storage.read_bytes(name) for name in packages
     }
     for name in ["debian/Packages", *packages]:
-        record = bench.wait_for_download(name, 5)
+        record = bench.wait_for_download(name, 20)
         assert record.user_agent.startswith("Debian APT-HTTP/")
     first = bench.requests[0]
     assert (first.target, first.status) == ("/debian/./InRelease", 404)  # it probes for this, and goes on

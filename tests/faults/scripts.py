@@ -71,7 +71,7 @@ EPILOGUE = """
 gc.collect()
 for thread in threading.enumerate():
     if thread.name.startswith("httpserve"):
-        thread.join(5)
+        thread.join(20)
 left = ours()
 assert left == before_all, (left, before_all)
 assert names(tempfile.tempdir) == [], names(tempfile.tempdir)

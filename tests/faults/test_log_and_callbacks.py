@@ -134,7 +134,7 @@ def test_a_handler_that_raises_costs_no_board_its_file(
             leaving.reset()
         eventually(lambda: handler.called)
 
-        assert bench.wait_for_download("image", timeout=5).bytes == len(IMAGE)
+        assert bench.wait_for_download("image", timeout=20).bytes == len(IMAGE)
     assert capfd.readouterr() == ("", "")
 
 

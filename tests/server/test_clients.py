@@ -47,7 +47,7 @@ def test_a_board_downloads_an_image_and_is_waited_for(
 ) -> None:
     done = run(*PROGRAMS[program], got, url)
 
-    record = bench.wait_for_download("boot/disk image.img", 5)
+    record = bench.wait_for_download("boot/disk image.img", 20)
     assert (done.returncode, done.stderr) == (0, "")
     assert got.read_bytes() == pattern(BIG_BYTES)
     assert record.bytes == BIG_BYTES
@@ -70,7 +70,7 @@ def test_a_board_downloads_an_empty_file(bench: HttpServerClient, got: Path, pro
 
     assert done.returncode == 0
     assert got.exists() is (program != "curl") or got.read_bytes() == b""
-    assert bench.wait_for_download("empty", 5).bytes == 0
+    assert bench.wait_for_download("empty", 20).bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_broken_off_download_is_resumed_and_counts_as_one(
 
     done = run(*resume, url, cwd=got.parent)
 
-    record = bench.wait_for_download("boot/disk image.img", 5)
+    record = bench.wait_for_download("boot/disk image.img", 20)
     assert done.returncode == 0
     assert got.read_bytes() == pattern(BIG_BYTES)
     assert record.ranges == ((5 << 20, BIG_BYTES),)

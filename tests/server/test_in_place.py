@@ -131,7 +131,7 @@ def test_a_wait_is_for_the_version_that_is_there(bench: HttpServerClient, out: P
     fetch(bench)
     fetch(bench, target="/out/board.img")
 
-    assert bench.wait_for_download("Image", 5).bytes == bench.wait_for_download("out/board.img", 5).bytes == 300_000
+    assert bench.wait_for_download("Image", 20).bytes == bench.wait_for_download("out/board.img", 20).bytes == 300_000
     fetch(bench)
     bench.serve("Image", out / "dtb" / "board.dtb")
     with pytest.raises(TimeoutError):

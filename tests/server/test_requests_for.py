@@ -41,7 +41,7 @@ def test_nothing_is_taken_from_a_wait_and_a_stopped_server_tells_too(bench: Http
     ask(bench, "/a")
 
     (found,) = bench.requests_for("a")
-    assert bench.wait_for_request("a", timeout=5).target == found.target
+    assert bench.wait_for_request("a", timeout=20).target == found.target
     bench.stop()
 
     assert len(bench.requests_for("a")) == 1

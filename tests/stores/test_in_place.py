@@ -51,7 +51,7 @@ def test_both_are_served_and_only_the_store_is_changed(client: HttpServerClient,
             b"image",
         ]
         assert wire.ask("/boot/zImage").status == 200
-    assert client.wait_for_download("boot/Image", 5).bytes == 5
+    assert client.wait_for_download("boot/Image", 20).bytes == 5
     assert client.storage.list("boot/") == ["boot/", "boot/Image", "boot/zImage"]
     client.storage.copy("out/board.img", "boot/copy")
     with pytest.raises(NotPermitted):

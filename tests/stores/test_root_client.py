@@ -53,7 +53,7 @@ def test_what_is_put_is_in_the_store_and_is_served(
     assert stored.user_metadata is not None
     assert stored.user_metadata["sha256"] == digest_of(content)
     assert requests.get(f"{url}.sha256", timeout=30).text.startswith(digest_of(content))
-    assert client.wait_for_download(f"os/{name}", timeout=5).bytes == len(content)
+    assert client.wait_for_download(f"os/{name}", timeout=20).bytes == len(content)
     assert client.storage.get_created_resources() == {f"os/{name}"}
 
 

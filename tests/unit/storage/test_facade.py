@@ -478,7 +478,7 @@ def test_store_returns_the_digest(storage: Storage, tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
 
     digest = storage.store(
-        "d/f", tmp_path / "src", sha256=HELLO.upper(), progress=lambda *args: seen.append(args), timeout=1.0
+        "d/f", tmp_path / "src", sha256=HELLO.upper(), progress=lambda *args: seen.append(args), timeout=20.0
     )
 
     assert digest == HELLO

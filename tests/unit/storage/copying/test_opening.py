@@ -44,49 +44,49 @@ def drained(source: Source) -> bytes:
 def test_without_an_operator_it_is_a_local_path(tmp_path: Path, kind: type[str | Path]) -> None:
     (tmp_path / "file").write_bytes(CONTENT)
 
-    assert drained(open_source(kind(tmp_path / "file"), timeout=1)) == CONTENT
+    assert drained(open_source(kind(tmp_path / "file"), timeout=20)) == CONTENT
 
 
 def test_with_an_operator_it_is_a_path_on_it(operator: opendal.Operator) -> None:
-    assert drained(open_source("file", operator, timeout=1)) == CONTENT
+    assert drained(open_source("file", operator, timeout=20)) == CONTENT
 
 
 def test_an_operator_may_have_layers(operator: opendal.Operator) -> None:
     layered = operator.layer(RetryLayer()).layer(ConcurrentLimitLayer(4))
 
-    assert drained(open_source("file", layered, timeout=1)) == CONTENT
+    assert drained(open_source("file", layered, timeout=20)) == CONTENT
 
 
 def test_an_operator_of_another_service_does_as_well() -> None:
     operator = opendal.Operator("memory")
     operator.write("a/b", CONTENT)
 
-    assert drained(open_source("/a/b", operator, timeout=1)) == CONTENT
+    assert drained(open_source("/a/b", operator, timeout=20)) == CONTENT
 
 
 @each("src", [b"bytes", 7, None, ["a"]])
 def test_a_src_of_another_type_is_refused(src: object) -> None:
     with pytest.raises(InvalidType, match="src must be a str or a path"):
-        open_source(src, timeout=1)  # type: ignore[arg-type]  # what is refused
+        open_source(src, timeout=20)  # type: ignore[arg-type]  # what is refused
 
 
 def test_an_async_operator_is_a_type_error_that_says_the_way_out() -> None:
     operator = opendal.AsyncOperator("memory")
 
     with pytest.raises(TypeError, match=r"operator\.to_operator\(\)") as caught:
-        open_source("a", operator, timeout=1)  # type: ignore[arg-type]  # what is refused
+        open_source("a", operator, timeout=20)  # type: ignore[arg-type]  # what is refused
 
     assert isinstance(caught.value, HttpServeError)
 
 
 def test_an_operator_of_another_type_is_refused() -> None:
     with pytest.raises(InvalidType, match="not str"):
-        open_source("a", "fs", timeout=1)  # type: ignore[arg-type]  # what is refused
+        open_source("a", "fs", timeout=20)  # type: ignore[arg-type]  # what is refused
 
 
 def test_a_nul_in_a_path_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="NUL"):
-        open_source("a\0b", timeout=1)
+        open_source("a\0b", timeout=20)
 
 
 @each("timeout", [0, -1, float("inf"), float("nan")])
@@ -98,18 +98,18 @@ def test_a_timeout_that_nobody_can_wait_is_refused(timeout: float) -> None:
 @pytest.mark.parametrize("src", [" file", "file ", "file\n"])
 def test_blanks_that_opendal_would_strip_are_refused(operator: opendal.Operator, src: str) -> None:
     with pytest.raises(InvalidArgument, match="blanks"):
-        open_source(src, operator, timeout=1)
+        open_source(src, operator, timeout=20)
 
 
 def test_a_surrogate_that_stands_for_nothing_is_refused(operator: opendal.Operator) -> None:
     for where in (None, operator):
         with pytest.raises(InvalidArgument, match="src"):
-            open_source("\ud83d", where, timeout=1)
+            open_source("\ud83d", where, timeout=20)
 
 
 def test_an_operator_is_given_no_name_that_is_not_utf_8(operator: opendal.Operator) -> None:
     with pytest.raises(InvalidArgument, match="surrogate"):
-        open_source(os.fsdecode(b"caf\xe9"), operator, timeout=1)
+        open_source(os.fsdecode(b"caf\xe9"), operator, timeout=20)
 
 
 # Local files
@@ -123,18 +123,18 @@ def test_a_local_file_may_have_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
 
-    assert drained(open_source(os.fsdecode(path), timeout=1)) == CONTENT
+    assert drained(open_source(os.fsdecode(path), timeout=20)) == CONTENT
 
 
 def test_a_local_file_may_have_blanks_at_its_ends(tmp_path: Path) -> None:
     (tmp_path / " file ").write_bytes(CONTENT)
 
-    assert drained(open_source(str(tmp_path) + "/ file ", timeout=1)) == CONTENT
+    assert drained(open_source(str(tmp_path) + "/ file ", timeout=20)) == CONTENT
 
 
 def test_a_local_file_that_is_missing_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="none") as caught:
-        open_source(tmp_path / "none", timeout=1)
+        open_source(tmp_path / "none", timeout=20)
 
     assert isinstance(caught.value, FileNotFoundError)
     assert caught.value.source == repr(str(tmp_path / "none"))
@@ -142,14 +142,14 @@ def test_a_local_file_that_is_missing_is_not_found(tmp_path: Path) -> None:
 
 def test_a_local_directory_says_that_it_is_one(tmp_path: Path) -> None:
     with pytest.raises(CopyFailed, match="Is a directory"):
-        open_source(tmp_path, timeout=1)
+        open_source(tmp_path, timeout=20)
 
 
 def test_a_path_below_a_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(CopyFailed, match="Not a directory"):
-        open_source(tmp_path / "file" / "x", timeout=1)
+        open_source(tmp_path / "file" / "x", timeout=20)
 
 
 def test_a_local_file_that_cannot_be_read_says_why() -> None:
@@ -158,13 +158,13 @@ def test_a_local_file_that_cannot_be_read_says_why() -> None:
 
 
 def test_a_file_that_says_it_is_empty_may_have_content() -> None:
-    assert drained(open_source("/proc/self/status", timeout=1)).startswith(b"Name:")
+    assert drained(open_source("/proc/self/status", timeout=20)).startswith(b"Name:")
 
 
 def test_a_pipe_is_read_to_its_end() -> None:
     reader, writer = os.pipe()
     with os.fdopen(reader), os.fdopen(writer, "wb") as end:
-        source = open_source(f"/proc/self/fd/{reader}", timeout=1)
+        source = open_source(f"/proc/self/fd/{reader}", timeout=20)
         end.write(b"content")
         end.close()
 
@@ -174,7 +174,7 @@ def test_a_pipe_is_read_to_its_end() -> None:
 def test_a_local_file_that_shrinks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(CONTENT)
-    source = open_source(path, timeout=1)
+    source = open_source(path, timeout=20)
     os.truncate(path, 9)
 
     with pytest.raises(CopyFailed, match="9 bytes, less than the 300000"):
@@ -184,7 +184,7 @@ def test_a_local_file_that_shrinks_is_refused(tmp_path: Path) -> None:
 def test_a_local_file_that_is_replaced_is_read_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(CONTENT)
-    source = open_source(path, timeout=1)
+    source = open_source(path, timeout=20)
     (tmp_path / "new").write_bytes(b"new")
     os.replace(tmp_path / "new", path)
 
@@ -196,7 +196,7 @@ def test_a_local_file_that_is_replaced_is_read_as_it_was(tmp_path: Path) -> None
 
 def test_a_path_that_is_missing_on_an_operator_is_not_found(operator: opendal.Operator) -> None:
     with pytest.raises(SourceNotFound, match="'none' on Operator"):
-        open_source("none", operator, timeout=1)
+        open_source("none", operator, timeout=20)
 
 
 @pytest.mark.parametrize("src", ["dir", "dir/", "", "/"])
@@ -204,11 +204,11 @@ def test_a_directory_on_an_operator_says_that_it_is_one(tmp_path: Path, operator
     (tmp_path / "dir").mkdir()
 
     with pytest.raises(CopyFailed, match="is a directory"):
-        open_source(src, operator, timeout=1)
+        open_source(src, operator, timeout=20)
 
 
 def test_an_object_that_is_deleted_after_it_was_read_is_whole(tmp_path: Path, operator: opendal.Operator) -> None:
-    source = open_source("file", operator, timeout=1)
+    source = open_source("file", operator, timeout=20)
     buffer = memoryview(bytearray(len(CONTENT) + 1))
     count = 0
     while read := source.readinto(buffer[count:]):
@@ -222,7 +222,7 @@ def test_an_object_that_is_deleted_after_it_was_read_is_whole(tmp_path: Path, op
 
 
 def test_an_object_that_goes_away_is_not_found(tmp_path: Path, operator: opendal.Operator) -> None:
-    source = open_source("file", operator, timeout=1)
+    source = open_source("file", operator, timeout=20)
     (tmp_path / "file").unlink()
 
     with pytest.raises(SourceNotFound):
@@ -230,7 +230,7 @@ def test_an_object_that_goes_away_is_not_found(tmp_path: Path, operator: opendal
 
 
 def test_a_closed_object_does_not_read(operator: opendal.Operator) -> None:
-    source = open_source("file", operator, timeout=1)
+    source = open_source("file", operator, timeout=20)
     source.close()
     source.close()
 
@@ -245,8 +245,8 @@ def test_a_closed_object_does_not_read(operator: opendal.Operator) -> None:
 def opened(request: pytest.FixtureRequest, tmp_path: Path, operator: opendal.Operator) -> Callable[[], Source]:
     os.utime(tmp_path / "file", (1, 1))
     if request.param == "local":
-        return lambda: open_source(tmp_path / "file", timeout=1)
-    return lambda: open_source("file", operator, timeout=1)
+        return lambda: open_source(tmp_path / "file", timeout=20)
+    return lambda: open_source("file", operator, timeout=20)
 
 
 def test_a_file_that_grows_is_refused(tmp_path: Path, opened: Callable[[], Source]) -> None:
