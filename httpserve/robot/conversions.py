@@ -15,8 +15,8 @@ from datetime import timedelta
 from difflib import get_close_matches
 from enum import Enum
 from inspect import Parameter, signature
-from types import MappingProxyType, NoneType
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, TypeVar, cast, get_args, get_type_hints, overload
 
 import opendal
 from robot.api import TypeInfo
@@ -26,6 +26,8 @@ from httpserve import AcceptedUploads, ExpectedDownload, ExpectedUpload, Hold, I
 from httpserve.base.text import bytes_of, size
 from httpserve.faults.grammar import place_of
 from httpserve.storage.operators import new_operator
+
+T = TypeVar("T")
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *%")
 _NAMED = re.compile(r"([A-Za-z]\w*)=")
@@ -203,12 +205,6 @@ def to_clients(value: object) -> Clients:
     raise ValueError("write a number of boards, or their addresses with commas")
 
 
-def to_service(value: object) -> Service:
-    if isinstance(value, str | opendal.Operator):
-        return Service(value)
-    raise ValueError("write the name of an OpenDAL service such as s3, or give what Create Operator returned")
-
-
 def operator_of(service: Service | None, options: dict[str, str]) -> opendal.Operator | None:
     """Return the operator that a keyword's arguments describe, if any. Raises InvalidArgument if they are invalid."""
     if service is None:
@@ -226,14 +222,6 @@ def _named(options: dict[str, str]) -> str:
     return ", ".join(f"{name}=" for name in options)
 
 
-def to_awaited(value: object) -> Awaited:
-    if isinstance(value, ExpectedDownload):
-        return Awaited(value)
-    if isinstance(value, str | os.PathLike):
-        return Awaited(os.fspath(value))
-    raise ValueError("write a name on the server, or give what Expect Download returned")
-
-
 def to_place(value: str | float | int) -> Place:
     try:
         return Place(place_of(value) if isinstance(value, str) else value)
@@ -241,24 +229,21 @@ def to_place(value: str | float | int) -> Place:
         raise ValueError("write a part such as 50%, a byte such as 4096 or 64 KiB, or -1 from the end") from None
 
 
-def to_held(value: object) -> Held:
-    if isinstance(value, Hold):
-        return Held(value)
-    if isinstance(value, str | os.PathLike):
-        return Held(os.fspath(value))
-    raise ValueError("give what Hold Download returned, or the name that it was given")
-
-
 def to_size(value: str | int) -> Size:
     return Size(bytes_of(value) if isinstance(value, str) else value)
 
 
-def to_upload(value: object) -> Upload:
-    if isinstance(value, AcceptedUploads | ExpectedUpload | UploadRecord):
-        return Upload(value)
-    if isinstance(value, str | os.PathLike):
-        return Upload(os.fspath(value))
-    raise ValueError("write a name on the server, or give what the keyword for the upload returned")
+def _named_or(kind: Callable[[Any], T], given: type | UnionType, otherwise: str) -> Callable[[object], T]:
+    """Return what reads a name, or takes what another keyword has returned; *otherwise* says what to write."""
+
+    def read(value: object) -> T:
+        if isinstance(value, str | os.PathLike):
+            return kind(os.fspath(value))
+        if isinstance(value, given):
+            return kind(value)
+        raise ValueError(otherwise)
+
+    return read
 
 
 # What `@library` takes. Each converter's text for libdoc is that of its class.
@@ -271,12 +256,20 @@ CONVERTERS: dict[type, Converter] = {
     Source: to_source,
     Until: to_until,
     Clients: to_clients,
-    Service: to_service,
-    Awaited: to_awaited,
+    Service: _named_or(
+        Service,
+        opendal.Operator,
+        "write the name of an OpenDAL service such as s3, or give what Create Operator returned",
+    ),
+    Awaited: _named_or(Awaited, ExpectedDownload, "write a name on the server, or give what Expect Download returned"),
     Place: to_place,
-    Held: to_held,
+    Held: _named_or(Held, Hold, "give what Hold Download returned, or the name that it was given"),
     Size: to_size,
-    Upload: to_upload,
+    Upload: _named_or(
+        Upload,
+        AcceptedUploads | ExpectedUpload | UploadRecord,
+        "write a name on the server, or give what the keyword for the upload returned",
+    ),
 }
 
 
@@ -387,6 +380,14 @@ def _converted(value: object, kind: type) -> object:
     return value if isinstance(value, kind) else cast("Callable[[object], object]", CONVERTERS[kind])(value)
 
 
-def seconds(duration: timedelta) -> float:
+@overload
+def seconds(duration: timedelta) -> float: ...
+
+
+@overload
+def seconds(duration: timedelta | None) -> float | None: ...
+
+
+def seconds(duration: timedelta | None) -> float | None:
     """Return a duration of Robot's as the client takes it."""
-    return duration.total_seconds()
+    return None if duration is None else duration.total_seconds()

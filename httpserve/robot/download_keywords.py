@@ -200,7 +200,7 @@ class DownloadKeywords(Keywords):
             method=method,
             status=status,
             client=board_address(client),
-            timeout=None if timeout is None else seconds(timeout),
+            timeout=seconds(timeout),
             since=epoch(since),
         )
 
@@ -332,7 +332,7 @@ def _terms(
     """Return the arguments of a wait as the client takes them."""
     boards = clients.value
     return {
-        "timeout": None if timeout is None else seconds(timeout),
+        "timeout": seconds(timeout),
         "until": until.value,
         "idle": seconds(idle),
         "client": board_address(client),

@@ -66,7 +66,7 @@ class FileKeywords(Keywords):
             decompress=decompress,
             always=always,
             overwrite=overwrite,
-            timeout=None if timeout is None else seconds(timeout),
+            timeout=seconds(timeout),
         )
         show_link(url, f", {size(client.storage.stat(name).content_length)}")
         return url
@@ -115,7 +115,7 @@ class FileKeywords(Keywords):
             exclude=exclude or (),
             delete=delete,
             always=always,
-            timeout=None if timeout is None else seconds(timeout),
+            timeout=seconds(timeout),
         )
         show_link(client.get_url(name.strip("/")), f", {report}")
         return report

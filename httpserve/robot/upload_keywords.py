@@ -114,7 +114,7 @@ class UploadKeywords(Keywords):
         """
         expected = self.client(server).expect_upload(
             name,
-            None if timeout is None else seconds(timeout),
+            seconds(timeout),
             max_bytes=max_bytes.value,
             overwrite=overwrite,
             client=board_address(client),
@@ -160,7 +160,7 @@ class UploadKeywords(Keywords):
         else:
             record = self.client(server).wait_for_upload(
                 _name_of(upload.value),
-                None if timeout is None else seconds(timeout),
+                seconds(timeout),
                 client=board_address(client),
                 since=epoch(since),
             )

@@ -1,4 +1,4 @@
-"""Each call to the store, bounded in time, and with our errors.
+"""Each call to the store, bounded in time, and with our errors; lists and signed requests as a whole.
 
 Knows opendal, threads and forks. Does not know what versions, caches or servers are.
 
@@ -12,10 +12,10 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
+from functools import cached_property, partial, wraps
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, ParamSpec, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import opendal
@@ -32,13 +32,16 @@ from httpserve.errors import (
     StoreUnavailable,
     Unsupported,
 )
+from httpserve.storage.copying.listing import Listed, collect, run
 from httpserve.storage.copying.messages import redacted
 from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS, is_stall, kind_of, reason_of
 from httpserve.storage.served import VersionGone
 
 if TYPE_CHECKING:
     from opendal.capability import Capability
+    from opendal.types import PresignedRequest
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 PROBE_SECONDS = 5.0  # for what takes microseconds
@@ -119,6 +122,36 @@ class Calls:
         except OPENDAL_ERRORS as error:
             self._raise(error, operation, name)
 
+    # What only the asynchronous operator does well
+
+    def below(self, name: str, *, recursive: bool = False, most: int | None = None) -> list[Listed]:
+        """Return what is below a directory, without its own marker; an empty list if there is none.
+
+        Args:
+            name: The directory; empty for the root.
+            recursive: Whether what is in directories below is in the list, too.
+            most: How many entries are enough.
+        """
+        self.needs("list", name, "list")
+        path = f"{name}/" if name else ""
+        with self.asking("list", name):
+            found = run(partial(collect, self._asynchronous, path, recursive=recursive, most=most))
+        return [one for one in found if one.path.strip("/") != name][:most]
+
+    def signed(self, operation: str, name: str, seconds: int) -> PresignedRequest:
+        """Return a request for an object that whoever has it may make for *seconds*. Asks the store nothing.
+
+        *operation* is `stat`, `read` or `write`.
+        """
+        self.needs(f"presign_{operation}", name, f"presign_{operation}")
+        with self.asking(f"presign_{operation}", name):
+            sign: Callable[..., Awaitable[PresignedRequest]] = getattr(self._asynchronous, f"presign_{operation}")
+            return run(partial(sign, name, seconds))
+
+    @cached_property
+    def _asynchronous(self) -> opendal.AsyncOperator:
+        return self.trying.to_async_operator()
+
     def _raise(self, error: Exception, operation: str, name: str) -> NoReturn:
         """Raise our error `from None`: theirs shows a backtrace, and URLs."""
         kind, what = kind_of(error), f"{operation} {name or '/'!r}"
@@ -182,6 +215,16 @@ def interruptibly(job: Callable[[], T]) -> T:
         return job()
     work.wait()
     return work.result()
+
+
+def interruptible(method: Callable[P, T]) -> Callable[P, T]:
+    """Have a method do what it does by `interruptibly`."""
+
+    @wraps(method)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return interruptibly(partial(method, *args, **kwargs))
+
+    return run
 
 
 def _told_apart(operator: opendal.Operator) -> str:

@@ -23,8 +23,7 @@ from httpserve.errors import AlreadyExists, IsADirectory, NotADirectory, NotFoun
 from httpserve.storage.copying.ends import temporary_beside
 from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS
 from httpserve.storage.served import Fields, Listeners, VersionGone
-from httpserve.storage.store.calls import Calls, interruptibly, is_gone
-from httpserve.storage.store.lists import Lists
+from httpserve.storage.store.calls import Calls, interruptible, interruptibly, is_gone
 from httpserve.storage.store.reading import BLOCK_BYTES, Reads
 from httpserve.storage.store.spool import Spool, closing_number, pieces
 from httpserve.storage.store.versions import FIELDS, SHA256, WRITE, Facts, Found, Note, Versions
@@ -69,7 +68,6 @@ class StoreChanges:
         self,
         calls: Calls,
         versions: Versions,
-        lists: Lists,
         reads: Reads,
         listeners: Listeners,
         directory: Callable[[], str],
@@ -81,7 +79,6 @@ class StoreChanges:
         Args:
             calls: The store.
             versions: What is known of it, which changes are told to.
-            lists: Its lists.
             reads: Its reads, for what the service cannot copy.
             listeners: What is called at changes.
             directory: Returns where new versions lie until they are whole.
@@ -90,7 +87,6 @@ class StoreChanges:
         """
         self._calls = calls
         self._versions = versions
-        self._lists = lists
         self._reads = reads
         self._listeners = listeners
         self._directory = directory
@@ -132,23 +128,20 @@ class StoreChanges:
         note = self._versions.note(name)
         return (None, None) if note is None else (note.source, note.sha256)
 
+    @interruptible
     def renew(self, name: str, source: object) -> int | None:
         """Do what `Accessor.renew` says: one look at the object."""
         note = self._versions.note(name)
         if note is None or note.source is not source or note.facts.validator is None:
             return None
         try:
-            found = interruptibly(partial(self._versions.look, name, anew=True))
+            found = self._versions.look(name, anew=True)
         except (NotFound, IsADirectory):
             return None
         if found.facts != note.facts:
             return None
         self._listeners.before_publish(name)
         return found.facts.size
-
-    def publish(self, spool: Spool, sha256: str) -> None:
-        """Do what `spool.Owner.publish` says."""
-        interruptibly(partial(self._publish, spool, sha256))
 
     def made_room(self, count: int) -> bool:
         """Do what `spool.Owner.made_room` says."""
@@ -159,7 +152,9 @@ class StoreChanges:
         with self._lock:
             self._underway.discard(spool)
 
-    def _publish(self, spool: Spool, sha256: str) -> None:
+    @interruptible
+    def publish(self, spool: Spool, sha256: str) -> None:
+        """Do what `spool.Owner.publish` says."""
         name = spool.name
         with closing_number(spool.reader()) as fd:
             is_ours = self._is_ours(name)
@@ -334,14 +329,12 @@ class StoreChanges:
 
     # From here to there
 
+    @interruptible
     def copy(self, source: str, target: str) -> None:
         """Copy an object over whatever is at *target*, in one step."""
-        interruptibly(partial(self._copy_file, "copy", source, target))
-
-    def _copy_file(self, operation: str, source: str, target: str) -> None:
         found = self._versions.look(source, anew=True)
-        self._check_place(f"{operation} {source!r} to", target)
-        self._copy(operation, found, target)
+        self._check_place(f"copy {source!r} to", target)
+        self._copy("copy", found, target)
 
     def _copy(self, operation: str, found: Found, target: str, note: object = None) -> None:
         """Copy a version, by the store itself if it can."""
@@ -365,11 +358,9 @@ class StoreChanges:
         finally:
             spool.discard()
 
+    @interruptible
     def rename(self, source: str, target: str) -> None:
         """Move an object, or one by one all that is below a directory: nobody sees a part of an object."""
-        interruptibly(partial(self._rename, source, target))
-
-    def _rename(self, source: str, target: str) -> None:
         try:
             self._versions.look(source, anew=True)
         except IsADirectory:
@@ -384,11 +375,11 @@ class StoreChanges:
             raise StorageError(f"rename {source!r} to {target!r}: a directory cannot be moved into itself", source)
         if self._is_there(target):
             raise NotADirectory(f"rename {source!r} to {target!r}: there is a file of that name", target)
-        if self._lists.below(target, most=1):
+        if self._calls.below(target, most=1):
             text = f"rename {source!r} to {target!r}: there is a directory of that name, which is not empty"
             raise _numbered(StorageError(text, target), errno.ENOTEMPTY)
         self._check_parents(f"rename {source!r} to", target)
-        within = self._lists.below(source, recursive=True)
+        within = self._calls.below(source, recursive=True)
         was_created = source in self.created()
         if was_created or not within:
             self._create_dir(target)
@@ -419,12 +410,10 @@ class StoreChanges:
 
     # Directories and removals
 
+    @interruptible
     def create_dir(self, name: str) -> None:
         """Make a directory. Harmless when it exists. Raises AlreadyExists for a file of that name."""
         self._calls.needs("create_dir", name, "create_dir")
-        interruptibly(partial(self._create_asked, name))
-
-    def _create_asked(self, name: str) -> None:
         if self._versions.is_directory(name):
             return
         if self._is_there(name):
@@ -438,10 +427,11 @@ class StoreChanges:
         with self._lock:
             self._created.setdefault(name, None)
 
+    @interruptible
     def delete(self, name: str) -> None:
         """Remove an object or an empty directory. Harmless when there is none."""
         self._calls.needs("delete", name, "delete")
-        interruptibly(partial(self._delete, name))
+        self._delete(name)
         self._listeners.after_removal()
 
     def _delete(self, name: str) -> None:
@@ -454,7 +444,7 @@ class StoreChanges:
                 self._forgive("delete", f"{name}/")
             return
         except IsADirectory:
-            if self._lists.below(name, most=1):
+            if self._calls.below(name, most=1):
                 text = f"delete {name!r}: the directory is not empty; remove_all removes it with what is in it"
                 raise _numbered(StorageError(text, name), errno.ENOTEMPTY) from None
             path = f"{name}/"
@@ -462,18 +452,15 @@ class StoreChanges:
             self._calls.writing.delete(path)
         self._forget(name)
 
+    @interruptible
     def remove_all(self, name: str) -> None:
         """Remove an object, or all that is below a directory; for the root, all that is in it."""
         self._calls.needs("remove_all", name, "delete")
-        interruptibly(partial(self._remove_all, name))
-        self._listeners.after_removal()
-
-    def _remove_all(self, name: str) -> None:
         if name:
             with self._calls.asking("remove_all", name):
                 self._calls.writing.delete(name)
         self._delete_below(name)
-        self._forget(name)
+        self._listeners.after_removal()
 
     def _delete_below(self, name: str) -> None:
         # With the slash: without it all goes whose name begins so.
@@ -506,7 +493,7 @@ class StoreChanges:
 
     def _remove_created(self, name: str, facts: Facts | None) -> None:
         if facts is None:
-            if not self._lists.below(name, most=1):
+            if not self._calls.below(name, most=1):
                 self._forgive("delete", f"{name}/")
             return
         try:

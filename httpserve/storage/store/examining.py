@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from httpserve.base.outcome import CacheSeen, StoreSeen
 from httpserve.errors import HttpServeError, NotFound, Unsupported
 from httpserve.storage.store.calls import Calls
-from httpserve.storage.store.lists import Lists
 from httpserve.storage.store.reading import Reads
 from httpserve.storage.store.versions import Versions
 
@@ -36,9 +35,8 @@ WANTED = {
 class Examination:
     """Tries one store."""
 
-    def __init__(self, calls: Calls, lists: Lists, versions: Versions, reads: Reads, cache: Cache | None) -> None:
+    def __init__(self, calls: Calls, versions: Versions, reads: Reads, cache: Cache | None) -> None:
         self._calls = calls
-        self._lists = lists
         self._versions = versions
         self._reads = reads
         self._cache = cache
@@ -76,7 +74,7 @@ class Examination:
     def _listed(self) -> tuple[list[str], str]:
         """Return the names of some objects, and why there are none."""
         try:
-            listed = self._lists.below("", recursive=True, most=MOST_LISTED)
+            listed = self._calls.below("", recursive=True, most=MOST_LISTED)
         except Unsupported:
             return [], ""
         except HttpServeError as error:
@@ -98,7 +96,7 @@ class Examination:
         import requests  # it takes 100 ms to import, and only the doctor asks
 
         try:
-            signed = self._lists.signed("stat", f"httpserve-{secrets.token_hex(8)}", 60)
+            signed = self._calls.signed("stat", f"httpserve-{secrets.token_hex(8)}", 60)
             before = time.time()
             answer = requests.request(
                 signed.method, signed.url, headers=dict(signed.headers), timeout=CLOCK_SECONDS, allow_redirects=False

@@ -41,10 +41,9 @@ from httpserve.storage.served import (
     ServedFile,
     Status,
 )
-from httpserve.storage.store.calls import Calls, Patience, check_operator, interruptibly
+from httpserve.storage.store.calls import Calls, Patience, check_operator, interruptible
 from httpserve.storage.store.changes import StoreChanges
 from httpserve.storage.store.digests import StoreDigests
-from httpserve.storage.store.lists import Lists
 from httpserve.storage.store.readable import StoreReadable
 from httpserve.storage.store.reading import BLOCK_BYTES, Reads
 from httpserve.storage.store.spool import Spool
@@ -103,7 +102,6 @@ class StoreRoot:
         self._calls = Calls(operator, patience or Patience())
         self._versions = Versions(self._calls, fresh_for)
         self._reads = Reads(self._calls, self._versions)
-        self._lists = Lists(self._calls)
         self._digests = StoreDigests(self._versions, self._reads)
         self._remove_created = remove_created
         self._read_only = read_only
@@ -112,7 +110,6 @@ class StoreRoot:
         self._changes = StoreChanges(
             self._calls,
             self._versions,
-            self._lists,
             self._reads,
             listeners or Listeners(),
             self._spool_directory,
@@ -168,9 +165,10 @@ class StoreRoot:
 
     # What is served
 
+    @interruptible
     def status(self, name: str) -> Status:
         """Do what `Served.status` says, by one look at the object."""
-        return interruptibly(partial(self._look, name)).status
+        return self._look(name).status
 
     def open_to_serve(self, name: str, *, may_block: bool) -> RemoteFile | MemoryFile | None:
         """Do what `Served.open_to_serve` says. Nothing is open yet when it returns, and no byte was read."""
@@ -263,7 +261,7 @@ class StoreRoot:
         self._check_open(name)
         try:
             with self.waiting(name):
-                listed = self._lists.below(name)
+                listed = self._calls.below(name)
         except Unsupported:
             raise NotFound(f"list {name or '/'!r}: {self.label} cannot be listed", name) from None
         if not listed and not self._versions.is_directory(name):
@@ -287,10 +285,8 @@ class StoreRoot:
 
     # What `Accessor` says
 
+    @interruptible
     def stat(self, operation: str, name: str, *, is_directory: bool) -> Metadata:
-        return interruptibly(partial(self._stat, operation, name, is_directory=is_directory))
-
-    def _stat(self, operation: str, name: str, *, is_directory: bool) -> Metadata:
         try:
             if is_directory and self._versions.is_directory(name):  # beside an object of that name, perhaps
                 raise IsADirectory(f"{operation} {name or '/'!r}: it is a directory", name)
@@ -315,8 +311,9 @@ class StoreRoot:
             user_metadata=said.user_metadata,
         )
 
+    @interruptible
     def read(self, name: str) -> StoreReadable:
-        return StoreReadable(self._reads, interruptibly(partial(self._versions.look, name)))
+        return StoreReadable(self._reads, self._versions.look(name))
 
     def incoming(self, name: str) -> Spool:
         return self._changing("write", name).incoming(name)
@@ -333,12 +330,10 @@ class StoreRoot:
     def may_change(self, name: str) -> bool:
         return True
 
+    @interruptible
     def list(self, operation: str, name: str, *, is_directory: bool, recursive: bool) -> Names:
-        return interruptibly(partial(self._listed, name, is_directory=is_directory, recursive=recursive))
-
-    def _listed(self, name: str, *, is_directory: bool, recursive: bool) -> Names:
         within = name if is_directory else name.rpartition("/")[0]
-        listed = self._lists.below(within, recursive=recursive)
+        listed = self._calls.below(within, recursive=recursive)
         found = {one.path for one in listed if is_name(one.path.rstrip("/"))}
         if recursive:  # then not every store lists the directories
             found |= {above for path in found for above in _directories(path, within)}
@@ -368,8 +363,9 @@ class StoreRoot:
     def capability(self) -> Capability:
         return self._calls.operator.layer(CapabilityOverrideLayer(_NOT_OFFERED)).capability()
 
+    @interruptible
     def presign(self, operation: Presigned, name: str, seconds: int) -> PresignedRequest:
-        return interruptibly(partial(self._lists.signed, operation, name, seconds))
+        return self._calls.signed(operation, name, seconds)
 
     def _changing(self, operation: str, name: str) -> StoreChanges:
         if self._read_only:
@@ -377,26 +373,28 @@ class StoreRoot:
             raise NotPermitted(text, name)
         return self._changes
 
+    @interruptible
     def seen(self) -> StoreSeen:
         """Try the store, for the doctor. Blocks for some looks and a list; longer where it does not answer."""
         from httpserve.storage.store.examining import Examination  # on first use: only the doctor asks
 
-        return interruptibly(Examination(self._calls, self._lists, self._versions, self._reads, self._cache).seen)
+        return Examination(self._calls, self._versions, self._reads, self._cache).seen()
 
     def signed_url(self, name: str) -> str:
         """Return a URL at which anybody may read an object for half a day. Raises Unsupported."""
-        return self._lists.signed("read", name, SIGNED_SECONDS).url
+        return self._calls.signed("read", name, SIGNED_SECONDS).url
 
     def path_of(self, name: str) -> str:
         """Return nothing: what is in a store is not on this host."""
         return ""
 
+    @interruptible
     def names(self, below: Sequence[str]) -> Names:
         """Do what `ServedRoot.names` says."""
         self._check_open("")
         found = []
         for name in below or ("",):
-            listed = interruptibly(partial(self._lists.below, name, recursive=True, most=MOST_NAMES))
+            listed = self._calls.below(name, recursive=True, most=MOST_NAMES)
             found += [name] if not listed else [one.path for one in listed if not one.is_dir]
         return found
 
