@@ -6,8 +6,9 @@ Knows which path a name means. Never writes there, and knows nothing of the othe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import NoReturn, Self
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
 
 from httpserve.base.paths import nearest_path, place_of, scheme_of
 from httpserve.base.text import InPython, Message
@@ -87,50 +88,38 @@ class InPlace:
 
     def entry(self, last: str) -> Entry:
         """Return what is there now as an entry of a list, in which it is called *last*. Raises what `status` raises."""
-        try:
+        with self._named(self.name):
             return self._root.entry(self._own)._replace(name=last)
-        except (InvalidName, StorageError) as error:
-            self._raise(self.name, error)
 
     # For `storage`
 
     def stat(self, operation: str, name: str, *, is_directory: bool) -> Metadata:
         """Do what `Accessor.stat` says."""
-        try:
+        with self._named(name):
             return self._accessor.stat(operation, self._inner(name), is_directory=is_directory)
-        except (InvalidName, StorageError) as error:
-            self._raise(name, error)
 
     def read(self, name: str) -> DirectoryReadable:
         """Do what `Accessor.read` says."""
-        try:
+        with self._named(name):
             file = self._accessor.read(self._inner(name))
-        except (InvalidName, StorageError) as error:
-            self._raise(name, error)
         file.name = name
         return file
 
     def listed(self, operation: str, name: str, *, is_directory: bool, recursive: bool) -> Names:
         """Do what `Accessor.list` says, for a directory and a name in it."""
-        try:
+        with self._named(name):
             found = self._accessor.list(operation, self._inner(name), is_directory=is_directory, recursive=recursive)
-        except (InvalidName, StorageError) as error:
-            self._raise(name, error)
         return [f"{self.name}/{one.lstrip('/')}" for one in found]
 
     # What `Served` says
 
     def status(self, name: str) -> Status:
-        try:
+        with self._named(name):
             return self._root.status(self._inner(name))._replace(name=name)
-        except (InvalidName, StorageError) as error:
-            self._raise(name, error)
 
     def open_to_serve(self, name: str, *, may_block: bool) -> OpenFile | None:
-        try:
+        with self._named(name):
             file = self._root.open_to_serve(self._inner(name), may_block=may_block)
-        except (InvalidName, StorageError) as error:
-            self._raise(name, error)
         if file is not None:
             file.name = name
         return file
@@ -138,10 +127,8 @@ class InPlace:
     def digest(self, name: str, identity: AnyIdentity, seconds: float | None, stop: Latch | None = None) -> str | None:
         if not isinstance(identity, Identity):  # of what had that name before
             return None
-        try:
+        with self._named(name):
             return self._root.digest(self._inner(name), identity, seconds, stop)
-        except (InvalidName, StorageError) as error:
-            self._raise(name, error)
 
     def again(self, file: FileVersion) -> Repeatable | None:
         inner = self._root.again(
@@ -152,10 +139,8 @@ class InPlace:
     def entries(self, name: str, is_wanted: Callable[[str], bool]) -> list[Entry]:
         if not self.is_directory:
             raise NotADirectory(f"list {name!r}: it is a file, served in place from {self.path}", name)
-        try:
+        with self._named(name):
             return self._root.entries(self._inner(name), is_wanted)
-        except (InvalidName, StorageError) as error:
-            self._raise(name, error)
 
     def came_in(self, name: str) -> bool:
         """Tell whether somebody asked for this very name: a dot in it is no reason to hide it, as one below it is."""
@@ -178,16 +163,20 @@ class InPlace:
             raise NotFound(f"open {name!r}: {self.name!r} is a file, served in place from {self.path}", name)
         return self._own
 
-    def _raise(self, name: str, error: InvalidName | StorageError) -> NoReturn:
-        """Raise an error about a path below as one about the name on the server."""
-        if isinstance(error, InvalidName):
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        """Let an error about a path below out as one about the name on the server."""
+        try:
+            yield
+        except InvalidName as error:
             raise InvalidName(name, f"{error.reason}, of what is served in place from {self.path}") from error
-        kind = type(error)
-        if isinstance(error, IsADirectory) and not self.is_directory:  # another one has its path by now
-            kind = NotFound
-        ours = kind(f"{name!r}, served in place from {self.path}: {error}", name)
-        ours.errno = error.errno if kind is type(error) else ours.errno
-        raise ours from error
+        except StorageError as error:
+            kind = type(error)
+            if isinstance(error, IsADirectory) and not self.is_directory:  # another one has its path by now
+                kind = NotFound
+            ours = kind(f"{name!r}, served in place from {self.path}: {error}", name)
+            ours.errno = error.errno if kind is type(error) else ours.errno
+            raise ours from error
 
 
 class _Again:

@@ -118,18 +118,6 @@ def test_shell_script_can_wait_for_the_board(folder: Path, tmp_path: Path) -> No
 # Until the boards have it
 
 
-def test_it_ends_with_success_once_a_board_has_the_file(start: Start, folder: Path) -> None:
-    process = start(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage", "--timeout", "30")
-    url = first_line(process)
-
-    fetch(f"{url}/a%20file.txt")
-    still_runs = process.poll() is None
-    fetch(f"{url}/boot/zImage")
-
-    assert still_runs
-    assert end(process, told=False) == (0, "", "")
-
-
 def test_two_boards_are_two_addresses(start: Start, folder: Path) -> None:
     process = start(folder, "-b", "127.0.0.1", "--exit-after", "boot/zImage,2", "--json")
     coming = events(process)

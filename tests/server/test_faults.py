@@ -376,18 +376,6 @@ def test_what_the_server_asks_itself_meets_no_fault(bench: HttpServerClient) -> 
     assert status(bench) == 500
 
 
-def test_records_and_logs_say_which_fault_was_met(bench: HttpServerClient, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", "httpserve.access"), bench.fault("Image", Cut(5)):
-        get(bench)
-        eventually(lambda: "fault Cut(5)" in caplog.text, "the access log says so")
-    get(bench)
-
-    assert [one.fault for one in bench.transfers] == ["Cut(5)", ""]
-    assert "Cut(5)" in str(bench.requests)
-    (ended, _) = (event.as_dict() for event in bench.events(0, kinds="ended"))
-    assert (ended["request"]["fault"], ended["transfer"]["fault"]) == ("Cut(5)", "Cut(5)")
-
-
 @each(
     "call, error",
     [

@@ -130,16 +130,6 @@ def test_a_replaced_object_is_never_mixed_with_the_old_one(root: StoreRoot, oper
         file.part(0, len(BIG), wait=True)  # type: ignore[union-attr]  # of a store, it has parts
 
 
-def test_a_service_that_lacks_much_is_served_as_far_as_it_goes() -> None:
-    memory = opendal.Operator("memory")
-    memory.write("a", BIG)
-    root = StoreRoot(memory).open()
-
-    assert get(root, "/a").content == BIG
-    assert get(root, "/b").status == 404
-    root.close()
-
-
 def test_files_of_this_computer_are_not_served_by_an_operator() -> None:
     with pytest.raises(InvalidArgument, match="pass the path as root_dir"):
         StoreRoot(opendal.Operator("fs", root="/tmp"))

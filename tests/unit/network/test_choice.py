@@ -14,28 +14,19 @@ from httpserve.network.interfaces import InterfaceAddress, interfaces
 from tests.cases import each, raised
 
 
-def test_a_given_host_is_what_to_bind() -> None:
-    assert listen_host("127.0.0.1", None) == "127.0.0.1"
-
-
-def test_a_given_host_wins_over_a_peer() -> None:
-    assert listen_host("0.0.0.0", "127.0.0.1") == "0.0.0.0"
-
-
-def test_localhost_is_the_ipv4_loopback_address() -> None:
-    assert listen_host("localhost", None) == "127.0.0.1"
-
-
-def test_brackets_around_a_host_are_stripped() -> None:
-    assert listen_host("[::1]", None) == "::1"
-
-
-def test_a_loopback_peer_is_faced_by_loopback() -> None:
-    assert listen_host(None, "127.0.0.1") == "127.0.0.1"
-
-
-def test_a_peer_by_name_is_resolved() -> None:
-    assert listen_host(None, "localhost") == "127.0.0.1"
+@each(
+    ("host", "peer", "chosen"),
+    [
+        ("127.0.0.1", None, "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1", "0.0.0.0"),
+        ("localhost", None, "127.0.0.1"),
+        ("[::1]", None, "::1"),
+        (None, "127.0.0.1", "127.0.0.1"),
+        (None, "localhost", "127.0.0.1"),
+    ],
+)
+def test_a_given_host_is_what_to_bind_else_what_faces_the_peer(host: str | None, peer: str | None, chosen: str) -> None:
+    assert listen_host(host, peer) == chosen
 
 
 def test_a_peer_that_is_an_address_of_this_host_is_faced_by_itself() -> None:
@@ -53,36 +44,28 @@ def test_a_peer_that_does_not_resolve_is_named() -> None:
         listen_host(None, "x" * 64 + ".invalid")  # a label too long to be asked for: nothing leaves this host
 
 
-def test_a_bound_host_is_what_urls_say() -> None:
-    assert advertised("192.168.7.1", 8080) == "http://192.168.7.1:8080"
-
-
-def test_ipv6_is_bracketed() -> None:
-    assert advertised("fd00::1", 8080) == "http://[fd00::1]:8080"
-
-
-def test_the_zone_of_the_bench_never_appears() -> None:
-    assert advertised("fe80::1%eth0", 8080) == "http://[fe80::1]:8080"
-
-
-def test_a_bound_host_stays_for_a_peer_elsewhere() -> None:
-    assert advertised("127.0.0.1", 8080, peer="192.168.7.2") == "http://127.0.0.1:8080"
-
-
-def test_a_bound_host_needs_no_resolving_of_the_peer() -> None:
-    assert advertised("127.0.0.1", 8080, peer="no-such-board.invalid") == "http://127.0.0.1:8080"
-
-
-def test_a_malformed_peer_is_refused_whatever_is_bound() -> None:
-    with pytest.raises(InvalidArgument, match="peer='board:80'"):
-        advertised("127.0.0.1", 8080, peer="board:80")
-
-
-@each("bound", ["0.0.0.0", "::", "127.0.0.1"])
-def test_what_is_advertised_overrides_everything(bound: str) -> None:
-    url = advertised(bound, 8080, peer="no-such-board.invalid", advertise="http://192.168.1.5:8000/x")
-
-    assert url == "http://192.168.1.5:8000/x"
+@each(
+    ("bound", "peer", "advertise", "url"),
+    [
+        ("192.168.7.1", None, None, "http://192.168.7.1:8080"),
+        ("fd00::1", None, None, "http://[fd00::1]:8080"),
+        ("fe80::1%eth0", None, None, "http://[fe80::1]:8080"),
+        ("127.0.0.1", "192.168.7.2", None, "http://127.0.0.1:8080"),
+        ("127.0.0.1", "no-such-board.invalid", None, "http://127.0.0.1:8080"),
+        ("0.0.0.0", "127.0.0.1", None, "http://127.0.0.1:8080"),
+        ("::", "127.0.0.1", None, "http://127.0.0.1:8080"),
+        ("::", "::1", None, "http://[::1]:8080"),
+        ("0.0.0.0", None, "bench", "http://bench:8080"),
+        *[
+            (bound, "no-such-board.invalid", "http://192.168.1.5:8000/x", "http://192.168.1.5:8000/x")
+            for bound in ("0.0.0.0", "::", "127.0.0.1")
+        ],
+    ],
+)
+def test_urls_say_what_is_advertised_else_what_is_bound_and_for_a_wildcard_what_faces_the_peer(
+    bound: str, peer: str | None, advertise: str | None, url: str
+) -> None:
+    assert advertised(bound, 8080, peer=peer, advertise=advertise) == url
 
 
 @each("advertise", [None, "bench.example:8000"])
@@ -92,22 +75,9 @@ def test_what_can_be_no_peer_is_refused_also_where_no_peer_is_needed(advertise: 
         advertised("127.0.0.1", 8080, peer=peer, advertise=advertise)  # type: ignore[arg-type]  # what is refused
 
 
-def test_an_advertised_host_without_port_has_the_port_of_the_socket() -> None:
-    assert advertised("0.0.0.0", 8080, advertise="bench") == "http://bench:8080"
-
-
 @each("wildcard", ["0.0.0.0", "::"])
 def test_a_wildcard_never_appears(wildcard: str) -> None:
     assert advertised(wildcard, 8080) not in ("http://0.0.0.0:8080", "http://[::]:8080")
-
-
-@each("wildcard", ["0.0.0.0", "::"])
-def test_a_wildcard_becomes_the_address_that_faces_the_peer(wildcard: str) -> None:
-    assert advertised(wildcard, 8080, peer="127.0.0.1") == "http://127.0.0.1:8080"
-
-
-def test_the_ipv6_wildcard_is_faced_by_ipv6_peers() -> None:
-    assert advertised("::", 8080, peer="::1") == "http://[::1]:8080"
 
 
 def test_a_peer_of_a_family_that_nothing_listens_on_is_refused() -> None:
@@ -214,15 +184,10 @@ def test_an_ipv4_card_comes_before_an_ipv6_default_route(monkeypatch: pytest.Mon
     assert listen_host(None, None) == CARD.address
 
 
-def test_with_nothing_usable_loopback_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_nothing_usable_loopback_is_chosen_and_a_wildcard_becomes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     on_a_host_with(monkeypatch, *UNUSABLE)
 
     assert listen_host(None, None) == "127.0.0.1"
-
-
-def test_with_nothing_usable_a_wildcard_becomes_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_a_host_with(monkeypatch, *UNUSABLE)
-
     assert advertised("0.0.0.0", 8080) == "http://127.0.0.1:8080"
 
 

@@ -156,25 +156,20 @@ def test_a_link_local_address_that_no_interface_has_is_not_found() -> None:
 
 
 @each(
-    ("host", "in_url"),
+    ("host", "zone", "in_url"),
     [
-        ("192.168.7.1", "192.168.7.1"),
-        ("fd00::1", "[fd00::1]"),
-        ("::ffff:192.168.7.1", "192.168.7.1"),
-        ("fe80::1%eth0", "[fe80::1]"),
+        ("192.168.7.1", None, "192.168.7.1"),
+        ("fd00::1", None, "[fd00::1]"),
+        ("::ffff:192.168.7.1", None, "192.168.7.1"),
+        ("fe80::1%eth0", None, "[fe80::1]"),
+        ("fe80::1%eth0", "usb0", "[fe80::1%25usb0]"),
+        ("fd00::1", "usb0", "[fd00::1]"),
+        ("10.0.0.1", "usb0", "10.0.0.1"),
+        ("fe80::1", "Ethernet 2/x", "[fe80::1%25Ethernet%202%2Fx]"),
     ],
 )
-def test_a_url_brackets_ipv6_and_drops_our_zone(host: str, in_url: str) -> None:
-    assert url_host(host) == in_url
-
-
-@each(("host", "in_url"), [("fe80::1%eth0", "[fe80::1%25usb0]"), ("fd00::1", "[fd00::1]"), ("10.0.0.1", "10.0.0.1")])
-def test_the_zone_of_the_board_goes_into_link_local_addresses_only(host: str, in_url: str) -> None:
-    assert url_host(host, "usb0") == in_url
-
-
-def test_an_odd_zone_is_encoded() -> None:
-    assert url_host("fe80::1", "Ethernet 2/x") == "[fe80::1%25Ethernet%202%2Fx]"
+def test_a_url_brackets_ipv6_and_has_the_zone_of_the_board_alone(host: str, zone: str | None, in_url: str) -> None:
+    assert url_host(host, zone) == in_url
 
 
 @each(
@@ -230,10 +225,6 @@ def test_a_path_decodes_to_the_name(name: str) -> None:
 )
 def test_an_advertised_place_becomes_a_base_url(advertise: str, url: str) -> None:
     assert url_from_advertise(advertise, 9) == url
-
-
-def test_an_advertised_host_without_a_scheme_has_http() -> None:
-    assert url_from_advertise("bench", 9) == "http://bench:9"
 
 
 @each(

@@ -149,14 +149,15 @@ def test_a_socket_address_reads_as_a_host(sockaddr: tuple[object, ...], host: st
     assert host_of(sockaddr) == host
 
 
-@each("name", ["lo", "docker0", "veth12ab", "br-1f2e", "virbr0", "tun0", "tap1", "wg0", "tailscale0"])
-def test_names_of_containers_machines_and_tunnels_are_virtual(name: str) -> None:
-    assert an_address(name).is_virtual
-
-
-@each("name", ["eth0", "enp3s0", "wlan0", "br0", "usb0", "bond0", "lowpan0"])
-def test_names_of_cards_are_not_virtual(name: str) -> None:
-    assert not an_address(name).is_virtual
+@each(
+    ("names", "is_virtual"),
+    [
+        (["lo", "docker0", "veth12ab", "br-1f2e", "virbr0", "tun0", "tap1", "wg0", "tailscale0"], True),
+        (["eth0", "enp3s0", "wlan0", "br0", "usb0", "bond0", "lowpan0"], False),
+    ],
+)
+def test_containers_machines_and_tunnels_are_known_by_their_names(names: list[str], is_virtual: bool) -> None:
+    assert [an_address(name).is_virtual for name in names] == [is_virtual] * len(names)
 
 
 @each(("name", "is_usb"), [("usb0", True), ("enx001122aabbcc", True), ("enp0s18f2u1", True), ("enp3s0", False)])
