@@ -208,6 +208,16 @@ def test_what_is_not_there_is_removed_and_listed_without_an_error(storage: Stora
     assert storage.exists("f")
 
 
+def test_what_only_begins_so_is_listed_and_stays(storage: Storage) -> None:
+    storage.write_bytes("moved/f", b"")
+
+    storage.remove_all("mov")
+    storage.delete("mov")
+
+    assert storage.list("mov") == ["moved/"]
+    assert storage.exists("moved/f")
+
+
 def test_all_of_the_root_can_be_removed(storage: Storage, root: Root) -> None:
     storage.write_bytes("d/f", b"")
 
@@ -336,6 +346,8 @@ def test_a_file_and_a_directory_are_not_taken_for_each_other(storage: Storage) -
         storage.rename("f", "g/")
     with pytest.raises(IsADirectory, match="rename 'f' to 'd'"):
         storage.rename("f", "d")
+    with pytest.raises(StorageError, match="rename 'd'"):
+        storage.rename("d", "d/below")
     assert not storage.exists("f/")
     assert storage.exists("d")
 

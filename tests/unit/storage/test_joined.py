@@ -23,7 +23,7 @@ from httpserve.errors import (
 from httpserve.storage.directory.open_file import OpenFile
 from httpserve.storage.directory.root import Root
 from httpserve.storage.joined import Joined
-from tests.unit.storage.parts import left, put
+from tests.unit.storage.parts import put
 
 
 @pytest.fixture
@@ -173,37 +173,6 @@ def test_dots_of_the_name_are_asked_for_and_those_below_are_not(joined: Joined, 
     shown = [name for name in ("", "/out", "/out/board.img", "/out/.config") if joined.came_in(f".well-known{name}")]
 
     assert shown == ["", "/out", "/out/board.img"]
-
-
-def test_digests_are_computed_for_that_version(joined: Joined, out: Path) -> None:
-    serve(joined, "out", out)
-    identity = joined.status("out/board.img").identity
-
-    digest = joined.digest("out/board.img", identity, None)
-
-    assert digest == "6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"
-
-
-def test_nothing_is_written_or_removed_there(joined: Joined, out: Path) -> None:
-    before = left(out)
-    serve(joined, "a/out", out)
-    serve(joined, "Image", out / "board.img")
-
-    for name in ("a/out", "a/out/new", "Image", "Image/below"):
-        with pytest.raises(NotPermitted, match="; change it there, or unserve"):
-            joined.check_writable("delete", name)
-        with pytest.raises(AlreadyExists):
-            joined.receive(name)
-    with pytest.raises(IsADirectory):
-        joined.receive("a")
-    joined.check_writable("write", "a/other")
-    joined.rest()
-    joined.go_on()
-    joined.close()
-    joined.close()
-
-    assert left(out) == before
-    assert not joined.in_place
 
 
 CASES: dict[str, tuple[str, Callable[[Path], object], type[HttpServeError], str]] = {
