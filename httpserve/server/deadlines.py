@@ -42,9 +42,9 @@ class Deadlines:
             heapq.heapify(self._heap)
             self._stale = 0
 
-    def soonest(self, default: float) -> float:
-        """Return when something may next be due, or `default` if nothing is."""
-        return self._heap[0][0] if self._heap else default
+    def soonest(self) -> float:
+        """Return when something may next be due; `NEVER` if nothing is."""
+        return self._heap[0][0] if self._heap else NEVER
 
     def take_due(self, now: float) -> Connection | None:
         """Remove an entry that is due, and return its connection; None if none is due."""

@@ -30,7 +30,7 @@ from httpserve.server.deadlines import Deadlines
 from httpserve.server.delivery import plain_address
 from httpserve.server.poller import READ, WRITE, Poller
 from httpserve.server.shared import Shared
-from httpserve.server.state import NEVER, Need
+from httpserve.server.state import Need
 
 log = logger("httpserve.server")
 
@@ -236,14 +236,18 @@ class Leader:
             if self._returned:
                 self._take_back()
             # Dueness is judged by the time of the last poll: whatever had come by then was looked at first.
-            if self._accept_again or self._parked or self._deadlines.soonest(NEVER) <= self._now:
+            soonest = self._deadlines.soonest()
+            if self._accept_again or self._parked or soonest <= self._now:
                 connection = self._expire(self._now) or self._unpark()
                 if connection is not None:
                     return connection
-            if self._phase is not Phase.SERVING and self._wind_up(self._clock()):
-                self._end()
-                return None
-            self._ready.extend(self._poller.poll(self._seconds_to_wait(self._clock())))
+                soonest = self._deadlines.soonest()
+            if self._phase is not Phase.SERVING:
+                if self._wind_up(self._clock()):
+                    self._end()
+                    return None
+                soonest = self._deadlines.soonest()
+            self._ready.extend(self._poller.poll(self._seconds_to_wait(soonest)))
             self._now, self._wall = self._clock(), time.time()
             self._shared.look_around(self._wall)
 
@@ -391,13 +395,14 @@ class Leader:
 
     # Deadlines
 
-    def _seconds_to_wait(self, now: float) -> float:
-        soonest = self._deadlines.soonest(now + LONGEST_POLL_SECONDS)
+    def _seconds_to_wait(self, soonest: float) -> float:
+        """Return how long to poll, given when a connection may next be due."""
+        now = self._clock()
         if self._awaits_acknowledgments:
             soonest = now + ACKNOWLEDGMENT_POLL_SECONDS  # nothing signals an acknowledgment
         if self._accept_again:
             soonest = min(soonest, self._accept_again)
-        return max(0.0, soonest - now)
+        return min(LONGEST_POLL_SECONDS, max(0.0, soonest - now))
 
     def _expire(self, now: float) -> Connection | None:
         """Deal with every deadline that has come; return a connection that needs this thread."""
