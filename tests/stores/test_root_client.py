@@ -121,6 +121,8 @@ def test_services_with_less_are_served_as_well(request: pytest.FixtureRequest, f
     with httpserve.HttpServerClient(root=operator, host="127.0.0.1", remove_created_on_close=True) as client:
         url = client.put_file("a/b", files / "big", headers={"X-Version": "2"})
         client.storage.copy("a/b", "c")
+        client.storage.copy("a/b", "x/y/z")
+        client.storage.remove_all("x")
         client.storage.rename("a", "d/e")
 
         got = requests.get(client.get_url("d/e/b"), timeout=30)

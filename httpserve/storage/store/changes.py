@@ -456,7 +456,7 @@ class StoreChanges:
     def remove_all(self, name: str) -> None:
         """Remove an object, or all that is below a directory; for the root, all that is in it."""
         self._calls.needs("remove_all", name, "delete")
-        if name:
+        if name and self._is_there(name):  # some WebDAV servers refuse to delete a directory as if it were a file
             with self._calls.asking("remove_all", name):
                 self._calls.writing.delete(name)
         self._delete_below(name)
