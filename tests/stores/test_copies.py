@@ -160,6 +160,16 @@ def test_two_versions_of_the_same_second_are_no_one_version(webdav: Place) -> No
         assert requests.get(served.get_url("got.sha256"), timeout=30).text.startswith(digest_of(b"two"))
 
 
+def test_what_is_put_twice_in_a_second_is_served_as_it_is(webdav: Place, tmp_path: Path) -> None:
+    with HttpServerClient(host="127.0.0.1", root=webdav.operator()) as client:
+        got = []
+        for content in (b"1" * 300_000, b"2" * 300_000):
+            (tmp_path / "file").write_bytes(content)
+            got.append(requests.get(client.put_file("file", tmp_path / "file"), timeout=30).content == content)
+
+    assert got == [True, True]
+
+
 def test_two_objects_of_one_etag_have_a_digest_each(webdav: Place) -> None:
     operator = webdav.operator()
     operator.write("a", b"one")

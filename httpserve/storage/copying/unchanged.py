@@ -50,19 +50,19 @@ def is_digest(etag: str) -> bool:
     return _DIGEST.fullmatch(etag) is not None
 
 
-def is_lasting(etag: str, modified: float) -> bool:
-    """Say whether an ETag is no later version's too: then it is a digest, or the second of the change is over.
+def seconds_to_last(etag: str, modified: float) -> float:
+    """Return in how many seconds an ETag is that of no later version: 0.0 of a digest, or once its second is over.
 
     *modified*: in seconds since the epoch; a time in the future tells nothing, and 0.0 is none.
     """
-    return abs(time.time() - modified) >= RESTED_SECONDS or is_digest(etag)
+    return 0.0 if is_digest(etag) else max(0.0, RESTED_SECONDS - abs(time.time() - modified))
 
 
 def origin_of_object(store: Hashable, path: str, etag: str | None, size: int | None, modified: float) -> Origin | None:
     """Return the origin for an object; None where it has no lasting strong ETag as HTTP has it, or no size."""
     if etag is None or size is None or _STRONG_ETAG.fullmatch(etag) is None:
         return None
-    return Origin((store, path), (etag, size)) if is_lasting(etag, modified) else None
+    return Origin((store, path), (etag, size)) if not seconds_to_last(etag, modified) else None
 
 
 def version_of_object(origin: Origin) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from httpserve.base.log import logger
+from httpserve.base.threads import Latch
 from httpserve.errors import AlreadyExists, IsADirectory, NotADirectory, NotFound, StorageError, StoreUnavailable
 from httpserve.storage.copying.ends import temporary_beside
 from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS
@@ -157,7 +158,7 @@ class StoreChanges:
         """Do what `spool.Owner.publish` says."""
         name = spool.name
         with closing_number(spool.reader()) as fd:
-            is_ours = self._is_ours(name)
+            is_ours = self._is_ours(name, os.fstat(fd).st_size)
             if not spool.may_replace and self._is_there(name):
                 raise AlreadyExists(f"write {name!r}: {self._calls.label} has an object of that name", name)
             try:
@@ -310,12 +311,18 @@ class StoreChanges:
         # Not before all above are looked at: other threads look no further up than the first that is noted.
         self._parents.update(dict.fromkeys(looked_at, now))
 
-    def _is_ours(self, name: str) -> bool:
-        """Tell whether there is no object of that name, or one that was created here."""
+    def _is_ours(self, name: str, size: int) -> bool:
+        """Tell whether there is no object of that name, or one that was created here.
+
+        Another of the same *size* is about to come: wait until the two cannot have the same ETag.
+        """
         try:
-            facts = self._versions.look(name, anew=True).facts
+            found = self._versions.look(name, anew=True)
         except (NotFound, IsADirectory):
             return True
+        facts = found.facts
+        if facts.size == size and SHA256 not in (found.metadata.user_metadata or {}):
+            Latch().wait(facts.seconds_to_last)
         with self._lock:
             return facts == self._created.get(name)
 
@@ -338,7 +345,7 @@ class StoreChanges:
 
     def _copy(self, operation: str, found: Found, target: str, note: object = None) -> None:
         """Copy a version, by the store itself if it can."""
-        source, is_ours = found.status.name, self._is_ours(target)
+        source, is_ours = found.status.name, self._is_ours(target, found.facts.size)
         if self._calls.capability.copy and found.facts.size <= MOST_COPIED:
             self._listeners.before_publish(target)
             with self._calls.asking(operation, source):
@@ -396,7 +403,7 @@ class StoreChanges:
         known = self._versions.note(source)
         note = known.source if known is not None and known.facts == found.facts else None
         if self._calls.capability.rename:
-            is_ours = self._is_ours(target)
+            is_ours = self._is_ours(target, found.facts.size)
             self._listeners.before_publish(target)
             with self._calls.asking("rename", source):
                 self._calls.writing.rename(source, target)

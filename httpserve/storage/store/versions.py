@@ -16,7 +16,7 @@ from httpserve.base.fields import OF_FILES, checked_fields
 from httpserve.base.threads import Latch
 from httpserve.errors import HttpServeError, IsADirectory, NotFound, StoreUnavailable
 from httpserve.storage.copying.opendal_errors import OPENDAL_ERRORS, kind_of
-from httpserve.storage.copying.unchanged import is_lasting
+from httpserve.storage.copying.unchanged import seconds_to_last
 from httpserve.storage.served import SETTLED_SECONDS, Fields, ObjectIdentity, Status
 from httpserve.storage.store.calls import Calls
 
@@ -58,9 +58,9 @@ class Facts(NamedTuple):
         return self.pin if self.pin is not None and self.pin.startswith('"') else None
 
     @property
-    def are_lasting(self) -> bool:
-        """Whether the ETag, if there is one, is not that of a later version too."""
-        return self.etag is None or is_lasting(self.etag, (self.modified_ns or 0) / SECOND_NS)
+    def seconds_to_last(self) -> float:
+        """In how many seconds the ETag, if there is one, is not that of a later version too."""
+        return 0.0 if self.etag is None else seconds_to_last(self.etag, (self.modified_ns or 0) / SECOND_NS)
 
     @property
     def is_known_by_them(self) -> bool:
@@ -237,7 +237,7 @@ class Versions:
         if not facts.is_known_by_them:  # nothing but a change of ours or another size tells a later version
             modified, tag = NEVER_RESTED, str(self._puts.get(name, 0))
         identity = ObjectIdentity(facts.size, modified, tag)
-        is_lasting = is_ours or known_sha256 is not None or facts.are_lasting
+        is_lasting = is_ours or known_sha256 is not None or not facts.seconds_to_last
         etag = facts.validator if is_lasting else None
         status = Status(name, identity, known_sha256, self._shares_second(name, facts), fields, etag)
         return Found(status, facts, metadata, is_lasting)
