@@ -40,8 +40,8 @@ class Turns:
 
     def __enter__(self) -> Self:
         self._exchanges.waits.add(self)
-        self._waiter = self._join()
         self._spent = time.thread_time()
+        self._waiter = self._join()  # last: after it nothing may raise that would keep `__exit__` from leaving
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
