@@ -7,7 +7,6 @@ from pathlib import Path
 
 import requests
 
-from httpserve.cli.arguments import byte_count
 from tests.cases import each
 from tests.interfaces.command import end, event, events
 from tests.interfaces.conftest import Run, Start
@@ -59,9 +58,3 @@ def test_what_means_nothing_is_refused(run: Run, folder: Path, words: list[str],
 
     assert ended == code
     assert message in errors
-
-
-def test_amounts_have_units() -> None:
-    amounts = {"1": 1, "500K": 500 << 10, "64M": 64 << 20, "2g": 2 << 30, "1KiB": 1024, "3MB": 3_000_000}
-
-    assert {text: byte_count(text) for text in amounts} == amounts

@@ -6,35 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.base.text import bytes_of
 from httpserve.robot.conversions import to_address, to_addresses, to_clients, to_source, to_until
 from tests.cases import each
-
-
-@each(
-    ("text", "size"),
-    [
-        ("0", 0),
-        ("4096", 4096),
-        ("512 B", 512),
-        ("10 MiB", 10 << 20),
-        ("10MiB", 10 << 20),
-        ("10 mib", 10 << 20),
-        ("10M", 10 << 20),
-        ("1.5 GiB", 3 << 29),
-        ("10 MB", 10_000_000),
-        ("2 kB", 2000),
-        ("1 TiB", 1 << 40),
-    ],
-)
-def test_size_is_a_number_with_a_unit(text: str, size: int) -> None:
-    assert bytes_of(text) == size
-
-
-@each("text", ["", "MiB", "-1", "1 MiBit", "ten", "1,000", "1 XB"])
-def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="such as 10 MiB"):
-        bytes_of(text)
 
 
 @each(

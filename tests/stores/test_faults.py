@@ -17,6 +17,7 @@ import opendal
 import pytest
 
 from httpserve import HttpServerClient
+from httpserve.errors import StoreUnavailable
 from tests.server.wire import Answer, Wire, eventually, pattern
 from tests.stores.proxy import Proxy
 from tests.stores.servers import Place, Servers
@@ -127,6 +128,8 @@ def test_a_store_that_is_down_or_refuses_the_key_is_told_by_503_until_it_is_back
     stranger = HttpServerClient(host="127.0.0.1", root=s3.operator(secret_access_key="wrong"))
     with stranger, Wire(stranger.get_port()) as wire:
         refused = wire.ask("/f")
+        with pytest.raises(StoreUnavailable, match="Operator"):
+            stranger.storage.write_bytes("new", b"")
 
     assert (while_down.status, refused.status) == (503, 503)
     assert "Retry-After" in while_down

@@ -19,8 +19,7 @@ import requests
 
 import httpserve
 from httpserve import errors
-from httpserve.plan import Stream
-from httpserve.storage.served import DiskBusy, RemoteFile
+from httpserve.storage.served import DiskBusy
 from httpserve.storage.store.calls import Patience
 from httpserve.storage.store.root import MOST_WAITING, StoreRoot
 from tests.server.wire import eventually, pattern
@@ -29,7 +28,6 @@ from tests.stores.servers import Place
 
 CONTENT = pattern(3 * 1024 * 1024 + 17)
 OTHER = pattern(3 * 1024 * 1024 + 17, seed=1)
-LITTLE = Patience(look=0.5, read=0.5, reads=2, write=0.5)
 
 
 @pytest.fixture
@@ -52,63 +50,6 @@ def served(operator: opendal.Operator, patience: Patience) -> Iterator[StoreRoot
         yield root
     finally:
         root.close()
-
-
-def opened(root: StoreRoot, name: str = "f") -> RemoteFile:
-    file = root.open_to_serve(name, may_block=True)
-    assert isinstance(file, RemoteFile)
-    return file
-
-
-def stream_of(file: RemoteFile) -> Stream:
-    step = file.part(0, file.identity.size, wait=True)
-    assert isinstance(step, Stream)
-    return step
-
-
-BROKEN: dict[str, Callable[[Proxy], object]] = {
-    "down": lambda proxy: proxy.go_down(),
-    "stalls": lambda proxy: proxy.spoil("stall", at=-1, method="", times=0),
-    "resets": lambda proxy: proxy.spoil("reset", at=-1, method="", times=0),
-    "refuses the key": lambda proxy: proxy.spoil("answer", method="", times=0, status=403),
-    "fails": lambda proxy: proxy.spoil("answer", method="", times=0, status=500),
-    "is busy": lambda proxy: proxy.spoil("answer", method="", times=0, status=503),
-}
-
-
-@pytest.mark.parametrize("breaks", BROKEN.values(), ids=BROKEN)
-def test_a_store_that_fails_is_told_and_nothing_is_taken_for_missing(
-    reached: opendal.Operator, proxy: Proxy, breaks: Callable[[Proxy], object]
-) -> None:
-    with served(reached, LITTLE) as root, ThreadPoolExecutor() as pool:
-        file = opened(root)
-        breaks(proxy)
-
-        calls: list[Callable[[], object]] = [
-            lambda: opened(root),
-            lambda: opened(root, "missing"),
-            lambda: root.entries("", lambda last: True),
-            lambda: stream_of(file),
-            lambda: root.incoming("new"),
-        ]
-        for called in [pool.submit(call) for call in calls]:
-            with pytest.raises(errors.StoreUnavailable, match="Operator"):
-                called.result()
-        proxy.mend()
-        if breaks is not BROKEN["down"]:  # then the port may be another's by now
-            assert opened(root).identity == file.identity
-
-
-def test_those_who_ask_during_a_look_share_the_next(reached: opendal.Operator, proxy: Proxy) -> None:
-    with served(reached, Patience()) as root, ThreadPoolExecutor(9) as pool:
-        stalled = proxy.spoil("stall", method="HEAD", target="/f$", at=-1)
-        first = pool.submit(root.status, "f")
-        eventually(lambda: stalled.met == 1)
-        others = [pool.submit(root.status, "f") for _ in range(8)]
-        stalled.let_go()
-
-        assert {one.result().identity for one in (first, *others)} == {root.status("f").identity}
-    assert len(proxy.seen("HEAD", "/f$")) <= 2 + len(others)
 
 
 def test_no_more_threads_wait_for_a_store_than_there_are_seats(reached: opendal.Operator, proxy: Proxy) -> None:

@@ -25,11 +25,11 @@ def give_back(fd: int, start: int, count: int = 1) -> None:
     _locked(fd, fcntl.F_UNLCK, start, count)
 
 
-def is_taken(fd: int, start: int, count: int = 1) -> bool:
-    """Tell whether another open file has a lock on one of these bytes."""
+def is_taken(fd: int, start: int) -> bool:
+    """Tell whether another open file has a lock on a byte."""
     if _ASK is None:
         return False
-    answer = fcntl.fcntl(fd, _ASK, struct.pack(_FORM, fcntl.F_WRLCK, os.SEEK_SET, start, count, 0))
+    answer = fcntl.fcntl(fd, _ASK, struct.pack(_FORM, fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0))
     return bool(struct.unpack(_FORM, answer)[0] != fcntl.F_UNLCK)
 
 

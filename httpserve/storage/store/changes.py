@@ -197,7 +197,7 @@ class StoreChanges:
                 return sent
         except BaseException:
             if path != name:
-                self._forgive("delete", path)
+                self._drop(path)
             raise
 
     def _has_arrived(self, path: str, options: WriteKwargs) -> bool:
@@ -448,7 +448,7 @@ class StoreChanges:
         except NotFound:
             self._forget(name)
             if not self._calls.capability.rename:  # SeaweedFS lists what was emptied until it is deleted
-                self._forgive("delete", f"{name}/")
+                self._drop(f"{name}/")
             return
         except IsADirectory:
             if self._calls.below(name, most=1):
@@ -501,7 +501,7 @@ class StoreChanges:
     def _remove_created(self, name: str, facts: Facts | None) -> None:
         if facts is None:
             if not self._calls.below(name, most=1):
-                self._forgive("delete", f"{name}/")
+                self._drop(f"{name}/")
             return
         try:
             found = self._versions.look(name, anew=True)
@@ -513,10 +513,10 @@ class StoreChanges:
         else:
             log.info("left %r in %s: it was replaced since", name, self._calls.label)
 
-    def _forgive(self, operation: str, path: str) -> None:
+    def _drop(self, path: str) -> None:
         """Delete what is of no use; log it if the store does not."""
         try:
-            with self._calls.asking(operation, path):
+            with self._calls.asking("delete", path):
                 self._calls.looking.delete(path)
         except StoreUnavailable as error:
             log.warning("%s", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from httpserve.base.text import (
     InPython,
     Message,
     amounts,
+    bytes_of,
     clock,
     counted,
     escaped,
@@ -206,3 +208,29 @@ def test_error_has_its_hints_and_keeps_them_in_another_process() -> None:
     assert str(error) == "port=0 {}: peer="
     assert error.hints == (Hint("port", 0), Hint("peer"))
     assert InvalidArgument("a plain text").hints == InvalidArgument().hints == ()
+
+
+@each(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("512 B", 512),
+        ("10 MiB", 10 << 20),
+        ("10MiB", 10 << 20),
+        ("10 mib", 10 << 20),
+        ("10M", 10 << 20),
+        ("1.5 GiB", 3 << 29),
+        ("10 MB", 10_000_000),
+        ("2 kB", 2000),
+        ("1 TiB", 1 << 40),
+    ],
+)
+def test_size_is_a_number_with_a_unit(text: str, size: int) -> None:
+    assert bytes_of(text) == size
+
+
+@each("text", ["", "MiB", "-1", "1 MiBit", "ten", "1,000", "1 XB"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 10 MiB"):
+        bytes_of(text)
