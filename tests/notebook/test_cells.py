@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from tests.notebook.kernel import Kernel
 from tests.ports import free_port
@@ -31,51 +28,10 @@ def test_cell_that_shows_its_server_works_ten_times(kernel: Kernel) -> None:
     assert kernel.printed("print(client.get_port() == PORT, fetch(client)[:9])") == "True b'<!DOCTYPE'"
 
 
-@pytest.mark.parametrize(
-    "again",
-    [
-        f"# edited\nclient = {MAKE}\nclient.start()\nclient",
-        f"client = {MAKE}.__enter__()\nclient",
-        f"with {MAKE} as client:\n    print(client.is_running)",
-        f"def made():\n    it = {MAKE}\n    it.start()\n    return it\nclient = made()\nclient",
-        f"%pwd\nother, client = 1, {MAKE}\nclient.start()\nclient",
-        f"if (client := {MAKE}):\n    client.start()",
-    ],
-    ids=["edited", "entered", "with", "function", "magic", "walrus"],
-)
-def test_cell_that_makes_it_otherwise_gets_the_port_back(kernel: Kernel, again: str) -> None:
+def test_start_takes_the_port_whoever_has_the_old_server(kernel: Kernel) -> None:
     kernel.printed(port())
     kernel.printed(PLAIN)
-
-    errors = [kernel.run(again).error for _ in range(3)]
-
-    assert errors == [""] * 3
-
-
-def test_server_that_is_started_in_a_later_cell_gets_the_port_back(kernel: Kernel) -> None:
-    kernel.printed(port())
-
-    for _ in range(3):
-        kernel.printed(f"client = {MAKE}\nclient")
-        kernel.printed("client.start()")
-
-    assert kernel.printed("print(client.is_running)") == "True"
-
-
-def test_interrupted_call_that_a_traceback_keeps_does_not_hold_the_port(kernel: Kernel) -> None:
-    kernel.printed(port())
-    kernel.printed(PLAIN)
-
-    assert "NotFound" in kernel.run("client.wait_for_download('absent')").error
-
-    assert kernel.run(PLAIN).error == ""
-
-
-@pytest.mark.parametrize("keeping", ["", "keep = client", "keep = [client]", "keep = {1: client}"])
-def test_start_takes_the_port_whoever_has_the_old_server(kernel: Kernel, keeping: str) -> None:
-    kernel.printed(port())
-    kernel.printed(PLAIN)
-    kernel.printed(f"former = client\n{keeping}")
+    kernel.printed("former = client")
 
     cell = kernel.run(f"other = {MAKE}\nother.start()")
 
@@ -93,13 +49,6 @@ def test_server_at_another_address_keeps_the_same_port(kernel: Kernel) -> None:
     assert kernel.printed("print(client.is_running, other.is_running)") == "True True"
 
 
-def test_port_of_another_process_stays_taken(kernel: Kernel) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        cell = kernel.run(f"HttpServerClient(host='127.0.0.1', port={taken.getsockname()[1]}).start()")
-
-    assert cell.error.startswith("PortInUse")
-
-
 def test_start_that_fails_otherwise_closes_nothing(kernel: Kernel) -> None:
     kernel.printed(port())
     kernel.printed(PLAIN)
@@ -108,30 +57,6 @@ def test_start_that_fails_otherwise_closes_nothing(kernel: Kernel) -> None:
 
     assert cell.error.startswith("RootUnusable")
     assert kernel.printed("print(client.is_running)") == "True"
-
-
-def test_object_that_has_a_server_gets_the_port_back(kernel: Kernel) -> None:
-    kernel.printed(port())
-    kernel.printed(f"""
-class Bench:
-    def __init__(self):
-        self.http = {MAKE}
-        self.http.start()
-""")
-
-    errors = [kernel.run("bench = Bench()\nbench").error for _ in range(3)]
-
-    assert errors == [""] * 3
-    assert kernel.printed("print(bench.http.is_running)") == "True"
-
-
-def test_list_of_servers_that_was_shown_gets_its_ports_back(kernel: Kernel) -> None:
-    kernel.printed(port())
-    cell = f"servers = [{MAKE}]\nfor one in servers:\n    one.start()\nservers"
-
-    errors = [kernel.run(cell).error for _ in range(3)]
-
-    assert errors == [""] * 3
 
 
 def test_servers_of_a_loop_all_run(kernel: Kernel) -> None:

@@ -183,6 +183,7 @@ def test_a_port_in_use_says_where_another_notebook_is_ended(kernel: Kernel) -> N
         kernel.run(f"HttpServerClient(host='127.0.0.1', port={taken.getsockname()[1]}).start()")
 
     (error,) = (one["content"] for one in kernel.messages if one["msg_type"] == "error")
+    assert error["ename"] == "PortInUse"
     assert "shut down the kernel of that notebook" in plain(error)[-1]
 
 

@@ -96,44 +96,50 @@ def test_a_virtual_machine_is_told_by_its_firmware_or_its_processor(root: Path, 
     assert hypervisor(root) == name
 
 
-def test_where_nothing_is_installed_there_is_no_firewall(root: Path) -> None:
-    assert firewalls(root, "linux") == []
+UFW, FIREWALLD, NFT, IPTABLES = "usr/sbin/ufw", "usr/sbin/firewalld", "usr/sbin/nft", "usr/sbin/iptables"
+UFW_SETTINGS = "etc/ufw/ufw.conf"
+HIDDEN = "installed; only root can read its rules"
+KERNEL = "the kernel has its tables filter, nat"
+OUTSIDE = {"proc/sys/kernel/osrelease": "5.15.153.1-microsoft-standard-WSL2\n"}
 
 
 @pytest.mark.parametrize(
-    ("text", "is_active"),
-    [("# a comment\nENABLED=yes\n", True), ('ENABLED="no"\n', False), ("LOGLEVEL=low\n", None), ("", None)],
+    ("programs", "files", "found"),
+    [
+        ([], {}, []),
+        ([], {UFW_SETTINGS: "ENABLED=yes\n"}, []),  # of one that was removed
+        ([UFW], {UFW_SETTINGS: "# a comment\nENABLED=yes\n"}, [("ufw", True, "says ENABLED=yes")]),
+        ([UFW], {UFW_SETTINGS: 'ENABLED="no"\n'}, [("ufw", False, 'says ENABLED="no"')]),
+        ([UFW], {UFW_SETTINGS: "LOGLEVEL=low\n"}, [("ufw", None, "does not say whether it is enabled")]),
+        ([UFW], {UFW_SETTINGS: ""}, [("ufw", None, "does not say whether it is enabled")]),
+        ([FIREWALLD], {"proc/77/comm": "firewalld\n"}, [("firewalld", True, "it runs")]),
+        ([FIREWALLD], {"proc/77/comm": "sshd\n"}, [("firewalld", False, "installed, does not run")]),
+        (
+            [NFT],
+            {"etc/systemd/system/sysinit.target.wants/nftables.service": ""},
+            [("nftables", True, "its service is enabled")],
+        ),
+        ([NFT], {}, [("nftables", None, HIDDEN)]),
+        ([IPTABLES], {}, [("iptables", None, HIDDEN)]),
+        ([], {"proc/net/ip_tables_names": "filter\nnat\n"}, [("iptables", True, KERNEL)]),
+        ([], OUTSIDE, [("Windows Defender", None, "it guards the Windows around WSL")]),
+        (
+            [NFT, UFW, FIREWALLD],
+            {UFW_SETTINGS: "ENABLED=no\n", "proc/77/comm": "firewalld\n"},
+            [("firewalld", True, "it runs"), ("nftables", None, HIDDEN), ("ufw", False, "says ENABLED=no")],
+        ),
+    ],
 )
-def test_ufw_is_active_where_its_settings_say_so(root: Path, text: str, is_active: bool | None) -> None:
-    install(root, "usr/sbin/ufw")
-    write(root, {"etc/ufw/ufw.conf": text})
+def test_firewalls_are_told_by_their_files_those_that_are_active_first(
+    root: Path, programs: list[str], files: Files, found: list[tuple[str, bool | None, str]]
+) -> None:
+    install(root, *programs)
+    write(root, files)
 
-    (found,) = firewalls(root, "linux")
+    told = firewalls(root, "linux")
 
-    assert (found.name, found.is_active) == ("ufw", is_active)
-
-
-def test_settings_of_a_ufw_that_was_removed_are_no_firewall(root: Path) -> None:
-    write(root, {"etc/ufw/ufw.conf": "ENABLED=yes\n"})
-
-    assert firewalls(root, "linux") == []
-
-
-@pytest.mark.parametrize(("comm", "is_active"), [("firewalld\n", True), ("sshd\n", False)])
-def test_firewalld_is_active_where_it_runs(root: Path, comm: str, is_active: bool) -> None:
-    install(root, "usr/sbin/firewalld", "usr/bin/firewall-cmd")
-    write(root, {"proc/77/comm": comm})
-
-    (found,) = firewalls(root, "linux")
-
-    assert (found.name, found.is_active) == ("firewalld", is_active)
-
-
-def test_nftables_is_active_where_its_service_is_enabled(root: Path) -> None:
-    install(root, "usr/sbin/nft")
-    write(root, {"etc/systemd/system/sysinit.target.wants/nftables.service": ""})
-
-    assert firewalls(root, "linux") == [Firewall("nftables", True, "its service is enabled")]
+    assert [(one.name, one.is_active) for one in told] == [(name, is_active) for name, is_active, _ in found]
+    assert all(one.evidence.endswith(evidence) for one, (*_, evidence) in zip(told, found, strict=True))
 
 
 @each(
@@ -152,32 +158,6 @@ def test_root_reads_the_rules_of_nftables(
     (root / "usr/sbin/nft").write_text(f"#!/bin/sh\necho '{rules}'\n")
 
     assert firewalls(root, "linux") == [Firewall("nftables", is_active, evidence)]
-
-
-@pytest.mark.parametrize(("program", "name"), [("nft", "nftables"), ("iptables", "iptables")])
-def test_of_a_firewall_whose_rules_are_hidden_nothing_is_claimed(root: Path, program: str, name: str) -> None:
-    install(root, f"usr/sbin/{program}")
-
-    assert firewalls(root, "linux") == [Firewall(name, None, "installed; only root can read its rules")]
-
-
-def test_tables_of_iptables_in_the_kernel_are_told(root: Path) -> None:
-    write(root, {"proc/net/ip_tables_names": "filter\nnat\n"})
-
-    assert firewalls(root, "linux") == [Firewall("iptables", True, "the kernel has its tables filter, nat")]
-
-
-def test_the_active_firewall_is_named_first(root: Path) -> None:
-    install(root, "usr/sbin/nft", "usr/sbin/ufw", "usr/sbin/firewalld")
-    write(root, {"etc/ufw/ufw.conf": "ENABLED=no\n", "proc/77/comm": "firewalld\n"})
-
-    assert [found.name for found in firewalls(root, "linux")] == ["firewalld", "nftables", "ufw"]
-
-
-def test_around_wsl_is_the_firewall_of_windows(root: Path) -> None:
-    write(root, {"proc/sys/kernel/osrelease": "5.15.153.1-microsoft-standard-WSL2\n"})
-
-    assert [found.name for found in firewalls(root, "linux")] == ["Windows Defender"]
 
 
 @pytest.mark.parametrize(("platform", "name"), [("win32", "Windows Defender"), ("darwin", "macOS")])
