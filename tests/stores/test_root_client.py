@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.server
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import requests
 
 import httpserve
 from httpserve import errors
+from tests import ports
 from tests.cases import each
 from tests.server.wire import eventually, pattern
 from tests.stores.proxy import Proxy
@@ -152,6 +156,45 @@ def test_a_service_that_only_reads_says_what_it_cannot_do(web: Place, tmp_path: 
         assert told == ["write", "list", "delete", "presign_write"]
         assert requests.get(client.get_url("f"), timeout=30).content == BIG
         assert [requests.get(client.get_url(name), timeout=30).status_code for name in ("none", "")] == [404, 404]
+
+
+class Plain(http.server.SimpleHTTPRequestHandler):
+    """As `python -m http.server` has it: without ranges."""
+
+    def log_message(self, *said: object) -> None:
+        pass
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        with contextlib.suppress(OSError):  # the client has enough
+            super().copyfile(source, outputfile)
+
+
+def test_a_server_without_ranges_is_read_from_the_first_byte(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(BIG)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Plain, directory=str(tmp_path))) as plain:
+        ports.pooled.add(plain.server_port)
+        serving = threading.Thread(target=plain.serve_forever)
+        serving.start()
+        try:
+            with httpserve.HttpServerClient(root=f"http://127.0.0.1:{plain.server_port}", host="127.0.0.1") as client:
+                asked = {"Range": "bytes=5000001-5000009"}
+                part = requests.get(client.get_url("big"), timeout=30, headers=asked)
+                with client.storage.open("big", "rb") as file:
+                    file.seek(-5, 2)
+                    end = file.read()
+        finally:
+            plain.shutdown()
+            serving.join()
+
+    assert (part.status_code, part.content, end) == (206, BIG[5_000_001:5_000_010], BIG[-5:])
+
+
+def test_a_part_of_what_a_server_changed_just_now_is_that_part(web: Place, tmp_path: Path) -> None:
+    (tmp_path / "web" / "f").write_bytes(BIG)  # by whose ETag it gives nobody a part for two seconds
+    with httpserve.HttpServerClient(root=web.operator(), host="127.0.0.1") as client:
+        part = requests.get(client.get_url("f"), timeout=30, headers={"Range": "bytes=5000001-5000009"})
+
+    assert (part.status_code, part.content) == (206, BIG[5_000_001:5_000_010])
 
 
 def test_what_boards_send_is_in_the_store(client: httpserve.HttpServerClient, s3: Place) -> None:

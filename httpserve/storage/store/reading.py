@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from httpserve.base.threads import Latch
@@ -153,11 +153,41 @@ class Reader:
         if self._is_closed.is_open:
             raise StorageError(f"read {self._name!r}: this read is over", self._name)
         if self._file is None:
-            part: OpenKwargs = {"offset": self._at, "size": self._stop - self._at}
-            if self._pin is not None:
-                part["if_match"] = self._pin
-            self._file = self._calls.reading.open(self._name, "rb", **part)
+            begin = 0 if self._at and self._gets_all() else self._at
+            file = self._open(begin, self._stop - begin)
+            try:
+                self._skip(file, self._at - begin)
+            except BaseException:
+                file.close()
+                raise
+            self._file = file
         return self._file
+
+    def _open(self, offset: int, size: int) -> File:
+        part: OpenKwargs = {"offset": offset, "size": size}
+        if self._pin is not None:
+            part["if_match"] = self._pin
+        return self._calls.reading.open(self._name, "rb", **part)
+
+    def _gets_all(self) -> bool:
+        """Tell whether the server gives all of an object to who asks for a part: opendal takes that for the part.
+
+        Stores of objects, which sign what is written, give the part.
+        """
+        if self._calls.capability.presign_write:
+            return False
+        with closing(self._open(self._found.facts.size - 1, 1)) as file:
+            return len(file.read(2)) > 1
+
+    def _skip(self, file: File, count: int) -> None:
+        buffer = memoryview(bytearray(min(count, BLOCK_BYTES)))
+        while count:
+            got = file.readinto(buffer[:count])
+            if not got:
+                raise OSError("Unexpected (temporary) => the end came too early")
+            if self._is_closed.is_open:
+                raise StorageError(f"read {self._name!r}: this read is over", self._name)
+            count -= got
 
     def finish(self) -> None:
         """Raise VersionGone if nothing else has told that what was read is of that version, and it is not."""
