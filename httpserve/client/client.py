@@ -1028,7 +1028,7 @@ class HttpServerClient:
         others are put all the same. A Ctrl-C ends the call at once: each file is then the old one or the new one.
 
         Symlinks are followed as long as they stay below `src`; one that leads elsewhere fails. Empty directories are
-        not made.
+        not made. A file where the server has a directory fails, and so does one below what is a file there.
 
         Args:
             dst: The directory on the server; `/` is the root.
