@@ -169,10 +169,11 @@ class ServeCommand:
             for text in (warning, *(note.fields["text"] for note in notes), picture):
                 if text:
                     self._lines.say(text)
+            self._wait_for_boards(client, pool)
             self._say_ready(client, url, urls)  # the last lines, so that their reader has all others
             for note in notes:
                 self._tell(note)
-            self._until_the_end(client, pool)
+            self._until_the_end(client)
 
     def _what_to_serve(self) -> Served | None:
         """Return what the paths mean, and say where a bare port is used; None for `put`."""
@@ -275,11 +276,14 @@ class ServeCommand:
         if self._out.error is not None:
             raise StorageError(f"the URL {url} could not be written to stdout: {self._out.error.strerror}")
 
-    def _until_the_end(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+    def _wait_for_boards(self, client: HttpServerClient, pool: ThreadPoolExecutor) -> None:
+        """Begin to wait, before anybody knows the URL: a signal may come as soon as a board has begun."""
         left = self._time_left()
         with self._signals.held():
             for name, boards in self._awaited.items():
                 self._ends[name] = pool.submit(client.wait_for_download, name, left, clients=boards)
+
+    def _until_the_end(self, client: HttpServerClient) -> None:
         ends = self._ends
         while not ends or self._awaits(ends):
             self._look(LOOK_SECONDS if ends else SCREEN_SECONDS)
