@@ -26,7 +26,7 @@ from httpserve import HttpServerClient
 from httpserve import faults as f
 from tests import warm
 from tests.boards.clients import AGAIN, BOOTING, CHECKING, ONCE, Client, Content
-from tests.boards.programs import ENVIRONMENT
+from tests.boards.programs import IN_ANY_LANGUAGE
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 BEGIN, END = "<!-- matrix -->", "<!-- end of the matrix -->"
@@ -234,10 +234,10 @@ class Bench:
 
 
 def ended(command: list[str], board: Path, patience: float) -> int | None:
-    """Run a client, and return its exit code; None if it had to be killed."""
+    """Run a client, whose words nobody reads, and return its exit code; None if it had to be killed."""
     nothing = subprocess.DEVNULL
     process = warm.Popen(
-        command, cwd=board, env=ENVIRONMENT, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+        command, cwd=board, env=IN_ANY_LANGUAGE, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
     )
     try:
         return process.wait(patience)

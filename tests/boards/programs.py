@@ -19,15 +19,15 @@ RUN_SECONDS = 30.0  # for what should take less than one
 MEBIBYTE = 1 << 20
 
 # No proxy of this machine, and no setting of its user, has a say.
-ENVIRONMENT = {
+IN_ANY_LANGUAGE = {
     **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
     # A board's Python is this one: what chooses among those of a user takes longer than the line that a board runs.
     "PATH": f"{sys.base_prefix}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-    "LC_ALL": "C",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
     "GIT_TERMINAL_PROMPT": "0",
 }
+ENVIRONMENT = {**IN_ANY_LANGUAGE, "LC_ALL": "C"}
 
 
 def needs(*programs: str) -> None:
