@@ -1,10 +1,13 @@
 """Runs suites by Robot itself, and gives what stands in its output.xml.
 
-Knows Robot's result model. Knows nothing of the library's inside.
+Knows Robot's result model. Knows nothing of the library's inside. Robot is loaded when the first suite runs: a process
+that only hands out the tests, or runs others, needs none.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import html
 import io
 import re
@@ -15,23 +18,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
-from robot.api import ExecutionResult
-from robot.libdocpkg import LibraryDocumentation
-from robot.run import run as robot_run
 
 from tests import warm
 
 REPOSITORY = Path(__file__).parents[2]
 END_SECONDS = 40
-DOCUMENTATION = LibraryDocumentation("httpserve.robot.HttpServe")
 BOARD = """
 *** Keywords ***
 Type On Board
     [Arguments]    ${command}
-    ${done}=    Run Process    ${command}    shell=True    cwd=${CURDIR}/board    stderr=STDOUT    timeout=20 s
-    RETURN    ${done.stdout}
+    # Not Run Process, which looks ten times a second whether it has ended.
+    VAR    &{where}    cwd=${CURDIR}/board    stdin=${-3}    stdout=${-1}    stderr=${-2}    text=${True}
+    ${done}=    Evaluate    subprocess.run($command, shell=True, timeout=20, **$where)
+    RETURN    ${done.stdout.removesuffix(chr(10))}
 Transfers Have Ended
     [Arguments]    ${server}=${None}
     FOR    ${_}    IN RANGE    1000
@@ -83,7 +85,7 @@ class Run:
     def __init__(self, code: int, output: Path, console: str) -> None:
         self.code = code
         self.console = console
-        self.result = ExecutionResult(str(output))
+        self.result = result_of(output)
         self.cases = {case.name: case for case in map(_case, self.result.suite.all_tests)}
 
     def __getitem__(self, name: str) -> Case:
@@ -102,13 +104,48 @@ class Run:
         return bool(self.cases) and self.code == 0
 
 
+@functools.cache
+def documentation() -> Any:  # robot has no types
+    """Return what libdoc finds in the library."""
+    from robot.libdocpkg import LibraryDocumentation
+
+    return LibraryDocumentation("httpserve.robot.HttpServe")
+
+
+def result_of(output: Path) -> Any:
+    """Return what Robot wrote into an output.xml."""
+    from robot.api import ExecutionResult
+
+    return ExecutionResult(str(output))
+
+
 def run(directory: Path, *suites: str | Path, arguments: str = "", **options: Any) -> Run:
     """Run suites in this process. What is given as text is a table of test cases, which has a board."""
+    from robot.run import run as robot_run
+    from robot.running.arguments import PythonArgumentParser
+
     console = io.StringIO()
     paths = [suite if isinstance(suite, Path) else write(directory, suite, arguments) for suite in suites]
     output = directory / "out"
-    code = robot_run(*map(str, paths), outputdir=str(output), stdout=console, stderr=console, report="NONE", **options)
+    told = {"outputdir": str(output), "stdout": console, "stderr": console, "log": "NONE", "report": "NONE"}
+    with mock.patch.object(PythonArgumentParser, "parse", _parsed_once(PythonArgumentParser.parse)):
+        code = robot_run(*map(str, paths), **told, **options)
     return Run(code, output / "output.xml", console.getvalue())
+
+
+_SPECIFICATIONS: dict[tuple[Any, ...], Any] = {}
+
+
+def _parsed_once(parse: Any) -> Any:
+    """Let Robot look once at what a function takes: it does so for keywords at each import, for converters at each call."""
+
+    def parsed(parser: Any, method: Any, name: str | None = None) -> Any:
+        key = (getattr(method, "__func__", method), hasattr(method, "__self__"), name)
+        if key not in _SPECIFICATIONS:
+            _SPECIFICATIONS[key] = parse(parser, method, name)
+        return copy.copy(_SPECIFICATIONS[key])  # each keyword names its own
+
+    return parsed
 
 
 def write(directory: Path, cases: str, arguments: str = "", name: str = "suite") -> Path:

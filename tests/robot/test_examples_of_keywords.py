@@ -8,7 +8,7 @@ import pytest
 
 from httpserve import __version__
 from tests.cases import each
-from tests.robot.suites import DOCUMENTATION, Run, run
+from tests.robot.suites import Run, documentation, run
 
 KEYWORDS = (
     "Start HTTP Server",
@@ -71,14 +71,14 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("examples")
     (directory / "Image").write_bytes(b"a kernel")
     cases = []
-    for keyword in DOCUMENTATION.keywords:
+    for keyword in documentation().keywords:
         lines = [*example_of(keyword.doc), f"[Teardown]    {TEARDOWN}"]
         cases += [keyword.name, *(f"    {line}" for line in lines), ""]
     return run(directory, "\n".join(cases))
 
 
 def test_keywords_are_those_that_were_promised() -> None:
-    assert sorted(keyword.name for keyword in DOCUMENTATION.keywords) == sorted(KEYWORDS)
+    assert sorted(keyword.name for keyword in documentation().keywords) == sorted(KEYWORDS)
 
 
 @each("name", KEYWORDS)
@@ -90,14 +90,14 @@ def test_example_of_the_documentation_passes(name: str, examples: Run) -> None:
 
 @each("name", KEYWORDS)
 def test_example_uses_its_keyword(name: str) -> None:
-    (keyword,) = [keyword for keyword in DOCUMENTATION.keywords if keyword.name == name]
+    (keyword,) = [keyword for keyword in documentation().keywords if keyword.name == name]
 
     assert name in "\n".join(example_of(keyword.doc))
 
 
 @each("name", KEYWORDS)
 def test_keyword_has_tags_and_a_short_documentation(name: str) -> None:
-    (keyword,) = [keyword for keyword in DOCUMENTATION.keywords if keyword.name == name]
+    (keyword,) = [keyword for keyword in documentation().keywords if keyword.name == name]
 
     assert keyword.tags
     assert keyword.short_doc.endswith(".")
@@ -106,10 +106,10 @@ def test_keyword_has_tags_and_a_short_documentation(name: str) -> None:
 def test_each_keyword_takes_a_server() -> None:
     apart = {"Start HTTP Server", "Switch HTTP Server", "Stop All HTTP Servers", "Create Operator"}
 
-    without = {keyword.name for keyword in DOCUMENTATION.keywords if "server" not in keyword.args.argument_names}
+    without = {keyword.name for keyword in documentation().keywords if "server" not in keyword.args.argument_names}
 
     assert without == apart
 
 
 def test_library_says_its_version_and_scope() -> None:
-    assert (DOCUMENTATION.version, DOCUMENTATION.scope) == (__version__, "GLOBAL")
+    assert (documentation().version, documentation().scope) == (__version__, "GLOBAL")

@@ -134,7 +134,7 @@ def _many(directory: Path, count: int, name: str) -> Run:
 Many
     ${url}=    Start HTTP Server
     Put Text    boot/Image    kernel
-    Type On Board    python3 ${CURDIR}/board.py ${url.removeprefix("http://")}
+    Type On Board    ${{sys.executable}} ${CURDIR}/board.py ${url.removeprefix("http://")}
     Transfers Have Ended
 """,
     )

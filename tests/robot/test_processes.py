@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from robot.api import ExecutionResult
 
 from tests import warm
-from tests.robot.suites import END_SECONDS, REPOSITORY, start, write
+from tests.robot.suites import END_SECONDS, REPOSITORY, result_of, start, write
 
 KEYWORDS_PAGE = REPOSITORY / "docs" / "keywords.html"
 EXAMPLES = REPOSITORY / "examples" / "robot"
@@ -40,7 +39,7 @@ def test_dry_run_finds_a_wrong_argument(tmp_path: Path) -> None:
     with start(tmp_path, suite, "--dryrun") as process:
         process.communicate(timeout=END_SECONDS)
 
-    wrong, text = ExecutionResult(str(tmp_path / "out" / "output.xml")).suite.tests
+    wrong, text = result_of(tmp_path / "out" / "output.xml").suite.tests
     assert "arguments, got 1" in wrong.message
     assert "'soon' that cannot be converted to timedelta" in text.message
 
@@ -122,7 +121,7 @@ Library    OperatingSystem
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    result = ExecutionResult(str(tmp_path / "out" / "output.xml"))
+    result = result_of(tmp_path / "out" / "output.xml")
     assert [test.passed for test in result.suite.all_tests] == [True, True]
 
 

@@ -11,7 +11,7 @@ from httpserve import HttpServerClient, InvalidArgument
 from httpserve.robot import HttpServe
 from tests.cases import each
 from tests.robot.conftest import Ran
-from tests.robot.suites import DOCUMENTATION, run, write
+from tests.robot.suites import documentation, run, write
 
 
 def test_import_takes_what_the_constructor_takes() -> None:
@@ -23,8 +23,8 @@ def test_import_takes_what_the_constructor_takes() -> None:
 
 
 def test_start_takes_what_the_import_takes() -> None:
-    (start,) = [keyword for keyword in DOCUMENTATION.keywords if keyword.name == "Start HTTP Server"]
-    (init,) = DOCUMENTATION.inits
+    (start,) = [keyword for keyword in documentation().keywords if keyword.name == "Start HTTP Server"]
+    (init,) = documentation().inits
 
     start_only, import_only = {"alias", "wait_for_address"}, {"auto_close"}
 

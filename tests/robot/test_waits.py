@@ -6,10 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from robot.api import ExecutionResult
 
 from tests.robot.conftest import Ran
-from tests.robot.suites import END_SECONDS, REPOSITORY, Run, start, write
+from tests.robot.suites import END_SECONDS, REPOSITORY, Run, result_of, start, write
 from tests.server.wire import eventually, sleeps
 
 
@@ -210,7 +209,7 @@ Goes On
     with start(tmp_path, suite) as process:
         output, _ = process.communicate(timeout=END_SECONDS)
 
-    result = ExecutionResult(str(tmp_path / "out" / "output.xml"))
+    result = result_of(tmp_path / "out" / "output.xml")
     _, waits, goes_on = result.suite.tests
     assert waits.message == "Test timeout 500 milliseconds exceeded.", output
     assert goes_on.passed
