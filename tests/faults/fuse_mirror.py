@@ -1,4 +1,4 @@
-"""A file system that shows another directory, until it is killed: `python fuse_mirror.py DIRECTORY MOUNTPOINT`."""
+"""A file system that shows another directory, until it is killed: `-m tests.faults.fuse_mirror DIRECTORY PLACE`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MOUNTED_SECONDS = 20.0  # for what takes a fraction of one
+from tests import warm
+from tests.server.wire import eventually
 
 
 def can_mount() -> bool:
@@ -25,18 +25,16 @@ def can_mount() -> bool:
 
 
 @contextmanager
-def mirror(where: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+def mirror(where: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     """Mount one in *where*; give the place and the process, which a test may kill."""
     behind, place = where / "behind", where / "mounted"
     behind.mkdir()
     place.mkdir()
-    with subprocess.Popen([sys.executable, __file__, str(behind), str(place)], stderr=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "tests.faults.fuse_mirror", str(behind), str(place)]
+    with warm.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            deadline = time.monotonic() + MOUNTED_SECONDS
-            while not os.path.ismount(place):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                os.sched_yield()
+            eventually(lambda: os.path.ismount(place) or process.poll() is not None, "the directory is mounted")
+            assert process.poll() is None
             yield place, process
         finally:
             subprocess.run(["fusermount3", "-uz", place], capture_output=True, check=False)

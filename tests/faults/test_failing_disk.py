@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from httpserve import HttpServerClient
+from tests import warm
 from tests.server.wire import Wire, eventually
 
 pytestmark = [
@@ -88,7 +89,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     failing.touch()
     mounted.mkdir()
     command = [sys.executable, "-W", "ignore", "-c", DISK, str(real), str(failing), str(mounted)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = warm.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: os.path.ismount(mounted) or process.poll() is not None, "the disk is mounted")
         if process.poll() is not None:
