@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.manager import KernelManager
-
 from tests.server.wire import unmeasured
 
 LONGEST_SECONDS = 30.0  # for what should take one
@@ -56,6 +54,8 @@ class Kernel:
     """A kernel, and whoever talks to it. One that is interrupted is not measured: the tracer's lock may stay locked."""
 
     def __init__(self, where: Path, *, measured: bool = True) -> None:
+        from jupyter_client.manager import KernelManager  # not while tests are collected: it takes a fifth of a second
+
         self.manager = KernelManager(transport="ipc", connection_file=str(where / "kernel.json"), kernel_name="python3")
         environment = dict(os.environ) if measured else unmeasured()
         environment.pop("HTTPSERVE_LINK", None)  # it would change what a client shows

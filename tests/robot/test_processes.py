@@ -106,8 +106,9 @@ Library    OperatingSystem
             name=name,
         )
 
+    options = ["--processes", "2", "--no-pabotlib", "--outputdir", str(tmp_path / "out")]  # one process less to start
     done = subprocess.run(
-        [sys.executable, "-m", "pabot.pabot", "--processes", "2", "--outputdir", str(tmp_path / "out"), str(tmp_path)],
+        [sys.executable, "-m", "pabot.pabot", *options, str(tmp_path)],
         cwd=tmp_path,
         # It starts `robot` by its name, which a virtual environment that was not activated has not in the PATH.
         env={
