@@ -81,7 +81,7 @@ for number in itertools.count(int(sys.argv[2])):
     if fetched(cache, thing) != thing.data:
         tell("false")
     cache.prune(3 * MIB)
-    if number % 20 == 0:
+    if number % 8 == 0:
         tell("more")
 """
 

@@ -137,7 +137,7 @@ _SPECIFICATIONS: dict[tuple[Any, ...], Any] = {}
 
 
 def _parsed_once(parse: Any) -> Any:
-    """Let Robot look once at what a function takes: it does for keywords at each import, for converters at each call."""
+    """Let Robot look once at what a function takes: it does for keywords at each import, for converters at a call."""
 
     def parsed(parser: Any, method: Any, name: str | None = None) -> Any:
         key = (getattr(method, "__func__", method), hasattr(method, "__self__"), name)
