@@ -168,11 +168,11 @@ class Storage:
         timeout: float | None = None,
     ) -> TreeReport:
         """Copy all files below a directory into the root. `HttpServerClient.put_tree` says what each argument means."""
-        from httpserve.storage.copying.trees import patterns, tree_of
+        from httpserve.storage.copying.trees import Wanted, tree_of
         from httpserve.storage.many import Fate, names_on_server, put_many, remove_others
 
         below, _ = _parts(dst)
-        wanted = patterns(include, exclude)
+        wanted = Wanted(include, exclude)
         accessor = self._opened()
         tree = tree_of(src, operator, wanted, timeout=self._timeout if timeout is None else timeout)
         fate = Fate({f"{below}/{name}".lstrip("/"): error for name, error in tree.errors.items()})

@@ -298,9 +298,16 @@ def test_a_directory_that_httpserve_lists_is_put_and_revalidated(
         asked_again = [one.status for one in other.requests[-5:]]
         fill(tree, {"Image": b"another kernel"})
         changed = bench.put_tree("boot", other.get_url())
+        (tree / "dtb/circle").symlink_to("..")
+        with pytest.raises(TreeFailed, match="circle/: it is the same as a directory above it") as caught:
+            bench.put_tree("boot", other.get_url())
+        assert caught.value.report.failed == ("boot/dtb/circle",)
+        assert bench.put_tree("boot", other.get_url(), exclude="circle").failed == ()
         fill(tree, {"dtb/index.html": b"a page"})
         with pytest.raises(CopyFailed, match="not a list"):
             bench.put_tree("boot", other.get_url("dtb"))
+        with pytest.raises(TreeFailed, match="not a list"):  # so nobody knows which are there, and none is removed
+            bench.put_tree("boot", other.get_url(), include="*.dtb", delete=True)
 
     assert len(first.copied) == len(again.unchanged) == 5
     assert asked_again == [304] * 5

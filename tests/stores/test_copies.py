@@ -22,7 +22,7 @@ from httpserve.storage.copying.ends import Source
 from httpserve.storage.copying.local import FileSink, FileSource
 from httpserve.storage.copying.opening import open_source
 from httpserve.storage.copying.operator import OperatorSink
-from httpserve.storage.copying.trees import tree_of
+from httpserve.storage.copying.trees import Wanted, tree_of
 from tests.stores.servers import Place
 
 CONTENT = random.Random(3).randbytes(9 * 1024 * 1024 + 17)  # more than one part of an upload
@@ -103,7 +103,7 @@ def test_an_object_that_is_replaced_after_the_list_is_not_copied(
     operator: opendal.Operator, dst: Path, content: bytes
 ) -> None:
     operator.write("tree/image", content)
-    (item,) = tree_of("tree", operator, lambda name: True, timeout=30).items
+    (item,) = tree_of("tree", operator, Wanted(), timeout=30).items
     operator.write("tree/image", content[::-1])
 
     with pytest.raises(CopyFailed, match="changed while it was copied"), contextlib.closing(item.open(None)) as source:

@@ -6,11 +6,12 @@ Knows the three kinds, and which files patterns mean. Knows nothing of where the
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from fnmatch import translate
 from functools import partial
 from typing import Any, NamedTuple
@@ -42,9 +43,6 @@ class Tree(NamedTuple):
     is_local: bool
 
 
-Wanted = Callable[[str], bool]
-
-
 def tree_of(src: str | os.PathLike[str], operator: opendal.Operator | None, wanted: Wanted, *, timeout: float) -> Tree:
     """Find the files below a local directory, a path on *operator*, or the URL of a directory that httpserve lists.
 
@@ -66,12 +64,20 @@ def tree_of(src: str | os.PathLike[str], operator: opendal.Operator | None, want
 # Which files
 
 
-def patterns(include: object, exclude: object) -> Wanted:
-    """Return what tells by its path in the tree whether a file is wanted. Raises InvalidType for what is no pattern."""
-    included, excluded = _compiled("include", include), _compiled("exclude", exclude)
-    if not included and not excluded:
-        return lambda name: True
-    return lambda name: (not included or _fits(name, included)) and not _fits(name, excluded)
+class Wanted:
+    """Which files patterns mean. Called with a path in the tree, it tells whether that file is wanted."""
+
+    def __init__(self, include: object = (), exclude: object = ()) -> None:
+        """Raises InvalidType, InvalidArgument for what is no pattern."""
+        self._included = _compiled("include", include)
+        self._excluded = _compiled("exclude", exclude)
+
+    def __call__(self, name: str) -> bool:
+        return (not self._included or _fits(name, self._included)) and not self.leaves_out(name)
+
+    def leaves_out(self, name: str) -> bool:
+        """Tell whether a file, or all that is in a directory, is excluded."""
+        return bool(self._excluded) and _fits(name, self._excluded)
 
 
 def _compiled(argument: str, given: Any) -> list[tuple[bool, re.Pattern[str]]]:
@@ -133,7 +139,8 @@ class _Walk:
                 continue
             try:
                 if entry.is_dir():
-                    directories.append(entry)
+                    if not self._wanted.leaves_out(below + entry.name):
+                        directories.append(entry)
                 elif self._wanted(name := below + entry.name):
                     self._add(entry, name)
             except OSError as error:
@@ -152,9 +159,8 @@ class _Walk:
             own = (found.st_dev, found.st_ino)
             if own not in within:  # else all of it is here already
                 self._walk(entry.path, f"{name}/", within | {own})
-        except OSError as error:
-            if self._wanted(name):
-                self._fail(name, error.strerror or str(error), error.errno)
+        except OSError as error:  # whatever is wanted may be in it
+            self._fail(name, error.strerror or str(error), error.errno)
 
     def _add(self, entry: os.DirEntry[str], name: str) -> None:
         if entry.is_symlink() and not self._stays(entry):
@@ -211,28 +217,38 @@ def _url_tree(url: str, wanted: Wanted, timeout: float) -> Tree:
     items: list[Item] = []
     errors: dict[str, HttpServeError] = {}
     opened_url = partial(opened, None, timeout)
-    waiting = [""]
+    waiting: list[tuple[str, tuple[bytes, ...]]] = [("", ())]
     while waiting:
-        directory = waiting.pop()
+        directory, above = waiting.pop()
+        own_name = directory.rstrip("/")
+        address = base._replace(path=base.path + quote(directory)).geturl()
         try:
-            entries = _listed(base._replace(path=base.path + quote(directory)).geturl(), timeout)
+            entries, mark = _listed(address, timeout)
         except HttpServeError as error:
             if not directory:
                 raise
-            errors[directory.rstrip("/")] = error
+            errors[own_name] = error
+            continue
+        if mark in above:
+            if wanted(own_name):
+                why = "it is the same as a directory above it, as a symlink in a circle is; exclude= leaves it out"
+                errors[own_name] = unreadable(redacted_url(address), why)
             continue
         for own, is_dir, size in entries:
             name = directory + own
-            if is_dir:
-                waiting.append(f"{name}/")
-            elif wanted(name):
-                address = base._replace(path=base.path + quote(name)).geturl()
-                items.append(Item(name, address, size, None, opened_url))
+            if not is_dir:
+                if wanted(name):
+                    items.append(Item(name, f"{address}{quote(own)}", size, None, opened_url))
+            elif not wanted.leaves_out(name):
+                waiting.append((f"{name}/", (*above, mark) if mark else above))
     return Tree(items, errors, is_local=False)
 
 
-def _listed(url: str, timeout: float) -> Iterator[tuple[str, bool, int | None]]:
-    """Return name, kind and size of what is in a directory, as `GET` with `Accept: application/json` tells."""
+def _listed(url: str, timeout: float) -> tuple[list[tuple[str, bool, int | None]], bytes]:
+    """Return what is in a directory, as `GET` with `Accept: application/json` tells, and what tells it from others.
+
+    Of each: name, kind and size. Directories differ by the times of what is in them; without any, nothing tells.
+    """
     from httpserve.storage.copying.url import HttpSource  # on first use, as in opening.py
 
     source = HttpSource(url, timeout=timeout, accept=_JSON)
@@ -243,7 +259,10 @@ def _listed(url: str, timeout: float) -> Iterator[tuple[str, bool, int | None]]:
             if len(data) > MOST_LISTING_BYTES:
                 raise unreadable(source.label, "its list is too long")
         source.finish()
-        return iter([_entry(one) for one in json.loads(data)])
+        said = json.loads(data)
+        entries = [_entry(one) for one in said]
+        has_times = any(one.get("mtime") is not None for one in said)
+        return entries, hashlib.sha256(data).digest() if has_times else b""
     except (ValueError, TypeError, KeyError, RecursionError):
         why = "it is not a list of a directory, as httpserve gives one where there is no index.html"
         raise unreadable(source.label, why) from None

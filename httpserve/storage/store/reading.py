@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from httpserve.base.threads import Latch
@@ -63,10 +64,10 @@ class Reads:
     def _looks_at(self, name: str, etag: str, expected: type[VersionGone] | None) -> bool | None:
         """Tell whether a read that is held to an ETag ends as it must; None where the store does not say."""
         try:
-            with self._calls.asking("read", name):
-                # Not by read(): of a server that looks at neither this nor ranges it would take all of the object.
-                with closing(self._calls.reading.open(name, "rb", offset=0, size=1, if_match=etag)) as file:
-                    file.read(1)
+            # Not by read(): of a server that looks at neither this nor ranges it would take all of the object.
+            opened = partial(self._calls.reading.open, name, "rb", offset=0, size=1, if_match=etag)
+            with self._calls.asking("read", name), closing(opened()) as file:
+                file.read(1)
         except VersionGone:
             return expected is VersionGone
         except HttpServeError:  # asked again next time
