@@ -22,7 +22,7 @@ from httpserve.errors import HttpServeError, StorageError, TreeFailed
 from httpserve.storage.accessor import Accessor, Writable
 from httpserve.storage.copying.opening import Item
 from httpserve.storage.copying.unchanged import Manner
-from httpserve.storage.putting import UNCHANGED, put, renewed
+from httpserve.storage.putting import COPIED, UNCHANGED, put, put_whole, renewed
 
 THREADS = 8  # that wait for a store or a server; a local disk is no quicker with more than one
 REPORT_SECONDS = 0.1  # between two reports of progress
@@ -189,20 +189,26 @@ class Many:
         return False
 
     def _put(self, own: int, name: str, item: Item, begin: Callable[[str], Writable]) -> None:
+        try:
+            if put_whole(name, item, self._manner, begin):
+                said, self._current[own] = COPIED, item.size or 0
+            else:
+                said = self._put_in_pieces(own, name, item, begin)
+        finally:
+            self._underway.pop(own, None)
+            self._done[own] += self._current[own]
+            self._current[own] = 0
+        self._note(name, said)
+
+    def _put_in_pieces(self, own: int, name: str, item: Item, begin: Callable[[str], Writable]) -> str:
         def note(copied: int, total: int | None) -> None:
             if self._is_ended:
                 raise _Ended
             self._current[own] = copied
 
-        try:
-            is_told = item.origin is not None  # and has been compared
-            always = self._always or is_told
-            done = put(self._accessor, name, item, self._manner, begin=begin, always=always, progress=note)
-        finally:
-            self._underway.pop(own, None)
-            self._done[own] += self._current[own]
-            self._current[own] = 0
-        self._note(name, done.said)
+        is_told = item.origin is not None  # and has been compared
+        always = self._always or is_told
+        return put(self._accessor, name, item, self._manner, begin=begin, always=always, progress=note).said
 
     def _note(self, name: str, said: str) -> None:
         (self._fate.unchanged if said == UNCHANGED else self._fate.copied).append(name)

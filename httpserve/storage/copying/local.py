@@ -16,7 +16,7 @@ from httpserve.base.descriptors import Descriptor
 from httpserve.base.log import logger
 from httpserve.base.paths import nearest_path
 from httpserve.base.text import InPython, Message
-from httpserve.base.threads import run_shielded
+from httpserve.base.threads import run_shielded, sigint_held
 from httpserve.errors import CopyFailed, InvalidArgument
 from httpserve.storage.copying.ends import temporary_beside
 from httpserve.storage.copying.messages import changed, check_whole, missing, redacted_url, unreadable, unwritable
@@ -24,6 +24,8 @@ from httpserve.storage.copying.unchanged import Origin
 
 # A change within a clock tick of the last one leaves the same times behind; git calls such a file racy.
 RESTED_NS = 2_000_000_000
+WHOLE_BYTES = 64 * 1024  # a file up to this is read in one call
+_FILE = "file"
 
 _log = logger("httpserve.storage")
 _ONLY_HTTP = Message(
@@ -46,7 +48,34 @@ def _where_missing(path: str) -> str:
 
 def origin_of_file(found: os.stat_result) -> Origin:
     """Return the origin for a local file that is not empty: some files of the system say 0 and have more."""
-    return Origin("file", (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return Origin(_FILE, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+def whole_file(path: str, told: Origin | None) -> tuple[bytes, Origin | None] | None:
+    """Return all of a small file, and the origin to note, if it still is the version that was *told*.
+
+    None: it is no such file, or another version by now, or cannot be read. Then a `FileSource` tells. Blocks for the
+    disk.
+    """
+    if told is None or told.source != _FILE:
+        return None
+    mark: tuple[int, ...] = told.mark  # type: ignore[assignment]  # as origin_of_file makes it
+    if len(mark) < 5 or mark[2] > WHOLE_BYTES:
+        return None
+    has_rested = time.time_ns() - max(mark[3], mark[4]) >= RESTED_NS
+    with sigint_held():  # a signal would lose the number of an open descriptor
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, UnicodeEncodeError):
+            return None
+        try:
+            data, found = os.read(fd, mark[2] + 1), os.fstat(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+    now = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return (data, told if has_rested else None) if now == mark and len(data) == mark[2] else None
 
 
 class FileSource:
@@ -114,7 +143,7 @@ class FileSource:
         if self._found.st_size:
             return origin_of_file(self._found)
         try:
-            return None if os.pread(self._file.fileno(), 1, 0) else Origin("file", "empty")
+            return None if os.pread(self._file.fileno(), 1, 0) else Origin(_FILE, "empty")
         except OSError:  # the copy will tell
             return None
 

@@ -40,9 +40,9 @@ class Note:
 
     __slots__ = ("manner", "origin")
 
-    def __init__(self, manner: Manner) -> None:
+    def __init__(self, manner: Manner, origin: Origin | None = None) -> None:
         self.manner = manner
-        self.origin: Origin | None = None
+        self.origin = origin
 
 
 def is_digest(etag: str) -> bool:

@@ -17,7 +17,7 @@ from enum import Enum
 from functools import partial
 from threading import RLock, get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 from httpserve.base.descriptors import Descriptor, Descriptors
 from httpserve.base.names import is_reserved
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 SECOND_NS = 1_000_000_000
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _HOLD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
 LARGE_BYTES = 16 * 1024 * 1024  # from this size on the system takes a while to free what a file took
 COPY_BYTES = 16 * 1024 * 1024  # of one copy_file_range: Ctrl-C is felt in between
@@ -53,6 +54,21 @@ class State(Enum):
     OPEN = "open"
     COMMITTED = "committed"
     DISCARDED = "discarded"
+
+
+class New(Protocol):
+    """What a publication asks of a new version."""
+
+    name: str
+    fields: Fields
+    may_replace: bool
+    note: object
+
+
+class SmallNew(New, Protocol):
+    """A new version that has no file yet."""
+
+    is_over: bool  # whether nobody wants it any more
 
 
 class Incoming:
@@ -356,27 +372,71 @@ class Changes:
         self, incoming: Incoming, written: os.stat_result, generation: Generation, sha256: str | None
     ) -> Identity:
         """Put a finished version in its place, and record it. For `Incoming` only."""
-        place, key = incoming.place, incoming.place.key
+        place = incoming.place
         with _freed_later(place), self._lock, sigint_held():  # a signal would keep what is put in place off the record
             if self._closed:
                 self._check_open()
-            before = place.look()
-            is_ours = before is None or self.created.made(place, before)
-            if before is not None and not incoming.may_replace:
-                raise FileExistsError(errno.EEXIST, "there is something of that name")
-            self._listeners.before_publish(incoming.name)
-            move = place.replace if incoming.may_replace else place.take
-            coming = self._coming[key] = _version(written, before, sha256, incoming)
-            try:
-                # The move changes ctime, and network file systems settle mtime only when a file is closed.
-                found = move(incoming.temporary) or written
-                same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
-                version = _version(found, before, sha256, incoming) if same else coming
-                self.created.file(key, version, is_ours=is_ours, generation=generation)
-            finally:
-                self._coming.pop(key, None)
-            self.disks.note(key, place.fd, version.identity.device)
+            identity = self._move_in(incoming, place, incoming.temporary, place.look(), written, generation, sha256)
         self.settled(incoming, prune=False)
+        return identity
+
+    def publish_small(self, small: SmallNew, row: Row, data: bytes, sha256: str | None) -> Identity | None:
+        """Write a whole file beside the one before it in a *row*, put it in its place, and record it. For `Small` only.
+
+        Return None where that takes more, such as a walk: then nothing has changed. Raises OSError.
+        """
+        # Held over all of it: so nothing is on its way in that `close` would have to find. It is a few system calls.
+        with self._lock, sigint_held():
+            place = row.beside(small.name)
+            if place is None or self._closed:
+                return None
+            temporary, is_left = row.temporary, True
+            try:
+                fd = os.open(temporary, _NEW, 0o666, dir_fd=place.fd)
+            except OSError:  # the directory has gone, or the disk is full: the longer way tells
+                return None
+            try:
+                written, generation = _written(fd, data)
+                before = place.look()
+                if before is not None and not (stat.S_ISREG(before.st_mode) and before.st_size < LARGE_BYTES):
+                    return None
+                if small.is_over:
+                    return None
+                identity = self._move_in(small, place, temporary, before, written, generation, sha256)
+                is_left = False
+                return identity
+            finally:
+                if is_left:
+                    with suppress(OSError):
+                        os.unlink(temporary, dir_fd=place.fd)
+
+    def _move_in(
+        self,
+        new: New,
+        place: Place,
+        temporary: str,
+        before: os.stat_result | None,
+        written: os.stat_result,
+        generation: Generation,
+        sha256: str | None,
+    ) -> Identity:
+        """Move a temporary over what was there *before*, and record it. The lock is held."""
+        key = place.key
+        is_ours = before is None or self.created.made(place, before)
+        if before is not None and not new.may_replace:
+            raise FileExistsError(errno.EEXIST, "there is something of that name")
+        self._listeners.before_publish(new.name)
+        move = place.replace if new.may_replace else place.take
+        coming = self._coming[key] = _version(written, before, sha256, new)
+        try:
+            # The move changes ctime, and network file systems settle mtime only when a file is closed.
+            found = move(temporary) or written
+            same = (found.st_ino, found.st_size) == (written.st_ino, written.st_size)
+            version = _version(found, before, sha256, new) if same else coming
+            self.created.file(key, version, is_ours=is_ours, generation=generation)
+        finally:
+            self._coming.pop(key, None)
+        self.disks.note(key, place.fd, version.identity.device)
         return version.identity
 
     def settled(self, incoming: Incoming, *, prune: bool) -> None:
@@ -581,10 +641,22 @@ class _EmptyingInRoot(Emptying):
             raise FileNotFoundError(errno.ENOENT, "its directory was moved meanwhile")
 
 
-def _version(found: os.stat_result, before: os.stat_result | None, sha256: str | None, incoming: Incoming) -> Version:
+def _written(fd: int, data: bytes) -> tuple[os.stat_result, Generation]:
+    """Write a whole new file and close it; return what it is, and its generation."""
+    try:
+        sent = os.write(fd, data)
+        while sent < len(data):
+            sent += os.write(fd, data[sent:])
+        written, generation = os.fstat(fd), generation_of(fd)
+        return (_made_older(fd, written) if generation is None else written), generation
+    finally:
+        os.close(fd)
+
+
+def _version(found: os.stat_result, before: os.stat_result | None, sha256: str | None, new: New) -> Version:
     shares_second = before is not None and before.st_mtime_ns // SECOND_NS == found.st_mtime_ns // SECOND_NS
     own = Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return Version(own, sha256, shares_second, incoming.fields, incoming.note)
+    return Version(own, sha256, shares_second, new.fields, new.note)
 
 
 def _remove(place: Place) -> None:

@@ -44,6 +44,7 @@ from httpserve.storage.directory.places import Ground
 from httpserve.storage.directory.recheck import Recheck
 from httpserve.storage.directory.row import Row
 from httpserve.storage.directory.similar import names_in
+from httpserve.storage.directory.small import Small
 from httpserve.storage.received import Received
 from httpserve.storage.served import AnyIdentity, Entry, FileVersion, Identity, Listeners, Status
 
@@ -417,11 +418,11 @@ class Root:
         return self.changes.incoming(name)
 
     @contextlib.contextmanager
-    def row(self) -> Iterator[Callable[[str], Incoming]]:
+    def row(self) -> Iterator[Callable[[str], Small]]:
         """Give what begins new versions for one thread, one after the other: quicker where they share a directory."""
         changes = self.changes
         with Row() as row:
-            yield lambda name: changes.incoming(name, row)
+            yield lambda name: Small(name, changes, row)
 
     def note_of(self, name: str) -> tuple[object, str | None]:
         """Return the note that the latest version of *name* came in with, and its digest; None where there is none."""

@@ -36,6 +36,15 @@ class Row:
         self._directory = directory
         return Place(ground, name)
 
+    def beside(self, name: str) -> Place | None:
+        """Return the place of a checked name, which was not looked at; None where it takes a walk. Not to be closed."""
+        directory, _, last = name.rpartition("/")
+        place = self._place
+        if place is None or directory != self._directory:
+            return None
+        place.last = last
+        return place
+
     def begin(self, place: Place, temporary: str, journal: Journal) -> None:
         """Share a place and a temporary with the files to come, which stays on record until `end`."""
         journal.enter()
