@@ -333,6 +333,25 @@ def test_one_failure_is_told_with_the_fate_of_the_others(bench: HttpServerClient
     assert bench.storage.exists("boot/Image/")
 
 
+def test_what_lies_at_a_name_counts_for_each_file_of_a_directory(tmp_path: Path, tree: Path) -> None:
+    root = tmp_path / "root"
+    fill(root, {"boot/c/inside": b"kept", "boot/d": b"theirs", "target": b"old"})
+    (root / "boot/e").symlink_to("../target")
+    (root / "boot/f").symlink_to("/etc/hosts")
+    fill(tree, {name: name.encode() for name in "abcdefg"})
+
+    with HttpServerClient(root, host="127.0.0.1") as client:
+        with pytest.raises(TreeFailed) as failed:
+            client.put_tree("boot", tree, include=list("abcdefg"))
+        found = {name: (root / name).read_bytes() for name in ("boot/a", "boot/d", "boot/e", "target", "boot/g")}
+
+    assert failed.value.report.failed == ("boot/c", "boot/f")
+    assert found == {"boot/a": b"a", "boot/d": b"d", "boot/e": b"e", "target": b"old", "boot/g": b"g"}
+    left = sorted(path.name for path in (root / "boot").iterdir())
+    assert left == ["c", "d", "e", "f"]  # what was there before, and nothing else
+    assert (root / "boot/c/inside").read_bytes() == b"kept"
+
+
 @each(
     ("call", "error"),
     [

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Collection
 from fnmatch import translate
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -105,6 +106,8 @@ def _fits(name: str, given: list[tuple[bool, re.Pattern[str]]]) -> bool:
 
 # A local directory
 
+_own_name = attrgetter("name")
+
 
 class _Walk:
     """The walk through a local directory. Symlinks are followed where they stay in it."""
@@ -132,7 +135,7 @@ class _Walk:
     def _walk(self, path: str, below: str, within: set[tuple[int, int]]) -> None:
         """Go through one directory; *within* are those on the way to it, so that no symlink leads in a circle."""
         with os.scandir(path) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            found = sorted(entries, key=_own_name)
         directories = []
         for entry in found:
             if entry.name.startswith(OWN_PREFIX):
@@ -168,8 +171,8 @@ class _Walk:
         found = entry.stat()
         if not stat.S_ISREG(found.st_mode):
             raise OSError(None, "it is not a file; exclude= leaves it out")
-        origin = origin_of_file(found) if found.st_size else None
-        self._items.append(Item(name, entry.path, found.st_size, origin, _opened_file))
+        size = found.st_size
+        self._items.append(Item(name, entry.path, size, origin_of_file(found) if size else None, _opened_file))
 
     def _stays(self, entry: os.DirEntry[str]) -> bool:
         real = os.path.realpath(entry.path)

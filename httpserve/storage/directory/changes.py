@@ -407,8 +407,7 @@ class Changes:
                 return identity
             finally:
                 if is_left:
-                    with suppress(OSError):
-                        os.unlink(temporary, dir_fd=place.fd)
+                    row.remove_temporary(place)
 
     def _move_in(
         self,

@@ -5,6 +5,7 @@ Knows the place of the latest one, which stays open, and its directory. Does not
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +25,7 @@ class Row:
         self._directory = ""
         self._place: Place | None = None
         self._journal: Journal | None = None
+        self._is_littered = False
 
     def place(self, ground: Ground, name: str) -> Place:
         """Walk to a checked name, or step there from the file before. Raises what `Place` does."""
@@ -45,6 +47,15 @@ class Row:
         place.last = last
         return place
 
+    def remove_temporary(self, place: Place) -> None:
+        """Remove the temporary beside *place*. What cannot be removed now stays on the journal."""
+        try:
+            os.unlink(self.temporary, dir_fd=place.fd)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._is_littered = True
+
     def begin(self, place: Place, temporary: str, journal: Journal) -> None:
         """Share a place and a temporary with the files to come, which stays on record until `end`."""
         journal.enter()
@@ -59,7 +70,7 @@ class Row:
             self._place.close()
             self._place = None
         if self._journal is not None:
-            self._journal.leave()
+            self._journal.leave(littered=self._is_littered)
             self._journal = None
 
     def __enter__(self) -> Self:
