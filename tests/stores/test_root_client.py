@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import http.server
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,16 @@ def test_large_objects_are_moved_and_copied_and_signed_like_small_ones(
     assert storage.read_bytes("moved/b/two") == storage.read_bytes("copy") == BIG
     assert storage.hash("copy") == storage.stat("moved/b/two").etag.strip('"') == digest_of(BIG)  # type: ignore[union-attr]  # there is one
     assert requests.get(storage.presign_read("copy", 60).url, timeout=30).content == BIG
+
+
+def test_a_thread_that_runs_a_loop_of_its_own_lists_as_all_others_do(client: httpserve.HttpServerClient) -> None:
+    client.storage.write_bytes("a/b", b"")
+
+    async def listed() -> list[str]:
+        return client.storage.list("a/")
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, listed()).result() == ["a/", "a/b"]
 
 
 def test_what_one_thread_has_not_looked_at_yet_is_no_directory_for_another(s3: Place, proxy: Proxy) -> None:

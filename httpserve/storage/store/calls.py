@@ -52,6 +52,14 @@ _FORKED = (
 )
 _SECRET = re.compile(r"secret|password|token|credential|sas|key$")
 _GONE = ("ConditionNotMatch", "NotFound", "RangeNotSatisfied")
+_OURS: dict[str, tuple[type[StorageError], str]] = {  # by opendal's kind; `{}` is the store
+    "NotFound": (NotFound, "no such object on {}"),
+    "ConditionNotMatch": (VersionGone, "{} has another version by now"),
+    "Unsupported": (Unsupported, "{} cannot do that"),
+    "IsADirectory": (IsADirectory, "it is a directory"),
+    "NotADirectory": (NotADirectory, "it is not a directory"),
+    "AlreadyExists": (AlreadyExists, "it exists already"),
+}
 _WAYS = {"PermissionDenied": "check the key of the operator, and what it may do", "RateLimited": "ask less often"}
 
 
@@ -155,18 +163,9 @@ class Calls:
     def _raise(self, error: Exception, operation: str, name: str) -> NoReturn:
         """Raise our error `from None`: theirs shows a backtrace, and URLs."""
         kind, what = kind_of(error), f"{operation} {name or '/'!r}"
-        if kind == "NotFound" and "NoSuchBucket" not in str(error):
-            raise NotFound(f"{what}: no such object on {self.label}", name) from None
-        if kind == "ConditionNotMatch":
-            raise VersionGone(f"{what}: {self.label} has another version by now", name) from None
-        if kind == "Unsupported":
-            raise Unsupported(f"{what}: {self.label} cannot do that", name) from None
-        if kind == "IsADirectory":
-            raise IsADirectory(f"{what}: it is a directory", name) from None
-        if kind == "NotADirectory":
-            raise NotADirectory(f"{what}: it is not a directory", name) from None
-        if kind == "AlreadyExists":
-            raise AlreadyExists(f"{what}: it exists already", name) from None
+        if kind in _OURS and "NoSuchBucket" not in str(error):
+            ours, words = _OURS[kind]
+            raise ours(f"{what}: {words.format(self.label)}", name) from None
         reason = "it did not answer in time" if is_stall(error) else reason_of(error)
         way = _WAYS.get(kind, "see whether it runs, and whether this host reaches it")
         raise StoreUnavailable(f"{what}: {self.label}: {reason}; {way}", name) from None
