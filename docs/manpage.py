@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from httpserve import __version__
 from httpserve.cli.arguments import DESCRIPTIONS, EXAMPLES, PARSERS, TOOLS, USAGE
-from httpserve.cli.events import KINDS
+from httpserve.cli.json_events import KINDS
 from httpserve.faults import grammar
 
 SOURCE_COLUMNS = 72  # mandoc wants 80 at most, and escapes take some

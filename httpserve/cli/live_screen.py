@@ -33,7 +33,7 @@ from httpserve.cli.screen import (
 from httpserve.cli.stream import COLUMNS, ROWS, Stream
 
 if TYPE_CHECKING:
-    from httpserve.cli.events import Event
+    from httpserve.cli.json_events import Event
 
 WORN_ROWS = 2  # that the prompt and what the user types take
 WORN_COLUMNS = 1  # a line that fills all makes some terminals go on to the next one

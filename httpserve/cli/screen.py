@@ -18,7 +18,7 @@ from httpserve.cli.arguments import Options, explained_here, option
 from httpserve.cli.stream import Stream
 
 if TYPE_CHECKING:
-    from httpserve.cli.events import Event
+    from httpserve.cli.json_events import Event
 
 STALLED_SECONDS = 0.5  # after the request, a rate of nothing is not just the beginning
 LINES_SECONDS = 5.0  # between two plain lines about the progress of one transfer

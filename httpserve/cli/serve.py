@@ -35,7 +35,7 @@ from httpserve import (
 from httpserve.base.paths import shown_url
 from httpserve.base.text import counted, printable
 from httpserve.cli.arguments import EXIT_ERROR, Options, explained, explained_here
-from httpserve.cli.events import UNDER_WAY, Event, EventFeed
+from httpserve.cli.json_events import UNDER_WAY, Event, EventFeed
 from httpserve.cli.paths import Served, what_to_serve
 from httpserve.cli.port_file import port_file, remove_stale
 from httpserve.cli.qr import qr_code

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from httpserve.base.text import Hint, Message
-from httpserve.doctor.host import Firewall, Machine, firewalls, machine
+from httpserve.doctor.host_kind import Firewall, Machine, firewalls, machine
 from httpserve.doctor.report import Finding
 from httpserve.doctor.situation import Situation
 

@@ -14,13 +14,13 @@ from httpserve.plan import SMALL_BYTES, ChangedWhileSent, HandOver, Met, ReadFai
 from httpserve.records.exchange import End, Exchange
 from httpserve.server.answer import Answer, call_app, refusal
 from httpserve.server.delivery import DISK_BUSY_SECONDS, Delivery, end_by
-from httpserve.server.outgoing import MORE, in_memory
 from httpserve.server.receiving import RECEIVE_BYTES as CONTENT_BYTES
 from httpserve.server.receiving import EndedEarly, Receiving
 from httpserve.server.repeats import Repeat, Whole
 from httpserve.server.request_body import ContentFailed
 from httpserve.server.request_content import Content
 from httpserve.server.request_head import Head, Refused, check, describe, parse_again
+from httpserve.server.sending import MORE, in_memory
 from httpserve.server.shared import Shared
 from httpserve.server.state import NEVER, Need, State
 

@@ -17,10 +17,10 @@ from httpserve.records.exchange import ClosedLink, End, Exchange
 from httpserve.records.exchange import State as Progress
 from httpserve.records.model import ACKED, HANDED_OVER
 from httpserve.server import tcp
-from httpserve.server.outgoing import Outgoing, Sent, StreamFailed
 from httpserve.server.receipts import Receipts
 from httpserve.server.repeats import StoredAnswer, Whole
 from httpserve.server.request_body import ContentFailed
+from httpserve.server.sending import Outgoing, Sent, StreamFailed
 from httpserve.server.shared import Shared
 from httpserve.server.state import MOVES, NEVER, Need, State
 

@@ -26,7 +26,7 @@ from functools import partial
 from httpserve.base.log import logger, traceback_lines
 from httpserve.base.threads import Latch, block_signals
 from httpserve.server.connection import Connection
-from httpserve.server.deadlines import Deadlines
+from httpserve.server.deadline_queue import Deadlines
 from httpserve.server.delivery import plain_address
 from httpserve.server.poller import READ, WRITE, Poller
 from httpserve.server.shared import Shared

@@ -1,4 +1,4 @@
-"""How much of everything a server has: connections, threads at work, memory for heads and bodies.
+"""How long everything may take, and how much of it a server has: timeouts, connections, threads, memory.
 
 Knows numbers. Knows nothing of what is counted.
 """

@@ -118,12 +118,6 @@ def moved(path: str, query: str, method: str) -> Response:
     return text(301, f"the directory is {target}", method, [("Location", target), ("Cache-Control", "no-cache")])
 
 
-def elsewhere(representation: Representation, url: str) -> Response:
-    """Send a client to another server for a file. What it fetches there is not on record."""
-    fields = [("Location", url), ("Content-Length", "0"), ("Cache-Control", "no-store")]
-    return Response(302, fields, Plan((), 0, _subject(representation, ())))
-
-
 def other_method(method: str) -> Response:
     """Answer a request that reads nothing."""
     if method == "OPTIONS":

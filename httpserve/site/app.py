@@ -222,7 +222,7 @@ class Site:
         file.close()
         if environ.get(MAY_NOT_BLOCK):
             return NEEDS_THREAD
-        return answers.elsewhere(self._represent(file, is_given=True), redirects.signed(file.name))
+        return redirects.answer(self._represent(file, is_given=True), file.name)
 
     def _failed(self, error: InvalidName | StorageError, environ: Environ) -> Response | HandOver:
         """Answer when there is nothing to send: 404 for what does not exist, 5xx for what the system refuses."""

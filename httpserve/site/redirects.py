@@ -1,4 +1,4 @@
-"""Which requests are sent on to the store, where a client fetches the file itself.
+"""Which requests are sent on to the store, where a client fetches the file itself, and how they are answered.
 
 Knows names and User-Agent fields. Does not know what the store is, nor how it signs a URL.
 """
@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Collection
 
 from httpserve.errors import InvalidArgument
+from httpserve.plan import Plan, Response
+from httpserve.site.representation import Representation
 from httpserve.site.rules import fits
 
 AGENT = "User-Agent:"
@@ -38,8 +40,13 @@ class Redirects:
         is_agent = re.compile(f"(?i){AGENT}").match
         self._agents = [one[len(AGENT) :].strip() for one in given if is_agent(one)]
         self._names = [one.lstrip("/") for one in given if not is_agent(one)]
-        self.signed = signed
+        self._signed = signed
 
     def has(self, name: str, agent: str) -> bool:
         """Tell whether a request for a name by such a client is sent on."""
         return any(fits(name, one) for one in self._names) or any(fits(agent, one) for one in self._agents)
+
+    def answer(self, representation: Representation, name: str) -> Response:
+        """Send a client to the store for a file. What it fetches there is not on record. May block."""
+        fields = [("Location", self._signed(name)), ("Content-Length", "0"), ("Cache-Control", "no-store")]
+        return Response(302, fields, Plan((), 0, representation.subject._replace(pieces=())))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from httpserve import HttpServerClient
-from httpserve.cli.events import KINDS, Event, EventFeed
+from httpserve.cli.json_events import KINDS, Event, EventFeed
 from tests import warm
 from tests.interfaces.command import END_SECONDS, end, event, events, fetch, is_refused
 from tests.interfaces.conftest import Run, Start

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from httpserve.cli.arguments import EXAMPLES, PARSERS, invocation, parse
-from httpserve.cli.events import KINDS
+from httpserve.cli.json_events import KINDS
 from httpserve.cli.paths import COMMANDS
 from tests import warm
 from tests.cases import each

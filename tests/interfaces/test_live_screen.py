@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from httpserve.cli.events import Event
+from httpserve.cli.json_events import Event
 from httpserve.cli.screen import REPEAT_SECONDS, Lines, Repeats
 from httpserve.cli.stream import Stream
 from tests.cases import each

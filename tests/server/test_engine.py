@@ -18,7 +18,7 @@ import pytest
 
 from httpserve import HttpServerClient
 from httpserve.plan import Abort, Data, Plan, Step
-from httpserve.server import outgoing
+from httpserve.server import sending
 from httpserve.server.limits import Limits
 from httpserve.server.repeats import LENT_FROM_BYTES
 from tests.server.limited import BEFORE, Blocking, Clock, Limited
@@ -396,9 +396,9 @@ def test_a_large_answer_gives_way_while_others_ask_for_small_files_and_not_else(
     tmp_path: Path, big: Path, monkeypatch: pytest.MonkeyPatch, others_ask: bool
 ) -> None:
     pauses = Pauses()
-    monkeypatch.setattr(outgoing, "time", pauses)
-    monkeypatch.setattr(outgoing, "GIVE_WAY_SECONDS", 60.0)  # no client here is as quick as it takes
-    monkeypatch.setattr(outgoing, "ASKED_SECONDS", 60.0)
+    monkeypatch.setattr(sending, "time", pauses)
+    monkeypatch.setattr(sending, "GIVE_WAY_SECONDS", 60.0)  # no client here is as quick as it takes
+    monkeypatch.setattr(sending, "ASKED_SECONDS", 60.0)
     os.link(big, tmp_path / "big")
     (tmp_path / "small").write_bytes(b"small")
     over = threading.Event()

@@ -35,7 +35,7 @@ TABLE: dict[str, set[str]] = {
     "storage.directory": {"errors", "base", "storage.served", "storage.received"},
     "storage.copying": {"errors", "base"},
     "storage.operators": {"errors", "base"},
-    "storage.cache": {"errors", "base", "plan", "storage.served", "storage.directory.private"},
+    "storage.cache": {"errors", "base", "plan", "storage.served", "storage.directory.private_root"},
     "storage.store": {
         *("errors", "base", "plan", "storage.served", "storage.metadata", "storage.accessor", "storage.copying"),
         *("storage.received", "storage.cache"),

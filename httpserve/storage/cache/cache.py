@@ -18,10 +18,10 @@ from httpserve.base.log import logger, say
 from httpserve.base.text import size
 from httpserve.base.threads import renew_in_child
 from httpserve.errors import RootUnusable
-from httpserve.storage.cache import files, room
+from httpserve.storage.cache import block_files, room
+from httpserve.storage.cache.block_files import Left, Unusable
 from httpserve.storage.cache.cached_file import CachedFile
 from httpserve.storage.cache.entry import SURE, Entry, Memory, Run, Want
-from httpserve.storage.cache.files import Left, Unusable
 from httpserve.storage.cache.fill import Fill
 from httpserve.storage.cache.folder import Folder, host_name
 from httpserve.storage.cache.room import Room, Usage
@@ -160,7 +160,7 @@ class Cache:
             log.info("did not take %s into the cache: %s", key.name, error)
         if left is not None:
             with self._lock:
-                self._remember(key.file_name, Memory(left, bytes([SURE]) * files.blocks_of(key.size)))
+                self._remember(key.file_name, Memory(left, bytes([SURE]) * block_files.blocks_of(key.size)))
 
     def made_room(self, count: int) -> bool:
         """Remove what nobody uses, as the disk is full; tell whether so many bytes are gone. Blocks for the disk."""
@@ -202,7 +202,7 @@ class Cache:
         left = None
         if room.take(key.size):
             try:
-                left = files.adopted(where, key, path, is_shared=self._is_shared)
+                left = block_files.adopted(where, key, path, is_shared=self._is_shared)
             finally:
                 settle = room.give_back if left is None else room.written
                 settle(key.size)
@@ -221,7 +221,7 @@ class Cache:
         with self._where() as where:
             if where is None:
                 return None
-            opened = files.opened(where, key, is_shared=self._is_shared)
+            opened = block_files.opened(where, key, is_shared=self._is_shared)
             try:
                 entry = Entry(key, opened, is_pinned=is_pinned, memory=memory, closed=self._closed)
                 want = entry.join()
@@ -242,7 +242,7 @@ class Cache:
 
     def _has_room(self, entry: Entry) -> bool:
         """Tell whether an entry is whole, or may become so, as far as is known now."""
-        if entry.is_whole or (self._room is not None and self._room.is_there(files.BLOCK_BYTES)):
+        if entry.is_whole or (self._room is not None and self._room.is_there(block_files.BLOCK_BYTES)):
             return True
         if None not in entry.files.marks(0, entry.files.blocks):
             return True
@@ -268,7 +268,7 @@ class Cache:
         if entry.is_gone:
             with self._where() as where, contextlib.suppress(OSError):
                 if where is not None:
-                    files.evicted(where, name)
+                    block_files.evicted(where, name)
 
     def _remember(self, name: str, memory: Memory) -> None:
         """Note what is known of an entry. The caller has the lock."""

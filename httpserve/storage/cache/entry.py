@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from httpserve.base.threads import Latch
-from httpserve.storage.cache.files import BLOCK_BYTES, Files, Left, Unusable
+from httpserve.storage.cache.block_files import BLOCK_BYTES, Files, Left, Unusable
 from httpserve.storage.cache.source import Fetch, Key, read_failed
 from httpserve.storage.served import VersionGone
 

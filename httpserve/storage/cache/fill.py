@@ -17,8 +17,8 @@ from time import monotonic
 
 from httpserve.base.log import logger, say
 from httpserve.base.threads import block_signals
+from httpserve.storage.cache.block_files import BLOCK_BYTES, Unusable
 from httpserve.storage.cache.entry import Entry, Run, Task
-from httpserve.storage.cache.files import BLOCK_BYTES, Unusable
 from httpserve.storage.cache.room import Room
 from httpserve.storage.cache.source import Reader, ended_early
 

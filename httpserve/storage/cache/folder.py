@@ -15,7 +15,7 @@ from hashlib import blake2b
 from httpserve.base.log import logger
 from httpserve.errors import RootUnusable
 from httpserve.storage.cache import locks
-from httpserve.storage.directory import private
+from httpserve.storage.directory import private_root
 
 log = logger("httpserve.storage")
 
@@ -35,7 +35,7 @@ class Folder:
         """
         self.fd = -1
         self.is_shared = path is not None
-        self._private: private.PrivateDirectory | None = None
+        self._private: private_root.PrivateDirectory | None = None
         try:
             if path is not None:
                 self._open_shared(os.path.realpath(path))
@@ -71,8 +71,8 @@ class Folder:
 
     def _open_private(self, parent: str) -> None:
         self.is_shared = False
-        private.sweep(parent)
-        self._private = private.PrivateDirectory(parent)
+        private_root.sweep(parent)
+        self._private = private_root.PrivateDirectory(parent)
         self.path = self._private.path
         self.fd = os.open(self.path, _DIRECTORY | os.O_NOFOLLOW)
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from httpserve.base.log import logger
-from httpserve.storage.cache import files
-from httpserve.storage.cache.files import DATA, MAP
+from httpserve.storage.cache import block_files
+from httpserve.storage.cache.block_files import DATA, MAP
 
 log = logger("httpserve.storage")
 
@@ -188,10 +188,10 @@ def usage_of(where: int, path: str, limit: int | None) -> Usage:
         with contextlib.suppress(OSError):
             fd = os.open(found.name + MAP, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=where)
             try:
-                head = files.read_head(fd)
+                head = block_files.read_head(fd)
                 if head is not None:
                     store, name, etag, size, _ = head
-                    in_use = files.is_in_use(fd)
+                    in_use = block_files.is_in_use(fd)
                     entries.append(KeptObject(store, name, etag, size, found.kept, found.used, in_use))
             finally:
                 os.close(fd)
@@ -205,7 +205,7 @@ def evicted_to(where: int, most: int, found: list[_Found], is_open: Callable[[st
         if used <= most:
             break
         with contextlib.suppress(OSError):  # of one entry, which stays
-            if not is_open(one.name) and files.evicted(where, one.name):
+            if not is_open(one.name) and block_files.evicted(where, one.name):
                 used -= one.kept
                 log.debug("evicted %s from the cache: %s bytes", one.name, one.kept)
     return used

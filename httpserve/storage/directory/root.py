@@ -26,7 +26,7 @@ from httpserve.errors import (
     RootUnusable,
     StorageError,
 )
-from httpserve.storage.directory import cleanup, journal, private
+from httpserve.storage.directory import journal, private_root
 from httpserve.storage.directory.changes import Changes, Incoming
 from httpserve.storage.directory.created import Version
 from httpserve.storage.directory.inode import Inode
@@ -42,6 +42,7 @@ from httpserve.storage.directory.open_file import (
 from httpserve.storage.directory.os_errors import raise_translated, translating
 from httpserve.storage.directory.places import Ground
 from httpserve.storage.directory.recheck import Recheck
+from httpserve.storage.directory.remove_created import remove_created, remove_empty
 from httpserve.storage.directory.row import Row
 from httpserve.storage.directory.similar import names_in
 from httpserve.storage.directory.small import Small
@@ -80,7 +81,7 @@ class Root:
         self._listeners = Listeners() if listeners is None else listeners
         self._lock = threading.Lock()  # guards the fields below; held over opening and closing as a whole
         self._tree: Changes | None = None
-        self._private: private.PrivateDirectory | None = None
+        self._private: private_root.PrivateDirectory | None = None
         self._made: list[tuple[str, Inode]] = []  # directories that were made for the root, outermost first
         self._pid = 0
         self._verified: dict[str, tuple[Version, str]] = {}  # which lie in the root, with their key
@@ -140,15 +141,15 @@ class Root:
                 _release(tree, own)
                 log.warning("left what was put into %s: %s", tree.path, lost)
 
-    def _clean(self, tree: Changes, own: private.PrivateDirectory | None) -> None:
+    def _clean(self, tree: Changes, own: private_root.PrivateDirectory | None) -> None:
         """Remove what was created since the root was opened, and nothing else."""
         if own is not None:
             own.remove()
         elif self._remove_created:
-            cleanup.remove_created(tree.created, tree.ground)
+            remove_created(tree.created, tree.ground)
         tree.end_journal(remove=True)
         if self._remove_created:
-            cleanup.remove_empty(self._made)
+            remove_empty(self._made)
 
     def renew_locks(self) -> None:
         """Make the locks anew in a forked child: a thread that does not exist there may hold them."""
@@ -169,9 +170,9 @@ class Root:
         parent = "the directory for temporary files"
         try:
             parent = tempfile.gettempdir()
-            private.sweep(parent)
+            private_root.sweep(parent)
             with sigint_held():  # a signal would lose what was just made
-                self._private = made = private.PrivateDirectory(parent)
+                self._private = made = private_root.PrivateDirectory(parent)
         except OSError as error:
             reason = f"no temporary directory could be made in {parent} ({error.strerror}); pass a directory"
             raise RootUnusable(reason, parent) from error
@@ -186,7 +187,7 @@ class Root:
         try:
             self._make(given)
         except OSError as error:
-            cleanup.remove_empty(self._made)
+            remove_empty(self._made)
             raise RootUnusable(f"{given} cannot be served: {_why_unusable(given, error)}", given) from error
         if self._made:
             log.info("made the directory %s, which was not there; close() removes it again where it is empty", given)
@@ -457,7 +458,7 @@ def _raise_unopened(tree: Changes, name: str, error: OSError) -> NoReturn:
     raise NotFound(f"open {name!r}: no such file", name) from None
 
 
-def _release(tree: Changes, own: private.PrivateDirectory | None) -> None:
+def _release(tree: Changes, own: private_root.PrivateDirectory | None) -> None:
     tree.end_journal(remove=False)
     if own is not None:
         own.release()

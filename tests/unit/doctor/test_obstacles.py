@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from httpserve import Finding
-from httpserve.doctor.host import Firewall, Machine
+from httpserve.doctor.host_kind import Firewall, Machine
 from httpserve.doctor.obstacles import look_at_firewall, look_at_machine
 from httpserve.doctor.situation import Situation
 from tests.cases import each

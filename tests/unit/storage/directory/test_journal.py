@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.storage.directory import journal, private
+from httpserve.storage.directory import journal, private_root
 from httpserve.storage.directory.inode import Inode
 from httpserve.storage.directory.journal import Journal
 from httpserve.storage.directory.root import Root
@@ -191,10 +191,10 @@ def test_a_private_root_is_kept_while_anybody_uses_it(tmp_path: Path) -> None:
     kill(process)
     living = Journal(path)
 
-    private.sweep(str(tmp_path))
+    private_root.sweep(str(tmp_path))
     kept = os.path.exists(path)
     living.close(remove=False)
-    private.sweep(str(tmp_path))
+    private_root.sweep(str(tmp_path))
 
     assert kept
     assert left(tmp_path) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from httpserve.doctor.host import Firewall, container_kind, firewalls, hypervisor, wsl_version
+from httpserve.doctor.host_kind import Firewall, container_kind, firewalls, hypervisor, wsl_version
 from tests.cases import each
 
 Files = dict[str, str]
