@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from httpserve import HttpServerClient
 from tests.netns.conftest import Serve
 from tests.netns.nets import Network, Place
-from tests.server.wire import pattern
+from tests.server.wire import eventually
 
 SIZE_BYTES = 2_000_000
-SLOW = "2M"  # bytes a second, so that both are under way at a time
+LARGE_BYTES = 32 << 20  # more than all buffers on the way take
 WAIT_SECONDS = 20.0
 ROUTER = "192.168.7.2"
 MASQUERADE = """
@@ -44,8 +45,8 @@ def boards(network: Network) -> tuple[Place, Place]:
     return one, other
 
 
-def put(network: Network, client: HttpServerClient, tmp_path: Path) -> str:
-    (tmp_path / "image").write_bytes(pattern(SIZE_BYTES))
+def put(network: Network, client: HttpServerClient, tmp_path: Path, size: int = SIZE_BYTES) -> str:
+    (tmp_path / "image").write_bytes(b"x" * size)
     return network.bench.call(lambda: client.put_file("image", tmp_path / "image"))
 
 
@@ -64,9 +65,12 @@ def test_two_boards_behind_nat_are_told_to_share_an_address(
     network: Network, serve: Serve, boards: tuple[Place, Place], tmp_path: Path
 ) -> None:
     client = serve(peer=ROUTER)
-    url = put(network, client, tmp_path)
-    curls = [board.start("curl", "-sSf", "--limit-rate", SLOW, "-o", "/dev/null", url) for board in boards]
-    assert [curl.wait(timeout=WAIT_SECONDS) for curl in curls] == [0, 0]
+    url = put(network, client, tmp_path, LARGE_BYTES)
+    curls = [board.start("curl", "-sSf", url) for board in boards]  # what they print is not read yet
+    eventually(lambda: [one.state for one in client.transfers] == ["under way"] * 2, "two downloads at a time")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda curl: curl.communicate(timeout=WAIT_SECONDS), curls))
+    assert [curl.returncode for curl in curls] == [0, 0]
 
     record = client.wait_for_download("image", timeout=WAIT_SECONDS)
 

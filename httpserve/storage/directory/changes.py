@@ -409,6 +409,11 @@ class Changes:
                 if is_left:
                     row.remove_temporary(place)
 
+    def await_small(self) -> None:
+        """Return once no small file of another thread is just being put in its place. For `Small` only."""
+        with sigint_held(), self._lock:
+            pass
+
     def _move_in(
         self,
         new: New,

@@ -24,7 +24,19 @@ class Small:
     `Incoming` does. One thread writes and commits; any other may discard meanwhile.
     """
 
-    __slots__ = ("_changes", "_data", "_grown", "_row", "fields", "is_over", "may_replace", "name", "note", "start")
+    __slots__ = (
+        "_changes",
+        "_data",
+        "_grown",
+        "_is_moving",
+        "_row",
+        "fields",
+        "is_over",
+        "may_replace",
+        "name",
+        "note",
+        "start",
+    )
 
     def __init__(self, name: str, changes: Changes, row: Row) -> None:
         self.name = name
@@ -36,6 +48,7 @@ class Small:
         self._changes = changes
         self._row = row
         self._data: bytes | None = None
+        self._is_moving = False  # while it is put in its place at once
         self._grown: Incoming | None = None
 
     def write(self, data: Buffer) -> None:
@@ -62,12 +75,15 @@ class Small:
     def commit(self, sha256: str | None) -> Identity:
         """Put it in its place in one step. Raises StorageError."""
         if self._grown is None and self._data is not None:
+            self._is_moving = True
             try:
                 identity = self._changes.publish_small(self, self._row, self._data, sha256)
             except HttpServeError:
                 raise
             except OSError as error:
                 raise self.refused(error) from error
+            finally:
+                self._is_moving = False
             if identity is not None:
                 return identity
         grown = self._grow()
@@ -79,6 +95,8 @@ class Small:
         self.is_over = True
         if self._grown is not None:
             self._grown.discard()
+        elif self._is_moving:
+            self._changes.await_small()
 
     def _grow(self) -> Incoming:
         """Return it as it lies on the disk."""
