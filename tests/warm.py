@@ -41,7 +41,7 @@ STREAMS = {"stdin", "stdout", "stderr", "text", "bufsize", "start_new_session"}
 LOADED_FOR = {
     "robot": ["robot.run"],
     "robot.libdoc": ["robot.libdocpkg"],
-    "httpserve": [f"httpserve.cli.{name}" for name in ("main", "serve", "screen", "events", "port_file", "qr")],
+    "httpserve": [f"httpserve.cli.{name}" for name in ("main", "serve", "screen", "json_events", "port_file", "qr")],
 }
 PYTEST = ["-m", "pytest"]  # it has a parent without the package: it would warn that it cannot rewrite what is loaded
 
