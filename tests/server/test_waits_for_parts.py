@@ -165,7 +165,10 @@ def test_what_came_before_a_put_during_the_wait_does_not_count(
 
     fetch_part(bench, 0, SIZE // 4)
 
-    assert sorted(waiting.result(10).ranges) == [(0, SIZE // 4), (SIZE // 4, SIZE - SIZE // 4)]
+    (start, stop), middle = sorted(waiting.result(10).ranges)
+    assert middle == (SIZE // 4, SIZE - SIZE // 4)
+    assert start == 0
+    assert SIZE // 10 <= stop <= SIZE // 4  # it may return before all of that has come
     assert still_waits
 
 
