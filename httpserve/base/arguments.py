@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from httpserve.base.paths import scheme_of
+from httpserve.base.paths import scheme_of, shown_url
 from httpserve.errors import InvalidArgument, InvalidType, NotFound
 
 StrPath = str | os.PathLike[str]
@@ -46,19 +46,24 @@ def checked_since(since: object) -> float | None:
     return float(since)
 
 
+def checked_local_path(name: str, value: object, way: str) -> str:
+    """Return a local path as a str; *way* says what to do with a URL. Raises InvalidType, InvalidArgument."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise InvalidType(f"{name} must be a str or a path, not {value!r}")
+    if not text or "\0" in text:
+        raise InvalidArgument(f"{name} {text!r} is not a path")
+    if scheme_of(text):
+        raise InvalidArgument(f"{name} {shown_url(text)!r} is a URL; {way}")
+    return text
+
+
 def checked_directory(name: str, value: object) -> str:
     """Return the absolute path of a directory that need not be there.
 
     Raises InvalidType, InvalidArgument for what is no path; NotFound where the current directory is gone.
     """
-    text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(text, str):
-        raise InvalidType(f"{name} must be a str or a path, not {value!r}")
-    if not text or "\0" in text:
-        raise InvalidArgument(f"{name} {text!r} is not a path; leave it out for a private directory")
-    if scheme_of(text):
-        shown = text.partition("?")[0]  # a query may have a key
-        raise InvalidArgument(f"{name} {shown!r} is a URL; a store is root=, a directory {name}=")
+    text = checked_local_path(name, value, f"a store is root=, a directory {name}=")
     if text == "~" or text.startswith("~/"):
         raise InvalidArgument(f"{name} {text!r}: a ~ is not replaced; pass os.path.expanduser({name})")
     try:

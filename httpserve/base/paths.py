@@ -20,8 +20,13 @@ def scheme_of(text: str) -> str:
 
 def shown_url(url: str) -> str:
     """Return a URL without what may be secret in it: user, password and query; another text as it is."""
-    parts = urlsplit(url) if scheme_of(url) else None
-    return url if parts is None else f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if not scheme_of(url):
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half of a bracket, say
+        return f"{scheme_of(url)}://…"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def place_of(path: str) -> str:

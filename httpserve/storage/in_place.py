@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from httpserve.base.paths import nearest_path, place_of, scheme_of
+from httpserve.base.arguments import checked_local_path
+from httpserve.base.paths import nearest_path, place_of
 from httpserve.base.text import InPython, Message
 from httpserve.base.threads import Latch
 from httpserve.errors import (
     AlreadyExists,
     InvalidArgument,
     InvalidName,
-    InvalidType,
     IsADirectory,
     NotADirectory,
     NotFound,
@@ -209,13 +209,7 @@ class _Again:
 
 def _checked(path: str | os.PathLike[str]) -> str:
     """Return the path of a file or directory that is there and can be read."""
-    text = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(text, str):
-        raise InvalidType(f"serve takes a path as str or path, not {path!r}")
-    if not text or "\0" in text:
-        raise InvalidArgument(f"serve: {text!r} is not a path")
-    if scheme_of(text):
-        raise InvalidArgument(f"serve: {text!r} is a URL; put_file(name, src) serves a copy of what a URL has")
+    text = checked_local_path("path", path, "put_file(name, src) serves a copy of what a URL has")
     if text.startswith("~") and not os.path.exists(text):
         raise InvalidArgument(f"serve: {text!r}: a ~ is not replaced; pass os.path.expanduser(path)")
     if not os.path.exists(text):

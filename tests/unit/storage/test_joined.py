@@ -184,6 +184,8 @@ CASES: dict[str, tuple[str, Callable[[Path], object], type[HttpServeError], str]
     "nothing": ("new", lambda out: out / "board.imh", NotFound, "no file or directory .* there is .*board.img'"),
     "a device": ("new", lambda out: "/dev/null", NotPermitted, "neither a directory nor a regular file"),
     "a URL": ("new", lambda out: "http://host/x", InvalidArgument, "is a URL; put_file"),
+    "a URL with a secret": ("new", lambda out: "http://me:key@host/x?key", InvalidArgument, "'http://host/x' is a URL"),
+    "half a URL": ("new", lambda out: "http://[::1/x", InvalidArgument, "'http://…' is a URL"),
     "a tilde": ("new", lambda out: "~/x", InvalidArgument, "expanduser"),
     "empty": ("new", lambda out: "", InvalidArgument, "'' is not a path"),
     "no path": ("new", lambda out: 5, InvalidType, "not 5"),
